@@ -1,0 +1,122 @@
+"""What the kernels of every plant can do, whoever computes them.
+
+Trajectories are float64 arrays [time, unit, trial]: K times (or T steps) and N trials. Parameters are (np, N).
+"""
+
+import numpy as np
+
+from hfcontrol.errors import PlantError
+
+STEP = np.cbrt(np.finfo(float).eps)  # of central differences, in typical sizes: balances truncation and rounding
+
+
+def own_array(a):
+    """The array as compiled code takes it: float64, C-contiguous, writable."""
+    return np.require(a, np.float64, ["C", "W"])
+
+
+def taper_slope(raw, taper):
+    """Derivative of the taper at the state before it: raw (T, nx, N), taper (nx,)."""
+    beyond = np.maximum(np.abs(raw) - taper[:, None], 0.0)
+    return 1.0 - np.tanh(beyond) ** 2
+
+
+def taper_value(raw, taper):
+    """raw (nx, N) within +-taper (nx,); beyond, taper + tanh(|raw| - taper) with its sign."""
+    limit = taper[:, None]
+    beyond = np.abs(raw) > limit
+    return np.where(beyond, np.copysign(limit + np.tanh(np.abs(raw) - limit), raw), raw)
+
+
+class Kernels:
+    """Step, trajectories, maps and Jacobians of one plant, at every time and trial.
+
+    A subclass computes `simulate`, `_values` and `_slopes`: a map's values and derivatives. Arrays of a wrong shape
+    raise PlantError.
+    """
+
+    step_operations = None  # estimated floating-point operations of one step; None where they cannot be counted
+
+    def __init__(self, plant):
+        self.plant = plant
+
+    def step(self, x, u, p):
+        """The state (nx, N) after one step from x (nx, N) under u (nu, N), without taper."""
+        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
+        return self._values("step", x[None], u[None], self._nothing(x[None]), p, self.plant.nx)[0]
+
+    def jacobians(self, x, u, p, disturbance, taper):
+        """A (T, nx, nx, N) = dx[t+1]/dx[t] and B (T, nx, nu, N) = dx[t+1]/du[t] at x (T or more, nx, N), u (T, nu, N).
+
+        Central differences of the step, times the exact slope of the taper (nx,) at the disturbed step.
+        """
+        plant, T = self.plant, len(u)
+        x, u, p, disturbance = self._arrays((x[:T], u, p, disturbance), ("x", "u", "p", "disturbance"),
+                                            (plant.nx, plant.nu, plant.n_params, plant.nx))
+        A, B = self._slopes("step", x, u, self._nothing(x), p, plant.nx)
+        if np.isfinite(taper).any():
+            slope = taper_slope(self._values("step", x, u, disturbance, p, plant.nx), np.asarray(taper))
+            if (slope != 1.0).any():
+                A *= slope[:, :, None]
+                B *= slope[:, :, None]
+        return A, B
+
+    def observe(self, x, p):
+        """Observations (K, ny, N) of the states x (K, nx, N)."""
+        return self._map("observe", x, p, self.plant.ny)
+
+    def observe_jacobian(self, x, p):
+        """Derivatives (K, ny, nx, N) of the observations by the state."""
+        return self._map_jacobian("observe", x, p, self.plant.ny)
+
+    def output(self, x, p):
+        """Outputs (K, nz, N) of the states x (K, nx, N)."""
+        return self._map("output", x, p, self.plant.nz)
+
+    def output_jacobian(self, x, p):
+        """Derivatives (K, nz, nx, N) of the outputs by the state."""
+        return self._map_jacobian("output", x, p, self.plant.nz)
+
+    def residual(self, name, x, u, target, p):
+        """Residuals (K, nr, N) by a task's own function, of x (K, nx, N), u (K, nu, N) and target (K, nt, N)."""
+        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
+        return self._values(name, x, u, own_array(target), p, self._residual_size(name))
+
+    def residual_jacobian(self, name, x, u, target, p):
+        """Derivatives of the residuals by state (K, nr, nx, N) and by control (K, nr, nu, N)."""
+        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
+        return self._slopes(name, x, u, own_array(target), p, self._residual_size(name))
+
+    def _residual_size(self, name):
+        if name not in self.plant.residuals:
+            known = ", ".join(self.plant.residuals) or "none"
+            raise PlantError(f"{self.plant.name} has no residual function {name!r}; its tasks bring: {known}")
+        return len(self.plant.residuals[name])
+
+    def _map(self, name, x, p, size):
+        x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
+        if name not in self.plant.functions:
+            return x.copy()
+        return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
+
+    def _map_jacobian(self, name, x, p, size):
+        x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
+        if name not in self.plant.functions:
+            J = np.zeros((len(x), size, size, x.shape[2]))
+            J[:, range(size), range(size)] = 1.0
+            return J
+        return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]
+
+    @staticmethod
+    def _nothing(x):
+        return np.empty((len(x), 0, x.shape[-1]))
+
+    def _arrays(self, arrays, names, units):
+        """The arrays as compiled code takes them; wrong shapes would read beyond their ends there."""
+        arrays = [own_array(a) for a in arrays]
+        trials = arrays[0].shape[-1]
+        for name, a, size in zip(names, arrays, units):
+            expected = (size, trials) if name == "p" else (*arrays[0].shape[:-2], size, trials)
+            if a.shape != expected:
+                raise PlantError(f"{self.plant.name}: {name} has the shape {a.shape}; it must be {expected}")
+        return arrays

@@ -1,0 +1,73 @@
+"""The kernels of a compiled plant on the CPU, over all cores, by Numba."""
+
+from functools import cached_property
+
+import numpy as np
+
+from hfcontrol.errors import PlantError
+from hfcontrol.kernels.base import STEP, Kernels
+from hfcontrol.kernels.generate import NJIT, load_module, piece, plant_pieces
+from hfcontrol.kernels.operations import step_operations
+
+MAPS = {
+    "step": "plant_step(x, u, p, r)\n    for i in range(target.size):\n        r[i] += target[i]",
+    "observe": "plant_observe(x, p, r)",
+    "output": "plant_output(x, p, r)",
+}
+
+
+class CompiledKernels(Kernels):
+    """Kernels of a plant whose functions compile; each kernel is compiled, or loaded, when first called."""
+
+    def __init__(self, plant):
+        super().__init__(plant)
+        self._modules = {}
+
+    @cached_property
+    def step_operations(self):
+        """Estimated floating-point operations of one step."""
+        return step_operations(self.plant)
+
+    def simulate(self, x0, u, p, disturbance, taper):
+        """Trajectory x (T+1, nx, N) from x0 (nx, N): x[t+1] = taper(step(x[t], u[t]) + disturbance[t]), taper (nx,)."""
+        plant = self.plant
+        disturbance, u, p = self._arrays((disturbance, u, p), ("disturbance", "u", "p"),
+                                         (plant.nx, plant.nu, plant.n_params))
+        x = np.empty((len(u) + 1, plant.nx, u.shape[2]))
+        x[0] = x0
+        self._run("step", "simulate", u, _rows(p), disturbance, np.array(taper, dtype=float), x)
+        return x
+
+    def _module(self, name):
+        if name not in self._modules:
+            body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
+            plant_map = f"{NJIT}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
+            pieces = [*plant_pieces(self.plant), plant_map, piece("map")]
+            pieces += [piece("simulate")] if name == "step" else []
+            self._modules[name] = load_module(f"{self.plant.name}_{name}", pieces)
+        return self._modules[name]
+
+    def _run(self, name, kernel, *arguments):
+        from numba.core.errors import NumbaError
+        try:
+            getattr(self._module(name), kernel)(*arguments)
+        except NumbaError as error:
+            reason = " ".join(str(error).split())
+            raise PlantError(f"{self.plant.path.name}: the functions for {name} cannot be compiled; keep each variable a "
+                             f"number, or a tuple of one length. Numba says: {reason[:300]}") from error
+
+    def _values(self, name, x, u, target, p, size):
+        out = np.empty((len(x), size, x.shape[2]))
+        self._run(name, "map_values", x, u, target, _rows(p), out)
+        return out
+
+    def _slopes(self, name, x, u, target, p, size):
+        (K, nx, N), nu = x.shape, u.shape[1]
+        A, B = np.empty((K, size, nx, N)), np.empty((K, size, nu, N))
+        hx, hu = STEP * self.plant.typical_state, STEP * self.plant.typical_control
+        self._run(name, "map_slopes", x, u, target, _rows(p), hx, hu, A, B)
+        return A, B
+
+
+def _rows(p):
+    return np.ascontiguousarray(p.T)

@@ -1,0 +1,30 @@
+"""Source piece: the plant alone over a whole trajectory, trials in parallel; it follows the map piece."""
+# ruff: noqa: F821
+
+import numpy as np
+from numba import njit, prange
+
+SIMULATE_WIDTH = 8  # trials in a job
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def simulate_job(n0, n1, u, p, disturbance, taper, x):
+    """Trials n0 to n1 of x (T + 1, nx, N), from x[0]."""
+    now, after, us = np.empty(x.shape[1]), np.empty(x.shape[1]), np.empty(u.shape[1])
+    for n in range(n0, n1):
+        map_gather(x, 0, n, now)
+        for t in range(u.shape[0]):
+            map_gather(u, t, n, us)
+            plant_step(now, us, p[n], after)
+            for i in range(now.size):
+                now[i] = taper_value(after[i] + disturbance[t, i, n], taper[i])
+                x[t + 1, i, n] = now[i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
+def simulate(u, p, disturbance, taper, x):
+    """Fill x (T + 1, nx, N) from x[0] by x[t + 1] = taper(step(x[t], u[t]) + disturbance[t]); p is (N, np)."""
+    N = x.shape[2]
+    for job in prange(-(-N // SIMULATE_WIDTH)):
+        n0 = job * SIMULATE_WIDTH
+        simulate_job(n0, min(n0 + SIMULATE_WIDTH, N), u, p, disturbance, taper, x)

@@ -1,0 +1,60 @@
+"""arm1: one link turned by a torque at its joint, a point mass at its end, no gravity: q'' = u / (m l^2).
+
+A linear plant, so that the linear-quadratic regulator is its exact answer. It is stepped by semi-implicit Euler:
+q' += dt q'', then q += dt q' with the new rate.
+
+Source: the one-link arm of "Deep learning for control using augmented Hessian-free optimization" (blog post).
+"""
+
+import math
+
+import numpy as np
+
+STATE = ("angle", "rate")
+CONTROL = ("torque",)
+OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+UNITS = {"state": ("rad", "rad/s"), "control": ("N m",), "output": ("m", "m", "m/s", "m/s")}
+
+PARAMS = {
+    "mass": 1.98,  # [kg]
+    "length": 0.31,  # [m]
+}
+MASS, LENGTH = range(2)  # places of the parameters in p
+
+DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
+TYPICAL = {"state": (1.0, 1.0), "control": (1.0,)}
+TAPER = 2 * math.pi
+
+
+def dynamics(x, u, p, dx):
+    """Rates of angle and rate (2,) [rad/s, rad/s^2] under the torque u (1,) [N m]."""
+    dx[0] = x[1]
+    dx[1] = u[0] / (p[MASS] * p[LENGTH] ** 2)
+
+
+def output(x, p, z):
+    """Position [m] and velocity [m/s] of the hand, the end of the link."""
+    z[0] = p[LENGTH] * math.cos(x[0])
+    z[1] = p[LENGTH] * math.sin(x[0])
+    z[2] = -p[LENGTH] * math.sin(x[0]) * x[1]
+    z[3] = p[LENGTH] * math.cos(x[0]) * x[1]
+
+
+def links(x, p):
+    """Joint and hand (2, 2) [m]."""
+    return np.array([[0.0, 0.0], [p[LENGTH] * np.cos(x[0]), p[LENGTH] * np.sin(x[0])]])
+
+
+TASKS = {
+    "angle": {
+        "generator": "angles",
+        "start": (0.0,),  # [rad]
+        "targets": (-1.0, 1.0),  # [rad], from and to
+        "trials": 16,
+        "steps": 50,
+        "final": 1.0,
+        "running": 0.05,
+        "effort": 1e-3,
+        "success": {"state": 0.01},  # [rad, rad/s]
+    },
+}

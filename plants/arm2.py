@@ -1,0 +1,79 @@
+"""arm2: a planar arm of two links, driven by torques at the joints, in the horizontal plane (no gravity, no friction).
+
+Uniform rods; M(q) q'' + h(q, q') = u with
+
+    M = [[K1 + K2 cos q2, K3 + K4 cos q2], [K3 + K4 cos q2, K3]]
+    h = (-K2 sin(q2) q1' q2' - K4 sin(q2) q2'^2,  K4 sin(q2) q1'^2)
+    K1 = (m1/3 + m2) l1^2 + m2 l2^2 / 3,  K2 = m2 l1 l2,  K3 = m2 l2^2 / 3,  K4 = K2 / 2
+
+Source: the arm of "Deep learning for control using augmented Hessian-free optimization" (blog post).
+"""
+
+import math
+
+import numpy as np
+
+STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
+CONTROL = ("shoulder_torque", "elbow_torque")
+OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m", "N m"), "output": ("m", "m", "m/s", "m/s")}
+
+PARAMS = {
+    "upper_mass": 1.98,  # [kg]
+    "lower_mass": 1.32,  # [kg]
+    "upper_length": 0.31,  # [m]
+    "lower_length": 0.27,  # [m]
+}
+M1, M2, L1, L2 = range(4)  # places of the parameters in p
+
+DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
+TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
+TAPER = 2 * math.pi
+
+
+def dynamics(x, u, p, dx):
+    """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
+    k2 = p[M2] * p[L1] * p[L2]
+    k3 = p[M2] * p[L2] ** 2 / 3
+    k1 = (p[M1] / 3 + p[M2]) * p[L1] ** 2 + k3
+    k4 = k2 / 2
+    cosine, sine = math.cos(x[1]), math.sin(x[1])
+    m11, m12, m22 = k1 + k2 * cosine, k3 + k4 * cosine, k3
+    f1 = u[0] + k2 * sine * x[2] * x[3] + k4 * sine * x[3] ** 2
+    f2 = u[1] - k4 * sine * x[2] ** 2
+    det = m11 * m22 - m12 * m12  # positive in every posture
+    dx[0] = x[2]
+    dx[1] = x[3]
+    dx[2] = (m22 * f1 - m12 * f2) / det
+    dx[3] = (m11 * f2 - m12 * f1) / det
+
+
+def output(x, p, z):
+    """Position [m] and velocity [m/s] of the hand."""
+    both, both_rate = x[0] + x[1], x[2] + x[3]
+    z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(both)
+    z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(both)
+    z[2] = -p[L1] * math.sin(x[0]) * x[2] - p[L2] * math.sin(both) * both_rate
+    z[3] = p[L1] * math.cos(x[0]) * x[2] + p[L2] * math.cos(both) * both_rate
+
+
+def links(x, p):
+    """Shoulder, elbow and hand (3, 2) [m]."""
+    angles = np.cumsum(x[:2])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
+
+
+TASKS = {
+    "reach": {
+        "generator": "reach",
+        "start": (0.75613, 1.8553),  # [rad]
+        "radius": 0.0725,  # [m]
+        "trials": 64,
+        "steps": 40,
+        "final": 1.0,
+        "running": 0.0,
+        "effort": 1e-5,
+        "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
+    },
+}

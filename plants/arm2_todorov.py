@@ -1,0 +1,86 @@
+"""arm2_todorov: a planar arm of two links with human segments, driven by torques at the joints, no gravity.
+
+M(q) q'' + h(q, q') = u, the lower link's centre of mass at s2 from the elbow, inertias i1, i2 about the joints, with
+
+    M = [[i1 + i2 + m2 l1^2 + 2 c cos q2, i2 + c cos q2], [i2 + c cos q2, i2]],  c = m2 l1 s2
+    h = (-c sin(q2) (2 q1' + q2') q2' + b11 q1' + b12 q2',  c sin(q2) q1'^2 + b22 q2' + b21 q1')
+
+Friction is off; its published values are b11 = 0.7, b22 = 0.8, b12 = b21 = 0.08.
+Stepped by explicit Euler, as in the reference: q += dt q' with the old rate, then q' += dt q''.
+
+Source: the second arm of "Deep learning for control using augmented Hessian-free optimization" (blog post), after
+MATLAB code of E. Todorov.
+"""
+
+import math
+
+import numpy as np
+
+STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
+CONTROL = ("shoulder_torque", "elbow_torque")
+OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m", "N m"), "output": ("m", "m", "m/s", "m/s")}
+
+PARAMS = {
+    "lower_mass": 1.1,  # [kg]
+    "upper_length": 0.31,  # [m]
+    "lower_length": 0.27,  # [m]
+    "lower_centre": 0.16,  # [m] from the elbow
+    "upper_inertia": 0.025,  # [kg m^2]
+    "lower_inertia": 0.045,  # [kg m^2]
+    "shoulder_friction": 0.0,  # b11 [N m s]
+    "elbow_friction": 0.0,  # b22 [N m s]
+    "shoulder_by_elbow_friction": 0.0,  # b12 [N m s]
+    "elbow_by_shoulder_friction": 0.0,  # b21 [N m s]
+}
+M2, L1, L2, S2, I1, I2, B11, B22, B12, B21 = range(10)  # places of the parameters in p
+
+DT, INTEGRATOR = 0.01, "euler"  # [s]
+TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
+TAPER = 2 * math.pi
+
+
+def dynamics(x, u, p, dx):
+    """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
+    coupling = p[M2] * p[L1] * p[S2]
+    cosine, sine = math.cos(x[1]), math.sin(x[1])
+    m11 = p[I1] + p[I2] + p[M2] * p[L1] ** 2 + 2 * coupling * cosine
+    m12, m22 = p[I2] + coupling * cosine, p[I2]
+    f1 = u[0] + coupling * sine * (2 * x[2] + x[3]) * x[3] - p[B11] * x[2] - p[B12] * x[3]
+    f2 = u[1] - coupling * sine * x[2] ** 2 - p[B22] * x[3] - p[B21] * x[2]
+    det = m11 * m22 - m12 * m12  # positive in every posture
+    dx[0] = x[2]
+    dx[1] = x[3]
+    dx[2] = (m22 * f1 - m12 * f2) / det
+    dx[3] = (m11 * f2 - m12 * f1) / det
+
+
+def output(x, p, z):
+    """Position [m] and velocity [m/s] of the hand."""
+    both, both_rate = x[0] + x[1], x[2] + x[3]
+    z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(both)
+    z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(both)
+    z[2] = -p[L1] * math.sin(x[0]) * x[2] - p[L2] * math.sin(both) * both_rate
+    z[3] = p[L1] * math.cos(x[0]) * x[2] + p[L2] * math.cos(both) * both_rate
+
+
+def links(x, p):
+    """Shoulder, elbow and hand (3, 2) [m]."""
+    angles = np.cumsum(x[:2])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
+
+
+TASKS = {
+    "reach": {
+        "generator": "reach",
+        "start": (0.75613, 1.8553),  # [rad]
+        "radius": 0.0725,  # [m]
+        "trials": 64,
+        "steps": 40,
+        "final": 1.0,
+        "running": 0.0,
+        "effort": 1e-5,
+        "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
+    },
+}
