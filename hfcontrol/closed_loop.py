@@ -1,0 +1,196 @@
+"""Plant and network as one dynamical system with parameters theta, and its three operations.
+
+`ClosedLoop.rollout(theta)` simulates all trials of a scenario; `ClosedLoop.linearise(rollout)` gives the system's
+derivative there, with `jvp` (tangent of all residuals) and `vjp` (cotangent of the weights): the exact discrete pair of
+the rollout as coded, through the plant *and* through the feedback path x -> y -> network. The equations stand in
+sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, time, row, trial].
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.cost import Residuals
+from hfcontrol.errors import TaskError
+from hfcontrol.sweeps.plain import PlainPasses
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How network and plant are joined: delays [steps], smooth control limits (nu,) and taper (nx,), inf for none."""
+
+    feedback_delay: int
+    command_delay: int
+    limit: np.ndarray
+    taper: np.ndarray
+
+    def limited(self, command):
+        """The control of a command (nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
+        limit = self.limit[:, None]
+        bounded = np.isfinite(limit)
+        safe = np.where(bounded, limit, 1.0)
+        return np.where(bounded, safe * np.tanh(command / safe), command)
+
+    def slope(self, command):
+        """Derivative of `limited`, entry by entry."""
+        return np.where(np.isfinite(self.limit[:, None]), 1.0 - (self.limited(command) / self.limit[:, None]) ** 2, 1.0)
+
+
+class Reference(NamedTuple):
+    """What stays fixed in a rollout.
+
+    With `model` the plant is its linear model about the trajectory x, u, with A (T, nx, nx, N), B (T, nx, nu, N), the
+    noiseless observations `observed` (T, ny, N) of x and C (T, ny, nx, N); with `replay` the network sees `recorded`.
+    """
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    observed: np.ndarray
+    recorded: np.ndarray
+    model: bool = False
+    replay: bool = False
+
+    def arrays(self):
+        """The arrays alone, in the order of the fields."""
+        return tuple(self[:7])
+
+
+LIVE = Reference(*(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3)))  # nothing is fixed: plant and feedback as they are
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One simulation of all trials: weights, trajectories, what was kept fixed, and the loss of every trial (N,)."""
+
+    theta: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    command: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+    reference: Reference
+    losses: np.ndarray
+
+    @cached_property
+    def loss(self):
+        """The mean over trials; infinite where any trial left the finite numbers."""
+        total = float(np.mean(self.losses))
+        return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
+
+    def hidden(self, network):
+        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
+        rows = self.rows[:, 1:, network.hidden]
+        return np.concatenate(list(rows), axis=2)[:, :, :self.x.shape[2]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The plant's Jacobians along a rollout, and the slope of control against command (T, nu, N)."""
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    slope: np.ndarray
+    replay: bool
+
+
+class ClosedLoop:
+    """One network on one plant and scenario; counts the rollouts of the true plant and its Jacobian evaluations.
+
+    `fused` asks for the compiled passes; a plant that is not compiled gets the plain ones.
+    """
+
+    def __init__(self, plant, kernels, network, scenario, wiring, fused=True):
+        if wiring.feedback_delay >= scenario.steps or wiring.command_delay >= scenario.steps:
+            raise TaskError(f"a delay of {max(wiring.feedback_delay, wiring.command_delay)} steps does not fit into a "
+                            f"horizon of {scenario.steps} steps: shorten the delay or give more --steps")
+        self.plant, self.kernels, self.network = plant, kernels, network
+        self.scenario, self.wiring = scenario, wiring
+        self.rollouts = self.jacobian_steps = 0
+        if fused and plant.compiled:
+            from hfcontrol.sweeps.cpu import FusedPasses
+            self.passes = FusedPasses(network, plant, scenario, wiring)
+        else:
+            self.passes = PlainPasses(network, kernels, scenario, wiring)
+
+    @property
+    def trials(self):
+        """The number of trials, N."""
+        return self.scenario.trials
+
+    def rollout(self, theta, reference=LIVE):
+        """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed."""
+        self.rollouts += not reference.model
+        with np.errstate(all="ignore"):
+            x, u, command, y, rows = self.passes.rollout(theta, reference)
+        return Rollout(theta, x, u, command, y, rows, reference, self.scenario.cost.losses(x, u))
+
+    def lines(self, rollout):
+        """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
+        w, s, reference = self.wiring, self.scenario, rollout.reference
+        slope = np.zeros_like(rollout.u)
+        used = rollout.command[:s.steps - w.command_delay]
+        slope[w.command_delay:] = w.slope(used) * (1.0 + s.motor_gain[w.command_delay:])
+        if reference.model:
+            return Lines(reference.A, reference.B, reference.C, slope, reference.replay)
+        A, B = self.kernels.jacobians(rollout.x[:-1], rollout.u, s.params, s.disturbance, w.taper)
+        C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
+        self.jacobian_steps += 2 * (len(s.x0) + rollout.u.shape[1]) * s.steps * s.trials
+        return Lines(A, B, C, slope, reference.replay)
+
+    def linearise(self, rollout):
+        """The derivative of all residuals with respect to the weights, at a rollout."""
+        return Linearised(self, rollout, self.lines(rollout), self.scenario.cost.linearise(rollout.x, rollout.u))
+
+    def linear_model(self, rollout):
+        """The reference that replaces the plant by its linear time-varying model about a rollout."""
+        lines = self.lines(rollout)
+        observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
+        return Reference(lines.A, lines.B, lines.C, rollout.x, rollout.u, observed, rollout.y, model=True)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The closed loop about one rollout: a linear map from weights (P,) to residuals, and its transpose."""
+
+    loop: ClosedLoop
+    rollout: Rollout
+    lines: Lines
+    cost: object
+
+    def jvp(self, v):
+        """Tangent of all residuals in the direction v (P,), as `Residuals`."""
+        dx, du, _ = self.loop.passes.tangent(self.rollout.theta, self.lines, self.rollout.rows, v)
+        return self.cost.jvp(dx, du)
+
+    def vjp(self, w):
+        """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
+        x_bar, u_bar = self.cost.vjp(w)
+        return self.loop.passes.adjoint(self.rollout.theta, self.lines, self.rollout.rows, x_bar, u_bar)
+
+    @cached_property
+    def gradient(self):
+        """Gradient of the loss (P,)."""
+        return self.vjp(self.cost.weights * self.cost.residuals) / self.loop.trials
+
+    def rows(self, channels):
+        """Jacobian of K weighted residuals of every trial (K, N, P): each row is scaled by the root of its weight."""
+        x_bar, u_bar = self.cost.channel_vjp(channels)
+        return self.loop.passes.adjoint_rows(self.rollout.theta, self.lines, self.rollout.rows, x_bar, u_bar)
+
+    def structural_product(self, v):
+        """S @ v (P,) with <v, S v> = 1/N sum of the squared changes of hidden state, state and control along v."""
+        passes, rollout, net = self.loop.passes, self.rollout, self.loop.network
+        dx, du, d_rows = passes.tangent(rollout.theta, self.lines, rollout.rows, v, keep_rows=True)
+        d_rows = d_rows.copy()
+        d_rows[:, :, :net.hidden.start] = d_rows[:, :, net.hidden.stop:] = d_rows[:, 0] = 0.0
+        d_rows[-1, :, :, self.loop.trials - (len(d_rows) - 1) * d_rows.shape[3]:] = 0.0
+        return passes.adjoint(rollout.theta, self.lines, rollout.rows, dx, du, d_rows) / self.loop.trials
+
+
+__all__ = ["LIVE", "ClosedLoop", "Linearised", "Lines", "Reference", "Residuals", "Rollout", "Wiring"]

@@ -1,0 +1,123 @@
+"""The passes of the closed loop in plain NumPy, one time step after the other: the definition of the fused ones.
+
+    y_t = observe(x_{t-d_y}) + sensory noise               u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
+    rows_t = network(rows_{t-1}, [target_t, y_t]; theta)   x_{t+1} = taper(step(x_t, u_t, params) + disturbance_t)
+
+Before the first sample y is that of x_0; before the first command c is 0.
+"""
+
+import numpy as np
+
+
+class PlainPasses:
+    """Rollout, tangent and adjoint of one network on one plant and scenario; arrays as in closed_loop.py.
+
+    `rows` has the shape (1, T+1, row, N): all trials are one block. Its first entry holds the start of the hidden units.
+    """
+
+    def __init__(self, network, kernels, scenario, wiring):
+        self.network, self.kernels, self.scenario, self.wiring = network, kernels, scenario, wiring
+
+    def rollout(self, theta, reference):
+        """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
+        net, s, w = self.network, self.scenario, self.wiring
+        T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
+        views = net.views(theta)
+        x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
+        command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
+        rows = np.zeros((T + 1, net.n_rows, N))
+        if net.start:
+            rows[0, net.hidden] = views["h0"][:, None]
+        x[0] = s.x0
+        for t in range(T):
+            y[t] = self._see(t, x, reference)
+            rows[t + 1] = net.step(views, rows[t], np.concatenate([s.target[t], y[t]]))
+            command[t] = rows[t + 1, net.outputs]
+            if t >= w.command_delay:
+                u[t] = w.limited(command[t - w.command_delay])
+            u[t] = u[t] * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+            x[t + 1] = self._move(t, x[t], u[t], reference)
+        return x, u, command, y, rows[None]
+
+    def _see(self, t, x, reference):
+        s = max(t - self.wiring.feedback_delay, 0)
+        if reference.replay:
+            return reference.recorded[t]
+        if reference.model:
+            seen = reference.observed[s] + np.einsum("ijn,jn->in", reference.C[s], x[s] - reference.x[s])
+        else:
+            seen = self.kernels.observe(x[s][None], self.scenario.params)[0]
+        return seen + self.scenario.sensory_noise[t]
+
+    def _move(self, t, x, u, reference):
+        if reference.model:
+            moved = np.einsum("ijn,jn->in", reference.A[t], x - reference.x[t])
+            return reference.x[t + 1] + moved + np.einsum("ijn,jn->in", reference.B[t], u - reference.u[t])
+        s = self.scenario
+        return self.kernels.simulate(x, u[None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
+
+    def tangent(self, theta, lines, rows, v, keep_rows=False):
+        """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
+        net, w, rows = self.network, self.wiring, rows[0]
+        views, tangents = net.views(theta), net.views(v)
+        T, nx, nu, N = lines.B.shape
+        dx, du, dc = np.zeros((T + 1, nx, N)), np.zeros((T, nu, N)), np.zeros((T, nu, N))
+        d_rows = np.zeros_like(rows)
+        if net.start:
+            d_rows[0, net.hidden] = tangents["h0"][:, None]
+        d_input = np.zeros((net.n_input, N))
+        n_target = net.n_input - lines.C.shape[1]
+        for t in range(T):
+            s = t - w.feedback_delay
+            if s > 0 and not lines.replay:
+                d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
+            d_rows[t + 1] = net.step_jvp(views, tangents, rows[t], rows[t + 1], d_rows[t], d_input)
+            dc[t] = d_rows[t + 1, net.outputs]
+            if t >= w.command_delay:
+                du[t] = lines.slope[t] * dc[t - w.command_delay]
+            dx[t + 1] = np.einsum("ijn,jn->in", lines.A[t], dx[t]) + np.einsum("ijn,jn->in", lines.B[t], du[t])
+        return dx, du, d_rows[None]
+
+    def _deltas(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
+        """Cotangents of the summed inputs (T+1, row, N), from those of the trajectory; the first entry is that of h0."""
+        net, w = self.network, self.wiring
+        views, n_target = net.views(theta), net.n_input - lines.C.shape[1]
+        T = u_bar.shape[0]
+        x_bar, c_bar = x_bar.copy(), np.zeros_like(u_bar)
+        deltas, before_bar = np.zeros_like(rows), np.zeros_like(rows[0])
+        for t in reversed(range(T)):
+            total = u_bar[t] + np.einsum("ijn,in->jn", lines.B[t], x_bar[t + 1])
+            if t >= w.command_delay:
+                c_bar[t - w.command_delay] = lines.slope[t] * total
+            now_bar = before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
+            now_bar[net.outputs] += c_bar[t]
+            deltas[t + 1], before_bar = net.step_vjp(views, rows[t + 1], now_bar)
+            s = t - w.feedback_delay
+            if s > 0 and not lines.replay:
+                x_bar[s] += np.einsum("ijn,in->jn", lines.C[s], deltas[t + 1, n_target:net.n_input])
+            x_bar[t] += np.einsum("ijn,in->jn", lines.A[t], x_bar[t + 1])
+        deltas[0] = before_bar
+        return deltas
+
+    def adjoint(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
+        """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
+        deltas = self._deltas(theta, lines, rows[0], x_bar, u_bar, rows_bar)
+        return self._weight_rows(rows[0], deltas).sum(axis=0)
+
+    def adjoint_rows(self, theta, lines, rows, x_bar, u_bar):
+        """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
+        pairs = zip(x_bar, u_bar)
+        return np.array([self._weight_rows(rows[0], self._deltas(theta, lines, rows[0], *pair)) for pair in pairs])
+
+    def _weight_rows(self, rows, deltas):
+        net = self.network
+        J = np.zeros((rows.shape[2], net.size))
+        for layer in net.layers:
+            J[:, layer.biases] = deltas[1:, layer.rows].sum(axis=0).T
+        for c in net.connections:
+            source = rows[:-1, c.source] if c.lag else rows[1:, c.source]
+            outer = np.einsum("tin,tjn->nij", deltas[1:, net.layers[c.layer].rows], source)
+            J[:, c.weights] = outer.reshape(len(outer), -1)
+        if net.start:
+            J[:, net.start] = deltas[0, net.hidden].T
+        return J
