@@ -1,0 +1,104 @@
+"""Rivals of the Hessian-free step on the same exact gradient: Adam, momentum, and SciPy's L-BFGS restarted each hold."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from hfcontrol.errors import UsageError
+from hfcontrol.optimizer import Report
+
+CLIP = 1.0  # most gradient norm, as users of recurrent controllers train with
+
+
+@dataclass(frozen=True)
+class FirstOrderState:
+    """What Adam and momentum carry: weights, first and second moments of the gradient, and the count of updates."""
+
+    theta: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class _FirstOrder:
+    """A gradient step of fixed rate on the clipped gradient; every update is taken, whatever the loss does."""
+
+    rate: float
+
+    def __post_init__(self):
+        if not 0 < self.rate < np.inf:
+            raise UsageError(f"--learning-rate {self.rate}: a positive number is needed")
+
+    def init(self, theta):
+        """The state before the first update."""
+        return FirstOrderState(theta, np.zeros_like(theta), np.zeros_like(theta))
+
+    def step(self, state, rollout, hold, left=1):
+        """One update: (state, rollout, report)."""
+        g = hold.linearise(rollout).gradient
+        g = g * min(1.0, CLIP / max(float(np.linalg.norm(g)), 1e-300))
+        new = self._moved(state, g)
+        moved = hold.rollout(new.theta)
+        if not np.isfinite(moved.loss):
+            return state, rollout, Report(False, rollout.loss, np.nan, self.name, 0, 1, 0)
+        return new, moved, Report(True, moved.loss, np.nan, self.name, 1, 1)
+
+
+@dataclass(frozen=True)
+class Adam(_FirstOrder):
+    """Adam (Kingma and Ba 2015, algorithm 1)."""
+
+    rate: float = 3e-3
+    name = "adam"
+
+    def _moved(self, state, g):
+        k = state.updates + 1
+        m, v = 0.9 * state.first + 0.1 * g, 0.999 * state.second + 0.001 * g * g
+        step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
+        return FirstOrderState(state.theta - self.rate * step, m, v, k)
+
+
+@dataclass(frozen=True)
+class Momentum(_FirstOrder):
+    """Gradient descent with momentum 0.9."""
+
+    rate: float = 1e-2
+    name = "momentum"
+
+    def _moved(self, state, g):
+        m = 0.9 * state.first - self.rate * g
+        return replace(state, theta=state.theta + m, first=m, updates=state.updates + 1)
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """SciPy's L-BFGS-B, one call per hold with at most its updates as iterations; only the weights pass between holds."""
+
+    memory: int = 50
+    name = "lbfgs"
+
+    def init(self, theta):
+        """The state before the first update."""
+        return FirstOrderState(theta, np.zeros(0), np.zeros(0))
+
+    def step(self, state, rollout, hold, left=1):
+        """All the updates of a hold: (state, rollout, report)."""
+        seen = {"theta": state.theta, "rollout": rollout}
+
+        def loss_and_gradient(theta):
+            moved = hold.rollout(theta.copy())
+            if not np.isfinite(moved.loss):
+                return 1e300, np.zeros_like(theta)
+            if moved.loss <= seen["rollout"].loss:
+                seen.update(theta=moved.theta, rollout=moved)
+            return moved.loss, hold.linearise(moved).gradient
+
+        result = minimize(loss_and_gradient, state.theta.copy(), jac=True, method="L-BFGS-B",
+                          options={"maxiter": left, "maxcor": self.memory, "ftol": 0.0, "gtol": 0.0, "maxls": 40})
+        best = seen["rollout"]
+        accepted = best.loss < rollout.loss
+        updates = int(result.nit)
+        report = Report(accepted, best.loss, np.nan, self.name, updates, int(result.nfev), max(updates, 1))
+        return replace(state, theta=best.theta, updates=state.updates + updates), best, report

@@ -1,0 +1,140 @@
+"""The yardstick: the best open-loop controls that can be found for every trial, by batched iLQR.
+
+Iterative linear-quadratic regulator (Li and Todorov 2004; Tassa, Erez and Todorov 2012) with the Gauss-Newton Hessian
+of the cost and the plant's own finite-difference Jacobians: backward, with V the value's expansion at t+1,
+
+    Q_x = l_x + A'V_x     Q_u = l_u + B'V_x     Q_xx = l_xx + A'V_xx A     Q_ux = l_ux + B'V_xx A     Q_uu = l_uu + B'V_xx B
+    k = -(Q_uu + mu I)^-1 Q_u      K = -(Q_uu + mu I)^-1 Q_ux
+
+then forward with v_t + alpha k_t + K_t (x_t - x_t of before). What is optimised is the command v that arrives at the
+plant, so that limits, gains and motor noise are the controller's; it is zero for as long as the controller's first
+command is under way. iLQR is local: the best of several starts is kept, and even that need not be the global optimum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfcontrol.scenario import repeated
+
+ITERATIONS = 300
+TOLERANCE = 1e-9  # relative improvement of every trial below which the search ends
+LENGTHS = 0.5 ** np.arange(10)
+DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-6, 1e-10, 1e10
+NOISE = 0.3  # of a control's typical size: the random start
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best trajectories found: loss of every trial (N,), x (T+1, nx, N) and u (T, nu, N)."""
+
+    losses: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+
+
+class _System:
+    """The open loop from arriving commands v (T, nu, N) to trajectories and losses, with its linearisation."""
+
+    def __init__(self, kernels, scenario, wiring):
+        self.kernels, self.scenario, self.wiring = kernels, scenario, wiring
+
+    def control(self, t, v):
+        s = self.scenario
+        return self.wiring.limited(v) * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+
+    def follow(self, v, gains=None, reference=None):
+        """Trajectories (x, v, u, losses) of the commands v, with feedback gains (T, N, nu, nx) about a reference x."""
+        s, T = self.scenario, self.scenario.steps
+        x, v, u = np.empty((T + 1, *s.x0.shape)), v.copy(), np.empty_like(v)
+        x[0] = s.x0
+        for t in range(T):
+            if gains is not None:
+                v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
+            u[t] = self.control(t, v[t])
+            x[t + 1] = self.kernels.simulate(x[t], u[t][None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
+        losses = s.cost.losses(x, u)
+        return x, v, u, np.where(np.isfinite(losses), losses, np.inf)
+
+    def expand(self, x, v, u):
+        """Jacobians and cost expansion by arriving command, as arrays (T, N, ., .) ready for batched algebra."""
+        s = self.scenario
+        A, B = self.kernels.jacobians(x[:-1], u, s.params, s.disturbance, self.wiring.taper)
+        slope = self.wiring.slope(v) * (1.0 + s.motor_gain)
+        cost = s.cost.linearise(x, u)
+        (l_x, l_u), (l_xx, l_uu, l_ux) = cost.gradient(), cost.hessian()
+        B = B * slope[:, None]
+        l_u, l_ux = l_u * slope, l_ux * slope[:, :, None]
+        l_uu = l_uu * slope[:, :, None] * slope[:, None]
+        first = self.wiring.command_delay
+        for free in (B, l_u, l_ux, l_uu):
+            free[:first] = 0.0
+        matrices = [np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (A, B, l_xx, l_uu, l_ux)]
+        vectors = [np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (l_x, l_u)]
+        return matrices, vectors
+
+
+def _backward(matrices, vectors, mu):
+    """Feed-forward k (T, N, nu) and gains K (T, N, nu, nx) of the damped quadratic problem; mu (N,)."""
+    (A, B, l_xx, l_uu, l_ux), (l_x, l_u) = matrices, vectors
+    T, N, nx, nu = B.shape
+    k, K = np.empty((T, N, nu)), np.empty((T, N, nu, nx))
+    V_x, V_xx = l_x[T], l_xx[T]
+    damping = mu[:, None, None] * np.eye(nu)
+    for t in reversed(range(T)):
+        At, Bt = A[t].transpose(0, 2, 1), B[t].transpose(0, 2, 1)
+        Q_x = l_x[t] + np.einsum("nij,nj->ni", At, V_x)
+        Q_u = l_u[t] + np.einsum("nij,nj->ni", Bt, V_x)
+        Q_xx = l_xx[t] + At @ V_xx @ A[t]
+        Q_ux = l_ux[t] + Bt @ V_xx @ A[t]
+        Q_uu = l_uu[t] + Bt @ V_xx @ B[t]
+        solved = -np.linalg.solve(Q_uu + damping, np.concatenate([Q_u[:, :, None], Q_ux], axis=2))
+        k[t], K[t] = solved[:, :, 0], solved[:, :, 1:]
+        Kt = K[t].transpose(0, 2, 1)
+        V_x = Q_x + np.einsum("nij,nj->ni", Kt @ Q_uu, k[t]) + np.einsum("nij,nj->ni", Kt, Q_u) \
+            + np.einsum("nji,nj->ni", Q_ux, k[t])
+        V_xx = Q_xx + Kt @ Q_uu @ K[t] + Kt @ Q_ux + Q_ux.transpose(0, 2, 1) @ K[t]
+        V_xx = 0.5 * (V_xx + V_xx.transpose(0, 2, 1))
+    return k, K
+
+
+def _improve(system, v):
+    """iLQR from the commands v (T, nu, N): the trajectories (losses, x, u) where no trial gets better any more."""
+    x, v, u, losses = system.follow(v)
+    mu = np.full(len(losses), DAMPING_START)
+    for _ in range(ITERATIONS):
+        k, K = _backward(*system.expand(x, v, u), mu)
+        k, before, waiting = k.transpose(0, 2, 1), losses, np.ones(len(losses), dtype=bool)
+        reference = x
+        base = v
+        for length in LENGTHS:
+            new = system.follow(base + length * k, K, reference)
+            better = waiting & (new[3] < losses)
+            x, v, u = (np.where(better, a, b) for a, b in zip(new[:3], (x, v, u)))
+            losses = np.where(better, new[3], losses)
+            waiting &= ~better
+            if not waiting.any():
+                break
+        mu = np.clip(np.where(waiting, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
+        if np.all((before - losses <= TOLERANCE * before) & (~waiting | (mu > 1.0) | (before < 1e-300))):
+            break
+    return losses, x, u
+
+
+def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
+    """The best of iLQR from zero, from noise and, if given, from a controller's arriving commands (T, nu, N).
+
+    Returns an `Optimum`; its losses are a bound that nobody attains where noise is known in advance to it alone.
+    """
+    rng = rng or np.random.default_rng(0)
+    shape = (scenario.steps, plant.nu, scenario.trials)
+    starts = [np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)]
+    if commands is not None:
+        starts.append(commands)
+    v = np.concatenate(starts, axis=2)
+    v[:wiring.command_delay] = 0.0
+    with np.errstate(all="ignore"):
+        losses, x, u = _improve(_System(kernels, repeated(scenario, len(starts)), wiring), v)
+    by_start = losses.reshape(len(starts), scenario.trials)
+    chosen = by_start.argmin(axis=0) * scenario.trials + np.arange(scenario.trials)
+    return Optimum(losses[chosen], x[:, :, chosen], u[:, :, chosen])

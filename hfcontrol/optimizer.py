@@ -1,0 +1,193 @@
+"""The Hessian-free step: direction, damping, acceptance; state goes in and comes out.
+
+    direction   solve (G + lam I + lam mu S) d = -g, in residual space or by preconditioned conjugate gradients
+    damping     Levenberg-Marquardt on rho = actual / predicted change, with the undamped model in the denominator
+    acceptance  the loss of the function that the hold keeps; no update that raises it is kept
+
+Constants and rules are those of Martens (2010) and his released code unless said otherwise.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hfcontrol.backend import single_threaded_blas
+from hfcontrol.curvature import GaussNewton, Identity, ResidualRows, Structural
+from hfcontrol.errors import UsageError
+from hfcontrol.solvers import conjugate_gradients, residual_space, woodbury
+
+DECAY = 0.95  # of the warm start between updates
+SHRINK, CUTS = 0.8, 20  # line search
+LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
+RAISE, REDUCE = 1.5, 2 / 3  # ... by these factors
+RETRIES, RETRY_RAISE = 8, 4.0  # a step without descent is solved again with more damping
+DAMPING_RANGE = (1e-12, 1e12)
+MOST_RESIDUALS = 4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
+
+
+@dataclass(frozen=True)
+class HFState:
+    """What the optimizer carries from update to update, across holds and checkpoints."""
+
+    theta: np.ndarray
+    damping: float
+    direction: np.ndarray
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """How one step went: the loss after it, reduction ratio, solver and its iterations, rollouts tried, updates made."""
+
+    accepted: bool
+    loss: float
+    rho: float
+    solver: str
+    iterations: int
+    tried: int
+    updates: int = 1
+
+
+@dataclass(frozen=True)
+class HessianFree:
+    """Options of the Hessian-free optimizer; `step` advances an `HFState` by one update."""
+
+    solver: str = "auto"
+    damping: float = 1.0
+    structural: float = 0.0
+    cap: int = 100
+
+    def __post_init__(self):
+        if not 0 < self.damping < np.inf:
+            raise UsageError(f"--damping {self.damping}: a positive number is needed")
+        if not 0 <= self.structural < np.inf:
+            raise UsageError(f"--structural {self.structural}: a number, zero or above, is needed")
+        if self.cap < 1:
+            raise UsageError(f"--cg-cap {self.cap}: at least 1 iteration is needed")
+
+    def init(self, theta):
+        """The state before the first update."""
+        return HFState(theta, self.damping, np.zeros_like(theta))
+
+    def choose_solver(self, loop):
+        """The solver for a closed loop and the reason, a sentence with operation counts.
+
+        In operations per weight, trial and step: a product with G costs 8, conjugate gradients take some 30 of them;
+        a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
+        """
+        channels = loop.scenario.cost.channels()
+        m, P = len(channels) * loop.trials, loop.network.size
+        work = P * loop.trials * loop.scenario.steps
+        rows_cost, cg_cost = 6 * len(channels) * work + m * m * P + m**3 / 3, 30 * 8 * work
+        fits = m <= min(P, MOST_RESIDUALS) and not self.structural
+        solver = self.solver
+        if solver == "auto":
+            solver = "residual" if fits and rows_cost <= cg_cost else "cg"
+        elif solver == "residual" and not fits:
+            raise UsageError(f"--solver residual: {m} residuals; it needs at most as many as weights ({P}), at most "
+                             f"{MOST_RESIDUALS}, and no --structural damping: use --solver cg or auto")
+        return solver, (f"{solver}: {m} residuals, {P} weights; an update costs about {rows_cost:.1e} operations in "
+                        f"residual space, {cg_cost:.1e} by conjugate gradients")
+
+    def step(self, state, rollout, hold, left=1):
+        """One update: (state, rollout, report) from the state, the rollout of its weights and the hold's function.
+
+        A direction without descent is solved for again with four times the damping, up to eight times; if that fails,
+        the weights stay as they are and the report says so.
+        """
+        with single_threaded_blas():
+            descent = Descent(self, state, hold.linearise(rollout), hold.loop)
+            lam = state.damping
+            for attempt in range(1 + RETRIES):
+                candidates = descent.solve(lam)
+                found = search(hold, rollout, candidates, descent.linear.gradient)
+                if found:
+                    break
+                lam = min(lam * RETRY_RAISE, DAMPING_RANGE[1])
+        if not found:
+            report = Report(False, rollout.loss, np.nan, descent.solver, descent.iterations, 0, 0)
+            return replace(state, damping=lam, direction=np.zeros_like(state.theta)), rollout, report
+        new, step, predicted, full, tried = found
+        rho = (new.loss - rollout.loss) / predicted if predicted < 0 else np.nan
+        if not rho >= LOWER:
+            lam *= RAISE
+        elif rho > UPPER:
+            lam *= REDUCE
+        lam = float(np.clip(lam, *DAMPING_RANGE))
+        report = Report(True, new.loss, float(rho), descent.solver, descent.iterations, tried)
+        return HFState(new.theta, lam, full, state.updates + 1), new, report
+
+
+class Descent:
+    """The candidate directions of one update at a given damping; the model's value is that without damping."""
+
+    def __init__(self, options, state, linear, loop):
+        self.options, self.state, self.linear = options, state, linear
+        self.G, self.iterations = GaussNewton(linear), 0
+        self.solver, _ = options.choose_solver(loop)
+        channels = loop.scenario.cost.channels()
+        if self.solver == "cg":
+            last = [c for c in channels if c.time == loop.scenario.steps]
+            few = 0 < len(last) * loop.trials <= MOST_RESIDUALS
+            channels = last if few else []
+        self.rows = ResidualRows(linear, channels) if channels else None
+
+    def solve(self, lam):
+        """Candidates (direction, predicted change of the loss), the most trusted last."""
+        g = self.linear.gradient
+        if self.solver == "residual":
+            d = residual_space(self.rows, lam)
+            Jd = self.rows.matrix @ d
+            return [(d, float(g @ d + 0.5 * (Jd @ Jd) / self.rows.trials))]
+        A = self.G + lam * Identity()
+        if self.options.structural:
+            A = A + (lam * self.options.structural) * Structural(self.linear)
+        solution = conjugate_gradients(A, -g, DECAY * self.state.direction, self._preconditioner(lam),
+                                       self.options.cap)
+        self.iterations += solution.iterations
+        # q with damping is at hand; subtracting the damping's part leaves the undamped model
+        return [(d, value - 0.5 * self._damping_energy(d, lam)) for d, value in
+                zip(solution.directions, solution.values)]
+
+    def _damping_energy(self, d, lam):
+        energy = lam * float(d @ d)
+        if self.options.structural:
+            energy += lam * self.options.structural * float(d @ (Structural(self.linear) @ d))
+        return energy
+
+    def _preconditioner(self, lam):
+        """The final residuals' curvature exactly, the rest as its mean diagonal, estimated by one random probe."""
+        if self.rows is None:
+            return lambda r: r
+        if not hasattr(self, "_rest"):
+            z = np.random.default_rng(self.state.updates).choice([-1.0, 1.0], size=self.state.theta.size)
+            Jz = self.rows.matrix @ z
+            self._rest = max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0) / z.size
+        return woodbury(self.rows, lam + self._rest)
+
+
+def search(hold, rollout, candidates, gradient):
+    """The best admissible step: (rollout, step, predicted change, full direction, rollouts tried), or None.
+
+    Walks back through the candidates until the loss stops improving, then shortens the step by 0.8 until the loss has
+    fallen (Armijo, constant 1e-2).
+    """
+    if not candidates:
+        return None
+    (step, predicted), tried = candidates[-1], 1
+    full, best = step, hold.rollout(rollout.theta + step)
+    for earlier, value in reversed(candidates[:-1]):
+        new, tried = hold.rollout(rollout.theta + earlier), tried + 1
+        if not new.loss < best.loss:
+            break
+        best, step, predicted = new, earlier, value
+    slope, length = float(gradient @ step), 1.0
+    curvature = 2 * (predicted - slope)
+    for _ in range(CUTS):
+        if best.loss <= rollout.loss + min(0.0, 1e-2 * length * slope):
+            break
+        length *= SHRINK
+        best, tried = hold.rollout(rollout.theta + length * step), tried + 1
+    if not best.loss < rollout.loss:
+        return None
+    return best, length * step, length * slope + 0.5 * length**2 * curvature, full, tried

@@ -1,0 +1,280 @@
+"""Training: rollouts, holds, stopping. A generator of events; prints nothing and writes nothing.
+
+    for event in Trainer(problem, optimizer, limits).run(state): ...
+
+One outer iteration is a rollout of the true plant and a hold of up to N updates. `TrainingState` is all that a later
+`run` needs to go on bit for bit, also from the middle of a hold: then it holds the hold's beginning too, from which the
+hold is made again exactly.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol import hold as holds
+from hfcontrol.closed_loop import ClosedLoop
+from hfcontrol.errors import TrainingError, UsageError
+
+CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
+REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that the true plant undid
+
+
+class Stop(Enum):
+    """Why a training ended: a word for scripts and a sentence for people."""
+
+    TARGET = "target", "the target was reached"
+    ROLLOUTS = "rollouts", "the rollouts asked for are made"
+    TIME = "time", "the time asked for is over"
+    CONVERGED = "converged", "nothing more is to be gained: three holds in a row each brought less than 1e-4 of the loss"
+    INTERRUPTED = "interrupted", "it was interrupted"
+    FAILED = "failed", "no step lowers the loss any more, whatever the damping"
+
+    def __init__(self, word, sentence):
+        self.word, self.sentence = word, sentence
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: a loss, a ratio to the optimal loss, true rollouts, seconds of training; None for no limit."""
+
+    batches: int = 32
+    loss: float | None = None
+    ratio: float | None = None
+    rollouts: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self):
+        for name, option in (("batches", "batches"), ("rollouts", "rollouts"), ("seconds", "max-seconds"),
+                             ("loss", "target-loss"), ("ratio", "target-ratio")):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{option} {value}: a number above 0 is needed")
+        if self.ratio is not None and self.ratio < 1:
+            raise UsageError(f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it")
+
+
+class Mark(NamedTuple):
+    """The end of one hold: the true loss, and the updates, true rollouts and seconds spent until then."""
+
+    loss: float
+    updates: int
+    rollouts: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands: optimizer, hold and generator state, counts, and a `Mark` at the end of each hold.
+
+    `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
+    it is the state at the hold's beginning, and `in_hold` the updates made since.
+    """
+
+    optimizer: object
+    hold: holds.HoldState
+    random: dict
+    loss: float = np.inf
+    updates: int = 0
+    rollouts: int = 0
+    jacobian_steps: int = 0
+    seconds: float = 0.0
+    history: tuple = ()
+    small: int = 0
+    rejected: int = 0
+    in_hold: int = 0
+    begun: object = None
+
+    @property
+    def holds(self):
+        """Number of holds that have ended."""
+        return len(self.history)
+
+    @property
+    def theta(self):
+        """The weights that the true loss `loss` belongs to: those of an unjudged hold do not count yet."""
+        unjudged = self.begun and self.begun.hold.kind != "scenario"
+        return (self.begun if unjudged else self).optimizer.theta
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened: kind "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
+
+    kind: str
+    state: TrainingState
+    loop: ClosedLoop
+    rollout: object
+    report: object = None
+    accepted: bool = True
+    stop: Stop | None = None
+
+
+@dataclass
+class Trainer:
+    """One training problem: a task, a network, the wiring between them, an optimizer, the hold asked for and limits.
+
+    `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
+    optimal loss of a scenario; it is called only where a target ratio needs it.
+    """
+
+    task: object
+    plant: object
+    kernels: object
+    network: object
+    wiring: object
+    optimizer: object
+    hold: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+    optimal: object = None
+    interrupted: bool = False
+    fused: bool = True
+
+    def __post_init__(self):
+        if self.hold not in holds.KINDS:
+            raise UsageError(f"--hold {self.hold}: known are {', '.join(holds.KINDS)}")
+        if self.limits.ratio is not None and self.task.optimum_is_zero:
+            raise UsageError("--target-ratio: with a final-state cost alone the optimal loss is zero and there is no ratio; "
+                             "use --target-loss, or give --effort or --running")
+        if self.limits.ratio is not None and self.task.noisy:
+            raise UsageError("--target-ratio: with noise the optimum is one that knows the noise in advance, which no "
+                             "controller attains; use --target-loss")
+
+    def loop(self, rng):
+        """The closed loop on a scenario drawn from rng."""
+        return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused)
+
+    def init(self, theta, rng, hold_state=None):
+        """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""
+        if hold_state is None:
+            hold_state, _ = holds.resolve(self.hold, self.loop(np.random.default_rng(0)))
+        return TrainingState(self.optimizer.init(theta), hold_state, rng.bit_generator.state)
+
+    def run(self, state):
+        """Events of the training from `state` on, until a limit is reached; the last one is "done"."""
+        return _Run(self, state).events()
+
+
+class _Run:
+    """One run of a trainer: the loop and scenario in use, the clock, and the state as it moves.
+
+    `begun` is the state at the beginning of the hold in progress and `start` the true rollout of its weights.
+    """
+
+    def __init__(self, trainer, state):
+        self.trainer, self.limits = trainer, trainer.limits
+        self.state, self.begun = state, state.begun or state
+        self.loop = None
+        self._draw(self.begun.random)
+        self.start = self.loop.rollout(self.begun.optimizer.theta)
+        if not np.isfinite(self.start.loss):
+            raise TrainingError("the loss at the first weights is not finite: another --seed may help; "
+                                "`hfcontrol check` tells whether the plant itself stays finite")
+        if state.rollouts:  # resumed: what is simulated again is not counted again
+            self._count(state)
+        self.clock = time.perf_counter() - state.seconds
+
+    def _draw(self, random):
+        """Draws the scenario of a hold from a generator in the given state, and finds its target loss."""
+        rng, before = np.random.default_rng(), self.loop
+        rng.bit_generator.state = random
+        self.loop = self.trainer.loop(rng)
+        if before:
+            self._count(before)
+        self.random_after = rng.bit_generator.state
+        self.target = self.limits.loss
+        if self.limits.ratio is not None:
+            by_ratio = self.limits.ratio * self.trainer.optimal(self.loop)
+            self.target = by_ratio if self.target is None else max(self.target, by_ratio)
+
+    def _count(self, counts):
+        self.loop.rollouts, self.loop.jacobian_steps = counts.rollouts, counts.jacobian_steps
+
+    def _mark(self, **changes):
+        self.state = replace(self.state, rollouts=self.loop.rollouts, jacobian_steps=self.loop.jacobian_steps,
+                             seconds=time.perf_counter() - self.clock, **changes)
+
+    def events(self):
+        """Holds until a limit is reached."""
+        stop = None
+        if not self.state.begun:
+            self._mark(loss=self.start.loss)
+            stop = self._reached(self.start.loss)
+        while stop is None:
+            stop = yield from self._hold()
+            stop = stop or self._settled()
+        yield Event("done", self.state, self.loop, self.start, stop=stop)
+
+    def _hold(self):
+        """One hold: updates on its function, then its judgement. Returns the `Stop` that ends the training, or None.
+
+        A training that is stopped inside a hold leaves it open: resumed, it goes on as if it had not stopped.
+        """
+        state = self.state
+        hold = holds.begin(self.loop, self.start, self.begun.hold, state.in_hold)
+        current = hold.first()
+        if state.begun:
+            current = hold.rollout(state.optimizer.theta)
+            self._count(state)
+        over, stop = state.in_hold >= self.limits.batches, None
+        while not over and stop is None:
+            before, left = current.loss, self.limits.batches - self.state.in_hold
+            inner, current, report = self.trainer.optimizer.step(self.state.optimizer, current, hold, left)
+            over = not report.accepted or hold.over(before, current, self.target) or report.updates >= left
+            self._mark(optimizer=inner, loss=current.loss if hold.true else self.start.loss, begun=self.begun,
+                       updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates)
+            yield Event("update", self.state, self.loop, current, report, report.accepted)
+            stop = self._reached(self.state.loss)
+            over = over or stop is Stop.TARGET
+        if not over:
+            return stop
+        accepted = self._judge(hold, current)
+        yield Event("hold", self.state, self.loop, self.start, None, accepted)
+        return stop or self._reached(self.state.history[-1].loss)
+
+    def _judge(self, hold, current):
+        """Ends a hold: goes on from its last rollout or undoes it, and draws the next scenario where the task is random."""
+        begun, inner, task = self.begun, self.state.optimizer, self.trainer.task
+        after, hold_state = hold.close(current, begun.hold)
+        if after is None:
+            inner = replace(begun.optimizer, updates=inner.updates)
+        else:
+            self.start = after
+        accepted = after is not None and self.state.in_hold > 0
+        loss, random = self.start.loss, begun.random
+        if accepted and task.random:
+            random = self.random_after
+            self._draw(random)
+            self.start = self.loop.rollout(inner.theta)
+        small = begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
+        self._mark(optimizer=inner, hold=holds.next_kind(self.trainer.hold, hold_state), random=random,
+                   loss=self.start.loss, in_hold=0, begun=None, small=small if accepted else begun.small,
+                   rejected=0 if accepted else begun.rejected + 1)
+        mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
+        self.state = replace(self.state, history=(*self.state.history, mark))
+        self.begun = self.state
+        return accepted
+
+    def _reached(self, loss):
+        """The limit reached at this loss, if any."""
+        limits = self.limits
+        if self.target is not None and loss <= self.target:
+            return Stop.TARGET
+        if self.trainer.interrupted:
+            return Stop.INTERRUPTED
+        if limits.rollouts is not None and self.loop.rollouts >= limits.rollouts:
+            return Stop.ROLLOUTS
+        if limits.seconds is not None and time.perf_counter() - self.clock >= limits.seconds:
+            return Stop.TIME
+        return None
+
+    def _settled(self):
+        """Whether nothing more is to be gained: holds that bring next to nothing, or no descent at all."""
+        state = self.state
+        if state.small >= CONVERGED_HOLDS:
+            return Stop.CONVERGED
+        if state.rejected >= (UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST):
+            return Stop.CONVERGED if state.loss < 0.9 * state.history[0].loss else Stop.FAILED
+        return None
