@@ -1,0 +1,279 @@
+"""Runs: trainings kept in folders of checkpoints. `train` and `resume` tie trainer and checkpoints together.
+
+A checkpoint executes no code: the plant source inside it is compared with, never run. What runs is the shipped plant of
+that name, or the user's file at its recorded path.
+"""
+
+import platform
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol import __version__
+from hfcontrol.closed_loop import ClosedLoop
+from hfcontrol.errors import CheckpointError, TrainingError, UsageError
+from hfcontrol.first_order import FirstOrderState
+from hfcontrol.hold import HoldState, resolve
+from hfcontrol.kernels import compile_plant
+from hfcontrol.optimizer import HFState
+from hfcontrol.plant import load_plant
+from hfcontrol.run_folder import RunFolder, find_run
+from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, stream, task_of, wiring_of
+from hfcontrol.trainer import Mark, TrainingState
+
+RACE_UPDATES = 12  # that each of the raced initialisations gets
+OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState}
+
+
+def state_tree(state):
+    """A `TrainingState` as a nested dict for a checkpoint."""
+    tree = {name: value for name, value in vars(state).items() if name not in ("optimizer", "hold", "history", "begun")}
+    kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
+    tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
+    tree["hold"] = asdict(state.hold)
+    tree["history"] = {name: np.array([getattr(m, name) for m in state.history]) for name in Mark._fields}
+    tree["begun"] = None if state.begun is None else state_tree(replace(state.begun, history=()))
+    return tree
+
+
+def state_from_tree(tree):
+    """The `TrainingState` of a checkpoint."""
+    optimizer = dict(tree["optimizer"])
+    history = zip(*(tree["history"][name].tolist() for name in Mark._fields))
+    history = tuple(Mark(*values) for values in history)
+    begun = tree["begun"] and replace(state_from_tree(tree["begun"]), history=history)
+    changes = {"optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer), "hold": HoldState(**tree["hold"]),
+               "history": history, "begun": begun}
+    return TrainingState(**{**tree, **changes})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One checkpoint of a run, with all that is needed to use it; `path` is the run's folder."""
+
+    path: Path
+    tree: dict
+
+    @classmethod
+    def load(cls, where=None, roots=None):
+        """The run at a folder, a checkpoint file or a bare name under `weights/`; None is the newest.
+
+        Raises CheckpointError for one that is missing, damaged or not of hfcontrol.
+        """
+        folder, which = find_run(where, roots)
+        try:
+            return cls(folder.path, folder.load(which))
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{folder.path}: not a checkpoint of a training ({error})") from None
+
+    @property
+    def folder(self):
+        """The run's `RunFolder`."""
+        return RunFolder(self.path)
+
+    @cached_property
+    def settings(self):
+        """The `Settings` the run was trained with."""
+        return Settings.from_tree(self.tree["settings"])
+
+    @cached_property
+    def state(self):
+        """The `TrainingState` at this checkpoint."""
+        return state_from_tree(self.tree["state"])
+
+    @property
+    def theta(self):
+        """The weights (P,)."""
+        return self.state.theta
+
+    @cached_property
+    def plant(self):
+        """The plant as it is now, under its name or at its recorded path.
+
+        Raises PlantError if it is gone.
+        """
+        return load_plant(self.settings.plant)
+
+    @property
+    def plant_changed(self):
+        """Whether the plant's file is no longer the one trained on."""
+        return self.plant.source_hash != self.tree["plant"]["hash"]
+
+    @cached_property
+    def trainer(self):
+        """The trainer that its settings describe."""
+        return build(self.settings, self.plant)
+
+    @property
+    def network(self):
+        """The network."""
+        return self.trainer.network
+
+    def closed_loop(self, split="training", settings=None, taper=False, trials=None):
+        """The closed loop on the training or the held-out scenarios, without taper unless asked for.
+
+        `settings` may differ from the run's in task numbers, delays, noise and limits, to test under other conditions.
+        """
+        settings = settings or self.settings
+        task = task_of(settings, self.plant, compile_plant(self.plant))
+        if task.n_target != self.trainer.task.n_target:
+            raise UsageError(f"--space {settings.space}: the run was trained in {self.settings.space} space")
+        rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
+        scenario = task.draw(rng, split, trials)
+        return ClosedLoop(self.plant, task.kernels, self.network, scenario, wiring_of(settings, self.plant, taper))
+
+    def info(self):
+        """What `hfcontrol info --json` prints: a dict of numbers, words and the loss history."""
+        state, settings = self.state, self.settings
+        return {
+            "run": str(self.path), "plant": settings.plant, "task": self.tree["task"], "seed": settings.seed,
+            "hold": settings.hold, "batches": settings.batches, "holds": state.holds, "updates": state.updates,
+            "rollouts": state.rollouts, "jacobian_steps": state.jacobian_steps, "parameters": self.theta.size,
+            "loss": state.loss, "loss_history": [m.loss for m in state.history], "seconds": state.seconds,
+            "compile_seconds": self.tree["compile_seconds"], "solver": self.tree["solver"], "stop": self.tree["stop"],
+            "command": self.tree["command"], "version": self.tree["versions"]["hfcontrol"],
+        }
+
+
+class Preparation(NamedTuple):
+    """What was made ready before the clock started: seconds of compiling or loading, the solver, and why it was chosen."""
+
+    seconds: float
+    solver: str
+    reasons: tuple
+
+
+def prepare(trainer, settings):
+    """Compiles or loads all that a training will call, and says what was chosen and why."""
+    begin = time.perf_counter()
+    loop = trainer.loop(stream(settings, SCENARIOS))
+    linear = loop.linearise(loop.rollout(np.zeros(trainer.network.size)))
+    linear.jvp(linear.gradient)
+    solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
+    if settings.optimizer == "hf":
+        solver, why = trainer.optimizer.choose_solver(loop)
+        linear.rows(loop.scenario.cost.channels()[-1:])
+        reasons.append(f"solver {why}")
+    return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
+
+
+class Training:
+    """A training in progress in its run folder; `events` yields the trainer's, each already on disk when it arrives."""
+
+    def __init__(self, settings, trainer, state, folder, prepared, command=None):
+        self.settings, self.trainer, self.state = settings, trainer, state
+        self.folder, self.prepared = folder, prepared
+        self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+    @property
+    def run(self):
+        """The run as it stands on disk."""
+        return Run.load(self.folder.path)
+
+    def events(self):
+        """The trainer's events; a checkpoint is written at the end of each hold and wherever the training stops."""
+        with self.folder.lock():
+            for event in self.trainer.run(self.state):
+                self.state = event.state
+                if event.kind != "update":
+                    self.save(event.stop)
+                yield event
+
+    def save(self, stop=None):
+        """Writes the checkpoint of the state as it is now; it is self-contained, though nothing in it is ever executed."""
+        plant = self.trainer.plant
+        versions = {"hfcontrol": __version__, "python": platform.python_version(), "numpy": np.__version__,
+                    **{name: sys.modules[name].__version__ for name in ("numba", "scipy", "h5py") if name in sys.modules}}
+        tree = {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
+                "plant": {"name": plant.name, "path": str(plant.path), "source": plant.source, "hash": plant.source_hash},
+                "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
+                "stop": stop and stop.word, "state": state_tree(self.state)}
+        self.folder.save(tree, self.state.updates, self.state.loss)
+
+
+def race(trainer, settings):
+    """The state to go on from after `settings.race` initialisations got a dozen updates each: that of the lowest loss.
+
+    The rollouts and updates of all are counted. One initialisation is not raced.
+    """
+    states = []
+    for k in range(settings.race):
+        more = (k,) if k else ()
+        theta = trainer.network.initial(stream(settings, WEIGHTS, *more))
+        state = trainer.init(theta, stream(settings, SCENARIOS))
+        if settings.race > 1:
+            for event in trainer.run(state):
+                state = event.state
+                if state.updates >= RACE_UPDATES:
+                    break
+        states.append(state)
+    best = min(states, key=lambda s: s.loss)
+    if settings.race == 1:
+        return best
+    return replace(best, rollouts=sum(s.rollouts for s in states), seconds=sum(s.seconds for s in states),
+                   jacobian_steps=sum(s.jacobian_steps for s in states))
+
+
+def begin(settings, out=None, start=None, command=None):
+    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`.
+
+    Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
+    """
+    trainer = build(settings)
+    prepared = prepare(trainer, settings)
+    if start is None:
+        state = race(trainer, settings)
+    else:
+        if start.network.tables()[1].tolist() != trainer.network.tables()[1].tolist() or \
+                start.theta.size != trainer.network.size:
+            raise UsageError(f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
+                             f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent and --space")
+        state = trainer.init(start.theta, stream(settings, SCENARIOS))
+    folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
+    return Training(settings, trainer, state, folder, prepared, command)
+
+
+def go_on(run, limits=None, force=False, plant=None):
+    """The `Training` that goes on from a run's checkpoint; `limits` may replace settings such as rollouts or max_seconds.
+
+    Raises TrainingError when the plant's file has changed since, unless forced.
+    """
+    settings = run.settings.changed(**{k: v for k, v in (limits or {}).items() if v is not None})
+    if plant:
+        settings = settings.changed(plant=plant)
+        run = replace(run, tree={**run.tree, "settings": settings.tree()})
+    if run.plant_changed and not force:
+        raise TrainingError(f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
+                            "start anew from its weights with --from")
+    trainer = build(settings, run.plant)
+    prepared = prepare(trainer, settings)
+    prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
+    return Training(settings, trainer, run.state, run.folder, prepared, run.tree["command"])
+
+
+def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
+    """Train a controller and return its `Run`: `hf.train("arm2", task="reach", batches=32, seed=0)`.
+
+    `settings` are the fields of `Settings`; `start` is a run whose weights to begin with, `on_event` is called with every
+    `Event`. Raises kinds of HFControlError only.
+    """
+    training = begin(Settings(plant=plant, **settings), out, start)
+    for event in training.events():
+        if on_event:
+            on_event(event)
+    return training.run
+
+
+def resume(where=None, *, force=False, on_event=None, **limits):
+    """Go on with a run, the newest by default, and return it: `hf.resume("weights/...", rollouts=100)`."""
+    training = go_on(Run.load(where), limits, force)
+    for event in training.events():
+        if on_event:
+            on_event(event)
+    return training.run

@@ -1,0 +1,180 @@
+"""What a user asks of a training, as one flat record, and the trainer that it describes.
+
+The same names serve as keywords of `hf.train`, options of `hfcontrol train` and entries of a checkpoint.
+"""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from hfcontrol.closed_loop import Wiring
+from hfcontrol.errors import UsageError
+from hfcontrol.first_order import LBFGS, Adam, Momentum
+from hfcontrol.kernels import compile_plant
+from hfcontrol.network import Network, Topology
+from hfcontrol.optimal import optimum
+from hfcontrol.optimizer import HessianFree
+from hfcontrol.plant import load_plant
+from hfcontrol.scenario import Task, TaskOptions
+from hfcontrol.trainer import Limits, Trainer
+
+OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
+SOLVERS = ("auto", "cg", "residual")
+WEIGHTS, SCENARIOS, HELD_OUT = range(3)  # the streams of random numbers that one seed gives
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that defines a training; None means the task's, the plant's or the method's own value.
+
+    Delays are steps, or a text such as "40ms"; `motor_noise` is in control units, or a text such as "5%" for noise in
+    proportion to the control; `control_limit` is a number, or "plant" for the plant's own, or None for none.
+    """
+
+    plant: str = "arm2"
+    task: str | None = None
+    trials: int | None = None
+    steps: int | None = None
+    effort: float | None = None
+    running: float | None = None
+    space: str = "joint"
+    feedback_delay: int | str = 0
+    command_delay: int | str = 0
+    sensory_noise: float = 0.0
+    motor_noise: float | str = 0.0
+    control_limit: float | str | None = "plant"
+    hidden: tuple = (32, 32)
+    skip: tuple | str = "auto"
+    recurrent: tuple | str = "all"
+    cell: str = "tanh"
+    learn_start: bool = False
+    batches: int = 32
+    hold: str = "auto"
+    rollouts: int | None = None
+    optimizer: str = "hf"
+    learning_rate: float | None = None
+    solver: str = "auto"
+    damping: float = 1.0
+    structural: float = 0.0
+    cg_cap: int = 100
+    seed: int = 0
+    race: int = 1
+    target_loss: float | None = None
+    target_ratio: float | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self):
+        for name, least in (("race", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} {getattr(self, name)}: {least} or above is needed")
+        if self.optimizer not in OPTIMIZERS:
+            raise UsageError(f"--optimizer {self.optimizer}: known are {', '.join(OPTIMIZERS)}")
+        if self.solver not in SOLVERS:
+            raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
+        if Path(self.plant).suffix == ".py":
+            object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
+
+    def tree(self):
+        """The settings as a nested dict for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_tree(cls, tree):
+        """The settings of a checkpoint; entries of other versions are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in tree.items() if k in known})
+
+    def changed(self, **changes):
+        """The same settings with some replaced."""
+        return replace(self, **changes)
+
+
+def delay_steps(value, dt, option):
+    """A delay in steps from a number of steps or a text in milliseconds, which must be whole steps of dt [s]."""
+    text = str(value)
+    try:
+        steps = float(text[:-2]) / (1000 * dt) if text.endswith("ms") else float(text)
+    except ValueError:
+        raise UsageError(f"--{option} {value}: steps such as 3, or milliseconds such as 40ms") from None
+    if not steps >= 0 or abs(steps - round(steps)) > 1e-9:
+        raise UsageError(f"--{option} {value}: a whole number of control steps of {1000 * dt:g} ms, zero or more, is needed")
+    return round(steps)
+
+
+def motor_noises(value):
+    """The pair (noise in control units, noise as a fraction of the control) from a number or a text with %."""
+    text = str(value)
+    try:
+        return (0.0, float(text[:-1]) / 100) if text.endswith("%") else (float(text), 0.0)
+    except ValueError:
+        raise UsageError(f"--motor-noise {value}: a number in control units, or a percentage such as 5%") from None
+
+
+def wiring_of(settings, plant, taper=True):
+    """The wiring between plant and network; without `taper` it is that of a plant outside training."""
+    limit = settings.control_limit
+    if limit == "plant":
+        limit = np.inf if plant.limit is None else plant.limit
+    try:
+        limit = np.inf if limit is None or limit == "none" else np.asarray(limit, dtype=float)
+    except (TypeError, ValueError):
+        raise UsageError(f"--control-limit {limit}: a positive number, plant or none") from None
+    if not np.all(np.asarray(limit) > 0):
+        raise UsageError(f"--control-limit {limit}: a positive number is needed")
+    return Wiring(delay_steps(settings.feedback_delay, plant.dt, "feedback-delay"),
+                  delay_steps(settings.command_delay, plant.dt, "command-delay"),
+                  np.array(np.broadcast_to(limit, (plant.nu,)), dtype=float),
+                  plant.taper if taper else np.full(plant.nx, np.inf))
+
+
+def topology_of(settings):
+    """The network's topology: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent."""
+    depth = len(settings.hidden)
+    named = {"all": tuple(range(2, depth + 1)), "none": (), "auto": (2,) if depth > 1 else ()}
+    skip = named.get(settings.skip, settings.skip) if isinstance(settings.skip, str) else settings.skip
+    named = {"all": tuple(range(1, depth + 1)), "none": ()}
+    recurrent = named.get(settings.recurrent, settings.recurrent) if isinstance(settings.recurrent, str) \
+        else settings.recurrent
+    for name, value in (("skip", skip), ("recurrent", recurrent)):
+        if isinstance(value, str):
+            raise UsageError(f"--{name} {value}: layer numbers such as 1,2, or all or none")
+    return Topology(tuple(settings.hidden), settings.cell, tuple(skip), tuple(recurrent), settings.learn_start)
+
+
+def task_of(settings, plant, kernels):
+    """The task with the user's numbers over its own."""
+    additive, fraction = motor_noises(settings.motor_noise)
+    options = TaskOptions(settings.trials, settings.steps, settings.effort, settings.running, settings.space,
+                          settings.sensory_noise, additive, fraction)
+    return Task(plant, kernels, settings.task, options)
+
+
+def optimizer_of(settings):
+    """The optimizer with its options."""
+    if settings.optimizer == "hf":
+        return HessianFree(settings.solver, settings.damping, settings.structural, settings.cg_cap)
+    if settings.optimizer == "lbfgs":
+        return LBFGS()
+    rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
+    return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
+
+
+def stream(settings, which, *more):
+    """One of the generators of random numbers that the seed gives."""
+    return np.random.default_rng([settings.seed, which, *more])
+
+
+def build(settings, plant=None):
+    """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
+    plant = plant or load_plant(settings.plant)
+    kernels = compile_plant(plant)
+    task = task_of(settings, plant, kernels)
+    network = Network(topology_of(settings), task.n_target + plant.ny, plant.nu)
+    limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
+
+    def optimal(loop):
+        return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
+
+    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings), settings.hold,
+                   limits, optimal)
