@@ -9,7 +9,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"train": "runs", "resume": "runs", "Run": "runs", "evaluate": "evaluate", "load_plant": "plant",
+_PUBLIC = {"train": "runs", "resume": "runs", "Run": "runs", "evaluate": "evaluation", "load_plant": "plant",
            "plant_names": "plant", "check_plant": "check", "Settings": "settings", "HFControlError": "errors"}
 __all__ = ["__version__", *_PUBLIC]
 

@@ -10,7 +10,7 @@ GETTERS = tuple(name.replace("set", "get", 1) for name in SETTERS)
 
 
 @cache
-def _blas_threads():
+def _libraries():
     """Pairs (get, set) of the thread counts of the OpenBLAS libraries behind NumPy and SciPy; none where it is another.
 
     Both wheels bring an OpenBLAS of their own. A symbol is looked up through the extension module that links to it.
@@ -29,15 +29,20 @@ def _blas_threads():
 
 
 @contextmanager
-def single_threaded_blas():
-    """Matrix products inside use one thread each: the blocks of trials already keep the cores busy, and sums of the
-    same order give the same bits whatever the number of cores."""
-    threads = _blas_threads()
-    before = [get() for get, _ in threads]
-    for _, set_ in threads:
-        set_(1)
+def blas_threads(count):
+    """Matrix products inside use so many threads each."""
+    libraries = _libraries()
+    before = [get() for get, _ in libraries]
+    for _, set_ in libraries:
+        set_(count)
     try:
         yield
     finally:
-        for (_, set_), count in zip(threads, before):
-            set_(count)
+        for (_, set_), previous in zip(libraries, before):
+            set_(previous)
+
+
+def single_threaded_blas():
+    """Matrix products inside use one thread each: the blocks of trials already keep the cores busy, and sums of the
+    same order give the same bits whatever the number of cores."""
+    return blas_threads(1)

@@ -15,7 +15,15 @@ from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class InOrder(click.Group):
+    """A group that lists its commands in the order in which one needs them."""
+
+    def list_commands(self, context):
+        """Names of the commands, in that order."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="hfcontrol")
 def cli():
     """Train recurrent controllers for your simulator by second-order optimisation, and see how good they are.
@@ -45,11 +53,12 @@ def main(arguments=None):
         _fail(f"hfcontrol: {error.format_message()}", FAILURE)
     except HFControlError as error:
         _fail(f"hfcontrol: {error}", USAGE if isinstance(error, (UsageError, PlantError, TaskError)) else FAILURE)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("hfcontrol: stopped", INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe is gone: nobody is left to tell
-        sys.exit(FAILURE)
+    except MemoryError:
+        _fail("hfcontrol: there is not enough memory; fewer --trials, --steps or --hidden units need less", FAILURE)
+    except OSError as error:  # such as a full disk behind a redirected output
+        _fail(f"hfcontrol: {error}", FAILURE)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail(f"hfcontrol: {str(error) or 'stopped'}", INTERRUPTED)
 
 
 def _fail(line, status):

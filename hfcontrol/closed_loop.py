@@ -106,9 +106,10 @@ class ClosedLoop:
     """
 
     def __init__(self, plant, kernels, network, scenario, wiring, fused=True):
-        if wiring.feedback_delay >= scenario.steps or wiring.command_delay >= scenario.steps:
-            raise TaskError(f"a delay of {max(wiring.feedback_delay, wiring.command_delay)} steps does not fit into a "
-                            f"horizon of {scenario.steps} steps: shorten the delay or give more --steps")
+        for option in ("feedback_delay", "command_delay"):
+            if getattr(wiring, option) >= scenario.steps:
+                raise TaskError(f"--{option.replace('_', '-')} of {getattr(wiring, option)} steps does not fit into a horizon "
+                                f"of {scenario.steps} steps: make it shorter, or give more --steps")
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring = scenario, wiring
         self.rollouts = self.jacobian_steps = 0

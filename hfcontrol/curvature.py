@@ -59,4 +59,4 @@ class ResidualRows:
         rows = linear.rows(channels)
         self.matrix = rows.reshape(-1, rows.shape[2])
         self.residuals = linear.cost.channel_residuals(channels).ravel()
-        self.gram = self.matrix @ self.matrix.T
+        self.gram = linear.loop.passes.gram(self.matrix)

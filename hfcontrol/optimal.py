@@ -18,7 +18,7 @@ import numpy as np
 from hfcontrol.scenario import repeated
 
 ITERATIONS = 300
-TOLERANCE = 1e-9  # relative improvement of every trial below which the search ends
+TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which a trial has settled: of its loss, of the mean first loss
 LENGTHS = 0.5 ** np.arange(10)
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-6, 1e-10, 1e10
 NOISE = 0.3  # of a control's typical size: the random start
@@ -101,7 +101,7 @@ def _backward(matrices, vectors, mu):
 def _improve(system, v):
     """iLQR from the commands v (T, nu, N): the trajectories (losses, x, u) where no trial gets better any more."""
     x, v, u, losses = system.follow(v)
-    mu = np.full(len(losses), DAMPING_START)
+    mu, nothing = np.full(len(losses), DAMPING_START), NOTHING * np.mean(losses[np.isfinite(losses)])
     for _ in range(ITERATIONS):
         k, K = _backward(*system.expand(x, v, u), mu)
         k, before, waiting = k.transpose(0, 2, 1), losses, np.ones(len(losses), dtype=bool)
@@ -116,7 +116,8 @@ def _improve(system, v):
             if not waiting.any():
                 break
         mu = np.clip(np.where(waiting, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
-        if np.all((before - losses <= TOLERANCE * before) & (~waiting | (mu > 1.0) | (before < 1e-300))):
+        settled = before - losses <= TOLERANCE * before + nothing
+        if np.all(settled & (~waiting | (mu > 1.0) | (losses <= nothing))):
             break
     return losses, x, u
 

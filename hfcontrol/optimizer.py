@@ -20,6 +20,7 @@ DECAY = 0.95  # of the warm start between updates
 SHRINK, CUTS = 0.8, 20  # line search
 LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
 RAISE, REDUCE = 1.5, 2 / 3  # ... by these factors
+FLOOR, FLOOR_PRECONDITIONED = 10, 3  # iterations over which CG's progress is measured: it is made earlier with one
 RETRIES, RETRY_RAISE = 8, 4.0  # a step without descent is solved again with more damping
 DAMPING_RANGE = (1e-12, 1e12)
 MOST_RESIDUALS = 4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
@@ -136,14 +137,14 @@ class Descent:
         """Candidates (direction, predicted change of the loss), the most trusted last."""
         g = self.linear.gradient
         if self.solver == "residual":
-            d = residual_space(self.rows, lam)
-            Jd = self.rows.matrix @ d
+            d, Jd = residual_space(self.rows, lam)
             return [(d, float(g @ d + 0.5 * (Jd @ Jd) / self.rows.trials))]
         A = self.G + lam * Identity()
         if self.options.structural:
             A = A + (lam * self.options.structural) * Structural(self.linear)
+        floor = FLOOR if self.rows is None else FLOOR_PRECONDITIONED
         solution = conjugate_gradients(A, -g, DECAY * self.state.direction, self._preconditioner(lam),
-                                       self.options.cap)
+                                       self.options.cap, floor=floor)
         self.iterations += solution.iterations
         # q with damping is at hand; subtracting the damping's part leaves the undamped model
         return [(d, value - 0.5 * self._damping_energy(d, lam)) for d, value in

@@ -148,7 +148,7 @@ def _probe(plant):
 
     Compiled code would do either silently. Arithmetic errors are left alone: compiled, they give inf or nan.
     """
-    x, u = (tuple(0.3 * size) for size in (plant.typical_state, plant.typical_control))
+    x, u = (tuple((0.3 * size).tolist()) for size in (plant.typical_state, plant.typical_control))
     for name, names, arguments in plain_calls(plant, x, u):
         written = [None] * len(names)
         try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hfcontrol import __version__
 from hfcontrol.closed_loop import ClosedLoop
-from hfcontrol.errors import CheckpointError, TrainingError, UsageError
+from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.first_order import FirstOrderState
 from hfcontrol.hold import HoldState, resolve
 from hfcontrol.kernels import compile_plant
@@ -27,6 +27,7 @@ from hfcontrol.run_folder import RunFolder, find_run
 from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, stream, task_of, wiring_of
 from hfcontrol.trainer import Mark, TrainingState
 
+RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState}
 
@@ -67,10 +68,13 @@ class Run:
         Raises CheckpointError for one that is missing, damaged or not of hfcontrol.
         """
         folder, which = find_run(where, roots)
+        run = cls(folder.path, folder.load(which))
         try:
-            return cls(folder.path, folder.load(which))
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder.path}: not a checkpoint of a training ({error})") from None
+            run.info()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{where or folder.path}: its checkpoint is not one of a training that this hfcontrol knows "
+                                  f"({error}); `hfcontrol runs` lists the runs there are") from error
+        return run
 
     @property
     def folder(self):
@@ -94,10 +98,11 @@ class Run:
 
     @cached_property
     def plant(self):
-        """The plant as it is now, under its name or at its recorded path.
-
-        Raises PlantError if it is gone.
-        """
+        """The plant as it is now, under its name or at its recorded path; PlantError if it is gone."""
+        path = Path(self.settings.plant)
+        if path.suffix == ".py" and not path.exists():
+            raise PlantError(f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
+                             f"hfcontrol train --resume {self.path} --plant FILE")
         return load_plant(self.settings.plant)
 
     @property
@@ -107,8 +112,12 @@ class Run:
 
     @cached_property
     def trainer(self):
-        """The trainer that its settings describe."""
-        return build(self.settings, self.plant)
+        """The trainer that its settings describe; PlantError where the plant is no longer one that its weights fit."""
+        trainer = build(self.settings, self.plant)
+        if trainer.network.size != self.theta.size:
+            raise PlantError(f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
+                             f"{self.theta.size}; put back the plant it was trained on, or train anew")
+        return trainer
 
     @property
     def network(self):
@@ -124,6 +133,8 @@ class Run:
         task = task_of(settings, self.plant, compile_plant(self.plant))
         if task.n_target != self.trainer.task.n_target:
             raise UsageError(f"--space {settings.space}: the run was trained in {self.settings.space} space")
+        if trials is not None and trials < 1:
+            raise UsageError(f"--trials {trials}: at least 1 is needed")
         rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
         scenario = task.draw(rng, split, trials)
         return ClosedLoop(self.plant, task.kernels, self.network, scenario, wiring_of(settings, self.plant, taper))
@@ -168,13 +179,13 @@ class Training:
 
     def __init__(self, settings, trainer, state, folder, prepared, command=None):
         self.settings, self.trainer, self.state = settings, trainer, state
-        self.folder, self.prepared = folder, prepared
+        self.folder, self.prepared, self.saved = folder, prepared, None
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
     @property
     def run(self):
-        """The run as it stands on disk."""
-        return Run.load(self.folder.path)
+        """The run at the last checkpoint that this training has written."""
+        return Run.load(self.saved)
 
     def events(self):
         """The trainer's events; a checkpoint is written at the end of each hold and wherever the training stops."""
@@ -194,13 +205,13 @@ class Training:
                 "plant": {"name": plant.name, "path": str(plant.path), "source": plant.source, "hash": plant.source_hash},
                 "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
                 "stop": stop and stop.word, "state": state_tree(self.state)}
-        self.folder.save(tree, self.state.updates, self.state.loss)
+        self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
 
 
 def race(trainer, settings):
     """The state to go on from after `settings.race` initialisations got a dozen updates each: that of the lowest loss.
 
-    The rollouts and updates of all are counted. One initialisation is not raced.
+    The rollouts, Jacobian steps and seconds of all are counted. One initialisation is not raced.
     """
     states = []
     for k in range(settings.race):
@@ -226,35 +237,41 @@ def begin(settings, out=None, start=None, command=None):
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
     trainer = build(settings)
+    if start is not None:
+        _check_start(start, trainer, settings)
     prepared = prepare(trainer, settings)
-    if start is None:
-        state = race(trainer, settings)
-    else:
-        if start.network.tables()[1].tolist() != trainer.network.tables()[1].tolist() or \
-                start.theta.size != trainer.network.size:
-            raise UsageError(f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
-                             f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent and --space")
-        state = trainer.init(start.theta, stream(settings, SCENARIOS))
+    state = race(trainer, settings) if start is None else trainer.init(start.theta, stream(settings, SCENARIOS))
     folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
     return Training(settings, trainer, state, folder, prepared, command)
 
 
-def go_on(run, limits=None, force=False, plant=None):
-    """The `Training` that goes on from a run's checkpoint; `limits` may replace settings such as rollouts or max_seconds.
+def _check_start(start, trainer, settings):
+    if start.network.layers != trainer.network.layers or start.network.size != trainer.network.size:
+        raise UsageError(f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
+                         f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent, --cell, "
+                         "--learn-start and --space")
+    if settings.race > 1:
+        raise UsageError(f"--race {settings.race} with --from: there is but one network to start from; leave one of them out")
 
-    Raises TrainingError when the plant's file has changed since, unless forced.
+
+def go_on(run, limits=None, force=False):
+    """The `Training` that goes on from a run's checkpoint; `limits` may replace the settings named in RESUMABLE.
+
+    Raises UsageError for other settings, and TrainingError when the plant's file has changed since, unless forced.
     """
-    settings = run.settings.changed(**{k: v for k, v in (limits or {}).items() if v is not None})
-    if plant:
-        settings = settings.changed(plant=plant)
-        run = replace(run, tree={**run.tree, "settings": settings.tree()})
+    limits = {name: value for name, value in (limits or {}).items() if value is not None}
+    fixed = [f"--{name.replace('_', '-')}" for name in limits if name not in RESUMABLE]
+    if fixed:
+        raise UsageError(f"--resume with {', '.join(fixed)}: only limits may change (--rollouts, --max-seconds, "
+                         "--target-loss, --target-ratio); --from RUN starts a new run from its weights")
+    settings = run.settings.changed(**limits)
+    run = replace(run, tree={**run.tree, "settings": settings.tree()})
     if run.plant_changed and not force:
         raise TrainingError(f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
                             "start anew from its weights with --from")
-    trainer = build(settings, run.plant)
-    prepared = prepare(trainer, settings)
+    prepared = prepare(run.trainer, settings)
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    return Training(settings, trainer, run.state, run.folder, prepared, run.tree["command"])
+    return Training(settings, run.trainer, run.state, run.folder, prepared, run.tree["command"])
 
 
 def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):

@@ -209,6 +209,9 @@ def posture(plant, kernels, hand, guess, params):
 def reach(task, params):
     """Centre-out: N targets evenly on a circle around the start hand; the held-out ones lie between the trained ones."""
     plant, kernels, numbers = task.plant, task.kernels, task.numbers
+    if plant.hand is None:
+        raise TaskError(f"task {task.name}: the generator reach needs a hand, and plant {plant.name} has no hand_x and "
+                        "hand_y among its OUTPUT names; use the generator angles or a draw function")
 
     def draw(rng, trials, split):
         x0 = np.zeros((plant.nx, trials))
@@ -231,7 +234,7 @@ def angles(task, params):
         x0, goal = np.zeros((plant.nx, trials)), np.zeros((plant.nx, trials))
         x0[plant.positions] = np.asarray(numbers["start"], dtype=float)[:, None]
         place = (np.arange(trials) + (0.5 if split == "held_out" else 0.0)) / trials
-        low, high = numbers["targets"]
+        low, high = (np.reshape(np.asarray(edge, dtype=float), (-1, 1)) for edge in numbers["targets"])
         goal[plant.positions] = low + (high - low) * place
         return x0, goal
 

@@ -97,7 +97,7 @@ def delay_steps(value, dt, option):
         steps = float(text[:-2]) / (1000 * dt) if text.endswith("ms") else float(text)
     except ValueError:
         raise UsageError(f"--{option} {value}: steps such as 3, or milliseconds such as 40ms") from None
-    if not steps >= 0 or abs(steps - round(steps)) > 1e-9:
+    if not 0 <= steps < np.inf or abs(steps - round(steps)) > 1e-9:
         raise UsageError(f"--{option} {value}: a whole number of control steps of {1000 * dt:g} ms, zero or more, is needed")
     return round(steps)
 
@@ -114,10 +114,10 @@ def motor_noises(value):
 def wiring_of(settings, plant, taper=True):
     """The wiring between plant and network; without `taper` it is that of a plant outside training."""
     limit = settings.control_limit
-    if limit == "plant":
+    if isinstance(limit, str) and limit == "plant":
         limit = np.inf if plant.limit is None else plant.limit
     try:
-        limit = np.inf if limit is None or limit == "none" else np.asarray(limit, dtype=float)
+        limit = np.inf if limit is None or isinstance(limit, str) and limit == "none" else np.asarray(limit, dtype=float)
     except (TypeError, ValueError):
         raise UsageError(f"--control-limit {limit}: a positive number, plant or none") from None
     if not np.all(np.asarray(limit) > 0):

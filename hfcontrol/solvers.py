@@ -65,17 +65,23 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
 
 
 def residual_space(rows, lam):
-    """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), from `ResidualRows` of all residuals.
-
-    The push-through identity turns (J'J / N + lam I)^-1 J'r / N of size P into a system of size m.
+    """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), and J d (m,), from `ResidualRows` of all
+    residuals. The push-through identity turns (J'J / N + lam I)^-1 J'r / N of size P into a system of size m.
     """
-    system = rows.gram + rows.trials * lam * np.eye(len(rows.gram))
-    return -rows.matrix.T @ cho_solve(cho_factor(system, lower=True, check_finite=False), rows.residuals)
+    factor = cho_factor(shifted(rows.gram, rows.trials * lam), lower=True, overwrite_a=True, check_finite=False)
+    y = cho_solve(factor, rows.residuals, check_finite=False)
+    return -(y @ rows.matrix), -(rows.gram @ y)
+
+
+def shifted(matrix, amount):
+    """A copy of a matrix with a number added on its diagonal."""
+    matrix = matrix.copy()
+    matrix.flat[::len(matrix) + 1] += amount
+    return matrix
 
 
 def woodbury(rows, shift):
     """The preconditioner v -> (J'J / N + shift I)^-1 v of some residuals' Jacobian J (Woodbury's identity)."""
-    system = rows.gram + rows.trials * shift * np.eye(len(rows.gram))
-    factor = cho_factor(system, lower=True, check_finite=False)
+    factor = cho_factor(shifted(rows.gram, rows.trials * shift), lower=True, overwrite_a=True, check_finite=False)
     J = rows.matrix
-    return lambda v: (v - J.T @ cho_solve(factor, J @ v, check_finite=False)) / shift
+    return lambda v: (v - cho_solve(factor, J @ v, check_finite=False) @ J) / shift

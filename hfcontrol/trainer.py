@@ -85,6 +85,8 @@ class TrainingState:
     small: int = 0
     rejected: int = 0
     in_hold: int = 0
+    over: bool = False
+    first: float = np.inf
     begun: object = None
 
     @property
@@ -101,7 +103,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened: kind "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
+    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
 
     kind: str
     state: TrainingState
@@ -200,8 +202,12 @@ class _Run:
         """Holds until a limit is reached."""
         stop = None
         if not self.state.begun:
-            self._mark(loss=self.start.loss)
-            stop = self._reached(self.start.loss)
+            fresh = self.state.rollouts == 0
+            self._mark(loss=self.start.loss, first=self.start.loss if fresh else self.state.first)
+            self.begun = self.state
+            stop = self._reached(self.start.loss) or self._settled()
+            if fresh:
+                yield Event("start", self.state, self.loop, self.start)
         while stop is None:
             stop = yield from self._hold()
             stop = stop or self._settled()
@@ -218,21 +224,24 @@ class _Run:
         if state.begun:
             current = hold.rollout(state.optimizer.theta)
             self._count(state)
-        over, stop = state.in_hold >= self.limits.batches, None
+        over = state.over or state.in_hold >= self.limits.batches
+        stop = self._reached(state.loss) if state.begun else None
+        over = over or stop is Stop.TARGET
         while not over and stop is None:
             before, left = current.loss, self.limits.batches - self.state.in_hold
             inner, current, report = self.trainer.optimizer.step(self.state.optimizer, current, hold, left)
             over = not report.accepted or hold.over(before, current, self.target) or report.updates >= left
             self._mark(optimizer=inner, loss=current.loss if hold.true else self.start.loss, begun=self.begun,
-                       updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates)
+                       updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates, over=over)
             yield Event("update", self.state, self.loop, current, report, report.accepted)
             stop = self._reached(self.state.loss)
             over = over or stop is Stop.TARGET
         if not over:
             return stop
+        target = self.target
         accepted = self._judge(hold, current)
         yield Event("hold", self.state, self.loop, self.start, None, accepted)
-        return stop or self._reached(self.state.history[-1].loss)
+        return stop or self._reached(self.state.history[-1].loss, target)
 
     def _judge(self, hold, current):
         """Ends a hold: goes on from its last rollout or undoes it, and draws the next scenario where the task is random."""
@@ -250,17 +259,18 @@ class _Run:
             self.start = self.loop.rollout(inner.theta)
         small = begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
         self._mark(optimizer=inner, hold=holds.next_kind(self.trainer.hold, hold_state), random=random,
-                   loss=self.start.loss, in_hold=0, begun=None, small=small if accepted else begun.small,
+                   loss=self.start.loss, in_hold=0, over=False, begun=None, small=small if accepted else begun.small,
                    rejected=0 if accepted else begun.rejected + 1)
         mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
         self.state = replace(self.state, history=(*self.state.history, mark))
         self.begun = self.state
         return accepted
 
-    def _reached(self, loss):
+    def _reached(self, loss, target=None):
         """The limit reached at this loss, if any."""
         limits = self.limits
-        if self.target is not None and loss <= self.target:
+        target = self.target if target is None else target
+        if target is not None and loss <= target:
             return Stop.TARGET
         if self.trainer.interrupted:
             return Stop.INTERRUPTED
@@ -276,5 +286,5 @@ class _Run:
         if state.small >= CONVERGED_HOLDS:
             return Stop.CONVERGED
         if state.rejected >= (UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST):
-            return Stop.CONVERGED if state.loss < 0.9 * state.history[0].loss else Stop.FAILED
+            return Stop.CONVERGED if state.loss < 0.9 * state.first else Stop.FAILED
         return None

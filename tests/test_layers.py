@@ -12,7 +12,7 @@ PACKAGE = ROOT / "hfcontrol"
 # A module imports only from rows above it.
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "kernels", "check", "cells", "network",
           "cost", "scenario", "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order",
-          "optimal", "policy_gradient", "trainer", "settings", "checkpoint", "run_folder", "runs", "controller", "evaluate",
+          "optimal", "policy_gradient", "trainer", "settings", "checkpoint", "run_folder", "runs", "controller", "evaluation",
           "compare", "export", "plots", "animate", "__init__", "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.

@@ -5,74 +5,88 @@ from pathlib import Path
 
 import click
 
-from hfcontrol.commands.options import RUN
+from hfcontrol.commands.options import RUN, WIPE, working
 
-OUT = click.option("--out", type=click.Path(dir_okay=False), help="File to write; its suffix says the format.")
+OUT = click.option("--out", type=click.Path(dir_okay=False), metavar="FILE",
+                   help="File to write, whose ending decides the format; by default one named after the run, here.")
+SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
 
 
 @click.command("plot-error")
 @RUN
+@click.option("--axis", default="updates", show_default=True, metavar="WORD",
+              help="What the error is drawn against: updates, rollouts or seconds.")
 @OUT
-@click.option("--show", is_flag=True, help="Open a window as well.")
-def plot_error(run, out, show):
-    """Draw the learning curve with its best-so-far line, and the hand paths beside it (png, pdf or svg).
+@SHOW
+def plot_error(run, axis, out, show):
+    """Draw the learning curve, and the paths beside it.
+
+    A png, pdf or svg. Without RUN, the newest run.
 
     \b
     hfcontrol plot-error
-    hfcontrol plot-error weights/arm2-reach --out error.pdf
+    hfcontrol plot-error weights/arm2-reach --axis rollouts --out error.pdf
     """
-    from hfcontrol import plots
-    from hfcontrol.runs import Run
+    with working("drawing"):
+        from hfcontrol import plots
 
-    run = Run.load(run)
-    out = out or f"{run.path.name}-error.png"
-    plots.plot_error(run, Path(out), show=show)
+        run, out = _run_and_file(run, out, "-error.png")
+        plots.plot_error(run, out, axis, show=show)
     click.echo(out)
 
 
 @click.command()
 @RUN
-@click.option("--kind", default="paths", show_default=True, help="paths, controls, hidden or speed.")
+@click.option("--kind", default="paths", show_default=True, metavar="WORD", help="paths, controls, hidden or speed.")
 @OUT
-def plot(run, kind, out):
-    """Draw hand paths, controls, hidden activity or speed profiles of a run (png, pdf or svg).
+@SHOW
+def plot(run, kind, out, show):
+    """Draw paths, controls, hidden activity or speed.
+
+    A png, pdf or svg, over the optimal ones where there are such. Without RUN, the newest run.
 
     \b
     hfcontrol plot --kind speed
+    hfcontrol plot weights/arm2-reach --kind hidden --out hidden.svg
     """
-    from hfcontrol import plots
-    from hfcontrol.runs import Run
+    with working("drawing"):
+        from hfcontrol import plots
 
-    run = Run.load(run)
-    out = out or f"{run.path.name}-{kind}.png"
-    plots.plot(run, kind, Path(out))
+        run, out = _run_and_file(run, out, f"-{kind}.png")
+        plots.plot(run, kind, out, show=show)
     click.echo(out)
 
 
 @click.command()
 @RUN
-@OUT
 @click.option("--training", is_flag=True, help="Show the paths changing across all checkpoints.")
-@click.option("--targets", type=click.IntRange(min=1), default=8, show_default=True, help="Targets to move to.")
-def animate(run, out, training, targets):
-    """Show the plant moving to its targets, one after the other (gif, html, or mp4 where ffmpeg is installed).
+@click.option("--targets", type=int, default=8, show_default=True, metavar="N", help="Targets to move to.")
+@OUT
+def animate(run, training, targets, out):
+    """Show the plant moving to its targets, in a movie.
+
+    A gif, html, or mp4 where ffmpeg is installed. Without RUN, the newest run.
 
     \b
     hfcontrol animate
     hfcontrol animate --training --out learning.gif
     """
-    from hfcontrol.animate import animate as make
-    from hfcontrol.runs import Run
-
-    run = Run.load(run)
-    out = out or f"{run.path.name}{'-training' if training else ''}.gif"
     live = sys.stderr.isatty()
 
     def progress(done, total):
         if live:
-            click.echo(f"\rframe {done} of {total}", nl=False, err=True)
+            click.echo(f"{WIPE}frame {done} of {total} ...", nl=False, err=True)
 
-    make(run, Path(out), targets=targets, training=training, progress=progress)
-    if live:
-        click.echo("\r\x1b[K", nl=False, err=True)
+    with working("drawing"):
+        from hfcontrol.animate import animate as make
+
+        run, out = _run_and_file(run, out, "-training.gif" if training else ".gif")
+        make(run, out, targets, training, progress)
     click.echo(out)
+
+
+def _run_and_file(run, out, ending):
+    from hfcontrol.runs import Run
+
+    run = Run.load(run)
+    return run, Path(out or f"{run.path.resolve().name}{ending}")

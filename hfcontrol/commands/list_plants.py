@@ -2,6 +2,7 @@
 
 import click
 
+from hfcontrol.commands.options import working
 from hfcontrol.errors import PlantError
 
 
@@ -18,15 +19,17 @@ def plants():
 
     for name in plant_names():
         plant = load_plant(name)
-        click.echo(f"{name:14} {plant.nx} states, {plant.nu} controls, {1000 * plant.dt:g} ms; tasks: "
+        click.echo(f"{name:14} states: {plant.nx}, controls: {plant.nu}, step: {1000 * plant.dt:g} ms, tasks: "
                    f"{', '.join(plant.tasks) or 'none'}")
         click.echo(f"{'':14} {(ast.get_docstring(ast.parse(plant.source)) or '').partition(chr(10))[0]}")
 
 
 @click.command()
-@click.argument("plant", metavar="NAME|FILE")
-def check(plant):
-    """Check a plant file against the contract: shapes, finite numbers, determinism, derivatives, tasks.
+@click.argument("name", metavar="NAME|FILE")
+def check(name):
+    """Check a plant file against the contract.
+
+    Shapes, finite numbers, determinism, derivatives, tasks: what is wrong is told in words, a line for each check.
 
     \b
     hfcontrol check plants/mine.py
@@ -34,11 +37,12 @@ def check(plant):
     from hfcontrol.check import check_plant
     from hfcontrol.plant import load_plant
 
-    plant = load_plant(plant)
-    findings = check_plant(plant)
+    plant = load_plant(name)
+    with working("checking"):
+        findings = check_plant(plant)
     for finding in findings:
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.message}")
     wrong = sum(not finding.ok for finding in findings)
     if wrong:
         raise PlantError(f"{plant.path.name}: {wrong} of {len(findings)} checks failed; the lines above say what to mend")
-    click.echo(f"{plant.name} is fine: hfcontrol train --plant {plant.path if plant.path.suffix == '.py' else plant.name}")
+    click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")

@@ -4,48 +4,69 @@ import click
 
 from hfcontrol.commands.options import JSON, RUN, say_json
 
+SHOWN = 8  # losses of holds that `info` shows
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[RUN]...")
 @click.option("--thin", is_flag=True, help="Remove checkpoints of the runs named, never the first, the best or the last.")
-@click.option("--keep", type=click.IntRange(min=0), default=10, show_default=True, help="About how many --thin leaves.")
+@click.option("--keep", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
+              help="About how many --thin leaves.")
 def runs(names, thin, keep):
-    """List runs, the newest first; or thin out their checkpoints.
+    """List runs, or thin out their checkpoints.
+
+    The newest run comes first. A run without a reason to have stopped was killed, or is in training.
 
     \b
     hfcontrol runs
     hfcontrol runs --thin weights/arm2-reach-20261121-093105-seed0
     """
-    from hfcontrol.errors import CheckpointError, UsageError
+    from hfcontrol.errors import UsageError
     from hfcontrol.run_folder import find_run, list_runs
-    from hfcontrol.run_folder import thin as thin_out
+
+    if thin and not names:
+        raise UsageError("--thin: name the runs to thin, as in hfcontrol runs --thin weights/RUN")
+    folders = [find_run(name)[0] for name in names] or list_runs()
+    if not folders:
+        click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
+    elif thin:
+        _thin(folders, keep)
+    else:
+        _list(folders)
+
+
+def _thin(folders, keep):
+    from hfcontrol.run_folder import thin
+
+    for folder in folders:
+        with folder.lock():
+            removed = thin(folder.path, keep)
+        click.echo(f"{folder.path}: checkpoints removed {len(removed)}, left {len(folder.checkpoints())}")
+
+
+def _list(folders):
+    from hfcontrol.errors import CheckpointError
     from hfcontrol.runs import Run
 
-    folders = [find_run(name)[0] for name in names] or list_runs()
-    if thin:
-        if not names:
-            raise UsageError("--thin: name the runs to thin, such as hfcontrol runs --thin weights/RUN")
-        for folder in folders:
-            with folder.lock():
-                removed = thin_out(folder.path, keep)
-            click.echo(f"{folder.path}: {len(removed)} checkpoints removed, {len(folder.checkpoints())} left")
-        return
+    width = max(len(str(folder.path)) for folder in folders)
+    click.echo(f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  stopped by")
     for folder in folders:
         try:
             info = Run.load(folder.path).info()
-            click.echo(f"{folder.path}  loss {info['loss']:.3e}  {info['updates']} updates  {info['rollouts']} rollouts  "
-                       f"{info['seconds']:.1f} s  {info['stop'] or 'unfinished'}")
         except CheckpointError as error:
-            click.echo(f"{folder.path}  unreadable: {error}")
-    if not folders:
-        click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
+            click.echo(f"{folder.path!s:{width}}  {error}")
+        else:
+            click.echo(f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
+                       f"{info['seconds']:7.1f}  {info['stop'] or '-'}")
 
 
 @click.command()
 @RUN
 @JSON
 def info(run, as_json):
-    """Tell what a run or a checkpoint holds: command, counts, loss, why it stopped. Without RUN, the newest run.
+    """Tell what a run holds and why it stopped.
+
+    Of a run's folder, its newest checkpoint; or name a checkpoint. Without RUN, the newest run.
 
     \b
     hfcontrol info
@@ -59,5 +80,8 @@ def info(run, as_json):
         return
     history = told.pop("loss_history")
     for name, value in told.items():
-        click.echo(f"{name.replace('_', ' '):16} {value}")
-    click.echo(f"{'loss of holds':16} {', '.join(f'{loss:.2e}' for loss in history[-8:])}")
+        shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        click.echo(f"{name.replace('_', ' '):16} {shown}")
+    if history:
+        click.echo(f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"
+                   f"{', '.join(f'{loss:.2e}' for loss in history[-SHOWN:])}")

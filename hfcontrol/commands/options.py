@@ -1,18 +1,23 @@
 """Options and words that several commands share."""
 
 import json
+import math
+import sys
+from contextlib import contextmanager
 
 import click
 
 RUN = click.argument("run", required=False, metavar="[RUN]")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts instead of text.")
+WIPE = "\r\x1b[K"  # goes back to the beginning of a terminal's line and clears it
 
 CONDITIONS = [
     click.option("--feedback-delay", metavar="STEPS|MS", help="Delay of the observations: steps, or ms as in 40ms."),
     click.option("--command-delay", metavar="STEPS|MS", help="Delay of the commands: steps, or ms as in 20ms."),
-    click.option("--sensory-noise", type=float, help="Standard deviation of noise on every observation, in its unit."),
+    click.option("--sensory-noise", type=float, metavar="SD",
+                 help="Standard deviation of noise on every observation, in its unit."),
     click.option("--motor-noise", metavar="SD|PERCENT",
-                 help="Standard deviation of noise on every control, in its unit, or a fraction of the control as in 5%."),
+                 help="Standard deviation of noise on every control, in its unit, or as part of the control: 5%."),
     click.option("--control-limit", metavar="LIMIT|plant|none",
                  help="Smooth limit of the controls; by default the plant's own."),
 ]
@@ -30,13 +35,35 @@ def given(**options):
     return {name: value for name, value in options.items() if value is not None}
 
 
+@contextmanager
+def working(on):
+    """Says on a terminal what hfcontrol is busy with, for as long as it is."""
+    live = sys.stderr.isatty()
+    if live:
+        click.echo(f"{on} ...", nl=False, err=True)
+    try:
+        yield
+    finally:
+        if live:
+            click.echo(WIPE, nl=False, err=True)
+
+
 def say_json(value):
     """One JSON object on one line."""
-    click.echo(json.dumps(value))
+    click.echo(json.dumps(_finite(value), allow_nan=False))
 
 
-def table(evaluation):
-    """The lines of an evaluation for people: a row for each number, a column for each set of scenarios."""
+def _finite(value):
+    """The value with null for what JSON has no word for: infinity and not-a-number."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def say_table(evaluation, noisy):
+    """An evaluation for people: a row for each number, a column for each set of scenarios."""
     sets = evaluation["sets"]
     first = next(iter(sets.values()))
     error, speed = first["error"], first["final_speed"]
@@ -50,8 +77,11 @@ def table(evaluation):
         rows.append(("path deviation [% of reach]", lambda s: f"{100 * s['path_deviation']['mean']:.1f} "
                                                               f"(max {100 * s['path_deviation']['max']:.1f})"))
     rows.append(("success", lambda s: f"{100 * s['success']:.0f} %"))
-    lines = [f"{'':28}" + "".join(f"{name.replace('_', '-'):>24}" for name in sets)]
-    return lines + [f"{name:28}" + "".join(f"{show(s):>24}" for s in sets.values()) for name, show in rows]
+    click.echo(f"{'':28}" + "".join(f"{name.replace('_', '-'):>24}" for name in sets))
+    for name, show in rows:
+        click.echo(f"{name:28}" + "".join(f"{show(s):>24}" for s in sets.values()))
+    if noisy:
+        click.echo("the optimum knows the noise in advance: a bound that no controller attains")
 
 
 def _unit(number):

@@ -1,112 +1,127 @@
 """`hfcontrol train`: training with live progress."""
 
+import os
+import shlex
+import shutil
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import click
-from click.core import ParameterSource
 
-from hfcontrol.commands.options import JSON, conditions, given, say_json, table
+from hfcontrol.commands.options import JSON, WIPE, conditions, given, say_json, say_table, working
 from hfcontrol.errors import UsageError
-
-WITH_RESUME = {"resume", "plant", "rollouts", "max_seconds", "target_loss", "target_ratio", "force", "quiet", "as_json"}
 
 
 def _layers(context, parameter, text):
-    """Layer numbers or sizes "32,32" as a tuple; a word stays a word."""
-    if text is None or text in ("auto", "all", "none"):
-        return text
+    """Whole numbers "32,32" as a tuple; other words are left for `Settings` to judge."""
     try:
-        return tuple(int(word) for word in text.split(","))
+        return text and tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r}: whole numbers with commas between, such as 32,32") from None
+        if parameter.name == "hidden":
+            raise UsageError(f"--hidden {text}: units of each layer with commas between, such as 32,32") from None
+        return text
 
 
 @click.command()
 @click.option("--plant", metavar="NAME|FILE", help="A shipped plant (see `hfcontrol plants`) or a file ending in .py. [arm2]")
-@click.option("--task", help="A task of the plant; its first one by default.")
-@click.option("--trials", type=int, help="Trials simulated side by side; the task's own number by default.")
-@click.option("--steps", type=int, help="Horizon in control steps; the task's own by default.")
-@click.option("--batches", type=int, help="The most weight updates made on one rollout's inputs. [32]")
-@click.option("--hold", help="What stays fixed meanwhile: auto, model, scenario, inputs or post. [auto]")
-@click.option("--rollouts", type=int, help="Stop after so many simulations of all trials on the true plant.")
+@click.option("--task", metavar="WORD", help="A task of the plant; its first one by default.")
+@click.option("--trials", type=int, metavar="N", help="Trials simulated side by side; the task's own number by default.")
+@click.option("--steps", type=int, metavar="N", help="Horizon in control steps; the task's own by default.")
+@click.option("--batches", type=int, metavar="N", help="The most weight updates made on one rollout's inputs. [32]")
+@click.option("--hold", metavar="WORD", help="What stays fixed meanwhile: auto, model, scenario, inputs or post. [auto]")
+@click.option("--rollouts", type=int, metavar="N", help="Stop after so many simulations of all trials on the true plant.")
 @click.option("--hidden", callback=_layers, metavar="N,N", help="Units of each hidden layer. [32,32]")
 @click.option("--skip", is_flag=False, flag_value="all", callback=_layers, metavar="[LAYERS]",
               help="Hidden layers that also see the input: 2,3 or all or none. [2]")
 @click.option("--recurrent", is_flag=False, flag_value="all", callback=_layers, metavar="[LAYERS]",
               help="Hidden layers with recurrent connections: 1,2 or all or none. [all]")
-@click.option("--cell", help="What the hidden units are: tanh or linear. [tanh]")
+@click.option("--cell", metavar="WORD", help="What the hidden units are: tanh or linear. [tanh]")
 @click.option("--learn-start", is_flag=True, default=None, help="Learn the initial hidden state; zero otherwise.")
-@click.option("--effort", type=float, help="Weight of 1/2 u^2 per step; the task's own by default, 0 for none.")
-@click.option("--running", type=float, help="Weight of the squared distance of the positions at every step.")
-@click.option("--space", help="Where distance is measured: joint or hand. [joint]")
+@click.option("--effort", type=float, metavar="WEIGHT", help="Of 1/2 u^2 per step; the task's own by default, 0 for none.")
+@click.option("--running", type=float, metavar="WEIGHT", help="Of the squared distance of the positions at every step.")
+@click.option("--space", metavar="WORD", help="Where distance is measured: joint or hand. [joint]")
 @conditions
-@click.option("--optimizer", help="hf (Hessian-free), or to compare: adam, momentum, lbfgs. [hf]")
-@click.option("--learning-rate", type=float, help="Of adam (3e-3) and momentum (1e-2).")
-@click.option("--solver", help="Of the Hessian-free step: auto, cg or residual. [auto]")
-@click.option("--damping", type=float, help="Tikhonov damping to start with; it adapts. [1]")
-@click.option("--structural", type=float, help="Damping of changes of hidden state and trajectory, times the damping. [0]")
-@click.option("--cg-cap", type=int, help="The most conjugate-gradient iterations of an update. [100]")
-@click.option("--seed", type=int, help="Of the initial weights and of all that is random. [0]")
-@click.option("--race", type=int, metavar="K", help="Start K networks, give each a dozen updates, go on with the best. [1]")
-@click.option("--target-loss", type=float, help="Stop at this loss.")
-@click.option("--target-ratio", type=float, help="Stop at this ratio to the optimal loss.")
-@click.option("--max-seconds", type=float, help="Stop after so many seconds of training, looked at between updates.")
-@click.option("--out", type=click.Path(file_okay=False), help="Folder for the run's folder. [weights]")
+@click.option("--optimizer", metavar="WORD", help="hf (Hessian-free), or to compare: adam, momentum, lbfgs. [hf]")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Of adam (3e-3) and momentum (1e-2).")
+@click.option("--solver", metavar="WORD", help="Of the Hessian-free step: auto, cg or residual. [auto]")
+@click.option("--damping", type=float, metavar="LAM", help="Tikhonov damping to start with; it adapts. [1.0]")
+@click.option("--structural", type=float, metavar="MU",
+              help="Damping of changes of hidden state and trajectory, times the damping. [0.0]")
+@click.option("--cg-cap", type=int, metavar="N", help="The most conjugate-gradient iterations of an update. [100]")
+@click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
+@click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
+@click.option("--target-loss", type=float, metavar="LOSS", help="Stop at this loss.")
+@click.option("--target-ratio", type=float, metavar="RATIO", help="Stop at this ratio to the optimal loss.")
+@click.option("--max-seconds", type=float, metavar="S",
+              help="Stop after so many seconds of training, looked at between updates.")
+@click.option("--out", metavar="FOLDER", help="Where the run's folder is made. [weights]")
 @click.option("--resume", metavar="RUN", help="Go on with a run where it stopped, bit for bit; limits may be new.")
 @click.option("--from", "start", metavar="RUN", help="Start a new run from another's weights.")
-@click.option("--force", is_flag=True, help="Resume although the plant's file has changed.")
+@click.option("--force", is_flag=True, default=None, help="Resume although the plant's file has changed.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @JSON
-@click.pass_context
-def train(context, out, resume, start, force, quiet, as_json, **options):
-    """Train a controller; every hold ends in a checkpoint, so nothing is lost.
+def train(out, resume, start, force, quiet, as_json, **options):
+    """Train a controller, with a checkpoint after every hold.
 
     \b
     hfcontrol train --plant arm2 --batches 32
-    hfcontrol train --plant arm2 --effort 0 --target-loss 5e-5      the final-state cost of the source
-    hfcontrol train --plant arm2 --effort 1e-4                      with its control penalty
     hfcontrol train --resume weights/arm2-reach-20261121-093105-seed0
+    the final-state cost of the source, and with its control penalty:
+    hfcontrol train --plant arm2 --effort 0 --target-loss 5e-5
+    hfcontrol train --plant arm2 --effort 1e-4
 
     It stops at a target, at --rollouts, at --max-seconds, when nothing more is to be gained, or at Ctrl-C (after the update
-    in progress). A checkpoint is data: resuming runs the shipped plant of that name, or your own file at its recorded path
-    (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
+    in progress; a second Ctrl-C stops at once). A checkpoint is data: resuming runs the shipped plant of that name, or your
+    own file at its recorded path (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
     """
-    from hfcontrol import runs
-    from hfcontrol.settings import Settings
-
-    options = given(**options)
-    if resume:
-        named = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-        if named - WITH_RESUME:
-            wrong = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(named - WITH_RESUME))
-            raise UsageError(f"--resume with {wrong}: only limits may change (--rollouts, --max-seconds, --target-loss, "
-                             "--target-ratio); --from RUN starts a new run from its weights")
-        training = runs.go_on(runs.Run.load(resume), options, force)
-    else:
-        training = runs.begin(Settings(**options), out, start and runs.Run.load(start))
+    with nullcontext() if quiet else working("preparing"):
+        training = _prepared(given(**options), out, resume, start, force)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
-    with _stopping(training.trainer):
+    with _stopping(training, quiet):
         for event in training.events():
             show.event(event, training)
     show.end(training, event)
 
 
+def _prepared(options, out, resume, start, force):
+    """The training that the options ask for, compiled and ready."""
+    from hfcontrol import runs
+    from hfcontrol.settings import Settings
+
+    if resume is not None:
+        options |= given(out=out, **{"from": start})
+        return runs.go_on(runs.Run.load(resume), options, force)
+    if force:
+        raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
+    return runs.begin(Settings(**options), out, None if start is None else runs.Run.load(start))
+
+
 @contextmanager
-def _stopping(trainer):
-    """Ctrl-C and a termination signal let the update in progress finish; a second Ctrl-C stops at once."""
+def _stopping(training, quiet):
+    """Ctrl-C and a termination signal let the update in progress finish; a second one stops at once."""
     def stop(number, frame):
-        if trainer.interrupted:
+        if training.trainer.interrupted:
             raise KeyboardInterrupt
-        trainer.interrupted = True
+        training.trainer.interrupted = True
+        if not quiet:
+            os.write(2, b"\nfinishing the update in progress; Ctrl-C again stops at once\n")  # safe in a signal handler
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt:
+        saved = training.folder.checkpoints()
+        raise click.Abort("stopped at once; " + (f"go on from the last checkpoint with: {resuming(training)}" if saved
+                                                 else "no hold had ended, so nothing was saved")) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def resuming(training, *options):
+    """The command that goes on with a training."""
+    return shlex.join(["hfcontrol", "train", "--resume", str(training.folder.path), *options])
 
 
 class Silent:
@@ -121,7 +136,7 @@ class Silent:
 
 def hand_error(event):
     """Mean distance of the hand from its target at the end [cm], or None for a plant without a hand."""
-    from hfcontrol.evaluate import hand_errors
+    from hfcontrol.evaluation import hand_errors
 
     errors = hand_errors(event.loop, event.rollout)
     return None if errors is None else 100 * float(errors.mean())
@@ -139,10 +154,9 @@ class Lines:
             state, report = event.state, self.report
             say_json({"event": "hold", "hold": state.holds, "updates": state.updates, "rollouts": state.rollouts,
                       "loss": state.loss, "accepted": event.accepted, "kind": state.hold.kind,
-                      "rho": report and (report.rho if report.rho == report.rho else None),
-                      "damping": getattr(state.optimizer, "damping", None), "solver": report and report.solver,
-                      "iterations": report and report.iterations, "hand_error_cm": hand_error(event),
-                      "seconds": state.seconds})
+                      "rho": report and report.rho, "damping": getattr(state.optimizer, "damping", None),
+                      "solver": report and report.solver, "iterations": report and report.iterations,
+                      "hand_error_cm": hand_error(event), "seconds": state.seconds})
 
     def end(self, training, event):
         """The last line."""
@@ -154,7 +168,7 @@ class Progress:
 
     def __init__(self, training):
         self.live, self.report = sys.stdout.isatty(), None
-        trainer, task = training.trainer, training.trainer.task
+        trainer, task, state = training.trainer, training.trainer.task, training.state
         hidden = "+".join(map(str, trainer.network.topology.hidden))
         click.echo(f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps of "
                    f"{1000 * trainer.plant.dt:g} ms; {hidden} {trainer.network.topology.cell} units, "
@@ -162,44 +176,46 @@ class Progress:
         for reason in training.prepared.reasons:
             click.echo(reason)
         click.echo(f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}")
+        if state.updates:
+            click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
 
     def event(self, event, training):
         """The line of the hold in progress, or the finished one."""
         self.report = event.report or self.report
         if event.kind == "hold" or (event.kind == "update" and self.live):
-            line = self._line(event, training)
-            done = "\n" if event.kind == "hold" else ""
-            click.echo(f"\r\x1b[K{line}{done}" if self.live else line, nl=not self.live)
+            line = self._line(event)
+            if self.live:  # a line that the terminal breaks could not be overwritten
+                line = WIPE + line[:shutil.get_terminal_size().columns - 1]
+            click.echo(line, nl=event.kind == "hold")
 
-    def _line(self, event, training):
-        state, report = event.state, self.report
-        loss = event.rollout.loss if event.kind == "update" else state.loss
-        words = [f"hold {state.holds + (event.kind == 'update'):3d}", f"update {state.updates:5d}",
-                 f"rollouts {state.rollouts:5d}", f"loss {loss:.3e}"]
-        if report:
-            if report.rho == report.rho:
-                words.append(f"rho {report.rho:5.2f}")
-            words += [f"damping {state.optimizer.damping:.0e}"] if hasattr(state.optimizer, "damping") else []
-            words.append(report.solver + (f" {report.iterations:3d}" if report.iterations else ""))
-        error = hand_error(event)
-        words += [] if error is None else [f"hand {10 * error:.2f} mm"]
+    def _line(self, event):
+        """The numbers of an event, the ones that matter most first: a narrow terminal shows no others."""
+        state, report, error = event.state, self.report, hand_error(event)
+        within = event.kind == "update"
+        words = [f"hold {state.holds + within:3d}", f"update {state.updates:5d}", f"rollouts {state.rollouts:5d}",
+                 f"loss {event.rollout.loss if within else state.loss:.3e}"]
+        words += [] if error is None else [f"hand {10 * error:6.2f} mm"]
         words.append(f"{state.seconds:.1f} s")
-        return "  ".join(words) + ("" if event.accepted or event.kind == "update" else "  undone")
+        words += [f"damping {state.optimizer.damping:.0e}"] if hasattr(state.optimizer, "damping") else []
+        if report:
+            words += [f"rho {report.rho:5.2f}"] if report.rho == report.rho else []
+            words.append(report.solver + (f" {report.iterations:3d}" if report.iterations else ""))
+        return "  ".join(words) + ("" if event.accepted or within else "  undone")
 
     def end(self, training, event):
         """Why it ended, how to go on, and how good it is."""
         if self.live and event.state.begun:
             click.echo()
-        state, path = event.state, training.folder.path
+        state, limits, word = event.state, training.trainer.limits, event.stop.word
         click.echo(f"stopped: {event.stop.sentence}; loss {state.loss:.3e} after {state.updates} updates, "
                    f"{state.rollouts} rollouts, {state.seconds:.1f} s")
-        if event.stop.word in ("interrupted", "time", "rollouts"):
-            click.echo(f"go on with: hfcontrol train --resume {path}")
-        if event.stop.word == "interrupted":
-            return
-        from hfcontrol.evaluate import evaluate
+        more = {"interrupted": (), "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
+                "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}")}
+        if word in more:
+            click.echo(f"go on with: {resuming(training, *more[word])}")
+        if word != "interrupted":
+            from hfcontrol.evaluation import evaluate
 
-        for line in table(evaluate(training.run)):
-            click.echo(line)
-        if training.trainer.task.noisy:
-            click.echo("the optimum knows the noise in advance: a bound that no controller attains")
+            with working("looking for the optimum"):
+                evaluation = evaluate(training.run)
+            say_table(evaluation, training.trainer.task.noisy)

@@ -13,6 +13,7 @@ import numpy as np
 from hfcontrol.backend import single_threaded_blas
 from hfcontrol.kernels import generate, plant_pieces
 
+CHUNK = 64  # rows of J in one product of `gram`
 WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
 
 
@@ -37,7 +38,7 @@ class FusedPasses:
 
     def __init__(self, network, plant, scenario, wiring):
         self.network, self.scenario, self.wiring = network, scenario, wiring
-        self.layers, self.connections = network.tables()
+        self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
         self.start = network.start.start if network.start else -1
         self.blocks = -(-scenario.trials // WIDTH)
@@ -56,7 +57,7 @@ class FusedPasses:
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
         rows = np.empty((self.blocks, T + 1, self.network.n_rows, self.width))
         with single_threaded_blas():
-            self.module.rollout(theta, self.layers, self.connections, self.hidden, self.start, self.inputs,
+            self.module.rollout(theta, self.layers, self.sources, self.hidden, self.start, self.inputs,
                                 self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
                                 reference.arrays(), x, u, command, y, rows)
         return x, u, command, y, rows
@@ -71,7 +72,7 @@ class FusedPasses:
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
         d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().tangent(theta, v, self.layers, self.connections, self.hidden, self.start,
+            derivative_module().tangent(theta, v, self.layers, self.sources, self.hidden, self.start,
                                         self._lines(lines), rows, dx, du, d_rows)
         return dx, du, d_rows
 
@@ -80,7 +81,7 @@ class FusedPasses:
         if rows_bar is None:
             rows_bar = np.empty((self.blocks, 0, *rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().adjoint(theta, self.layers, self.connections, self.hidden, self.start,
+            derivative_module().adjoint(theta, self.layers, self.sources, self.hidden, self.start,
                                         self._lines(lines), rows, x_bar, u_bar, rows_bar, deltas, theta_bars)
         return theta_bars
 
@@ -97,5 +98,12 @@ class FusedPasses:
         self._adjoint(theta, lines, rows, x_bar, u_bar, None, deltas)
         J = np.empty((len(x_bar), self.scenario.trials, self.network.size))
         with single_threaded_blas():
-            derivative_module().weight_rows(self.layers, self.connections, self.hidden, self.start, rows, deltas, J)
+            derivative_module().weight_rows(self.layers, self.sources, self.hidden, self.start, rows, deltas, J)
         return J
+
+    def gram(self, J):
+        """J J' (m, m) of rows J (m, P)."""
+        out = np.empty((len(J), len(J)))
+        with single_threaded_blas():
+            derivative_module().gram(J, CHUNK, out)
+        return out

@@ -69,79 +69,85 @@ def add(values, more):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def weights_of(theta, place, n, m):
+def matrix_of(theta, place, n, m):
     """The matrix (n, m) that stands in theta from `place` on."""
     return theta[place:place + n * m].reshape(n, m)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def network_step(theta, layers, connections, before, now, scratch):
+def columns_of(sources, first, end):
+    """Columns of a layer's matrix: its source rows, and one for the bias."""
+    m = 1
+    for k in range(first, end):
+        m += sources[k, 1] - sources[k, 0]
+    return m
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def gather(sources, first, end, before, now, last, X):
+    """Fills X (columns, trial) with the source rows of a layer, and its last row with the number `last`."""
+    place = 0
+    for k in range(first, end):
+        s0, s1, lag = sources[k]
+        X[place:place + s1 - s0] = before[s0:s1] if lag else now[s0:s1]
+        place += s1 - s0
+    X[place] = last
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def network_step(theta, layers, sources, before, now, scratch):
     """Fills the rows of the layers of `now`; its input rows are given."""
-    for r0, r1, biases, code, first, end in layers:
-        a, product = now[r0:r1], scratch[:r1 - r0]
-        for i in range(r1 - r0):
-            a[i, :] = theta[biases + i]
-        for k in range(first, end):
-            s0, s1, lag, place = connections[k]
-            rows = before[s0:s1] if lag else now[s0:s1]
-            np.dot(weights_of(theta, place, r1 - r0, s1 - s0), rows, product)
-            add(a, product)
+    for r0, r1, code, place, first, end in layers:
+        m, a = columns_of(sources, first, end), now[r0:r1]
+        X = scratch[:m]
+        gather(sources, first, end, before, now, 1.0, X)
+        np.dot(matrix_of(theta, place, r1 - r0, m), X, a)
         if code == TANH:
             tanh_in_place(a.reshape(a.size))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def network_jvp(theta, v, layers, connections, before, now, d_before, d_now, scratch):
+def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product):
     """Fills the rows of the layers of the tangent `d_now`; its input rows are given."""
-    for r0, r1, biases, code, first, end in layers:
-        da, h, product = d_now[r0:r1], now[r0:r1], scratch[:r1 - r0]
+    for r0, r1, code, place, first, end in layers:
+        m, da, h = columns_of(sources, first, end), d_now[r0:r1], now[r0:r1]
+        X, Wdx = scratch[:m], product[:r1 - r0]
+        gather(sources, first, end, before, now, 1.0, X)
+        np.dot(matrix_of(v, place, r1 - r0, m), X, da)
+        gather(sources, first, end, d_before, d_now, 0.0, X)
+        np.dot(matrix_of(theta, place, r1 - r0, m), X, Wdx)
         for i in range(r1 - r0):
-            da[i, :] = v[biases + i]
-        for k in range(first, end):
-            s0, s1, lag, place = connections[k]
-            rows = before[s0:s1] if lag else now[s0:s1]
-            d_rows = d_before[s0:s1] if lag else d_now[s0:s1]
-            np.dot(weights_of(v, place, r1 - r0, s1 - s0), rows, product)
-            add(da, product)
-            np.dot(weights_of(theta, place, r1 - r0, s1 - s0), d_rows, product)
-            add(da, product)
-        if code == TANH:
-            for i in range(r1 - r0):
-                for n in range(h.shape[1]):
-                    da[i, n] *= 1.0 - h[i, n] * h[i, n]
+            for n in range(h.shape[1]):
+                slope = 1.0 - h[i, n] * h[i, n] if code == TANH else 1.0
+                da[i, n] = slope * (da[i, n] + Wdx[i, n])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def network_vjp(theta, layers, connections, now, now_bar, before_bar, scratch):
+def network_vjp(theta, layers, sources, now, now_bar, before_bar, scratch):
     """Turns the cotangent of the rows, `now_bar`, into that of summed inputs and input; fills `before_bar`."""
     before_bar[:] = 0.0
     for number in range(layers.shape[0] - 1, -1, -1):
-        r0, r1, biases, code, first, end = layers[number]
-        delta, h = now_bar[r0:r1], now[r0:r1]
+        r0, r1, code, place, first, end = layers[number]
+        delta, h, m = now_bar[r0:r1], now[r0:r1], columns_of(sources, first, end)
         if code == TANH:
             for i in range(r1 - r0):
                 for n in range(h.shape[1]):
                     delta[i, n] *= 1.0 - h[i, n] * h[i, n]
+        back = scratch[:m]
+        np.dot(matrix_of(theta, place, r1 - r0, m).T, delta, back)
+        column = 0
         for k in range(first, end):
-            s0, s1, lag, place = connections[k]
-            product = scratch[:s1 - s0]
-            np.dot(weights_of(theta, place, r1 - r0, s1 - s0).T, delta, product)
-            add(before_bar[s0:s1] if lag else now_bar[s0:s1], product)
+            s0, s1, lag = sources[k]
+            add(before_bar[s0:s1] if lag else now_bar[s0:s1], back[column:column + s1 - s0])
+            column += s1 - s0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_weight_cotangents(theta_bar, layers, connections, before, now, delta, scratch):
-    """theta_bar += the outer products of delta (row, trial) and rows, summed over the trials of the block."""
-    for r0, r1, biases, code, first, end in layers:
-        d = delta[r0:r1]
-        for i in range(r1 - r0):
-            total = 0.0
-            for n in range(d.shape[1]):
-                total += d[i, n]
-            theta_bar[biases + i] += total
-        for k in range(first, end):
-            s0, s1, lag, place = connections[k]
-            rows = before[s0:s1] if lag else now[s0:s1]
-            product = weights_of(scratch, 0, r1 - r0, s1 - s0)
-            np.dot(d, rows.T, product)
-            add(weights_of(theta_bar, place, r1 - r0, s1 - s0), product)
+def add_weight_cotangents(theta_bar, layers, sources, before, now, delta, scratch, product):
+    """theta_bar += the outer products of delta (row, trial) and gathered rows, summed over the trials of the block."""
+    for r0, r1, code, place, first, end in layers:
+        m = columns_of(sources, first, end)
+        X, outer = scratch[:m], matrix_of(product, 0, r1 - r0, m)
+        gather(sources, first, end, before, now, 1.0, X)
+        np.dot(delta[r0:r1], X.T, outer)
+        add(matrix_of(theta_bar, place, r1 - r0, m), outer)

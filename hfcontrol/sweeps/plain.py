@@ -22,16 +22,16 @@ class PlainPasses:
         """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
         net, s, w = self.network, self.scenario, self.wiring
         T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
-        views = net.views(theta)
+        matrices = net.matrices(theta)
         x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
         rows = np.zeros((T + 1, net.n_rows, N))
         if net.start:
-            rows[0, net.hidden] = views["h0"][:, None]
+            rows[0, net.hidden] = theta[net.start, None]
         x[0] = s.x0
         for t in range(T):
             y[t] = self._see(t, x, reference)
-            rows[t + 1] = net.step(views, rows[t], np.concatenate([s.target[t], y[t]]))
+            rows[t + 1] = net.step(matrices, rows[t], np.concatenate([s.target[t], y[t]]))
             command[t] = rows[t + 1, net.outputs]
             if t >= w.command_delay:
                 u[t] = w.limited(command[t - w.command_delay])
@@ -59,19 +59,19 @@ class PlainPasses:
     def tangent(self, theta, lines, rows, v, keep_rows=False):
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
         net, w, rows = self.network, self.wiring, rows[0]
-        views, tangents = net.views(theta), net.views(v)
+        matrices, tangents = net.matrices(theta), net.matrices(v)
         T, nx, nu, N = lines.B.shape
         dx, du, dc = np.zeros((T + 1, nx, N)), np.zeros((T, nu, N)), np.zeros((T, nu, N))
         d_rows = np.zeros_like(rows)
         if net.start:
-            d_rows[0, net.hidden] = tangents["h0"][:, None]
+            d_rows[0, net.hidden] = v[net.start, None]
         d_input = np.zeros((net.n_input, N))
         n_target = net.n_input - lines.C.shape[1]
         for t in range(T):
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
                 d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
-            d_rows[t + 1] = net.step_jvp(views, tangents, rows[t], rows[t + 1], d_rows[t], d_input)
+            d_rows[t + 1] = net.step_jvp(matrices, tangents, rows[t], rows[t + 1], d_rows[t], d_input)
             dc[t] = d_rows[t + 1, net.outputs]
             if t >= w.command_delay:
                 du[t] = lines.slope[t] * dc[t - w.command_delay]
@@ -81,7 +81,7 @@ class PlainPasses:
     def _deltas(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
         """Cotangents of the summed inputs (T+1, row, N), from those of the trajectory; the first entry is that of h0."""
         net, w = self.network, self.wiring
-        views, n_target = net.views(theta), net.n_input - lines.C.shape[1]
+        matrices, n_target = net.matrices(theta), net.n_input - lines.C.shape[1]
         T = u_bar.shape[0]
         x_bar, c_bar = x_bar.copy(), np.zeros_like(u_bar)
         deltas, before_bar = np.zeros_like(rows), np.zeros_like(rows[0])
@@ -91,7 +91,7 @@ class PlainPasses:
                 c_bar[t - w.command_delay] = lines.slope[t] * total
             now_bar = before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
             now_bar[net.outputs] += c_bar[t]
-            deltas[t + 1], before_bar = net.step_vjp(views, rows[t + 1], now_bar)
+            deltas[t + 1], before_bar = net.step_vjp(matrices, rows[t + 1], now_bar)
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
                 x_bar[s] += np.einsum("ijn,in->jn", lines.C[s], deltas[t + 1, n_target:net.n_input])
@@ -113,11 +113,14 @@ class PlainPasses:
         net = self.network
         J = np.zeros((rows.shape[2], net.size))
         for layer in net.layers:
-            J[:, layer.biases] = deltas[1:, layer.rows].sum(axis=0).T
-        for c in net.connections:
-            source = rows[:-1, c.source] if c.lag else rows[1:, c.source]
-            outer = np.einsum("tin,tjn->nij", deltas[1:, net.layers[c.layer].rows], source)
-            J[:, c.weights] = outer.reshape(len(outer), -1)
+            gathered = np.array([layer.gather(before, now, 1.0) for before, now in zip(rows[:-1], rows[1:])])
+            outer = np.einsum("tin,tjn->nij", deltas[1:, layer.rows], gathered)
+            J[:, layer.weights] = outer.reshape(len(outer), -1)
         if net.start:
             J[:, net.start] = deltas[0, net.hidden].T
         return J
+
+    @staticmethod
+    def gram(J):
+        """J J' (m, m) of rows J (m, P)."""
+        return J @ J.T

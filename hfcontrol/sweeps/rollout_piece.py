@@ -82,12 +82,12 @@ def move(t, n, scenario, limit, taper, model, reference, x, u, command, xs, us, 
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rollout_block(n0, n1, theta, layers, connections, hidden, start, scenario, limit, taper, model, replay, reference,
+def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
                   x, u, command, y, rows):
     """The rollout of trials n0 to n1; rows (T + 1, row, trial of the block) begins with the start of the hidden units."""
     T, nx, nu, ny = u.shape[0], x.shape[1], u.shape[1], y.shape[1]
     xs, moved, us, ys = np.empty(nx), np.empty(nx), np.empty(nu), np.empty(ny)
-    scratch = np.empty(rows.shape[1:])
+    scratch = np.empty((rows.shape[1] + 1, rows.shape[2]))
     first_output = layers[-1, 0]
     rows[0] = 0.0
     if start >= 0:
@@ -100,7 +100,7 @@ def rollout_block(n0, n1, theta, layers, connections, hidden, start, scenario, l
         now[:layers[0, 0]] = 0.0
         for n in range(n0, n1):
             see(t, n, now, n - n0, scenario, model, replay, reference, x, y, xs, ys)
-        network_step(theta, layers, connections, rows[t], now, scratch)
+        network_step(theta, layers, sources, rows[t], now, scratch)
         for n in range(n0, n1):
             for k in range(nu):
                 command[t, k, n] = now[first_output + k, n - n0]
@@ -108,10 +108,10 @@ def rollout_block(n0, n1, theta, layers, connections, hidden, start, scenario, l
 
 
 @njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def rollout(theta, layers, connections, hidden, start, scenario, limit, taper, model, replay, reference,
+def rollout(theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
             x, u, command, y, rows):
     """The rollout of all trials, block by block: fills x, u, command, y and rows (block, T + 1, row, trial)."""
     N, width = x.shape[2], rows.shape[3]
     for b in prange(rows.shape[0]):
-        rollout_block(b * width, min((b + 1) * width, N), theta, layers, connections, hidden, start, scenario, limit,
+        rollout_block(b * width, min((b + 1) * width, N), theta, layers, sources, hidden, start, scenario, limit,
                       taper, model, replay, reference, x, u, command, y, rows[b])

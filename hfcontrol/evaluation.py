@@ -12,7 +12,7 @@ ZERO = 1e-12  # an optimal loss below this part of the initial one is an optimum
 
 
 @dataclass(frozen=True)
-class Test:
+class Judgement:
     """One set of scenarios run by the controller: the loop, its rollout and the optimum of every trial."""
 
     run: Run
@@ -35,14 +35,14 @@ class Test:
         return None if hand is None else self.outputs(x)[:, hand]
 
 
-def test(run, split="training", settings=None, trials=None):
+def judge(run, split="training", settings=None, trials=None):
     """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it."""
     loop = run.closed_loop(split, settings, trials=trials)
     rollout = loop.rollout(run.theta)
     commands = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
     commands[delay:] = rollout.command[:loop.scenario.steps - delay]
-    return Test(run, loop, rollout, optimum(loop.kernels, run.plant, loop.scenario, loop.wiring, commands))
+    return Judgement(run, loop, rollout, optimum(loop.kernels, run.plant, loop.scenario, loop.wiring, commands))
 
 
 def hand_errors(loop, rollout):
@@ -65,19 +65,19 @@ def path_deviation(paths, goal):
     return np.abs(across).max(axis=0) / np.maximum(length, 1e-12) ** 2
 
 
-def summary(test):
+def summary(judged):
     """The numbers of one set: losses, ratio to optimal, errors, speeds, controls, paths and successes; a dict."""
-    rollout, scenario, plant = test.rollout, test.scenario, test.run.plant
-    loss, optimal = float(np.mean(rollout.losses)), float(np.mean(test.optimum.losses))
-    zero = test.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
-    ratios = rollout.losses / np.maximum(test.optimum.losses, 1e-300)
+    rollout, scenario, plant = judged.rollout, judged.scenario, judged.run.plant
+    loss, optimal = float(np.mean(rollout.losses)), float(np.mean(judged.optimum.losses))
+    zero = judged.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
+    ratios = rollout.losses / np.maximum(judged.optimum.losses, 1e-300)
     final_error = np.nan_to_num(rollout.x[-1] - scenario.goal[-1])
-    paths = test.paths()
+    paths = judged.paths()
     if paths is None:
         error, unit = np.linalg.norm(final_error, axis=0), ""
         speed, speed_unit, deviation = np.linalg.norm(np.delete(final_error, plant.positions, axis=0), axis=0), "", None
     else:
-        error, unit = 100 * hand_errors(test.loop, rollout), "cm"
+        error, unit = 100 * hand_errors(judged.loop, rollout), "cm"
         speed, speed_unit = 100 * np.linalg.norm(paths[-1] - paths[-2], axis=0) / plant.dt, "cm/s"
         deviation = path_deviation(paths, scenario.goal_output[-1, plant.hand])
     return {
@@ -87,7 +87,7 @@ def summary(test):
         "final_speed": {"mean": float(speed.mean()), "max": float(speed.max()), "unit": speed_unit},
         "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
         "path_deviation": None if deviation is None else {"mean": float(deviation.mean()), "max": float(deviation.max())},
-        "success": float(np.mean(test.run.trainer.task.success(rollout, scenario))),
+        "success": float(np.mean(judged.run.trainer.task.success(rollout, scenario))),
     }
 
 
@@ -97,5 +97,5 @@ def evaluate(run=None, settings=None, trials=None):
     `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    sets = {split: summary(test(run, split, settings, trials)) for split in SPLITS}
+    sets = {split: summary(judge(run, split, settings, trials)) for split in SPLITS}
     return {"run": str(run.path), "plant": run.settings.plant, "task": run.trainer.task.name, "sets": sets}

@@ -1,0 +1,186 @@
+"""Small closed loops, and derivatives found without the code under test, for the tests of the numerical core."""
+
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hfcontrol.closed_loop import ClosedLoop, Wiring
+from hfcontrol.cost import Residuals
+from hfcontrol.hold import HoldState, begin
+from hfcontrol.kernels import compile_plant
+from hfcontrol.network import Network, Topology
+from hfcontrol.plant import load_plant, read_plant
+from hfcontrol.scenario import Task, TaskOptions
+from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.trainer import Mark
+
+# All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
+SWING = '''
+import math
+import numpy as np
+
+STATE, CONTROL = ("angle", "angle_rate", "push"), ("torque", "slide")
+OBSERVATION, OUTPUT = ("sine", "cosine", "rate", "power"), ("hand_x", "hand_y")
+PARAMS = {"inertia": 1.5, "weight": 2.0}
+INERTIA, WEIGHT = range(2)
+DT, INTEGRATOR = 0.1, "euler"
+LIMIT, TAPER = (0.8, None), (0.6, None, 0.5)
+
+
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = (3 * x[2] + u[1] * math.cos(x[0]) - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]
+    dx[2] = 4 * (u[0] - x[2])
+
+
+def observe(x, p, y):
+    y[0] = math.sin(x[0])
+    y[1] = math.cos(x[0])
+    y[2] = x[1]
+    y[3] = x[1] * x[2]
+
+
+def output(x, p, z):
+    z[0] = math.cos(x[0]) + 0.1 * x[2]
+    z[1] = math.sin(x[0])
+
+
+def worth(x, u, target, p, r):
+    r[0] = math.sin(x[0]) - target[0]
+    r[1] = u[0] * math.cos(x[1])
+    r[2] = u[0] * u[1]
+
+
+def draw(rng, trials, split):
+    return 0.4 * rng.standard_normal((3, trials)), 0.4 * rng.standard_normal((3, trials))
+
+
+def draw_moving(rng, trials, split):
+    goal = np.cumsum(0.2 * rng.standard_normal((13, 3, trials)), axis=0)
+    goal[:, 1] = np.nan  # nobody asks for a rate
+    goal[4, 0] = np.nan
+    return 0.4 * rng.standard_normal((3, trials)), goal
+
+
+COMMON = {"trials": 7, "steps": 12, "final": (1.0, 0.5, 0.25), "running": 0.3, "effort": 0.02}
+TASKS = {
+    "go": {"draw": draw, **COMMON},
+    "fresh": {"draw": draw, "random": True, **COMMON},
+    "follow": {"draw": draw_moving, **COMMON},
+    "worth": {"draw": draw, "residual": worth, "residuals": ("place", "work", "both"),
+              "residual_weight": (0.5, 0.1, 0.2), **COMMON},
+}
+'''
+
+# Two states pushed about by one control, in discrete steps: the linear-quadratic regulator is exact.
+LINEAR = '''
+import numpy as np
+
+STATE, CONTROL = ("first", "second"), ("push",)
+DT = 0.1
+
+
+def step(x, u, p, dt, x_next):
+    x_next[0] = 0.9 * x[0] + 0.3 * x[1]
+    x_next[1] = -0.2 * x[0] + 1.05 * x[1] + 0.5 * u[0]
+
+
+def draw(rng, trials, split):
+    return rng.standard_normal((2, trials)), np.zeros((2, trials))
+
+
+TASKS = {"home": {"draw": draw, "trials": 7, "steps": 12, "final": 2.0, "running": 0.1, "effort": 0.05}}
+'''
+
+SOURCES = {"swing": SWING, "linear": LINEAR}
+
+
+@cache
+def plant_of(name):
+    """A shipped plant, or one of those above."""
+    return read_plant(SOURCES[name], Path(f"{name}.py")) if name in SOURCES else load_plant(name)
+
+
+def loop_of(plant="swing", task=None, hidden=(5, 4), delays=(0, 0), limit=None, fused=True, disturbed=False, seed=0,
+            trials=7, steps=12, topology=None, **options):
+    """A closed loop on a small scenario; `limit` None takes the plant's own, `disturbed` adds random pushes."""
+    plant = plant_of(plant)
+    kernels = compile_plant(plant)
+    task = Task(plant, kernels, task, TaskOptions(trials=trials, steps=steps, **options))
+    skip = (2,) if len(hidden) > 1 else ()
+    topology = topology or Topology(hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1)))
+    limit = plant.limit if limit is None else limit
+    limit = np.array(np.broadcast_to(np.inf if limit is None else limit, (plant.nu,)), dtype=float)
+    rng = np.random.default_rng(seed)
+    scenario = task.draw(rng)
+    if disturbed:
+        scenario = replace(scenario, disturbance=0.03 * rng.standard_normal((steps, plant.nx, trials)))
+    network = Network(topology, task.n_target + plant.ny, plant.nu)
+    return ClosedLoop(plant, kernels, network, scenario, Wiring(*delays, limit, plant.taper), fused)
+
+
+def weights_of(loop, seed=0, size=0.3):
+    """Random weights (P,), all of them non-zero, small enough for a stable closed loop."""
+    return size * np.random.default_rng(seed).standard_normal(loop.network.size)
+
+
+def hold_of(kind, loop, theta):
+    """The hold of a kind about the rollout of theta (P,)."""
+    return begin(loop, loop.rollout(theta), HoldState(kind))
+
+
+def like(residuals, rng):
+    """Random numbers in the shape of some `Residuals`."""
+    return Residuals(*(None if a is None else rng.standard_normal(a.shape) for a in residuals))
+
+
+def flat(residuals):
+    """All entries of some `Residuals` as one vector."""
+    return np.concatenate([a.ravel() for a in residuals if a is not None])
+
+
+def central_difference(f, at, direction, step=1e-5):
+    """Derivative of an array-valued f along a direction, by central differences."""
+    return (f(at + step * direction) - f(at - step * direction)) / (2 * step)
+
+
+def dense_jacobian(f, at, step=1e-5):
+    """Derivative of a vector-valued f by a vector, column by column by central differences."""
+    return np.array([central_difference(f, at, e, step) for e in np.eye(at.size)]).T
+
+
+def residuals_of(hold):
+    """The function from weights (P,) to all residuals, through new rollouts of a hold."""
+    cost = hold.loop.scenario.cost
+
+    def function(theta):
+        rollout = hold.rollout(theta)
+        return flat(cost.residuals(rollout.x, rollout.u))
+
+    return function
+
+
+def relative(a, b):
+    """The largest difference of two arrays in units of the second's largest entry."""
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def training_of(plant="swing", **settings):
+    """A small training: its trainer and the state before the first rollout."""
+    settings = Settings(**{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings})
+    trainer = build(settings, plant_of(plant))
+    theta = trainer.network.initial(stream(settings, WEIGHTS))
+    return trainer, trainer.init(theta, stream(settings, SCENARIOS))
+
+
+def bits(value):
+    """Every bit of a state that a clock has no part in, in a form that compares with ==."""
+    if is_dataclass(value):
+        return {f.name: bits(getattr(value, f.name)) for f in fields(value) if f.name != "seconds"}
+    if isinstance(value, Mark):
+        return value._replace(seconds=None)
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return [bits(v) for v in value] if isinstance(value, (list, tuple)) else value

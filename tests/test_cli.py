@@ -1,0 +1,416 @@
+"""The command line: what it prints, and that every mistake is answered by one line that helps."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import pytest
+from trainings import CART, ENVIRONMENT, SMALL_OPTIONS, call, complaint, in_process, strict_json, write_cart
+
+import hfcontrol as hf
+from hfcontrol import checkpoint
+from hfcontrol.cli import cli
+from hfcontrol.commands.options import WIPE, say_json
+from hfcontrol.evaluation import evaluate
+from hfcontrol.plant import plant_names
+from hfcontrol.run_folder import RunFolder
+from hfcontrol.settings import Settings
+
+HEAVY = {"numpy", "numba", "scipy", "h5py", "matplotlib", "PIL"}
+INFO = ["run", "plant", "task", "seed", "hold", "batches", "holds", "updates", "rollouts", "jacobian_steps", "parameters",
+        "loss", "loss_history", "seconds", "compile_seconds", "solver", "stop", "command", "version"]
+SET = ["trials", "loss", "optimal_loss", "ratio", "ratio_quantiles", "error", "final_speed", "peak_control",
+       "path_deviation", "success"]
+STOPS = {"target", "rollouts", "time", "converged", "interrupted", "failed"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run made by the command line, for tests that do not change it."""
+    root = tmp_path_factory.mktemp("trained")
+    return hf.train("arm2", out=root / "weights", trials=8, steps=10, hidden=(5, 4), batches=4, rollouts=30).path
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    """A copy of that run under ./weights."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "weights" / trained.name)
+    return f"weights/{trained.name}"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# Help
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_help_shows_a_worked_example(capsys, name):
+    status, out, err = call(capsys, name, "--help")
+    assert status == 0 and not err
+    assert re.search(rf"^  hfcontrol {name}\b", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_without_arguments(capsys):
+    assert call(capsys) == call(capsys, "--help") == call(capsys, "-h")
+    assert all(name in call(capsys)[1] for name in cli.commands)
+    assert call(capsys, "--version")[1].split()[-1] == hf.__version__
+
+
+@pytest.mark.parametrize("option", [p for p in cli.commands["train"].params if (p.help or "").endswith("]")],
+                         ids=lambda p: p.name)
+def test_help_tells_the_true_defaults(option):
+    told = option.help[option.help.rindex("[") + 1:-1]
+    if option.name == "out":
+        assert told == "weights"
+        return
+    default = getattr(Settings(), option.name)
+    default = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    assert told == {"auto": "2" if option.name == "skip" else "auto"}.get(default, default)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["animate", "--help"], ["--version"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments):
+    script = "import sys; from hfcontrol.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "click" in loaded and not loaded & HEAVY
+
+
+# Mistakes: arguments of train, exit status, words of the answer
+
+MISTAKES = [
+    ("--plant arm9", 2, [*plant_names(), "arm9"]),
+    ("--plant gone.py", 2, ["gone.py", "check the path"]),
+    ("--plant .", 2, plant_names()),
+    ("--hidden 0", 2, ["--hidden 0"]), ("--hidden abc", 2, ["--hidden abc", "32,32"]), ("--hidden 5.5", 2, ["32,32"]),
+    ("--hidden all", 2, ["32,32"]), ("--hidden 5,-1", 2, ["5,-1"]),
+    ("--skip 1", 2, ["--skip 1"]), ("--skip x", 2, ["--skip x", "all or none"]),
+    ("--recurrent 7", 2, ["--recurrent 7"]), ("--recurrent x", 2, ["all or none"]),
+    ("--feedback-delay -1", 2, ["--feedback-delay -1", "10 ms"]), ("--feedback-delay 7ms", 2, ["7ms", "10 ms"]),
+    ("--feedback-delay 10", 2, ["10 steps"]), ("--command-delay 200ms", 2, ["20 steps", "10 steps"]),
+    ("--command-delay soon", 2, ["soon", "40ms"]), ("--command-delay nan", 2, ["nan"]),
+    ("--batches 0", 2, ["--batches 0"]), ("--batches x", 2, ["--batches", "integer"]),
+    ("--trials 0", 2, ["--trials 0", "at least 1"]), ("--steps -3", 2, ["--steps -3"]), ("--race 0", 2, ["--race 0"]),
+    ("--rollouts 0", 2, ["--rollouts 0"]), ("--max-seconds 0", 2, ["--max-seconds 0"]),
+    ("--max-seconds nan", 2, ["--max-seconds nan"]), ("--target-loss -1", 2, ["--target-loss -1"]),
+    ("--damping 0", 2, ["--damping 0"]), ("--damping inf", 2, ["--damping inf"]), ("--cg-cap 0", 2, ["--cg-cap 0"]),
+    ("--structural -1", 2, ["--structural -1"]), ("--effort -1", 2, ["--effort -1"]), ("--effort nan", 2, ["--effort nan"]),
+    ("--running inf", 2, ["--running inf"]), ("--seed -1", 2, ["--seed -1"]),
+    ("--task juggle", 2, ["juggle", "reach"]), ("--cell x", 2, ["--cell x", "tanh"]), ("--hold x", 2, ["model, scenario"]),
+    ("--optimizer x", 2, ["hf, adam"]), ("--solver x", 2, ["cg, residual"]), ("--space x", 2, ["joint or hand"]),
+    ("--optimizer adam --learning-rate 0", 2, ["--learning-rate 0"]),
+    ("--sensory-noise -1", 2, ["--sensory-noise -1"]), ("--motor-noise loud", 2, ["loud", "5%"]),
+    ("--motor-noise -5%", 2, ["--motor-noise"]), ("--control-limit -1", 2, ["--control-limit -1"]),
+    ("--control-limit x", 2, ["plant or none"]),
+    ("--solver residual", 2, ["--solver residual", "--solver cg"]),
+    ("--target-ratio 0.9", 2, ["--target-ratio 0.9", "1 is the optimum"]),
+    ("--target-ratio 1.1 --effort 0", 2, ["--target-ratio", "zero"]),
+    ("--target-ratio 1.1 --motor-noise 5%", 2, ["--target-ratio", "noise"]),
+    ("--out a-file", 1, ["a-file", "--out"]), ("--out /dev/null/x", 1, ["/dev/null/x", "--out"]),
+    ("--from nothing", 1, ["nothing", "hfcontrol train"]), ("--resume nothing", 1, ["nothing"]),
+    ("--force", 2, ["--force", "--resume"]),
+    ("--tasc reach", 2, ["--tasc", "--task", "--help"]), ("reach", 2, ["reach", "--help"]), ("--plant", 2, ["--plant"]),
+]
+
+
+@pytest.mark.parametrize("arguments, status, words", MISTAKES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_mistake_gets_one_line_and_leaves_nothing(capsys, here, arguments, status, words):
+    (here / "a-file").touch()
+    line = complaint(capsys, "train", *SMALL_OPTIONS, *arguments.split(), status=status)
+    assert [word for word in words if word not in line] == []
+    assert not (here / "weights").exists()
+
+
+PLANTS = {
+    "syntax": [("def step_batch(x, u, p, dt):", "def step_batch(x, u, p, dt)")],
+    "misspelt": [("np.stack([x[0]", "np.stac([x[0]")],
+    "unwritten": [("def step_batch(x, u, p, dt):", "def step(x, u, p, dt, x_next):"),
+                  ("return np.stack([x[0] + dt * x[1], x[1] + dt * (u[0] - 0.1 * x[1] * np.abs(x[1]))])",
+                   "x_next[0] = x[0] + dt * x[1]")],
+    "forbidden": [("def step_batch(x, u, p, dt):", "def step(x, u, p, dt, x_next):"),
+                  ("return np.stack([x[0] + dt * x[1], x[1] + dt * (u[0] - 0.1 * x[1] * np.abs(x[1]))])",
+                   "x_next[0], x_next[1] = x[0], np.abs(x[1])")],
+    "not a number": [("0.1 * x[1]", "np.nan * x[1]")],
+    "no tasks": [("TASKS =", "NOT_TASKS =")],
+    "shape": [("np.zeros((2, trials)), ", "np.zeros((3, trials)), ")],
+}
+ANSWERS = {"syntax": "line 8", "misspelt": "stac", "unwritten": "place_rate", "forbidden": "np.abs",
+           "not a number": "not finite", "no tasks": "TASKS", "shape": "(3, 8)"}
+
+
+@pytest.mark.parametrize("fault", PLANTS)
+def test_a_faulty_plant_gets_one_line(capsys, here, fault):
+    plant = write_cart(here, **{str(i): change for i, change in enumerate(PLANTS[fault])})
+    status = 1 if fault == "not a number" else 2
+    line = complaint(capsys, "train", *SMALL_OPTIONS, "--quiet", "--plant", plant, status=status)
+    assert ANSWERS[fault] in line
+
+
+def test_targets_out_of_reach(capsys, here):
+    source = hf.load_plant("arm2").source
+    (here / "far.py").write_text(source.replace('"radius": 0.0725', '"radius": 0.5'))
+    assert "out of reach" in complaint(capsys, "train", *SMALL_OPTIONS, "--plant", "far.py", status=2)
+
+
+def test_a_plant_without_a_hand_has_no_hand_space(capsys, here):
+    line = complaint(capsys, "train", "--plant", write_cart(here), "--space", "hand", status=2)
+    assert "no hand" in line
+
+
+USES = ["info", "evaluate", "plot-error", "plot", "animate", "runs", "train --resume", "train --from"]
+NO_RUNS = ["missing", "empty", "text.txt", "foreign.h5", "half.h5", "half", "else.h5"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_is_no_run_gets_one_line(capsys, run, use):
+    """Of every kind, with the right status, and the runs there are named or told how to list."""
+    make_no_runs(run)
+    for name in NO_RUNS[:2] if use == "runs" else NO_RUNS:
+        line = complaint(capsys, *use.split(), name, status=1)
+        assert name in line and ("hfcontrol runs" in line or run.split("/")[1] in line), line
+
+
+def make_no_runs(run):
+    newest = RunFolder(Path(run)).newest().path
+    Path("empty").mkdir()
+    Path("half").mkdir()
+    Path("text.txt").write_text("no run")
+    with h5py.File("foreign.h5", "w") as file:
+        file["numbers"] = [1, 2]
+    for half in ("half.h5", f"half/{newest.name}"):
+        Path(half).write_bytes(newest.read_bytes()[:2000])
+    checkpoint.save(Path("else.h5"), {"something": "else"})
+
+
+def test_a_half_checkpoint_names_the_whole_one_before(capsys, run):
+    files = hf.Run.load(run).folder.checkpoints()
+    files[-1].path.write_bytes(files[-1].path.read_bytes()[:2000])
+    line = complaint(capsys, "train", "--resume", run, status=1)
+    assert str(files[-2].path) in line
+    assert call(capsys, "info", files[-2].path)[0] == 0
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ("--effort 1 --seed 3", ["--effort", "--seed"]), ("--out elsewhere", ["--out"]), ("--from x", ["--from"]),
+    ("--hidden 5,4", ["--hidden"]), ("--batches 4", ["--batches"]),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_resume_takes_limits_only(capsys, run, arguments, words):
+    line = complaint(capsys, "train", "--resume", run, *arguments.split(), status=2)
+    assert all(word in line.partition(":")[2].partition(":")[0] for word in words)
+
+
+@pytest.mark.parametrize("command, words", [
+    ("evaluate --trials 0", ["--trials 0"]), ("evaluate --trials -2", ["--trials -2"]),
+    ("evaluate --feedback-delay 7ms", ["7ms"]), ("evaluate --command-delay 99", ["99"]),
+    ("evaluate --motor-noise loud", ["loud"]), ("animate --targets 0", ["--targets 0"]),
+    ("animate --out a.png", ["a.png", ".gif"]), ("plot --out a.gif", ["a.gif", ".png"]), ("plot --kind taste", ["paths"]),
+    ("plot --out no-such-folder/a.png", ["no-such-folder/a.png"]), ("plot-error --out a", [".png"]),
+    ("plot-error --axis taste", ["rollouts"]), ("runs --thin", ["--thin"]), ("runs --keep -1", ["--keep"]),
+    ("check", ["NAME|FILE"]), ("check arm9", ["arm9", *plant_names()]), ("play", ["play", "--help"]),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_mistakes_of_other_commands(capsys, run, command, words):
+    line = complaint(capsys, *command.split(), status=2)
+    assert [word for word in words if word not in line] == []
+
+
+def test_too_much_to_remember(capsys, here):
+    assert "memory" in complaint(capsys, "train", "--trials", 10**12, status=1)
+
+
+# What is printed
+
+def test_training_in_plain_text(capsys, here):
+    status, out, err = call(capsys, "train", *SMALL_OPTIONS)
+    run = hf.Run.load()
+    assert status == 0 and not err and "\x1b" not in out and "\r" not in out
+    assert len(re.findall("^hold .*update", out, re.MULTILINE)) == run.state.holds
+    assert f"hfcontrol train --resume {run.path} --rollouts" in out
+    table = hf.Run.load().info()
+    assert f"{table['loss']:.3e}" in out and "ratio to optimal" in out and "held-out" in out
+
+
+def test_training_in_json(capsys, here):
+    status, out, _ = call(capsys, "train", *SMALL_OPTIONS, "--json")
+    *holds, done = [strict_json(line) for line in out.splitlines()]
+    assert status == 0 and {hold["event"] for hold in holds} == {"hold"}
+    assert [hold["hold"] for hold in holds] == list(range(1, len(holds) + 1))
+    assert [hold["loss"] for hold in holds] == done["loss_history"]
+    assert all(hold["hand_error_cm"] > 0 and hold["accepted"] is True for hold in holds)
+    assert list(done) == ["event", *INFO] and done["event"] == "done"
+    assert done == {"event": "done", **strict_json(call(capsys, "info", "--json")[1])}
+
+
+def test_quiet_training(capsys, here):
+    assert call(capsys, "train", *SMALL_OPTIONS, "--quiet") == (0, "", "")
+    assert hf.Run.load().state.updates > 0
+
+
+def test_json_knows_no_infinity(capsys):
+    endless = {"a": [float("inf"), (float("nan"), 1.5)], "b": {"c": -float("inf")}, "d": None, "e": "inf", "f": 2}
+    say_json(endless)
+    assert strict_json(capsys.readouterr().out) == {"a": [None, [None, 1.5]], "b": {"c": None}, "d": None, "e": "inf", "f": 2}
+
+
+def test_info(capsys, run):
+    told = strict_json(call(capsys, "info", run, "--json")[1])
+    assert list(told) == INFO and told["stop"] in STOPS
+    lines = call(capsys, "info", run)[1].splitlines()
+    assert {line[:16].strip().replace(" ", "_") for line in lines} == {*INFO, "loss_of_holds"} - {"loss_history"}
+
+
+def test_evaluation(capsys, run):
+    told = strict_json(call(capsys, "evaluate", run, "--json")[1])
+    assert list(told) == ["run", "plant", "task", "sets"] and list(told["sets"]) == ["training", "held_out"]
+    assert all(list(one) == SET for one in told["sets"].values())
+    assert told == json.loads(json.dumps(evaluate(run)))
+    assert f"{told['sets']['held_out']['ratio']:.4f}" in call(capsys, "evaluate", run)[1]
+
+
+def test_evaluation_under_other_conditions(capsys, run):
+    plain, noisy = (call(capsys, "evaluate", run, *words)[1] for words in ([], ["--motor-noise", "5%"]))
+    assert "bound" in noisy and "bound" not in plain
+    assert plain.splitlines()[1:] != noisy.splitlines()[1:-1]
+
+
+def test_runs(capsys, run):
+    call(capsys, "train", *SMALL_OPTIONS, "--quiet", "--seed", 1)
+    folder = hf.Run.load(run).folder
+    files, kept = folder.checkpoints(), sorted({folder.first(), folder.best(), folder.newest()})
+    lines = call(capsys, "runs")[1].splitlines()
+    assert len(lines) == 3 and lines[1].startswith(str(hf.Run.load().path)) and lines[2].startswith(run)
+    status, out, _ = call(capsys, "runs", "--thin", "--keep", 0, run)
+    assert status == 0 and f"removed {len(files) - len(kept)}, left {len(kept)}" in out
+    assert folder.checkpoints() == kept != files
+
+
+def test_no_runs(capsys, here):
+    assert "hfcontrol train" in complaint(capsys, "info", status=1)
+
+
+def test_plants_and_check(capsys, here):
+    out = call(capsys, "plants")[1]
+    assert all(re.search(f"^{name} ", out, re.MULTILINE) for name in plant_names())
+    status, out, err = call(capsys, "check", write_cart(here))
+    assert status == 0 and not err and all(line.startswith("ok") for line in out.splitlines()[:-1])
+    assert out.splitlines()[-1].endswith(f"hfcontrol train --plant {here / 'cart.py'}")
+    write_cart(here, fault=PLANTS["not a number"][0])
+    status, out, err = call(capsys, "check", here / "cart.py")
+    assert status == 2 and "FAIL" in out and len(err.splitlines()) == 1
+
+
+def test_figures_are_named_after_the_run(capsys, run, here):
+    for words, ending in ((["plot-error"], "-error.png"), (["plot", "--kind", "speed"], "-speed.png"),
+                          (["animate", "--targets", 1], ".gif")):
+        status, out, _ = call(capsys, *words)
+        assert status == 0 and out.strip() == f"{run.split('/')[1]}{ending}" and (here / out.strip()).stat().st_size > 1000
+
+
+# Going on, and stopping
+
+def test_resuming_by_the_command_that_was_told(capsys, here):
+    out = call(capsys, "train", *SMALL_OPTIONS)[1]
+    before = hf.Run.load()
+    words = re.search("^go on with: hfcontrol (.*)$", out, re.MULTILINE)[1].split()
+    status, out, err = call(capsys, *words)
+    assert status == 0 and not err and f"after {before.state.updates} updates" in out
+    assert hf.Run.load().state.rollouts >= 2 * before.settings.rollouts
+    assert hf.Run.load().info()["command"] == before.info()["command"]
+
+
+def test_a_changed_plant_and_a_moved_one(capsys, here):
+    plant = write_cart(here)
+    call(capsys, "train", *SMALL_OPTIONS, "--plant", plant, "--rollouts", 6, "--quiet")
+    plant.write_text(CART + "# changed\n")
+    run = hf.Run.load().path
+    assert "--force" in complaint(capsys, "train", "--resume", run, "--rollouts", 8, status=1)
+    assert "has changed" in call(capsys, "evaluate")[1]
+    assert call(capsys, "train", "--resume", run, "--rollouts", 8, "--force", "--quiet") == (0, "", "")
+    plant.rename("moved.py")
+    assert "--plant FILE" in complaint(capsys, "train", "--resume", run, "--rollouts", 10, status=2)
+    assert call(capsys, "train", "--resume", run, "--rollouts", 10, "--plant", "moved.py", "--quiet") == (0, "", "")
+    assert hf.Run.load().state.rollouts == 10
+
+
+def test_out_of_time(capsys, here):
+    out = call(capsys, "train", *SMALL_OPTIONS[:-2], "--max-seconds", "0.001")[1]
+    assert "the time asked for is over" in out and re.search("--resume .* --max-seconds 0.002$", out, re.MULTILINE)
+
+
+def test_resuming_nothing_begins_nothing(capsys, run):
+    complaint(capsys, "train", "--resume", "", status=1)
+    assert len(call(capsys, "runs")[1].splitlines()) == 2
+
+
+def test_the_live_line_fits_the_terminal(here):
+    """What is drawn over in place must not be broken by the terminal, however narrow."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 60, 0, 0))
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "COLUMNS"}
+    shown = b""
+    with in_process("train", *SMALL_OPTIONS, stdout=theirs, env=environment), suppress(OSError):  # the end of a terminal
+        os.close(theirs)
+        while part := os.read(ours, 1000):
+            shown += part
+    os.close(ours)
+    drawn = [line.partition("\n")[0].rstrip("\r") for line in shown.decode().split(WIPE)[1:]]
+    assert len(drawn) >= hf.Run.load().state.updates
+    assert max(map(len, drawn)) < 60 and all("loss" in line for line in drawn if line.startswith("hold"))
+
+
+def test_two_trainings_in_one_run(capsys, run):
+    with hf.Run.load(run).folder.lock():
+        assert "in use" in complaint(capsys, "train", "--resume", run, "--quiet", status=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_second_signal_stops_at_once(here, number):
+    """The update in progress is long; the first signal waits for it and the second does not."""
+    with in_process("train", "--trials", 4000, "--batches", 1, "--json") as process:
+        process.stdout.readline()
+        for k in range(2):
+            process.send_signal(number)
+            if k == 0:
+                assert process.stderr.readline() == "\n" and "again" in process.stderr.readline()
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert len(said.splitlines()) == 1 and f"hfcontrol train --resume {hf.Run.load().path}" in said
+
+
+def test_stopping_an_evaluation(run):
+    with in_process("evaluate", run, "--trials", 20000) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, "", "hfcontrol: stopped")
+
+
+def test_a_reader_that_goes_away(here):
+    with in_process("train", *SMALL_OPTIONS, "--rollouts", 300) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+def test_an_output_without_room(here):
+    with open("/dev/full", "w") as full, in_process("plants", stdout=full) as process:
+        assert len(process.stderr.read().splitlines()) == 1
+    assert process.returncode == 1

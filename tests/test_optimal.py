@@ -1,0 +1,157 @@
+"""The yardstick: iLQR against the Riccati recursion, and against what no small change of the controls may improve."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from hfcontrol.closed_loop import Wiring
+from hfcontrol.optimal import _System, optimum
+from helpers import central_difference, dense_jacobian, flat, loop_of
+
+LINEAR = {
+    "arm1": {"plant": "arm1", "task": "angle", "steps": 50, "effort": 1e-3},
+    "linear": {"plant": "linear"},
+    "linear, acts late": {"plant": "linear", "delays": (2, 3)},
+    "linear, sees late": {"plant": "linear", "delays": (3, 0)},
+}
+NONLINEAR = {
+    "arm2": {"plant": "arm2", "effort": 1e-3, "running": 0.05},
+    "arm2, limited, late": {"plant": "arm2", "effort": 1e-4, "limit": 0.3, "delays": (0, 2)},
+    "arm2, hand": {"plant": "arm2", "effort": 1e-3, "space": "hand"},
+    "swing": {"disturbed": True, "motor_fraction": 0.2},
+    "swing, own residual": {"task": "worth"},
+}
+
+
+def optimum_of(loop, **more):
+    return optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, **more)
+
+
+def matrices(loop):
+    """A and B of a linear plant from its own step on unit vectors."""
+    plant, p = loop.plant, loop.scenario.params[:, :1]
+    basis = np.eye(plant.nx + plant.nu)
+    columns = [loop.kernels.step(e[:plant.nx, None], e[plant.nx:, None], p)[:, 0] for e in basis]
+    return np.split(np.array(columns).T, [plant.nx], axis=1)
+
+
+def riccati_losses(loop):
+    """The optimal loss of every trial, about a target at which the plant rests; no command before the delay is over."""
+    (A, B), cost, s = matrices(loop), loop.scenario.cost, loop.scenario
+    P = np.diag(cost.weights.state[-1, :, 0])
+    for t in reversed(range(s.steps)):
+        move = A
+        if t >= loop.wiring.command_delay:
+            R = np.diag(cost.weights.control[t, :, 0])
+            K = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+            move = A - B @ K
+        P = A.T @ P @ move + np.diag(cost.weights.state[t, :, 0])
+    error = s.x0 - s.goal[0]
+    return 0.5 * np.einsum("in,ij,jn->n", error, P, error)
+
+
+@pytest.mark.parametrize("options", LINEAR.values(), ids=LINEAR.keys())
+def test_linear_plants_have_their_riccati_cost(options):
+    loop = loop_of(**options)
+    expected = riccati_losses(loop)
+    np.testing.assert_allclose(optimum_of(loop).losses, expected, rtol=1e-9, atol=1e-9 * expected.max())
+
+
+def test_the_expansion_is_by_commands_not_controls(rng):
+    """Limit, gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
+    loop = loop_of(task="worth", trials=1, delays=(0, 2), motor_fraction=0.3)
+    s, system = loop.scenario, _System(loop.kernels, loop.scenario, loop.wiring)
+    x, v = 0.5 * rng.standard_normal((13, 3, 1)), rng.standard_normal((12, 2, 1))
+
+    def controls(v):
+        return np.array([system.control(t, v[t]) for t in range(s.steps)])
+
+    def residuals(d):
+        return flat(s.cost.residuals(d[:x.size].reshape(x.shape), controls(d[x.size:].reshape(v.shape))))
+
+    at, W = np.concatenate([x.ravel(), v.ravel()]), flat(s.cost.weights)
+    J = dense_jacobian(residuals, at)
+    g, H = J.T @ (W * residuals(at)), J.T @ (W[:, None] * J)
+    (_, B, l_xx, l_uu, l_ux), (l_x, l_u) = system.expand(x, v, controls(v))
+    assert not any(free[:2].any() for free in (B, l_uu, l_ux, l_u))
+
+    def next_state(t, command):
+        u = system.control(t, command[:, None])[None]
+        return loop.kernels.simulate(x[t], u, s.params, s.disturbance[t][None], loop.wiring.taper)[1, :, 0]
+
+    for t in range(2, s.steps):
+        at_x, at_v = slice(3 * t, 3 * t + 3), slice(x.size + 2 * t, x.size + 2 * t + 2)
+        pairs = [(l_x[t, 0], g[at_x]), (l_u[t, 0], g[at_v]), (l_xx[t, 0], H[at_x, at_x]), (l_uu[t, 0], H[at_v, at_v]),
+                 (l_ux[t, 0], H[at_v, at_x]), (B[t, 0], dense_jacobian(partial(next_state, t), v[t, :, 0]))]
+        for found, expected in pairs:
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
+    """Open-loop differences of the loss by the arriving commands, against those at commands that are not optimal."""
+    loop = loop_of(**options)
+    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
+    best = optimum_of(loop)
+    v = commands_of(loop, best.u)
+    np.testing.assert_allclose(system.follow(v)[3], best.losses, rtol=1e-7)
+    late = loop.wiring.command_delay
+    for _ in range(5):
+        direction = rng.standard_normal(v.shape)
+        direction[:late] = 0
+        slopes = [central_difference(lambda v: system.follow(v)[3], at, direction, 1e-4) for at in (v, commands)]
+        assert np.abs(slopes[0]).max() < 1e-3 * np.abs(slopes[1]).max()
+
+
+def commands_of(loop, u):
+    """The arriving commands that give the controls u: the limit undone, also where a control is at it to the last bit."""
+    limit, free = loop.wiring.limit[:, None], u / (1 + loop.scenario.motor_gain)
+    bounded = np.isfinite(limit)
+    safe = np.where(bounded, limit, 1.0)
+    return np.where(bounded, safe * np.arctanh(np.clip(free / safe, -1 + 1e-15, 1 - 1e-15)), free)
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_the_optimum_is_a_trajectory_of_the_plant_and_keeps_limit_and_delay(options):
+    loop = loop_of(**options)
+    best, s, w = optimum_of(loop), loop.scenario, loop.wiring
+    x = loop.kernels.simulate(s.x0, best.u, s.params, s.disturbance, w.taper)
+    np.testing.assert_array_equal(x, best.x)
+    np.testing.assert_array_equal(s.cost.losses(best.x, best.u), best.losses)
+    np.testing.assert_array_equal(best.u[:w.command_delay], 0)
+    bounded = np.abs(best.u) / (1 + s.motor_gain)
+    assert (bounded[w.command_delay:] > 0).any() and (bounded < w.limit[:, None] + 1e-12).all()
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_no_start_is_better_than_the_optimum(options, rng):
+    """Neither doing nothing, nor the controller's own commands, nor any other."""
+    loop = loop_of(**options)
+    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    shape = (loop.scenario.steps, loop.plant.nu, loop.trials)
+    commands = 0.5 * rng.standard_normal(shape)
+    commands[:loop.wiring.command_delay] = 0
+    best = optimum_of(loop, commands=commands.copy()).losses
+    for start in (np.zeros(shape), commands):
+        assert (best <= system.follow(start)[3]).all()
+
+
+def test_a_longer_delay_and_a_tighter_limit_cost_more():
+    loop = loop_of("arm2", effort=1e-4)
+    wirings = [Wiring(0, delay, np.full(2, limit), loop.wiring.taper)
+               for delay, limit in ((0, np.inf), (2, np.inf), (4, np.inf), (4, 0.5), (4, 0.2))]
+    losses = [optimum(loop.kernels, loop.plant, loop.scenario, wiring).losses.mean() for wiring in wirings]
+    assert np.all(np.diff(losses) > 0)
+
+
+def test_each_trial_has_its_own_optimum():
+    loop = loop_of("arm2", effort=1e-3, trials=7)
+    few = loop_of("arm2", effort=1e-3, trials=1)
+    alone = replace(few.scenario, target=loop.scenario.target[:, :, 3:4], cost=replace(
+        few.scenario.cost, references=type(few.scenario.cost.references)(*(
+            None if a is None else a[..., 3:4] for a in loop.scenario.cost.references))))
+    found = optimum(few.kernels, few.plant, alone, few.wiring).losses[0]
+    assert found == pytest.approx(optimum_of(loop).losses[3], rel=1e-6)

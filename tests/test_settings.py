@@ -1,0 +1,97 @@
+"""Settings: what is asked for is what the trainer gets, and what does not fit is told in one line."""
+
+import numpy as np
+import pytest
+
+from hfcontrol.errors import UsageError
+from hfcontrol.first_order import LBFGS, Adam, Momentum
+from hfcontrol.optimizer import HessianFree
+from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, delay_steps, motor_noises, stream, topology_of
+from helpers import training_of
+
+
+@pytest.mark.parametrize("settings, told", [
+    ({"plant": "arm2", "effort": 0.0, "target_ratio": 1.01}, "optimal loss is zero"),
+    ({"plant": "arm2", "motor_noise": "5%", "target_ratio": 1.01}, "with noise"),
+    ({"target_ratio": 0.9}, "1 is the optimum"),
+    ({"target_loss": -1.0}, "--target-loss -1.0: a number above 0"),
+    ({"batches": 0}, "--batches 0: a number above 0"),
+    ({"rollouts": 0}, "--rollouts 0"),
+    ({"max_seconds": 0.0}, "--max-seconds 0.0"),
+    ({"hold": "tight"}, "--hold tight: known are auto, model"),
+    ({"optimizer": "sgd"}, "--optimizer sgd: known are hf, adam"),
+    ({"solver": "lu"}, "--solver lu: known are auto, cg"),
+    ({"race": 0}, "--race 0"),
+    ({"feedback_delay": "15ms"}, "--feedback-delay 15ms: a whole number of control steps"),
+    ({"command_delay": "soon"}, "--command-delay soon: steps such as 3"),
+    ({"motor_noise": "much"}, "--motor-noise much"),
+    ({"control_limit": -1.0}, "--control-limit -1.0"),
+    ({"hidden": (5, 0)}, "--hidden 5,0"),
+    ({"skip": (3,)}, "--skip 3"),
+])
+def test_a_wrong_option_is_told_in_one_line(settings, told):
+    with pytest.raises(UsageError) as caught:
+        training_of(**settings)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_limits_of_the_plant_file_are_taken():
+    trainer, _ = training_of(control_limit="plant")
+    np.testing.assert_array_equal(trainer.wiring.limit, [0.8, np.inf])
+
+
+def test_a_limit_is_for_every_control():
+    for limit, expected in ((0.5, 0.5), ("0.5", 0.5), (None, np.inf), ("none", np.inf)):
+        np.testing.assert_array_equal(training_of(control_limit=limit)[0].wiring.limit, [expected, expected])
+
+
+@pytest.mark.parametrize("value, steps", [(3, 3), ("3", 3), (0, 0), ("40ms", 4), ("0ms", 0), (2.0, 2)])
+def test_a_delay_is_steps_or_milliseconds(value, steps):
+    assert delay_steps(value, 0.01, "feedback-delay") == steps
+
+
+@pytest.mark.parametrize("value", [-1, "-10ms", 1.5, "nan", "inf"])
+def test_a_delay_of_no_whole_steps_is_refused(value):
+    with pytest.raises(UsageError, match="whole number of control steps of 10 ms"):
+        delay_steps(value, 0.01, "command-delay")
+
+
+def test_motor_noise_is_in_control_units_or_in_percent():
+    assert motor_noises(0.2) == motor_noises("0.2") == (0.2, 0.0) and motor_noises("5%") == (0.0, 0.05)
+
+
+@pytest.mark.parametrize("options, skip, recurrent", [
+    ({"hidden": (4,)}, (), (1,)),
+    ({"hidden": (4, 4)}, (2,), (1, 2)),
+    ({"hidden": (4, 4, 4)}, (2,), (1, 2, 3)),
+    ({"hidden": (4, 4, 4), "skip": "all", "recurrent": "none"}, (2, 3), ()),
+    ({"hidden": (4, 4, 4), "skip": (3,), "recurrent": (1,)}, (3,), (1,)),
+])
+def test_words_for_connections(options, skip, recurrent):
+    topology = topology_of(Settings(**options))
+    assert (topology.skip, topology.recurrent) == (skip, recurrent)
+
+
+@pytest.mark.parametrize("options, expected", [
+    ({"solver": "cg", "damping": 0.1, "structural": 0.2, "cg_cap": 30}, HessianFree("cg", 0.1, 0.2, 30)),
+    ({"optimizer": "adam", "learning_rate": 0.1}, Adam(0.1)),
+    ({"optimizer": "adam"}, Adam()),
+    ({"optimizer": "momentum", "learning_rate": 0.2}, Momentum(0.2)),
+    ({"optimizer": "lbfgs"}, LBFGS()),
+])
+def test_the_optimizer_has_the_options_asked_for(options, expected):
+    assert training_of(**options)[0].optimizer == expected
+
+
+def test_a_tree_gives_the_settings_back():
+    settings = Settings(hidden=(3, 2, 1), skip=(3,), effort=1e-3, motor_noise="5%", control_limit=None)
+    assert Settings.from_tree({**settings.tree(), "of another version": 1, "hidden": [3, 2, 1]}) == settings
+    assert settings.changed(seed=4) != settings
+
+
+def test_the_streams_of_a_seed_differ():
+    settings = Settings(seed=1)
+    streams = [stream(settings, which) for which in (WEIGHTS, SCENARIOS, HELD_OUT)]
+    streams += [stream(settings, WEIGHTS, 1), stream(Settings(seed=2), WEIGHTS)]
+    assert len({rng.bytes(16) for rng in streams}) == len(streams)
+    assert stream(settings, WEIGHTS).bytes(16) == stream(Settings(seed=1), WEIGHTS).bytes(16)

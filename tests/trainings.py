@@ -1,0 +1,84 @@
+"""Small trainings and the command line, for the tests of runs, of commands and of evaluation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hfcontrol.cli import main
+
+# What is small of a training, as settings and as options of the command line.
+SMALL = {"trials": 8, "steps": 10, "hidden": (5, 4), "batches": 4, "rollouts": 30}
+SMALL_OPTIONS = "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 30".split()
+
+# A plant of a user's own, which needs no compiling and has no hand.
+CART = '''
+import numpy as np
+
+STATE, CONTROL = ("place", "place_rate"), ("push",)
+DT = 0.1
+
+
+def step_batch(x, u, p, dt):
+    return np.stack([x[0] + dt * x[1], x[1] + dt * (u[0] - 0.1 * x[1] * np.abs(x[1]))])
+
+
+def draw(rng, trials, split):
+    places = (np.arange(trials) + (0.5 if split == "held_out" else 0.0)) / trials
+    return np.zeros((2, trials)), np.stack([places, np.zeros(trials)])
+
+
+TASKS = {"park": {"draw": draw, "trials": 8, "steps": 10, "effort": 1e-3}}
+'''
+
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+
+
+def command(*arguments):
+    """The words that run the command line in a process of its own."""
+    return [sys.executable, "-c", "from hfcontrol.cli import main; main()", *map(str, arguments)]
+
+
+def in_process(*arguments, **options):
+    """Starts the command line in a process of its own, its output in pipes of text."""
+    options = {"env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen(command(*arguments), **options)
+
+
+def call(capsys, *arguments):
+    """Runs the command line here: (exit status, output, what it wrote to stderr)."""
+    capsys.readouterr()
+    try:
+        main(list(map(str, arguments)))
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return (status, *capsys.readouterr())
+
+
+def complaint(capsys, *arguments, status):
+    """The one line with which the command line refuses what it is asked."""
+    ended, out, err = call(capsys, *arguments)
+    assert ended == status, (out, err)
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    assert err.startswith("hfcontrol")
+    return err
+
+
+def strict_json(line):
+    """The object of a line of JSON; NaN and Infinity, which JSON has no words for, fail the test."""
+    return json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def write_cart(folder, **changes):
+    """The cart's file in a folder; each change replaces one text of it by another, given as (old, new)."""
+    source = CART
+    for old, new in changes.values():
+        assert old in source
+        source = source.replace(old, new)
+    path = Path(folder) / "cart.py"
+    path.write_text(source)
+    return path
