@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hfcontrol.canvas import STYLE, replacing
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
-from hfcontrol.plots import STYLE, Paths, in_plane, ordering, replacing, shown
+from hfcontrol.plots import Paths, in_plane, ordering, shown
 from hfcontrol.runs import Run
 
 FRAME, PAUSE = 0.04, 0.4  # [s] between frames of a reach, and at each target

@@ -134,7 +134,13 @@ class Descent:
         self.rows = ResidualRows(linear, channels) if channels else None
 
     def solve(self, lam):
-        """Candidates (direction, predicted change of the loss), the most trusted last."""
+        """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""
+        try:
+            return self._solve(lam)
+        except np.linalg.LinAlgError:
+            return []
+
+    def _solve(self, lam):
         g = self.linear.gradient
         if self.solver == "residual":
             d, Jd = residual_space(self.rows, lam)

@@ -1,34 +1,21 @@
 """Figures of a run: learning curves, hand paths, controls, speeds and hidden activity, as png, pdf or svg.
 
 Every function draws into a figure of its own, saves it where `path` is given, opens a window where `show` is true, and
-returns the figure. The same run gives the same file, byte for byte. (Over 300 lines, so that two modules alone import
-matplotlib.)
+returns the figure. The same run gives the same file, byte for byte.
 """
 
-import os
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from hfcontrol.canvas import drawing
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge, summary
 
 AXES = {"updates": "updates", "rollouts": "rollouts of the plant", "seconds": "time [s]"}
-# Without dates and versions a figure is a function of its run.
-METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-STYLE = {
-    "font.size": 10, "axes.titlesize": 10, "figure.titlesize": 11, "axes.edgecolor": "0.5", "axes.linewidth": 0.8,
-    "axes.spines.top": False, "axes.spines.right": False, "xtick.color": "0.5", "ytick.color": "0.5",
-    "xtick.labelcolor": "black", "ytick.labelcolor": "black", "legend.frameon": False, "legend.fontsize": 9,
-    "savefig.dpi": 200, "svg.hashsalt": "hfcontrol", "pdf.fonttype": 42,
-}
 # Okabe and Ito (2008), which the colour-blind tell apart; their yellow is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES, OPTIMAL = ("-", "--", "-.", ":"), "0.72"
@@ -39,52 +26,6 @@ RAMP = LinearSegmentedColormap.from_list("targets", colormaps["viridis"](np.lins
 QUARTERS = (0, 90, 180, 270, 360)  # [deg]
 ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3}  # place of a legend
 TUNED, FEW = 6, 40  # units in a tuning panel; holds up to which each is marked
-
-
-@contextmanager
-def replacing(path, suffixes):
-    """A temporary file beside `path` that takes its place when all went well and is removed when not.
-
-    Raises UsageError for a suffix that is not allowed, and where the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{path}: its ending decides the format; it must be one of {', '.join(suffixes)}")
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix.lower()}")
-    try:
-        temporary.touch()
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; give another file with --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def drawing(width, height, path=None, show=False):
-    """A figure [inch] to draw into, saved and shown afterwards; wrong paths and missing displays are told at once."""
-    with rc_context(STYLE), replacing(path, METADATA) if path else nullcontext() as temporary:
-        figure = _window(width, height) if show else Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        if temporary:
-            figure.savefig(temporary, metadata=METADATA[temporary.suffix])
-    if show:
-        from matplotlib import pyplot
-        pyplot.show()
-
-
-def _window(width, height):
-    from matplotlib import pyplot
-    try:
-        figure = pyplot.figure(figsize=(width, height), layout="constrained")
-        if figure.canvas.required_interactive_framework:
-            return figure
-        pyplot.close(figure)
-        reason = "there is no display"
-    except Exception as error:  # every toolkit fails in its own way
-        reason = error
-    raise UsageError(f"--show: no window can be opened here ({reason}); give a file with --out")
 
 
 def in_plane(plant):
@@ -202,11 +143,19 @@ def _log_ticks(axis, values):
         axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
-def _learning_curve(ax, history, axis):
-    x, loss = (np.array([getattr(mark, name) for mark in history], dtype=float) for name in (axis, "loss"))
+def _columns(marks, axis):
+    """The marks' places on an axis and their losses, without those that a logarithmic axis cannot show."""
+    marks = [mark for mark in marks if getattr(mark, axis) > 0]
+    return (np.array([getattr(mark, name) for mark in marks], dtype=float) for name in (axis, "loss"))
+
+
+def _learning_curve(ax, state, axis):
+    x, loss = _columns(state.curve, axis)
     ax.set(xscale="log", yscale="log", xlabel=AXES[axis], ylabel="loss")
     ax.plot(x, np.fmin.accumulate(loss), color=COLOURS[5], lw=3, label="best so far")
-    ax.plot(x, loss, color=COLOURS[0], lw=1, marker="o" if len(x) <= FEW else None, ms=4, label="end of a hold")
+    ax.plot(x, loss, color=COLOURS[0], lw=1, label="every update")
+    if len(state.history) <= FEW:
+        ax.plot(*_columns(state.history, axis), color=COLOURS[0], ls="", marker="o", ms=4, label="end of a hold")
     _log_ticks(ax.xaxis, x)
     _log_ticks(ax.yaxis, loss)
     ax.legend()
@@ -222,7 +171,7 @@ def plot_error(run, path=None, axis="updates", show=False):
     with drawing(8.4, 3.9, path, show) as figure:
         judged = judge(run)
         left, right = figure.subfigures(1, 2)
-        _learning_curve(left.subplots(), run.state.history, axis)
+        _learning_curve(left.subplots(), run.state, axis)
         _legend(Paths(right, judged).axes[0])
         figure.suptitle(heading(judged))
     return figure

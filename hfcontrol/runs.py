@@ -25,32 +25,34 @@ from hfcontrol.optimizer import HFState
 from hfcontrol.plant import load_plant
 from hfcontrol.run_folder import RunFolder, find_run
 from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, stream, task_of, wiring_of
-from hfcontrol.trainer import Mark, TrainingState
+from hfcontrol.training_state import Mark, TrainingState
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
 RACE_UPDATES = 12  # that each of the raced initialisations gets
+CURVES = ("history", "curve")  # of marks, kept as arrays
 OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState}
 
 
 def state_tree(state):
     """A `TrainingState` as a nested dict for a checkpoint."""
-    tree = {name: value for name, value in vars(state).items() if name not in ("optimizer", "hold", "history", "begun")}
+    tree = {name: value for name, value in vars(state).items() if name not in (*CURVES, "optimizer", "hold", "begun")}
     kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
     tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
     tree["hold"] = asdict(state.hold)
-    tree["history"] = {name: np.array([getattr(m, name) for m in state.history]) for name in Mark._fields}
-    tree["begun"] = None if state.begun is None else state_tree(replace(state.begun, history=()))
+    for curve in CURVES:
+        tree[curve] = {name: np.array([getattr(m, name) for m in getattr(state, curve)]) for name in Mark._fields}
+    tree["begun"] = state.begun and state_tree(state.begun)
     return tree
 
 
 def state_from_tree(tree):
     """The `TrainingState` of a checkpoint."""
     optimizer = dict(tree["optimizer"])
-    history = zip(*(tree["history"][name].tolist() for name in Mark._fields))
-    history = tuple(Mark(*values) for values in history)
-    begun = tree["begun"] and replace(state_from_tree(tree["begun"]), history=history)
     changes = {"optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer), "hold": HoldState(**tree["hold"]),
-               "history": history, "begun": begun}
+               "begun": tree["begun"] and state_from_tree(tree["begun"])}
+    for curve in CURVES:
+        marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
+        changes[curve] = tuple(Mark(loss, int(updates), int(rollouts), seconds) for loss, updates, rollouts, seconds in marks)
     return TrainingState(**{**tree, **changes})
 
 
@@ -202,7 +204,7 @@ class Training:
         versions = {"hfcontrol": __version__, "python": platform.python_version(), "numpy": np.__version__,
                     **{name: sys.modules[name].__version__ for name in ("numba", "scipy", "h5py") if name in sys.modules}}
         tree = {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
-                "plant": {"name": plant.name, "path": str(plant.path), "source": plant.source, "hash": plant.source_hash},
+                "plant": {"name": plant.name, "source": plant.source, "hash": plant.source_hash},
                 "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
                 "stop": stop and stop.word, "state": state_tree(self.state)}
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)

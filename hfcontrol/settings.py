@@ -17,7 +17,8 @@ from hfcontrol.optimal import optimum
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import load_plant
 from hfcontrol.scenario import Task, TaskOptions
-from hfcontrol.trainer import Limits, Trainer
+from hfcontrol.trainer import Trainer
+from hfcontrol.training_state import Limits
 
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
 SOLVERS = ("auto", "cg", "residual")

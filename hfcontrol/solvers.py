@@ -67,21 +67,24 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
 def residual_space(rows, lam):
     """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), and J d (m,), from `ResidualRows` of all
     residuals. The push-through identity turns (J'J / N + lam I)^-1 J'r / N of size P into a system of size m.
+
+    Raises numpy.linalg.LinAlgError where J is not finite.
     """
-    factor = cho_factor(shifted(rows.gram, rows.trials * lam), lower=True, overwrite_a=True, check_finite=False)
-    y = cho_solve(factor, rows.residuals, check_finite=False)
+    y = cho_solve(factor(rows.gram, rows.trials * lam), rows.residuals, check_finite=False)
     return -(y @ rows.matrix), -(rows.gram @ y)
 
 
-def shifted(matrix, amount):
-    """A copy of a matrix with a number added on its diagonal."""
-    matrix = matrix.copy()
-    matrix.flat[::len(matrix) + 1] += amount
-    return matrix
-
-
 def woodbury(rows, shift):
-    """The preconditioner v -> (J'J / N + shift I)^-1 v of some residuals' Jacobian J (Woodbury's identity)."""
-    factor = cho_factor(shifted(rows.gram, rows.trials * shift), lower=True, overwrite_a=True, check_finite=False)
-    J = rows.matrix
-    return lambda v: (v - cho_solve(factor, J @ v, check_finite=False) @ J) / shift
+    """The preconditioner v -> (J'J / N + shift I)^-1 v of some residuals' Jacobian J (Woodbury's identity).
+
+    Raises numpy.linalg.LinAlgError where J is not finite.
+    """
+    J, factored = rows.matrix, factor(rows.gram, rows.trials * shift)
+    return lambda v: (v - cho_solve(factored, J @ v, check_finite=False) @ J) / shift
+
+
+def factor(gram, shift):
+    """Cholesky factor of gram + shift I, for SciPy's cho_solve; the shift is at least what rounding makes of the gram."""
+    shifted = gram.copy()
+    shifted.flat[::len(gram) + 1] += max(shift, len(gram) * np.finfo(float).eps * np.max(np.diagonal(gram)))
+    return cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)

@@ -9,109 +9,16 @@ hold is made again exactly.
 
 import time
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol import hold as holds
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare
 
 CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
 REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that the true plant undid
-
-
-class Stop(Enum):
-    """Why a training ended: a word for scripts and a sentence for people."""
-
-    TARGET = "target", "the target was reached"
-    ROLLOUTS = "rollouts", "the rollouts asked for are made"
-    TIME = "time", "the time asked for is over"
-    CONVERGED = "converged", "nothing more is to be gained: three holds in a row each brought less than 1e-4 of the loss"
-    INTERRUPTED = "interrupted", "it was interrupted"
-    FAILED = "failed", "no step lowers the loss any more, whatever the damping"
-
-    def __init__(self, word, sentence):
-        self.word, self.sentence = word, sentence
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: a loss, a ratio to the optimal loss, true rollouts, seconds of training; None for no limit."""
-
-    batches: int = 32
-    loss: float | None = None
-    ratio: float | None = None
-    rollouts: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self):
-        for name, option in (("batches", "batches"), ("rollouts", "rollouts"), ("seconds", "max-seconds"),
-                             ("loss", "target-loss"), ("ratio", "target-ratio")):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"--{option} {value}: a number above 0 is needed")
-        if self.ratio is not None and self.ratio < 1:
-            raise UsageError(f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it")
-
-
-class Mark(NamedTuple):
-    """The end of one hold: the true loss, and the updates, true rollouts and seconds spent until then."""
-
-    loss: float
-    updates: int
-    rollouts: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Where a training stands: optimizer, hold and generator state, counts, and a `Mark` at the end of each hold.
-
-    `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
-    it is the state at the hold's beginning, and `in_hold` the updates made since.
-    """
-
-    optimizer: object
-    hold: holds.HoldState
-    random: dict
-    loss: float = np.inf
-    updates: int = 0
-    rollouts: int = 0
-    jacobian_steps: int = 0
-    seconds: float = 0.0
-    history: tuple = ()
-    small: int = 0
-    rejected: int = 0
-    in_hold: int = 0
-    over: bool = False
-    first: float = np.inf
-    begun: object = None
-
-    @property
-    def holds(self):
-        """Number of holds that have ended."""
-        return len(self.history)
-
-    @property
-    def theta(self):
-        """The weights that the true loss `loss` belongs to: those of an unjudged hold do not count yet."""
-        unjudged = self.begun and self.begun.hold.kind != "scenario"
-        return (self.begun if unjudged else self).optimizer.theta
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
-
-    kind: str
-    state: TrainingState
-    loop: ClosedLoop
-    rollout: object
-    report: object = None
-    accepted: bool = True
-    stop: Stop | None = None
 
 
 @dataclass
@@ -167,7 +74,7 @@ class _Run:
 
     def __init__(self, trainer, state):
         self.trainer, self.limits = trainer, trainer.limits
-        self.state, self.begun = state, state.begun or state
+        self.state, self.begun = state, state.begun or bare(state)
         self.loop = None
         self._draw(self.begun.random)
         self.start = self.loop.rollout(self.begun.optimizer.theta)
@@ -204,7 +111,9 @@ class _Run:
         if not self.state.begun:
             fresh = self.state.rollouts == 0
             self._mark(loss=self.start.loss, first=self.start.loss if fresh else self.state.first)
-            self.begun = self.state
+            if fresh:
+                self._chart()
+            self.begun = bare(self.state)
             stop = self._reached(self.start.loss) or self._settled()
             if fresh:
                 yield Event("start", self.state, self.loop, self.start)
@@ -233,6 +142,8 @@ class _Run:
             over = not report.accepted or hold.over(before, current, self.target) or report.updates >= left
             self._mark(optimizer=inner, loss=current.loss if hold.true else self.start.loss, begun=self.begun,
                        updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates, over=over)
+            if hold.true:
+                self._chart()
             yield Event("update", self.state, self.loop, current, report, report.accepted)
             stop = self._reached(self.state.loss)
             over = over or stop is Stop.TARGET
@@ -263,8 +174,15 @@ class _Run:
                    rejected=0 if accepted else begun.rejected + 1)
         mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
         self.state = replace(self.state, history=(*self.state.history, mark))
-        self.begun = self.state
+        if not hold.true:
+            self.state = replace(self.state, curve=(*self.state.curve, mark))
+        self.begun = bare(self.state)
         return accepted
+
+    def _chart(self):
+        """Adds the loss as it is now to the learning curve."""
+        s = self.state
+        self.state = replace(s, curve=(*s.curve, Mark(s.loss, s.updates, s.rollouts, s.seconds)))
 
     def _reached(self, loss, target=None):
         """The limit reached at this loss, if any."""

@@ -14,7 +14,7 @@ from hfcontrol.network import Network, Topology
 from hfcontrol.plant import load_plant, read_plant
 from hfcontrol.scenario import Task, TaskOptions
 from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
-from hfcontrol.trainer import Mark
+from hfcontrol.training_state import Mark
 
 # All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
 SWING = '''

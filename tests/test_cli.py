@@ -19,7 +19,7 @@ import pytest
 from trainings import CART, ENVIRONMENT, SMALL_OPTIONS, call, complaint, in_process, strict_json, write_cart
 
 import hfcontrol as hf
-from hfcontrol import checkpoint
+from hfcontrol import checkpoint, run_folder
 from hfcontrol.cli import cli
 from hfcontrol.commands.options import WIPE, say_json
 from hfcontrol.evaluation import evaluate
@@ -52,8 +52,9 @@ def run(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder to work in."""
+    """An empty folder to work in, from which the shipped run is not seen."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "run_roots", lambda: [Path("weights")])
     return tmp_path
 
 
@@ -382,7 +383,7 @@ def test_two_trainings_in_one_run(capsys, run):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_second_signal_stops_at_once(here, number):
     """The update in progress is long; the first signal waits for it and the second does not."""
-    with in_process("train", "--trials", 4000, "--batches", 1, "--json") as process:
+    with in_process("train", "--trials", 12000, "--steps", 60, "--batches", 1, "--json") as process:
         process.stdout.readline()
         for k in range(2):
             process.send_signal(number)

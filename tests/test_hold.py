@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hfcontrol.hold import HoldState, InputsHold, ModelHold, begin, next_kind, resolve
-from hfcontrol.trainer import Event
+from hfcontrol.training_state import Event
 from helpers import loop_of, relative, training_of, weights_of
 
 

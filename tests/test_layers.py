@@ -12,11 +12,12 @@ PACKAGE = ROOT / "hfcontrol"
 # A module imports only from rows above it.
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "kernels", "check", "cells", "network",
           "cost", "scenario", "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order",
-          "optimal", "policy_gradient", "trainer", "settings", "checkpoint", "run_folder", "runs", "controller", "evaluation",
-          "compare", "export", "plots", "animate", "__init__", "commands", "cli"]
+          "optimal", "policy_gradient", "training_state", "trainer", "settings", "checkpoint", "run_folder", "runs",
+          "controller", "evaluation", "compare", "export", "canvas", "plots", "animate", "__init__", "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.
-OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"plots", "animate"}, "cupy": {"backend"}, "click": {"commands", "cli"}}
+OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "plots", "animate"}, "cupy": {"backend"},
+          "click": {"commands", "cli"}}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

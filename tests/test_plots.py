@@ -68,12 +68,14 @@ def test_the_same_run_gives_the_same_file(run, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("axis", plots.AXES)
-def test_the_learning_curve_is_the_history(run, axis):
+def test_the_learning_curve_is_that_of_the_run(run, axis):
     left = plots.plot_error(run, axis=axis).axes[0]
-    best, curve = left.lines
-    loss = [mark.loss for mark in run.state.history]
-    assert curve.get_xdata().tolist() == [getattr(mark, axis) for mark in run.state.history]
+    best, curve, holds = left.lines
+    marks = [mark for mark in run.state.curve if getattr(mark, axis) > 0]
+    loss = [mark.loss for mark in marks]
+    assert curve.get_xdata().tolist() == [getattr(mark, axis) for mark in marks]
     assert curve.get_ydata().tolist() == loss
+    assert holds.get_ydata().tolist() == [mark.loss for mark in run.state.history]
     assert best.get_ydata().tolist() == [min(loss[:k + 1]) for k in range(len(loss))]
     assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
 
@@ -155,7 +157,8 @@ def test_the_title_tells_loss_and_ratio(run):
 
 def test_a_run_stopped_in_its_first_hold_has_a_figure(run, tmp_path):
     state = run.tree["state"]
-    tree = {**run.tree, "state": {**state, "history": {name: values[:0] for name, values in state["history"].items()}}}
+    tree = {**run.tree, "state": {**state, "history": {name: values[:0] for name, values in state["history"].items()},
+                                     "curve": {name: values[:1] for name, values in state["curve"].items()}}}
     plots.plot_error(type(run)(run.path, tree), tmp_path / "error.png")
     with Image.open(tmp_path / "error.png") as picture:
         assert picture.width == pytest.approx(2 * 840, abs=1)

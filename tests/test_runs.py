@@ -260,3 +260,12 @@ def test_signals_end_a_training_whole(number):
     assert process.returncode == 0 and '"stop": "interrupted"' in last
     assert said.split("\n")[1:] == ["finishing the update in progress; Ctrl-C again stops at once", ""]
     assert same(hf.resume(only("stopped")), whole)
+
+
+def test_the_shipped_run_is_whole_and_good():
+    """What the README shows: it loads, its plant is the shipped one, and its loss is that of its weights, near the best."""
+    run = hf.Run.load(Path(hf.__file__).parent.parent / "weights" / "arm2-reach")
+    numbers = hf.evaluate(run)["sets"]["held_out"]
+    assert not run.plant_changed and run.tree["command"] == "hfcontrol train --plant arm2 --batches 32"
+    assert run.closed_loop(taper=True).rollout(run.theta).loss == pytest.approx(run.state.loss, rel=1e-9)
+    assert numbers["ratio"] < 1.001 and numbers["success"] == 1 and numbers["error"]["mean"] < 0.1

@@ -8,7 +8,7 @@ import pytest
 
 from hfcontrol.errors import TrainingError
 from hfcontrol.optimizer import Report
-from hfcontrol.trainer import Stop
+from hfcontrol.training_state import Stop
 from helpers import bits, training_of
 
 SEVERAL = {

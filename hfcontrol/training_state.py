@@ -1,0 +1,110 @@
+"""Where a training stands and what it tells: its limits, its state, its events, and why it ended."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.closed_loop import ClosedLoop
+from hfcontrol.errors import UsageError
+from hfcontrol.hold import HoldState
+
+
+class Stop(Enum):
+    """Why a training ended: a word for scripts and a sentence for people."""
+
+    TARGET = "target", "the target was reached"
+    ROLLOUTS = "rollouts", "the rollouts asked for are made"
+    TIME = "time", "the time asked for is over"
+    CONVERGED = "converged", "nothing more is to be gained: three holds in a row each brought less than 1e-4 of the loss"
+    INTERRUPTED = "interrupted", "it was interrupted"
+    FAILED = "failed", "no step lowers the loss any more, whatever the damping"
+
+    def __init__(self, word, sentence):
+        self.word, self.sentence = word, sentence
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: a loss, a ratio to the optimal loss, true rollouts, seconds of training; None for no limit."""
+
+    batches: int = 32
+    loss: float | None = None
+    ratio: float | None = None
+    rollouts: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self):
+        for name, option in (("batches", "batches"), ("rollouts", "rollouts"), ("seconds", "max-seconds"),
+                             ("loss", "target-loss"), ("ratio", "target-ratio")):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{option} {value}: a number above 0 is needed")
+        if self.ratio is not None and self.ratio < 1:
+            raise UsageError(f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it")
+
+
+class Mark(NamedTuple):
+    """A point of the learning curve: a true loss, and the updates, true rollouts and seconds spent until then."""
+
+    loss: float
+    updates: int
+    rollouts: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands: optimizer, hold and generator state, counts, and the learning curve.
+
+    `history` has a `Mark` for the end of each hold, `curve` one for every update whose true loss is known.
+    `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
+    it is the state at the hold's beginning, and `in_hold` the updates made since.
+    """
+
+    optimizer: object
+    hold: HoldState
+    random: dict
+    loss: float = np.inf
+    updates: int = 0
+    rollouts: int = 0
+    jacobian_steps: int = 0
+    seconds: float = 0.0
+    history: tuple = ()
+    curve: tuple = ()
+    small: int = 0
+    rejected: int = 0
+    in_hold: int = 0
+    over: bool = False
+    first: float = np.inf
+    begun: object = None
+
+    @property
+    def holds(self):
+        """Number of holds that have ended."""
+        return len(self.history)
+
+    @property
+    def theta(self):
+        """The weights that the true loss `loss` belongs to: those of an unjudged hold do not count yet."""
+        unjudged = self.begun and self.begun.hold.kind != "scenario"
+        return (self.begun if unjudged else self).optimizer.theta
+
+
+def bare(state):
+    """A state without its learning curve: all that a hold needs to know of how it began."""
+    return replace(state, history=(), curve=())
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
+
+    kind: str
+    state: TrainingState
+    loop: ClosedLoop
+    rollout: object
+    report: object = None
+    accepted: bool = True
+    stop: Stop | None = None
