@@ -52,10 +52,14 @@ def run(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder to work in, from which the shipped run is not seen."""
+    """An empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_folder, "run_roots", lambda: [Path("weights")])
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def without_the_shipped_run(monkeypatch):
+    monkeypatch.setattr(run_folder, "run_roots", lambda: [Path("weights")])
 
 
 # Help
