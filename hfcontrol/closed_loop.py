@@ -102,7 +102,7 @@ class Lines:
 class ClosedLoop:
     """One network on one plant and scenario; counts the rollouts of the true plant and its Jacobian evaluations.
 
-    `fused` asks for the compiled passes; a plant that is not compiled gets the plain ones.
+    `fused` asks for the compiled passes; without it they are the plain ones.
     """
 
     def __init__(self, plant, kernels, network, scenario, wiring, fused=True):
@@ -113,9 +113,9 @@ class ClosedLoop:
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring = scenario, wiring
         self.rollouts = self.jacobian_steps = 0
-        if fused and plant.compiled:
+        if fused:
             from hfcontrol.sweeps.cpu import FusedPasses
-            self.passes = FusedPasses(network, plant, scenario, wiring)
+            self.passes = FusedPasses(network, plant, kernels, scenario, wiring)
         else:
             self.passes = PlainPasses(network, kernels, scenario, wiring)
 

@@ -19,7 +19,7 @@ from hfcontrol.solvers import conjugate_gradients, residual_space, woodbury
 DECAY = 0.95  # of the warm start between updates
 SHRINK, CUTS = 0.8, 20  # line search
 LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
-RAISE, REDUCE = 1.5, 2 / 3  # ... by these factors
+RAISE, REDUCE = 2.0, 0.5  # ... by these factors (Martens: 3/2 and 2/3; measured in tools/NOTES.md)
 FLOOR, FLOOR_PRECONDITIONED = 10, 3  # iterations over which CG's progress is measured: it is made earlier with one
 RETRIES, RETRY_RAISE = 8, 4.0  # a step without descent is solved again with more damping
 DAMPING_RANGE = (1e-12, 1e12)

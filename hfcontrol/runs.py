@@ -169,6 +169,8 @@ def prepare(trainer, settings):
     linear = loop.linearise(loop.rollout(np.zeros(trainer.network.size)))
     linear.jvp(linear.gradient)
     solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
+    if not trainer.plant.compiled:
+        reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
     if settings.optimizer == "hf":
         solver, why = trainer.optimizer.choose_solver(loop)
         linear.rows(loop.scenario.cost.channels()[-1:])

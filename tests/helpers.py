@@ -94,7 +94,26 @@ def draw(rng, trials, split):
 TASKS = {"home": {"draw": draw, "trials": 7, "steps": 12, "final": 2.0, "running": 0.1, "effort": 0.05}}
 '''
 
-SOURCES = {"swing": SWING, "linear": LINEAR}
+# Not compiled: the plant runs as it is, one batch of trials at a time.
+CART = '''
+import numpy as np
+
+STATE, CONTROL = ("place", "place_rate"), ("push",)
+DT = 0.1
+
+
+def step_batch(x, u, p, dt):
+    return np.stack([x[0] + dt * x[1], x[1] + dt * (u[0] - 0.1 * x[1] ** 3)])
+
+
+def draw(rng, trials, split):
+    return rng.standard_normal((2, trials)), np.zeros((2, trials))
+
+
+TASKS = {"park": {"draw": draw, "trials": 7, "steps": 12, "running": 0.1, "effort": 0.05}}
+'''
+
+SOURCES = {"swing": SWING, "linear": LINEAR, "cart": CART}
 
 
 @cache

@@ -66,7 +66,7 @@ def test_one_undamped_step_solves_a_linear_problem(solver, shape, rng):
     best = hold.rollout(np.linalg.lstsq(hold.J, hold.b, rcond=None)[0]).loss
     assert report.accepted and report.solver == ("cg" if shape[0] > shape[1] else {"auto": "residual"}.get(solver, "cg"))
     assert new.loss == pytest.approx(best, rel=1e-7, abs=1e-12) and new.loss < 0.9 * start.loss
-    assert report.rho == pytest.approx(1, rel=1e-6) and state.damping == pytest.approx(1e-10 * 2 / 3)
+    assert report.rho == pytest.approx(1, rel=1e-6) and state.damping == pytest.approx(1e-10 / 2)
     assert state.updates == report.updates == 1 and report.loss == new.loss
     np.testing.assert_array_equal(state.theta, new.theta)
 
@@ -111,7 +111,7 @@ def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, meth
         step = after.theta - state.theta
         predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(linear) @ step)
         assert report.rho == pytest.approx((new.loss - rollout.loss) / predicted, rel=1e-5)
-        factor = 2 / 3 if report.rho > 0.75 else 1.5 if report.rho < 0.25 else 1.0
+        factor = 0.5 if report.rho > 0.75 else 2.0 if report.rho < 0.25 else 1.0
         assert after.damping == pytest.approx(state.damping * factor, rel=1e-12)
         factors.add(factor)
     assert len(factors) > 1

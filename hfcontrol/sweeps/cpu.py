@@ -12,6 +12,7 @@ import numpy as np
 
 from hfcontrol.backend import single_threaded_blas
 from hfcontrol.kernels import generate, plant_pieces
+from hfcontrol.sweeps.plain import PlainPasses
 
 CHUNK = 64  # rows of J in one product of `gram`
 WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
@@ -34,16 +35,22 @@ def rollout_module(plant_key, pieces):
 
 
 class FusedPasses:
-    """Rollout, tangent and adjoint of one network on one compiled plant and scenario; see `PlainPasses`."""
+    """Rollout, tangent and adjoint of one network on one plant and scenario; see `PlainPasses`.
 
-    def __init__(self, network, plant, scenario, wiring):
+    A plant that is not compiled is simulated by the plain pass; its linear model, tangent and adjoint are fused all the
+    same, since they need no plant.
+    """
+
+    def __init__(self, network, plant, kernels, scenario, wiring):
         self.network, self.scenario, self.wiring = network, scenario, wiring
+        self.simulated = None if plant.compiled else PlainPasses(network, kernels, scenario, wiring)
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
         self.start = network.start.start if network.start else -1
         self.blocks = -(-scenario.trials // WIDTH)
         self.width = min(WIDTH, scenario.trials)
-        self.module = rollout_module(plant.name, tuple(plant_pieces(plant)))
+        name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", [_piece("no_plant")])
+        self.module = rollout_module(name, tuple(pieces))
         s, w = scenario, wiring
         self.inputs = tuple(map(np.ascontiguousarray, (s.x0, s.target, s.params.T, s.sensory_noise, s.motor_noise,
                                                        s.motor_gain, s.disturbance)))
@@ -51,6 +58,9 @@ class FusedPasses:
 
     def rollout(self, theta, reference):
         """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
+        if self.simulated and not reference.model:
+            *trajectory, rows = self.simulated.rollout(theta, reference)
+            return *trajectory, self._in_blocks(rows[0])
         s = self.scenario
         T, N = s.steps, s.trials
         x, u = np.empty((T + 1, len(s.x0), N)), np.empty((T, s.motor_noise.shape[1], N))
@@ -61,6 +71,12 @@ class FusedPasses:
                                 self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
                                 reference.arrays(), x, u, command, y, rows)
         return x, u, command, y, rows
+
+    def _in_blocks(self, rows):
+        """Rows (T+1, row, N) as blocks of trials (block, T+1, row, width), the last one filled up with zeros."""
+        padded = np.zeros((*rows.shape[:2], self.blocks * self.width))
+        padded[:, :, :rows.shape[2]] = rows
+        return np.ascontiguousarray(padded.reshape(*rows.shape[:2], self.blocks, self.width).transpose(2, 0, 1, 3))
 
     def _lines(self, lines):
         return (lines.A, lines.B, lines.C, lines.slope, self.wiring.feedback_delay, self.wiring.command_delay,
