@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfcontrol.scenario import repeated
+from hfcontrol.scenario import picked
 
 ITERATIONS = 300
 TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which a trial has settled: of its loss, of the mean first loss
+FEW = 0.5  # part of the trials still on the move below which the others are left as they are
 LENGTHS = 0.5 ** np.arange(10)
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-6, 1e-10, 1e10
 NOISE = 0.3  # of a control's typical size: the random start
@@ -38,6 +39,10 @@ class _System:
 
     def __init__(self, kernels, scenario, wiring):
         self.kernels, self.scenario, self.wiring = kernels, scenario, wiring
+
+    def of(self, trials):
+        """The same for some of the trials."""
+        return _System(self.kernels, picked(self.scenario, trials), self.wiring)
 
     def control(self, t, v):
         s = self.scenario
@@ -117,7 +122,10 @@ def _improve(system, v):
                 break
         mu = np.clip(np.where(waiting, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
         settled = before - losses <= TOLERANCE * before + nothing
-        if np.all(settled & (~waiting | (mu > 1.0) | (losses <= nothing))):
+        active = np.flatnonzero(~settled | waiting & (mu <= 1.0) & (losses > nothing))
+        if active.size < FEW * losses.size:
+            if active.size:
+                losses[active], x[..., active], u[..., active] = _improve(system.of(active), v[..., active])
             break
     return losses, x, u
 
@@ -135,7 +143,7 @@ def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
     v = np.concatenate(starts, axis=2)
     v[:wiring.command_delay] = 0.0
     with np.errstate(all="ignore"):
-        losses, x, u = _improve(_System(kernels, repeated(scenario, len(starts)), wiring), v)
+        losses, x, u = _improve(_System(kernels, picked(scenario, np.tile(np.arange(scenario.trials), len(starts))), wiring), v)
     by_start = losses.reshape(len(starts), scenario.trials)
     chosen = by_start.argmin(axis=0) * scenario.trials + np.arange(scenario.trials)
     return Optimum(losses[chosen], x[:, :, chosen], u[:, :, chosen])

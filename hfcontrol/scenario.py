@@ -1,6 +1,6 @@
 """Scenarios, what is fixed for every trial before a rollout, and the tasks that generate them.
 
-A plant file's TASKS give numbers to the generators named here (`reach`, `angles`), or a function of their own:
+A plant file's TASKS give numbers to the generators named here (`reach`, `angles`, `anywhere`), or a function of their own:
 `draw(rng, trials, split)` returning start states (nx, N) and targets (nx, N) or (T+1, nx, N). `split` is "training" or
 "held_out". A generator draws from a `numpy.random.Generator` that is passed in, so a scenario is a function of it.
 """
@@ -241,16 +241,30 @@ def angles(task, params):
     return draw
 
 
-GENERATORS = {"reach": reach, "angles": angles}
+def anywhere(task, params):
+    """From any posture to any other: start and target positions drawn evenly from a range (low, high) for each."""
+    plant, numbers = task.plant, task.numbers
+
+    def draw(rng, trials, split):
+        low, high = np.array(numbers["range"], dtype=float).T[:, :, None]
+        x0, goal = np.zeros((2, plant.nx, trials))
+        for x in (x0, goal):
+            x[plant.positions] = rng.uniform(low, high, (len(plant.positions), trials))
+        return x0, goal
+
+    return draw
 
 
-def repeated(scenario, times):
-    """The same scenario with every trial `times` over, for optimisers that try several starts side by side."""
-    def tile(a):
-        return np.tile(a, times) if isinstance(a, np.ndarray) else a
+GENERATORS = {"reach": reach, "angles": angles, "anywhere": anywhere}
+
+
+def picked(scenario, trials):
+    """The scenario of some of its trials, given by their numbers in any order and as often as wanted."""
+    def pick(a):
+        return np.ascontiguousarray(a[..., trials]) if isinstance(a, np.ndarray) else a
     cost = scenario.cost
-    parts = {name: Residuals(*(None if a is None else tile(a) for a in getattr(cost, name)))
+    parts = {name: Residuals(*(None if a is None else pick(a) for a in getattr(cost, name)))
              for name in ("weights", "references")}
-    cost = replace(cost, **parts, params=tile(cost.params), target=tile(cost.target))
+    cost = replace(cost, **parts, params=pick(cost.params), target=pick(cost.target))
     names = ("x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain", "disturbance", "goal", "goal_output")
-    return replace(scenario, cost=cost, **{name: tile(getattr(scenario, name)) for name in names})
+    return replace(scenario, cost=cost, **{name: pick(getattr(scenario, name)) for name in names})

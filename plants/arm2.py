@@ -28,7 +28,8 @@ M1, M2, L1, L2 = range(4)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
-TAPER = 2 * math.pi
+# The source has 2 pi for the rates too, which fast reaches exceed.
+TAPER = (2 * math.pi, 2 * math.pi, 8 * math.pi, 8 * math.pi)  # [rad, rad, rad/s, rad/s]
 
 
 def dynamics(x, u, p, dx):
@@ -75,5 +76,15 @@ TASKS = {
         "running": 0.0,
         "effort": 1e-5,
         "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
+    },
+    "anywhere": {
+        "generator": "anywhere",
+        "range": ((0.0, 1.8), (0.4, 2.3)),  # [rad], of each joint
+        "trials": 512,
+        "steps": 60,
+        "final": 1.0,
+        "running": 0.05,
+        "effort": 1e-3,
+        "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
     },
 }

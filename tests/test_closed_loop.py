@@ -1,6 +1,7 @@
 """The closed loop: tangent and adjoint are the exact discrete pair of the rollout as coded, whoever computes them."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numba
@@ -261,3 +262,21 @@ def test_rollouts_of_the_true_plant_are_counted():
 def test_a_delay_as_long_as_the_horizon_is_refused(delays):
     with pytest.raises(TaskError, match="-delay of 12 steps .* horizon of 12 steps"):
         loop_of(delays=delays)
+
+
+def test_memory_grows_with_trials_times_steps():
+    """A linearised rollout holds, per trial and step, its rows, trajectories, Jacobians and residuals: no more than
+    sweeps/cpu.py says, whatever the size."""
+    def bytes_of(trials, steps):
+        loop = loop_of("arm2", trials=trials, steps=steps, hidden=(32, 32), effort=1e-3)
+        theta = weights_of(loop)
+        loop.linearise(loop.rollout(theta))
+        tracemalloc.start()
+        linear = loop.linearise(loop.rollout(theta))
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return held / (trials * steps), 8 * (loop.network.n_rows + 70) if linear else 0
+
+    for size in ((64, 40), (64, 160), (256, 40)):
+        held, stated = bytes_of(*size)
+        assert 0.5 * stated < held < stated

@@ -2,7 +2,7 @@
 
 Same interface and, to rounding, same numbers as `PlainPasses`. Trials stand in blocks of fixed width, and what is summed
 over trials is summed block by block in their order, so that the result is the same bit for bit on any number of cores.
-Memory is 8 bytes x (rows of the network + a few dozen) per trial and step.
+A linearised rollout takes 8 bytes x (rows of the network + 70, for arm2) per trial and step.
 """
 
 from functools import cache
