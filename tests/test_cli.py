@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -385,11 +384,22 @@ def test_two_trainings_in_one_run(capsys, run):
         assert "in use" in complaint(capsys, "train", "--resume", run, "--quiet", status=1)
 
 
+LONG_UPDATE = '''
+import time
+from hfcontrol.cli import main
+from hfcontrol.optimizer import HessianFree
+
+HessianFree.step = lambda *arguments: print("updating", flush=True) or time.sleep(60)
+main()
+'''
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_second_signal_stops_at_once(here, number):
     """The update in progress is long; the first signal waits for it and the second does not."""
-    with in_process("train", "--trials", 2000, "--batches", 1, "--json") as process:
-        process.stdout.readline()
+    program = [sys.executable, "-c", LONG_UPDATE, "train", *SMALL_OPTIONS, "--json"]
+    with subprocess.Popen(program, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "updating\n"
         for k in range(2):
             process.send_signal(number)
             if k == 0:
