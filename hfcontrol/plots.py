@@ -144,8 +144,8 @@ def _log_ticks(axis, values):
 
 
 def _columns(marks, axis):
-    """The marks' places on an axis and their losses, without those that a logarithmic axis cannot show."""
-    marks = [mark for mark in marks if getattr(mark, axis) > 0]
+    """The marks' places on an axis and their losses, from the first update on: a logarithmic axis has no zero."""
+    marks = [mark for mark in marks if mark.updates > 0]
     return (np.array([getattr(mark, name) for mark in marks], dtype=float) for name in (axis, "loss"))
 
 

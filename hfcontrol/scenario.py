@@ -13,6 +13,10 @@ from hfcontrol.cost import Cost, Residuals
 from hfcontrol.errors import TaskError, UsageError
 
 SPLITS = ("training", "held_out")
+# What a task may hold, and what its success may ask for.
+ENTRIES = ("generator", "draw", "start", "radius", "targets", "range", "random", "trials", "steps", "final", "running",
+           "effort", "effort_about", "residual", "residuals", "residual_weight", "success")
+SUCCESS = ("hand", "rates", "state")
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,26 @@ class Task:
         for key in ("trials", "steps", "effort", "running"):
             if getattr(options, key) is not None:
                 self.numbers[key] = getattr(options, key)
+        self._check()
         self.trials, self.steps = self.numbers["trials"], self.numbers["steps"]
         self.random = self.noisy or bool(self.numbers.get("random"))
+
+    def _check(self):
+        """Raises TaskError for entries that are unknown, missing or do not fit the plant."""
+        numbers, where = self.numbers, f"task {self.name} of {self.plant.name}"
+        for entry in numbers:
+            if entry not in ENTRIES:
+                raise TaskError(f"{where} has an entry {entry!r}; known are {', '.join(ENTRIES)}")
+        for entry in ("trials", "steps"):
+            if entry not in numbers:
+                raise TaskError(f"{where} has no {entry}: add a whole number")
+        if not callable(numbers.get("draw")) and numbers.get("generator") not in GENERATORS:
+            raise TaskError(f"{where} has no draw function and generator {numbers.get('generator')!r}; "
+                            f"known generators are {', '.join(GENERATORS)}")
+        for entry in numbers.get("success", {}):
+            if entry not in SUCCESS or entry == "hand" and self.plant.hand is None:
+                raise TaskError(f"{where}: success asks for {entry!r}; it may ask for {', '.join(SUCCESS)}, and hand only of "
+                                "a plant with hand_x and hand_y among its OUTPUT names")
 
     @property
     def noisy(self):
@@ -112,7 +134,10 @@ class Task:
         trials = trials or self.trials
         params = np.tile(np.array(list(self.plant.params.values()), dtype=float)[:, None], trials)
         draw = self.numbers.get("draw") or GENERATORS[self.numbers["generator"]](self, params)
-        x0, goal = draw(rng, trials, split)
+        try:
+            x0, goal = draw(rng, trials, split)
+        except KeyError as error:
+            raise TaskError(f"task {self.name} of {self.plant.name} lacks {error}, which its generator needs") from None
         x0 = np.ascontiguousarray(x0, dtype=float)
         goal = np.asarray(goal, dtype=float)
         if goal.ndim == 2:
@@ -121,6 +146,8 @@ class Task:
             raise TaskError(f"task {self.name}: draw gave starts {x0.shape} and targets {goal.shape}; needed are "
                             f"({self.plant.nx}, {trials}) and ({self.plant.nx}, {trials}) or "
                             f"({self.steps + 1}, {self.plant.nx}, {trials})")
+        if not np.isfinite(x0).all() or np.isnan(goal).all(axis=(0, 1)).any():
+            raise TaskError(f"task {self.name} of {self.plant.name}: a start that is not finite, or a trial without any target")
         goal_output = self.kernels.output(np.nan_to_num(goal), params)
         hand = self.options.space == "hand"
         seen = goal_output[1:, self.plant.hand] if hand else np.nan_to_num(goal[1:])

@@ -18,6 +18,7 @@ from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare
 
 CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
+NOTHING = 1e-16  # part of the first loss that is nothing but rounding
 REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that the true plant undid
 
 
@@ -201,7 +202,7 @@ class _Run:
     def _settled(self):
         """Whether nothing more is to be gained: holds that bring next to nothing, or no descent at all."""
         state = self.state
-        if state.small >= CONVERGED_HOLDS:
+        if state.small >= CONVERGED_HOLDS or state.loss < NOTHING * state.first:
             return Stop.CONVERGED
         if state.rejected >= (UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST):
             return Stop.CONVERGED if state.loss < 0.9 * state.first else Stop.FAILED

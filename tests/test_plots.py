@@ -71,7 +71,7 @@ def test_the_same_run_gives_the_same_file(run, tmp_path, suffix):
 def test_the_learning_curve_is_that_of_the_run(run, axis):
     left = plots.plot_error(run, axis=axis).axes[0]
     best, curve, holds = left.lines
-    marks = [mark for mark in run.state.curve if getattr(mark, axis) > 0]
+    marks = [mark for mark in run.state.curve if mark.updates > 0]
     loss = [mark.loss for mark in marks]
     assert curve.get_xdata().tolist() == [getattr(mark, axis) for mark in marks]
     assert curve.get_ydata().tolist() == loss

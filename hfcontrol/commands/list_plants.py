@@ -3,7 +3,7 @@
 import click
 
 from hfcontrol.commands.options import working
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import HFControlError, PlantError
 
 
 @click.command()
@@ -39,10 +39,32 @@ def check(name):
 
     plant = load_plant(name)
     with working("checking"):
-        findings = check_plant(plant)
-    for finding in findings:
-        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.message}")
-    wrong = sum(not finding.ok for finding in findings)
+        findings = [(finding.name, finding.ok, finding.message) for finding in check_plant(plant)]
+        findings += [(f"task {task}", not fault, fault) for task, fault in task_faults(plant)]
+    for check_name, ok, message in findings:
+        click.echo(f"{'ok  ' if ok else 'FAIL'} {check_name}{': ' if message else ''}{message}")
+    wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
         raise PlantError(f"{plant.path.name}: {wrong} of {len(findings)} checks failed; the lines above say what to mend")
-    click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
+    if plant.tasks:
+        click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
+    else:
+        click.echo(f"{plant.name} is fine, but has no task to train for: add TASKS to {plant.path.name}")
+
+
+def task_faults(plant):
+    """Every task with what keeps it from being drawn, or nothing."""
+    import numpy as np
+
+    from hfcontrol.kernels import compile_plant
+    from hfcontrol.scenario import SPLITS, Task
+
+    for name in plant.tasks:
+        fault = ""
+        try:
+            task = Task(plant, compile_plant(plant), name)
+            for split in SPLITS:
+                task.draw(np.random.default_rng(0), split)
+        except HFControlError as error:
+            fault = str(error)
+        yield name, fault
