@@ -24,7 +24,7 @@ RADIUS = 0.3  # of the first model hold
 GROW, GOOD = 1.5, 0.7  # the radius grows when the true loss fell by more than this part of the prediction ...
 HALVE, POOR = 0.5, 0.3  # ... halves below this part ...
 FAILED = 0.3  # ... and shrinks to this part of the deviation when the true loss rose
-LITTLE = 0.02  # an update that brings less than this part of the hold's gain ends a model hold
+LITTLE = 0.005  # an update that brings less than this part of the hold's gain ends a model hold
 SHORT, SHORT_MOST = 2, 6  # `auto` leaves `model` after so many failed or radius-bound holds of one or two updates
 
 

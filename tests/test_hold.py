@@ -55,7 +55,7 @@ def test_a_model_hold_ends_outside_its_radius(loop):
         assert hold.over(hold.start.loss, now) is over
 
 
-@pytest.mark.parametrize("part, over", [(0.03, False), (0.01, True)])
+@pytest.mark.parametrize("part, over", [(0.03, False), (0.002, True)])
 def test_a_model_hold_ends_when_an_update_brings_little(loop, part, over):
     hold, _, now = model_hold(loop, radius=1e6)
     gained = 0.1 * hold.start.loss
