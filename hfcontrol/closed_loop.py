@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.cost import Residuals
 from hfcontrol.errors import TaskError
 from hfcontrol.sweeps.plain import PlainPasses
 
@@ -192,6 +191,3 @@ class Linearised:
         d_rows[:, :, :net.hidden.start] = d_rows[:, :, net.hidden.stop:] = d_rows[:, 0] = 0.0
         d_rows[-1, :, :, self.loop.trials - (len(d_rows) - 1) * d_rows.shape[3]:] = 0.0
         return passes.adjoint(rollout.theta, self.lines, rollout.rows, dx, du, d_rows) / self.loop.trials
-
-
-__all__ = ["LIVE", "ClosedLoop", "Linearised", "Lines", "Reference", "Residuals", "Rollout", "Wiring"]

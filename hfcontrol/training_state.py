@@ -17,7 +17,8 @@ class Stop(Enum):
     TARGET = "target", "the target was reached"
     ROLLOUTS = "rollouts", "the rollouts asked for are made"
     TIME = "time", "the time asked for is over"
-    CONVERGED = "converged", "nothing more is to be gained: three holds in a row brought less than 1e-4 of the loss each, or none is left"
+    CONVERGED = "converged", ("nothing more is to be gained: three holds in a row brought less than 1e-4 of the loss each, "
+                              "or none is left")
     INTERRUPTED = "interrupted", "it was interrupted"
     FAILED = "failed", "no step lowers the loss any more, whatever the damping"
 
