@@ -15,20 +15,8 @@ from hfcontrol import animate
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
 from hfcontrol.runs import Run
+from trainings import PENDULUM
 
-PENDULUM = '''
-import math
-import numpy as np
-STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
-UNITS = {"state": ("rad", "rad/s"), "control": ("N m",)}
-DT, INTEGRATOR = 0.02, "semi_implicit"
-def dynamics(x, u, p, dx):
-    dx[0] = x[1]
-    dx[1] = u[0] - 9.81 * math.sin(x[0])
-LINKS
-TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5), "trials": 4, "steps": 10,
-                   "effort": 1e-3}}
-'''
 LINKS = "def links(x, p):\n    return np.array([[0.0, 0.0], [np.sin(x[0]), -np.cos(x[0])]])"
 
 

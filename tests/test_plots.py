@@ -13,19 +13,9 @@ import hfcontrol as hf
 from hfcontrol import plots
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
+from trainings import PENDULUM
 
 ROOT = Path(__file__).parent.parent
-PENDULUM = '''
-import math
-STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
-UNITS = {"state": ("rad", "rad/s"), "control": ("N m",)}
-DT, INTEGRATOR = 0.02, "semi_implicit"
-def dynamics(x, u, p, dx):
-    dx[0] = x[1]
-    dx[1] = u[0] - 9.81 * math.sin(x[0])
-TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5), "trials": 4, "steps": 10,
-                   "effort": 1e-3}}
-'''
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +29,7 @@ def run(tmp_path_factory):
 def pendulum(tmp_path_factory):
     """A run of a plant without a hand and without links."""
     folder = tmp_path_factory.mktemp("pendulum")
-    (folder / "pendulum.py").write_text(PENDULUM)
+    (folder / "pendulum.py").write_text(PENDULUM.replace("LINKS", ""))
     return hf.train(str(folder / "pendulum.py"), hidden=(4,), batches=2, rollouts=6, out=folder)
 
 

@@ -34,6 +34,21 @@ def draw(rng, trials, split):
 TASKS = {"park": {"draw": draw, "trials": 8, "steps": 10, "effort": 1e-3}}
 '''
 
+# A plant with one position and no hand; LINKS stands where a test may put what draws it.
+PENDULUM = '''
+import math
+import numpy as np
+STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
+UNITS = {"state": ("rad", "rad/s"), "control": ("N m",)}
+DT, INTEGRATOR = 0.02, "semi_implicit"
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = u[0] - 9.81 * math.sin(x[0])
+LINKS
+TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5), "trials": 4, "steps": 10,
+                   "effort": 1e-3}}
+'''
+
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
 
 

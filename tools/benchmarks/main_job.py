@@ -38,7 +38,8 @@ def cases(name, seeds, thresholds, by, max_seconds=MOST_SECONDS, **settings):
             row[measure] = spread([m and m[measure] for m in marks])
         row["reached"] = spread([r[by] for r in results])
         rows.append(row)
-    deviation = path_deviation(results[0]["theta"], seeds[0], settings)
+    deviations = [path_deviation(r["theta"], seed, settings) for r, seed in zip(results, seeds)]
+    deviation = max(deviations, key=lambda d: d["controller"] / d["optimum"])  # the worst of the seeds
     table(f"{name} (hand error at the end {show(max(r['hand_mm'] for r in results))} mm, path deviation "
           f"{show(deviation['controller'])} %, of the optimum {show(deviation['optimum'])} % of the reach)",
           (by, "seconds median", "worst", "updates", "rollouts", "products", "not reached"),
