@@ -13,9 +13,10 @@ ZERO = 1e-12  # an optimal loss below this part of the initial one is an optimum
 
 @dataclass(frozen=True)
 class Judgement:
-    """One set of scenarios run by the controller: the loop, its rollout and the optimum of every trial."""
+    """One set of scenarios run by the controller: task, loop, its rollout and the optimum of every trial."""
 
     run: Run
+    task: object
     loop: object
     rollout: object
     optimum: object
@@ -31,27 +32,27 @@ class Judgement:
 
     def paths(self, x=None):
         """Hand paths (T+1, 2, N) [m]; None for a plant without a hand."""
-        hand = self.run.plant.hand
+        hand = self.loop.plant.hand
         return None if hand is None else self.outputs(x)[:, hand]
 
 
 def judge(run, split="training", settings=None, trials=None):
     """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it."""
-    loop = run.closed_loop(split, settings, trials=trials)
+    task, loop = run.task(settings), run.closed_loop(split, settings, trials=trials)
     rollout = loop.rollout(run.theta)
     commands = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
     commands[delay:] = rollout.command[:loop.scenario.steps - delay]
-    return Judgement(run, loop, rollout, optimum(loop.kernels, run.plant, loop.scenario, loop.wiring, commands))
+    return Judgement(run, task, loop, rollout, optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, commands))
 
 
 def hand_errors(loop, rollout):
-    """Distance of the hand from its goal at the end (N,) [m]; None for a plant without a hand."""
-    hand = loop.plant.hand
+    """Distance of the hand from its goal at each arrival (arrivals, N) [m]; None for a plant without a hand."""
+    hand, times = loop.plant.hand, list(loop.scenario.arrivals)
     if hand is None:
         return None
-    ends = loop.kernels.output(rollout.x[-1:], loop.scenario.params)[0, hand]
-    return np.linalg.norm(ends - loop.scenario.goal_output[-1, hand], axis=0)
+    ends = loop.kernels.output(rollout.x[times], loop.scenario.params)[:, hand]
+    return np.linalg.norm(ends - loop.scenario.goal_output[times][:, hand], axis=1)
 
 
 def path_deviation(paths, goal):
@@ -67,28 +68,42 @@ def path_deviation(paths, goal):
 
 def summary(judged):
     """The numbers of one set: losses, ratio to optimal, errors, speeds, controls, paths and successes; a dict."""
-    rollout, scenario, plant = judged.rollout, judged.scenario, judged.run.plant
+    rollout, scenario, plant = judged.rollout, judged.scenario, judged.loop.plant
     loss, optimal = float(np.mean(rollout.losses)), float(np.mean(judged.optimum.losses))
     zero = judged.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
     ratios = rollout.losses / np.maximum(judged.optimum.losses, 1e-300)
-    final_error = np.nan_to_num(rollout.x[-1] - scenario.goal[-1])
-    paths = judged.paths()
-    if paths is None:
-        error, unit = np.linalg.norm(final_error, axis=0), ""
-        speed, speed_unit, deviation = np.linalg.norm(np.delete(final_error, plant.positions, axis=0), axis=0), "", None
-    else:
-        error, unit = 100 * hand_errors(judged.loop, rollout), "cm"
-        speed, speed_unit = 100 * np.linalg.norm(paths[-1] - paths[-2], axis=0) / plant.dt, "cm/s"
-        deviation = path_deviation(paths, scenario.goal_output[-1, plant.hand])
     return {
         "trials": scenario.trials, "loss": loss, "optimal_loss": optimal, "ratio": None if zero else loss / optimal,
         "ratio_quantiles": None if zero else {q: float(np.quantile(ratios, float(q))) for q in ("0.5", "0.9", "0.99")},
-        "error": {"mean": float(error.mean()), "max": float(error.max()), "unit": unit},
-        "final_speed": {"mean": float(speed.mean()), "max": float(speed.max()), "unit": speed_unit},
-        "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
-        "path_deviation": None if deviation is None else {"mean": float(deviation.mean()), "max": float(deviation.max())},
-        "success": float(np.mean(judged.run.trainer.task.success(rollout, scenario))),
+        **_motion(judged), "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
+        "success": float(np.mean(judged.task.success(rollout, scenario))),
     }
+
+
+def _motion(judged):
+    """How far from the goal at each arrival and how fast at the end, at the hand or, without one, by the state; and how
+    straight the hand's paths are where they are to be."""
+    rollout, scenario, plant = judged.rollout, judged.scenario, judged.loop.plant
+    paths, times = judged.paths(), list(scenario.arrivals)
+    if paths is None:
+        off = np.where(np.isnan(scenario.goal), 0.0, rollout.x - scenario.goal)[:, :plant.n_body]
+        errors, unit, speed_unit, deviation = np.linalg.norm(off[times], axis=1), "", "", None
+        speed = np.linalg.norm(np.delete(off[-1], plant.positions, axis=0), axis=0)
+    else:
+        errors, unit, speed_unit = 100 * hand_errors(judged.loop, rollout), "cm", "cm/s"
+        speed = 100 * np.linalg.norm(paths[-1] - paths[-2], axis=0) / plant.dt
+        ends = scenario.goal_output[-1, plant.hand]
+        reaching = len(times) == 1 and not np.ptp(scenario.goal, axis=0).any() and (paths[0] != ends).any()
+        deviation = path_deviation(paths, ends) if reaching else None
+    return {
+        "errors": [{"step": t, **_spread(e), "unit": unit} for t, e in zip(times, errors)],
+        "error": {**_spread(errors[-1]), "unit": unit}, "final_speed": {**_spread(speed), "unit": speed_unit},
+        "path_deviation": None if deviation is None else _spread(deviation),
+    }
+
+
+def _spread(values):
+    return {"mean": float(values.mean()), "max": float(values.max())}
 
 
 def evaluate(run=None, settings=None, trials=None):
@@ -97,5 +112,7 @@ def evaluate(run=None, settings=None, trials=None):
     `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    sets = {split: summary(judge(run, split, settings, trials)) for split in SPLITS}
-    return {"run": str(run.path), "plant": run.settings.plant, "task": run.trainer.task.name, "sets": sets}
+    judged = {split: judge(run, split, settings, trials) for split in SPLITS}
+    task = judged[SPLITS[0]].task
+    return {"run": str(run.path), "plant": run.settings.plant, "task": task.name, "noisy": task.noisy,
+            "sets": {split: summary(j) for split, j in judged.items()}}

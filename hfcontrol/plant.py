@@ -20,7 +20,9 @@ class Plant:
     """A simulator that can be stepped: names of what it takes and gives, numbers, and plain Python functions.
 
     State (nx,), control (nu,), observation (ny,), output (nz,), parameters (n_params,) in the order of `params`;
-    `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names.
+    `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names. The last
+    three belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
+    states, and the entries that are seen of the `n_observable` observations.
     """
 
     name: str
@@ -41,12 +43,20 @@ class Plant:
     taper: np.ndarray
     tasks: dict = field(default_factory=dict)
     functions: dict = field(default_factory=dict)
+    actuator_lag: float = 0.0
+    seen: tuple | None = None
+    n_observable: int = 0
 
     nx = property(lambda self: len(self.state), doc="Size of the state.")
     nu = property(lambda self: len(self.control), doc="Size of the control.")
     ny = property(lambda self: len(self.observation), doc="Size of the observation.")
     nz = property(lambda self: len(self.output), doc="Size of the output.")
     n_params = property(lambda self: len(self.params), doc="Number of parameters.")
+
+    @property
+    def n_body(self):
+        """Number of states of the plant itself, which come first: all but the drives of actuators."""
+        return self.nx - self.nu if self.actuator_lag else self.nx
 
     @property
     def compiled(self):
@@ -57,9 +67,13 @@ class Plant:
     def positions(self):
         """Indices of the positions: the first half of a semi_implicit plant's state, else all but the `..._rate`s."""
         if self.integrator == "semi_implicit":
-            return np.arange(self.nx // 2)
+            return np.arange(self.n_body // 2)
         rates = {f"{name}_rate" for name in self.state}
-        return np.array([i for i, name in enumerate(self.state) if name not in rates])
+        return np.array([i for i, name in enumerate(self.state[:self.n_body]) if name not in rates])
+
+    def copied(self, name):
+        """Indices of the states that "observe" or "output" copies where the file gives no function of that name."""
+        return np.array(self.seen) if name == "observe" and self.seen is not None else np.arange(self.n_body)
 
     @property
     def hand(self):

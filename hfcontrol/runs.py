@@ -24,7 +24,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.optimizer import HFState
 from hfcontrol.plant import load_plant
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, stream, task_of, wiring_of
+from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, plant_of, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
@@ -99,13 +99,18 @@ class Run:
         return self.state.theta
 
     @cached_property
-    def plant(self):
-        """The plant as it is now, under its name or at its recorded path; PlantError if it is gone."""
+    def plant_file(self):
+        """The plant of its file as it is now, under its name or at its recorded path; PlantError if it is gone."""
         path = Path(self.settings.plant)
         if path.suffix == ".py" and not path.exists():
             raise PlantError(f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
                              f"hfcontrol train --resume {self.path} --plant FILE")
         return load_plant(self.settings.plant)
+
+    @cached_property
+    def plant(self):
+        """The plant that was trained on: that of its file with the parameters, actuators and observations asked for."""
+        return plant_of(self.settings, self.plant_file)
 
     @property
     def plant_changed(self):
@@ -115,7 +120,7 @@ class Run:
     @cached_property
     def trainer(self):
         """The trainer that its settings describe; PlantError where the plant is no longer one that its weights fit."""
-        trainer = build(self.settings, self.plant)
+        trainer = build(self.settings, self.plant_file)
         if trainer.network.size != self.theta.size:
             raise PlantError(f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
                              f"{self.theta.size}; put back the plant it was trained on, or train anew")
@@ -126,20 +131,29 @@ class Run:
         """The network."""
         return self.trainer.network
 
+    def task(self, settings=None):
+        """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
+        settings = settings or self.settings
+        plant = plant_of(settings, self.plant_file)
+        if plant.observation != self.plant.observation:
+            raise UsageError(f"--observe {','.join(settings.observe)}: the run's network observes "
+                             f"{', '.join(self.plant.observation)}, and nothing else fits it")
+        task = task_of(settings, plant, compile_plant(plant))
+        if task.n_target != self.trainer.task.n_target:
+            raise UsageError(f"--space {settings.space}: the run was trained in {self.settings.space} space")
+        return task
+
     def closed_loop(self, split="training", settings=None, taper=False, trials=None):
         """The closed loop on the training or the held-out scenarios, without taper unless asked for.
 
-        `settings` may differ from the run's in task numbers, delays, noise and limits, to test under other conditions.
+        `settings` may differ from the run's in task numbers, delays, disturbances and limits, to test under other conditions.
         """
-        settings = settings or self.settings
-        task = task_of(settings, self.plant, compile_plant(self.plant))
-        if task.n_target != self.trainer.task.n_target:
-            raise UsageError(f"--space {settings.space}: the run was trained in {self.settings.space} space")
+        settings, task = settings or self.settings, self.task(settings)
         if trials is not None and trials < 1:
             raise UsageError(f"--trials {trials}: at least 1 is needed")
         rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
         scenario = task.draw(rng, split, trials)
-        return ClosedLoop(self.plant, task.kernels, self.network, scenario, wiring_of(settings, self.plant, taper))
+        return ClosedLoop(task.plant, task.kernels, self.network, scenario, wiring_of(settings, task.plant, taper))
 
     def info(self):
         """What `hfcontrol info --json` prints: a dict of numbers, words and the loss history."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hfcontrol.closed_loop import Wiring
+from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
 from hfcontrol.kernels import compile_plant
@@ -16,9 +17,11 @@ from hfcontrol.network import Network, Topology
 from hfcontrol.optimal import optimum
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import load_plant
-from hfcontrol.scenario import Task, TaskOptions
+from hfcontrol.task import Task, TaskOptions
 from hfcontrol.trainer import Trainer
 from hfcontrol.training_state import Limits
+from hfcontrol.variants import observing, with_actuators, with_params
+from hfcontrol.words import assignments, curl_range, delay_steps, duration, motor_noises, ranges
 
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
 SOLVERS = ("auto", "cg", "residual")
@@ -30,7 +33,8 @@ class Settings:
     """Everything that defines a training; None means the task's, the plant's or the method's own value.
 
     Delays are steps, or a text such as "40ms"; `motor_noise` is in control units, or a text such as "5%" for noise in
-    proportion to the control; `control_limit` is a number, or "plant" for the plant's own, or None for none.
+    proportion to the control; `control_limit` is a number, or "plant" for the plant's own, or None for none. `param` holds
+    texts such as "friction=0.1", `vary` such as "load=0..1"; `actuators` is a time constant in seconds or such as "40ms".
     """
 
     plant: str = "arm2"
@@ -44,6 +48,12 @@ class Settings:
     command_delay: int | str = 0
     sensory_noise: float = 0.0
     motor_noise: float | str = 0.0
+    push: float | None = None
+    param: tuple = ()
+    vary: tuple = ()
+    curl_field: float | None = None
+    actuators: float | str = 0.0
+    observe: tuple = ()
     control_limit: float | str | None = "plant"
     hidden: tuple = (32, 32)
     skip: tuple | str = "auto"
@@ -91,27 +101,6 @@ class Settings:
         return replace(self, **changes)
 
 
-def delay_steps(value, dt, option):
-    """A delay in steps from a number of steps or a text in milliseconds, which must be whole steps of dt [s]."""
-    text = str(value)
-    try:
-        steps = float(text[:-2]) / (1000 * dt) if text.endswith("ms") else float(text)
-    except ValueError:
-        raise UsageError(f"--{option} {value}: steps such as 3, or milliseconds such as 40ms") from None
-    if not 0 <= steps < np.inf or abs(steps - round(steps)) > 1e-9:
-        raise UsageError(f"--{option} {value}: a whole number of control steps of {1000 * dt:g} ms, zero or more, is needed")
-    return round(steps)
-
-
-def motor_noises(value):
-    """The pair (noise in control units, noise as a fraction of the control) from a number or a text with %."""
-    text = str(value)
-    try:
-        return (0.0, float(text[:-1]) / 100) if text.endswith("%") else (float(text), 0.0)
-    except ValueError:
-        raise UsageError(f"--motor-noise {value}: a number in control units, or a percentage such as 5%") from None
-
-
 def wiring_of(settings, plant, taper=True):
     """The wiring between plant and network; without `taper` it is that of a plant outside training."""
     limit = settings.control_limit
@@ -143,11 +132,18 @@ def topology_of(settings):
     return Topology(tuple(settings.hidden), settings.cell, tuple(skip), tuple(recurrent), settings.learn_start)
 
 
+def plant_of(settings, plant=None):
+    """The plant with the parameters, actuators and observations that the settings ask for."""
+    plant = with_params(plant or load_plant(settings.plant), assignments(settings.param))
+    plant = with_actuators(plant, duration(settings.actuators, "actuators"))
+    return observing(plant, tuple(settings.observe)) if settings.observe else plant
+
+
 def task_of(settings, plant, kernels):
     """The task with the user's numbers over its own."""
-    additive, fraction = motor_noises(settings.motor_noise)
-    options = TaskOptions(settings.trials, settings.steps, settings.effort, settings.running, settings.space,
-                          settings.sensory_noise, additive, fraction)
+    vary = (*ranges(settings.vary, plant), *curl_range(settings.curl_field, plant))
+    disturbances = Disturbances(settings.sensory_noise, *motor_noises(settings.motor_noise), settings.push, vary)
+    options = TaskOptions(settings.trials, settings.steps, settings.effort, settings.running, settings.space, disturbances)
     return Task(plant, kernels, settings.task, options)
 
 
@@ -168,7 +164,7 @@ def stream(settings, which, *more):
 
 def build(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
-    plant = plant or load_plant(settings.plant)
+    plant = plant_of(settings, plant)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)
     network = Network(topology_of(settings), task.n_target + plant.ny, plant.nu)

@@ -8,11 +8,12 @@ import numpy as np
 
 from hfcontrol.closed_loop import ClosedLoop, Wiring
 from hfcontrol.cost import Residuals
+from hfcontrol.disturbances import Disturbances
 from hfcontrol.hold import HoldState, begin
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network, Topology
 from hfcontrol.plant import load_plant, read_plant
-from hfcontrol.scenario import Task, TaskOptions
+from hfcontrol.task import Task, TaskOptions
 from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
 from hfcontrol.training_state import Mark
 
@@ -113,6 +114,7 @@ def draw(rng, trials, split):
 TASKS = {"park": {"draw": draw, "trials": 7, "steps": 12, "running": 0.1, "effort": 0.05}}
 '''
 
+DISTURBANCES = {field.name for field in fields(Disturbances)}
 SOURCES = {"swing": SWING, "linear": LINEAR, "cart": CART}
 
 
@@ -127,7 +129,8 @@ def loop_of(plant="swing", task=None, hidden=(5, 4), delays=(0, 0), limit=None, 
     """A closed loop on a small scenario; `limit` None takes the plant's own, `disturbed` adds random pushes."""
     plant = plant_of(plant)
     kernels = compile_plant(plant)
-    task = Task(plant, kernels, task, TaskOptions(trials=trials, steps=steps, **options))
+    asked = {name: options.pop(name) for name in DISTURBANCES & set(options)}
+    task = Task(plant, kernels, task, TaskOptions(trials=trials, steps=steps, disturbances=Disturbances(**asked), **options))
     skip = (2,) if len(hidden) > 1 else ()
     topology = topology or Topology(hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1)))
     limit = plant.limit if limit is None else limit

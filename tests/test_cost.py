@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hfcontrol.cost import Residuals
+from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import TaskError, UsageError
-from hfcontrol.scenario import TaskOptions
+from hfcontrol.task import TaskOptions
 from helpers import central_difference, dense_jacobian, flat, like, loop_of, relative
 
 CASES = {
@@ -162,11 +163,20 @@ def test_a_wrong_task_is_told_in_one_line(options, kind, told):
     ({"steps": -3}, "--steps -3: at least 1"),
     ({"effort": -1.0}, "--effort -1.0: a finite number"),
     ({"running": float("nan")}, "--running nan: a finite number"),
-    ({"sensory_noise": float("inf")}, "--sensory-noise inf: a finite number"),
-    ({"motor_fraction": -0.1}, "--motor-noise -0.1: a finite number"),
     ({"space": "foot"}, "--space foot: joint or hand"),
 ])
 def test_a_wrong_number_is_told_in_one_line(options, told):
     with pytest.raises(UsageError) as caught:
         TaskOptions(**options)
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options, told", [
+    ({"sensory_noise": float("inf")}, "--sensory-noise inf: a finite number"),
+    ({"motor_fraction": -0.1}, "--motor-noise -0.1: a finite number"),
+    ({"push": float("nan")}, "--push nan: a finite number"),
+])
+def test_a_wrong_disturbance_is_told_in_one_line(options, told):
+    with pytest.raises(UsageError) as caught:
+        Disturbances(**options)
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)

@@ -10,10 +10,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfcontrol"
 
 # A module imports only from rows above it.
-LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "kernels", "check", "cells", "network",
-          "cost", "scenario", "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order",
-          "optimal", "policy_gradient", "training_state", "trainer", "settings", "checkpoint", "run_folder", "runs",
-          "controller", "evaluation", "compare", "export", "canvas", "plots", "animate", "__init__", "commands", "cli"]
+LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
+          "network", "cost", "scenario", "disturbances", "generators", "task", "words", "sweeps", "closed_loop", "hold",
+          "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal", "policy_gradient", "training_state",
+          "trainer", "settings", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare", "export", "canvas",
+          "plots", "animate", "__init__", "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.
 OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "plots", "animate"}, "cupy": {"backend"},

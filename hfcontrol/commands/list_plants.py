@@ -57,7 +57,8 @@ def task_faults(plant):
     import numpy as np
 
     from hfcontrol.kernels import compile_plant
-    from hfcontrol.scenario import SPLITS, Task
+    from hfcontrol.scenario import SPLITS
+    from hfcontrol.task import Task
 
     for name in plant.tasks:
         fault = ""

@@ -18,13 +18,21 @@ CONDITIONS = [
                  help="Standard deviation of noise on every observation, in its unit."),
     click.option("--motor-noise", metavar="SD|PERCENT",
                  help="Standard deviation of noise on every control, in its unit, or as part of the control: 5%."),
+    click.option("--push", type=float, metavar="SD",
+                 help="One random push per trial: standard deviation of its change of every rate, in its unit."),
+    click.option("--param", multiple=True, metavar="NAME=VALUE", help="Another value of a plant's parameter; repeatable."),
+    click.option("--vary", multiple=True, metavar="NAME=LOW..HIGH|NAME=PERCENT",
+                 help="A plant's parameter that differs between trials, drawn evenly: load=0..1 or mass=20%; repeatable."),
+    click.option("--curl-field", type=float, metavar="STRENGTH",
+                 help="A curl force field at the hand [N s/m], of any strength and sign up to this one, another each trial."),
+    click.option("--actuators", metavar="S|MS", help="Time constant of first-order actuators (muscles): 0.04 or 40ms."),
     click.option("--control-limit", metavar="LIMIT|plant|none",
                  help="Smooth limit of the controls; by default the plant's own."),
 ]
 
 
 def conditions(command):
-    """Adds the options of delay, noise and limit, which training and evaluation share."""
+    """Adds the options of delays, disturbances and limits, which training and evaluation share."""
     for option in reversed(CONDITIONS):
         command = option(command)
     return command
@@ -32,7 +40,13 @@ def conditions(command):
 
 def given(**options):
     """The options that were given, by name."""
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None and value != ()}
+
+
+def told(options):
+    """The options that were given as one would write them, for a heading."""
+    return ", ".join(f"--{name.replace('_', '-')} {' '.join(value) if isinstance(value, tuple) else value}"
+                     for name, value in options.items())
 
 
 @contextmanager
@@ -62,15 +76,15 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def say_table(evaluation, noisy):
+def say_table(evaluation):
     """An evaluation for people: a row for each number, a column for each set of scenarios."""
     sets = evaluation["sets"]
     first = next(iter(sets.values()))
-    error, speed = first["error"], first["final_speed"]
+    speed = first["final_speed"]
     rows = [("trials", lambda s: f"{s['trials']}"), ("loss", lambda s: f"{s['loss']:.3e}"),
             ("optimal loss", lambda s: f"{s['optimal_loss']:.3e}"),
             ("ratio to optimal", lambda s: "optimum is zero" if s["ratio"] is None else f"{s['ratio']:.4f}"),
-            (f"final error{_unit(error)}", lambda s: f"{s['error']['mean']:.3g} (max {s['error']['max']:.3g})"),
+            *(_error_row(k, error, len(first["errors"])) for k, error in enumerate(first["errors"])),
             (f"final speed{_unit(speed)}", lambda s: f"{s['final_speed']['mean']:.3g} (max {s['final_speed']['max']:.3g})"),
             ("peak controls", lambda s: ", ".join(f"{c:.3g}" for c in s["peak_control"]))]
     if first["path_deviation"]:
@@ -80,8 +94,14 @@ def say_table(evaluation, noisy):
     click.echo(f"{'':28}" + "".join(f"{name.replace('_', '-'):>24}" for name in sets))
     for name, show in rows:
         click.echo(f"{name:28}" + "".join(f"{show(s):>24}" for s in sets.values()))
-    if noisy:
-        click.echo("the optimum knows the noise in advance: a bound that no controller attains")
+    if evaluation["noisy"]:
+        click.echo("the optimum knows all noise and pushes in advance: a bound that no controller attains")
+
+
+def _error_row(k, error, count):
+    """The row of the error at one arrival, the last of which is the end."""
+    name = "final error" if k == count - 1 else f"error at step {error['step']}"
+    return name + _unit(error), lambda s: f"{s['errors'][k]['mean']:.3g} (max {s['errors'][k]['max']:.3g})"
 
 
 def _unit(number):

@@ -23,6 +23,11 @@ def _layers(context, parameter, text):
         return text
 
 
+def _words(context, parameter, text):
+    """Words "shoulder,elbow" as a tuple."""
+    return text and tuple(text.split(","))
+
+
 @click.command()
 @click.option("--plant", metavar="NAME|FILE", help="A shipped plant (see `hfcontrol plants`) or a file ending in .py. [arm2]")
 @click.option("--task", metavar="WORD", help="A task of the plant; its first one by default.")
@@ -42,6 +47,8 @@ def _layers(context, parameter, text):
 @click.option("--running", type=float, metavar="WEIGHT", help="Of the squared distance of the positions at every step.")
 @click.option("--space", metavar="WORD", help="Where distance is measured: joint or hand. [joint]")
 @conditions
+@click.option("--observe", callback=_words, metavar="NAMES",
+              help="What the network sees of the plant: names with commas between, or positions; all by default.")
 @click.option("--optimizer", metavar="WORD", help="hf (Hessian-free), or to compare: adam, momentum, lbfgs. [hf]")
 @click.option("--learning-rate", type=float, metavar="RATE", help="Of adam (3e-3) and momentum (1e-2).")
 @click.option("--solver", metavar="WORD", help="Of the Hessian-free step: auto, cg or residual. [auto]")
@@ -218,4 +225,4 @@ class Progress:
 
             with working("looking for the optimum"):
                 evaluation = evaluate(training.run)
-            say_table(evaluation, training.trainer.task.noisy)
+            say_table(evaluation)

@@ -15,8 +15,8 @@ def compile_plant(plant):
     if not plant.compiled:
         from hfcontrol.kernels.batch import BatchKernels
         return BatchKernels(plant)
-    key = (plant.name, plant.source_hash, plant.dt, plant.integrator, plant.substeps, *plant.typical_state,
-           *plant.typical_control)
+    key = (plant.name, plant.source_hash, plant.dt, plant.integrator, plant.substeps, plant.actuator_lag,
+           plant.seen, *plant.typical_state, *plant.typical_control)
     if key not in _compiled:
         from hfcontrol.kernels.cpu import CompiledKernels
         _compiled[key] = CompiledKernels(plant)

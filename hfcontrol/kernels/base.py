@@ -28,6 +28,15 @@ def taper_value(raw, taper):
     return np.where(beyond, np.copysign(limit + np.tanh(np.abs(raw) - limit), raw), raw)
 
 
+def actuator_factors(plant):
+    """What is left after a control step of how far a drive is behind a held command, and its mean over the step.
+
+    a' = (u - a) / lag has the solution a(t) - u = (a(0) - u) exp(-t / lag); lag > 0.
+    """
+    decay = np.exp(-plant.dt / plant.actuator_lag)
+    return float(decay), float((1 - decay) * plant.actuator_lag / plant.dt)
+
+
 class Kernels:
     """Step, trajectories, maps and Jacobians of one plant, at every time and trial.
 
@@ -96,14 +105,14 @@ class Kernels:
     def _map(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            return x.copy()
+            return np.ascontiguousarray(x[:, self.plant.copied(name)])
         return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
 
     def _map_jacobian(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            J = np.zeros((len(x), size, size, x.shape[2]))
-            J[:, range(size), range(size)] = 1.0
+            J = np.zeros((len(x), size, self.plant.nx, x.shape[2]))
+            J[:, range(size), self.plant.copied(name)] = 1.0
             return J
         return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]
 

@@ -7,7 +7,7 @@ get single numbers, and are written with NumPy's functions.
 import numpy as np
 
 from hfcontrol.errors import PlantError
-from hfcontrol.kernels.base import STEP, Kernels, taper_value
+from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
 
 
 class BatchKernels(Kernels):
@@ -50,10 +50,13 @@ class BatchKernels(Kernels):
 
     def _call(self, name, x, u, target, p, size):
         """One call of a function of the plant on columns (unit, trial)."""
-        plant, out = self.plant, np.full((size, x.shape[1]), np.nan)
+        plant = self.plant
+        if name == "observe" and plant.seen is not None:
+            size = plant.n_observable
+        out = np.full((size, x.shape[1]), np.nan)
         try:
             if name == "step":
-                out = np.asarray(plant.functions["step_batch"](x.copy(), u.copy(), p, plant.dt), dtype=float)
+                out = self._step(x.copy(), u.copy(), p)
             elif name in ("observe", "output"):
                 plant.functions[name](x.copy(), p, out)
             else:
@@ -64,7 +67,20 @@ class BatchKernels(Kernels):
         if out.shape != (size, x.shape[1]):
             raise PlantError(f"{plant.name}: {self._written(name)} gives an array {out.shape} for {x.shape[1]} trials; "
                              f"it must give {(size, x.shape[1])}")
+        if name == "observe" and plant.seen is not None:
+            return out[list(plant.seen)]
         return out + target if name == "step" and len(target) else out
+
+    def _step(self, x, u, p):
+        """The file's own step of the body, driven by the command or, through actuators, by their mean drives."""
+        plant = self.plant
+        step, n = plant.functions["step_batch"], plant.n_body
+        if not plant.actuator_lag:
+            return np.asarray(step(x, u, p, plant.dt), dtype=float)
+        decay, mean = actuator_factors(plant)
+        behind = x[n:] - u
+        body = np.asarray(step(x[:n], u + mean * behind, p, plant.dt), dtype=float)
+        return np.concatenate([body, u + decay * behind])
 
     @staticmethod
     def _written(name):

@@ -14,6 +14,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from hfcontrol.kernels.base import actuator_factors
 from hfcontrol.plant_source import PlantSource, is_constant, local_names
 
 NJIT = '@njit(cache=True, error_model="numpy", nogil=True)'
@@ -62,7 +63,7 @@ def plant_pieces(plant):
     constants = sorted(name for name in read if is_constant(namespace.get(name)))
     lines = [f'"""The plant {plant.name}, from its file {plant.path.name}."""', "", "import math", "",
              "from numba import njit", "", 'inf, nan = float("inf"), float("nan")',
-             f"NX, NU, NY, NZ, NP = {plant.nx}, {plant.nu}, {plant.ny}, {plant.nz}, {plant.n_params}",
+             f"NX, NU, NY, NZ, NP = {plant.n_body}, {plant.nu}, {plant.ny}, {plant.nz}, {plant.n_params}",
              f"SUBSTEPS, SUBSTEP = {plant.substeps}, {_literal(plant.dt / plant.substeps)}",
              *(f"own_{name} = {_literal(namespace[name])}" for name in constants)]
     names = {*constants, *needed}
@@ -71,8 +72,21 @@ def plant_pieces(plant):
         lines += ["", "", NJIT, ast.unparse(ast.fix_missing_locations(function))]
     move = "own_step" if "step" in plant.functions else f"plant_{plant.integrator}_move"
     observe, output = (f"own_{n}" if n in plant.functions else "plant_copy" for n in ("observe", "output"))
-    chosen = f"plant_move = {move}\nplant_observe = {observe}\nplant_output = {output}\n"
-    return ["\n".join(lines), piece("integrator"), chosen]
+    chosen = f"plant_move, plant_all, plant_output = {move}, {observe}, {output}\n"
+    return ["\n".join(lines), piece("integrator"), chosen, *_variant_pieces(plant)]
+
+
+def _variant_pieces(plant):
+    """The pieces that put actuators before the body of a plant, and the choice of what is seen behind it."""
+    pieces = []
+    if plant.actuator_lag:
+        decay, mean = actuator_factors(plant)
+        pieces += [f"DECAY, MEAN = {_literal(decay)}, {_literal(mean)}\n", piece("actuator")]
+    if plant.seen is not None:
+        pieces += [f"SEEN, N_OBSERVABLE = {_literal(plant.seen)}, {plant.n_observable}\n", piece("seen")]
+    step = "plant_driven_step" if plant.actuator_lag else "plant_body_step"
+    observe = "plant_seen" if plant.seen is not None else "plant_all"
+    return [*pieces, f"plant_step, plant_observe = {step}, {observe}\n"]
 
 
 def cache_folder():

@@ -1,7 +1,7 @@
 """Source piece: one control step of the plant by the integrator of its file, and the taper.
 
-It follows a piece that defines NX, SUBSTEPS, SUBSTEP [s] and the plant's own functions, and precedes one that says
-which of the `..._move` is the plant's `plant_move`.
+It follows a piece that defines NX (the states of the body), SUBSTEPS, SUBSTEP [s] and the plant's own functions, and
+precedes one that says which of the `..._move` is the plant's `plant_move`.
 """
 # ruff: noqa: F821
 
@@ -52,8 +52,8 @@ def plant_rk4_move(x, u, p, h, x_next):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def plant_step(x, u, p, x_next):
-    """The state (nx,) after one control step, without taper."""
+def plant_body_step(x, u, p, x_next):
+    """The state (NX,) of the body after one control step, without taper."""
     if SUBSTEPS == 1:
         plant_move(x, u, p, SUBSTEP, x_next)
     else:
