@@ -1,0 +1,103 @@
+"""The generators of starts and goals: geometry, repeatability, and held-out scenarios that are others."""
+
+import numpy as np
+import pytest
+
+from helpers import plant_of
+from hfcontrol.generators import GENERATORS, RANDOM, posture
+from hfcontrol.kernels import compile_plant
+from hfcontrol.task import Task, TaskOptions
+
+RANGE = ((0.0, 1.8), (0.4, 2.3))
+NUMBERS = {"start": (0.75613, 1.8553), "radius": 0.0725, "targets": ((0.2, 0.5), (1.2, 2.0)), "range": RANGE}
+SPREAD = {"start": (0.1, 1.0, 0.0, 0.0), "spread": (0.2, 0.1, 0.0, 0.5), "target": (0.5, 1.5, 0.0, np.nan)}
+
+
+def task_of(generator, **numbers):
+    """A task of arm2 with this generator, 8 trials of 40 steps, all entries of the generators given."""
+    arm, more = plant_of("arm2"), SPREAD if generator == "around" else NUMBERS
+    entries = {"generator": generator, "trials": 8, "steps": 40, **more, **numbers}
+    plant = arm.__class__(**{**vars(arm), "tasks": {"go": entries}})
+    return Task(plant, compile_plant(plant), "go", TaskOptions())
+
+
+def hand_of(task, x):
+    """Hand (K, 2, N) of states (K, nx, N)."""
+    params = np.tile(np.array(list(task.plant.params.values()))[:, None], x.shape[2])
+    return task.kernels.output(x, params)[:, task.plant.hand]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_seed_gives_one_scenario_and_held_out_ones_are_others(generator):
+    task = task_of(generator)
+    first, again = (task.draw(np.random.default_rng(0)) for _ in range(2))
+    held_out = task.draw(np.random.default_rng(1 if generator in RANDOM else 0), "held_out")
+    for name in ("x0", "goal"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert not np.array_equal(first.goal, held_out.goal, equal_nan=True) or not np.array_equal(first.x0, held_out.x0)
+
+
+def test_reach_targets_stand_evenly_on_a_circle():
+    task = task_of("reach")
+    scenario = task.draw(None)
+    hand, start = hand_of(task, scenario.goal)[-1], hand_of(task, scenario.x0[None])[0]
+    np.testing.assert_allclose(np.hypot(*(hand - start)), NUMBERS["radius"], rtol=1e-8)
+    turns = np.diff(np.unwrap(np.arctan2(*(hand - start)[::-1])))
+    np.testing.assert_allclose(turns, 2 * np.pi / 8, rtol=1e-6)
+
+
+def test_postures_bring_the_hand_to_its_target(rng=np.random.default_rng(0)):
+    task = task_of("reach")
+    q = rng.uniform(*np.array(RANGE).T[:, :, None], (2, 20))
+    x = np.concatenate([q, np.zeros((2, 20))])
+    hand = hand_of(task, x[None])[0]
+    params = np.tile(np.array(list(task.plant.params.values()))[:, None], 20)
+    found = posture(task.plant, task.kernels, hand, (0.9, 1.3), params)
+    np.testing.assert_allclose(hand_of(task, np.concatenate([found, np.zeros((2, 20))])[None])[0], hand, atol=1e-9)
+
+
+@pytest.mark.parametrize("there", ["reach", "angles"])
+def test_and_back_goes_there_until_half_time(there):
+    out, both = task_of(there).draw(None), task_of(f"{there}_and_back", final_at=(0.5, 1.0)).draw(None)
+    np.testing.assert_array_equal(both.goal[:21], out.goal[:21])
+    np.testing.assert_array_equal(both.goal[21:], np.broadcast_to(both.x0, both.goal[21:].shape))
+    assert both.arrivals == (20, 40)
+    weights = both.cost.weights.state
+    assert weights[[20, 40]].all() and not np.delete(weights, [20, 40], axis=0).any()
+
+
+def test_follow_moves_smoothly_from_rest_beside_the_target():
+    task = task_of("follow")
+    scenario, dt = task.draw(np.random.default_rng(0)), task.plant.dt
+    path, rates = scenario.goal[:, :2], scenario.goal[:, 2:]
+    np.testing.assert_array_equal(scenario.x0[:2], path[0])
+    assert not scenario.x0[2:].any()
+    low, high = np.array(RANGE).T[:, :, None]
+    assert (path >= low - 1e-9).all() and (path <= high + 1e-9).all()
+    np.testing.assert_allclose(np.diff(path, axis=0), dt * (rates[1:] + rates[:-1]) / 2, atol=0.02)
+    eights = path[:, :, ::2]
+    np.testing.assert_allclose(eights[0], eights[-1], atol=1e-9)  # once through is closed
+
+
+def test_strokes_are_the_straight_path_of_least_jerk():
+    """Between postures the jerk's integral is least, so the sixth derivative of a stroke vanishes (Euler-Lagrange)."""
+    task = task_of("follow", steps=50)
+    stroke = task.draw(np.random.default_rng(0)).goal[:51, 0, 1]
+    sixth = np.diff(stroke, 6)
+    assert np.abs(sixth).max() < 1e-9 and np.ptp(stroke) > 1e-3
+
+
+def test_around_draws_within_the_spread():
+    task = task_of("around", trials=2000)
+    scenario = task.draw(np.random.default_rng(0))
+    start, spread = (np.array(SPREAD[name])[:, None] for name in ("start", "spread"))
+    off = np.abs(scenario.x0 - start)
+    assert (off <= spread).all() and (off.max(axis=1) >= 0.95 * spread[:, 0]).all()
+    assert not scenario.cost.weights.state[:, 3].any()  # nobody asks for a rate whose target is not a number
+
+
+def test_stay_asks_to_stay_and_pushes():
+    task = task_of("stay", push=0.5)
+    scenario = task.draw(np.random.default_rng(0))
+    np.testing.assert_array_equal(scenario.goal[-1], scenario.x0)
+    assert task.noisy and task.random and scenario.disturbance.any()
