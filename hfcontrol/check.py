@@ -151,21 +151,41 @@ def rates(sample):
 
 
 def drawable(sample):
-    """`links` gives points (k+1, 2) whose distances do not change, the last one where the output says the hand is."""
+    """`links` gives points whose distances do not change, the last one where the output says that the plant is, and `marks`
+    gives points with values from -1 to 1."""
+    functions = sample.plant.functions
+    return "links" in functions and _wrong_links(sample) or "marks" in functions and _wrong_marks(sample)
+
+
+def _wrong_links(sample):
     plant = sample.plant
-    if "links" not in plant.functions:
-        return None
-    points = [np.asarray(plant.functions["links"](x, p)) for x, p in zip(sample.x.T, sample.p.T)]
-    if points[0].ndim != 2 or points[0].shape[1] != 2 or len(points[0]) < 2:
-        return f"links gives an array {points[0].shape}; it must give two or more points (k+1, 2)"
+    points = [np.asarray(plant.functions["links"](x, p), dtype=float) for x, p in zip(sample.x.T, sample.p.T)]
+    if points[0].ndim != 2 or not points[0].size or points[0].shape[1] not in (2, 3):
+        return f"links gives an array {points[0].shape}; it must give points (k, 2), or (k, 3) in space"
+    if len({a.shape for a in points}) > 1:
+        return "links gives more points at some states than at others; it must give as many at all"
     points = np.array(points)
+    lifted = np.isnan(points)
+    if (lifted != lifted[0, :, :1]).any() or lifted[0, -1].any():
+        return "links gives NaN in a part of a row, at some states or in the last row; a row of NaN alone lifts the pen"
     lengths = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    if not np.allclose(lengths, lengths[0], rtol=1e-9):
+    if not np.allclose(lengths, lengths[0], rtol=1e-9, equal_nan=True):
         return "links gives segments whose lengths change with the state"
-    if plant.hand is not None:
-        hand = sample.kernels.output(sample.x[None], sample.p)[0, plant.hand]
-        if not np.allclose(hand.T, points[:, -1], rtol=1e-9, atol=1e-12):
-            return "the last point of links is not at (hand_x, hand_y) of output"
+    if plant.plane is not None and (len(plant.plane) == 2 or points.shape[2] == 3):
+        x, y = plant.plane[:2]
+        place = sample.kernels.output(sample.x[None], sample.p)[0, [x, y]]
+        if not np.allclose(place.T, points[:, -1, :2], rtol=1e-9, atol=1e-12):
+            return f"the last point of links is not at ({plant.output[x]}, {plant.output[y]}) of output"
+
+
+def _wrong_marks(sample):
+    marks = [np.asarray(sample.plant.functions["marks"](x, u, p)) for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T)]
+    if marks[0].ndim != 2 or marks[0].shape[1] != 3 or len({a.shape for a in marks}) > 1:
+        return f"marks gives an array {marks[0].shape}; it must give x, y and a value for each mark (k, 3) at every state"
+    wrong = np.array(marks)
+    wrong = wrong[~np.isfinite(wrong).all(axis=2) | (np.abs(wrong[:, :, 2]) > 1)]
+    if len(wrong):
+        return f"marks gives {numbers(wrong[0])}; it must give finite places, and values from -1 to 1"
 
 
 def tasks(sample):
@@ -176,7 +196,7 @@ def tasks(sample):
             if key in task and not (isinstance(task[key], int) and task[key] > 0):
                 return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a whole number above zero"
         for key in ("final", "running", "effort"):
-            if not (np.isfinite(task.get(key, 0.0)) and np.min(task.get(key, 0.0)) >= 0):
+            if not (np.isfinite(task.get(key, 0.0)).all() and np.min(task.get(key, 0.0)) >= 0):
                 return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a finite number, zero or above"
         if "start" in task and len(task["start"]) not in (len(plant.positions), plant.nx):
             return f"TASKS[{name!r}]: start holds {len(task['start'])} numbers; give {len(plant.positions)} positions"

@@ -3,7 +3,7 @@
 `ClosedLoop.rollout(theta)` simulates all trials of a scenario; `ClosedLoop.linearise(rollout)` gives the system's
 derivative there, with `jvp` (tangent of all residuals) and `vjp` (cotangent of the weights): the exact discrete pair of
 the rollout as coded, through the plant *and* through the feedback path x -> y -> network. The equations stand in
-sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, time, row, trial].
+sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, stored step, row, trial].
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.errors import TaskError
+from hfcontrol.kernels import limited
 from hfcontrol.sweeps.plain import PlainPasses
 
 
@@ -27,10 +28,7 @@ class Wiring:
 
     def limited(self, command):
         """The control of a command (nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
-        limit = self.limit[:, None]
-        bounded = np.isfinite(limit)
-        safe = np.where(bounded, limit, 1.0)
-        return np.where(bounded, safe * np.tanh(command / safe), command)
+        return limited(command, self.limit)
 
     def slope(self, command):
         """Derivative of `limited`, entry by entry."""
@@ -64,7 +62,8 @@ LIVE = Reference(*(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3)))  # nothin
 
 @dataclass(frozen=True)
 class Rollout:
-    """One simulation of all trials: weights, trajectories, what was kept fixed, and the loss of every trial (N,)."""
+    """One simulation of all trials: weights, trajectories, what was kept fixed, the loss of every trial (N,), and the
+    passes that made it, which know the activity between stored steps."""
 
     theta: np.ndarray
     x: np.ndarray
@@ -74,6 +73,7 @@ class Rollout:
     rows: np.ndarray
     reference: Reference
     losses: np.ndarray
+    passes: object
 
     @cached_property
     def loss(self):
@@ -82,8 +82,8 @@ class Rollout:
         return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
 
     def hidden(self, network):
-        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
-        rows = self.rows[:, 1:, network.hidden]
+        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
+        rows = self.passes.all_rows(network.weights(self.theta), self)[:, 1:, network.hidden]
         return np.concatenate(list(rows), axis=2)[:, :, :self.x.shape[2]]
 
 
@@ -101,10 +101,12 @@ class Lines:
 class ClosedLoop:
     """One network on one plant and scenario; counts the rollouts of the true plant and its Jacobian evaluations.
 
-    `fused` asks for the compiled passes; without it they are the plain ones.
+    `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
+    network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
+    again, one at a time, which takes a little time for much memory. The plain passes store every step all the same.
     """
 
-    def __init__(self, plant, kernels, network, scenario, wiring, fused=True):
+    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1):
         for option in ("feedback_delay", "command_delay"):
             if getattr(wiring, option) >= scenario.steps:
                 raise TaskError(f"--{option.replace('_', '-')} of {getattr(wiring, option)} steps does not fit into a horizon "
@@ -114,7 +116,7 @@ class ClosedLoop:
         self.rollouts = self.jacobian_steps = 0
         if fused:
             from hfcontrol.sweeps.cpu import FusedPasses
-            self.passes = FusedPasses(network, plant, kernels, scenario, wiring)
+            self.passes = FusedPasses(network, plant, kernels, scenario, wiring, store_every)
         else:
             self.passes = PlainPasses(network, kernels, scenario, wiring)
 
@@ -127,8 +129,8 @@ class ClosedLoop:
         """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed."""
         self.rollouts += not reference.model
         with np.errstate(all="ignore"):
-            x, u, command, y, rows = self.passes.rollout(theta, reference)
-        return Rollout(theta, x, u, command, y, rows, reference, self.scenario.cost.losses(x, u))
+            x, u, command, y, rows = self.passes.rollout(self.network.weights(theta), reference)
+        return Rollout(theta, x, u, command, y, rows, reference, self.scenario.cost.losses(x, u), self.passes)
 
     def lines(self, rollout):
         """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
@@ -163,15 +165,25 @@ class Linearised:
     lines: Lines
     cost: object
 
+    @cached_property
+    def weights(self):
+        """The weights (P,) at the rollout."""
+        return self.loop.network.weights(self.rollout.theta)
+
+    @cached_property
+    def slope(self):
+        """Derivative of each weight by what is trained, (P,) or 1."""
+        return self.loop.network.slope(self.rollout.theta)
+
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""
-        dx, du, _ = self.loop.passes.tangent(self.rollout.theta, self.lines, self.rollout.rows, v)
+        dx, du, _ = self.loop.passes.tangent(self.weights, self.lines, self.rollout, self.slope * v)
         return self.cost.jvp(dx, du)
 
     def vjp(self, w):
         """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
         x_bar, u_bar = self.cost.vjp(w)
-        return self.loop.passes.adjoint(self.rollout.theta, self.lines, self.rollout.rows, x_bar, u_bar)
+        return self.slope * self.loop.passes.adjoint(self.weights, self.lines, self.rollout, x_bar, u_bar)
 
     @cached_property
     def gradient(self):
@@ -181,13 +193,19 @@ class Linearised:
     def rows(self, channels):
         """Jacobian of K weighted residuals of every trial (K, N, P): each row is scaled by the root of its weight."""
         x_bar, u_bar = self.cost.channel_vjp(channels)
-        return self.loop.passes.adjoint_rows(self.rollout.theta, self.lines, self.rollout.rows, x_bar, u_bar)
+        J = self.loop.passes.adjoint_rows(self.weights, self.lines, self.rollout, x_bar, u_bar)
+        if self.loop.network.constraint is not None:
+            J *= self.slope
+        return J
 
     def structural_product(self, v):
-        """S @ v (P,) with <v, S v> = 1/N sum of the squared changes of hidden state, state and control along v."""
+        """S @ v (P,) with <v, S v> = 1/N sum of the squared changes of hidden state, state and control along v.
+
+        The changes of the rows of all steps are held meanwhile, whichever steps are stored.
+        """
         passes, rollout, net = self.loop.passes, self.rollout, self.loop.network
-        dx, du, d_rows = passes.tangent(rollout.theta, self.lines, rollout.rows, v, keep_rows=True)
+        dx, du, d_rows = passes.tangent(self.weights, self.lines, rollout, self.slope * v, keep_rows=True)
         d_rows = d_rows.copy()
         d_rows[:, :, :net.hidden.start] = d_rows[:, :, net.hidden.stop:] = d_rows[:, 0] = 0.0
         d_rows[-1, :, :, self.loop.trials - (len(d_rows) - 1) * d_rows.shape[3]:] = 0.0
-        return passes.adjoint(rollout.theta, self.lines, rollout.rows, dx, du, d_rows) / self.loop.trials
+        return self.slope * passes.adjoint(self.weights, self.lines, rollout, dx, du, d_rows) / self.loop.trials

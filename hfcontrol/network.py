@@ -81,7 +81,10 @@ class Topology:
 
 
 class Network:
-    """Layers of a `Topology` between n_input inputs and n_output outputs; P = `size` weights."""
+    """Layers of a `Topology` between n_input inputs and n_output outputs; P = `size` weights.
+
+    With a `constraint` (constraint.py) what is trained are free parameters theta, and the weights a function of them.
+    """
 
     def __init__(self, topology, n_input, n_output):
         self.topology, self.n_input, self.n_output = topology, n_input, n_output
@@ -102,13 +105,22 @@ class Network:
         self.n_rows, self.inputs, self.outputs = int(edges[-1]), rows[0], rows[last]
         self.hidden = slice(n_input, rows[last].start)
         self.start = self._take(sum(topology.hidden)) if topology.learn_start else None
+        self.constraint = None
 
     def _take(self, count):
         self.size += count
         return slice(self.size - count, self.size)
 
+    def weights(self, theta):
+        """The weights (P,) of what is trained, theta (P,): itself, but for a constraint."""
+        return theta if self.constraint is None else self.constraint.weights(theta)
+
+    def slope(self, theta):
+        """Derivative (P,) of each weight by its entry of theta, or 1 where there is no constraint."""
+        return 1.0 if self.constraint is None else self.constraint.slope(theta)
+
     def matrices(self, theta):
-        """The matrix of each layer (units, columns), as views into theta (P,)."""
+        """The matrix of each layer (units, columns), as views into weights (P,)."""
         return [theta[layer.weights].reshape(layer.shape) for layer in self.layers]
 
     def views(self, theta):
@@ -137,7 +149,7 @@ class Network:
                 for row in W[:, source.columns]:
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
-        return theta
+        return theta if self.constraint is None else self.constraint.start(theta)
 
     def step(self, matrices, before, inputs):
         """Rows of one step (rows, N) from the rows of the step before and the inputs (n_input, N)."""

@@ -12,12 +12,15 @@ command is under way. iLQR is local: the best of several starts is kept, and eve
 """
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
+from hfcontrol.kernels import load_module
 from hfcontrol.scenario import picked
 
-ITERATIONS = 300
+ITERATIONS = 300  # at most
 TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which a trial has settled: of its loss, of the mean first loss
 FEW = 0.5  # part of the trials still on the move below which the others are left as they are
 LENGTHS = 0.5 ** np.arange(10)
@@ -44,20 +47,13 @@ class _System:
         """The same for some of the trials."""
         return _System(self.kernels, picked(self.scenario, trials), self.wiring)
 
-    def control(self, t, v):
-        s = self.scenario
-        return self.wiring.limited(v) * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
-
     def follow(self, v, gains=None, reference=None):
         """Trajectories (x, v, u, losses) of the commands v, with feedback gains (T, N, nu, nx) about a reference x."""
-        s, T = self.scenario, self.scenario.steps
-        x, v, u = np.empty((T + 1, *s.x0.shape)), v.copy(), np.empty_like(v)
-        x[0] = s.x0
-        for t in range(T):
-            if gains is not None:
-                v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
-            u[t] = self.control(t, v[t])
-            x[t + 1] = self.kernels.simulate(x[t], u[t][None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
+        s, w, (T, nu, N) = self.scenario, self.wiring, v.shape
+        if gains is None:
+            gains, reference = np.zeros((T, N, nu, len(s.x0))), np.zeros((T + 1, *s.x0.shape))
+        x, v, u = self.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
+                                        s.disturbance, w.taper)
         losses = s.cost.losses(x, u)
         return x, v, u, np.where(np.isfinite(losses), losses, np.inf)
 
@@ -79,53 +75,56 @@ class _System:
         return matrices, vectors
 
 
+@cache
+def _riccati():
+    """The compiled backward pass."""
+    source = files("hfcontrol.sweeps").joinpath("riccati_piece.py").read_text(encoding="utf-8")
+    return load_module("riccati", [source])
+
+
 def _backward(matrices, vectors, mu):
     """Feed-forward k (T, N, nu) and gains K (T, N, nu, nx) of the damped quadratic problem; mu (N,)."""
-    (A, B, l_xx, l_uu, l_ux), (l_x, l_u) = matrices, vectors
-    T, N, nx, nu = B.shape
+    T, N, nx, nu = matrices[1].shape
     k, K = np.empty((T, N, nu)), np.empty((T, N, nu, nx))
-    V_x, V_xx = l_x[T], l_xx[T]
-    damping = mu[:, None, None] * np.eye(nu)
-    for t in reversed(range(T)):
-        At, Bt = A[t].transpose(0, 2, 1), B[t].transpose(0, 2, 1)
-        Q_x = l_x[t] + np.einsum("nij,nj->ni", At, V_x)
-        Q_u = l_u[t] + np.einsum("nij,nj->ni", Bt, V_x)
-        Q_xx = l_xx[t] + At @ V_xx @ A[t]
-        Q_ux = l_ux[t] + Bt @ V_xx @ A[t]
-        Q_uu = l_uu[t] + Bt @ V_xx @ B[t]
-        solved = -np.linalg.solve(Q_uu + damping, np.concatenate([Q_u[:, :, None], Q_ux], axis=2))
-        k[t], K[t] = solved[:, :, 0], solved[:, :, 1:]
-        Kt = K[t].transpose(0, 2, 1)
-        V_x = Q_x + np.einsum("nij,nj->ni", Kt @ Q_uu, k[t]) + np.einsum("nij,nj->ni", Kt, Q_u) \
-            + np.einsum("nji,nj->ni", Q_ux, k[t])
-        V_xx = Q_xx + Kt @ Q_uu @ K[t] + Kt @ Q_ux + Q_ux.transpose(0, 2, 1) @ K[t]
-        V_xx = 0.5 * (V_xx + V_xx.transpose(0, 2, 1))
+    _riccati().backward(*matrices, *vectors, mu, k, K)
     return k, K
 
 
-def _improve(system, v):
-    """iLQR from the commands v (T, nu, N): the trajectories (losses, x, u) where no trial gets better any more."""
+def _search(system, k, K, x, v, u, losses):
+    """Puts in place, trial by trial, what the longest step along k (T, nu, N) gives that lowers the loss; returns the trials
+    that none of LENGTHS did."""
+    waiting, base, reference = np.arange(losses.size), v.copy(), x.copy()
+    for length in LENGTHS:
+        part = system if waiting.size == losses.size else system.of(waiting)
+        new = part.follow((base + length * k)[..., waiting], K[:, waiting], reference[..., waiting])
+        better = new[3] < losses[waiting]
+        taken, waiting = waiting[better], waiting[~better]
+        for old, found in zip((x, v, u, losses), new):
+            old[..., taken] = found[..., better]
+        if not waiting.size:
+            break
+    return waiting
+
+
+def _improve(system, v, iterations=ITERATIONS, mu=None):
+    """iLQR from the commands v (T, nu, N): the trajectories (losses, x, u) where no trial gets better any more.
+
+    Trials that have settled are left as they are as soon as they are the most.
+    """
     x, v, u, losses = system.follow(v)
-    mu, nothing = np.full(len(losses), DAMPING_START), NOTHING * np.mean(losses[np.isfinite(losses)])
-    for _ in range(ITERATIONS):
+    mu = np.full(len(losses), DAMPING_START) if mu is None else mu
+    nothing = NOTHING * np.mean(losses[np.isfinite(losses)])
+    for left in reversed(range(iterations)):
         k, K = _backward(*system.expand(x, v, u), mu)
-        k, before, waiting = k.transpose(0, 2, 1), losses, np.ones(len(losses), dtype=bool)
-        reference = x
-        base = v
-        for length in LENGTHS:
-            new = system.follow(base + length * k, K, reference)
-            better = waiting & (new[3] < losses)
-            x, v, u = (np.where(better, a, b) for a, b in zip(new[:3], (x, v, u)))
-            losses = np.where(better, new[3], losses)
-            waiting &= ~better
-            if not waiting.any():
-                break
-        mu = np.clip(np.where(waiting, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
+        before = losses.copy()
+        failed = np.zeros(losses.size, dtype=bool)
+        failed[_search(system, k.transpose(0, 2, 1), K, x, v, u, losses)] = True
+        mu = np.clip(np.where(failed, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
         settled = before - losses <= TOLERANCE * before + nothing
-        active = np.flatnonzero(~settled | waiting & (mu <= 1.0) & (losses > nothing))
+        active = np.flatnonzero(~settled | failed & (mu <= 1.0) & (losses > nothing))
         if active.size < FEW * losses.size:
             if active.size:
-                losses[active], x[..., active], u[..., active] = _improve(system.of(active), v[..., active])
+                losses[active], x[..., active], u[..., active] = _improve(system.of(active), v[..., active], left, mu[active])
             break
     return losses, x, u
 

@@ -7,6 +7,7 @@ A plant file gives names (STATE, CONTROL, ...), numbers (PARAMS, DT, ...), funct
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,17 @@ class Plant:
         return np.array([self.output.index(n) for n in names]) if set(names) <= set(self.output) else None
 
     @property
+    def plane(self):
+        """Indices in the output of the place whose path is drawn, or None: hand_x, hand_y and, where there is one, hand_z;
+        without a hand x, y, z, or the first names that end in _x, _y, _z."""
+        for name in sorted(self.output, key=lambda name: name != "hand_x"):
+            if name == "x" or name.endswith("_x"):
+                names = [name[:-1] + axis for axis in "xyz" if name[:-1] + axis in self.output]
+                if names[1:] and names[1].endswith("y"):
+                    return np.array([self.output.index(n) for n in names])
+        return None
+
+    @property
     def residuals(self):
         """Names of the residuals of each residual function that a task brings, by the function's name."""
         tasks = (task for task in self.tasks.values() if task.get("residual"))
@@ -93,6 +105,7 @@ class Plant:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
 
+FILES = (".py", ".xml")  # endings by which a plant is a path, not a name
 _kinds = []
 
 
@@ -114,11 +127,12 @@ def plant_names():
 
 
 def load_plant(name):
-    """The plant of a name: a shipped one's, or a path ending in .py.
+    """The plant of a name: a shipped one's, a path ending in .py, or a name of a kind that an adapter has registered.
 
     Raises PlantError where there is none of that name, or its file breaks the contract.
     """
     name = str(name)
+    import_module("hfcontrol.adapters")  # named, not imported: adapters build on this module and register their kinds here
     for matches, load in _kinds:
         if matches(name):
             return load(name)
@@ -128,7 +142,7 @@ def load_plant(name):
         path = plants_folder() / f"{name}.py"
     else:
         raise PlantError(f"unknown plant {name!r}: shipped are {', '.join(plant_names())}; "
-                         f"a plant of your own is given by its path, ending in .py")
+                         f"a plant of your own is given by its path, ending in .py or .xml")
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ from hfcontrol.first_order import FirstOrderState
 from hfcontrol.hold import HoldState, resolve
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optimizer import HFState
-from hfcontrol.plant import load_plant
+from hfcontrol.plant import FILES, load_plant
 from hfcontrol.run_folder import RunFolder, find_run
 from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, plant_of, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
@@ -102,7 +102,7 @@ class Run:
     def plant_file(self):
         """The plant of its file as it is now, under its name or at its recorded path; PlantError if it is gone."""
         path = Path(self.settings.plant)
-        if path.suffix == ".py" and not path.exists():
+        if path.suffix in FILES and not path.exists():
             raise PlantError(f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
                              f"hfcontrol train --resume {self.path} --plant FILE")
         return load_plant(self.settings.plant)
@@ -153,7 +153,8 @@ class Run:
             raise UsageError(f"--trials {trials}: at least 1 is needed")
         rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
         scenario = task.draw(rng, split, trials)
-        return ClosedLoop(task.plant, task.kernels, self.network, scenario, wiring_of(settings, task.plant, taper))
+        return ClosedLoop(task.plant, task.kernels, self.network, scenario, wiring_of(settings, task.plant, taper),
+                          store_every=settings.store_every)
 
     def info(self):
         """What `hfcontrol info --json` prints: a dict of numbers, words and the loss history."""

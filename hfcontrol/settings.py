@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hfcontrol.closed_loop import Wiring
+from hfcontrol.constraint import Constraint
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
@@ -16,7 +17,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network, Topology
 from hfcontrol.optimal import optimum
 from hfcontrol.optimizer import HessianFree
-from hfcontrol.plant import load_plant
+from hfcontrol.plant import FILES, load_plant
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.trainer import Trainer
 from hfcontrol.training_state import Limits
@@ -25,7 +26,7 @@ from hfcontrol.words import assignments, curl_range, delay_steps, duration, moto
 
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
 SOLVERS = ("auto", "cg", "residual")
-WEIGHTS, SCENARIOS, HELD_OUT = range(3)  # the streams of random numbers that one seed gives
+WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(4)  # the streams of random numbers that one seed gives
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Settings:
     recurrent: tuple | str = "all"
     cell: str = "tanh"
     learn_start: bool = False
+    density: float = 1.0
+    freeze: tuple = ()
+    dale: float | None = None
     batches: int = 32
     hold: str = "auto"
     rollouts: int | None = None
@@ -69,6 +73,7 @@ class Settings:
     damping: float = 1.0
     structural: float = 0.0
     cg_cap: int = 100
+    store_every: int = 1
     seed: int = 0
     race: int = 1
     target_loss: float | None = None
@@ -76,14 +81,14 @@ class Settings:
     max_seconds: float | None = None
 
     def __post_init__(self):
-        for name, least in (("race", 1), ("seed", 0)):
+        for name, least in (("race", 1), ("seed", 0), ("store_every", 1)):
             if getattr(self, name) < least:
-                raise UsageError(f"--{name} {getattr(self, name)}: {least} or above is needed")
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or above is needed")
         if self.optimizer not in OPTIMIZERS:
             raise UsageError(f"--optimizer {self.optimizer}: known are {', '.join(OPTIMIZERS)}")
         if self.solver not in SOLVERS:
             raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
-        if Path(self.plant).suffix == ".py":
+        if Path(self.plant).suffix in FILES:
             object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
 
     def tree(self):
@@ -147,6 +152,15 @@ def task_of(settings, plant, kernels):
     return Task(plant, kernels, settings.task, options)
 
 
+def network_of(settings, n_input, n_output):
+    """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
+    network = Network(topology_of(settings), n_input, n_output)
+    if settings.density != 1.0 or settings.freeze or settings.dale is not None:
+        network.constraint = Constraint(network, stream(settings, CONSTRAINT), settings.density, settings.freeze,
+                                        settings.dale)
+    return network
+
+
 def optimizer_of(settings):
     """The optimizer with its options."""
     if settings.optimizer == "hf":
@@ -167,11 +181,11 @@ def build(settings, plant=None):
     plant = plant_of(settings, plant)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)
-    network = Network(topology_of(settings), task.n_target + plant.ny, plant.nu)
+    network = network_of(settings, task.n_target + plant.ny, plant.nu)
     limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
 
     def optimal(loop):
         return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
 
     return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings), settings.hold,
-                   limits, optimal)
+                   limits, optimal, store_every=settings.store_every)

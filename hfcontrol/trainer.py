@@ -27,7 +27,8 @@ class Trainer:
     """One training problem: a task, a network, the wiring between them, an optimizer, the hold asked for and limits.
 
     `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
-    optimal loss of a scenario; it is called only where a target ratio needs it.
+    optimal loss of a scenario; it is called only where a target ratio needs it. `fused` and `store_every` are those of
+    `ClosedLoop`.
     """
 
     task: object
@@ -41,6 +42,7 @@ class Trainer:
     optimal: object = None
     interrupted: bool = False
     fused: bool = True
+    store_every: int = 1
 
     def __post_init__(self):
         if self.hold not in holds.KINDS:
@@ -54,7 +56,8 @@ class Trainer:
 
     def loop(self, rng):
         """The closed loop on a scenario drawn from rng."""
-        return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused)
+        return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused,
+                          self.store_every)
 
     def init(self, theta, rng, hold_state=None):
         """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""

@@ -45,16 +45,28 @@ def links(x, p):
     return np.array([[0.0, 0.0], [p[LENGTH] * np.cos(x[0]), p[LENGTH] * np.sin(x[0])]])
 
 
+ANGLE = {
+    "generator": "angles",
+    "start": (0.0,),  # [rad]
+    "targets": (-1.0, 1.0),  # [rad], from and to
+    "trials": 16,
+    "steps": 50,
+    "final": 1.0,
+    "running": 0.05,
+    "effort": 1e-3,
+    "success": {"state": 0.01},  # [rad, rad/s]
+}
+ANYWHERE = {
+    **ANGLE,
+    "generator": "anywhere",
+    "range": ((-1.0, 1.0),),  # [rad]
+    "trials": 64,
+    "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
+}
 TASKS = {
-    "angle": {
-        "generator": "angles",
-        "start": (0.0,),  # [rad]
-        "targets": (-1.0, 1.0),  # [rad], from and to
-        "trials": 16,
-        "steps": 50,
-        "final": 1.0,
-        "running": 0.05,
-        "effort": 1e-3,
-        "success": {"state": 0.01},  # [rad, rad/s]
-    },
+    "angle": ANGLE,
+    "out_and_back": {**ANGLE, "generator": "angles_and_back", "steps": 100, "final_at": (0.5, 1.0), "running": 0.0},
+    "anywhere": ANYWHERE,
+    "follow": {**ANYWHERE, "generator": "follow", "steps": 150, "final": 0.0, "running": 1.0, "success": {"hand": 0.02}},
+    "posture": {**ANYWHERE, "generator": "stay", "steps": 80, "push": 1.0},  # [rad/s]
 }

@@ -1,12 +1,16 @@
-"""arm2: a planar arm of two links, driven by torques at the joints, in the horizontal plane (no gravity, no friction).
+"""arm2: a planar arm of two links, driven by torques at the joints, in the horizontal plane (no gravity).
 
-Uniform rods; M(q) q'' + h(q, q') = u with
+Uniform rods; M(q) q'' + h(q, q') = u - friction q' + J'f with
 
     M = [[K1 + K2 cos q2, K3 + K4 cos q2], [K3 + K4 cos q2, K3]]
     h = (-K2 sin(q2) q1' q2' - K4 sin(q2) q2'^2,  K4 sin(q2) q1'^2)
-    K1 = (m1/3 + m2) l1^2 + m2 l2^2 / 3,  K2 = m2 l1 l2,  K3 = m2 l2^2 / 3,  K4 = K2 / 2
+    K1 = (m1/3 + m2 + load) l1^2 + K3,  K2 = (m2 + 2 load) l1 l2,  K3 = (m2/3 + load) l2^2,  K4 = K2 / 2
 
-Source: the arm of "Deep learning for control using augmented Hessian-free optimization" (blog post).
+The load is a point mass in the hand. A curl field pushes the hand with the force f = curl (-y', x') [N], square to its
+velocity (x', y'); at the joints that is J'f = curl l1 l2 sin(q2) (-q2', q1'). Friction, curl and load are off.
+
+Source: the arm of "Deep learning for control using augmented Hessian-free optimization" (blog post); force fields of the
+hand's velocity after Shadmehr and Mussa-Ivaldi (Journal of Neuroscience 1994).
 """
 
 import math
@@ -23,8 +27,11 @@ PARAMS = {
     "lower_mass": 1.32,  # [kg]
     "upper_length": 0.31,  # [m]
     "lower_length": 0.27,  # [m]
+    "friction": 0.0,  # [N m s], at either joint
+    "curl": 0.0,  # [N s/m], counter-clockwise
+    "load": 0.0,  # [kg]
 }
-M1, M2, L1, L2 = range(4)  # places of the parameters in p
+M1, M2, L1, L2, FRICTION, CURL, LOAD = range(7)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
@@ -34,14 +41,15 @@ TAPER = (2 * math.pi, 2 * math.pi, 8 * math.pi, 8 * math.pi)  # [rad, rad, rad/s
 
 def dynamics(x, u, p, dx):
     """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
-    k2 = p[M2] * p[L1] * p[L2]
-    k3 = p[M2] * p[L2] ** 2 / 3
-    k1 = (p[M1] / 3 + p[M2]) * p[L1] ** 2 + k3
+    k2 = (p[M2] + 2 * p[LOAD]) * p[L1] * p[L2]
+    k3 = p[M2] * p[L2] ** 2 / 3 + p[LOAD] * p[L2] ** 2
+    k1 = (p[M1] / 3 + p[M2] + p[LOAD]) * p[L1] ** 2 + k3
     k4 = k2 / 2
     cosine, sine = math.cos(x[1]), math.sin(x[1])
     m11, m12, m22 = k1 + k2 * cosine, k3 + k4 * cosine, k3
-    f1 = u[0] + k2 * sine * x[2] * x[3] + k4 * sine * x[3] ** 2
-    f2 = u[1] - k4 * sine * x[2] ** 2
+    field = p[CURL] * p[L1] * p[L2] * sine
+    f1 = u[0] + k2 * sine * x[2] * x[3] + k4 * sine * x[3] ** 2 - p[FRICTION] * x[2] - field * x[3]
+    f2 = u[1] - k4 * sine * x[2] ** 2 - p[FRICTION] * x[3] + field * x[2]
     det = m11 * m22 - m12 * m12  # positive in every posture
     dx[0] = x[2]
     dx[1] = x[3]
@@ -65,26 +73,32 @@ def links(x, p):
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
+REACH = {
+    "generator": "reach",
+    "start": (0.75613, 1.8553),  # [rad]
+    "radius": 0.0725,  # [m]
+    "trials": 64,
+    "steps": 40,
+    "final": 1.0,
+    "running": 0.0,
+    "effort": 1e-5,
+    "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
+}
+ANYWHERE = {
+    "generator": "anywhere",
+    "range": ((0.0, 1.8), (0.4, 2.3)),  # [rad], of each joint
+    "trials": 512,
+    "steps": 60,
+    "final": 1.0,
+    "running": 0.05,
+    "effort": 1e-3,
+    "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
+}
 TASKS = {
-    "reach": {
-        "generator": "reach",
-        "start": (0.75613, 1.8553),  # [rad]
-        "radius": 0.0725,  # [m]
-        "trials": 64,
-        "steps": 40,
-        "final": 1.0,
-        "running": 0.0,
-        "effort": 1e-5,
-        "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
-    },
-    "anywhere": {
-        "generator": "anywhere",
-        "range": ((0.0, 1.8), (0.4, 2.3)),  # [rad], of each joint
-        "trials": 512,
-        "steps": 60,
-        "final": 1.0,
-        "running": 0.05,
-        "effort": 1e-3,
-        "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
-    },
+    "reach": REACH,
+    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0)},
+    "anywhere": ANYWHERE,
+    "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
+               "success": {"hand": 0.02}},  # [m]
+    "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
 }

@@ -1,11 +1,14 @@
 """arm2_todorov: a planar arm of two links with human segments, driven by torques at the joints, no gravity.
 
-M(q) q'' + h(q, q') = u, the lower link's centre of mass at s2 from the elbow, inertias i1, i2 about the joints, with
+M(q) q'' + h(q, q') = u + J'f, the lower link's centre of mass at s2 from the elbow, inertias i1, i2 about the joints, with
 
-    M = [[i1 + i2 + m2 l1^2 + 2 c cos q2, i2 + c cos q2], [i2 + c cos q2, i2]],  c = m2 l1 s2
+    M = [[i1 + I2 + (m2 + load) l1^2 + 2 c cos q2, I2 + c cos q2], [I2 + c cos q2, I2]]
     h = (-c sin(q2) (2 q1' + q2') q2' + b11 q1' + b12 q2',  c sin(q2) q1'^2 + b22 q2' + b21 q1')
+    c = l1 (m2 s2 + load l2),  I2 = i2 + load l2^2
 
-Friction is off; its published values are b11 = 0.7, b22 = 0.8, b12 = b21 = 0.08.
+Friction is off; its published values are b11 = 0.7, b22 = 0.8, b12 = b21 = 0.08. So are the load, a point mass in the
+hand, and the curl field, a force f = curl (-y', x') [N] on the hand of velocity (x', y'); at the joints that is
+J'f = curl l1 l2 sin(q2) (-q2', q1').
 Stepped by explicit Euler, as in the reference: q += dt q' with the old rate, then q' += dt q''.
 
 Source: the second arm of "Deep learning for control using augmented Hessian-free optimization" (blog post), after
@@ -32,8 +35,10 @@ PARAMS = {
     "elbow_friction": 0.0,  # b22 [N m s]
     "shoulder_by_elbow_friction": 0.0,  # b12 [N m s]
     "elbow_by_shoulder_friction": 0.0,  # b21 [N m s]
+    "curl": 0.0,  # [N s/m], counter-clockwise
+    "load": 0.0,  # [kg]
 }
-M2, L1, L2, S2, I1, I2, B11, B22, B12, B21 = range(10)  # places of the parameters in p
+M2, L1, L2, S2, I1, I2, B11, B22, B12, B21, CURL, LOAD = range(12)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.01, "euler"  # [s]
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
@@ -43,12 +48,14 @@ TAPER = (2 * math.pi, 2 * math.pi, 8 * math.pi, 8 * math.pi)  # [rad, rad, rad/s
 
 def dynamics(x, u, p, dx):
     """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
-    coupling = p[M2] * p[L1] * p[S2]
+    coupling = p[M2] * p[L1] * p[S2] + p[LOAD] * p[L1] * p[L2]
+    lower = p[I2] + p[LOAD] * p[L2] ** 2
     cosine, sine = math.cos(x[1]), math.sin(x[1])
-    m11 = p[I1] + p[I2] + p[M2] * p[L1] ** 2 + 2 * coupling * cosine
-    m12, m22 = p[I2] + coupling * cosine, p[I2]
-    f1 = u[0] + coupling * sine * (2 * x[2] + x[3]) * x[3] - p[B11] * x[2] - p[B12] * x[3]
-    f2 = u[1] - coupling * sine * x[2] ** 2 - p[B22] * x[3] - p[B21] * x[2]
+    m11 = p[I1] + lower + (p[M2] + p[LOAD]) * p[L1] ** 2 + 2 * coupling * cosine
+    m12, m22 = lower + coupling * cosine, lower
+    field = p[CURL] * p[L1] * p[L2] * sine
+    f1 = u[0] + coupling * sine * (2 * x[2] + x[3]) * x[3] - p[B11] * x[2] - p[B12] * x[3] - field * x[3]
+    f2 = u[1] - coupling * sine * x[2] ** 2 - p[B22] * x[3] - p[B21] * x[2] + field * x[2]
     det = m11 * m22 - m12 * m12  # positive in every posture
     dx[0] = x[2]
     dx[1] = x[3]
@@ -72,26 +79,32 @@ def links(x, p):
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
+REACH = {
+    "generator": "reach",
+    "start": (0.75613, 1.8553),  # [rad]
+    "radius": 0.0725,  # [m]
+    "trials": 64,
+    "steps": 40,
+    "final": 1.0,
+    "running": 0.0,
+    "effort": 1e-5,
+    "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
+}
+ANYWHERE = {
+    "generator": "anywhere",
+    "range": ((0.0, 1.8), (0.4, 2.3)),  # [rad], of each joint
+    "trials": 512,
+    "steps": 60,
+    "final": 1.0,
+    "running": 0.05,
+    "effort": 1e-3,
+    "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
+}
 TASKS = {
-    "reach": {
-        "generator": "reach",
-        "start": (0.75613, 1.8553),  # [rad]
-        "radius": 0.0725,  # [m]
-        "trials": 64,
-        "steps": 40,
-        "final": 1.0,
-        "running": 0.0,
-        "effort": 1e-5,
-        "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
-    },
-    "anywhere": {
-        "generator": "anywhere",
-        "range": ((0.0, 1.8), (0.4, 2.3)),  # [rad], of each joint
-        "trials": 512,
-        "steps": 60,
-        "final": 1.0,
-        "running": 0.05,
-        "effort": 1e-3,
-        "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
-    },
+    "reach": REACH,
+    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0)},
+    "anywhere": ANYWHERE,
+    "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
+               "success": {"hand": 0.02}},  # [m]
+    "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
 }

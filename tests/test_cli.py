@@ -30,8 +30,8 @@ from hfcontrol.settings import Settings
 HEAVY = {"numpy", "numba", "scipy", "h5py", "matplotlib", "PIL"}
 INFO = ["run", "plant", "task", "seed", "hold", "batches", "holds", "updates", "rollouts", "jacobian_steps", "parameters",
         "loss", "loss_history", "seconds", "compile_seconds", "solver", "stop", "command", "version"]
-SET = ["trials", "loss", "optimal_loss", "ratio", "ratio_quantiles", "error", "final_speed", "peak_control",
-       "path_deviation", "success"]
+SET = ["trials", "loss", "optimal_loss", "ratio", "ratio_quantiles", "errors", "error", "final_speed", "path_deviation",
+       "peak_control", "success"]
 STOPS = {"target", "rollouts", "time", "converged", "interrupted", "failed"}
 
 
@@ -179,7 +179,7 @@ def test_a_plant_without_a_hand_has_no_hand_space(capsys, here):
     assert "no hand" in line
 
 
-USES = ["info", "evaluate", "plot-error", "plot", "animate", "runs", "train --resume", "train --from"]
+USES = ["info", "evaluate", "plot-error", "plot", "animate", "simulate", "runs", "train --resume", "train --from"]
 NO_RUNS = ["missing", "empty", "text.txt", "foreign.h5", "half.h5", "half", "else.h5"]
 
 
@@ -282,7 +282,7 @@ def test_info(capsys, run):
 
 def test_evaluation(capsys, run):
     told = strict_json(call(capsys, "evaluate", run, "--json")[1])
-    assert list(told) == ["run", "plant", "task", "sets"] and list(told["sets"]) == ["training", "held_out"]
+    assert list(told) == ["run", "plant", "task", "noisy", "sets"] and list(told["sets"]) == ["training", "held_out"]
     assert all(list(one) == SET for one in told["sets"].values())
     assert told == json.loads(json.dumps(evaluate(run)))
     assert f"{told['sets']['held_out']['ratio']:.4f}" in call(capsys, "evaluate", run)[1]
@@ -324,7 +324,7 @@ def test_figures_are_named_after_the_run(capsys, run, here):
     for words, ending in ((["plot-error"], "-error.png"), (["plot", "--kind", "speed"], "-speed.png"),
                           (["animate", "--targets", 1], ".gif")):
         status, out, _ = call(capsys, *words)
-        assert status == 0 and out.strip() == f"{run.split('/')[1]}{ending}" and (here / out.strip()).stat().st_size > 1000
+        assert status == 0 and out.strip() == f"{here / run.split('/')[1]}{ending}" and Path(out.strip()).stat().st_size > 1000
 
 
 # Going on, and stopping

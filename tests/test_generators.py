@@ -1,5 +1,7 @@
 """The generators of starts and goals: geometry, repeatability, and held-out scenarios that are others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def task_of(generator, **numbers):
     """A task of arm2 with this generator, 8 trials of 40 steps, all entries of the generators given."""
     arm, more = plant_of("arm2"), SPREAD if generator == "around" else NUMBERS
     entries = {"generator": generator, "trials": 8, "steps": 40, **more, **numbers}
-    plant = arm.__class__(**{**vars(arm), "tasks": {"go": entries}})
+    plant = replace(arm, tasks={"go": entries})
     return Task(plant, compile_plant(plant), "go", TaskOptions())
 
 

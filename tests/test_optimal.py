@@ -65,8 +65,11 @@ def test_the_expansion_is_by_commands_not_controls(rng):
     s, system = loop.scenario, _System(loop.kernels, loop.scenario, loop.wiring)
     x, v = 0.5 * rng.standard_normal((13, 3, 1)), rng.standard_normal((12, 2, 1))
 
+    def control(t, command):
+        return loop.wiring.limited(command) * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+
     def controls(v):
-        return np.array([system.control(t, v[t]) for t in range(s.steps)])
+        return np.array([control(t, v[t]) for t in range(s.steps)])
 
     def residuals(d):
         return flat(s.cost.residuals(d[:x.size].reshape(x.shape), controls(d[x.size:].reshape(v.shape))))
@@ -78,7 +81,7 @@ def test_the_expansion_is_by_commands_not_controls(rng):
     assert not any(free[:2].any() for free in (B, l_uu, l_ux, l_u))
 
     def next_state(t, command):
-        u = system.control(t, command[:, None])[None]
+        u = control(t, command[:, None])[None]
         return loop.kernels.simulate(x[t], u, s.params, s.disturbance[t][None], loop.wiring.taper)[1, :, 0]
 
     for t in range(2, s.steps):
@@ -155,3 +158,17 @@ def test_each_trial_has_its_own_optimum():
             None if a is None else a[..., 3:4] for a in loop.scenario.cost.references))))
     found = optimum(few.kernels, few.plant, alone, few.wiring).losses[0]
     assert found == pytest.approx(optimum_of(loop).losses[3], rel=1e-6)
+
+
+@pytest.mark.parametrize("plant", ["swing", "cart"])
+def test_a_regulated_plant_moves_as_its_steps_say(plant, rng):
+    loop = loop_of(plant, disturbed=True, motor_fraction=0.2, motor_noise=0.1)
+    s, w, nx, nu = loop.scenario, loop.wiring, loop.plant.nx, loop.plant.nu
+    v, gains = rng.standard_normal((s.steps, nu, s.trials)), 0.1 * rng.standard_normal((s.steps, s.trials, nu, nx))
+    reference = 0.3 * rng.standard_normal((s.steps + 1, nx, s.trials))
+    x, commands, u = loop.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
+                                           s.disturbance, w.taper)
+    law = v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1])
+    np.testing.assert_allclose(commands, law, rtol=1e-12)
+    np.testing.assert_allclose(u, [w.limited(c) * (1 + g) + m for c, g, m in zip(law, s.motor_gain, s.motor_noise)], rtol=1e-12)
+    np.testing.assert_allclose(x, loop.kernels.simulate(s.x0, u, s.params, s.disturbance, w.taper), rtol=1e-12)

@@ -49,6 +49,45 @@ TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5
                    "effort": 1e-3}}
 '''
 
+# A puck that is pushed about in the plane, without a hand: its outline, an eye, and lamps that show how it is pushed.
+PUCK = '''
+import numpy as np
+STATE, CONTROL = ("x", "y", "x_rate", "y_rate"), ("push_x", "push_y")
+UNITS = {"state": ("m", "m", "m/s", "m/s"), "control": ("N", "N")}
+DT, INTEGRATOR, LIMIT = 0.05, "semi_implicit", 2.0
+def dynamics(x, u, p, dx):
+    for i in range(2):
+        dx[i] = x[2 + i]
+        dx[2 + i] = u[i]
+def links(x, p):
+    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    return x[:2] + 0.1 * np.vstack([square, [[np.nan, np.nan]], [[0.0, 0.5]], [[np.nan, np.nan]], [[0.0, 0.0]]])
+def marks(x, u, p):
+    return np.array([[2.0, 0.0, u[0] / 2.0], [0.0, 2.0, u[1] / 2.0]])
+BASE = {"trials": 8, "steps": 12, "effort": 1e-3}
+TASKS = {"follow": {**BASE, "generator": "follow", "range": ((-2.0, 2.0), (-1.0, 1.0)), "running": 1.0},
+         "back": {**BASE, "generator": "angles_and_back", "start": (0.0, 0.0), "targets": ((1.0, 0.0), (1.0, 1.0)),
+                  "final_at": (0.5, 1.0)},
+         "around": {**BASE, "generator": "around", "start": (0.0,) * 4, "spread": (2.0, 2.0, 0.0, 0.0),
+                    "target": (0.0, np.nan, 0.0, 0.0)}}
+'''
+
+# A balloon with its basket: the same in space, where z points down.
+BALLOON = '''
+import numpy as np
+STATE, CONTROL = ("x", "y", "z", "x_rate", "y_rate", "z_rate"), ("push_x", "push_y", "push_z")
+UNITS = {"state": ("m",) * 3 + ("m/s",) * 3, "control": ("N",) * 3}
+DT, INTEGRATOR = 0.05, "semi_implicit"
+def dynamics(x, u, p, dx):
+    for i in range(3):
+        dx[i] = x[3 + i]
+        dx[3 + i] = u[i]
+def links(x, p):
+    return x[:3] * (1.0, 1.0, -1.0) + np.array([[0.0, 0.0, -0.5], [0.0, 0.0, 0.0]])
+TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0), "targets": ((-1.0, 1.0, -3.0), (1.0, 1.0, -3.0)),
+                  "trials": 4, "steps": 10, "effort": 1e-3}}
+'''
+
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
 
 

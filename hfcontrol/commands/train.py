@@ -43,6 +43,10 @@ def _words(context, parameter, text):
               help="Hidden layers with recurrent connections: 1,2 or all or none. [all]")
 @click.option("--cell", metavar="WORD", help="What the hidden units are: tanh or linear. [tanh]")
 @click.option("--learn-start", is_flag=True, default=None, help="Learn the initial hidden state; zero otherwise.")
+@click.option("--density", type=float, metavar="PART", help="Part of the connections between layers that exist. [1.0]")
+@click.option("--freeze", callback=_words, metavar="LAYERS", help="Layers that stay as they were drawn: 1,2 or out.")
+@click.option("--dale", type=float, metavar="PART",
+              help="Part of the hidden units that excite, the others inhibit: one sign for all a unit sends out.")
 @click.option("--effort", type=float, metavar="WEIGHT", help="Of 1/2 u^2 per step; the task's own by default, 0 for none.")
 @click.option("--running", type=float, metavar="WEIGHT", help="Of the squared distance of the positions at every step.")
 @click.option("--space", metavar="WORD", help="Where distance is measured: joint or hand. [joint]")
@@ -56,6 +60,9 @@ def _words(context, parameter, text):
 @click.option("--structural", type=float, metavar="MU",
               help="Damping of changes of hidden state and trajectory, times the damping. [0.0]")
 @click.option("--cg-cap", type=int, metavar="N", help="The most conjugate-gradient iterations of an update. [100]")
+@click.option("--store-every", type=int, metavar="K",
+              help="Keep the network's activity every K steps only and compute it again in between: long horizons in less "
+                   "memory, but half as long again. [1]")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--target-loss", type=float, metavar="LOSS", help="Stop at this loss.")

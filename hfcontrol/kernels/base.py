@@ -28,6 +28,14 @@ def taper_value(raw, taper):
     return np.where(beyond, np.copysign(limit + np.tanh(np.abs(raw) - limit), raw), raw)
 
 
+def limited(command, limit):
+    """Controls (nu, N) of commands (nu, N): limit tanh(command / limit), the command itself where limit (nu,) is infinite."""
+    limit = limit[:, None]
+    bounded = np.isfinite(limit)
+    safe = np.where(bounded, limit, 1.0)
+    return np.where(bounded, safe * np.tanh(command / safe), command)
+
+
 def actuator_factors(plant):
     """What is left after a control step of how far a drive is behind a held command, and its mean over the step.
 
@@ -69,6 +77,21 @@ class Kernels:
                 A *= slope[:, :, None]
                 B *= slope[:, :, None]
         return A, B
+
+    def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
+        """Trajectory x (T+1, nx, N), commands v and controls u (T, nu, N) of a plant that a linear law regulates:
+
+            v[t] += gains[t] (x[t] - reference[t]),   u[t] = limit tanh(v[t] / limit) (1 + gain[t]) + noise[t]
+
+        from x0 (nx, N), with gains (T, N, nu, nx), reference (T+1, nx, N), limit (nu,); the rest is as in `simulate`.
+        """
+        x, v, u = np.empty((len(v) + 1, *x0.shape)), v.copy(), np.empty_like(v)
+        x[0] = x0
+        for t in range(len(v)):
+            v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
+            u[t] = limited(v[t], limit) * (1.0 + gain[t]) + noise[t]
+            x[t + 1] = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)[1]
+        return x, v, u
 
     def observe(self, x, p):
         """Observations (K, ny, N) of the states x (K, nx, N)."""

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from hfcontrol.errors import PlantError
-from hfcontrol.kernels.base import STEP, Kernels
+from hfcontrol.kernels.base import STEP, Kernels, own_array
 from hfcontrol.kernels.generate import NJIT, load_module, piece, plant_pieces
 from hfcontrol.kernels.operations import step_operations
 
@@ -37,6 +37,18 @@ class CompiledKernels(Kernels):
         x[0] = x0
         self._run("step", "simulate", u, _rows(p), disturbance, np.array(taper, dtype=float), x)
         return x
+
+    def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
+        """See `Kernels.regulate`; compiled, trials in parallel."""
+        plant = self.plant
+        disturbance, v, gain, noise, p = self._arrays(
+            (disturbance, v, gain, noise, p), ("disturbance", "v", "gain", "noise", "p"),
+            (plant.nx, plant.nu, plant.nu, plant.nu, plant.n_params))
+        x, v, u = np.empty((len(v) + 1, plant.nx, v.shape[2])), v.copy(), np.empty_like(v)
+        x[0] = x0
+        self._run("step", "regulate", v, own_array(gains), own_array(reference), _rows(p), own_array(limit), gain, noise,
+                  disturbance, own_array(taper), x, u)
+        return x, v, u
 
     def _module(self, name):
         if name not in self._modules:

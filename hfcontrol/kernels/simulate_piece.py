@@ -1,6 +1,8 @@
 """Source piece: the plant alone over a whole trajectory, trials in parallel; it follows the map piece."""
 # ruff: noqa: F821
 
+import math
+
 import numpy as np
 from numba import njit, prange
 
@@ -28,3 +30,35 @@ def simulate(u, p, disturbance, taper, x):
     for job in prange(-(-N // SIMULATE_WIDTH)):
         n0 = job * SIMULATE_WIDTH
         simulate_job(n0, min(n0 + SIMULATE_WIDTH, N), u, p, disturbance, taper, x)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
+    """Trials n0 to n1 of x (T + 1, nx, N), v and u (T, nu, N), from x[0]."""
+    now, after, us = np.empty(x.shape[1]), np.empty(x.shape[1]), np.empty(u.shape[1])
+    for n in range(n0, n1):
+        map_gather(x, 0, n, now)
+        for t in range(u.shape[0]):
+            for i in range(us.size):
+                command = v[t, i, n]
+                for j in range(now.size):
+                    command += gains[t, n, i, j] * (now[j] - reference[t, j, n])
+                v[t, i, n] = command
+                if math.isfinite(limit[i]):
+                    command = limit[i] * math.tanh(command / limit[i])
+                us[i] = command * (1.0 + gain[t, i, n]) + noise[t, i, n]
+                u[t, i, n] = us[i]
+            plant_step(now, us, p[n], after)
+            for i in range(now.size):
+                now[i] = taper_value(after[i] + disturbance[t, i, n], taper[i])
+                x[t + 1, i, n] = now[i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
+def regulate(v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
+    """Fill x, v and u by a linear law about a reference, see `Kernels.regulate`; p is (N, np)."""
+    N = x.shape[2]
+    for job in prange(-(-N // SIMULATE_WIDTH)):
+        n0 = job * SIMULATE_WIDTH
+        n1 = min(n0 + SIMULATE_WIDTH, N)
+        regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u)

@@ -2,7 +2,9 @@
 
 Same interface and, to rounding, same numbers as `PlainPasses`. Trials stand in blocks of fixed width, and what is summed
 over trials is summed block by block in their order, so that the result is the same bit for bit on any number of cores.
-A linearised rollout takes 8 bytes x (rows of the network + 70, for arm2) per trial and step.
+A linearised rollout takes 8 bytes x (rows of the network + 70, for arm2) per trial and step; with `store_every` K, where
+only every K-th step stores its rows and the segments between are computed again, 8 bytes x (rows / K + 70). Of these 70,
+40 are the plant's Jacobians: they are kept, because a plant may cost far more to differentiate than a network to step.
 """
 
 from functools import cache
@@ -25,7 +27,7 @@ def _piece(name):
 @cache
 def derivative_module():
     """The compiled tangent and adjoint passes, which are the same for every plant."""
-    return generate.load_module("sweeps", [_piece("network"), _piece("derivative")])
+    return generate.load_module("sweeps", [_piece("network"), _piece("segment"), _piece("derivative")])
 
 
 @cache
@@ -38,12 +40,12 @@ class FusedPasses:
     """Rollout, tangent and adjoint of one network on one plant and scenario; see `PlainPasses`.
 
     A plant that is not compiled is simulated by the plain pass; its linear model, tangent and adjoint are fused all the
-    same, since they need no plant.
+    same, since they need no plant. Rows have the shape (block, T // store_every + 1, row, trial).
     """
 
-    def __init__(self, network, plant, kernels, scenario, wiring):
-        self.network, self.scenario, self.wiring = network, scenario, wiring
-        self.simulated = None if plant.compiled else PlainPasses(network, kernels, scenario, wiring)
+    def __init__(self, network, plant, kernels, scenario, wiring, store_every=1):
+        self.network, self.scenario, self.wiring, self.store_every = network, scenario, wiring, store_every
+        self.simulated = None if plant.compiled else PlainPasses(network, kernels, scenario, wiring, store_every)
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
         self.start = network.start.start if network.start else -1
@@ -65,57 +67,63 @@ class FusedPasses:
         T, N = s.steps, s.trials
         x, u = np.empty((T + 1, len(s.x0), N)), np.empty((T, s.motor_noise.shape[1], N))
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
-        rows = np.empty((self.blocks, T + 1, self.network.n_rows, self.width))
+        rows = np.empty((self.blocks, T // self.store_every + 1, self.network.n_rows, self.width))
         with single_threaded_blas():
             self.module.rollout(theta, self.layers, self.sources, self.hidden, self.start, self.inputs,
                                 self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
-                                reference.arrays(), x, u, command, y, rows)
+                                reference.arrays(), x, u, command, y, self.store_every, rows)
         return x, u, command, y, rows
 
+    def all_rows(self, theta, rollout):
+        """The rows of all steps of a rollout (block, T+1, row, trial)."""
+        if self.store_every == 1:
+            return rollout.rows
+        out = np.empty((self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]))
+        with single_threaded_blas():
+            derivative_module().all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
+        return out
+
     def _in_blocks(self, rows):
-        """Rows (T+1, row, N) as blocks of trials (block, T+1, row, width), the last one filled up with zeros."""
+        """Rows (step, row, N) as blocks of trials (block, step, row, width), the last one filled up with zeros."""
         padded = np.zeros((*rows.shape[:2], self.blocks * self.width))
         padded[:, :, :rows.shape[2]] = rows
         return np.ascontiguousarray(padded.reshape(*rows.shape[:2], self.blocks, self.width).transpose(2, 0, 1, 3))
 
-    def _lines(self, lines):
-        return (lines.A, lines.B, lines.C, lines.slope, self.wiring.feedback_delay, self.wiring.command_delay,
-                lines.replay)
+    def _stored(self, rollout):
+        return self.store_every, self.inputs[1], np.ascontiguousarray(rollout.y)
 
-    def tangent(self, theta, lines, rows, v, keep_rows=False):
+    def _about(self, lines, rollout):
+        """What tangent and adjoint are given of the network, of the plant, and of the rollout that they belong to."""
+        lines = (lines.A, lines.B, lines.C, lines.slope, self.wiring.feedback_delay, self.wiring.command_delay, lines.replay)
+        return self.layers, self.sources, self.hidden, self.start, lines, self._stored(rollout), rollout.rows
+
+    def tangent(self, theta, lines, rollout, v, keep_rows=False):
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,); d_rows is whole only with `keep_rows`."""
         T, nx, nu, N = lines.B.shape
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
-        d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rows.shape[2:]))
+        d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().tangent(theta, v, self.layers, self.sources, self.hidden, self.start,
-                                        self._lines(lines), rows, dx, du, d_rows)
+            derivative_module().tangent(theta, v, *self._about(lines, rollout), dx, du, d_rows)
         return dx, du, d_rows
 
-    def _adjoint(self, theta, lines, rows, x_bar, u_bar, rows_bar, deltas):
-        theta_bars = np.zeros((len(x_bar), self.blocks, self.network.size))
-        if rows_bar is None:
-            rows_bar = np.empty((self.blocks, 0, *rows.shape[2:]))
-        with single_threaded_blas():
-            derivative_module().adjoint(theta, self.layers, self.sources, self.hidden, self.start,
-                                        self._lines(lines), rows, x_bar, u_bar, rows_bar, deltas, theta_bars)
-        return theta_bars
-
-    def adjoint(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
+    def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
-        deltas = np.empty((1, self.blocks, 0, *rows.shape[2:]))
-        bars = self._adjoint(theta, lines, rows, np.ascontiguousarray(x_bar)[None], np.ascontiguousarray(u_bar)[None],
-                             rows_bar, deltas)
-        return bars[0].sum(axis=0)
+        theta_bars, none = np.zeros((1, self.blocks, self.network.size)), np.empty((1, 0, self.network.size))
+        self._adjoint(theta, lines, rollout, x_bar[None], u_bar[None], rows_bar, theta_bars, none)
+        return theta_bars[0].sum(axis=0)
 
-    def adjoint_rows(self, theta, lines, rows, x_bar, u_bar):
+    def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
-        deltas = np.empty((len(x_bar), *rows.shape))
-        self._adjoint(theta, lines, rows, x_bar, u_bar, None, deltas)
         J = np.empty((len(x_bar), self.scenario.trials, self.network.size))
-        with single_threaded_blas():
-            derivative_module().weight_rows(self.layers, self.sources, self.hidden, self.start, rows, deltas, J)
+        self._adjoint(theta, lines, rollout, x_bar, u_bar, None, np.empty((len(x_bar), self.blocks, 0)), J)
         return J
+
+    def _adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar, theta_bars, J):
+        x_bar, u_bar = np.ascontiguousarray(x_bar), np.ascontiguousarray(u_bar)
+        if rows_bar is None:
+            rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]))
+        with single_threaded_blas():
+            derivative_module().adjoint(theta, *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
 
     def gram(self, J):
         """J J' (m, m) of rows J (m, P)."""

@@ -13,26 +13,30 @@ class PlainPasses:
     """Rollout, tangent and adjoint of one network on one plant and scenario; arrays as in closed_loop.py.
 
     `rows` has the shape (1, T+1, row, N): all trials are one block. Its first entry holds the start of the hidden units.
+    With `store_every` K a rollout keeps the steps 0, K, 2 K, ... only, for the fused passes: the others need all of them.
     """
 
-    def __init__(self, network, kernels, scenario, wiring):
+    def __init__(self, network, kernels, scenario, wiring, store_every=1):
         self.network, self.kernels, self.scenario, self.wiring = network, kernels, scenario, wiring
+        self.store_every = store_every
 
     def rollout(self, theta, reference):
         """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
-        net, s, w = self.network, self.scenario, self.wiring
+        net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
         T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
         matrices = net.matrices(theta)
         x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
-        rows = np.zeros((T + 1, net.n_rows, N))
+        rows = np.zeros((T // every + 1, net.n_rows, N))
         if net.start:
             rows[0, net.hidden] = theta[net.start, None]
-        x[0] = s.x0
+        x[0], now = s.x0, rows[0]
         for t in range(T):
             y[t] = self._see(t, x, reference)
-            rows[t + 1] = net.step(matrices, rows[t], np.concatenate([s.target[t], y[t]]))
-            command[t] = rows[t + 1, net.outputs]
+            now = net.step(matrices, now, np.concatenate([s.target[t], y[t]]))
+            command[t] = now[net.outputs]
+            if (t + 1) % every == 0:
+                rows[(t + 1) // every] = now
             if t >= w.command_delay:
                 u[t] = w.limited(command[t - w.command_delay])
             u[t] = u[t] * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
@@ -56,9 +60,14 @@ class PlainPasses:
         s = self.scenario
         return self.kernels.simulate(x, u[None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
 
-    def tangent(self, theta, lines, rows, v, keep_rows=False):
+    @staticmethod
+    def all_rows(theta, rollout):
+        """The rows of all steps of a rollout (1, T+1, row, N)."""
+        return rollout.rows
+
+    def tangent(self, theta, lines, rollout, v, keep_rows=False):
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
-        net, w, rows = self.network, self.wiring, rows[0]
+        net, w, rows = self.network, self.wiring, rollout.rows[0]
         matrices, tangents = net.matrices(theta), net.matrices(v)
         T, nx, nu, N = lines.B.shape
         dx, du, dc = np.zeros((T + 1, nx, N)), np.zeros((T, nu, N)), np.zeros((T, nu, N))
@@ -78,9 +87,9 @@ class PlainPasses:
             dx[t + 1] = np.einsum("ijn,jn->in", lines.A[t], dx[t]) + np.einsum("ijn,jn->in", lines.B[t], du[t])
         return dx, du, d_rows[None]
 
-    def _deltas(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
+    def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangents of the summed inputs (T+1, row, N), from those of the trajectory; the first entry is that of h0."""
-        net, w = self.network, self.wiring
+        net, w, rows = self.network, self.wiring, rollout.rows[0]
         matrices, n_target = net.matrices(theta), net.n_input - lines.C.shape[1]
         T = u_bar.shape[0]
         x_bar, c_bar = x_bar.copy(), np.zeros_like(u_bar)
@@ -99,15 +108,15 @@ class PlainPasses:
         deltas[0] = before_bar
         return deltas
 
-    def adjoint(self, theta, lines, rows, x_bar, u_bar, rows_bar=None):
+    def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
-        deltas = self._deltas(theta, lines, rows[0], x_bar, u_bar, rows_bar)
-        return self._weight_rows(rows[0], deltas).sum(axis=0)
+        deltas = self._deltas(theta, lines, rollout, x_bar, u_bar, rows_bar)
+        return self._weight_rows(rollout.rows[0], deltas).sum(axis=0)
 
-    def adjoint_rows(self, theta, lines, rows, x_bar, u_bar):
+    def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
         pairs = zip(x_bar, u_bar)
-        return np.array([self._weight_rows(rows[0], self._deltas(theta, lines, rows[0], *pair)) for pair in pairs])
+        return np.array([self._weight_rows(rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
 
     def _weight_rows(self, rows, deltas):
         net = self.network

@@ -2,7 +2,7 @@
 
 It follows pieces that define the network's step and the plant's `plant_step`, `plant_observe` and `taper_value`. With
 `model` the plant is its linear time-varying model about a reference (hold `model`); with `replay` the network sees
-recorded observations (hold `inputs`). The plain pass in closed_loop.py is the definition.
+recorded observations (hold `inputs`). The plain pass in plain.py is the definition.
 """
 
 import math
@@ -83,24 +83,28 @@ def move(t, n, scenario, limit, taper, model, reference, x, u, command, xs, us, 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
-                  x, u, command, y, rows):
-    """The rollout of trials n0 to n1; rows (T + 1, row, trial of the block) begins with the start of the hidden units."""
+                  x, u, command, y, every, rows):
+    """The rollout of trials n0 to n1; rows (stored step, row, trial of the block) begins with the start of the hidden
+    units and keeps the steps `every`, 2 `every`, ..."""
     T, nx, nu, ny = u.shape[0], x.shape[1], u.shape[1], y.shape[1]
     xs, moved, us, ys = np.empty(nx), np.empty(nx), np.empty(nu), np.empty(ny)
     scratch = np.empty((rows.shape[1] + 1, rows.shape[2]))
-    first_output = layers[-1, 0]
+    pair, first_output = np.empty((2, rows.shape[1], rows.shape[2])), layers[-1, 0]
     rows[0] = 0.0
     if start >= 0:
         for i in range(hidden[0], hidden[1]):
             rows[0, i, :] = theta[start + i - hidden[0]]
     for n in range(n0, n1):
         x[0, :, n] = scenario[0][:, n]
+    pair[0] = rows[0]
     for t in range(T):
-        now = rows[t + 1]
+        before, now = (rows[t], rows[t + 1]) if every == 1 else (pair[t % 2], pair[(t + 1) % 2])
         now[:layers[0, 0]] = 0.0
         for n in range(n0, n1):
             see(t, n, now, n - n0, scenario, model, replay, reference, x, y, xs, ys)
-        network_step(theta, layers, sources, rows[t], now, scratch)
+        network_step(theta, layers, sources, before, now, scratch)
+        if every > 1 and (t + 1) % every == 0:
+            rows[(t + 1) // every] = now
         for n in range(n0, n1):
             for k in range(nu):
                 command[t, k, n] = now[first_output + k, n - n0]
@@ -109,9 +113,9 @@ def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit
 
 @njit(cache=True, error_model="numpy", nogil=True, parallel=True)
 def rollout(theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
-            x, u, command, y, rows):
-    """The rollout of all trials, block by block: fills x, u, command, y and rows (block, T + 1, row, trial)."""
+            x, u, command, y, every, rows):
+    """The rollout of all trials, block by block: fills x, u, command, y and rows (block, T // every + 1, row, trial)."""
     N, width = x.shape[2], rows.shape[3]
     for b in prange(rows.shape[0]):
         rollout_block(b * width, min((b + 1) * width, N), theta, layers, sources, hidden, start, scenario, limit,
-                      taper, model, replay, reference, x, u, command, y, rows[b])
+                      taper, model, replay, reference, x, u, command, y, every, rows[b])

@@ -1,8 +1,9 @@
 """How near the passes come to this machine's matrix products, and how time and memory grow.
 
 Operations of one pass over N trials, T steps and P weights (multiplications and additions): rollout 2 P N T, tangent
-4 P N T, adjoint 4 P N T, and G @ v the last two: 8 P N T. What the plant and the activations cost is not counted. The
-matrix-product rate is that of float64 products of 1,024 x 1,024, measured in the same run with as many threads.
+4 P N T, adjoint 4 P N T, and G @ v the last two: 8 P N T. What the plant and the activations cost is not counted, nor
+what `store_every` computes again (2 P N T in tangent and adjoint each). The matrix-product rate is that of float64
+products of 1,024 x 1,024, measured in the same run with as many threads.
 """
 
 import time
@@ -17,8 +18,9 @@ from hfcontrol.settings import SCENARIOS, Settings, build, stream
 
 from benchmarks.report import show, table
 
-SIZES = [(64, 40, 32), (512, 40, 32), (4096, 40, 32), (16384, 40, 32), (64, 400, 32), (64, 4000, 32), (64, 40, 16),
-         (64, 40, 96), (64, 40, 256), (512, 40, 96)]
+# trials, steps, units of each of two layers, steps from one stored step to the next
+SIZES = [(64, 40, 32, 1), (512, 40, 32, 1), (4096, 40, 32, 1), (16384, 40, 32, 1), (64, 400, 32, 1), (64, 4000, 32, 1),
+         (64, 4000, 32, 64), (64, 40, 16, 1), (64, 40, 96, 1), (64, 40, 256, 1), (512, 40, 96, 1)]
 FEW, REPEATS = 0.4, 30
 
 
@@ -33,8 +35,9 @@ def measure(seeds):
             rows.append({"threads": threads, "product_rate": product, **case(*size)})
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     table("rates [GFLOP/s] (fraction of this machine's matrix-product rate)",
-          ("threads", "trials", "steps", "units", "rollout", "jvp", "vjp", "G @ v", "ms", "kB per trial-step"),
-          [(r["threads"], r["trials"], r["steps"], r["units"],
+          ("threads", "trials", "steps", "units", "store every", "rollout", "jvp", "vjp", "G @ v", "ms",
+           "kB per trial-step"),
+          [(r["threads"], r["trials"], r["steps"], r["units"], r["store_every"],
             *(f"{r[name]:.1f} ({r[name] / r['product_rate']:.2f})" for name in ("rollout", "jvp", "vjp", "product")),
             show(r["ms"]), show(r["bytes"] / 1e3)) for r in rows])
     return rows
@@ -51,9 +54,10 @@ def seconds(f):
     return float(np.median(spent))
 
 
-def case(trials, steps, units):
+def case(trials, steps, units, store_every):
     """Rates of the passes of arm2 with two layers of so many units, and the memory of a linearised rollout."""
-    settings = Settings(trials=trials, steps=steps, hidden=(units, units), running=0.05, effort=1e-3)
+    settings = Settings(trials=trials, steps=steps, hidden=(units, units), running=0.05, effort=1e-3,
+                        store_every=store_every)
     trainer = build(settings)
     loop = trainer.loop(stream(settings, SCENARIOS))
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
@@ -67,5 +71,6 @@ def case(trials, steps, units):
     times = {"rollout": seconds(lambda: loop.rollout(theta)), "jvp": seconds(lambda: linear.jvp(v)),
              "vjp": seconds(lambda: linear.vjp(w)), "product": seconds(lambda: G @ v)}
     counts = {"rollout": 1, "jvp": 2, "vjp": 2, "product": 4}
-    return {"trials": trials, "steps": steps, "units": units, "ms": 1e3 * times["product"],
-            "bytes": memory / (trials * steps), **{name: counts[name] * work / times[name] for name in times}}
+    return {"trials": trials, "steps": steps, "units": units, "store_every": store_every,
+            "ms": 1e3 * times["product"], "bytes": memory / (trials * steps),
+            **{name: counts[name] * work / times[name] for name in times}}

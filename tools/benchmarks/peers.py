@@ -2,15 +2,22 @@
 
 PyTorch (optional: pip install torch) differentiates the same closed loop by backpropagation through time, compiled where
 its compiler works, with Adam (the best of a grid of rates, tried on the first seed) and with SciPy's L-BFGS; beside it our
-own Adam and L-BFGS on our gradient, and the Hessian-free step. Compiling is not counted for anybody.
+own Adam and L-BFGS on our gradient, and the Hessian-free step. The library that the source trained with (optional: pip
+install hessianfree) has only the source's cost, the final state. Compiling is not counted for anybody. "ms per update"
+tells a run that was disturbed: its worst is then far from its median.
 """
 
 import time
+from contextlib import contextmanager
+from functools import cache
 
+import numba
 import numpy as np
 
+from hfcontrol.backend import single_threaded_blas
 from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
 
+from benchmarks.limit import seconds as seconds_of
 from benchmarks.report import show, spread, table, training
 
 FINAL, FULL = (1e-2, 1e-3, 5e-5, 1e-6), (1.1, 1.01, 1.001)
@@ -24,17 +31,19 @@ def measure(seeds):
     for cost, by, thresholds, settings in (("final state only", "loss", FINAL, {"effort": 0.0}),
                                            ("default (effort 1e-5)", "ratio", FULL, {})):
         programs = {"hfcontrol, Hessian-free": ours("hf"), "hfcontrol, L-BFGS": ours("lbfgs"),
-                    "hfcontrol, Adam": ours("adam"), **torch_programs()}
+                    "hfcontrol, Adam": ours("adam"), **torch_programs(), **(source_programs() if by == "loss" else {})}
         for name, program in programs.items():
             results = program(seeds, thresholds, by, settings)
             rows.append({"cost": cost, "by": by, "program": name, "thresholds": list(thresholds),
                          "seconds": [spread([r["marks"].get(str(t)) for r in results]) for t in thresholds],
-                         "reached": spread([r["reached"] for r in results]), "seeds": list(seeds)})
+                         "reached": spread([r["reached"] for r in results]),
+                         "ms": spread([r["ms"] for r in results]), "seeds": list(seeds)})
         table(f"{cost}: seconds (median, worst) to a {by} of ...",
-              ("program", *map(str, thresholds), f"{by} reached: median", "worst"),
+              ("program", *map(str, thresholds), f"{by} reached: median", "worst", "ms per update", "worst"),
               [(r["program"], *(f"{show(s['median'])}, {show(s['worst'])}" + (f" ({s['missing']} not)" if s["missing"]
                                 else "") for s in r["seconds"]), show(r["reached"]["median"], 5),
-                show(r["reached"]["worst"], 5)) for r in rows if r["cost"] == cost])
+                show(r["reached"]["worst"], 5), show(r["ms"]["median"]), show(r["ms"]["worst"]))
+               for r in rows if r["cost"] == cost])
     return rows
 
 
@@ -45,9 +54,17 @@ def ours(optimizer):
         for seed in seeds:
             r = training(thresholds, by, optimizer=optimizer, seed=seed, max_seconds=MOST_SECONDS, **settings)
             marks = {t: m["seconds"] for t, m in r["marks"].items()}
-            results.append({"marks": marks, "reached": r[by]})
+            results.append({"marks": marks, "reached": r[by], "ms": 1e3 * r["seconds"] / r["updates"]})
         return results
     return program
+
+
+def check_start(loss, loop, theta):
+    """Raises RuntimeError where a program does not start from the loss of our closed loop with weights theta (P,)."""
+    expected = loop.rollout(theta).loss
+    if not np.isclose(loss, expected, rtol=1e-3):
+        raise RuntimeError(f"this program starts from a loss of {loss}, hfcontrol from {expected}: they must do the same "
+                           "task with the same weights; compare its arm and network with plants/arm2.py and network.py")
 
 
 def torch_programs():
@@ -60,12 +77,23 @@ def torch_programs():
     return {"PyTorch, Adam": torch_adam, "PyTorch, L-BFGS": torch_lbfgs}
 
 
+def source_programs():
+    """The program that needs the source's library; none, with a message, where it is not installed."""
+    try:
+        import hessianfree
+    except ImportError:
+        print("\nhessianfree is not installed: its row is left out (pip install hessianfree)")
+        return {}
+    return {f"hessianfree {hessianfree.__version__}, Hessian-free": source_hessian_free}
+
+
 class TorchLoop:
     """The closed loop of arm2 in PyTorch, from the scenario and weights of one of our trainings."""
 
-    def __init__(self, seed, settings, dtype):
+    def __init__(self, seed, settings, dtype, threads=None):
         import torch
 
+        torch.set_num_threads(threads or fastest_threads())  # before compiling: what is compiled holds for this number
         settings = Settings(seed=seed, **settings)
         trainer = build(settings)
         loop = trainer.loop(stream(settings, SCENARIOS))
@@ -76,9 +104,10 @@ class TorchLoop:
         self.start, self.target = (self.tensor(a.T) for a in (s.x0, s.goal[-1]))
         self.steps, self.dt = s.steps, loop.plant.dt
         self.effort = float(s.cost.weights.control[0, 0, 0])
-        self.p = [float(v) for v in loop.plant.params.values()]
+        self.p = [float(loop.plant.params[name]) for name in ("upper_mass", "lower_mass", "upper_length", "lower_length")]
         torch.manual_seed(seed)
         self.compiled = self.compile()
+        check_start(float(self.compiled(*self.weights(self.theta)).detach()), loop, self.theta)
 
     def tensor(self, a):
         """A NumPy array as a tensor of the loop's type."""
@@ -99,7 +128,7 @@ class TorchLoop:
         return [self.tensor(W).requires_grad_() for W in self.network.matrices(theta)]
 
     def arm(self, x, u):
-        """One semi-implicit step of arm2 (plants/arm2.py), states (N, 4)."""
+        """One semi-implicit step of arm2 (plants/arm2.py) without friction, curl field and load, states (N, 4)."""
         torch, (m1, m2, l1, l2) = self.torch, self.p
         q2, r1, r2 = x[:, 1], x[:, 2], x[:, 3]
         k2, k3 = m2 * l1 * l2, m2 * l2**2 / 3
@@ -129,15 +158,36 @@ class TorchLoop:
         return 0.5 * (((x - self.target) ** 2).sum() + self.effort * effort) / len(x)
 
 
+@cache
+def fastest_threads():
+    """The number of threads with which PyTorch is fastest: all that hfcontrol uses, or one.
+
+    In a loop of matrices as small as these, threads wait for each other thousands of times: one thread was a tenth faster
+    than two, and with one of the cores busy elsewhere 40 to 300 times faster, because OpenMP's threads spin as they wait.
+    """
+    import torch
+
+    times = {}
+    for threads in sorted({1, numba.get_num_threads()}):
+        loop = TorchLoop(0, {"effort": 0.0}, torch.float32, threads)
+        weights = loop.weights(loop.theta)
+        times[threads] = seconds_of(lambda loop=loop, weights=weights: loop.compiled(*weights).backward())
+    fastest = min(times, key=times.get)
+    print(f"PyTorch: ms per gradient on {', '.join(f'{n} threads: {show(1e3 * s)}' for n, s in times.items())}; "
+          f"taken {fastest}")
+    return fastest
+
+
 class Marks:
     """Seconds at which each threshold was first reached."""
 
     def __init__(self, thresholds, scale):
-        self.thresholds, self.scale, self.marks, self.reached = thresholds, scale, {}, np.inf
+        self.thresholds, self.scale, self.marks, self.reached, self.noted = thresholds, scale, {}, np.inf, 0
         self.begin = time.perf_counter()
 
     def note(self, loss):
-        """Takes note of a loss; whether all thresholds are reached."""
+        """Takes note of the loss of one update; whether all thresholds are reached."""
+        self.noted += 1
         self.reached = min(self.reached, loss / self.scale)
         for threshold in self.thresholds:
             if self.reached <= threshold:
@@ -148,6 +198,17 @@ class Marks:
     def spent(self):
         """Seconds since the beginning."""
         return time.perf_counter() - self.begin
+
+    @contextmanager
+    def not_counted(self):
+        """Time inside does not count."""
+        begin = time.perf_counter()
+        yield
+        self.begin += time.perf_counter() - begin
+
+    def result(self):
+        """The marks, the lowest that was reached, and the mean time of an update [ms]."""
+        return {"marks": self.marks, "reached": self.reached, "ms": 1e3 * self.spent / self.noted}
 
 
 def adam(seed, thresholds, by, settings, rate, seconds):
@@ -166,7 +227,7 @@ def adam(seed, thresholds, by, settings, rate, seconds):
         optimizer.step()
         if marks.note(float(loss.detach())):
             break
-    return {"marks": marks.marks, "reached": marks.reached}
+    return marks.result()
 
 
 def torch_adam(seeds, thresholds, by, settings):
@@ -196,9 +257,27 @@ def torch_lbfgs(seeds, thresholds, by, settings):
             return float(loss.detach()), np.concatenate([W.grad.numpy().ravel() for W in weights])
 
         try:
-            minimize(loss_and_gradient, loop.theta, jac=True, method="L-BFGS-B",
-                     options={"maxiter": 10**6, "maxfun": 10**6, "maxcor": 50, "ftol": 0.0, "gtol": 0.0})
+            with single_threaded_blas():  # on vectors as short as these, SciPy's threads only get in each other's way
+                minimize(loss_and_gradient, loop.theta, jac=True, method="L-BFGS-B",
+                         options={"maxiter": 10**6, "maxfun": 10**6, "maxcor": 50, "ftol": 0.0, "gtol": 0.0})
         except StopIteration:
             pass
-        results.append({"marks": marks.marks, "reached": marks.reached})
+        results.append(marks.result())
+    return results
+
+
+def source_hessian_free(seeds, thresholds, by, settings):
+    """The source's library as its script uses it; the loss is that of our closed loop, whose time does not count."""
+    from benchmarks.source_library import SourceTraining
+
+    results = []
+    for seed in seeds:
+        training = SourceTraining(seed, settings)
+        marks, done = Marks(thresholds, 1.0), False
+        while marks.spent < MOST_SECONDS and not done:
+            training.update()
+            with marks.not_counted():
+                loss = training.loss()
+            done = marks.note(loss)
+        results.append(marks.result())
     return results

@@ -1,0 +1,19 @@
+"""Plants that are not plant files; each kind of name is registered with `load_plant`, which imports this package."""
+
+from hfcontrol.errors import PlantError
+from hfcontrol.plant import register_kind
+
+
+def _load_mujoco(name):
+    """The plant of an MJCF file; PlantError where it cannot be one, or where MuJoCo is not installed."""
+    try:
+        from hfcontrol.adapters.mujoco import load
+    except ModuleNotFoundError as error:
+        if error.name != "mujoco":
+            raise
+        raise PlantError(f"plant {name} is a MuJoCo model, and the package mujoco is not installed: "
+                         f"pip install 'hfcontrol[mujoco]'") from None
+    return load(name)
+
+
+register_kind(lambda name: name.endswith(".xml"), _load_mujoco)

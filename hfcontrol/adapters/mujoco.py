@@ -1,0 +1,175 @@
+"""MuJoCo models as plants: an MJCF file, ending in .xml, is read into a `Plant` that MuJoCo steps.
+
+| of the plant | from the model |
+|---|---|
+| state | positions of the joints by their names, their rates `<joint>_rate`, activations `<actuator>_activation` |
+| control | the actuators by their names; of a limited one, how far it is from the middle of its `ctrlrange` |
+| limit | half of `ctrlrange` |
+| control step | as many of the model's time steps, by its own integrator, as come next to 0.01 s |
+| output | `hand_x`, `hand_y` and their rates of a site `hand` or `fingertip`, in the plane in which most hinges turn |
+| tasks | `reach` about the keyframe `home` where there is a hand, else `hold`: stay there |
+
+What else a plant file would say, a text element of the model says as JSON: DT [s], a multiple of the time step, TYPICAL,
+TAPER, and TASKS, whose entries go over those of the tasks above. Without a keyframe `home` the model's `qpos0` is home.
+
+    <custom><text name="hfcontrol" data='{"DT": 0.02, "TASKS": {"reach": {"radius": 0.1, "steps": 40}}}'/></custom>
+"""
+
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mujoco
+import numpy as np
+
+from hfcontrol.adapters.mujoco_simulator import Simulator
+from hfcontrol.errors import PlantError
+from hfcontrol.plant import Plant
+from hfcontrol.plant_file import PlantFile
+
+CONTROL_STEP = 0.01  # [s], about, where the model asks for none
+HORIZON = 0.5  # [s], of the tasks made here
+EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
+
+
+def load(name):
+    """The plant of an MJCF file, by its path; PlantError where MuJoCo cannot load it or it cannot be a plant."""
+    path = Path(name).expanduser()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise PlantError(f"cannot read the MuJoCo model {path}: {error.strerror}; check the path") from None
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    except (ValueError, mujoco.FatalError) as error:
+        reason = " ".join(str(error).split())
+        raise PlantError(f"{path.name}: MuJoCo cannot load it: {reason}; mend the file") from None
+    return Plant(**ModelFile(path, model).fields())
+
+
+class ModelFile(PlantFile):
+    """What an MJCF file says, under the names that a plant file would use, to be judged alike."""
+
+    def __init__(self, path, model):
+        self.path, self.model = path, model
+        try:
+            self.source = _source(path, path.parent)
+        except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+            self.fail(f"its text, or that of a file it includes, cannot be read: {error}")
+        self._check_model()
+        extras = self._extras()
+        timestep = model.opt.timestep
+        dt = extras.get("DT", max(1, round(CONTROL_STEP / timestep)) * timestep)
+        simulator = Simulator(model, self._substeps(dt))
+        self.functions = {"step_batch": simulator.step}
+        self.namespace = {**self._names(simulator), "DT": dt}
+        if simulator.hand is not None:
+            self.functions["output"] = simulator.output
+            self.namespace["OUTPUT"] = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+            self.namespace["UNITS"]["output"] = ("m", "m", "m/s", "m/s")
+        if simulator.drawable:
+            self.functions["links"] = simulator.links
+        typical = np.where(np.isfinite(simulator.half_range), simulator.half_range, 1.0)
+        tasks = _default_tasks(simulator, dt, float(np.mean(typical)))
+        self.namespace["TASKS"] = _over(tasks, extras.get("TASKS", tasks))
+        sizes = extras.get("TYPICAL", {})
+        self.namespace["TYPICAL"] = {"control": tuple(typical), **sizes} if isinstance(sizes, dict) else sizes
+        self.namespace["TAPER"] = extras.get("TAPER")
+
+    def check_functions(self, tasks):
+        """A model is stepped by `step_batch`; its functions are not a user's."""
+        return "step_batch"
+
+    def _check_model(self):
+        """Raises PlantError for a model whose state is more than positions, rates and activations, or has nothing to do."""
+        model = self.model
+        if model.nv == 0:
+            self.fail("the model has no joints; add a hinge or slide joint to a body")
+        if model.nu == 0:
+            self.fail("the model has no actuators; add one, as in <actuator><motor joint=\"elbow\"/></actuator>")
+        kinds = mujoco.mjtJoint
+        for i in np.flatnonzero(np.isin(model.jnt_type, (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value)))[:1]:
+            self.fail(f"joint {self._joints()[i]} is a free or ball joint, whose position is a quaternion with fewer "
+                      "rates than numbers; use hinge and slide joints")
+        whole = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
+        if whole != 1 + model.nq + model.nv + model.na:
+            self.fail("the model keeps more than positions, rates and activations (a plugin's state, delays); drop that")
+
+    def _extras(self):
+        """What the text element `hfcontrol` says (dict)."""
+        text = _text(self.model, "hfcontrol")
+        try:
+            extras = json.loads(text or "{}")
+        except ValueError as error:
+            self.fail(f"its text element hfcontrol is not JSON: {error}")
+        if not isinstance(extras, dict) or not set(extras) <= set(EXTRAS):
+            self.fail(f"its text element hfcontrol holds {text}; write a JSON object with any of {', '.join(EXTRAS)}")
+        return extras
+
+    def _substeps(self, dt):
+        """How many time steps of the model a control step takes."""
+        timestep = self.model.opt.timestep
+        if not isinstance(dt, int | float) or not 0 < dt < math.inf:
+            self.fail(f"DT is {dt!r}; give the control step in seconds, such as 0.01")
+        substeps = round(dt / timestep)
+        if substeps < 1 or not math.isclose(substeps * timestep, dt, rel_tol=1e-9):
+            self.fail(f"DT is {dt:g} s; it must be a multiple of the model's time step, {timestep:g} s")
+        return substeps
+
+    def _joints(self):
+        return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
+
+    def _names(self, simulator):
+        """Names, units and limits of state and control."""
+        model, joints = self.model, self._joints()
+        actuators = [model.actuator(i).name or f"actuator{i}" for i in range(model.nu)]
+        activations = [f"{name}_activation" for name, count in zip(actuators, model.actuator_actnum) for _ in range(count)]
+        units = ["rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m" for kind in model.jnt_type]
+        return {"STATE": (*joints, *(f"{name}_rate" for name in joints), *activations), "CONTROL": tuple(actuators),
+                "UNITS": {"state": (*units, *(f"{unit}/s" for unit in units), *("" for _ in activations)),
+                          "control": ("",) * model.nu},
+                "LIMIT": tuple(simulator.half_range) if np.isfinite(simulator.half_range).any() else None}
+
+
+def _source(path, folder):
+    """The text of a file and of those it includes, one after the other: what tells whether a model has changed."""
+    text = path.read_text(encoding="utf-8")
+    included = [folder / part.get("file") for part in ElementTree.fromstring(text.encode()).iter("include")]
+    return "\n".join([text, *(_source(other, folder) for other in included)])
+
+
+def _text(model, name):
+    """The text element of that name, or None."""
+    i = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_TEXT, name)
+    if i < 0:
+        return None
+    first = model.text_adr[i]
+    return model.text_data[first:first + model.text_size[i]].rstrip(b"\0").decode()
+
+
+def _default_tasks(simulator, dt, control):
+    """The tasks of a model that brings none; `control` is the typical size of its controls.
+
+    Activations are states, but nobody asks where they end.
+    """
+    model, home = simulator.model, tuple(simulator.home.tolist())
+    body = model.nq + model.nv
+    common = {"trials": 64, "steps": max(1, round(HORIZON / dt))}
+    if model.na:
+        common["final"] = (1.0,) * body + (0.0,) * model.na
+    if simulator.hand is None:
+        spread = (0.1,) * model.nq + (0.0,) * (model.nv + model.na)
+        return {"hold": {"generator": "around", "start": home, "spread": spread, "target": home, **common,
+                         "running": dt, "effort": 0.1 * dt / control**2, "success": {"state": 0.1}}}
+    points = simulator.links(simulator.home, ())
+    radius = float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
+    return {"reach": {"generator": "reach", "start": (*home[:model.nq], *home[body:]), "radius": radius, **common,
+                      "effort": 1e-4 / control**2, "success": {"hand": radius / 10, "rates": 0.1}}}
+
+
+def _over(tasks, given):
+    """The tasks that are given, their entries over those of a task made here of the same name."""
+    if not isinstance(given, dict):
+        return given  # not a dictionary: the plant file's judgement says so
+    return {name: {**tasks.get(name, {}), **task} if isinstance(task, dict) else task for name, task in given.items()}

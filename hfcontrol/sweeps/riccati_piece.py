@@ -1,0 +1,94 @@
+"""Source piece: the backward pass of iLQR, trials in parallel; the equations stand in optimal.py.
+
+Arrays are [time, trial, ...]: A (T, N, nx, nx), B (T, N, nx, nu), l_xx (T + 1, N, nx, nx), l_uu (T, N, nu, nu),
+l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def solve_definite(M, R):
+    """R (n, m) becomes the solution X of M X = R by Cholesky, M (n, n) its factor; not a number where M is not definite."""
+    n, m = R.shape
+    for j in range(n):
+        for i in range(j, n):
+            total = M[i, j]
+            for k in range(j):
+                total -= M[i, k] * M[j, k]
+            M[i, j] = np.sqrt(total) if i == j else total / M[j, j]
+    for c in range(m):
+        for i in range(n):
+            total = R[i, c]
+            for k in range(i):
+                total -= M[i, k] * R[k, c]
+            R[i, c] = total / M[i, i]
+        for i in range(n - 1, -1, -1):
+            total = R[i, c]
+            for k in range(i + 1, n):
+                total -= M[k, i] * R[k, c]
+            R[i, c] = total / M[i, i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def transposed_times(M, V, out):
+    """out = M' V for small matrices."""
+    for i in range(M.shape[1]):
+        for j in range(V.shape[1]):
+            total = 0.0
+            for k in range(M.shape[0]):
+                total += M[k, i] * V[k, j]
+            out[i, j] = total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_times(M, V, out):
+    """out += M V for small matrices."""
+    for i in range(M.shape[0]):
+        for j in range(V.shape[1]):
+            total = out[i, j]
+            for k in range(M.shape[1]):
+                total += M[i, k] * V[k, j]
+            out[i, j] = total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
+    """Feed-forward k (T, n, nu) and gains K (T, n, nu, nx) of one trial; mu damps the control's curvature.
+
+    Matrices and vectors go side by side in nx + 1 columns: V = [V_xx | V_x], Q = [Q_xx | Q_x], G = [Q_ux | Q_u],
+    S = [K | k]. Then S = -(Q_uu + mu I)^-1 G and V = Q + K'(Q_uu S + G) + Q_ux' S.
+    """
+    T, nx, nu = B.shape[0], B.shape[2], B.shape[3]
+    V, W, Q = np.empty((nx, nx + 1)), np.empty((nx, nx + 1)), np.empty((nx, nx + 1))
+    G, S, BV = np.empty((nu, nx + 1)), np.empty((nu, nx + 1)), np.empty((nu, nx + 1))
+    Q_uu, factor = np.empty((nu, nu)), np.empty((nu, nu))
+    V[:, :nx], V[:, nx] = l_xx[T, n], l_x[T, n]
+    for t in range(T - 1, -1, -1):
+        transposed_times(A[t, n], V, W)
+        Q[:, :nx], Q[:, nx] = l_xx[t, n], l_x[t, n] + W[:, nx]
+        add_times(W[:, :nx], A[t, n], Q[:, :nx])
+        transposed_times(B[t, n], V, BV)
+        G[:, :nx], G[:, nx] = l_ux[t, n], l_u[t, n] + BV[:, nx]
+        add_times(BV[:, :nx], A[t, n], G[:, :nx])
+        Q_uu[:] = l_uu[t, n]
+        add_times(BV[:, :nx], B[t, n], Q_uu)
+        factor[:], S[:] = Q_uu, -G
+        for i in range(nu):
+            factor[i, i] += mu
+        solve_definite(factor, S)
+        k[t, n], K[t, n] = S[:, nx], S[:, :nx]
+        transposed_times(G[:, :nx], S, V)
+        V += Q
+        add_times(Q_uu, S, G)
+        transposed_times(S[:, :nx], G, W)
+        V += W
+        V[:, :nx] = 0.5 * (V[:, :nx] + V[:, :nx].T)
+
+
+@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
+def backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
+    """k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,)."""
+    for n in prange(B.shape[1]):
+        backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu[n], k, K)

@@ -1,0 +1,128 @@
+"""acrobot: two links that hang from a hinge, driven at the elbow alone; shoulder 0 hangs down, elbow 0 is straight.
+
+M(q) q'' + h(q, q') + g(q) = (0, torque), the centres of mass at s1, s2 along the links, inertias i1, i2 about them, with
+
+    M = [[i1 + m1 s1^2 + m2 l1^2 + I2 + 2 c cos q2, I2 + c cos q2], [I2 + c cos q2, I2]]
+    h = (-c sin(q2) (2 q1' + q2') q2',  c sin(q2) q1'^2),   c = m2 l1 s2,   I2 = i2 + m2 s2^2
+    g = G ((m1 s1 + m2 l1) sin q1 + m2 s2 sin(q1 + q2),  m2 s2 sin(q1 + q2))
+
+The source's motor of 1 N m is to bring the tip one length above the hinge; one of 10 N m brings it upright in 5 s.
+
+One step of 0.05 s is exact to 1e-3 of a typical size, in the median, after 5 s of random torques.
+
+Source: Sutton and Barto, "Reinforcement Learning" (1998), section 11.3, with its numbers; the robot is that of Spong, "The
+swing up control problem for the acrobot" (IEEE Control Systems 1995).
+"""
+
+import math
+
+import numpy as np
+
+STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
+CONTROL = ("elbow_torque",)
+OBSERVATION = ("sin_shoulder", "cos_shoulder", "sin_elbow", "cos_elbow", "shoulder_rate", "elbow_rate")
+OUTPUT = ("tip_x", "tip_y")
+UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m",),
+         "observation": ("", "", "", "", "5 rad/s", "5 rad/s"), "output": ("m", "m")}
+
+PARAMS = {
+    "upper_mass": 1.0,  # [kg]
+    "lower_mass": 1.0,  # [kg]
+    "upper_length": 1.0,  # [m]
+    "lower_length": 1.0,  # [m]
+    "upper_centre": 0.5,  # [m], from the hinge
+    "lower_centre": 0.5,  # [m], from the elbow
+    "upper_inertia": 1.0,  # [kg m^2], about the centre of mass
+    "lower_inertia": 1.0,  # [kg m^2], about the centre of mass
+    "gravity": 9.8,  # [m/s^2]
+}
+M1, M2, L1, L2, S1, S2, I1, I2, G = range(9)  # places of the parameters in p
+
+DT, INTEGRATOR = 0.05, "rk4"  # [s]
+LIMIT = 10.0  # [N m]
+TYPICAL = {"state": (1.0, 1.0, 5.0, 5.0), "control": (10.0,)}
+
+
+def dynamics(x, u, p, dx):
+    """Rates of the state (4,) [rad/s, rad/s^2] under the torque u (1,) [N m]."""
+    coupling, lower = p[M2] * p[L1] * p[S2], p[I2] + p[M2] * p[S2] ** 2
+    cosine, sine = math.cos(x[1]), math.sin(x[1])
+    m11 = p[I1] + p[M1] * p[S1] ** 2 + p[M2] * p[L1] ** 2 + lower + 2 * coupling * cosine
+    m12, m22 = lower + coupling * cosine, lower
+    g2 = p[G] * p[M2] * p[S2] * math.sin(x[0] + x[1])
+    g1 = p[G] * (p[M1] * p[S1] + p[M2] * p[L1]) * math.sin(x[0]) + g2
+    f1 = coupling * sine * (2 * x[2] + x[3]) * x[3] - g1
+    f2 = u[0] - coupling * sine * x[2] ** 2 - g2
+    det = m11 * m22 - m12 * m12  # positive in every posture
+    dx[0] = x[2]
+    dx[1] = x[3]
+    dx[2] = (m22 * f1 - m12 * f2) / det
+    dx[3] = (m11 * f2 - m12 * f1) / det
+
+
+def observe(x, p, y):
+    """The angles by sine and cosine, their rates by 5 rad/s."""
+    for i in range(2):
+        y[2 * i] = math.sin(x[i])
+        y[2 * i + 1] = math.cos(x[i])
+        y[4 + i] = x[2 + i] / 5
+
+
+def output(x, p, z):
+    """Position of the lower link's tip [m]; y points up."""
+    z[0] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(x[0] + x[1])
+    z[1] = -p[L1] * math.cos(x[0]) - p[L2] * math.cos(x[0] + x[1])
+
+
+def links(x, p):
+    """Hinge, elbow and tip (3, 2) [m]."""
+    angles = np.cumsum(x[:2])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.sin(angles), -np.cos(angles)])
+    return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
+
+
+def lean(x, u, target, p, r):
+    """Distance of each link from upright, in its lengths, and the rates: the same whichever way they came up."""
+    both = x[0] + x[1]
+    r[0] = math.sin(x[0])
+    r[1] = 1 + math.cos(x[0])
+    r[2] = math.sin(both)
+    r[3] = 1 + math.cos(both)
+    r[4] = x[2]
+    r[5] = x[3]
+
+
+def stands(x, goal):
+    """Which trials (N,) end with both links upright, whichever way they came up, and at rest, to 0.2 [rad, rad/s]."""
+    return np.linalg.norm([2 * np.cos(x[0] / 2), 2 * np.cos((x[0] + x[1]) / 2), x[2], x[3]], axis=0) < 0.2
+
+
+TASKS = {
+    "swing_up": {
+        "generator": "around",
+        "start": (0.0, 0.0, 0.0, 0.0),
+        "spread": (0.5, 0.5, 0.0, 0.0),  # [rad]
+        "target": (math.pi, 0.0, 0.0, 0.0),
+        "trials": 64,
+        "steps": 100,  # 5 s
+        "residual": lean,
+        "residuals": ("upper_x", "upper_y", "lower_x", "lower_y", "shoulder_rate", "elbow_rate"),
+        # integral of 2 (1 + cos) of either link + 0.1 of the squared rates + 0.02 u^2
+        "residual_weight": (2 * DT, 2 * DT, 2 * DT, 2 * DT, 0.2 * DT, 0.2 * DT),
+        "final": 0.0,
+        "effort": 0.04 * DT,
+        "success": stands,
+    },
+    "balance": {
+        "generator": "around",
+        "start": (math.pi, 0.0, 0.0, 0.0),
+        "spread": (0.05, 0.05, 0.05, 0.05),  # [rad, rad/s]; from twice as much the motor cannot always hold it
+        "target": (math.pi, 0.0, 0.0, 0.0),
+        "trials": 64,
+        "steps": 100,
+        "final": 1.0,
+        "running": 2 * DT,  # integral of the squared angles about upright + 0.01 u^2
+        "effort": 0.02 * DT,
+        "success": {"state": 0.2},  # [rad, rad/s]
+    },
+}

@@ -1,0 +1,144 @@
+"""cartpole: a pole hinged on a cart that a motor pushes along a rail; pole 0 stands upright, pi hangs down.
+
+With the total mass M = mc + mp, the pole's inertia J about its hinge, and c = mp l cos(pole),
+
+    cart'' = (J f - c n) / D     f = gear u + wall - bc cart' + mp l sin(pole) pole'^2
+    pole'' = (M n - c f) / D     n = mp g l sin(pole) - bp pole'                            D = M J - c^2
+
+The pole is MuJoCo's capsule of radius 0.045 m from the hinge to 1 m. Beyond the rail's end a wall pushes back, d deep, by
+k d (1 + h d') (Hunt and Crossley 1975): the force starts from zero, and what bounces back is slower than 1/h. MuJoCo has
+a soft limit of its own kind there.
+
+One step of 0.02 s is exact to 1e-4 of a typical size over 3 s of random controls, away from the walls.
+
+Source: the cartpole of Ainsworth et al., "Faster Policy Learning with Continuous-Time Gradients" (L4DC 2021).
+"""
+
+import math
+
+import numpy as np
+
+STATE = ("cart", "pole", "cart_rate", "pole_rate")
+CONTROL = ("motor",)
+OBSERVATION = ("cart", "sin_pole", "cos_pole", "cart_rate", "pole_rate")
+OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+UNITS = {"state": ("m", "rad", "m/s", "rad/s"), "control": ("",), "observation": ("m", "", "", "m/s", "5 rad/s"),
+         "output": ("m", "m", "m/s", "m/s")}
+
+PARAMS = {
+    "cart_mass": 1.0,  # [kg]
+    "pole_mass": 0.1,  # [kg]
+    "pole_centre": 0.5,  # [m], from the hinge; the tip is twice as far
+    "pole_inertia": 0.0344245928,  # [kg m^2], about the hinge
+    "gravity": 9.81,  # [m/s^2]
+    "gear": 10.0,  # [N], at control 1
+    "cart_damping": 5e-4,  # [N s/m]
+    "pole_damping": 2e-6,  # [N m s]
+    "rail": 4.8,  # [m], half of its length
+    "wall_stiffness": 1000.0,  # [N/m]
+    "wall_damping": 0.2,  # [s/m]
+}
+MC, MP, L, J, G, GEAR, BC, BP, RAIL, WALL_K, WALL_H = range(11)  # places of the parameters in p
+
+DT, INTEGRATOR = 0.02, "rk4"  # [s]
+LIMIT = 1.0
+TYPICAL = {"state": (1.0, 1.0, 2.0, 5.0), "control": (1.0,)}
+
+
+def wall(x, p):
+    """Force of the walls at the ends of the rail on the cart [N]."""
+    side = math.copysign(1.0, x[0])
+    depth = max(side * x[0] - p[RAIL], 0.0)
+    return -side * p[WALL_K] * depth * (1 + p[WALL_H] * side * x[2])
+
+
+def dynamics(x, u, p, dx):
+    """Rates of the state (4,) under the motor's command u (1,)."""
+    sine, total = math.sin(x[1]), p[MC] + p[MP]
+    coupling = p[MP] * p[L] * math.cos(x[1])
+    force = p[GEAR] * u[0] + wall(x, p) - p[BC] * x[2] + p[MP] * p[L] * sine * x[3] ** 2
+    torque = p[MP] * p[G] * p[L] * sine - p[BP] * x[3]
+    det = total * p[J] - coupling ** 2  # positive at every angle
+    dx[0] = x[2]
+    dx[1] = x[3]
+    dx[2] = (p[J] * force - coupling * torque) / det
+    dx[3] = (total * torque - coupling * force) / det
+
+
+def observe(x, p, y):
+    """The state, the angle by sine and cosine, the pole's rate by 5 rad/s."""
+    y[0] = x[0]
+    y[1] = math.sin(x[1])
+    y[2] = math.cos(x[1])
+    y[3] = x[2]
+    y[4] = x[3] / 5
+
+
+def output(x, p, z):
+    """Position [m] and velocity [m/s] of the pole's tip."""
+    length = 2 * p[L]
+    z[0] = x[0] + length * math.sin(x[1])
+    z[1] = length * math.cos(x[1])
+    z[2] = x[2] + length * math.cos(x[1]) * x[3]
+    z[3] = -length * math.sin(x[1]) * x[3]
+
+
+def links(x, p):
+    """The cart's ends, then hinge and tip of the pole (5, 2) [m]."""
+    tip = 2 * p[L] * np.array([np.sin(x[1]), np.cos(x[1])])
+    return np.array([x[0], 0.0]) + np.array([[-0.25, 0.0], [0.25, 0.0], [np.nan, np.nan], [0.0, 0.0], tip])
+
+
+def poster(x, u, target, p, r):
+    """The source's running cost as squares: 1 - cos(pole) = 2 sin(pole / 2)^2, which never turns concave as -cos does."""
+    r[0] = 2 * math.sin(x[1] / 2)
+    r[1] = x[0]
+
+
+def swing(x, u, target, p, r):
+    """The same with the rates."""
+    r[0] = 2 * math.sin(x[1] / 2)
+    r[1] = x[0]
+    r[2] = x[2]
+    r[3] = x[3]
+
+
+def stands(x, goal):
+    """Which trials (N,) end upright, whichever way they came up, and at rest, to 0.3 [rad, m/s, rad/s]."""
+    return np.linalg.norm([2 * np.sin(x[1] / 2), x[2], x[3]], axis=0) < 0.3
+
+
+def upright(x, goal):
+    """Which trials (N,) end with the pole within 0.3 rad of upright, whichever way it came up."""
+    return np.abs(2 * np.sin(x[1] / 2)) < 0.3
+
+
+SWING_UP = {
+    "generator": "around",
+    "start": (0.0, math.pi, 0.0, 0.0),
+    "spread": (0.5, 0.5, 0.0, 0.0),  # [m, rad]
+    "target": (0.0, 0.0, 0.0, 0.0),
+    "trials": 64,
+    "steps": 150,  # 3 s
+    "residual": swing,
+    "residuals": ("lean", "cart", "cart_rate", "pole_rate"),
+    # integral of 1 - cos(pole) + 0.1 cart^2 + 0.01 cart'^2 + 0.01 pole'^2 + 0.1 u^2
+    "residual_weight": (DT, 0.2 * DT, 0.02 * DT, 0.02 * DT),
+    "final": 0.0,
+    "effort": 0.2 * DT,
+    "success": stands,
+}
+TASKS = {
+    "swing_up": SWING_UP,
+    "balance": {**SWING_UP, "start": (0.0, 0.0, 0.0, 0.0), "spread": (0.5, 0.3, 0.5, 0.5), "steps": 100},
+    # The source's cost, integral of 0.01 cart^2 - cos(pole), and a constant, the horizon, that makes it zero at best.
+    "poster": {
+        **SWING_UP,
+        "spread": (0.1, 0.1, 0.0, 0.0),  # [m, rad]
+        "residual": poster,
+        "residuals": ("lean", "cart"),
+        "residual_weight": (DT, 0.02 * DT),
+        "effort": 0.0,
+        "success": upright,
+    },
+}
