@@ -13,16 +13,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hfcontrol.canvas import STYLE, replacing
+from hfcontrol.canvas import STYLE
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
-from hfcontrol.plots import Paths, in_plane, ordering, shown
+from hfcontrol.export import replacing
 from hfcontrol.runs import Run
+from hfcontrol.scenes import (BODY, GOAL, VALUES, Body, Paths, chosen, colouring, goals, in_plane, label, marked, poses,
+                              roomy, shown, simulated, stations)
 
-FRAME, PAUSE = 0.04, 0.4  # [s] between frames of a reach, and at each target
+FRAME, PAUSE = 0.04, 0.4  # [s] between frames of a trial, at the least, and at its end
+MOST_FRAMES = 150  # of one trial
+MOST_TARGETS, LONG_MOVIE = 8, 24.0  # where their number is not given: at most, and at most that many seconds of them
 TRAINING, SHORTEST, LONGEST, LAST = 6.0, 0.05, 0.5, 2.0  # [s] that all checkpoints, each of them and the last one stay
 MOST_CHECKPOINTS = 120
-DPI, PALETTE = 100, 256
+DPI, PALETTE, SAMPLED = 100, 255, 17  # colours of a movie besides transparency, and frames from which they are taken
+PALE = 0.5  # opacity of what has passed
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>hfcontrol</title>
 <style>body {font-family: sans-serif; width: WIDTHpx; margin: auto} input {width: 80%}</style></head>
@@ -53,60 +58,137 @@ class Scene(NamedTuple):
     durations: list
 
 
-def _chosen(judged, count):
-    """Trials spread evenly over directions or targets, in their order."""
-    values, _, cyclic = ordering(judged)
-    places = np.linspace(0, len(values) - (not cyclic), min(count, len(values)), endpoint=not cyclic)
-    return np.argsort(values, kind="stable")[places.astype(int)]
+def _trails(data, n, step, past):
+    """The trajectories (T+1, k, n) of one trial up to a step and, where wanted, of those before it; NaN elsewhere."""
+    trails = np.full_like(data, np.nan)
+    trails[:, :, :n * past] = data[:, :, :n * past]
+    trails[:step + 1, :, n] = data[:step + 1, :, n]
+    return trails
 
 
-def _stage(judged, chosen):
-    """A figure with the trails of the chosen trials and, where the plant has links, `pose(trial, step)` that sets them."""
-    plant, scenario = judged.run.plant, judged.scenario
-    links, plane = plant.functions.get("links"), in_plane(plant)
-    figure = Figure(figsize=(5.6, 5.2) if plane else (8.0, 4.0), dpi=DPI, layout="constrained")
-    left, right = figure.subfigures(1, 2) if links and not plane else (figure, figure)
-    paths = Paths(right, judged, chosen, optimum=False)
-    if not links:
-        return figure, paths, lambda trial, step: None
-    ax = paths.axes[0] if plane else left.subplots()
-    states = np.concatenate([judged.rollout.x, scenario.goal[-1:]])  # the last posture is that of the target
-    points = paths.scale * np.array([[links(x, scenario.params[:, n]) for x in states[:, :, n]] for n in chosen])
-    target, = ax.plot([], [], "o-", color="0.85", lw=6, ms=8, visible=not plane)
-    arm, = ax.plot(*points[0, 0].T, "o-", color="0.35", lw=6, ms=8, mfc="white", mew=2, alpha=0.85, zorder=4)
-    ax.update_datalim(points.reshape(-1, 2))
-    ax.set_aspect("equal")
-    ax.margins(0.08)
-    if not plane:
-        ax.set_axis_off()
-
-    def pose(trial, step):
-        arm.set_data(*points[trial, step].T)
-        target.set_data(*points[trial, -1].T)
-
-    return figure, paths, pose
+def _pale(lines, n):
+    """Makes all lines pale but the n-th."""
+    for k, line in enumerate(lines):
+        line.set_alpha(1.0 if k == n else PALE)
 
 
-def reaches(run, targets=8):
-    """The scene of one trial after another at the plant's own pace, to targets spread evenly; past trails remain."""
-    judged = judge(run)
-    plant, data, chosen = run.plant, shown(judged), _chosen(judged, targets)
-    figure, paths, pose = _stage(judged, chosen)
-    stride = max(1, round(FRAME / plant.dt))
-    steps = sorted({*range(0, len(data), stride), len(data) - 1})
-    title = figure.suptitle(" ")
+class _Flat:
+    """A scene in the plane: trails, goal, body and marks; without a plane, trails against time and the body beside them.
+
+    The trails of the trials before stay, paler, unless the goals move.
+    """
+
+    def __init__(self, judged, trials, points):
+        plane = in_plane(judged.run.plant)
+        self.data, self.goal = shown(judged)[:, :, trials], goals(judged)[:, :, trials]
+        self.points = self.data[:, :2].transpose(2, 0, 1)[:, :, None] if points is None and plane else points
+        self.marks, self.beside = marked(judged, trials), self.points is not None and not plane
+        self.aims = poses(judged, judged.scenario.goal, trials) if self.beside else None
+        self.figure = Figure(figsize=(5.6, 5.2) if plane else (8.0, 4.0), dpi=DPI, layout="constrained")
+        left, right = self.figure.subfigures(1, 2) if self.beside else (self.figure, self.figure)
+        self.paths = Paths(right, judged, trials, optimum=False)
+        if self.points is not None:
+            self._furnish(left.subplots() if self.beside else self.paths.axes[0])
+
+    def _furnish(self, ax):
+        scale, everything = self.paths.scale, [self.points.reshape(-1, 2)]
+        if self.beside:
+            self.aim = Body(ax, self.points, "0.85")
+            everything.append(self.aims.reshape(-1, 2))
+            ax.set_axis_off()
+        else:
+            self.ring, = ax.plot([], [], "o", ms=14, mfc="none", mec=GOAL, mew=2.5, zorder=5)
+        self.body = Body(ax, scale * self.points)
+        if self.marks is not None:
+            marks = self.marks[0, 0]
+            self.dots = ax.scatter(*scale * marks[:, :2].T, c=marks[:, 2], s=150, cmap=VALUES, vmin=-1, vmax=1,
+                                   edgecolors=BODY, zorder=3)
+            self.figure.colorbar(self.dots, ax=ax, ticks=(-1, 0, 1), shrink=0.6, aspect=25, label="value of the marks")
+            everything.append(self.marks[..., :2].reshape(-1, 2))
+        everything = np.concatenate(everything)
+        ax.update_datalim(scale * everything[np.isfinite(everything).all(axis=1)])
+        ax.set_aspect("equal")
+        ax.margins(0.08)
+
+    def draw(self, n, step):
+        """Shows the n-th trial up to a step."""
+        scale, paths = self.paths.scale, self.paths
+        paths.move(_trails(self.data, n, step, bool(paths.times)))
+        for lines in paths.lines:
+            _pale(lines, n)
+        if self.points is not None:
+            self.body.pose(scale * self.points[n, step])
+            if self.beside:
+                self.aim.pose(self.aims[n, step])
+            else:
+                self.ring.set_data(*scale * self.goal[step:step + 1, :2, n].T)
+        paths.move_goals(_trails(self.goal, n, step, False))
+        if paths.aims and not self.beside:
+            paths.starts.set_offsets(scale * self.data[0, :2, n])
+        if self.marks is not None and self.points is not None:
+            self.dots.set_offsets(scale * self.marks[n, step, :, :2])
+            self.dots.set_array(self.marks[n, step, :, 2])
+
+
+class _Space:
+    """A scene in space: the body, the trail of its last point with a shadow beneath, and the goal."""
+
+    def __init__(self, judged, trials, points):
+        plant, colours = judged.run.plant, colouring(judged)[0][trials]
+        self.points, self.data = points, points[:, :, -1].transpose(1, 2, 0)
+        self.goal = poses(judged, np.nan_to_num(judged.scenario.goal), trials)[:, :, -1]
+        self.past = bool(stations(judged))
+        self.figure = Figure(figsize=(5.6, 5.2), dpi=DPI)
+        ax = self.figure.add_axes((0.0, 0.04, 0.92, 0.9), projection="3d")  # the layout engine would cut its labels
+        everything = np.concatenate([points.reshape(-1, 3), self.goal.reshape(-1, 3)])
+        everything = everything[np.isfinite(everything).all(axis=1)]
+        low, high = roomy(everything.min(axis=0), everything.max(axis=0))
+        self.floor = low[2]
+        self.shadows = [ax.plot([], [], [], color="0.6", lw=1.2)[0] for _ in trials]
+        self.trails = [ax.plot([], [], [], color=colour, lw=1.8)[0] for colour in colours]
+        self.ring, = ax.plot([], [], [], "o", ms=12, mfc="none", mec=GOAL, mew=2.5)
+        self.body = Body(ax, points)
+        names = ("x", "y") if plant.plane is None else (plant.output[i] for i in plant.plane[:2])
+        ax.set(**{f"{axis}label": label(name, "m") for axis, name in zip("xyz", (*names, "height"))})
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+        ax.set_box_aspect(high - low, zoom=0.9)
+        ax.locator_params(nbins=5)
+        ax.zaxis.labelpad = 8
+
+    def draw(self, n, step):
+        """Shows the n-th trial up to a step."""
+        trails = _trails(self.data, n, step, self.past)
+        for k, (trail, shadow) in enumerate(zip(self.trails, self.shadows)):
+            trail.set_data_3d(*trails[:, :, k].T)
+            shadow.set_data_3d(*trails[:, :2, k].T, np.full(len(trails), self.floor))
+        _pale(self.trails, n)
+        _pale(self.shadows, n)
+        self.ring.set_data_3d(*self.goal[n, step:step + 1].T)
+        self.body.pose(self.points[n, step])
+
+
+def reaches(run, targets=None):
+    """The scene of one trial after another at the plant's own pace, to targets or from starts spread evenly.
+
+    `targets` is their number; by default it is MOST_TARGETS, or as many as LONG_MOVIE seconds show.
+    """
+    judged = simulated(run)
+    plant, last, aims = run.plant, judged.scenario.steps, goals(judged)
+    most = int(np.clip(LONG_MOVIE / (plant.dt * last), 2, MOST_TARGETS))
+    trials = chosen(judged, targets or most)
+    points = poses(judged, judged.rollout.x, trials)
+    stage = (_Space if points is not None and points.shape[-1] == 3 else _Flat)(judged, trials, points)
+    stride = max(1, round(FRAME / plant.dt), -(-last // MOST_FRAMES))
+    steps = sorted({*range(0, last, stride), last})
+    word = "target" if np.nan_to_num(np.ptp(aims, axis=2)).any() else "trial"
+    title = stage.figure.suptitle(" ")
 
     def draw(k):
-        trial, step = k // len(steps), steps[k % len(steps)]
-        trails = np.full_like(data, np.nan)
-        trails[:, :, chosen[:trial]] = data[:, :, chosen[:trial]]
-        trails[:step + 1, :, chosen[trial]] = data[:step + 1, :, chosen[trial]]
-        paths.move(trails)
-        pose(trial, step)
-        title.set_text(f"{plant.name}, {run.trainer.task.name}: target {trial + 1} of {len(chosen)}, "
-                       f"{plant.dt * step:.2f} s")
+        n, step = k // len(steps), steps[k % len(steps)]
+        stage.draw(n, step)
+        title.set_text(f"{plant.name}, {run.trainer.task.name}: {word} {n + 1} of {len(trials)}, {plant.dt * step:.2f} s")
 
-    return Scene(figure, draw, [*(plant.dt * np.diff(steps)), PAUSE] * len(chosen))
+    return Scene(stage.figure, draw, [*(plant.dt * np.diff(steps)), PAUSE] * len(trials))
 
 
 def learning(run):
@@ -118,11 +200,11 @@ def learning(run):
     figure = Figure(figsize=(5.6, 5.2), dpi=DPI, layout="constrained")
     paths = Paths(figure, judged)
     for ax in paths.axes:
-        ax.margins(x=0.25 if in_plane(run.plant) else 0.05, y=0.25)  # room for the paths of the beginning
+        ax.margins(x=0.25 if paths.flat and ax is paths.axes[0] else 0.05, y=0.25)  # room for the paths of the beginning
     title = figure.suptitle(" ")
 
     def draw(k):
-        paths.move(data[k])
+        paths.move(data[k][:, :, paths.trials])
         title.set_text(f"{run.plant.name}, {run.trainer.task.name}: {files[k].updates} updates, loss {files[k].loss:.1e}")
 
     pace = float(np.clip(TRAINING / len(files), SHORTEST, LONGEST))
@@ -130,7 +212,7 @@ def learning(run):
 
 
 def _frames(scene, progress):
-    """Every frame of a scene as an image, all of one palette: the commonest colours of the first and the last."""
+    """Every frame of a scene as an image, all of one palette: the commonest colours of SAMPLED frames."""
     canvas, count = FigureCanvasAgg(scene.figure), len(scene.durations)
 
     def render(k):
@@ -139,9 +221,9 @@ def _frames(scene, progress):
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         return picture.point(lambda value: value | 7)  # few colours, of which white is one
 
-    ends = np.hstack([render(0), render(count - 1)])
+    sample = np.hstack([render(k) for k in np.unique(np.linspace(0, count - 1, SAMPLED).astype(int))])
     scene.figure.set_layout_engine("none")  # what moves must not shift what stands still
-    common = sorted(Image.fromarray(ends).getcolors(ends.size), reverse=True)[:PALETTE]
+    common = sorted(Image.fromarray(sample).getcolors(sample.size), reverse=True)[:PALETTE]
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for _, colour in common for value in colour])
     frames = []
@@ -183,14 +265,14 @@ def _mp4(path, frames, durations):
 WRITERS = {".gif": _gif, ".mp4": _mp4, ".html": _html}
 
 
-def animate(run, path, targets=8, training=False, progress=None):
+def animate(run, path, targets=None, training=False, progress=None):
     """Write a movie of a run to `path`, whose ending decides the format: gif, mp4 (by ffmpeg) or html.
 
-    It shows reaches to `targets` targets on the training scenarios; with `training`, the paths of all trials across the
-    checkpoints. `progress(done, total)` is called after each frame. A movie that is stopped leaves no file. Raises
-    UsageError where the file cannot be written.
+    It shows movements to `targets` targets on the training scenarios (None: as many as `reaches` chooses); with `training`,
+    the paths of all trials across the checkpoints. `progress(done, total)` is called after each frame. A movie that is
+    stopped leaves no file. Raises UsageError where the file cannot be written.
     """
-    if targets < 1:
+    if targets is not None and targets < 1:
         raise UsageError(f"--targets {targets}: at least 1 is needed")
     with rc_context(STYLE), replacing(path, WRITERS) as temporary:
         if temporary.suffix == ".mp4" and not shutil.which("ffmpeg"):

@@ -1,13 +1,12 @@
 """Figures as files and windows: the style of all of them, and saving that leaves a whole file or none."""
 
-import os
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from hfcontrol.errors import UsageError
+from hfcontrol.export import replacing
 
 # Without dates and versions a figure is a function of its run.
 METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -17,26 +16,6 @@ STYLE = {
     "xtick.labelcolor": "black", "ytick.labelcolor": "black", "legend.frameon": False, "legend.fontsize": 9,
     "savefig.dpi": 200, "svg.hashsalt": "hfcontrol", "pdf.fonttype": 42,
 }
-
-
-@contextmanager
-def replacing(path, suffixes):
-    """A temporary file beside `path` that takes its place when all went well and is removed when not.
-
-    Raises UsageError for a suffix that is not allowed, and where the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{path}: its ending decides the format; it must be one of {', '.join(suffixes)}")
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix.lower()}")
-    try:
-        temporary.touch()
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; give another file with --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from hfcontrol.commands.figures import animate, plot, plot_error
 from hfcontrol.commands.judge import evaluate
 from hfcontrol.commands.list_plants import check, plants
 from hfcontrol.commands.list_runs import info, runs
+from hfcontrol.commands.simulate import simulate
 from hfcontrol.commands.train import train
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 
@@ -36,7 +37,7 @@ def cli():
     """
 
 
-for command in (train, evaluate, plot_error, plot, animate, runs, info, plants, check):
+for command in (train, evaluate, plot_error, plot, animate, simulate, runs, info, plants, check):
     cli.add_command(command)
 
 

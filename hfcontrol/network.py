@@ -83,11 +83,11 @@ class Topology:
 class Network:
     """Layers of a `Topology` between n_input inputs and n_output outputs; P = `size` weights.
 
-    With a `constraint` (constraint.py) what is trained are free parameters theta, and the weights a function of them.
+    `rest` is the output at the start, number by number or one for all. With a `constraint` (constraint.py) what is trained are free parameters theta, and the weights a function of them.
     """
 
-    def __init__(self, topology, n_input, n_output):
-        self.topology, self.n_input, self.n_output = topology, n_input, n_output
+    def __init__(self, topology, n_input, n_output, rest=0.0):
+        self.topology, self.n_input, self.n_output, self.rest = topology, n_input, n_output, rest
         sizes = (n_input, *topology.hidden, n_output)
         edges = np.concatenate([[0], np.cumsum(sizes)])
         rows = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:])]
@@ -138,8 +138,8 @@ class Network:
         """Random weights (P,): at most 15 incoming connections per unit and source, unit variance of the summed input.
 
         Sparse initialisation of Martens (2010, sec. 5): few large weights leave units distinct. The non-zero weights are
-        normal with variance 1 / (incoming of all sources together); biases and start states are zero. The output layer is no
-        exception: with a tenth of it, some seeds spent 50 updates on a plateau that none of ten meets with unit variance.
+        normal with variance 1 / (incoming of all sources together); biases are zero, but for the output's, which are `rest`, and
+        so are start states. The output layer's weights are no exception: with a tenth of it, some seeds spent 50 updates on a plateau that none of ten meets with unit variance.
         """
         theta = np.zeros(self.size)
         for layer, W in zip(self.layers, self.matrices(theta)):
@@ -149,6 +149,7 @@ class Network:
                 for row in W[:, source.columns]:
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
+        W[:, -1] = self.rest  # the last layer's
         return theta if self.constraint is None else self.constraint.start(theta)
 
     def step(self, matrices, before, inputs):

@@ -21,7 +21,8 @@ class Plant:
     """A simulator that can be stepped: names of what it takes and gives, numbers, and plain Python functions.
 
     State (nx,), control (nu,), observation (ny,), output (nz,), parameters (n_params,) in the order of `params`;
-    `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names. The last
+    `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names; `trim` (nu,),
+    the control that keeps the plant where it is, as far as a constant can: what an untrained network gives. The last
     three belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
     states, and the entries that are seen of the `n_observable` observations.
     """
@@ -44,6 +45,7 @@ class Plant:
     taper: np.ndarray
     tasks: dict = field(default_factory=dict)
     functions: dict = field(default_factory=dict)
+    trim: np.ndarray | float = 0.0
     actuator_lag: float = 0.0
     seen: tuple | None = None
     n_observable: int = 0

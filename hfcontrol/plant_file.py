@@ -88,6 +88,12 @@ class PlantFile:
         state = self.sizes("TYPICAL['state']", typical.get("state", 1.0), nx)
         return state, self.sizes("TYPICAL['control']", typical.get("control", 1.0), nu)
 
+    def trim(self, count):
+        trim = np.asarray(self.namespace.get("TRIM", 0.0))
+        if trim.shape not in ((), (count,)) or trim.dtype.kind not in "if" or not np.isfinite(trim).all():
+            self.fail(f"TRIM is {self.namespace['TRIM']!r}; give the control at rest, one finite number for each of {count}")
+        return np.array(np.broadcast_to(trim, (count,)), dtype=float)
+
     def units(self, **names):
         units = self.namespace.get("UNITS", {})
         if not isinstance(units, dict) or not set(units) <= set(names):
@@ -147,5 +153,6 @@ class PlantFile:
             "typical_control": typical_control, "tasks": tasks, "functions": self.functions,
             "units": self.units(state=state, control=control, observation=observation, output=output),
             "limit": None if limit is None else self.sizes("LIMIT", limit, len(control)),
+            "trim": self.trim(len(control)),
             "taper": self.sizes("TAPER", self.namespace.get("TAPER"), len(state)),
         }

@@ -24,11 +24,11 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.optimizer import HFState
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, Settings, build, plant_of, stream, task_of, wiring_of
+from hfcontrol.settings import HELD_OUT, SCENARIOS, Settings, build, plant_of, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
+from hfcontrol.warmup import warm_up
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
-RACE_UPDATES = 12  # that each of the raced initialisations gets
 CURVES = ("history", "curve")  # of marks, kept as arrays
 OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState}
 
@@ -227,29 +227,6 @@ class Training:
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
 
 
-def race(trainer, settings):
-    """The state to go on from after `settings.race` initialisations got a dozen updates each: that of the lowest loss.
-
-    The rollouts, Jacobian steps and seconds of all are counted. One initialisation is not raced.
-    """
-    states = []
-    for k in range(settings.race):
-        more = (k,) if k else ()
-        theta = trainer.network.initial(stream(settings, WEIGHTS, *more))
-        state = trainer.init(theta, stream(settings, SCENARIOS))
-        if settings.race > 1:
-            for event in trainer.run(state):
-                state = event.state
-                if state.updates >= RACE_UPDATES:
-                    break
-        states.append(state)
-    best = min(states, key=lambda s: s.loss)
-    if settings.race == 1:
-        return best
-    return replace(best, rollouts=sum(s.rollouts for s in states), seconds=sum(s.seconds for s in states),
-                   jacobian_steps=sum(s.jacobian_steps for s in states))
-
-
 def begin(settings, out=None, start=None, command=None):
     """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`.
 
@@ -259,7 +236,7 @@ def begin(settings, out=None, start=None, command=None):
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepare(trainer, settings)
-    state = race(trainer, settings) if start is None else trainer.init(start.theta, stream(settings, SCENARIOS))
+    state = warm_up(trainer, settings, None if start is None else start.theta)
     folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
     return Training(settings, trainer, state, folder, prepared, command)
 

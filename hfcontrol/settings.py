@@ -76,12 +76,13 @@ class Settings:
     store_every: int = 1
     seed: int = 0
     race: int = 1
+    grow: int = 0
     target_loss: float | None = None
     target_ratio: float | None = None
     max_seconds: float | None = None
 
     def __post_init__(self):
-        for name, least in (("race", 1), ("seed", 0), ("store_every", 1)):
+        for name, least in (("race", 1), ("seed", 0), ("store_every", 1), ("grow", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or above is needed")
         if self.optimizer not in OPTIMIZERS:
@@ -152,9 +153,9 @@ def task_of(settings, plant, kernels):
     return Task(plant, kernels, settings.task, options)
 
 
-def network_of(settings, n_input, n_output):
+def network_of(settings, n_input, plant):
     """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
-    network = Network(topology_of(settings), n_input, n_output)
+    network = Network(topology_of(settings), n_input, plant.nu, plant.trim)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         network.constraint = Constraint(network, stream(settings, CONSTRAINT), settings.density, settings.freeze,
                                         settings.dale)
@@ -181,7 +182,7 @@ def build(settings, plant=None):
     plant = plant_of(settings, plant)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)
-    network = network_of(settings, task.n_target + plant.ny, plant.nu)
+    network = network_of(settings, task.n_target + plant.ny, plant)
     limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
 
     def optimal(loop):

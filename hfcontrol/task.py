@@ -4,7 +4,7 @@ A plant file's TASKS give numbers to the generators of generators.py, or a funct
 returning start states (n, N) and goals (n, N) or (T+1, n, N) of the plant's n states.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,6 +106,10 @@ class Task:
     def optimum_is_zero(self):
         """Whether the best possible loss is zero: nothing but the final state is asked for, and nothing is random."""
         return not (self.numbers.get("effort") or self.numbers.get("running") or self.numbers.get("residual"))
+
+    def shortened(self, steps):
+        """The same task over a shorter horizon."""
+        return Task(self.plant, self.kernels, self.name, replace(self.options, steps=steps))
 
     def whole(self, x):
         """States of the plant itself (..., n, N) with those of its actuators, at rest, behind them (..., nx, N)."""

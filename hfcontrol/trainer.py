@@ -73,7 +73,8 @@ class Trainer:
 class _Run:
     """One run of a trainer: the loop and scenario in use, the clock, and the state as it moves.
 
-    `begun` is the state at the beginning of the hold in progress and `start` the true rollout of its weights.
+    `begun` is the state at the beginning of the hold in progress and `start` the true rollout of its weights; `fresh` says
+    that nothing was learnt on this problem yet, whatever was spent before.
     """
 
     def __init__(self, trainer, state):
@@ -85,8 +86,10 @@ class _Run:
         if not np.isfinite(self.start.loss):
             raise TrainingError("the loss at the first weights is not finite: another --seed may help; "
                                 "`hfcontrol check` tells whether the plant itself stays finite")
-        if state.rollouts:  # resumed: what is simulated again is not counted again
+        self.fresh = not state.curve
+        if state.rollouts:
             self._count(state)
+            self.loop.rollouts += self.fresh  # resumed, what is simulated again is not counted again
         self.clock = time.perf_counter() - state.seconds
 
     def _draw(self, random):
@@ -113,13 +116,12 @@ class _Run:
         """Holds until a limit is reached."""
         stop = None
         if not self.state.begun:
-            fresh = self.state.rollouts == 0
-            self._mark(loss=self.start.loss, first=self.start.loss if fresh else self.state.first)
-            if fresh:
+            self._mark(loss=self.start.loss, first=self.start.loss if self.fresh else self.state.first)
+            if self.fresh:
                 self._chart()
             self.begun = bare(self.state)
             stop = self._reached(self.start.loss) or self._settled()
-            if fresh:
+            if self.fresh:
                 yield Event("start", self.state, self.loop, self.start)
         while stop is None:
             stop = yield from self._hold()

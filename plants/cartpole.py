@@ -84,9 +84,10 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """The cart's ends, then hinge and tip of the pole (5, 2) [m]."""
-    tip = 2 * p[L] * np.array([np.sin(x[1]), np.cos(x[1])])
-    return np.array([x[0], 0.0]) + np.array([[-0.25, 0.0], [0.25, 0.0], [np.nan, np.nan], [0.0, 0.0], tip])
+    """The cart's outline, then hinge and tip of the pole (8, 2) [m]."""
+    cart = np.array([[-0.25, -0.1], [0.25, -0.1], [0.25, 0.1], [-0.25, 0.1], [-0.25, -0.1]])
+    pole = 2 * p[L] * np.array([[0.0, 0.0], [np.sin(x[1]), np.cos(x[1])]])
+    return np.array([x[0], 0.0]) + np.vstack([cart, np.full((1, 2), np.nan), pole])
 
 
 def poster(x, u, target, p, r):

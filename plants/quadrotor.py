@@ -4,8 +4,8 @@ With R = Rz(yaw) Ry(pitch) Rx(roll) from the body to the world, the spin w in th
 
     (x, y, z)'' = g e3 - thrust / m R e3     R' = R [w]x     I w' = torque - w x I w
 
-Pitch must stay off 90 degrees, where yaw and roll are not told apart. Hovering takes a thrust of m g = 29.4 N, which a
-network has to give by itself.
+Pitch must stay off 90 degrees, where yaw and roll are not told apart. Hovering takes a thrust of m g = 29.4 N, where
+networks start from.
 
 One step of 0.05 s is exact to 1e-4 of a typical size over 5 s about hovering.
 
@@ -41,6 +41,7 @@ ARM = 0.4  # [m], for the eye alone
 
 DT, INTEGRATOR = 0.05, "rk4"  # [s]
 TYPICAL = {"state": 1.0, "control": (30.0, 3.0, 3.0, 3.0)}
+TRIM = (PARAMS["mass"] * PARAMS["gravity"], 0.0, 0.0, 0.0)  # hovering
 
 
 def dynamics(x, u, p, dx):
@@ -124,7 +125,7 @@ STABILISE = {
     "residual_weight": 2 * DT,
     "final": 0.0,
     "effort": 0.02 * DT,
-    "effort_about": (PARAMS["mass"] * PARAMS["gravity"], 0.0, 0.0, 0.0),
+    "effort_about": TRIM,
     "success": {"state": 0.2},  # [m, m/s]
 }
 TASKS = {

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "hfcontrol"
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
           "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words", "sweeps", "closed_loop", "hold",
           "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal", "policy_gradient", "training_state",
-          "trainer", "settings", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare", "export", "canvas",
+          "trainer", "settings", "warmup", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare", "export", "canvas",
           "scenes", "plots", "animate", "__init__", "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.

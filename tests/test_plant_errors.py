@@ -191,6 +191,15 @@ def test_contract_tests_find_what_a_batched_plant_does_wrong(body, failing, told
     ([], "TASKS = {'go': {'generator': 'reach', 'start': (0.0,) * 3}}", check.tasks, "start holds 3"),
     ([], "TASKS = {'go': {'draw': lambda rng, trials, split: (rng.random(3), 0)}}", check.tasks, "start states (3,)"),
     ([], "def links(x, p):\n    return np.array([[0.0, 0.0], [x[0], 1.0]])", check.drawable, "lengths change"),
+    ([], "def links(x, p):\n    return np.array([0.0, 1.0])", check.drawable, "points (k, 2), or (k, 3) in space"),
+    ([], "def links(x, p):\n    return np.zeros((2 + (x[0] > 0), 2))", check.drawable, "as many at all"),
+    ([], "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, 1.0], [1.0, 1.0]])", check.drawable, "a row of NaN"),
+    ([], "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, np.nan]])", check.drawable, "in the last row"),
+    ([], "OUTPUT = ('tip_x', 'tip_y')\ndef output(x, p, z):\n    z[0] = x[0]\n    z[1] = x[1]\n"
+         "def links(x, p):\n    return np.array([x, x + 1.0])", check.drawable, "not at (tip_x, tip_y)"),
+    ([], "def marks(x, u, p):\n    return np.array([0.0, 1.0])", check.drawable, "(k, 3)"),
+    ([], "def marks(x, u, p):\n    return np.array([[x[0], x[1], 1.0 + x[0] ** 2]])", check.drawable, "values from -1 to 1"),
+    ([], "def marks(x, u, p):\n    return np.array([[x[0], np.inf, 0.0]])", check.drawable, "finite places"),
     ([], "OUTPUT = ('height',)\ndef output(x, p, z):\n    z[0] = 1.0", check.nothing_constant, "height is 1 at"),
 ])
 def test_contract_tests_find_what_a_compiled_plant_does_wrong(edits, extra, test, told):

@@ -2,18 +2,22 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
 from PIL import Image
 
 import hfcontrol as hf
-from hfcontrol import plots
+from hfcontrol import plots, scenes
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
-from trainings import PENDULUM
+from hfcontrol.plant import load_plant
+from hfcontrol.scenes import OPTIMAL, simulated
+from trainings import PENDULUM, small_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +35,23 @@ def pendulum(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pendulum")
     (folder / "pendulum.py").write_text(PENDULUM.replace("LINKS", ""))
     return hf.train(str(folder / "pendulum.py"), hidden=(4,), batches=2, rollouts=6, out=folder)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Runs of users' own plants, by plant and task: `own("puck", "follow")`."""
+    return cache(lambda name, task: small_run(name, task, tmp_path_factory.mktemp(f"{name}-{task}")))
+
+
+def drawn(lines):
+    """What lines show (T, 2, N)."""
+    return np.array([line.get_xydata() for line in lines]).transpose(1, 2, 0)
+
+
+def scale_of(ax):
+    """The number and the unit that lengths along the axis of x have, for each metre."""
+    unit = ax.get_xlabel().partition(" ")[2]
+    return {"[m]": 1, "[cm]": 100}[unit], unit
 
 
 def axes_words(figure):
@@ -114,10 +135,140 @@ def test_a_plant_without_a_hand_shows_its_positions(pendulum):
     drawn = np.array([line.get_ydata() for line in ax.lines[judged.scenario.trials:]])
     np.testing.assert_array_equal(drawn.T, judged.rollout.x[:, 0])
     assert ax.get_ylabel() == "angle [rad]"
-    for kind in ("paths", "controls", "hidden"):
+    for kind in plots.KINDS:
         plots.plot(pendulum, kind)
-    with pytest.raises(UsageError, match="no hand"):
-        plots.plot(pendulum, "speed")
+
+
+def test_a_plant_without_a_place_has_the_speed_of_its_positions(pendulum):
+    """Semi-implicit Euler moves a position by its new rate, which is the rate of the state after the step."""
+    judged, ax = judge(pendulum), plots.plot(pendulum, "speed").axes[0]
+    lines = drawn(ax.lines[judged.scenario.trials:])[:, 1]
+    np.testing.assert_allclose(lines, np.abs(judged.rollout.x[1:, 1]), rtol=1e-9, atol=1e-13)
+    assert ax.get_ylabel() == "norm of the rates\n[rad/s]"
+
+
+@pytest.mark.parametrize("state, plane", [
+    ("x y x_rate y_rate", (0, 1)), ("y x z x_rate y_rate z_rate", (1, 0, 2)), ("mass_x rate_x rate_y mass_y", (0, 3)),
+    ("elbow_x elbow_y hand_x hand_y", (2, 3)), ("hand_y z hand_x", (2, 0)), ("x z", None), ("x tip_x tip_y", (1, 2)),
+    ("a_x b_y", None), ("angle rate", None),
+])
+def test_a_plants_place_is_found_by_its_names(tmp_path, state, plane):
+    names = tuple(state.split())
+    source = f"STATE, CONTROL, DT = {names}, ('push',), 0.1\ndef step_batch(x, u, p, dt):\n    return x + dt * u\n"
+    (tmp_path / "point.py").write_text(source)
+    found = load_plant(tmp_path / "point.py").plane
+    assert (None if found is None else tuple(found)) == plane
+
+
+def test_a_place_in_space_is_drawn_from_above_and_against_time(own):
+    run = own("balloon", "rise")
+    judged, (plane, height) = judge(run), plots.plot(run, "paths").axes
+    trials, (scale, unit) = judged.scenario.trials, scale_of(plane)
+    np.testing.assert_array_equal(drawn(plane.lines[trials:]), scale * judged.rollout.x[:, :2])
+    np.testing.assert_array_equal(drawn(height.lines[trials:])[:, 1], scale * judged.rollout.x[:, 2])
+    assert [ax.get_xlabel() for ax in (plane, height)] == [f"x {unit}", "time [s]"]
+    assert [ax.get_ylabel() for ax in (plane, height)] == [f"y {unit}", f"z {unit}"]
+    speed = plots.plot(run, "speed").axes[0]
+    expected = scale * np.linalg.norm(judged.rollout.x[1:, 3:], axis=1)  # the new rates, by which the positions are moved
+    np.testing.assert_allclose(drawn(speed.lines[trials:])[:, 1], expected, rtol=1e-9, atol=1e-12)
+    assert speed.get_ylabel() == f"speed {unit[:-1]}/s]"
+
+
+def test_goals_that_move_are_dotted(own):
+    run = own("puck", "follow")
+    judged, ax = judge(run), plots.plot(run, "paths").axes[0]
+    goals = [line for line in ax.lines if line.get_linestyle() == ":"]
+    paths = [line for line in ax.lines if line not in goals and to_hex(line.get_color()) != to_hex(OPTIMAL)]
+    assert len(goals) == len(paths) == scenes.READABLE < judged.scenario.trials
+    shown = [int(n) for n in scenes.chosen(judged, scenes.READABLE)]
+    np.testing.assert_array_equal(drawn(goals), judged.scenario.goal[:, :2, shown])
+    np.testing.assert_array_equal(drawn(paths), judged.rollout.x[:, :2, shown])
+    assert [to_hex(line.get_color()) for line in goals] == [to_hex(line.get_color()) for line in paths]
+    with pytest.raises(UsageError, match="--kind hidden"):
+        plots.plot(run, "tuning")
+
+
+def test_goals_that_jump_are_marked_where_they_stood(own):
+    judged = judge(own("puck", "back"))
+    ax, steps = plots.plot(judged.run, "paths").axes[0], judged.scenario.steps
+    scale, _ = scale_of(ax)
+    assert scenes.stations(judged) == [steps // 2, steps]
+    for collection, t in zip(ax.collections, scenes.stations(judged)):
+        np.testing.assert_array_equal(collection.get_offsets().T, scale * judged.scenario.goal[t, :2])
+
+
+def test_what_is_not_asked_for_has_no_goal(own):
+    """`around` leaves y free here: there is no place to go to, and nothing to mark."""
+    judged = judge(own("puck", "around"))
+    goals = scenes.goals(judged)
+    assert np.isnan(goals[:, 1]).all() and not goals[:, 0].any()
+    assert plots.plot(judged.run, "paths").axes[0].collections[0].get_offsets().mask.any(axis=1).all()
+
+
+def test_trials_are_told_apart_by_what_differs(run, pendulum, own):
+    angles, words, cyclic = scenes.ordering(simulated(run))
+    np.testing.assert_allclose(angles, 45.0 * np.arange(8), atol=1e-6)
+    assert words == "direction of target [deg]" and cyclic
+    assert scenes.ordering(simulated(pendulum))[1:] == ("target angle [rad]", False)
+    assert scenes.ordering(simulated(own("puck", "around")))[1:] == ("start x [m]", False)
+    assert scenes.ordering(simulated(own("balloon", "rise")))[1:] == ("target x [m]", False)
+    assert scenes.ordering(simulated(own("puck", "follow")))[1:] == ("trial", False)
+
+
+def test_the_legend_has_the_colours_of_the_lines(run):
+    ax = plots.plot(run, "speed").axes[0]
+    *network, optimal = ax.get_legend().findobj(Line2D)
+    used = {to_hex(line.get_color()) for line in ax.lines[judge(run).scenario.trials:]}
+    shown = {to_hex(line.get_color()) for line in network}
+    assert len(shown) >= 3 and shown <= used
+    assert to_hex(optimal.get_color()) == to_hex(OPTIMAL)
+
+
+def test_cosine_tuning_is_found(rng):
+    """From cosines themselves; and from anything else it is the first harmonic of the Fourier series."""
+    angles, mean, depth = 360 * rng.random(20), rng.standard_normal(6), rng.random(6)
+    preferred = rng.uniform(-np.pi, np.pi, 6)
+    activity = mean[:, None] + depth[:, None] * np.cos(np.radians(angles) - preferred[:, None])
+    for found, true in zip(plots.cosine_tuning(angles, activity), (mean, depth, preferred)):
+        np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-12)
+    activity = rng.standard_normal((6, 16))
+    harmonics = np.fft.rfft(activity) / 16
+    mean, depth, preferred = plots.cosine_tuning(22.5 * np.arange(16), activity)
+    np.testing.assert_allclose(mean, harmonics[:, 0].real, atol=1e-14)
+    np.testing.assert_allclose(depth * np.exp(-1j * preferred), 2 * harmonics[:, 1], atol=1e-14)
+
+
+def test_tuning_curves_are_those_of_the_units(run):
+    judged = simulated(run)
+    activity, directions = judged.rollout.hidden(run.network).mean(axis=0), scenes.ordering(judged)[0]
+    *curves, polar = plots.plot(run, "tuning").axes
+    for layer, first, ax in zip(run.network.layers, (0, 5), curves):
+        assert len(ax.lines) == min(layer.size, plots.TUNED)
+        for line in ax.lines:
+            x, y = line.get_xydata()[:-1].T
+            np.testing.assert_array_equal(x, np.sort(directions))
+            np.testing.assert_array_equal(y, activity[first + int(line.get_label()) - 1])
+            assert line.get_xydata()[-1].tolist() == [x[0] + 360, y[0]]
+    _, depth, preferred = plots.cosine_tuning(directions, activity)
+    shown = np.concatenate([line.get_xydata() for line in polar.lines])
+    np.testing.assert_allclose(shown, np.column_stack([preferred, depth]), rtol=1e-9, atol=1e-12)
+
+
+def test_tuning_among_random_starts_is_drawn_as_points(own):
+    run = own("puck", "around")
+    judged, ax = simulated(run), plots.plot(run, "tuning").axes[0]
+    activity = judged.rollout.hidden(run.network).mean(axis=0)
+    for line in ax.lines:
+        assert line.get_linestyle() == "None"
+        x, y = line.get_xydata().T
+        np.testing.assert_array_equal(x, np.sort(judged.scenario.x0[0]))
+        np.testing.assert_array_equal(y, activity[int(line.get_label()) - 1, np.argsort(judged.scenario.x0[0])])
+
+
+@pytest.mark.parametrize("kind", ["hidden", "tuning"])
+def test_activity_waits_for_no_optimum(run, monkeypatch, kind):
+    monkeypatch.setattr(plots, "judge", None)
+    assert "optimal" not in plots.plot(run, kind).get_suptitle()
 
 
 def test_several_runs_in_one_figure(run, tmp_path):
@@ -134,7 +285,7 @@ def test_several_runs_in_one_figure(run, tmp_path):
 @pytest.mark.parametrize("draw", [plots.plot_error, *(lambda run, kind=kind: plots.plot(run, kind) for kind in plots.KINDS)])
 def test_axes_that_have_a_unit_tell_it(run, draw):
     unitless = {"loss", "updates", "rollouts of the plant", "unit, in the order of its peak", "mean activity over time",
-                "activity in trial 1"}
+                "activity in trial 1", "preferred direction, depth of tuning"}
     words = axes_words(draw(run))
     assert len(words) >= 2
     assert all(word in unitless or word.endswith("]") for word in words), words
@@ -159,7 +310,7 @@ def test_a_run_stopped_in_its_first_hold_has_a_figure(run, tmp_path):
     (lambda run, folder: plots.plot_error(run, folder / "error"), ".png, .pdf, .svg"),
     (lambda run, folder: plots.plot_error(run, folder / "none" / "error.png"), "No such file"),
     (lambda run, folder: plots.plot_error(run, axis="hours"), "updates, rollouts, seconds"),
-    (lambda run, folder: plots.plot(run, "phase"), "paths, controls, hidden, speed"),
+    (lambda run, folder: plots.plot(run, "phase"), "paths, controls, hidden, speed, tuning"),
     (lambda run, folder: plots.plot(run, show=True), "no window can be opened"),
 ])
 def test_mistakes_are_told_in_one_line(run, tmp_path, monkeypatch, call, words):

@@ -13,7 +13,7 @@ from helpers import bits
 from trainings import ENVIRONMENT, SMALL, SMALL_OPTIONS, command, in_process, write_cart
 
 import hfcontrol as hf
-from hfcontrol import checkpoint, runs
+from hfcontrol import checkpoint, runs, warmup
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.evaluation import evaluate
 from hfcontrol.settings import Settings, build
@@ -135,12 +135,12 @@ def test_from_weights_that_do_not_fit(other):
 def test_a_race_goes_on_with_the_best():
     settings = Settings(**{**SMALL, "rollouts": None}, race=3)
     trainer = build(settings)
-    ends = [runs.race(trainer, replace(settings, race=1, seed=settings.seed))]
+    ends = [warmup.warm_up(trainer, replace(settings, race=1, seed=settings.seed))]
     for event in trainer.run(ends[0]):
-        if event.state.updates >= runs.RACE_UPDATES:
+        if event.state.updates >= warmup.RACE_UPDATES:
             break
-    best = runs.race(trainer, settings)
-    assert best.updates >= runs.RACE_UPDATES and best.loss <= event.state.loss
+    best = warmup.warm_up(trainer, settings)
+    assert best.updates >= warmup.RACE_UPDATES and best.loss <= event.state.loss
     assert best.rollouts > event.state.rollouts and best.jacobian_steps == 3 * event.state.jacobian_steps
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import hfcontrol as hf
 from hfcontrol.cli import main
 
 # What is small of a training, as settings and as options of the command line.
@@ -89,6 +90,13 @@ TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0), "targets": ((
 '''
 
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+
+
+def small_run(name, task, folder):
+    """A tiny training of the puck or the balloon, its file in a folder."""
+    path = Path(folder) / f"{name}.py"
+    path.write_text({"puck": PUCK, "balloon": BALLOON}[name])
+    return hf.train(str(path), task=task, hidden=(4,), batches=2, rollouts=6, out=folder)
 
 
 def command(*arguments):

@@ -19,7 +19,7 @@ SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
 @OUT
 @SHOW
 def plot_error(run, axis, out, show):
-    """Draw the learning curve, and the paths beside it.
+    """Draw the learning curve, and the movements beside it.
 
     A png, pdf or svg. Without RUN, the newest run.
 
@@ -30,20 +30,21 @@ def plot_error(run, axis, out, show):
     with working("drawing"):
         from hfcontrol import plots
 
-        run, out = _run_and_file(run, out, "-error.png")
+        run, out = run_and_file(run, out, "-error.png")
         plots.plot_error(run, out, axis, show=show)
-    click.echo(out)
+    click.echo(out.absolute())
 
 
 @click.command()
 @RUN
-@click.option("--kind", default="paths", show_default=True, metavar="WORD", help="paths, controls, hidden or speed.")
+@click.option("--kind", default="paths", show_default=True, metavar="WORD", help="paths, controls, hidden, speed or tuning.")
 @OUT
 @SHOW
 def plot(run, kind, out, show):
-    """Draw paths, controls, hidden activity or speed.
+    """Draw paths, controls, speed, hidden activity or its tuning.
 
-    A png, pdf or svg, over the optimal ones where there are such. Without RUN, the newest run.
+    A png, pdf or svg, with the optimal movements beneath. Tuning is that of hidden units to the direction of the target.
+    Without RUN, the newest run.
 
     \b
     hfcontrol plot --kind speed
@@ -52,18 +53,18 @@ def plot(run, kind, out, show):
     with working("drawing"):
         from hfcontrol import plots
 
-        run, out = _run_and_file(run, out, f"-{kind}.png")
+        run, out = run_and_file(run, out, f"-{kind}.png")
         plots.plot(run, kind, out, show=show)
-    click.echo(out)
+    click.echo(out.absolute())
 
 
 @click.command()
 @RUN
 @click.option("--training", is_flag=True, help="Show the paths changing across all checkpoints.")
-@click.option("--targets", type=int, default=8, show_default=True, metavar="N", help="Targets to move to.")
+@click.option("--targets", type=int, metavar="N", help="Targets to move to; 8 by default, fewer where each takes long.")
 @OUT
 def animate(run, training, targets, out):
-    """Show the plant moving to its targets, in a movie.
+    """Show the plant moving, in a movie.
 
     A gif, html, or mp4 where ffmpeg is installed. Without RUN, the newest run.
 
@@ -80,12 +81,13 @@ def animate(run, training, targets, out):
     with working("drawing"):
         from hfcontrol.animate import animate as make
 
-        run, out = _run_and_file(run, out, "-training.gif" if training else ".gif")
+        run, out = run_and_file(run, out, "-training.gif" if training else ".gif")
         make(run, out, targets, training, progress)
-    click.echo(out)
+    click.echo(out.absolute())
 
 
-def _run_and_file(run, out, ending):
+def run_and_file(run, out, ending):
+    """The run of that name, and the path of the file to write: the one asked for, or one named after the run, here."""
     from hfcontrol.runs import Run
 
     run = Run.load(run)

@@ -65,6 +65,8 @@ def _words(context, parameter, text):
                    "memory, but half as long again. [1]")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
+@click.option("--grow", type=int, metavar="N",
+              help="Begin with an eighth of the horizon, then a quarter and a half, N updates each. [0]")
 @click.option("--target-loss", type=float, metavar="LOSS", help="Stop at this loss.")
 @click.option("--target-ratio", type=float, metavar="RATIO", help="Stop at this ratio to the optimal loss.")
 @click.option("--max-seconds", type=float, metavar="S",

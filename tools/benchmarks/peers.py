@@ -173,8 +173,7 @@ def fastest_threads():
         weights = loop.weights(loop.theta)
         times[threads] = seconds_of(lambda loop=loop, weights=weights: loop.compiled(*weights).backward())
     fastest = min(times, key=times.get)
-    print(f"PyTorch: ms per gradient on {', '.join(f'{n} threads: {show(1e3 * s)}' for n, s in times.items())}; "
-          f"taken {fastest}")
+    print(f"PyTorch: ms by threads tried {', '.join(f'{n}: {show(1e3 * s)}' for n, s in times.items())}; taken {fastest}")
     return fastest
 
 

@@ -11,6 +11,7 @@ is a learned start state h0, seen through the recurrent weights W; the vector is
 """
 
 import hessianfree
+import numba
 import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
@@ -122,5 +123,8 @@ class SourceTraining:
         """One update of the weights by the library."""
         if self.updates % UPDATES == 0:
             self.optimizer = hessianfree.optimizers.HessianFree(CG_iter=CG_CAP, init_damping=DAMPING)
+        threads = numba.get_num_threads()
+        numba.set_num_threads(1)  # it calls for single steps of the arm, too short to be shared
         self.net.run_epochs(self.arm, None, self.optimizer, max_epochs=1, print_period=None)
+        numba.set_num_threads(threads)
         self.updates += 1
