@@ -22,7 +22,7 @@ from benchmarks.report import show, spread, table, training
 
 FINAL, FULL = (1e-2, 1e-3, 5e-5, 1e-6), (1.1, 1.01, 1.001)
 RATES = (1e-3, 3e-3, 1e-2)
-MOST_SECONDS, TRY_SECONDS = 40, 15
+MOST_SECONDS, TRY_SECONDS = 30, 10
 
 
 def measure(seeds):
