@@ -3,16 +3,18 @@
 Each check is a function of a `Sample` that returns what is wrong, or nothing; `check_plant` makes `Finding`s of them.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hfcontrol.errors import HFControlError
-from hfcontrol.kernels import compile_plant
+from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.plant import numbers, plain_calls
 
 TRIALS, STEPS = 16, 1000
 SPREAD = 0.3  # of the random states and controls, in typical sizes
+DERIVATIVE = 1e-6  # relative difference of an analytic derivative from differences above which it is wrong
 SMOOTH = 1e-5  # relative difference of two Jacobians above which the plant jumps or bends between them
 
 
@@ -114,12 +116,14 @@ def nothing_constant(sample):
 
 
 def smooth(sample):
-    """Jacobians at two step sizes agree; where they do not, the plant jumps or bends, or TYPICAL is far off."""
-    plant, still = sample.plant, np.zeros((1, *sample.x.shape))
+    """Jacobians at two step sizes agree, also at rest; where they do not, the plant jumps or bends, or TYPICAL is far off."""
+    plant, rest = sample.plant, sample.x.copy()
+    rest[np.setdiff1d(np.arange(plant.nx), plant.positions)] = 0.0
+    x, u, p = np.concatenate([sample.x, rest], axis=1), np.tile(sample.u, 2), np.tile(sample.p, 2)
     twice = replace(plant, typical_state=2 * plant.typical_state, typical_control=2 * plant.typical_control)
     pair = []
     for kernels in (sample.kernels, type(sample.kernels)(twice)):
-        J = kernels.jacobians(sample.x[None], sample.u[None], sample.p, still, np.full(plant.nx, np.inf))
+        J = kernels.jacobians(x[None], u[None], p, np.zeros((1, *x.shape)), np.full(plant.nx, np.inf))
         pair.append(np.concatenate(J, axis=2)[0])
     sizes = np.concatenate([plant.typical_state, plant.typical_control])
     scale = np.abs(pair[0]) + (plant.typical_state[:, None] / sizes)[:, :, None]
@@ -127,9 +131,30 @@ def smooth(sample):
     for i, j, n in np.argwhere(rough)[:1]:
         by = (*plant.state, *plant.control)[j]
         values = " or ".join(f"{J[i, j, n]:.6g}" for J in pair)
-        return Finding("smooth", rough.any(axis=(0, 1)).mean() <= 0.5,
-                       f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {numbers(sample.x[:, n])}: "
+        return Finding("smooth", rough[:, :, :TRIALS].any(axis=(0, 1)).mean() <= 0.5,
+                       f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {numbers(x[:, n])}: "
                        f"a jump or a bend there, or TYPICAL is far from {by}'s size")
+
+
+def jacobian(sample):
+    """The derivatives of `dynamics` that the file gives, if any, equal central differences of it."""
+    functions = sample.plant.functions
+    if not {"jacobian", "dynamics"} <= set(functions):
+        return None
+    names, by = sample.plant.state, (*sample.plant.state, *sample.plant.control)
+    for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T):
+        given, found = np.full((len(names), len(by)), np.nan), np.empty((len(names), len(by)))
+        functions["jacobian"](x, u, p, given[:, :len(names)], given[:, len(names):])
+        for j, h in enumerate(STEP * np.concatenate([sample.plant.typical_state, sample.plant.typical_control])):
+            ends = np.empty((2, len(names)))
+            for end, place in zip(ends, (h, -h)):
+                at = np.concatenate([x, u])
+                at[j] += place
+                functions["dynamics"](at[:len(x)], at[len(x):], p, end)
+            found[:, j] = (ends[0] - ends[1]) / (2 * h)
+        for i, j in np.argwhere(~np.isclose(given, found, rtol=DERIVATIVE, atol=DERIVATIVE * np.abs(found).max()))[:1]:
+            return (f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
+                    f"dynamics, at x = {numbers(x)}")
 
 
 def rates(sample):
@@ -206,7 +231,21 @@ def tasks(sample):
                 return f"TASKS[{name!r}]: draw gives start states {np.shape(x0)}; it must give {(plant.nx, TRIALS)}"
 
 
-CHECKS = (written, finite, repeatable, inputs_untouched, trials_apart, nothing_constant, smooth, rates, drawable, tasks)
+CHECKS = (written, finite, repeatable, inputs_untouched, trials_apart, nothing_constant, smooth, jacobian, rates,
+          drawable, tasks)
+
+
+def step_seconds(plant, trials=1024):
+    """Seconds of one control step of one trial, of so many at once: the median of a few."""
+    kernels, rng = compile_plant(plant), np.random.default_rng(0)
+    x = SPREAD * plant.typical_state[:, None] * rng.standard_normal((plant.nx, trials))
+    u, p = np.zeros((plant.nu, trials)), np.tile(np.array(list(plant.params.values()))[:, None], trials)
+    spent = []
+    for _ in range(8):  # the first one compiles
+        begin = time.perf_counter()
+        kernels.step(x, u, p)
+        spent.append(time.perf_counter() - begin)
+    return float(np.median(spent[1:])) / trials
 
 
 def check_plant(plant):

@@ -24,7 +24,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.optimizer import HFState
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, SCENARIOS, Settings, build, plant_of, stream, task_of, wiring_of
+from hfcontrol.settings import HELD_OUT, SCENARIOS, Settings, build, plant_of, settings_for, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
 from hfcontrol.warmup import warm_up
 
@@ -276,7 +276,7 @@ def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
     `settings` are the fields of `Settings`; `start` is a run whose weights to begin with, `on_event` is called with every
     `Event`. Raises kinds of HFControlError only.
     """
-    training = begin(Settings(plant=plant, **settings), out, start)
+    training = begin(settings_for(plant=plant, **settings), out, start)
     for event in training.events():
         if on_event:
             on_event(event)

@@ -11,7 +11,7 @@ import numpy as np
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.constraint import Constraint
 from hfcontrol.disturbances import Disturbances
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network, Topology
@@ -89,8 +89,19 @@ class Settings:
             raise UsageError(f"--optimizer {self.optimizer}: known are {', '.join(OPTIMIZERS)}")
         if self.solver not in SOLVERS:
             raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
+        self._check_fit()
         if Path(self.plant).suffix in FILES:
             object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
+
+    def _check_fit(self):
+        """Raises UsageError for options of one optimizer that are given with another, and would do nothing."""
+        if self.learning_rate is not None and self.optimizer not in ("adam", "momentum"):
+            raise UsageError(f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam and momentum "
+                             "have one; leave it out")
+        for name in ("solver", "damping", "structural", "cg_cap"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.optimizer != "hf":
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it "
+                                 "belongs to hf; leave it out")
 
     def tree(self):
         """The settings as a nested dict for a checkpoint."""
@@ -105,6 +116,22 @@ class Settings:
     def changed(self, **changes):
         """The same settings with some replaced."""
         return replace(self, **changes)
+
+
+def settings_for(**given):
+    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults.
+
+    Raises a kind of HFControlError for what does not fit together.
+    """
+    settings = Settings(**given)
+    plant = load_plant(settings.plant)
+    name = settings.task or next(iter(plant.tasks), None)
+    own = plant.tasks.get(name, {}).get("train", {})
+    for entry in own:
+        if entry in ("plant", "task", "seed") or entry not in settings.tree():
+            raise TaskError(f"task {name} of {plant.name}: its train entry has {entry!r}, which is no setting of a training "
+                            "such as hidden, grow or batches")
+    return settings.changed(**{entry: value for entry, value in own.items() if entry not in given})
 
 
 def wiring_of(settings, plant, taper=True):

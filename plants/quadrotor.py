@@ -110,6 +110,11 @@ def draw(rng, trials, split):
     return x0, goal
 
 
+def arrived(x, goal):
+    """Which trials (N,) end within 25 cm of the origin and slower than 0.5 m/s."""
+    return (np.linalg.norm(x[:3], axis=0) < 0.25) & (np.linalg.norm(x[6:9], axis=0) < 0.5)
+
+
 def near(x, goal):
     """Which trials (N,) end within 1 m of the origin."""
     return np.linalg.norm(x[:3], axis=0) < 1.0
@@ -126,7 +131,8 @@ STABILISE = {
     "final": 0.0,
     "effort": 0.02 * DT,
     "effort_about": TRIM,
-    "success": {"state": 0.2},  # [m, m/s]
+    "success": arrived,
+    "train": {"grow": 12},
 }
 TASKS = {
     "stabilise": STABILISE,

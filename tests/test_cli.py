@@ -300,6 +300,8 @@ def test_runs(capsys, run):
     files, kept = folder.checkpoints(), sorted({folder.first(), folder.best(), folder.newest()})
     lines = call(capsys, "runs")[1].splitlines()
     assert len(lines) == 3 and lines[1].startswith(str(hf.Run.load().path)) and lines[2].startswith(run)
+    told = strict_json(call(capsys, "runs", "--json")[1])
+    assert [Path(one["run"]) for one in told] == [hf.Run.load().path, Path(run)] and told[1]["loss"] == hf.Run.load(run).state.loss
     status, out, _ = call(capsys, "runs", "--thin", "--keep", 0, run)
     assert status == 0 and f"removed {len(files) - len(kept)}, left {len(kept)}" in out
     assert folder.checkpoints() == kept != files
@@ -313,7 +315,8 @@ def test_plants_and_check(capsys, here):
     out = call(capsys, "plants")[1]
     assert all(re.search(f"^{name} ", out, re.MULTILINE) for name in plant_names())
     status, out, err = call(capsys, "check", write_cart(here))
-    assert status == 0 and not err and all(line.startswith("ok") for line in out.splitlines()[:-1])
+    assert status == 0 and not err and all(line.startswith("ok") for line in out.splitlines()[:-2])
+    assert re.match(r"one step takes \S+ us per trial", out.splitlines()[-2])
     assert out.splitlines()[-1].endswith(f"hfcontrol train --plant {here / 'cart.py'}")
     write_cart(here, fault=PLANTS["not a number"][0])
     status, out, err = call(capsys, "check", here / "cart.py")

@@ -211,3 +211,32 @@ def test_a_jump_in_the_dynamics_is_told_but_allowed():
     jump = plant_of(("math.sin(x[0])", "math.floor(1e5 * x[0])"))
     finding = check.smooth(check.Sample(jump))
     assert "a jump or a bend" in finding.message
+
+
+def test_dry_friction_is_found_at_rest():
+    """No random state lies where it jumps, but every movement begins and ends there."""
+    dry = plant_of(("u[0] -", "u[0] - math.copysign(0.1, x[1]) -"))
+    finding = check.smooth(check.Sample(dry))
+    assert finding.ok and "/ d rate is" in finding.message and re.search(r"at x = \(\S+, 0\)", finding.message)
+
+
+JACOBIAN = """
+def jacobian(x, u, p, A, B):
+    A[0, 0], A[0, 1], B[0, 0] = 0.0, 1.0, 0.0
+    A[1, 0], A[1, 1], B[1, 0] = -p[WEIGHT] * math.cos(x[0]) / p[INERTIA], 0.0, 1 / p[INERTIA]
+"""
+
+
+@pytest.mark.parametrize("old, new, told", [
+    ("", "", None),
+    ("math.cos", "math.sin", "d rate' / d angle is "),
+    ("1 / p[INERTIA]\n", "p[INERTIA]\n", "d rate' / d torque is 1.5 by jacobian and 0.666667 by differences"),
+    (", A[1, 1], B", ", A[0, 1], B", "d angle' / d rate is 0 by jacobian and 1 by differences"),
+])
+def test_analytic_derivatives_are_compared(old, new, told):
+    found = check.jacobian(check.Sample(plant_of(extra=JACOBIAN.replace(old, new))))
+    assert found is None if told is None else told in found
+
+
+def test_a_step_takes_some_time():
+    assert 0 < check.step_seconds(plant_of()) < 1e-3

@@ -23,6 +23,8 @@ from helpers import training_of
     ({"optimizer": "sgd"}, "--optimizer sgd: known are hf, adam"),
     ({"solver": "lu"}, "--solver lu: known are auto, cg"),
     ({"race": 0}, "--race 0"),
+    ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam and momentum"),
+    ({"optimizer": "adam", "cg_cap": 30}, "--cg-cap 30 with --optimizer adam: it belongs to hf"),
     ({"feedback_delay": "15ms"}, "--feedback-delay 15ms: a whole number of control steps"),
     ({"command_delay": "soon"}, "--command-delay soon: steps such as 3"),
     ({"motor_noise": "much"}, "--motor-noise much"),

@@ -34,7 +34,7 @@ def check(name):
     \b
     hfcontrol check plants/mine.py
     """
-    from hfcontrol.check import check_plant
+    from hfcontrol.check import check_plant, step_seconds
     from hfcontrol.plant import load_plant
 
     plant = load_plant(name)
@@ -46,6 +46,7 @@ def check(name):
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
         raise PlantError(f"{plant.path.name}: {wrong} of {len(findings)} checks failed; the lines above say what to mend")
+    click.echo(f"one step takes {1e6 * step_seconds(plant):.3g} us per trial, of 1,024 at once")
     if plant.tasks:
         click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
     else:

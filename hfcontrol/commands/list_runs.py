@@ -12,7 +12,8 @@ SHOWN = 8  # losses of holds that `info` shows
 @click.option("--thin", is_flag=True, help="Remove checkpoints of the runs named, never the first, the best or the last.")
 @click.option("--keep", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
               help="About how many --thin leaves.")
-def runs(names, thin, keep):
+@JSON
+def runs(names, thin, keep, as_json):
     """List runs, or thin out their checkpoints.
 
     The newest run comes first. A run without a reason to have stopped was killed, or is in training.
@@ -27,12 +28,25 @@ def runs(names, thin, keep):
     if thin and not names:
         raise UsageError("--thin: name the runs to thin, as in hfcontrol runs --thin weights/RUN")
     folders = [find_run(name)[0] for name in names] or list_runs()
-    if not folders:
+    if as_json and not thin:
+        say_json([_told(folder) for folder in folders])
+    elif not folders:
         click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
     elif thin:
         _thin(folders, keep)
     else:
         _list(folders)
+
+
+def _told(folder):
+    """What `info` tells of a folder, or its path and what is wrong with it."""
+    from hfcontrol.errors import CheckpointError
+    from hfcontrol.runs import Run
+
+    try:
+        return Run.load(folder.path).info()
+    except CheckpointError as error:
+        return {"run": str(folder.path), "error": str(error)}
 
 
 def _thin(folders, keep):
@@ -45,16 +59,12 @@ def _thin(folders, keep):
 
 
 def _list(folders):
-    from hfcontrol.errors import CheckpointError
-    from hfcontrol.runs import Run
-
     width = max(len(str(folder.path)) for folder in folders)
     click.echo(f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  stopped by")
     for folder in folders:
-        try:
-            info = Run.load(folder.path).info()
-        except CheckpointError as error:
-            click.echo(f"{folder.path!s:{width}}  {error}")
+        info = _told(folder)
+        if "error" in info:
+            click.echo(f"{folder.path!s:{width}}  {info['error']}")
         else:
             click.echo(f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
                        f"{info['seconds']:7.1f}  {info['stop'] or '-'}")

@@ -103,14 +103,14 @@ def train(out, resume, start, force, quiet, as_json, **options):
 def _prepared(options, out, resume, start, force):
     """The training that the options ask for, compiled and ready."""
     from hfcontrol import runs
-    from hfcontrol.settings import Settings
+    from hfcontrol.settings import settings_for
 
     if resume is not None:
         options |= given(out=out, **{"from": start})
         return runs.go_on(runs.Run.load(resume), options, force)
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
-    return runs.begin(Settings(**options), out, None if start is None else runs.Run.load(start))
+    return runs.begin(settings_for(**options), out, None if start is None else runs.Run.load(start))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _literal(value):
     return repr(float(value) if isinstance(value, float) else value)  # a NumPy number would print as a call
 
 
+@lru_cache(maxsize=64)
 def plant_pieces(plant):
     """Source pieces of a compiled plant that together define, in one module, what others build on.
 
@@ -73,7 +75,7 @@ def plant_pieces(plant):
     move = "own_step" if "step" in plant.functions else f"plant_{plant.integrator}_move"
     observe, output = (f"own_{n}" if n in plant.functions else "plant_copy" for n in ("observe", "output"))
     chosen = f"plant_move, plant_all, plant_output = {move}, {observe}, {output}\n"
-    return ["\n".join(lines), piece("integrator"), chosen, *_variant_pieces(plant)]
+    return ("\n".join(lines), piece("integrator"), chosen, *_variant_pieces(plant))
 
 
 def _variant_pieces(plant):

@@ -51,8 +51,8 @@ class FusedPasses:
         self.start = network.start.start if network.start else -1
         self.blocks = -(-scenario.trials // WIDTH)
         self.width = min(WIDTH, scenario.trials)
-        name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", [_piece("no_plant")])
-        self.module = rollout_module(name, tuple(pieces))
+        name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (_piece("no_plant"),))
+        self.module = rollout_module(name, pieces)
         s, w = scenario, wiring
         self.inputs = tuple(map(np.ascontiguousarray, (s.x0, s.target, s.params.T, s.sensory_noise, s.motor_noise,
                                                        s.motor_gain, s.disturbance)))

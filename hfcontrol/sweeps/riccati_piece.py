@@ -32,25 +32,30 @@ def solve_definite(M, R):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def transposed_times(M, V, out):
-    """out = M' V for small matrices."""
-    for i in range(M.shape[1]):
-        for j in range(V.shape[1]):
-            total = 0.0
-            for k in range(M.shape[0]):
-                total += M[k, i] * V[k, j]
-            out[i, j] = total
+def beside(M, v, out):
+    """out = [M | v]."""
+    for i in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            out[i, j] = M[i, j]
+        out[i, M.shape[1]] = v[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_times(M, V, out):
-    """out += M V for small matrices."""
+def add_transposed_times(M, n, V, out):
+    """out += M' V with the first n columns of M."""
+    for i in range(n):
+        for j in range(V.shape[1]):
+            for k in range(M.shape[0]):
+                out[i, j] += M[k, i] * V[k, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_times(M, n, V, out):
+    """out += M V with the first n columns of M."""
     for i in range(M.shape[0]):
         for j in range(V.shape[1]):
-            total = out[i, j]
-            for k in range(M.shape[1]):
-                total += M[i, k] * V[k, j]
-            out[i, j] = total
+            for k in range(n):
+                out[i, j] += M[i, k] * V[k, j]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -61,30 +66,39 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
     S = [K | k]. Then S = -(Q_uu + mu I)^-1 G and V = Q + K'(Q_uu S + G) + Q_ux' S.
     """
     T, nx, nu = B.shape[0], B.shape[2], B.shape[3]
-    V, W, Q = np.empty((nx, nx + 1)), np.empty((nx, nx + 1)), np.empty((nx, nx + 1))
+    V, W, symmetric = np.empty((nx, nx + 1)), np.empty((nx, nx + 1)), np.empty((nx, nx))
     G, S, BV = np.empty((nu, nx + 1)), np.empty((nu, nx + 1)), np.empty((nu, nx + 1))
     Q_uu, factor = np.empty((nu, nu)), np.empty((nu, nu))
-    V[:, :nx], V[:, nx] = l_xx[T, n], l_x[T, n]
+    beside(l_xx[T, n], l_x[T, n], V)
     for t in range(T - 1, -1, -1):
-        transposed_times(A[t, n], V, W)
-        Q[:, :nx], Q[:, nx] = l_xx[t, n], l_x[t, n] + W[:, nx]
-        add_times(W[:, :nx], A[t, n], Q[:, :nx])
-        transposed_times(B[t, n], V, BV)
-        G[:, :nx], G[:, nx] = l_ux[t, n], l_u[t, n] + BV[:, nx]
-        add_times(BV[:, :nx], A[t, n], G[:, :nx])
-        Q_uu[:] = l_uu[t, n]
-        add_times(BV[:, :nx], B[t, n], Q_uu)
-        factor[:], S[:] = Q_uu, -G
+        W[:], BV[:], Q_uu[:] = 0.0, 0.0, l_uu[t, n]
+        add_transposed_times(A[t, n], nx, V, W)
+        add_transposed_times(B[t, n], nu, V, BV)
+        add_times(BV, nx, B[t, n], Q_uu)
+        beside(l_ux[t, n], l_u[t, n], G)
+        add_times(BV, nx, A[t, n], G)
+        beside(l_xx[t, n], l_x[t, n], V)
+        add_times(W, nx, A[t, n], V)
+        for i in range(nu):
+            G[i, nx] += BV[i, nx]
+        for i in range(nx):
+            V[i, nx] += W[i, nx]
+        factor[:], S[:] = Q_uu, G
         for i in range(nu):
             factor[i, i] += mu
         solve_definite(factor, S)
-        k[t, n], K[t, n] = S[:, nx], S[:, :nx]
-        transposed_times(G[:, :nx], S, V)
-        V += Q
-        add_times(Q_uu, S, G)
-        transposed_times(S[:, :nx], G, W)
-        V += W
-        V[:, :nx] = 0.5 * (V[:, :nx] + V[:, :nx].T)
+        for i in range(nu):
+            for j in range(nx + 1):
+                S[i, j] = -S[i, j]
+            k[t, n, i] = S[i, nx]
+            K[t, n, i] = S[i, :nx]
+        add_transposed_times(G, nx, S, V)
+        add_times(Q_uu, nu, S, G)
+        add_transposed_times(S, nx, G, V)
+        for i in range(nx):
+            for j in range(nx):
+                symmetric[i, j] = 0.5 * (V[i, j] + V[j, i])
+        beside(symmetric, V[:, nx].copy(), V)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, parallel=True)
