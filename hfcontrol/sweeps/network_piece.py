@@ -89,9 +89,13 @@ def gather(sources, first, end, before, now, last, X):
     place = 0
     for k in range(first, end):
         s0, s1, lag = sources[k]
-        X[place:place + s1 - s0] = before[s0:s1] if lag else now[s0:s1]
+        rows = before if lag else now
+        for i in range(s1 - s0):
+            for n in range(X.shape[1]):  # loops, which compile seconds faster than slices that are assigned
+                X[place + i, n] = rows[s0 + i, n]
         place += s1 - s0
-    X[place] = last
+    for n in range(X.shape[1]):
+        X[place, n] = last
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -1,11 +1,13 @@
-"""Source piece: the backward pass of iLQR, trials in parallel; the equations stand in optimal.py.
+"""Source piece: the backward pass of iLQR; the equations stand in optimal.py.
+
+On one core: its part of the time is small, and a parallel loop takes six seconds more to compile.
 
 Arrays are [time, trial, ...]: A (T, N, nx, nx), B (T, N, nx, nu), l_xx (T + 1, N, nx, nx), l_uu (T, N, nu, nu),
 l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu).
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -101,8 +103,8 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
         beside(symmetric, V[:, nx].copy(), V)
 
 
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
     """k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,)."""
-    for n in prange(B.shape[1]):
+    for n in range(B.shape[1]):
         backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu[n], k, K)
