@@ -109,8 +109,7 @@ def nothing_constant(sample):
     for names, values in sample.maps():
         for i in np.flatnonzero(np.ptp(values, axis=1) == 0):
             return f"{names[i]} is {values[i, 0]:.4g} at every state; leave it out or correct it"
-    still = np.zeros((1, *sample.x.shape))
-    _, B = sample.kernels.jacobians(sample.x[None], sample.u[None], sample.p, still, sample.plant.taper)
+    _, B = sample.kernels.jacobians(sample.x[None], sample.u[None], sample.p)
     for j in np.flatnonzero(~B.any(axis=(0, 1, 3))):
         return f"control {sample.plant.control[j]} moves nothing; use u[{j}] or leave it out"
 
@@ -123,7 +122,7 @@ def smooth(sample):
     twice = replace(plant, typical_state=2 * plant.typical_state, typical_control=2 * plant.typical_control)
     pair = []
     for kernels in (sample.kernels, type(sample.kernels)(twice)):
-        J = kernels.jacobians(x[None], u[None], p, np.zeros((1, *x.shape)), np.full(plant.nx, np.inf))
+        J = kernels.jacobians(x[None], u[None], p)
         pair.append(np.concatenate(J, axis=2)[0])
     sizes = np.concatenate([plant.typical_state, plant.typical_control])
     scale = np.abs(pair[0]) + (plant.typical_state[:, None] / sizes)[:, :, None]

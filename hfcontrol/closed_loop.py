@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.errors import TaskError
-from hfcontrol.kernels import limited
+from hfcontrol.scenario import picked
 from hfcontrol.sweeps.plain import PlainPasses
 
 
@@ -27,8 +27,11 @@ class Wiring:
     taper: np.ndarray
 
     def limited(self, command):
-        """The control of a command (nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
-        return limited(command, self.limit)
+        """The controls of commands (..., nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
+        limit = self.limit[:, None]
+        bounded = np.isfinite(limit)
+        safe = np.where(bounded, limit, 1.0)
+        return np.where(bounded, safe * np.tanh(command / safe), command)
 
     def slope(self, command):
         """Derivative of `limited`, entry by entry."""
@@ -87,8 +90,7 @@ class Rollout:
         return np.concatenate(list(rows), axis=2)[:, :, :self.x.shape[2]]
 
 
-@dataclass(frozen=True)
-class Lines:
+class Lines(NamedTuple):
     """The plant's Jacobians along a rollout, and the slope of control against command (T, nu, N)."""
 
     A: np.ndarray
@@ -112,7 +114,8 @@ class ClosedLoop:
                 raise TaskError(f"--{option.replace('_', '-')} of {getattr(wiring, option)} steps does not fit into a horizon "
                                 f"of {scenario.steps} steps: make it shorter, or give more --steps")
         self.plant, self.kernels, self.network = plant, kernels, network
-        self.scenario, self.wiring = scenario, wiring
+        self.scenario, self.wiring, self.fused, self.store_every = scenario, wiring, fused, store_every
+        self._parts = {}
         self.rollouts = self.jacobian_steps = 0
         if fused:
             from hfcontrol.sweeps.cpu import FusedPasses
@@ -124,6 +127,17 @@ class ClosedLoop:
     def trials(self):
         """The number of trials, N."""
         return self.scenario.trials
+
+    def part(self, trials):
+        """The same loop on some of its trials, given by how many, spread evenly among all."""
+        if trials not in self._parts:
+            self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, self.chosen(trials)),
+                                             self.wiring, self.fused, self.store_every)
+        return self._parts[trials]
+
+    def chosen(self, trials):
+        """The numbers of so many trials, spread evenly among all."""
+        return np.arange(trials) * self.trials // trials
 
     def rollout(self, theta, reference=LIVE):
         """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed."""
@@ -140,7 +154,7 @@ class ClosedLoop:
         slope[w.command_delay:] = w.slope(used) * (1.0 + s.motor_gain[w.command_delay:])
         if reference.model:
             return Lines(reference.A, reference.B, reference.C, slope, reference.replay)
-        A, B = self.kernels.jacobians(rollout.x[:-1], rollout.u, s.params, s.disturbance, w.taper)
+        A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
         C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
         self.jacobian_steps += 2 * (len(s.x0) + rollout.u.shape[1]) * s.steps * s.trials
         return Lines(A, B, C, slope, reference.replay)
@@ -174,6 +188,20 @@ class Linearised:
     def slope(self):
         """Derivative of each weight by what is trained, (P,) or 1."""
         return self.loop.network.slope(self.rollout.theta)
+
+    def part(self, trials):
+        """The derivative of some of the trials alone, given by how many, spread evenly among all; it needs no plant."""
+        if trials >= self.loop.trials:
+            return self
+        loop, chosen, rollout = self.loop.part(trials), self.loop.chosen(trials), self.rollout
+
+        def pick(*arrays):
+            return [np.ascontiguousarray(a[..., chosen]) for a in arrays]
+        rows = self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes)
+        rollout = Rollout(rollout.theta, *pick(rollout.x, rollout.u, rollout.command, rollout.y), rows, LIVE,
+                          *pick(rollout.losses), loop.passes)
+        lines = Lines(*pick(*self.lines[:4]), self.lines.replay)
+        return Linearised(loop, rollout, lines, self.cost.picked(chosen))
 
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""

@@ -159,6 +159,12 @@ class LinearCost:
         """The residuals of K channels times the square roots of their weights (K, N)."""
         return np.array([np.sqrt(self.weights[p][t, i]) * self.residuals[p][t, i] for p, t, i in channels])
 
+    def picked(self, trials):
+        """The same of some of the trials, given by their numbers."""
+        def pick(parts):
+            return None if parts is None else [None if a is None else np.ascontiguousarray(a[..., trials]) for a in parts]
+        return LinearCost(Residuals(*pick(self.weights)), Residuals(*pick(self.residuals)), *pick([self.output]), pick(self.own))
+
     def gradient(self):
         """Gradients of the trials' losses with respect to their trajectories: (T+1, nx, N) and (T, nu, N)."""
         return self.vjp(self.weights * self.residuals)

@@ -175,4 +175,5 @@ def around(task, params):
 
 GENERATORS = {"reach": reach, "angles": angles, "reach_and_back": _and_back(reach), "angles_and_back": _and_back(angles),
               "anywhere": anywhere, "stay": stay, "follow": follow, "around": around}
+ENOUGH = {"reach": 16, "reach_and_back": 16}  # trials evenly on a circle, whose mean curvature is that of any larger number
 RANDOM = {"anywhere", "stay", "follow", "around"}  # that draw from the generator of random numbers

@@ -6,9 +6,10 @@ of the cost and the plant's own finite-difference Jacobians: backward, with V th
     Q_x = l_x + A'V_x     Q_u = l_u + B'V_x     Q_xx = l_xx + A'V_xx A     Q_ux = l_ux + B'V_xx A     Q_uu = l_uu + B'V_xx B
     k = -(Q_uu + mu I)^-1 Q_u      K = -(Q_uu + mu I)^-1 Q_ux
 
-then forward with v_t + alpha k_t + K_t (x_t - x_t of before). What is optimised is the command v that arrives at the
-plant, so that limits, gains and motor noise are the controller's; it is zero for as long as the controller's first
-command is under way. iLQR is local: the best of several starts is kept, and even that need not be the global optimum.
+then forward with v_t + alpha k_t + K_t (x_t - x_t of before). What is optimised is the control v that arrives at the
+plant, before gain and motor noise, within the limits: k solves the quadratic problem within them, and K has no row for a
+control that is held at one (Tassa, Mansard and Todorov 2014). It is zero for as long as the controller's first command is
+under way. iLQR is local: the best of several starts is kept, and even that need not be the global optimum.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ import numpy as np
 from hfcontrol.kernels import load_module
 from hfcontrol.scenario import picked
 
-ITERATIONS = 300  # at most
-TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which a trial has settled: of its loss, of the mean first loss
+EXPLORING, ITERATIONS = 50, 300  # at most, before trials learn from each other, and after
+TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which an iteration was idle: of the loss, of the mean first loss
+IDLE = 7  # iterations in a row after which a trial has settled; meanwhile its damping grows as often, by ten
 FEW = 0.5  # part of the trials still on the move below which the others are left as they are
 LENGTHS = 0.5 ** np.arange(10)
 DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-6, 1e-10, 1e10
 NOISE = 0.3  # of a control's typical size: the random start
+TOGETHER = 4096  # the most trials at a time, for the memory that they take
+LEADERS, ROUNDS = 32, 5  # trials whose feedback laws the others try, and how often
+SAME = 1e-4  # relative difference of losses below which two optima are the same
+SEVERAL = 16  # trials of which one leads a family
+FAR, MUCH = 3.0, 1.5  # times as bad: how much a trial that a law does not serve counts; a trajectory left for one's own
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Optimum:
 
 
 class _System:
-    """The open loop from arriving commands v (T, nu, N) to trajectories and losses, with its linearisation."""
+    """The open loop from arriving controls v (T, nu, N) to trajectories and losses, with its linearisation."""
 
     def __init__(self, kernels, scenario, wiring):
         self.kernels, self.scenario, self.wiring = kernels, scenario, wiring
@@ -48,7 +55,7 @@ class _System:
         return _System(self.kernels, picked(self.scenario, trials), self.wiring)
 
     def follow(self, v, gains=None, reference=None):
-        """Trajectories (x, v, u, losses) of the commands v, with feedback gains (T, N, nu, nx) about a reference x."""
+        """Trajectories (x, v, u, losses) of the controls v, with feedback gains (T, N, nu, nx) about a reference x."""
         s, w, (T, nu, N) = self.scenario, self.wiring, v.shape
         if gains is None:
             gains, reference = np.zeros((T, N, nu, len(s.x0))), np.zeros((T + 1, *s.x0.shape))
@@ -58,10 +65,10 @@ class _System:
         return x, v, u, np.where(np.isfinite(losses), losses, np.inf)
 
     def expand(self, x, v, u):
-        """Jacobians and cost expansion by arriving command, as arrays (T, N, ., .) ready for batched algebra."""
+        """Jacobians and cost expansion by arriving control, as arrays (T, N, ., .), and how far it may change (T, N, nu)."""
         s = self.scenario
-        A, B = self.kernels.jacobians(x[:-1], u, s.params, s.disturbance, self.wiring.taper)
-        slope = self.wiring.slope(v) * (1.0 + s.motor_gain)
+        A, B = self.kernels.jacobians_along(x, u, s.params, self.wiring.taper)
+        slope, limit = 1.0 + s.motor_gain, self.wiring.limit[:, None]
         cost = s.cost.linearise(x, u)
         (l_x, l_u), (l_xx, l_uu, l_ux) = cost.gradient(), cost.hessian()
         B = B * slope[:, None]
@@ -71,7 +78,7 @@ class _System:
         for free in (B, l_u, l_ux, l_uu):
             free[:first] = 0.0
         matrices = [np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (A, B, l_xx, l_uu, l_ux)]
-        vectors = [np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (l_x, l_u)]
+        vectors = [np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (l_x, l_u, -limit - v, limit - v)]
         return matrices, vectors
 
 
@@ -106,13 +113,14 @@ def _search(system, k, K, x, v, u, losses):
     return waiting
 
 
-def _improve(system, v, iterations=ITERATIONS, mu=None):
-    """iLQR from the commands v (T, nu, N): the trajectories (losses, x, u) where no trial gets better any more.
+def _improve(system, v, iterations=ITERATIONS, mu=None, idle=None):
+    """iLQR from the controls v (T, nu, N): the trajectories (x, v, u, losses) where no trial gets better any more.
 
     Trials that have settled are left as they are as soon as they are the most.
     """
-    x, v, u, losses = system.follow(v)
+    x, v, u, losses = found = system.follow(v)
     mu = np.full(len(losses), DAMPING_START) if mu is None else mu
+    idle = np.zeros(len(losses), dtype=int) if idle is None else idle
     nothing = NOTHING * np.mean(losses[np.isfinite(losses)])
     for left in reversed(range(iterations)):
         k, K = _backward(*system.expand(x, v, u), mu)
@@ -120,29 +128,108 @@ def _improve(system, v, iterations=ITERATIONS, mu=None):
         failed = np.zeros(losses.size, dtype=bool)
         failed[_search(system, k.transpose(0, 2, 1), K, x, v, u, losses)] = True
         mu = np.clip(np.where(failed, 10 * mu, mu / 10), DAMPING_LEAST, DAMPING_MOST)
-        settled = before - losses <= TOLERANCE * before + nothing
-        active = np.flatnonzero(~settled | failed & (mu <= 1.0) & (losses > nothing))
+        idle = np.where(before - losses <= TOLERANCE * before + nothing, idle + 1, 0)
+        active = np.flatnonzero((idle < IDLE) & (losses > nothing))
         if active.size < FEW * losses.size:
             if active.size:
-                losses[active], x[..., active], u[..., active] = _improve(system.of(active), v[..., active], left, mu[active])
+                _put(found, active, _improve(system.of(active), v[..., active], left, mu[active], idle[active]))
             break
-    return losses, x, u
+    return found
+
+
+def _put(trajectories, trials, others):
+    """Puts others in the place of some of the trials of (x, v, u, losses)."""
+    for a, b in zip(trajectories, others):
+        a[..., trials] = b
+
+
+def _laws(system, leaders, found):
+    """What every trial of a system makes of the feedback laws of the trajectories (x, v, u, losses) found for some trials of
+    another one, the leaders, one law after the other: v = v_leader + K_leader (x - x_leader)."""
+    trials = system.scenario.trials
+    for leader in np.unique(np.linspace(0, found[3].size - 1, LEADERS).astype(int)):
+        if np.isfinite(found[3][leader]):
+            x, v, u = (np.ascontiguousarray(a[..., leader:leader + 1]) for a in found[:3])
+            _, K = _backward(*leaders.of([leader]).expand(x, v, u), np.full(1, DAMPING_START))
+            yield system.follow(np.repeat(v, trials, axis=2), np.repeat(K, trials, axis=1), np.repeat(x, trials, axis=2))
+
+
+def _taken(system, leaders, found, own):
+    """The trajectories `own` of a system's trials, each replaced by what the best law of the leaders makes of it, if better."""
+    for followed in _laws(system, leaders, found):
+        trials = np.flatnonzero(followed[3] < own[3])
+        _put(own, trials, [a[..., trials] for a in followed])
+    return own
+
+
+def _shared(system, found):
+    """Lets trials learn from each other: what a law of another one's does better is taken over and improved, as long as
+    there is any. Changes the trajectories in place and returns them."""
+    for _ in range(ROUNDS):
+        better = _taken(system, system, found, [a.copy() for a in found])
+        trials = np.flatnonzero(better[3] < found[3] * (1 - SAME))
+        if not trials.size:
+            break
+        _put(found, trials, _improve(system.of(trials), better[1][..., trials]))
+    return found
 
 
 def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
-    """The best of iLQR from zero, from noise and, if given, from a controller's arriving commands (T, nu, N).
+    """The best of iLQR from zero, from noise and, if given, from a controller's commands as they arrive (T, nu, N), and
+    of what trials make of each other's feedback laws.
 
     Returns an `Optimum`; its losses are a bound that nobody attains where noise is known in advance to it alone.
     """
-    rng = rng or np.random.default_rng(0)
-    shape = (scenario.steps, plant.nu, scenario.trials)
-    starts = [np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)]
+    starts = _starts(plant, scenario, rng)
     if commands is not None:
-        starts.append(commands)
-    v = np.concatenate(starts, axis=2)
-    v[:wiring.command_delay] = 0.0
+        starts.append(wiring.limited(commands))
+    parts = [_best(_System(kernels, picked(scenario, trials), wiring), [v[..., trials] for v in starts])
+             for trials in np.array_split(np.arange(scenario.trials), -(-scenario.trials // TOGETHER))]
+    x, _, u, losses = (np.concatenate(a, axis=-1) for a in zip(*parts))
+    return Optimum(losses, x, u)
+
+
+def _starts(plant, scenario, rng=None):
+    """Controls (T, nu, N) to start iLQR from: zero and noise."""
+    shape, rng = (scenario.steps, plant.nu, scenario.trials), rng or np.random.default_rng(0)
+    return [np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)]
+
+
+def _best(system, starts):
+    """The best trajectories (x, v, u, losses) of iLQR from several starts v (T, nu, N)."""
+    trials, v = starts[0].shape[2], np.concatenate(starts, axis=2)
+    v[:system.wiring.command_delay] = 0.0
     with np.errstate(all="ignore"):
-        losses, x, u = _improve(_System(kernels, picked(scenario, np.tile(np.arange(scenario.trials), len(starts))), wiring), v)
-    by_start = losses.reshape(len(starts), scenario.trials)
-    chosen = by_start.argmin(axis=0) * scenario.trials + np.arange(scenario.trials)
-    return Optimum(losses[chosen], x[:, :, chosen], u[:, :, chosen])
+        found = _improve(system.of(np.tile(np.arange(trials), len(starts))), v, EXPLORING)
+        by_start = found[3].reshape(len(starts), trials)
+        chosen = by_start.argmin(axis=0) * trials + np.arange(trials)
+        best = tuple(np.ascontiguousarray(a[..., chosen]) for a in found)
+        _shared(system, best)
+        best = _improve(system, best[1])
+        return _shared(system, best)
+
+
+def family(kernels, plant, scenario, wiring):
+    """Good trajectories of all trials that are alike, as an `Optimum`: all of them follow the feedback law of the one trial,
+    of a few, whose law serves the others best, and are improved from there. Where iLQR from zero gives something much
+    better, that is taken.
+
+    Near-by starts may have optima of quite different kinds, such as swinging up to the left or to the right. They are the
+    yardstick, but no controller whose commands change continuously with the state can follow them.
+    """
+    few = picked(scenario, np.linspace(0, scenario.trials - 1, min(SEVERAL, scenario.trials)).astype(int))
+    leaders, system = _System(kernels, few, wiring), _System(kernels, scenario, wiring)
+    found = _best(leaders, _starts(plant, few))
+    with np.errstate(all="ignore"):
+        most = FAR * np.median(found[3])
+        followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum())
+        alike, own = _improve(system, followed[1], EXPLORING), _improve(system, np.zeros_like(followed[1]), EXPLORING)
+        carried = followed[3] <= MUCH * alike[3]
+        if carried.any() and not carried.all():  # the law of one that is nearer by may carry the others
+            inside, outside = np.flatnonzero(carried), np.flatnonzero(~carried)
+            lost = [*(a[..., outside] for a in alike[:3]), np.full(outside.size, np.inf)]
+            taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in alike], lost)
+            _put(alike, outside, _improve(system.of(outside), taken[1], EXPLORING))
+    trials = np.flatnonzero(~(alike[3] <= MUCH * own[3]))
+    _put(alike, trials, [a[..., trials] for a in own])
+    return Optimum(alike[3], alike[0], alike[2])

@@ -51,12 +51,17 @@ class Report:
 
 @dataclass(frozen=True)
 class HessianFree:
-    """Options of the Hessian-free optimizer; `step` advances an `HFState` by one update."""
+    """Options of the Hessian-free optimizer; `step` advances an `HFState` by one update.
+
+    With `trials` the curvature is that of so many trials, spread evenly among all (Martens 2010, sec. 4.6); the gradient
+    and the loss are always those of all.
+    """
 
     solver: str = "auto"
     damping: float = 1.0
     structural: float = 0.0
     cap: int = 100
+    trials: int | None = None
 
     def __post_init__(self):
         if not 0 < self.damping < np.inf:
@@ -65,6 +70,8 @@ class HessianFree:
             raise UsageError(f"--structural {self.structural}: a number, zero or above, is needed")
         if self.cap < 1:
             raise UsageError(f"--cg-cap {self.cap}: at least 1 iteration is needed")
+        if self.trials is not None and self.trials < 1:
+            raise UsageError(f"--curvature-trials {self.trials}: at least 1 is needed")
 
     def init(self, theta):
         """The state before the first update."""
@@ -77,8 +84,8 @@ class HessianFree:
         a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
         """
         channels = loop.scenario.cost.channels()
-        m, P = len(channels) * loop.trials, loop.network.size
-        work = P * loop.trials * loop.scenario.steps
+        trials, P = min(self.trials or loop.trials, loop.trials), loop.network.size
+        m, work = len(channels) * trials, P * trials * loop.scenario.steps
         rows_cost, cg_cost = 6 * len(channels) * work + m * m * P + m**3 / 3, 30 * 8 * work
         fits = m <= min(P, MOST_RESIDUALS) and not self.structural
         solver = self.solver
@@ -124,14 +131,15 @@ class Descent:
 
     def __init__(self, options, state, linear, loop):
         self.options, self.state, self.linear = options, state, linear
-        self.G, self.iterations = GaussNewton(linear), 0
+        self.curved = linear.part(options.trials) if options.trials else linear
+        self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
         channels = loop.scenario.cost.channels()
         if self.solver == "cg":
             last = [c for c in channels if c.time == loop.scenario.steps]
-            few = 0 < len(last) * loop.trials <= MOST_RESIDUALS
+            few = 0 < len(last) * self.curved.loop.trials <= MOST_RESIDUALS
             channels = last if few else []
-        self.rows = ResidualRows(linear, channels) if channels else None
+        self.rows = ResidualRows(self.curved, channels) if channels else None
 
     def solve(self, lam):
         """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""
@@ -143,11 +151,11 @@ class Descent:
     def _solve(self, lam):
         g = self.linear.gradient
         if self.solver == "residual":
-            d, Jd = residual_space(self.rows, lam)
+            d, Jd = residual_space(self.rows, lam, None if self.curved is self.linear else g)
             return [(d, float(g @ d + 0.5 * (Jd @ Jd) / self.rows.trials))]
         A = self.G + lam * Identity()
         if self.options.structural:
-            A = A + (lam * self.options.structural) * Structural(self.linear)
+            A = A + (lam * self.options.structural) * Structural(self.curved)
         floor = FLOOR if self.rows is None else FLOOR_PRECONDITIONED
         solution = conjugate_gradients(A, -g, DECAY * self.state.direction, self._preconditioner(lam),
                                        self.options.cap, floor=floor)
@@ -159,7 +167,7 @@ class Descent:
     def _damping_energy(self, d, lam):
         energy = lam * float(d @ d)
         if self.options.structural:
-            energy += lam * self.options.structural * float(d @ (Structural(self.linear) @ d))
+            energy += lam * self.options.structural * float(d @ (Structural(self.curved) @ d))
         return energy
 
     def _preconditioner(self, lam):

@@ -190,6 +190,9 @@ def prepare(trainer, settings):
         solver, why = trainer.optimizer.choose_solver(loop)
         linear.rows(loop.scenario.cost.channels()[-1:])
         reasons.append(f"solver {why}")
+    if settings.guide:
+        trainer.optimal(loop.part(1))
+        reasons.append(f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon")
     return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
 
 

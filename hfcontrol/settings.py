@@ -73,16 +73,18 @@ class Settings:
     damping: float = 1.0
     structural: float = 0.0
     cg_cap: int = 100
+    curvature_trials: int | None = None
     store_every: int = 1
     seed: int = 0
     race: int = 1
     grow: int = 0
+    guide: int = 0
     target_loss: float | None = None
     target_ratio: float | None = None
     max_seconds: float | None = None
 
     def __post_init__(self):
-        for name, least in (("race", 1), ("seed", 0), ("store_every", 1), ("grow", 0)):
+        for name, least in (("race", 1), ("seed", 0), ("store_every", 1), ("grow", 0), ("guide", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or above is needed")
         if self.optimizer not in OPTIMIZERS:
@@ -98,7 +100,7 @@ class Settings:
         if self.learning_rate is not None and self.optimizer not in ("adam", "momentum"):
             raise UsageError(f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam and momentum "
                              "have one; leave it out")
-        for name in ("solver", "damping", "structural", "cg_cap"):
+        for name in ("solver", "damping", "structural", "cg_cap", "curvature_trials"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.optimizer != "hf":
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it "
                                  "belongs to hf; leave it out")
@@ -189,10 +191,11 @@ def network_of(settings, n_input, plant):
     return network
 
 
-def optimizer_of(settings):
-    """The optimizer with its options."""
+def optimizer_of(settings, task):
+    """The optimizer with its options; unless asked otherwise, it takes the curvature of as many trials as the task needs."""
     if settings.optimizer == "hf":
-        return HessianFree(settings.solver, settings.damping, settings.structural, settings.cg_cap)
+        trials = settings.curvature_trials if settings.curvature_trials is not None else task.curvature_trials
+        return HessianFree(settings.solver, settings.damping, settings.structural, settings.cg_cap, trials)
     if settings.optimizer == "lbfgs":
         return LBFGS()
     rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
@@ -215,5 +218,5 @@ def build(settings, plant=None):
     def optimal(loop):
         return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
 
-    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings), settings.hold,
+    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings, task), settings.hold,
                    limits, optimal, store_every=settings.store_every)

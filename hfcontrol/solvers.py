@@ -64,12 +64,16 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
     return solution
 
 
-def residual_space(rows, lam):
+def residual_space(rows, lam, gradient=None):
     """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), and J d (m,), from `ResidualRows` of all
     residuals. The push-through identity turns (J'J / N + lam I)^-1 J'r / N of size P into a system of size m.
 
-    Raises numpy.linalg.LinAlgError where J is not finite.
+    With a gradient g other than J'r / N, that of more trials than the rows are of, it is -(J'J / N + lam I)^-1 g by
+    Woodbury's identity. Raises numpy.linalg.LinAlgError where J is not finite.
     """
+    if gradient is not None:
+        d = -woodbury(rows, lam)(gradient)
+        return d, rows.matrix @ d
     y = cho_solve(factor(rows.gram, rows.trials * lam), rows.residuals, check_finite=False)
     return -(y @ rows.matrix), -(rows.gram @ y)
 

@@ -11,7 +11,7 @@ import numpy as np
 from hfcontrol.cost import Cost, Residuals
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import TaskError, UsageError
-from hfcontrol.generators import GENERATORS
+from hfcontrol.generators import ENOUGH, GENERATORS
 from hfcontrol.scenario import Scenario
 
 # What a task may hold, and what its success may ask for.
@@ -91,6 +91,15 @@ class Task:
     def random(self):
         """Whether every scenario is another one."""
         return self.noisy or bool(self.options.disturbances.vary) or bool(self.numbers.get("random"))
+
+    @property
+    def curvature_trials(self):
+        """How many trials, evenly spread among all, have the mean curvature of all; None where that is not known.
+
+        Around a circle the curvature of a trial is a smooth periodic function, whose mean over evenly spread angles
+        converges faster than any power of their number (trapezoidal rule); tools/NOTES.md has the measurements.
+        """
+        return None if self.random else ENOUGH.get(self.numbers.get("generator"))
 
     @property
     def _push(self):

@@ -128,11 +128,12 @@ SWING_UP = {
     "final": 0.0,
     "effort": 0.2 * DT,
     "success": stands,
-    "train": {"grow": 12},
+    "train": {"guide": 96},
 }
 TASKS = {
     "swing_up": SWING_UP,
-    "balance": {**SWING_UP, "start": (0.0, 0.0, 0.0, 0.0), "spread": (0.5, 0.3, 0.5, 0.5), "steps": 100},
+    "balance": {**SWING_UP, "start": (0.0, 0.0, 0.0, 0.0), "spread": (0.5, 0.3, 0.5, 0.5), "steps": 100,
+                "train": {"grow": 12}},
     # The source's cost, integral of 0.01 cart^2 - cos(pole), and a constant, the horizon, that makes it zero at best.
     "poster": {
         **SWING_UP,

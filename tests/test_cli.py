@@ -413,7 +413,7 @@ def test_a_second_signal_stops_at_once(here, number):
 
 
 def test_stopping_an_evaluation(run):
-    with in_process("evaluate", run, "--trials", 20000) as process:
+    with in_process("evaluate", run, "--trials", 40000) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2)
         process.send_signal(signal.SIGINT)

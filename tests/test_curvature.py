@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.curvature import GaussNewton, Identity, Operator, ResidualRows, Structural
 from hfcontrol.network import Topology
+from hfcontrol.scenario import picked
 from helpers import dense_jacobian, flat, hold_of, loop_of, relative, residuals_of, weights_of
 
 CASES = {
@@ -91,6 +93,48 @@ def test_one_row_of_the_jacobian_is_one_trial_of_one_channel():
 
     J = dense_jacobian(channel_values, rollout.theta)
     assert relative(rows.reshape(J.shape), J) < 1e-6
+
+
+# Curvature of a part of the trials.
+
+PART, CHOSEN = 3, {7: (0, 2, 4), 35: (0, 11, 23)}  # of so many trials, spread evenly
+
+
+@cases
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_part_is_the_derivative_of_these_trials_alone(options, kind, every, rng):
+    """Compared with a closed loop that never had any other trials; differences make 1e-11 of the rounding of a rollout."""
+    loop = loop_of(**{"hidden": (3, 2), **options})
+    loop = ClosedLoop(loop.plant, loop.kernels, loop.network, loop.scenario, loop.wiring, store_every=every)
+    theta = weights_of(loop)
+    alone = ClosedLoop(loop.plant, loop.kernels, loop.network, picked(loop.scenario, np.array(CHOSEN[loop.trials])),
+                       loop.wiring, fused=False)
+    part, whole = (hold.linearise(hold.rollout(theta + weights_of(loop, seed=1, size=0.03))) for hold in
+                   (hold_of(kind, each, theta) for each in (loop, alone)))
+    rollouts, part = loop.rollouts, part.part(PART)
+    v, channels = rng.standard_normal(theta.size), alone.scenario.cost.channels()
+    assert relative(GaussNewton(part) @ v, GaussNewton(whole) @ v) < 1e-9
+    assert relative(Structural(part) @ v, Structural(whole) @ v) < 1e-9
+    assert relative(part.rows(channels), whole.rows(channels)) < 1e-9
+    assert relative(part.gradient, whole.gradient) < 1e-9
+    assert loop.rollouts == rollouts
+
+
+def test_all_trials_are_no_part():
+    _, _, linear = setting(CASES["arm2"])
+    assert linear.part(linear.loop.trials) is linear and linear.part(99) is linear
+
+
+@pytest.mark.parametrize("effort, generator", [(1e-5, "reach"), (1e-3, "reach_and_back")])
+def test_targets_on_a_circle_need_few_trials_for_their_mean_curvature(effort, generator, rng):
+    """The trapezoidal rule on a periodic function: the error falls faster than any power of the number of trials."""
+    task = {"reach": "reach", "reach_and_back": "out_and_back"}[generator]
+    loop = loop_of("arm2", task, trials=64, effort=effort)
+    linear = loop.linearise(loop.rollout(weights_of(loop)))
+    v = rng.standard_normal(loop.network.size)
+    errors = [relative(GaussNewton(linear.part(n)) @ v, GaussNewton(linear) @ v) for n in (4, 8, 16, 32)]
+    assert errors[0] > 1e-5 > errors[1] > 1e-9 > max(errors[2:])
 
 
 def test_products_have_no_memory(rng):

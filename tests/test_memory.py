@@ -82,8 +82,8 @@ def test_only_stored_steps_are_kept(plant, every):
     plain = ClosedLoop(loop.plant, loop.kernels, loop.network, loop.scenario, loop.wiring, fused=False, store_every=every)
     theta = weights_of(loop)
     rows, whole = thinned(loop, every).rollout(theta).rows, plain.rollout(theta).rows[0]
-    assert whole.shape[0] == 14 and rows.shape == (2, 13 // every + 1, loop.network.n_rows, 32)
-    for block, trials in enumerate((slice(0, 32), slice(32, 35))):
+    assert whole.shape[0] == 14 and rows.shape == (2, 13 // every + 1, loop.network.n_rows, 18)
+    for block, trials in enumerate((slice(0, 18), slice(18, 35))):
         here = whole[::every, :, trials]
         np.testing.assert_allclose(rows[block, :, :, :here.shape[2]], here, rtol=1e-12, atol=1e-14)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hfcontrol.closed_loop import Wiring
-from hfcontrol.optimal import _System, optimum
+from hfcontrol.optimal import _riccati, _System, optimum
 from helpers import central_difference, dense_jacobian, flat, loop_of
 
 LINEAR = {
@@ -60,16 +60,18 @@ def test_linear_plants_have_their_riccati_cost(options):
 
 
 def test_the_expansion_is_by_commands_not_controls(rng):
-    """Limit, gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
+    """Gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
     loop = loop_of(task="worth", trials=1, delays=(0, 2), motor_fraction=0.3)
     s, system = loop.scenario, _System(loop.kernels, loop.scenario, loop.wiring)
-    x, v = 0.5 * rng.standard_normal((13, 3, 1)), rng.standard_normal((12, 2, 1))
+    v = rng.standard_normal((12, 2, 1))
 
     def control(t, command):
-        return loop.wiring.limited(command) * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+        return command * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
 
     def controls(v):
         return np.array([control(t, v[t]) for t in range(s.steps)])
+
+    x = loop.kernels.simulate(0.5 * rng.standard_normal((3, 1)), controls(v), s.params, s.disturbance, loop.wiring.taper)
 
     def residuals(d):
         return flat(s.cost.residuals(d[:x.size].reshape(x.shape), controls(d[x.size:].reshape(v.shape))))
@@ -77,7 +79,9 @@ def test_the_expansion_is_by_commands_not_controls(rng):
     at, W = np.concatenate([x.ravel(), v.ravel()]), flat(s.cost.weights)
     J = dense_jacobian(residuals, at)
     g, H = J.T @ (W * residuals(at)), J.T @ (W[:, None] * J)
-    (_, B, l_xx, l_uu, l_ux), (l_x, l_u) = system.expand(x, v, controls(v))
+    (_, B, l_xx, l_uu, l_ux), (l_x, l_u, low, high) = system.expand(x, v, controls(v))
+    for bound, side in ((low, -1), (high, 1)):
+        np.testing.assert_array_equal(bound, (side * loop.wiring.limit[:, None] - v).transpose(0, 2, 1))
     assert not any(free[:2].any() for free in (B, l_uu, l_ux, l_u))
 
     def next_state(t, command):
@@ -94,27 +98,42 @@ def test_the_expansion_is_by_commands_not_controls(rng):
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
 def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
-    """Open-loop differences of the loss by the arriving commands, against those at commands that are not optimal."""
+    """Open-loop differences of the loss by the arriving controls, against those where they are not optimal: zero between
+    the limits, and uphill from a control that is at one."""
     loop = loop_of(**options)
     system = _System(loop.kernels, loop.scenario, loop.wiring)
     commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
     best = optimum_of(loop)
-    v = commands_of(loop, best.u)
+    v, limit = best.u / (1 + loop.scenario.motor_gain), loop.wiring.limit[:, None]
     np.testing.assert_allclose(system.follow(v)[3], best.losses, rtol=1e-7)
     late = loop.wiring.command_delay
     for _ in range(5):
         direction = rng.standard_normal(v.shape)
         direction[:late] = 0
-        slopes = [central_difference(lambda v: system.follow(v)[3], at, direction, 1e-4) for at in (v, commands)]
+        inside = np.where(np.abs(v) < limit - 1e-3, direction, 0)
+        slopes = [central_difference(lambda v: system.follow(v)[3], *at, 1e-4) for at in ((v, inside), (commands, direction))]
         assert np.abs(slopes[0]).max() < 1e-3 * np.abs(slopes[1]).max()
+    inward = np.where(np.abs(v) == limit, -np.sign(v), 0.0)
+    assert (system.follow(v + 1e-5 * inward)[3] >= best.losses * (1 - 1e-12)).all()
 
 
-def commands_of(loop, u):
-    """The arriving commands that give the controls u: the limit undone, also where a control is at it to the last bit."""
-    limit, free = loop.wiring.limit[:, None], u / (1 + loop.scenario.motor_gain)
-    bounded = np.isfinite(limit)
-    safe = np.where(bounded, limit, 1.0)
-    return np.where(bounded, safe * np.arctanh(np.clip(free / safe, -1 + 1e-15, 1 - 1e-15)), free)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_bounded_quadratic_problem_is_solved(size, rng):
+    """As Karush, Kuhn and Tucker ask: no slope where a control is free, none that draws it inside where it is held."""
+    solve = _riccati().bounded
+    for _ in range(50):
+        half = rng.standard_normal((size, size))
+        H, G, low, high = half @ half.T + 0.1 * np.eye(size), 2 * rng.standard_normal((size, 4)), -rng.random(size), rng.random(size)
+        S = np.zeros_like(G)
+        solve(H, G, low, high, np.zeros(size, dtype=bool), np.empty((size, size)), S)
+        k, slope = S[:, 3], H @ S[:, 3] + G[:, 3]
+        at_low, at_high = k <= low, k >= high
+        free = ~at_low & ~at_high
+        assert (k >= low).all() and (k <= high).all() and np.abs(slope[free]).max(initial=0) < 1e-9
+        assert (slope[at_low] > -1e-9).all() and (slope[at_high] < 1e-9).all()
+        K = np.zeros((size, 3))
+        K[free] = -np.linalg.solve(H[np.ix_(free, free)], G[free, :3])
+        np.testing.assert_allclose(S[:, :3], K, atol=1e-9)
 
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
@@ -166,9 +185,9 @@ def test_a_regulated_plant_moves_as_its_steps_say(plant, rng):
     s, w, nx, nu = loop.scenario, loop.wiring, loop.plant.nx, loop.plant.nu
     v, gains = rng.standard_normal((s.steps, nu, s.trials)), 0.1 * rng.standard_normal((s.steps, s.trials, nu, nx))
     reference = 0.3 * rng.standard_normal((s.steps + 1, nx, s.trials))
-    x, commands, u = loop.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
+    x, arriving, u = loop.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
                                            s.disturbance, w.taper)
-    law = v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1])
-    np.testing.assert_allclose(commands, law, rtol=1e-12)
-    np.testing.assert_allclose(u, [w.limited(c) * (1 + g) + m for c, g, m in zip(law, s.motor_gain, s.motor_noise)], rtol=1e-12)
+    law = np.clip(v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1]), -w.limit[:, None], w.limit[:, None])
+    np.testing.assert_allclose(arriving, law, rtol=1e-12)
+    np.testing.assert_allclose(u, law * (1 + s.motor_gain) + s.motor_noise, rtol=1e-12)
     np.testing.assert_allclose(x, loop.kernels.simulate(s.x0, u, s.params, s.disturbance, w.taper), rtol=1e-12)

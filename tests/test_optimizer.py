@@ -21,6 +21,8 @@ SOLVERS = {
     "cg, preconditioned": (MANY, HessianFree("cg")),
     "cg, few residuals": (FEW, HessianFree("cg")),
     "structural": (MANY, HessianFree("cg", structural=0.1)),
+    "residual, few trials": (FEW, HessianFree("residual", trials=4)),
+    "cg, few trials": (MANY, HessianFree("cg", structural=0.1, trials=6)),
 }
 
 solvers = pytest.mark.parametrize("options, method", SOLVERS.values(), ids=SOLVERS.keys())
@@ -94,7 +96,7 @@ def test_tiny_steps_go_as_predicted(options, method):
     hold, rollout = started(loop)
     gaps = []
     for damping in (1e3, 1e4, 1e5):
-        tight = HessianFree(method.solver, damping, method.structural)
+        tight = replace(method, damping=damping)
         _, _, report = tight.step(tight.init(rollout.theta), rollout, hold)
         gaps.append(abs(report.rho - 1))
     assert gaps[0] < 0.1 and gaps[1] < 0.2 * gaps[0] and gaps[2] < 0.2 * gaps[1]
@@ -109,7 +111,8 @@ def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, meth
     for (state, rollout, _), (after, new, report) in zip(found, found[1:]):
         linear = hold.linearise(rollout)
         step = after.theta - state.theta
-        predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(linear) @ step)
+        curved = linear.part(method.trials or hold.loop.trials)
+        predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(curved) @ step)
         assert report.rho == pytest.approx((new.loss - rollout.loss) / predicted, rel=1e-5)
         factor = 0.5 if report.rho > 0.75 else 2.0 if report.rho < 0.25 else 1.0
         assert after.damping == pytest.approx(state.damping * factor, rel=1e-12)
@@ -124,7 +127,8 @@ def test_the_direction_solves_the_damped_system(options, method):
     hold, rollout = started(loop)
     linear = hold.linearise(rollout)
     state, _, _ = method.step(method.init(rollout.theta), rollout, hold)
-    curvature = GaussNewton(linear) + method.damping * method.structural * Structural(linear)
+    curved = linear.part(method.trials or loop.trials)
+    curvature = GaussNewton(curved) + method.damping * method.structural * Structural(curved)
     A = np.array([curvature @ e for e in np.eye(rollout.theta.size)]) + method.damping * np.eye(rollout.theta.size)
     exact = np.linalg.solve(A, -linear.gradient)
 
@@ -222,6 +226,7 @@ def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
     (lambda: HessianFree(damping=np.nan), "--damping nan"),
     (lambda: HessianFree(structural=-1.0), "--structural -1.0"),
     (lambda: HessianFree(cap=0), "--cg-cap 0: at least 1"),
+    (lambda: HessianFree(trials=0), "--curvature-trials 0: at least 1"),
     (lambda: Adam(0.0), "--learning-rate 0.0: a positive number"),
     (lambda: Momentum(np.inf), "--learning-rate inf"),
 ])

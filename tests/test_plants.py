@@ -17,6 +17,7 @@ from scipy.integrate import solve_ivp
 from hfcontrol import plant as plant_module
 from hfcontrol.check import check_plant
 from hfcontrol.kernels import compile_plant, load_module, plant_pieces
+from hfcontrol.kernels.base import taper_slope
 from hfcontrol.plant import load_plant, plant_names, read_plant, register_kind
 
 ARMS = ("arm2", "arm2_todorov")
@@ -131,7 +132,7 @@ def test_arm1_is_its_linear_map():
     for t in range(T):
         expected += np.linalg.matrix_power(F, T - 1 - t) @ (np.outer(g, u[t]) + disturbance[t])
     np.testing.assert_allclose(x[-1], expected, rtol=1e-12)
-    A, B = kernels.jacobians(x, u, p, disturbance, plant.taper)
+    A, B = kernels.jacobians_along(x, u, p, plant.taper)
     np.testing.assert_allclose(A, np.broadcast_to(F[:, :, None], A.shape), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(B, np.broadcast_to(g[:, None, None], B.shape), atol=1e-10)
 
@@ -156,15 +157,17 @@ def test_jacobians_equal_the_complex_step_with_and_without_taper(name):
     plant = load_plant(name)
     x, u, p, disturbance = draws(plant, np.random.default_rng(3), 2, 5)
     x[1, :, :3] *= 10  # the second half of the trials of this time is beyond the taper
-    A, B = compile_plant(plant).jacobians(x, u, p, disturbance, plant.taper)
-    after = compile_plant(plant).simulate(x[1], u[1:], p, disturbance[1:], plant.taper)[1]
+    kernels = compile_plant(plant)
+    paths = [kernels.simulate(x[t], u[t:t + 1], p, disturbance[t:t + 1], plant.taper) for t in range(2)]
+    pairs = [kernels.jacobians_along(path, u[t:t + 1], p, plant.taper) for t, path in enumerate(paths)]
+    after = paths[1][1]
     assert (np.abs(after) > 2 * math.pi).any() and (np.abs(after) < 2 * math.pi).any()
     for t, n in np.ndindex(2, 5):
-        d = disturbance[t, :, n]
+        d, (A, B) = disturbance[t, :, n], pairs[t]
         by_x = complex_jacobian(lambda v: complex_step_of(plant, v, u[t, :, n], d), x[t, :, n])
         by_u = complex_jacobian(lambda v: complex_step_of(plant, x[t, :, n], v, d), u[t, :, n])
-        np.testing.assert_allclose(A[t, :, :, n], by_x, rtol=1e-7, atol=1e-7 * np.abs(by_x).max())
-        np.testing.assert_allclose(B[t, :, :, n], by_u, rtol=1e-7, atol=1e-7 * np.abs(by_u).max())
+        np.testing.assert_allclose(A[0, :, :, n], by_x, rtol=1e-7, atol=1e-7 * np.abs(by_x).max())
+        np.testing.assert_allclose(B[0, :, :, n], by_u, rtol=1e-7, atol=1e-7 * np.abs(by_u).max())
 
 
 @pytest.mark.parametrize("name", plant_names())
@@ -194,7 +197,7 @@ def test_taper_leaves_the_inside_alone_and_its_slope_is_its_derivative():
     assert (np.abs(value[~inside]) < limit + 1).all() and (np.diff(value) > 0).all()
     np.testing.assert_array_equal(value, [-module.taper_value(-v, limit) for v in x])
     difference = [(module.taper_value(v + h, limit) - module.taper_value(v - h, limit)) / (2 * h) for v in x]
-    np.testing.assert_allclose([module.taper_slope(v, limit) for v in x], difference, atol=1e-8)
+    np.testing.assert_allclose(taper_slope(value[None], np.array([limit]))[0], difference, atol=1e-8)
 
 
 # Integrators and the language of plant files, on plants written here.
@@ -299,7 +302,7 @@ def test_a_batched_plant_equals_its_compiled_twin():
     results = []
     for kernels in (compile_plant(compiled), compile_plant(batched)):
         path = kernels.simulate(x[0], u, p, disturbance, compiled.taper)
-        results.append([path, kernels.step(x[0], u[0], p), *kernels.jacobians(path, u, p, disturbance, compiled.taper),
+        results.append([path, kernels.step(x[0], u[0], p), *kernels.jacobians_along(path, u, p, compiled.taper),
                         kernels.observe(x, p), kernels.observe_jacobian(x, p), kernels.output(x, p),
                         kernels.output_jacobian(x, p), kernels.residual("error", x, u, target, p),
                         *kernels.residual_jacobian("error", x, u, target, p)])
@@ -361,7 +364,7 @@ plant, rng = load_plant("arm2"), np.random.default_rng(0)
 u, d = rng.standard_normal((5, 2, 70)), rng.standard_normal((5, 4, 70))
 p = np.repeat(np.array(list(plant.params.values()))[:, None], 70, axis=1)
 x = compile_plant(plant).simulate(d[0], u, p, d, plant.taper)
-results = x, *compile_plant(plant).jacobians(x, u, p, d, plant.taper)
+results = x, *compile_plant(plant).jacobians_along(x, u, p, plant.taper)
 print(hashlib.sha256(b"".join(a.tobytes() for a in results)).hexdigest())
 '''
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.linalg import expm, solve_discrete_are
 from scipy.special import ellipk
 
-from hfcontrol.kernels import compile_plant, limited
+from hfcontrol.kernels import compile_plant
 from hfcontrol.plant import load_plant
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.variants import with_params
@@ -199,10 +199,10 @@ def test_a_linear_regulator_balances_from_every_start_within_the_motors_limit(na
     kernels = compile_plant(plant)
     task = Task(plant, kernels, "balance")
     scenario, top = task.draw(rng), np.array(task.numbers["target"])[:, None]
-    u, still = np.zeros((1, 1, 1)), np.zeros((1, plant.nx, 1))
-    F, G = (J[0, :, :, 0] for J in kernels.jacobians(top[None], u, params_of(plant, 1), still, plant.taper))
+    u = np.zeros((1, 1, 1))
+    F, G = (J[0, :, :, 0] for J in kernels.jacobians(top[None], u, params_of(plant, 1)))
     P = solve_discrete_are(F, G, np.eye(plant.nx), 0.1 * np.eye(1))
     gain, x = np.linalg.solve(0.1 + G.T @ P @ G, G.T @ P @ F), scenario.x0
     for _ in range(scenario.steps):
-        x = kernels.step(x, limited(-gain @ (x - top), plant.limit), scenario.params)
+        x = kernels.step(x, plant.limit * np.tanh(-gain @ (x - top) / plant.limit), scenario.params)
     np.testing.assert_allclose(x, np.broadcast_to(top, x.shape), atol=0.1)

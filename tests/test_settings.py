@@ -23,7 +23,10 @@ from helpers import training_of
     ({"optimizer": "sgd"}, "--optimizer sgd: known are hf, adam"),
     ({"solver": "lu"}, "--solver lu: known are auto, cg"),
     ({"race": 0}, "--race 0"),
+    ({"guide": -1}, "--guide -1: 0 or above"),
     ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam and momentum"),
+    ({"curvature_trials": 0}, "--curvature-trials 0: at least 1"),
+    ({"optimizer": "adam", "curvature_trials": 8}, "--curvature-trials 8 with --optimizer adam: it belongs to hf"),
     ({"optimizer": "adam", "cg_cap": 30}, "--cg-cap 30 with --optimizer adam: it belongs to hf"),
     ({"feedback_delay": "15ms"}, "--feedback-delay 15ms: a whole number of control steps"),
     ({"command_delay": "soon"}, "--command-delay soon: steps such as 3"),
@@ -98,3 +101,16 @@ def test_the_streams_of_a_seed_differ():
     streams += [stream(settings, WEIGHTS, 1), stream(Settings(seed=2), WEIGHTS)]
     assert len({rng.bytes(16) for rng in streams}) == len(streams)
     assert stream(settings, WEIGHTS).bytes(16) == stream(Settings(seed=1), WEIGHTS).bytes(16)
+
+
+@pytest.mark.parametrize("settings, trials", [
+    ({"plant": "arm2"}, 16),
+    ({"plant": "arm3", "task": "out_and_back"}, 16),
+    ({"plant": "arm2", "curvature_trials": 5}, 5),
+    ({"plant": "arm2", "motor_noise": "5%"}, None),
+    ({"plant": "arm2", "vary": ("load=0..1",)}, None),
+    ({"plant": "arm2", "task": "anywhere"}, None),
+])
+def test_targets_on_a_circle_give_the_curvature_of_sixteen(settings, trials):
+    """But not where every trial is disturbed in its own way."""
+    assert training_of(**settings)[0].optimizer.trials == trials

@@ -51,6 +51,13 @@ def test_four_ways_to_one_direction(setting):
     assert close(cg.directions[-1], s.exact, 1e-9)
 
 
+def test_residual_space_takes_the_gradient_of_other_trials(setting, rng):
+    s, g = setting, rng.standard_normal(setting.size)
+    d, Jd = residual_space(s.rows, LAM, g)
+    exact = np.linalg.solve(s.damped, -g)
+    assert close(d, exact, 1e-9) and close(Jd, s.rows.matrix @ exact, 1e-7)
+
+
 def test_values_fall_and_are_those_of_the_model(rng):
     A, b = spd(rng)
     start = rng.standard_normal(b.size)

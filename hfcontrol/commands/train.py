@@ -60,6 +60,8 @@ def _words(context, parameter, text):
 @click.option("--structural", type=float, metavar="MU",
               help="Damping of changes of hidden state and trajectory, times the damping. [0.0]")
 @click.option("--cg-cap", type=int, metavar="N", help="The most conjugate-gradient iterations of an update. [100]")
+@click.option("--curvature-trials", type=int, metavar="N",
+              help="Take the curvature of so many trials only, spread evenly; 16 for targets on a circle, all otherwise.")
 @click.option("--store-every", type=int, metavar="K",
               help="Keep the network's activity every K steps only and compute it again in between: long horizons in less "
                    "memory, but half as long again. [1]")
@@ -67,6 +69,8 @@ def _words(context, parameter, text):
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--grow", type=int, metavar="N",
               help="Begin with an eighth of the horizon, then a quarter and a half, N updates each. [0]")
+@click.option("--guide", type=int, metavar="N",
+              help="Begin by following trajectories that iLQR finds, over growing horizons, at most N updates each. [0]")
 @click.option("--target-loss", type=float, metavar="LOSS", help="Stop at this loss.")
 @click.option("--target-ratio", type=float, metavar="RATIO", help="Stop at this ratio to the optimal loss.")
 @click.option("--max-seconds", type=float, metavar="S",

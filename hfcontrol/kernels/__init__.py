@@ -1,9 +1,9 @@
 """The plant alone, for all times and trials at once: steps, trajectories and finite-difference Jacobians."""
 
-from hfcontrol.kernels.base import STEP, limited
+from hfcontrol.kernels.base import STEP
 from hfcontrol.kernels.generate import load_module, plant_pieces
 
-__all__ = ["STEP", "compile_plant", "limited", "load_module", "plant_pieces"]
+__all__ = ["STEP", "compile_plant", "load_module", "plant_pieces"]
 
 _compiled = {}
 

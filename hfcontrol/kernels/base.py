@@ -15,10 +15,12 @@ def own_array(a):
     return np.require(a, np.float64, ["C", "W"])
 
 
-def taper_slope(raw, taper):
-    """Derivative of the taper at the state before it: raw (T, nx, N), taper (nx,)."""
-    beyond = np.maximum(np.abs(raw) - taper[:, None], 0.0)
-    return 1.0 - np.tanh(beyond) ** 2
+def taper_slope(after, taper):
+    """Derivative of the taper from the states that it left: after (..., nx, N), taper (nx,).
+
+    Beyond the taper |after| = taper + tanh(|raw| - taper), and the derivative of tanh is 1 - tanh^2.
+    """
+    return 1.0 - np.maximum(np.abs(after) - taper[:, None], 0.0) ** 2
 
 
 def taper_value(raw, taper):
@@ -26,14 +28,6 @@ def taper_value(raw, taper):
     limit = taper[:, None]
     beyond = np.abs(raw) > limit
     return np.where(beyond, np.copysign(limit + np.tanh(np.abs(raw) - limit), raw), raw)
-
-
-def limited(command, limit):
-    """Controls (nu, N) of commands (nu, N): limit tanh(command / limit), the command itself where limit (nu,) is infinite."""
-    limit = limit[:, None]
-    bounded = np.isfinite(limit)
-    safe = np.where(bounded, limit, 1.0)
-    return np.where(bounded, safe * np.tanh(command / safe), command)
 
 
 def actuator_factors(plant):
@@ -62,26 +56,27 @@ class Kernels:
         x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
         return self._values("step", x[None], u[None], self._nothing(x[None]), p, self.plant.nx)[0]
 
-    def jacobians(self, x, u, p, disturbance, taper):
-        """A (T, nx, nx, N) = dx[t+1]/dx[t] and B (T, nx, nu, N) = dx[t+1]/du[t] at x (T or more, nx, N), u (T, nu, N).
+    def jacobians(self, x, u, p):
+        """A (T, nx, nx, N) and B (T, nx, nu, N), the derivatives of the step at x (T, nx, N), u (T, nu, N) by state and
+        control, by central differences and without taper."""
+        plant = self.plant
+        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (plant.nx, plant.nu, plant.n_params))
+        return self._slopes("step", x, u, self._nothing(x), p, plant.nx)
 
-        Central differences of the step, times the exact slope of the taper (nx,) at the disturbed step.
-        """
-        plant, T = self.plant, len(u)
-        x, u, p, disturbance = self._arrays((x[:T], u, p, disturbance), ("x", "u", "p", "disturbance"),
-                                            (plant.nx, plant.nu, plant.n_params, plant.nx))
-        A, B = self._slopes("step", x, u, self._nothing(x), p, plant.nx)
-        if np.isfinite(taper).any():
-            slope = taper_slope(self._values("step", x, u, disturbance, p, plant.nx), np.asarray(taper))
-            if (slope != 1.0).any():
-                A *= slope[:, :, None]
-                B *= slope[:, :, None]
+    def jacobians_along(self, x, u, p, taper):
+        """The same along a trajectory x (T+1, nx, N) that `simulate` made: dx[t+1]/dx[t] and dx[t+1]/du[t], with the exact
+        slope of the taper (nx,)."""
+        A, B = self.jacobians(x[:-1], u, p)
+        slope = taper_slope(x[1:], np.asarray(taper))
+        if (slope != 1.0).any():
+            A *= slope[:, :, None]
+            B *= slope[:, :, None]
         return A, B
 
     def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
-        """Trajectory x (T+1, nx, N), commands v and controls u (T, nu, N) of a plant that a linear law regulates:
+        """Trajectory x (T+1, nx, N), arriving controls v and controls u (T, nu, N) of a plant that a linear law regulates:
 
-            v[t] += gains[t] (x[t] - reference[t]),   u[t] = limit tanh(v[t] / limit) (1 + gain[t]) + noise[t]
+            v[t] = v[t] + gains[t] (x[t] - reference[t]) within +-limit,   u[t] = v[t] (1 + gain[t]) + noise[t]
 
         from x0 (nx, N), with gains (T, N, nu, nx), reference (T+1, nx, N), limit (nu,); the rest is as in `simulate`.
         """
@@ -89,7 +84,8 @@ class Kernels:
         x[0] = x0
         for t in range(len(v)):
             v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
-            u[t] = limited(v[t], limit) * (1.0 + gain[t]) + noise[t]
+            v[t] = np.clip(v[t], -limit[:, None], limit[:, None])
+            u[t] = v[t] * (1.0 + gain[t]) + noise[t]
             x[t + 1] = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)[1]
         return x, v, u
 

@@ -55,7 +55,7 @@ def plant_pieces(plant):
     """Source pieces of a compiled plant that together define, in one module, what others build on.
 
     `plant_step(x, u, p, x_next)`, `plant_observe(x, p, y)`, `plant_output(x, p, z)`, `taper_value(x, limit)`,
-    `taper_slope(x, limit)`, the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP.
+    the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP.
     """
     tree = PlantSource(plant.source, plant.path.name)
     roots = [n for n in ("dynamics", "step", "observe", "output", *plant.residuals) if n in plant.functions]

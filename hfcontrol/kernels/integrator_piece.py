@@ -76,11 +76,3 @@ def taper_value(x, limit):
     if abs(x) <= limit:
         return x
     return math.copysign(limit + math.tanh(abs(x) - limit), x)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def taper_slope(x, limit):
-    """Derivative of `taper_value` with respect to x."""
-    if abs(x) <= limit:
-        return 1.0
-    return 1.0 - math.tanh(abs(x) - limit) ** 2

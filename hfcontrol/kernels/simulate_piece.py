@@ -1,8 +1,6 @@
 """Source piece: the plant alone over a whole trajectory, trials in parallel; it follows the map piece."""
 # ruff: noqa: F821
 
-import math
-
 import numpy as np
 from numba import njit, prange
 
@@ -43,9 +41,8 @@ def regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance
                 command = v[t, i, n]
                 for j in range(now.size):
                     command += gains[t, n, i, j] * (now[j] - reference[t, j, n])
+                command = min(max(command, -limit[i]), limit[i])
                 v[t, i, n] = command
-                if math.isfinite(limit[i]):
-                    command = limit[i] * math.tanh(command / limit[i])
                 us[i] = command * (1.0 + gain[t, i, n]) + noise[t, i, n]
                 u[t, i, n] = us[i]
             plant_step(now, us, p[n], after)

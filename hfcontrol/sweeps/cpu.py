@@ -16,8 +16,9 @@ from hfcontrol.backend import single_threaded_blas
 from hfcontrol.kernels import generate, plant_pieces
 from hfcontrol.sweeps.plain import PlainPasses
 
-CHUNK = 64  # rows of J in one product of `gram`
+CHUNK = 64  # the most rows of J in one product of `gram`
 WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
+LEAST_WIDTH = 8  # where there are few trials, that two cores may share them
 
 
 def _piece(name):
@@ -49,8 +50,8 @@ class FusedPasses:
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
         self.start = network.start.start if network.start else -1
-        self.blocks = -(-scenario.trials // WIDTH)
-        self.width = min(WIDTH, scenario.trials)
+        self.width = min(WIDTH, max(LEAST_WIDTH, -(-scenario.trials // 2)), scenario.trials)
+        self.blocks = -(-scenario.trials // self.width)
         name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (_piece("no_plant"),))
         self.module = rollout_module(name, pieces)
         s, w = scenario, wiring
@@ -82,6 +83,11 @@ class FusedPasses:
         with single_threaded_blas():
             derivative_module().all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
         return out
+
+    def picked_rows(self, rows, trials, passes):
+        """The rows of some trials, given by their numbers, in the blocks of the passes for these alone."""
+        rows = rows[trials // self.width, :, :, trials % self.width]
+        return passes._in_blocks(np.moveaxis(rows, 0, 2))
 
     def _in_blocks(self, rows):
         """Rows (step, row, N) as blocks of trials (block, step, row, width), the last one filled up with zeros."""
@@ -129,5 +135,5 @@ class FusedPasses:
         """J J' (m, m) of rows J (m, P)."""
         out = np.empty((len(J), len(J)))
         with single_threaded_blas():
-            derivative_module().gram(J, CHUNK, out)
+            derivative_module().gram(J, min(CHUNK, -(-len(J) // 2)), out)
         return out

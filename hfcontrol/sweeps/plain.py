@@ -61,6 +61,11 @@ class PlainPasses:
         return self.kernels.simulate(x, u[None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
 
     @staticmethod
+    def picked_rows(rows, trials, passes):
+        """The rows of some trials, given by their numbers; `passes` are those for these alone."""
+        return np.ascontiguousarray(rows[..., trials])
+
+    @staticmethod
     def all_rows(theta, rollout):
         """The rows of all steps of a rollout (1, T+1, row, N)."""
         return rollout.rows

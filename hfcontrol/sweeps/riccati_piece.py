@@ -3,7 +3,7 @@
 On one core: its part of the time is small, and a parallel loop takes six seconds more to compile.
 
 Arrays are [time, trial, ...]: A (T, N, nx, nx), B (T, N, nx, nu), l_xx (T + 1, N, nx, nx), l_uu (T, N, nu, nu),
-l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu).
+l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu); low and high (T, N, nu) bound the change of the control.
 """
 
 import numpy as np
@@ -61,16 +61,66 @@ def add_times(M, n, V, out):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
+def solve_free(H, G, held, factor, S):
+    """S (nu, m) = -H^-1 G in the rows that are not held, with the held rows of S as they are."""
+    nu, m = G.shape
+    for i in range(nu):
+        for j in range(nu):
+            factor[i, j] = (1.0 if i == j else 0.0) if held[i] or held[j] else H[i, j]
+        for c in range(m):
+            total = -G[i, c]
+            for j in range(nu):
+                if held[j]:
+                    total -= H[i, j] * S[j, c]
+            S[i, c] = S[i, c] if held[i] else total
+    solve_definite(factor, S)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def bounded(H, G, low, high, held, factor, S):
+    """S = [K | k]: k minimises k'H k / 2 + k'g, g the last column of G, within low and high, and K = dk/dx by the others.
+
+    Active sets: a control that would leave its bounds is held there; one that is held is let go where the slope draws it
+    inside. After as many changes as controls, squared, it is as good as it gets.
+    """
+    nu, m = G.shape
+    held[:] = False
+    for change in range(1 + nu * nu):
+        for i in range(nu):
+            if held[i]:
+                kept = S[i, m - 1]
+                S[i] = 0.0
+                S[i, m - 1] = kept
+        solve_free(H, G, held, factor, S)
+        changed = False
+        for i in range(nu):
+            if not held[i] and not low[i] <= S[i, m - 1] <= high[i]:
+                held[i] = changed = True
+                S[i, m - 1] = min(max(S[i, m - 1], low[i]), high[i])
+        if changed:
+            continue
+        for i in range(nu):
+            slope = G[i, m - 1]
+            for j in range(nu):
+                slope += H[i, j] * S[j, m - 1]
+            if held[i] and (slope < 0.0 and S[i, m - 1] < high[i] or slope > 0.0 and S[i, m - 1] > low[i]):
+                held[i], changed = False, True
+                break
+        if not changed:
+            break
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
     """Feed-forward k (T, n, nu) and gains K (T, n, nu, nx) of one trial; mu damps the control's curvature.
 
     Matrices and vectors go side by side in nx + 1 columns: V = [V_xx | V_x], Q = [Q_xx | Q_x], G = [Q_ux | Q_u],
-    S = [K | k]. Then S = -(Q_uu + mu I)^-1 G and V = Q + K'(Q_uu S + G) + Q_ux' S.
+    S = [K | k]. Then S = -(Q_uu + mu I)^-1 G within the bounds, and V = Q + K'(Q_uu S + G) + Q_ux' S.
     """
     T, nx, nu = B.shape[0], B.shape[2], B.shape[3]
     V, W, symmetric = np.empty((nx, nx + 1)), np.empty((nx, nx + 1)), np.empty((nx, nx))
     G, S, BV = np.empty((nu, nx + 1)), np.empty((nu, nx + 1)), np.empty((nu, nx + 1))
-    Q_uu, factor = np.empty((nu, nu)), np.empty((nu, nu))
+    Q_uu, damped, factor, held = np.empty((nu, nu)), np.empty((nu, nu)), np.empty((nu, nu)), np.empty(nu, dtype=np.bool_)
     beside(l_xx[T, n], l_x[T, n], V)
     for t in range(T - 1, -1, -1):
         W[:], BV[:], Q_uu[:] = 0.0, 0.0, l_uu[t, n]
@@ -85,13 +135,11 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
             G[i, nx] += BV[i, nx]
         for i in range(nx):
             V[i, nx] += W[i, nx]
-        factor[:], S[:] = Q_uu, G
+        damped[:] = Q_uu
         for i in range(nu):
-            factor[i, i] += mu
-        solve_definite(factor, S)
+            damped[i, i] += mu
+        bounded(damped, G, low[t, n], high[t, n], held, factor, S)
         for i in range(nu):
-            for j in range(nx + 1):
-                S[i, j] = -S[i, j]
             k[t, n, i] = S[i, nx]
             K[t, n, i] = S[i, :nx]
         add_transposed_times(G, nx, S, V)
@@ -104,7 +152,7 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, mu, k, K):
+def backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
     """k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,)."""
     for n in range(B.shape[1]):
-        backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, mu[n], k, K)
+        backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu[n], k, K)

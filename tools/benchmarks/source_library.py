@@ -57,16 +57,16 @@ class Arm(Plant):
     def activation(self, x):
         """The states (N, nx) after one step more under the layer's inputs x (N, nx)."""
         s, nu = self.loop.scenario, self.loop.plant.nu
-        self.before, self.torques = self.state, x.reshape(len(x), -1, nu).sum(axis=1, dtype=float).T
-        self.state = self.loop.kernels.simulate(self.before, self.torques[None], s.params, s.disturbance[:1],
-                                                self.loop.wiring.taper)[1]
+        self.torques = x.reshape(len(x), -1, nu).sum(axis=1, dtype=float).T
+        self.path = self.loop.kernels.simulate(self.state, self.torques[None], s.params, s.disturbance[:1],
+                                               self.loop.wiring.taper)
+        self.state = self.path[1]
         return self.state.T
 
     def d_activation(self, x, a):
         """Derivatives (N, nx, nx, 3) of this step: of the state by input and by state before, of the output by state."""
         s, plant = self.loop.scenario, self.loop.plant
-        A, B = self.loop.kernels.jacobians(self.before[None], self.torques[None], s.params, s.disturbance[:1],
-                                           self.loop.wiring.taper)
+        A, B = self.loop.kernels.jacobians_along(self.path, self.torques[None], s.params, self.loop.wiring.taper)
         by_input = np.tile(B[0], (1, plant.nx // plant.nu, 1))
         return np.stack([by_input.transpose(2, 0, 1), A[0].transpose(2, 0, 1), self.by_itself], axis=-1)
 

@@ -11,8 +11,6 @@ import numpy as np
 from hfcontrol import solvers
 from hfcontrol.cost import Residuals
 
-from studies.trials import linear_of
-
 
 def no_rows(original):
     """None: M = I."""
@@ -85,8 +83,7 @@ def layer_blocks(descent):
         if part is not None and len(part) > last:
             part[last] = 0.0
     x_bar, u_bar = linear.cost.vjp(signed)
-    gradients = linear.loop.passes.adjoint_rows(linear.rollout.theta, linear.lines, linear.rollout.rows, x_bar[None],
-                                                u_bar[None])[0]
+    gradients = linear.loop.passes.adjoint_rows(linear.weights, linear.lines, linear.rollout, x_bar[None], u_bar[None])[0]
     blocks = []
     for layer in linear.loop.network.layers:
         W = gradients[:, layer.weights].reshape(-1, *layer.shape)
@@ -149,11 +146,9 @@ def with_more_rows(more):
 
 
 def few_trials(descent):
-    """Rows of all other residuals on four trials, others at each update: C = J_4 / 2."""
-    loop = descent.linear.loop
-    chosen = np.random.default_rng(descent.state.updates).permutation(loop.trials)[:4]
-    cost = loop.scenario.cost
-    rows = linear_of(descent.linear, chosen).rows([c for c in cost.channels() if c.time < loop.scenario.steps])
+    """Rows of all other residuals on four trials: C = J_4 / 2."""
+    scenario = descent.linear.loop.scenario
+    rows = descent.linear.part(4).rows([c for c in scenario.cost.channels() if c.time < scenario.steps])
     return rows.reshape(-1, rows.shape[2]) / 2
 
 

@@ -18,7 +18,7 @@ def momentum(original):
     """SPRING (Goldshlager and others 2024): the damping pulls to 0.9 times the last step, not to zero."""
     last = {}
 
-    def residual_space(rows, lam):
+    def residual_space(rows, lam, gradient=None):
         before = last.get("d")
         if before is None:
             d, Jd = original(rows, lam)
@@ -103,9 +103,9 @@ class Geodesic:
 
     def residual_space(self, original):
         """The solve, which is kept for a second one."""
-        def residual_space(rows, lam):
+        def residual_space(rows, lam, gradient=None):
             self.rows, self.lam = rows, lam
-            return original(rows, lam)
+            return original(rows, lam, gradient)
         return residual_space
 
     def conjugate_gradients(self, original):

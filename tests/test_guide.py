@@ -1,0 +1,77 @@
+"""Guidance: families of trajectories that are alike, and networks that learn to follow them."""
+
+import numpy as np
+import pytest
+
+from hfcontrol import guide, warmup
+from hfcontrol.optimal import SAME, _laws, _System, family, optimum
+from hfcontrol.settings import SCENARIOS, Settings, build, stream
+from helpers import loop_of
+
+SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5), "effort": 1e-3}
+
+
+def problem(loop):
+    return loop.kernels, loop.plant, loop.scenario, loop.wiring
+
+
+@pytest.fixture(scope="module")
+def swing_up():
+    """A pole to be swung up from either side of hanging, which has optima on both sides."""
+    return loop_of("cartpole", "swing_up", trials=8, steps=100)
+
+
+def test_where_there_is_one_kind_of_optimum_the_family_is_it():
+    loop = loop_of("arm2", effort=1e-3, running=0.05)
+    np.testing.assert_allclose(family(*problem(loop)).losses, optimum(*problem(loop)).losses, rtol=1e-6)
+
+
+def test_a_family_swings_to_one_side(swing_up):
+    found = family(*problem(swing_up))
+    assert np.abs(np.sin(found.x[-1, 1] / 2)).max() < 0.1  # all of them upright
+    assert np.ptp(np.round(found.x[-1, 1] / np.pi)) == 0
+    s = swing_up.scenario
+    np.testing.assert_allclose(s.cost.losses(found.x, found.u), found.losses, rtol=1e-12)
+    x = swing_up.kernels.simulate(s.x0, found.u, s.params, s.disturbance, swing_up.wiring.taper)
+    np.testing.assert_array_equal(x, found.x)
+
+
+def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
+    best, system = optimum(*problem(swing_up)), _System(swing_up.kernels, swing_up.scenario, swing_up.wiring)
+    alone = [optimum(swing_up.kernels, swing_up.plant, swing_up.part(1).scenario, swing_up.wiring).losses[0]]
+    assert best.losses[0] <= alone[0] * (1 + SAME)
+    for followed in _laws(system, system, (best.x, best.u, best.u, best.losses)):
+        assert (followed[3] > best.losses * (1 - 10 * SAME)).all()
+
+
+@pytest.fixture(scope="module")
+def guided():
+    """A guide of a small training, its settings and its trainer."""
+    settings = Settings(**SMALL, guide=40)
+    trainer = build(settings)
+    loop = trainer.loop(stream(settings, SCENARIOS))
+    return guide.Guide(trainer.plant, trainer.kernels, loop.scenario, trainer.wiring), trainer, settings
+
+
+@pytest.mark.parametrize("part, steps", [(1 / 8, 2), (5 / 8, 10), (1, 16)])
+def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, steps):
+    following, plant = guided[0].following(part), guided[1].plant
+    x, u = guided[0].found.x[:steps + 1], guided[0].found.u[:steps]
+    cost, scenario = following.draw(None).cost, following.draw(None)
+    assert following.steps == scenario.steps == steps and len(scenario.goal) == steps + 1
+    np.testing.assert_array_equal(cost.losses(x, u), 0)
+    beside = x + guide.CLOSE * plant.typical_state[:, None]
+    np.testing.assert_allclose(cost.losses(beside, u), following.close, rtol=1e-12)
+
+
+def test_a_guided_network_follows(guided):
+    """From the first weights to within ten times the goal, over all of the horizon; and its cost is near the optimum."""
+    the, trainer, settings = guided
+    state = warmup.warm_up(trainer, settings)
+    following = the.following(1)
+    loop = trainer.loop(stream(settings, SCENARIOS))
+    loops = [type(loop)(loop.plant, loop.kernels, loop.network, following.draw(None), loop.wiring), loop]
+    losses = [each.rollout(state.optimizer.theta).loss for each in loops]
+    best = optimum(*problem(loop)).losses.mean()
+    assert losses[0] < 10 * following.close and losses[1] < 1.5 * best
+    assert state.rollouts > 0 and state.seconds > 0 and state.updates == 0
