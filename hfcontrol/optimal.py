@@ -224,11 +224,11 @@ def family(kernels, plant, scenario, wiring):
         most = FAR * np.median(found[3])
         followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum())
         alike, own = _improve(system, followed[1], EXPLORING), _improve(system, np.zeros_like(followed[1]), EXPLORING)
-        carried = followed[3] <= MUCH * alike[3]
-        if carried.any() and not carried.all():  # the law of one that is nearer by may carry the others
-            inside, outside = np.flatnonzero(carried), np.flatnonzero(~carried)
-            lost = [*(a[..., outside] for a in alike[:3]), np.full(outside.size, np.inf)]
-            taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in alike], lost)
+        ends = (alike[0][-1] - np.median(alike[0][-1], axis=1, keepdims=True)) / np.asarray(plant.typical_state)[:, None]
+        inside, outside = (np.flatnonzero(there) for there in (np.abs(ends).max(axis=0) < 1, ~(np.abs(ends).max(axis=0) < 1)))
+        if inside.size and outside.size:  # the law of one that is nearer by may carry those that ended elsewhere
+            left = [*(a[..., outside] for a in alike[:3]), MUCH * alike[3][outside]]
+            taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in alike], left)
             _put(alike, outside, _improve(system.of(outside), taken[1], EXPLORING))
     trials = np.flatnonzero(~(alike[3] <= MUCH * own[3]))
     _put(alike, trials, [a[..., trials] for a in own])
