@@ -48,7 +48,7 @@ class Following:
     random = noisy = False
 
     def __init__(self, scenario, close):
-        self.scenario, self.trials, self.steps, self.close = scenario, scenario.trials, scenario.steps, close
+        self.scenario, self.close = scenario, close
 
     def draw(self, rng):
         """The scenario."""

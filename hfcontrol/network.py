@@ -83,7 +83,8 @@ class Topology:
 class Network:
     """Layers of a `Topology` between n_input inputs and n_output outputs; P = `size` weights.
 
-    `rest` is the output at the start, number by number or one for all. With a `constraint` (constraint.py) what is trained are free parameters theta, and the weights a function of them.
+    `rest` is the output at the start, number by number or one for all. With a `constraint` (constraint.py) what is trained
+    are free parameters theta, and the weights a function of them.
     """
 
     def __init__(self, topology, n_input, n_output, rest=0.0):
@@ -138,8 +139,9 @@ class Network:
         """Random weights (P,): at most 15 incoming connections per unit and source, unit variance of the summed input.
 
         Sparse initialisation of Martens (2010, sec. 5): few large weights leave units distinct. The non-zero weights are
-        normal with variance 1 / (incoming of all sources together); biases are zero, but for the output's, which are `rest`, and
-        so are start states. The output layer's weights are no exception: with a tenth of it, some seeds spent 50 updates on a plateau that none of ten meets with unit variance.
+        normal with variance 1 / (incoming of all sources together); start states are zero, and so are biases, but for the
+        output's, which are `rest`. The output layer's weights are no exception: with a tenth of it, some seeds spent 50 updates
+        on a plateau that none of ten meets with unit variance.
         """
         theta = np.zeros(self.size)
         for layer, W in zip(self.layers, self.matrices(theta)):

@@ -204,9 +204,7 @@ def _best(system, starts):
         by_start = found[3].reshape(len(starts), trials)
         chosen = by_start.argmin(axis=0) * trials + np.arange(trials)
         best = tuple(np.ascontiguousarray(a[..., chosen]) for a in found)
-        _shared(system, best)
-        best = _improve(system, best[1])
-        return _shared(system, best)
+        return _shared(system, _improve(system, _shared(system, best)[1]))
 
 
 def family(kernels, plant, scenario, wiring):
@@ -221,15 +219,23 @@ def family(kernels, plant, scenario, wiring):
     leaders, system = _System(kernels, few, wiring), _System(kernels, scenario, wiring)
     found = _best(leaders, _starts(plant, few))
     with np.errstate(all="ignore"):
+        own = _improve(system, np.zeros((scenario.steps, plant.nu, scenario.trials)), EXPLORING)
         most = FAR * np.median(found[3])
-        followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum())
-        alike, own = _improve(system, followed[1], EXPLORING), _improve(system, np.zeros_like(followed[1]), EXPLORING)
-        ends = (alike[0][-1] - np.median(alike[0][-1], axis=1, keepdims=True)) / np.asarray(plant.typical_state)[:, None]
-        inside, outside = (np.flatnonzero(there) for there in (np.abs(ends).max(axis=0) < 1, ~(np.abs(ends).max(axis=0) < 1)))
-        if inside.size and outside.size:  # the law of one that is nearer by may carry those that ended elsewhere
-            left = [*(a[..., outside] for a in alike[:3]), MUCH * alike[3][outside]]
-            taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in alike], left)
-            _put(alike, outside, _improve(system.of(outside), taken[1], EXPLORING))
+        followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum(), default=own)
+        alike = _improve(system, followed[1], EXPLORING)
+        _gathered(system, alike, np.asarray(plant.typical_state)[:, None])
     trials = np.flatnonzero(~(alike[3] <= MUCH * own[3]))
     _put(alike, trials, [a[..., trials] for a in own])
     return Optimum(alike[3], alike[0], alike[2])
+
+
+def _gathered(system, found, typical):
+    """Brings trials that end elsewhere than most, by a typical size from their goals, to the others: by the law of one that
+    is nearer by, where this serves about as well. Changes the trajectories in place."""
+    error = found[0][-1] - np.nan_to_num(system.scenario.goal[-1])
+    astray = ~(np.abs(error - np.median(error, axis=1, keepdims=True)) < typical).all(axis=0)
+    if astray.any() and not astray.all():
+        inside, outside = np.flatnonzero(~astray), np.flatnonzero(astray)
+        own = [*(a[..., outside] for a in found[:3]), MUCH * found[3][outside]]
+        taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in found], own)
+        _put(found, outside, _improve(system.of(outside), taken[1], EXPLORING))

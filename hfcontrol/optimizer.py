@@ -53,7 +53,7 @@ class Report:
 class HessianFree:
     """Options of the Hessian-free optimizer; `step` advances an `HFState` by one update.
 
-    With `trials` the curvature is that of so many trials, spread evenly among all (Martens 2010, sec. 4.6); the gradient
+    With `curvature_trials` the curvature is that of so many trials, spread evenly among all (Martens 2010, sec. 4.6); the gradient
     and the loss are always those of all.
     """
 
@@ -61,7 +61,7 @@ class HessianFree:
     damping: float = 1.0
     structural: float = 0.0
     cap: int = 100
-    trials: int | None = None
+    curvature_trials: int | None = None
 
     def __post_init__(self):
         if not 0 < self.damping < np.inf:
@@ -70,8 +70,8 @@ class HessianFree:
             raise UsageError(f"--structural {self.structural}: a number, zero or above, is needed")
         if self.cap < 1:
             raise UsageError(f"--cg-cap {self.cap}: at least 1 iteration is needed")
-        if self.trials is not None and self.trials < 1:
-            raise UsageError(f"--curvature-trials {self.trials}: at least 1 is needed")
+        if self.curvature_trials is not None and self.curvature_trials < 1:
+            raise UsageError(f"--curvature-trials {self.curvature_trials}: at least 1 is needed")
 
     def init(self, theta):
         """The state before the first update."""
@@ -84,7 +84,7 @@ class HessianFree:
         a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
         """
         channels = loop.scenario.cost.channels()
-        trials, P = min(self.trials or loop.trials, loop.trials), loop.network.size
+        trials, P = min(self.curvature_trials or loop.trials, loop.trials), loop.network.size
         m, work = len(channels) * trials, P * trials * loop.scenario.steps
         rows_cost, cg_cost = 6 * len(channels) * work + m * m * P + m**3 / 3, 30 * 8 * work
         fits = m <= min(P, MOST_RESIDUALS) and not self.structural
@@ -131,7 +131,7 @@ class Descent:
 
     def __init__(self, options, state, linear, loop):
         self.options, self.state, self.linear = options, state, linear
-        self.curved = linear.part(options.trials) if options.trials else linear
+        self.curved = linear.part(options.curvature_trials) if options.curvature_trials else linear
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
         channels = loop.scenario.cost.channels()

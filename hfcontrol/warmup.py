@@ -21,27 +21,35 @@ def warm_up(trainer, settings, theta=None):
     """The state to train on from: after `settings.grow` updates at each shorter horizon, at most `settings.guide` updates of
     following at each, and the race of `settings.race` initialisations, or from given weights theta (P,), not raced.
 
-    Rollouts, Jacobian steps and seconds of all of it are counted; of iLQR, the seconds.
+    Rollouts, Jacobian steps and seconds of all of it are counted; of iLQR, the seconds. The trainer's limit of seconds ends
+    it too.
     """
-    stages = [(trainer.task.shortened(max(1, round(part * trainer.task.steps))), Limits(settings.grow)) for part in GROWTH
-              if settings.grow]
-    begin = time.perf_counter()
+    stages, guiding = [], 0.0
+    if settings.grow:
+        stages += [(trainer.task.shortened(max(1, round(part * trainer.task.steps))), Limits(settings.grow)) for part in GROWTH]
     if settings.guide:
-        loop = trainer.loop(stream(settings, SCENARIOS))
-        guide = Guide(trainer.plant, trainer.kernels, loop.scenario, trainer.wiring)
+        begin = time.perf_counter()
+        scenario = trainer.loop(stream(settings, SCENARIOS)).scenario
+        guide = Guide(trainer.plant, trainer.kernels, scenario, trainer.wiring)
         stages += [(task, Limits(settings.guide, task.close)) for task in map(guide.following, PARTS)]
-    guiding = time.perf_counter() - begin
-    states = [_raced(trainer, settings, stages, theta if theta is not None else trainer.network.initial(
+        guiding = time.perf_counter() - begin
+    states = [_raced(trainer, settings, stages, guiding, theta if theta is not None else trainer.network.initial(
         stream(settings, WEIGHTS, *((k,) if k else ())))) for k in range(settings.race)]
-    best = min(states, key=lambda state: state.loss)
-    totals = {name: sum(getattr(state, name) for state in states) for name in ("rollouts", "seconds", "jacobian_steps")}
-    return replace(best, **{**totals, "seconds": totals["seconds"] + guiding}) if settings.guide or settings.race > 1 else best
+    best, others = min(states, key=lambda state: state.loss), (settings.race - 1) * guiding
+    return replace(best, rollouts=sum(s.rollouts for s in states), jacobian_steps=sum(s.jacobian_steps for s in states),
+                   seconds=sum(s.seconds for s in states) - others)
 
 
-def _raced(trainer, settings, stages, theta):
-    """The state of one initialisation: after the stages, tasks and limits, and with a dozen updates where others race it."""
-    spent = {"rollouts": 0, "seconds": 0.0, "jacobian_steps": 0}
+def _raced(trainer, settings, stages, seconds, theta):
+    """The state of one initialisation: after the stages, each a task and its limits, of which so many seconds are spent on
+    the way to them, and with a dozen updates where others race it."""
+    spent = {"rollouts": 0, "seconds": seconds, "jacobian_steps": 0}
     for task, limits in stages:
+        if trainer.limits.seconds is not None:
+            left = trainer.limits.seconds - spent["seconds"]
+            if left <= 0:
+                break
+            limits = replace(limits, seconds=left)
         first = replace(trainer, task=task, limits=limits)
         done = _updated(first, first.init(theta, stream(settings, SCENARIOS)), limits.batches)
         theta = done.theta

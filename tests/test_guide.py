@@ -58,7 +58,7 @@ def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, st
     following, plant = guided[0].following(part), guided[1].plant
     x, u = guided[0].found.x[:steps + 1], guided[0].found.u[:steps]
     cost, scenario = following.draw(None).cost, following.draw(None)
-    assert following.steps == scenario.steps == steps and len(scenario.goal) == steps + 1
+    assert scenario.steps == steps and len(scenario.goal) == steps + 1
     np.testing.assert_array_equal(cost.losses(x, u), 0)
     beside = x + guide.CLOSE * plant.typical_state[:, None]
     np.testing.assert_allclose(cost.losses(beside, u), following.close, rtol=1e-12)

@@ -21,8 +21,8 @@ SOLVERS = {
     "cg, preconditioned": (MANY, HessianFree("cg")),
     "cg, few residuals": (FEW, HessianFree("cg")),
     "structural": (MANY, HessianFree("cg", structural=0.1)),
-    "residual, few trials": (FEW, HessianFree("residual", trials=4)),
-    "cg, few trials": (MANY, HessianFree("cg", structural=0.1, trials=6)),
+    "residual, few trials": (FEW, HessianFree("residual", curvature_trials=4)),
+    "cg, few trials": (MANY, HessianFree("cg", structural=0.1, curvature_trials=6)),
 }
 
 solvers = pytest.mark.parametrize("options, method", SOLVERS.values(), ids=SOLVERS.keys())
@@ -111,7 +111,7 @@ def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, meth
     for (state, rollout, _), (after, new, report) in zip(found, found[1:]):
         linear = hold.linearise(rollout)
         step = after.theta - state.theta
-        curved = linear.part(method.trials or hold.loop.trials)
+        curved = linear.part(method.curvature_trials or hold.loop.trials)
         predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(curved) @ step)
         assert report.rho == pytest.approx((new.loss - rollout.loss) / predicted, rel=1e-5)
         factor = 0.5 if report.rho > 0.75 else 2.0 if report.rho < 0.25 else 1.0
@@ -127,7 +127,7 @@ def test_the_direction_solves_the_damped_system(options, method):
     hold, rollout = started(loop)
     linear = hold.linearise(rollout)
     state, _, _ = method.step(method.init(rollout.theta), rollout, hold)
-    curved = linear.part(method.trials or loop.trials)
+    curved = linear.part(method.curvature_trials or loop.trials)
     curvature = GaussNewton(curved) + method.damping * method.structural * Structural(curved)
     A = np.array([curvature @ e for e in np.eye(rollout.theta.size)]) + method.damping * np.eye(rollout.theta.size)
     exact = np.linalg.solve(A, -linear.gradient)
@@ -226,7 +226,7 @@ def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
     (lambda: HessianFree(damping=np.nan), "--damping nan"),
     (lambda: HessianFree(structural=-1.0), "--structural -1.0"),
     (lambda: HessianFree(cap=0), "--cg-cap 0: at least 1"),
-    (lambda: HessianFree(trials=0), "--curvature-trials 0: at least 1"),
+    (lambda: HessianFree(curvature_trials=0), "--curvature-trials 0: at least 1"),
     (lambda: Adam(0.0), "--learning-rate 0.0: a positive number"),
     (lambda: Momentum(np.inf), "--learning-rate inf"),
 ])

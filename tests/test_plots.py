@@ -17,7 +17,7 @@ from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
 from hfcontrol.plant import load_plant
 from hfcontrol.scenes import OPTIMAL, simulated
-from trainings import PENDULUM, small_run
+from trainings import small_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,9 +32,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pendulum(tmp_path_factory):
     """A run of a plant without a hand and without links."""
-    folder = tmp_path_factory.mktemp("pendulum")
-    (folder / "pendulum.py").write_text(PENDULUM.replace("LINKS", ""))
-    return hf.train(str(folder / "pendulum.py"), hidden=(4,), batches=2, rollouts=6, out=folder)
+    return small_run("pendulum", "swing", tmp_path_factory.mktemp("pendulum"))
 
 
 @pytest.fixture(scope="module")

@@ -113,4 +113,4 @@ def test_the_streams_of_a_seed_differ():
 ])
 def test_targets_on_a_circle_give_the_curvature_of_sixteen(settings, trials):
     """But not where every trial is disturbed in its own way."""
-    assert training_of(**settings)[0].optimizer.trials == trials
+    assert training_of(**settings)[0].optimizer.curvature_trials == trials

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from trainings import PENDULUM, call, complaint
+from trainings import call, complaint, small_run
 
 import hfcontrol as hf
 from hfcontrol import export
@@ -25,9 +25,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pendulum(tmp_path_factory):
     """A run of a plant without parameters, output or links."""
-    folder = tmp_path_factory.mktemp("pendulum")
-    (folder / "pendulum.py").write_text(PENDULUM.replace("LINKS", ""))
-    return hf.train(str(folder / "pendulum.py"), hidden=(4,), batches=2, rollouts=6, out=folder)
+    return small_run("pendulum", "swing", tmp_path_factory.mktemp("pendulum"))
 
 
 def written(run, path, **options):

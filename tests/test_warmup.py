@@ -79,3 +79,11 @@ def test_a_wrong_trim_is_told(trim, tmp_path):
     with pytest.raises(hf.HFControlError, match="TRIM is .*give the control at rest") as caught:
         read_plant(source, tmp_path / "arm1.py")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more, rollouts", [({"grow": 50}, 20), ({"guide": 50}, 0)])
+def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
+    """After the first update of growing; with guidance, whose seconds count, before any."""
+    settings = Settings(**SMALL, effort=1e-3, **more)
+    whole, cut = (warmup.warm_up(build(s), s) for s in (settings, replace(settings, max_seconds=1e-6)))
+    assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6

@@ -93,9 +93,9 @@ ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "
 
 
 def small_run(name, task, folder):
-    """A tiny training of the puck or the balloon, its file in a folder."""
+    """A tiny training of the pendulum without links, the puck or the balloon, its file in a folder."""
     path = Path(folder) / f"{name}.py"
-    path.write_text({"puck": PUCK, "balloon": BALLOON}[name])
+    path.write_text({"pendulum": PENDULUM.replace("LINKS", ""), "puck": PUCK, "balloon": BALLOON}[name])
     return hf.train(str(path), task=task, hidden=(4,), batches=2, rollouts=6, out=folder)
 
 
