@@ -162,12 +162,29 @@ def follow(task, params):
     return draw
 
 
+def _even(rng, dimensions, count):
+    """Points (dimensions, count) that fill the unit cube evenly: a Kronecker sequence, shifted at random.
+
+    Point k is the fraction of s + k (1/g, 1/g^2, ...), g the positive root of g^(d+1) = g + 1, the golden ratio for d = 1.
+    """
+    g = 2.0
+    for _ in range(60):
+        g = (1 + g) ** (1 / (dimensions + 1))
+    return (rng.random((dimensions, 1)) + np.arange(count) * g ** -np.arange(1.0, dimensions + 1)[:, None]) % 1
+
+
 def around(task, params):
-    """From states drawn evenly within a spread (n,) of a start (n,), to one target (n,); all of the plant's own states."""
+    """From states within a spread (n,) of a start (n,), to one target (n,); all of the plant's own states.
+
+    In training they fill the spread evenly, to its corners, where few states drawn at random would leave gaps.
+    """
     def draw(rng, trials, split):
         start, spread, target = (np.asarray(task.numbers[name], dtype=float)[:, None] for name in
                                  ("start", "spread", "target"))
-        x0 = start + spread * rng.uniform(-1.0, 1.0, (task.plant.n_body, trials))
+        x0, spreading = np.repeat(start, trials, axis=1), spread[:, 0] > 0
+        shape = (int(spreading.sum()), trials)
+        part = _even(rng, *shape) if split == "training" else rng.random(shape)
+        x0[spreading] += spread[spreading] * (2 * part - 1)
         return x0, np.tile(target, trials)
 
     return draw

@@ -209,8 +209,8 @@ def _best(system, starts):
 
 def family(kernels, plant, scenario, wiring):
     """Good trajectories of all trials that are alike, as an `Optimum`: all of them follow the feedback law of the one trial,
-    of a few, whose law serves the others best, and are improved from there. Where iLQR from zero gives something much
-    better, that is taken.
+    of a few, whose law serves the others best, are improved from there and learn from each other. Where iLQR from zero gives
+    something much better, that is taken.
 
     Near-by starts may have optima of quite different kinds, such as swinging up to the left or to the right. They are the
     yardstick, but no controller whose commands change continuously with the state can follow them.
@@ -224,6 +224,7 @@ def family(kernels, plant, scenario, wiring):
         followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum(), default=own)
         alike = _improve(system, followed[1], EXPLORING)
         _gathered(system, alike, np.asarray(plant.typical_state)[:, None])
+        _shared(system, alike)
     trials = np.flatnonzero(~(alike[3] <= MUCH * own[3]))
     _put(alike, trials, [a[..., trials] for a in own])
     return Optimum(alike[3], alike[0], alike[2])

@@ -8,13 +8,24 @@ initial weights get a start and the best goes on.
 
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 from hfcontrol.guide import PARTS, Guide
 from hfcontrol.settings import SCENARIOS, WEIGHTS, stream
 from hfcontrol.training_state import Limits
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets
+FOLLOWED = 4  # updates on the same trajectories
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon
+
+
+class Stage(NamedTuple):
+    """A task, the most updates to be made on it, those within a hold, and the loss at which it is done."""
+
+    task: object
+    updates: int
+    batches: int
+    close: float | None = None
 
 
 def warm_up(trainer, settings, theta=None):
@@ -26,12 +37,12 @@ def warm_up(trainer, settings, theta=None):
     """
     stages, guiding = [], 0.0
     if settings.grow:
-        stages += [(trainer.task.shortened(max(1, round(part * trainer.task.steps))), Limits(settings.grow)) for part in GROWTH]
+        stages += [Stage(trainer.task.shortened(max(1, round(part * trainer.task.steps))), settings.grow, settings.grow)
+                   for part in GROWTH]
     if settings.guide:
         begin = time.perf_counter()
-        scenario = trainer.loop(stream(settings, SCENARIOS)).scenario
-        guide = Guide(trainer.plant, trainer.kernels, scenario, trainer.wiring)
-        stages += [(task, Limits(settings.guide, task.close)) for task in map(guide.following, PARTS)]
+        guide = Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, stream(settings, SCENARIOS))
+        stages += [Stage(task, settings.guide, FOLLOWED, task.close) for task in map(guide.following, PARTS)]
         guiding = time.perf_counter() - begin
     states = [_raced(trainer, settings, stages, guiding, theta if theta is not None else trainer.network.initial(
         stream(settings, WEIGHTS, *((k,) if k else ())))) for k in range(settings.race)]
@@ -41,27 +52,25 @@ def warm_up(trainer, settings, theta=None):
 
 
 def _raced(trainer, settings, stages, seconds, theta):
-    """The state of one initialisation: after the stages, each a task and its limits, of which so many seconds are spent on
-    the way to them, and with a dozen updates where others race it."""
+    """The state of one initialisation: after the stages, before which so many seconds were spent, and with a dozen updates
+    where others race it."""
     spent = {"rollouts": 0, "seconds": seconds, "jacobian_steps": 0}
-    for task, limits in stages:
-        if trainer.limits.seconds is not None:
-            left = trainer.limits.seconds - spent["seconds"]
-            if left <= 0:
-                break
-            limits = replace(limits, seconds=left)
-        first = replace(trainer, task=task, limits=limits)
-        done = _updated(first, first.init(theta, stream(settings, SCENARIOS)), limits.batches)
+    for stage in stages:
+        left = None if trainer.limits.seconds is None else trainer.limits.seconds - spent["seconds"]
+        if left is not None and left <= 0:
+            break
+        first = replace(trainer, task=stage.task, limits=Limits(stage.batches, seconds=left))
+        done = _updated(first, first.init(theta, stream(settings, SCENARIOS)), stage.updates, stage.close)
         theta = done.theta
         spent = {name: spent[name] + getattr(done, name) for name in spent}
     state = replace(trainer.init(theta, stream(settings, SCENARIOS)), **spent)
     return _updated(trainer, state, RACE_UPDATES) if settings.race > 1 else state
 
 
-def _updated(trainer, state, updates):
-    """The state after so many updates, or where the training ends before."""
+def _updated(trainer, state, updates, close=None):
+    """The state after so many updates, or where the training ends before or, if given, a hold begins with a loss so close."""
     for event in trainer.run(state):
         state = event.state
-        if state.updates >= updates:
+        if state.updates >= updates or (close is not None and event.kind == "hold" and state.loss <= close):
             break
     return state

@@ -49,19 +49,33 @@ def guided():
     """A guide of a small training, its settings and its trainer."""
     settings = Settings(**SMALL, guide=40)
     trainer = build(settings)
-    loop = trainer.loop(stream(settings, SCENARIOS))
-    return guide.Guide(trainer.plant, trainer.kernels, loop.scenario, trainer.wiring), trainer, settings
+    rng = stream(settings, SCENARIOS)
+    return guide.Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, rng), trainer, settings
 
 
 @pytest.mark.parametrize("part, steps", [(1 / 8, 2), (5 / 8, 10), (1, 16)])
 def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, steps):
     following, plant = guided[0].following(part), guided[1].plant
     x, u = guided[0].found.x[:steps + 1], guided[0].found.u[:steps]
-    cost, scenario = following.draw(None).cost, following.draw(None)
+    scenario = following.scenario
+    cost = scenario.cost
     assert scenario.steps == steps and len(scenario.goal) == steps + 1
     np.testing.assert_array_equal(cost.losses(x, u), 0)
     beside = x + guide.CLOSE * plant.typical_state[:, None]
     np.testing.assert_allclose(cost.losses(beside, u), following.close, rtol=1e-12)
+
+
+def test_each_hold_follows_others_of_the_trajectories(guided, rng):
+    following, trials = guided[0].following(1), SMALL["trials"]
+    assert following.random and following.scenario.trials == guide.POOL * trials
+    first, second = following.draw(rng), following.draw(rng)
+    for drawn in (first, second):
+        assert drawn.trials == trials
+        chosen = [np.flatnonzero((following.scenario.goal == drawn.goal[..., k:k + 1]).all(axis=(0, 1))) for k in range(trials)]
+        assert np.ptp([c.size for c in chosen]) == 0 and chosen[0].size == 1 and len(np.unique(chosen)) == trials
+        x, u = guided[0].found.x[..., np.ravel(chosen)], guided[0].found.u[..., np.ravel(chosen)]
+        np.testing.assert_array_equal(drawn.cost.losses(x, u), 0)
+    assert (first.goal != second.goal).any()
 
 
 def test_a_guided_network_follows(guided):
@@ -70,7 +84,7 @@ def test_a_guided_network_follows(guided):
     state = warmup.warm_up(trainer, settings)
     following = the.following(1)
     loop = trainer.loop(stream(settings, SCENARIOS))
-    loops = [type(loop)(loop.plant, loop.kernels, loop.network, following.draw(None), loop.wiring), loop]
+    loops = [type(loop)(loop.plant, loop.kernels, loop.network, following.scenario, loop.wiring), loop]
     losses = [each.rollout(state.optimizer.theta).loss for each in loops]
     best = optimum(*problem(loop)).losses.mean()
     assert losses[0] < 10 * following.close and losses[1] < 1.5 * best
