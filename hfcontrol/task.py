@@ -116,9 +116,9 @@ class Task:
         """Whether the best possible loss is zero: nothing but the final state is asked for, and nothing is random."""
         return not (self.numbers.get("effort") or self.numbers.get("running") or self.numbers.get("residual"))
 
-    def shortened(self, steps):
-        """The same task over a shorter horizon."""
-        return Task(self.plant, self.kernels, self.name, replace(self.options, steps=steps))
+    def smaller(self, steps, trials):
+        """The same task over another horizon, with another number of trials."""
+        return Task(self.plant, self.kernels, self.name, replace(self.options, steps=steps, trials=trials))
 
     def whole(self, x):
         """States of the plant itself (..., n, N) with those of its actuators, at rest, behind them (..., nx, N)."""

@@ -17,6 +17,7 @@ from hfcontrol.training_state import Limits
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 FOLLOWED = 4  # updates on the same trajectories
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon
+FIRST = 128  # trials at most, for the first moves
 
 
 class Stage(NamedTuple):
@@ -37,8 +38,8 @@ def warm_up(trainer, settings, theta=None):
     """
     stages, guiding = [], 0.0
     if settings.grow:
-        stages += [Stage(trainer.task.shortened(max(1, round(part * trainer.task.steps))), settings.grow, settings.grow)
-                   for part in GROWTH]
+        task, trials = trainer.task, min(trainer.task.trials, FIRST)
+        stages += [Stage(task.smaller(max(1, round(part * task.steps)), trials), settings.grow, settings.grow) for part in GROWTH]
     if settings.guide:
         begin = time.perf_counter()
         guide = Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, stream(settings, SCENARIOS))

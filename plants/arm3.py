@@ -121,7 +121,7 @@ ANYWHERE = {
     "range": ((0.0, 1.8), (0.4, 2.3), (-0.6, 1.0)),  # [rad], of each joint
     "trials": 512,
     "steps": 80,
-    "final": 1.0,
+    "final": 30.0,
     "running": 0.05,
     "effort": 0.0,
     "residual": strain,
@@ -132,7 +132,7 @@ ANYWHERE = {
 TASKS = {
     "reach": REACH,
     "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0)},
-    "anywhere": ANYWHERE,
+    "anywhere": {**ANYWHERE, "train": {"grow": 4}},
     "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
                "success": {"hand": 0.02}},  # [m]
     "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
