@@ -1,83 +1,18 @@
-"""A recurrent network: layers, sources and one flat weight vector with named views; it knows no plant.
+"""A recurrent network: a flat weight vector with named views, its step, tangent and adjoint; it knows no plant.
 
-One time step fills a column of *rows*: the input, then every hidden layer, then the linear output,
+    a_l = W_l [source rows of l; 1],      h_l = cell(a_l)
 
-    rows_t = [input_t | h1_t | h2_t | ... | output_t],      a_l = W_l [source rows of l; 1],      h_l = cell(a_l).
-
-A layer reads each of its sources from the rows of this step (lag 0) or of the step before (lag 1, recurrence). All its
-weights stand in one matrix, a column for every source row and a last one for the bias: one product per layer and step.
+for its layers (topology.py) one after the other: one product per layer and step, or stage of time-continuous cells.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from hfcontrol.cells import CELLS
-from hfcontrol.errors import UsageError
+from hfcontrol.cells.activations import ACTIVATIONS
+from hfcontrol.cells.stages import SCHEMES, Stages, value_slopes, values
+from hfcontrol.topology import layers_of
 
 INCOMING = 15  # connections into a unit at the start: sparse initialisation of Martens (2010)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Rows that a layer reads, of this step (lag 0) or of the last one (lag 1), and their columns in its matrix."""
-
-    name: str
-    rows: slice
-    lag: int
-    columns: slice
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Units of one cell: their rows, what they read, and where their matrix (units, columns) stands in theta."""
-
-    name: str
-    cell: str
-    rows: slice
-    sources: tuple
-    weights: slice
-
-    @property
-    def size(self):
-        """Number of units."""
-        return self.rows.stop - self.rows.start
-
-    @property
-    def shape(self):
-        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias."""
-        return self.size, self.sources[-1].columns.stop + 1
-
-    def gather(self, before, now, last):
-        """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
-        parts = [(before if s.lag else now)[s.rows] for s in self.sources]
-        return np.concatenate([*parts, np.full((1, now.shape[1]), last)])
-
-
-@dataclass(frozen=True)
-class Topology:
-    """What a user chooses: hidden sizes, cell, layers with a skip from the input, recurrent layers, learned start."""
-
-    hidden: tuple = (32, 32)
-    cell: str = "tanh"
-    skip: tuple = (2,)
-    recurrent: tuple = (1, 2)
-    learn_start: bool = False
-
-    def __post_init__(self):
-        depth = len(self.hidden)
-        if not depth or min(self.hidden) < 1:
-            raise UsageError(f"--hidden {','.join(map(str, self.hidden))}: every layer needs at least one unit, "
-                             "for example --hidden 32,32")
-        if self.cell not in CELLS:
-            raise UsageError(f"--cell {self.cell}: no such cell; known: {', '.join(CELLS)}")
-        for layer in self.skip:
-            if not 2 <= layer <= depth:
-                raise UsageError(f"--skip {layer}: a skip goes from the input to layer 2 or above; "
-                                 f"there are {depth} hidden layers")
-        for layer in self.recurrent:
-            if not 1 <= layer <= depth:
-                raise UsageError(f"--recurrent {layer}: there are hidden layers 1 to {depth}")
 
 
 class Network:
@@ -89,28 +24,14 @@ class Network:
 
     def __init__(self, topology, n_input, n_output, rest=0.0):
         self.topology, self.n_input, self.n_output, self.rest = topology, n_input, n_output, rest
-        sizes = (n_input, *topology.hidden, n_output)
-        edges = np.concatenate([[0], np.cumsum(sizes)])
-        rows = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:])]
-        names = ["in", *map(str, range(1, len(sizes) - 1)), "out"]
-        last, self.size, self.layers = len(sizes) - 1, 0, []
-        for k in range(1, last + 1):
-            places = [(k - 1, 0)] + [(0, 0)] * (k in topology.skip) + [(k, 1)] * (k in topology.recurrent and k != last)
-            sources, column = [], 0
-            for place, lag in places:
-                sources.append(Source(names[place], rows[place], lag, slice(column, column + sizes[place])))
-                column += sizes[place]
-            weights = self._take(sizes[k] * (column + 1))
-            cell = "linear" if k == last else topology.cell
-            self.layers.append(Layer(names[k], cell, rows[k], tuple(sources), weights))
-        self.n_rows, self.inputs, self.outputs = int(edges[-1]), rows[0], rows[last]
-        self.hidden = slice(n_input, rows[last].start)
-        self.start = self._take(sum(topology.hidden)) if topology.learn_start else None
+        self.layers, self.n_rows, self.size = layers_of(topology, n_input, n_output)
+        self.inputs, self.outputs = slice(0, n_input), self.layers[-1].rows
+        self.hidden = slice(n_input, self.outputs.start)
+        self.start = None
+        if topology.learn_start:
+            self.start = slice(self.size, self.size + self.hidden.stop - n_input)
+            self.size = self.start.stop
         self.constraint = None
-
-    def _take(self, count):
-        self.size += count
-        return slice(self.size - count, self.size)
 
     def weights(self, theta):
         """The weights (P,) of what is trained, theta (P,): itself, but for a constraint."""
@@ -124,16 +45,34 @@ class Network:
         """The matrix of each layer (units, columns), as views into weights (P,)."""
         return [theta[layer.weights].reshape(layer.shape) for layer in self.layers]
 
+    def parameters(self, theta):
+        """The numbers behind each layer's cell parameters (n_p, units, 1), as views into weights (P,); empty for plain cells."""
+        return [theta[layer.parameters].reshape(-1, layer.size, 1) if layer.work else theta[:0] for layer in self.layers]
+
     def views(self, theta):
-        """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,)."""
+        """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,), and the numbers
+        behind cell parameters, such as `rate_layer` (units,)."""
         views = {}
-        for layer, W in zip(self.layers, self.matrices(theta)):
+        for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
             for source in layer.sources:
                 views[f"W_{source.name}_{layer.name}"] = W[:, source.columns]
             views[f"b_{layer.name}"] = W[:, -1]
+            if layer.work:
+                views |= {f"{name}_{layer.name}": row[:, 0] for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)}
         if self.start:
             views["h0"] = theta[self.start]
         return views
+
+    @property
+    def connections(self):
+        """The number of weights between units, input and output: without biases, cell parameters and start."""
+        return sum(layer.size * (layer.shape[1] - 1) for layer in self.layers)
+
+    def time_constants(self, theta):
+        """Time constants (units,) in control steps of all units that have one, at weights theta (P,)."""
+        views = self.views(self.weights(theta))
+        rates = [np.logaddexp(0.0, view) for name, view in views.items() if name.startswith("rate_")]
+        return 1 / np.concatenate([np.empty(0), *rates])
 
     def initial(self, rng):
         """Random weights (P,): at most 15 incoming connections per unit and source, unit variance of the summed input.
@@ -141,7 +80,8 @@ class Network:
         Sparse initialisation of Martens (2010, sec. 5): few large weights leave units distinct. The non-zero weights are
         normal with variance 1 / (incoming of all sources together); start states are zero, and so are biases, but for the
         output's, which are `rest`. The output layer's weights are no exception: with a tenth of it, some seeds spent 50 updates
-        on a plateau that none of ten meets with unit variance.
+        on a plateau that none of ten meets with unit variance. Time constants are drawn evenly on a logarithmic scale,
+        reversals are +1 or -1.
         """
         theta = np.zeros(self.size)
         for layer, W in zip(self.layers, self.matrices(theta)):
@@ -152,46 +92,105 @@ class Network:
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
         W[:, -1] = self.rest  # the last layer's
+        for name, view in self.views(theta).items():
+            if name.startswith("rate_"):
+                rate = np.exp(-rng.uniform(*np.log(self.topology.time_constants), view.size))
+                view[:] = np.log(np.expm1(rate))
+            elif name.startswith("reversal_"):
+                view[:] = rng.choice([-1.0, 1.0], view.size)
         return theta if self.constraint is None else self.constraint.start(theta)
 
-    def step(self, matrices, before, inputs):
-        """Rows of one step (rows, N) from the rows of the step before and the inputs (n_input, N)."""
+    def step(self, theta, before, inputs):
+        """Rows of one step (rows, N) from the weights (P,), the rows of the step before and the inputs (n_input, N)."""
         now = np.zeros_like(before)
         now[self.inputs] = inputs
-        for layer, W in zip(self.layers, matrices):
-            now[layer.rows] = CELLS[layer.cell].step(W @ layer.gather(before, now, 1.0))
+        for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
+            cell = CELLS[layer.cell]
+            X, phi = layer.gather(before, now, 1.0), ACTIVATIONS[cell.ACTIVATION][0]
+            if not layer.work:
+                now[layer.rows] = phi(W @ X)
+                continue
+            x, f = self._stages(layer).forward(values(cell, raw), layer.begin(before, now),
+                                               lambda x, X=X, W=W, phi=phi, layer=layer: phi(W @ layer.at(X, x)))
+            activities, states, _ = layer.split(now)
+            activities[:], states[:], now[layer.rows] = f, x[1:-1], x[-1]
         return now
 
-    def step_jvp(self, matrices, tangents, before, now, d_before, d_inputs):
-        """Tangent of the rows of one step (rows, N), in the directions of the weights, the rows before and the inputs."""
+    def _stages(self, layer):
+        return Stages(CELLS[layer.cell], self.topology.scheme, self.topology.unfold)
+
+    def step_jvp(self, theta, v, before, now, d_before, d_inputs):
+        """Tangent of the rows of one step (rows, N), in the directions of the weights (P,), the rows before and the inputs."""
         d_now = np.zeros_like(now)
         d_now[self.inputs] = d_inputs
-        for layer, W, dW in zip(self.layers, matrices, tangents):
-            da = dW @ layer.gather(before, now, 1.0) + W @ layer.gather(d_before, d_now, 0.0)
-            d_now[layer.rows] = CELLS[layer.cell].jvp(now[layer.rows], da)
+        for layer, W, dW, raw, d_raw in zip(self.layers, self.matrices(theta), self.matrices(v), self.parameters(theta),
+                                            self.parameters(v)):
+            cell = CELLS[layer.cell]
+            X, dX, slope = layer.gather(before, now, 1.0), layer.gather(d_before, d_now, 0.0), ACTIVATIONS[cell.ACTIVATION][1]
+            if not layer.work:
+                d_now[layer.rows] = slope(now[layer.rows]) * (dW @ X + W @ dX)
+                continue
+            f, states, _ = layer.split(now)
+            x = (layer.begin(before, now), *states)
+
+            def d_activity(j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f):
+                return slope(f[j]) * (dW @ layer.at(X, x[j]) + W @ layer.at(dX, dx))
+            dp = value_slopes(cell, raw) * d_raw
+            dx, df = self._stages(layer).jvp(values(cell, raw), dp, x, f, layer.begin(d_before, d_now), d_activity)
+            activities, states, _ = layer.split(d_now)
+            activities[:], states[:], d_now[layer.rows] = df, dx[1:-1], dx[-1]
         return d_now
 
-    def step_vjp(self, matrices, now, now_bar):
-        """Cotangents (delta, before_bar) of one step (rows, N each) from that of its rows, `now_bar`, which is used up.
+    def step_vjp(self, theta, before, now, now_bar):
+        """Cotangents (delta, before_bar) of one step (rows, N each) from that of its rows, `now_bar`, which is used up; that
+        of the work rows is taken to be zero.
 
-        delta holds the cotangents of the summed inputs in the rows of the layers and that of the input in its rows; the
-        weights' own cotangents are outer products of delta and gathered rows.
+        delta holds the cotangents of the summed inputs in the rows of the layers or, stage by stage, in their work rows, those
+        of cell parameters in these, and that of the input in its rows; the weights' own cotangents are outer products of
+        delta and gathered rows (`Layer.products`).
         """
         before_bar = np.zeros_like(now_bar)
-        for layer, W in zip(reversed(self.layers), reversed(matrices)):
-            delta = CELLS[layer.cell].vjp(now[layer.rows], now_bar[layer.rows])
+        for layer, W, raw in zip(reversed(self.layers), reversed(self.matrices(theta)), reversed(self.parameters(theta))):
+            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION][1]
+            if layer.work:
+                self._staged_vjp(layer, W, raw, slope, before, now, now_bar, before_bar)
+                continue
+            delta = slope(now[layer.rows]) * now_bar[layer.rows]
             now_bar[layer.rows] = delta
             for source in layer.sources:
                 (before_bar if source.lag else now_bar)[source.rows] += W[:, source.columns].T @ delta
         return now_bar, before_bar
 
+    def _staged_vjp(self, layer, W, raw, slope, before, now, now_bar, before_bar):
+        """`step_vjp` of one layer of time-continuous cells."""
+        cell, own = CELLS[layer.cell], layer.own
+        f, states, _ = layer.split(now)
+        deltas, _, parameters = layer.split(now_bar)
+
+        def pull(j, f_bar):
+            deltas[j] = slope(f[j]) * f_bar
+            for source in layer.sources:
+                if source is not own:
+                    (before_bar if source.lag else now_bar)[source.rows] += W[:, source.columns].T @ deltas[j]
+            return W[:, own.columns].T @ deltas[j] if own in layer.sources else 0.0
+        p_bar, x_bar = self._stages(layer).vjp(values(cell, raw), (layer.begin(before, now), *states, now[layer.rows]), f,
+                                               now_bar[layer.rows], pull)
+        parameters[:] = value_slopes(cell, raw) * p_bar if p_bar else 0.0
+        (before_bar if own.lag else now_bar)[own.rows] += x_bar
+
     def tables(self):
         """The topology as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,
-        first source, end source) and sources (first row, end row, lag)."""
+        first source, end source, then for time-continuous cells stages, scheme, unfoldings, first work row, place of the
+        parameters, their number, first row and lag of the state before, its first and end column) and sources (first row,
+        end row, lag)."""
         layers, sources = [], []
         for layer in self.layers:
-            first = len(sources)
+            first, own, cell = len(sources), layer.own, CELLS[layer.cell]
             sources += [(s.rows.start, s.rows.stop, s.lag) for s in layer.sources]
-            layers.append((layer.rows.start, layer.rows.stop, CELLS[layer.cell].CODE, layer.weights.start, first,
-                           len(sources)))
+            staged = (0,) * 10
+            if own:
+                staged = (layer.stages, SCHEMES.index(self.topology.scheme), self.topology.unfold, layer.work.start,
+                          layer.parameters.start, len(cell.PARAMETERS), own.rows.start, own.lag, own.columns.start,
+                          own.columns.stop)
+            layers.append((layer.rows.start, layer.rows.stop, cell.CODE, layer.weights.start, first, len(sources), *staged))
         return np.array(layers, dtype=np.int64), np.array(sources, dtype=np.int64)

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from hfcontrol.cells import CELLS, is_continuous
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.constraint import Constraint
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network import Network, Topology
+from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.trainer import Trainer
+from hfcontrol.topology import TIME_CONSTANTS, Topology
 from hfcontrol.training_state import Limits
 from hfcontrol.variants import observing, with_actuators, with_params
-from hfcontrol.words import assignments, curl_range, delay_steps, duration, motor_noises, ranges
+from hfcontrol.words import assignments, curl_range, delay_steps, duration, durations, motor_noises, ranges
 
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
 SOLVERS = ("auto", "cg", "residual")
@@ -35,7 +37,8 @@ class Settings:
 
     Delays are steps, or a text such as "40ms"; `motor_noise` is in control units, or a text such as "5%" for noise in
     proportion to the control; `control_limit` is a number, or "plant" for the plant's own, or None for none. `param` holds
-    texts such as "friction=0.1", `vary` such as "load=0..1"; `actuators` is a time constant in seconds or such as "40ms".
+    texts such as "friction=0.1", `vary` such as "load=0..1"; `actuators` is a time constant in seconds or such as "40ms",
+    `time_constants` a range of them, "20ms..200ms", for the cells that have one.
     """
 
     plant: str = "arm2"
@@ -60,6 +63,9 @@ class Settings:
     skip: tuple | str = "auto"
     recurrent: tuple | str = "all"
     cell: str = "tanh"
+    scheme: str = "fused"
+    unfold: int = 1
+    time_constants: str | None = None
     learn_start: bool = False
     density: float = 1.0
     freeze: tuple = ()
@@ -96,7 +102,7 @@ class Settings:
             object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
 
     def _check_fit(self):
-        """Raises UsageError for options of one optimizer that are given with another, and would do nothing."""
+        """Raises UsageError for options of one optimizer or cell that are given with another, and would do nothing."""
         if self.learning_rate is not None and self.optimizer not in ("adam", "momentum"):
             raise UsageError(f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam and momentum "
                              "have one; leave it out")
@@ -104,6 +110,11 @@ class Settings:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.optimizer != "hf":
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it "
                                  "belongs to hf; leave it out")
+
+        for name in ("scheme", "unfold", "time_constants"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default and not is_continuous(self.cell):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --cell {self.cell}: it belongs to the "
+                                 f"cells in continuous time, {', '.join(filter(is_continuous, CELLS))}; leave it out")
 
     def tree(self):
         """The settings as a nested dict for a checkpoint."""
@@ -153,8 +164,9 @@ def wiring_of(settings, plant, taper=True):
                   plant.taper if taper else np.full(plant.nx, np.inf))
 
 
-def topology_of(settings):
-    """The network's topology: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent."""
+def topology_of(settings, dt):
+    """The network's topology: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent; times are
+    told in control steps of dt [s]."""
     depth = len(settings.hidden)
     named = {"all": tuple(range(2, depth + 1)), "none": (), "auto": (2,) if depth > 1 else ()}
     skip = named.get(settings.skip, settings.skip) if isinstance(settings.skip, str) else settings.skip
@@ -164,7 +176,11 @@ def topology_of(settings):
     for name, value in (("skip", skip), ("recurrent", recurrent)):
         if isinstance(value, str):
             raise UsageError(f"--{name} {value}: layer numbers such as 1,2, or all or none")
-    return Topology(tuple(settings.hidden), settings.cell, tuple(skip), tuple(recurrent), settings.learn_start)
+    times = TIME_CONSTANTS
+    if settings.time_constants is not None:
+        times = tuple(tau / dt for tau in durations(settings.time_constants, "time-constants"))
+    return Topology(tuple(settings.hidden), settings.cell, tuple(skip), tuple(recurrent), settings.learn_start, settings.scheme,
+                    settings.unfold, times)
 
 
 def plant_of(settings, plant=None):
@@ -184,7 +200,7 @@ def task_of(settings, plant, kernels):
 
 def network_of(settings, n_input, plant):
     """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
-    network = Network(topology_of(settings), n_input, plant.nu, plant.trim)
+    network = Network(topology_of(settings, plant.dt), n_input, plant.nu, plant.trim)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         network.constraint = Constraint(network, stream(settings, CONSTRAINT), settings.density, settings.freeze,
                                         settings.dale)

@@ -30,6 +30,14 @@ def duration(value, option):
     return seconds
 
 
+def durations(value, option):
+    """Two times (least, most) [s] from a text such as 20ms..0.2."""
+    low, dots, high = str(value).partition("..")
+    if not dots:
+        raise UsageError(f"--{option} {value}: two times with dots between, such as 20ms..200ms")
+    return duration(low, option), duration(high, option)
+
+
 def motor_noises(value):
     """The pair (noise in control units, noise as a fraction of the control) from a number or a text with %."""
     text = str(value)

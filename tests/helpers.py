@@ -11,10 +11,11 @@ from hfcontrol.cost import Residuals
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.hold import HoldState, begin
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network import Network, Topology
+from hfcontrol.network import Network
 from hfcontrol.plant import load_plant, read_plant
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.topology import Topology
 from hfcontrol.training_state import Mark
 
 # All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.

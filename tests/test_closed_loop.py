@@ -10,7 +10,7 @@ import pytest
 
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import TaskError
-from hfcontrol.network import Topology
+from hfcontrol.topology import Topology
 from helpers import central_difference, flat, hold_of, like, loop_of, relative, residuals_of, weights_of
 
 CASES = {
@@ -32,6 +32,15 @@ CASES = {
     "swing, three layers": {"topology": Topology((4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True)},
     "swing, no memory": {"topology": Topology((4, 3), skip=(), recurrent=())},
     "swing, linear cells": {"topology": Topology((4, 3), cell="linear", learn_start=True), "delays": (1, 0)},
+    "swing, ctrnn": {"topology": Topology((4, 3), cell="ctrnn", learn_start=True), "trials": 35, "delays": (1, 1)},
+    "swing, ctrnn by Euler": {"topology": Topology((4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,))},
+    "swing, ltc by Runge-Kutta": {"topology": Topology((4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,))},
+    "swing, ltc": {"topology": Topology((4, 3), cell="ltc", unfold=3)},
+    "swing, ltc with tanh": {"topology": Topology((4, 3), cell="ltc_tanh", unfold=2), "trials": 35},
+    "swing, ltc with tanh by Euler": {"topology": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=())},
+    "swing, rnn-ode": {"topology": Topology((3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,))},
+    "swing, neural ode": {"topology": Topology((4, 3), cell="neural_ode", unfold=3)},
+    "cart, ltc": {"plant": "cart", "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)), "delays": (1, 0)},
 }
 KINDS = ("scenario", "model", "inputs")
 

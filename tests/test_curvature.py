@@ -5,7 +5,7 @@ import pytest
 
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.curvature import GaussNewton, Identity, Operator, ResidualRows, Structural
-from hfcontrol.network import Topology
+from hfcontrol.topology import Topology
 from hfcontrol.scenario import picked
 from helpers import dense_jacobian, flat, hold_of, loop_of, relative, residuals_of, weights_of
 

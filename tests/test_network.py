@@ -1,11 +1,14 @@
 """The network: one flat weight vector, named views that cover it, and a step whose derivatives are right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hfcontrol.cells import CELLS
 from hfcontrol.errors import UsageError
-from hfcontrol.network import INCOMING, Network, Topology
+from hfcontrol.network import INCOMING, Network
+from hfcontrol.topology import Topology
 from helpers import central_difference, relative
 
 TOPOLOGIES = {
@@ -17,10 +20,24 @@ TOPOLOGIES = {
     "no skip": Topology((5, 4), skip=()),
     "three layers": Topology((3, 5, 4), skip=(2, 3), recurrent=(1, 3), learn_start=True),
     "three layers, top skip": Topology((3, 5, 4), skip=(3,), recurrent=(2,)),
+    "ctrnn": Topology((5, 4), cell="ctrnn"),
+    "ctrnn, Euler": Topology((5, 4), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,), learn_start=True),
+    "ctrnn, Runge-Kutta": Topology((5,), cell="ctrnn", scheme="rk4", unfold=2, skip=(), recurrent=(1,)),
+    "ltc": Topology((5, 4), cell="ltc", unfold=6),
+    "ltc, Runge-Kutta": Topology((5, 4), cell="ltc", scheme="rk4", skip=(), recurrent=(1,)),
+    "ltc, Euler": Topology((5,), cell="ltc", scheme="euler", skip=(), recurrent=()),
+    "ltc_tanh": Topology((5, 4), cell="ltc_tanh", unfold=3),
+    "ltc_tanh, Euler": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=(1,)),
+    "rnn_ode": Topology((5, 4), cell="rnn_ode", scheme="rk4"),
+    "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
+    "neural_ode": Topology((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
+    "neural_ode, Euler": Topology((5,), cell="neural_ode", scheme="euler", unfold=4, skip=(), recurrent=(1,)),
 }
 N_INPUT, N_OUTPUT, TRIALS = 7, 2, 3
 
 topologies = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES.keys())
+plain_cells = pytest.mark.parametrize("topology", [t for t in TOPOLOGIES.values() if t.cell in ("tanh", "linear")],
+                                      ids=[name for name, t in TOPOLOGIES.items() if t.cell in ("tanh", "linear")])
 
 
 def network_of(topology):
@@ -42,12 +59,12 @@ def test_views_cover_theta_exactly_once(topology):
     np.testing.assert_array_equal(theta, 1)
 
 
-@topologies
+@plain_cells
 def test_views_and_matrices_share_the_weights(topology, rng):
     """What the matrices multiply is what the names say: the summed input of each layer, either way."""
     network = network_of(topology)
     theta, before, inputs = point(network, rng)
-    views, now = network.views(theta), network.step(network.matrices(theta), before, inputs)
+    views, now = network.views(theta), network.step(theta, before, inputs)
     rows = {"in": now[network.inputs]} | {layer.name: now[layer.rows] for layer in network.layers}
     for layer in network.layers:
         total = views[f"b_{layer.name}"][:, None] + np.zeros((1, TRIALS))
@@ -59,7 +76,7 @@ def test_views_and_matrices_share_the_weights(topology, rng):
         np.testing.assert_allclose(rows[layer.name], expected, rtol=1e-12, atol=1e-14)
 
 
-@topologies
+@plain_cells
 def test_views_have_the_shapes_of_the_topology(topology):
     network = network_of(topology)
     sizes = dict(zip(["in", *map(str, range(1, 9))], [N_INPUT, *topology.hidden]), out=N_OUTPUT)
@@ -78,13 +95,17 @@ def test_views_have_the_shapes_of_the_topology(topology):
 
 @topologies
 def test_initial_weights_are_sparse_and_follow_the_generator(topology):
-    wide = Network(Topology(tuple(8 * size for size in topology.hidden), topology.cell, topology.skip,
-                            topology.recurrent, topology.learn_start), 40, N_OUTPUT)
+    wide = Network(replace(topology, hidden=tuple(8 * size for size in topology.hidden)), 40, N_OUTPUT)
     theta, again, other = (wide.initial(np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(theta, again)
     assert (theta != other).any()
     for name, view in wide.views(theta).items():
-        if name.startswith("W_"):
+        if name.startswith("rate_"):
+            tau = 1 / np.log1p(np.exp(view))
+            assert np.all((tau >= 1) & (tau <= 20)) and len(np.unique(tau)) == tau.size
+        elif name.startswith("reversal_"):
+            assert set(view) <= {-1.0, 1.0}
+        elif name.startswith("W_"):
             np.testing.assert_array_equal((view != 0).sum(axis=1), min(INCOMING, view.shape[1]), name)
         else:
             np.testing.assert_array_equal(view, 0, name)
@@ -103,9 +124,9 @@ def test_tangent_equals_central_differences(topology, rng):
     (theta, before, inputs), (v, d_before, d_inputs) = point(network, rng), point(network, rng)
 
     def step(s):
-        return network.step(network.matrices(theta + s * v), before + s * d_before, inputs + s * d_inputs)
+        return network.step(theta + s * v, before + s * d_before, inputs + s * d_inputs)
 
-    tangent = network.step_jvp(network.matrices(theta), network.matrices(v), before, step(0.0), d_before, d_inputs)
+    tangent = network.step_jvp(theta, v, before, step(0.0), d_before, d_inputs)
     assert relative(tangent, central_difference(step, 0.0, 1.0)) < 1e-8
 
 
@@ -113,21 +134,25 @@ def test_tangent_equals_central_differences(topology, rng):
 def test_adjoint_is_the_transpose_of_the_tangent(topology, rng):
     network = network_of(topology)
     (theta, before, inputs), (_, d_before, d_inputs) = point(network, rng), point(network, rng)
-    matrices, still = network.matrices(theta), network.matrices(np.zeros(network.size))
-    now = network.step(matrices, before, inputs)
+    now, v = network.step(theta, before, inputs), rng.standard_normal(network.size)
     w = rng.standard_normal(now.shape)
-    tangent = network.step_jvp(matrices, still, before, now, d_before, d_inputs)
-    delta, before_bar = network.step_vjp(matrices, now, w.copy())
+    w[network.outputs.stop:] = 0.0
+    tangent = network.step_jvp(theta, v, before, now, d_before, d_inputs)
+    delta, before_bar = network.step_vjp(theta, before, now, w.copy())
     pulled = np.vdot(before_bar, d_before) + np.vdot(delta[network.inputs], d_inputs)
+    for layer, dW, d_raw in zip(network.layers, network.matrices(v), network.parameters(v)):
+        pulled += sum(np.einsum("in,ij,jn->", d, dW, X) for d, X in layer.products(before, now, delta))
+        if layer.work:
+            pulled += np.sum(layer.split(delta)[2] * d_raw)
     assert abs(pulled - np.vdot(w, tangent)) < 1e-13 * np.linalg.norm(w) * np.linalg.norm(tangent)
 
 
-@topologies
+@plain_cells
 def test_tables_say_what_the_objects_say(topology):
     network = network_of(topology)
     layers, sources = network.tables()
     assert len(layers) == len(topology.hidden) + 1
-    for layer, (first_row, end_row, code, place, first, end) in zip(network.layers, layers):
+    for layer, (first_row, end_row, code, place, first, end) in zip(network.layers, layers[:, :6]):
         assert (first_row, end_row, place) == (layer.rows.start, layer.rows.stop, layer.weights.start)
         assert code == CELLS[layer.cell].CODE
         assert sources[first:end].tolist() == [[s.rows.start, s.rows.stop, s.lag] for s in layer.sources]
@@ -141,6 +166,11 @@ def test_tables_say_what_the_objects_say(topology):
     ({"skip": (3,)}, "--skip 3: a skip goes from the input to layer 2 or above; there are 2 hidden layers"),
     ({"recurrent": (0,)}, "--recurrent 0: there are hidden layers 1 to 2"),
     ({"recurrent": (1, 3)}, "--recurrent 3: there are hidden layers 1 to 2"),
+    ({"scheme": "heun"}, "--scheme heun: known are fused, euler, rk4"),
+    ({"unfold": 0}, "--unfold 0: at least 1 step"),
+    ({"time_constants": (0.0, 1.0)}, "--time-constants 0..1 control steps: two positive times"),
+    ({"cell": "ltc", "scheme": "euler", "time_constants": (0.2, 1.0)}, "--time-constants from 0.2 control steps: euler with "
+     "--unfold 1 is unstable there; give --unfold 3 or more"),
 ])
 def test_a_wrong_topology_is_told_in_one_line(options, told):
     with pytest.raises(UsageError) as caught:

@@ -24,6 +24,8 @@ from helpers import training_of
     ({"solver": "lu"}, "--solver lu: known are auto, cg"),
     ({"race": 0}, "--race 0"),
     ({"guide": -1}, "--guide -1: 0 or above"),
+    ({"unfold": 3}, "--unfold 3 with --cell tanh: it belongs to the cells in continuous time, ctrnn, ltc, "),
+    ({"time_constants": "20ms..1"}, "--time-constants 20ms..1 with --cell tanh: it belongs to the cells in continuous time"),
     ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam and momentum"),
     ({"curvature_trials": 0}, "--curvature-trials 0: at least 1"),
     ({"optimizer": "adam", "curvature_trials": 8}, "--curvature-trials 8 with --optimizer adam: it belongs to hf"),
@@ -74,7 +76,7 @@ def test_motor_noise_is_in_control_units_or_in_percent():
     ({"hidden": (4, 4, 4), "skip": (3,), "recurrent": (1,)}, (3,), (1,)),
 ])
 def test_words_for_connections(options, skip, recurrent):
-    topology = topology_of(Settings(**options))
+    topology = topology_of(Settings(**options), 0.01)
     assert (topology.skip, topology.recurrent) == (skip, recurrent)
 
 

@@ -1,10 +1,25 @@
 """Cells: what a layer does with its summed input, one file per cell, by name in `CELLS`.
 
-A cell is a module with three functions on arrays (unit, trial):
-`step(a)` gives the activity h from the summed input a; `jvp(h, da)` its tangent and `vjp(h, h_bar)` the cotangent of a.
-`CODE` is the number by which the compiled sweeps know it.
+A cell is a module of functions of numbers that work on arrays (unit, trial) alike. All have
+
+    ACTIVATION      the name in `ACTIVATIONS` of phi in f = phi(W X + b)
+    CODE            the number by which the compiled sweeps know the cell
+
+A plain cell (tanh, linear) has h = f. A time-continuous one moves by a differential equation from the state x before,
+
+    dx/dt = field(x, f, p)      field_slopes(x, f, p): its derivatives by x, f and each of p
+    fused(x, f, p, h)           a semi-implicit step of length h, which no h makes unstable; fused_slopes(x, f, p, h)
+
+with p the values, unit by unit, of its PARAMETERS: names and whether softplus keeps the trained number's value positive.
+Time is counted in control steps, here and in p. stages.py solves it over a control step.
 """
 
-from hfcontrol.cells import linear, tanh
+from hfcontrol.cells import ctrnn, linear, ltc, ltc_tanh, neural_ode, rnn_ode, tanh
 
-CELLS = {"tanh": tanh, "linear": linear}
+CELLS = {"tanh": tanh, "linear": linear, "ctrnn": ctrnn, "ltc": ltc, "ltc_tanh": ltc_tanh, "rnn_ode": rnn_ode,
+         "neural_ode": neural_ode}
+
+
+def is_continuous(cell):
+    """Whether the cell of this name has a state that moves by a differential equation."""
+    return hasattr(CELLS.get(cell), "field")

@@ -91,6 +91,8 @@ def info(run, as_json):
     history = told.pop("loss_history")
     for name, value in told.items():
         shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        if name == "time_constants" and value:
+            shown = " to ".join(f"{1000 * tau:.4g} ms" for tau in value)
         click.echo(f"{name.replace('_', ' '):16} {shown}")
     if history:
         click.echo(f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"

@@ -41,7 +41,12 @@ def _words(context, parameter, text):
               help="Hidden layers that also see the input: 2,3 or all or none. [2]")
 @click.option("--recurrent", is_flag=False, flag_value="all", callback=_layers, metavar="[LAYERS]",
               help="Hidden layers with recurrent connections: 1,2 or all or none. [all]")
-@click.option("--cell", metavar="WORD", help="What the hidden units are: tanh or linear. [tanh]")
+@click.option("--cell", metavar="WORD",
+              help="What the hidden units are: tanh or linear; in continuous time ctrnn, ltc, ltc_tanh, rnn_ode or neural_ode. "
+                   "[tanh]")
+@click.option("--scheme", metavar="WORD", help="How cells in continuous time are solved: fused, euler or rk4. [fused]")
+@click.option("--unfold", type=int, metavar="N", help="Steps of the scheme within a control step. [1]")
+@click.option("--time-constants", metavar="A..B", help="Of these cells at the start, such as 20ms..200ms; 1 to 20 control steps by default.")
 @click.option("--learn-start", is_flag=True, default=None, help="Learn the initial hidden state; zero otherwise.")
 @click.option("--density", type=float, metavar="PART", help="Part of the connections between layers that exist. [1.0]")
 @click.option("--freeze", callback=_words, metavar="LAYERS", help="Layers that stay as they were drawn: 1,2 or out.")

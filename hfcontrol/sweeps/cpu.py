@@ -25,16 +25,22 @@ def _piece(name):
     return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
 
 
+def _network_pieces(staged):
+    """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
+    return [_piece("network"), _piece("staged")] if staged else [_piece("network")]
+
+
 @cache
-def derivative_module():
+def derivative_module(staged):
     """The compiled tangent and adjoint passes, which are the same for every plant."""
-    return generate.load_module("sweeps", [_piece("network"), _piece("segment"), _piece("derivative")])
+    return generate.load_module("sweeps" + "_staged" * staged, [*_network_pieces(staged), _piece("segment"), _piece("derivative")])
 
 
 @cache
-def rollout_module(plant_key, pieces):
+def rollout_module(plant_key, pieces, staged):
     """The compiled rollout of one plant, whose source pieces define its step, observation and taper."""
-    return generate.load_module(f"rollout_{plant_key}", [*pieces, _piece("network"), _piece("rollout")])
+    name = f"rollout_{plant_key}" + "_staged" * staged
+    return generate.load_module(name, [*pieces, *_network_pieces(staged), _piece("rollout")])
 
 
 class FusedPasses:
@@ -53,7 +59,8 @@ class FusedPasses:
         self.width = min(WIDTH, max(LEAST_WIDTH, -(-scenario.trials // 2)), scenario.trials)
         self.blocks = -(-scenario.trials // self.width)
         name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (_piece("no_plant"),))
-        self.module = rollout_module(name, pieces)
+        self.staged = any(layer.own for layer in network.layers)
+        self.module = rollout_module(name, pieces, self.staged)
         s, w = scenario, wiring
         self.inputs = tuple(map(np.ascontiguousarray, (s.x0, s.target, s.params.T, s.sensory_noise, s.motor_noise,
                                                        s.motor_gain, s.disturbance)))
@@ -81,7 +88,7 @@ class FusedPasses:
             return rollout.rows
         out = np.empty((self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
+            derivative_module(self.staged).all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
         return out
 
     def picked_rows(self, rows, trials, passes):
@@ -109,7 +116,7 @@ class FusedPasses:
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
         d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().tangent(theta, v, *self._about(lines, rollout), dx, du, d_rows)
+            derivative_module(self.staged).tangent(theta, v, *self._about(lines, rollout), dx, du, d_rows)
         return dx, du, d_rows
 
     def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
@@ -129,11 +136,11 @@ class FusedPasses:
         if rows_bar is None:
             rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]))
         with single_threaded_blas():
-            derivative_module().adjoint(theta, *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
+            derivative_module(self.staged).adjoint(theta, *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
 
     def gram(self, J):
         """J J' (m, m) of rows J (m, P)."""
         out = np.empty((len(J), len(J)))
         with single_threaded_blas():
-            derivative_module().gram(J, min(CHUNK, -(-len(J) // 2)), out)
+            derivative_module(self.staged).gram(J, min(CHUNK, -(-len(J) // 2)), out)
         return out

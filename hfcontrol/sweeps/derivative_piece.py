@@ -61,7 +61,7 @@ def tangent_block(n0, n1, theta, v, layers, sources, hidden, start, lines, store
         if s > 0 and not replay:
             add_product(C[s], dxs[s], d_now[n_target:layers[0, 0]], n0, n1)
         network_jvp(theta, v, layers, sources, segment[place], segment[place + 1], d_before, d_now, scratch, product)
-        dcs[t] = d_now[first_output:, :w]
+        dcs[t] = d_now[first_output:first_output + nu, :w]
         if t >= command_delay:
             scaled(slope[t], dcs[t - command_delay], dus, n0, n1)
             add_product(B[t], dus, dxs[t + 1], n0, n1)
@@ -88,25 +88,6 @@ def by_trial(rows, out):
         for i in range(out.shape[0]):
             for r in range(rows.shape[1]):
                 out[i, t, r] = rows[t, r, i]
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def add_trial_row(layers, sources, activity, delta, fresh, J):
-    """One row J (P,) of the Jacobian: outer products over time of one trial's activity (steps + 1, row) and delta
-    (steps, row), added to those of other segments unless J is fresh."""
-    steps = delta.shape[0]
-    for r0, r1, code, place, first, end in layers:
-        m, column = columns_of(sources, first, end), 0
-        X = np.ones((steps, m))
-        for k in range(first, end):
-            s0, s1, lag = sources[k]
-            X[:, column:column + s1 - s0] = activity[1 - lag:steps + 1 - lag, s0:s1]
-            column += s1 - s0
-        W, outer = matrix_of(J, place, r1 - r0, m), np.ascontiguousarray(delta[:, r0:r1]).T
-        if fresh:
-            np.dot(outer, X, W)
-        else:
-            add(W, np.dot(outer, X))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -156,8 +137,8 @@ def adjoint_block(n0, n1, theta, layers, sources, hidden, start, lines, stored, 
         now_bar, before_bar = before_bar, now_bar
         if hidden_bar:
             add(now_bar, rows_bar[t + 1])
-        add(now_bar[first_output:, :w], cs[t])
-        network_vjp(theta, layers, sources, segment[place + 1], now_bar, before_bar, scratch)
+        add(now_bar[first_output:first_output + nu, :w], cs[t])
+        network_vjp(theta, layers, sources, segment[place], segment[place + 1], now_bar, before_bar, scratch)
         s = t - delay
         if s > 0 and not replay:
             add_transposed(C[s], now_bar[n_target:layers[0, 0]], xs[s], n0, n1)

@@ -101,7 +101,7 @@ def gather(sources, first, end, before, now, last, X):
 @njit(cache=True, error_model="numpy", nogil=True)
 def network_step(theta, layers, sources, before, now, scratch):
     """Fills the rows of the layers of `now`; its input rows are given."""
-    for r0, r1, code, place, first, end in layers:
+    for r0, r1, code, place, first, end in layers[:, :6]:
         m, a = columns_of(sources, first, end), now[r0:r1]
         X = scratch[:m]
         gather(sources, first, end, before, now, 1.0, X)
@@ -113,7 +113,7 @@ def network_step(theta, layers, sources, before, now, scratch):
 @njit(cache=True, error_model="numpy", nogil=True)
 def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product):
     """Fills the rows of the layers of the tangent `d_now`; its input rows are given."""
-    for r0, r1, code, place, first, end in layers:
+    for r0, r1, code, place, first, end in layers[:, :6]:
         m, da, h = columns_of(sources, first, end), d_now[r0:r1], now[r0:r1]
         X, Wdx = scratch[:m], product[:r1 - r0]
         gather(sources, first, end, before, now, 1.0, X)
@@ -127,11 +127,10 @@ def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def network_vjp(theta, layers, sources, now, now_bar, before_bar, scratch):
-    """Turns the cotangent of the rows, `now_bar`, into that of summed inputs and input; fills `before_bar`."""
-    before_bar[:] = 0.0
+def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
+    """Turns the cotangent of the rows, `now_bar`, into that of summed inputs and input; adds to `before_bar`."""
     for number in range(layers.shape[0] - 1, -1, -1):
-        r0, r1, code, place, first, end = layers[number]
+        r0, r1, code, place, first, end = layers[number, :6]
         delta, h, m = now_bar[r0:r1], now[r0:r1], columns_of(sources, first, end)
         if code == TANH:
             for i in range(r1 - r0):
@@ -147,11 +146,44 @@ def network_vjp(theta, layers, sources, now, now_bar, before_bar, scratch):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
+    """`layers_vjp` from nothing in `before_bar`."""
+    before_bar[:] = 0.0
+    layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def add_weight_cotangents(theta_bar, layers, sources, before, now, delta, scratch, product):
     """theta_bar += the outer products of delta (row, trial) and gathered rows, summed over the trials of the block."""
-    for r0, r1, code, place, first, end in layers:
+    for r0, r1, code, place, first, end in layers[:, :6]:
         m = columns_of(sources, first, end)
         X, outer = scratch[:m], matrix_of(product, 0, r1 - r0, m)
         gather(sources, first, end, before, now, 1.0, X)
         np.dot(delta[r0:r1], X.T, outer)
         add(matrix_of(theta_bar, place, r1 - r0, m), outer)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def gathered(layer, sources, activity, steps):
+    """The columns of a layer's matrix, and over time what it multiplies (steps, columns), of one trial's activity."""
+    m, column = columns_of(sources, layer[4], layer[5]), 0
+    X = np.ones((steps, m))
+    for k in range(layer[4], layer[5]):
+        s0, s1, lag = sources[k]
+        X[:, column:column + s1 - s0] = activity[1 - lag:steps + 1 - lag, s0:s1]
+        column += s1 - s0
+    return m, X
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_trial_row(layers, sources, activity, delta, fresh, J):
+    """One row J (P,) of the Jacobian: outer products over time of one trial's activity (steps + 1, row) and delta
+    (steps, row), added to those of other segments unless J is fresh."""
+    for number in range(layers.shape[0]):
+        r0, r1, code, place, first, end = layers[number, :6]
+        m, X = gathered(layers[number], sources, activity, delta.shape[0])
+        W, outer = matrix_of(J, place, r1 - r0, m), np.ascontiguousarray(delta[:, r0:r1]).T
+        if fresh:
+            np.dot(outer, X, W)
+        else:
+            add(W, np.dot(outer, X))

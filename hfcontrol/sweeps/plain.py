@@ -24,7 +24,6 @@ class PlainPasses:
         """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
         net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
         T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
-        matrices = net.matrices(theta)
         x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
         rows = np.zeros((T // every + 1, net.n_rows, N))
@@ -33,7 +32,7 @@ class PlainPasses:
         x[0], now = s.x0, rows[0]
         for t in range(T):
             y[t] = self._see(t, x, reference)
-            now = net.step(matrices, now, np.concatenate([s.target[t], y[t]]))
+            now = net.step(theta, now, np.concatenate([s.target[t], y[t]]))
             command[t] = now[net.outputs]
             if (t + 1) % every == 0:
                 rows[(t + 1) // every] = now
@@ -73,7 +72,6 @@ class PlainPasses:
     def tangent(self, theta, lines, rollout, v, keep_rows=False):
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
         net, w, rows = self.network, self.wiring, rollout.rows[0]
-        matrices, tangents = net.matrices(theta), net.matrices(v)
         T, nx, nu, N = lines.B.shape
         dx, du, dc = np.zeros((T + 1, nx, N)), np.zeros((T, nu, N)), np.zeros((T, nu, N))
         d_rows = np.zeros_like(rows)
@@ -85,7 +83,7 @@ class PlainPasses:
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
                 d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
-            d_rows[t + 1] = net.step_jvp(matrices, tangents, rows[t], rows[t + 1], d_rows[t], d_input)
+            d_rows[t + 1] = net.step_jvp(theta, v, rows[t], rows[t + 1], d_rows[t], d_input)
             dc[t] = d_rows[t + 1, net.outputs]
             if t >= w.command_delay:
                 du[t] = lines.slope[t] * dc[t - w.command_delay]
@@ -95,7 +93,7 @@ class PlainPasses:
     def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangents of the summed inputs (T+1, row, N), from those of the trajectory; the first entry is that of h0."""
         net, w, rows = self.network, self.wiring, rollout.rows[0]
-        matrices, n_target = net.matrices(theta), net.n_input - lines.C.shape[1]
+        n_target = net.n_input - lines.C.shape[1]
         T = u_bar.shape[0]
         x_bar, c_bar = x_bar.copy(), np.zeros_like(u_bar)
         deltas, before_bar = np.zeros_like(rows), np.zeros_like(rows[0])
@@ -105,7 +103,7 @@ class PlainPasses:
                 c_bar[t - w.command_delay] = lines.slope[t] * total
             now_bar = before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
             now_bar[net.outputs] += c_bar[t]
-            deltas[t + 1], before_bar = net.step_vjp(matrices, rows[t + 1], now_bar)
+            deltas[t + 1], before_bar = net.step_vjp(theta, rows[t], rows[t + 1], now_bar)
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
                 x_bar[s] += np.einsum("ijn,in->jn", lines.C[s], deltas[t + 1, n_target:net.n_input])
@@ -127,9 +125,11 @@ class PlainPasses:
         net = self.network
         J = np.zeros((rows.shape[2], net.size))
         for layer in net.layers:
-            gathered = np.array([layer.gather(before, now, 1.0) for before, now in zip(rows[:-1], rows[1:])])
-            outer = np.einsum("tin,tjn->nij", deltas[1:, layer.rows], gathered)
-            J[:, layer.weights] = outer.reshape(len(outer), -1)
+            for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
+                for d, X in layer.products(before, now, delta):
+                    J[:, layer.weights] += np.einsum("in,jn->nij", d, X).reshape(len(J), -1)
+                if layer.work:
+                    J[:, layer.parameters] += layer.split(delta)[2].reshape(-1, len(J)).T
         if net.start:
             J[:, net.start] = deltas[0, net.hidden].T
         return J

@@ -38,7 +38,7 @@ CASES = (
     Case("arm2", "reach", 60, CURL), Case("arm2", "reach", 60, {**CURL, "recurrent": ()}), Case("arm2", "reach", 60, {}, CURL),
     Case("linear", "stabilise", 30), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 60),
     Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180), Case("diffdrive", "stabilise", 120),
-    Case("quadrotor", "stabilise", 120), Case("quadrotor", "poster", 120), Case("electric", "follow", 180),
+    Case("quadrotor", "stabilise", 120), Case("quadrotor", "poster", 240), Case("electric", "follow", 180),
 )
 
 
