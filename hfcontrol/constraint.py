@@ -9,6 +9,7 @@ so that every derivative is that by the weights times the slope dw_i / dtheta_i.
 
 import numpy as np
 
+from hfcontrol.cells import has_synapses
 from hfcontrol.errors import UsageError
 
 SHARPNESS = 10.0  # b: weights above 0.3 are theta to within half a percent
@@ -32,6 +33,9 @@ class Constraint:
         for name in frozen:
             if name not in names:
                 raise UsageError(f"--freeze {name}: there are layers {', '.join(names)}")
+        if any(has_synapses(layer.cell) for layer in network.layers):
+            raise UsageError("--density, --freeze and --dale: synapses with gates of their own have no such form; choose another "
+                             "--cell")
         self.sign, self.cut, self.frozen = np.zeros(network.size), np.zeros(network.size, bool), np.zeros(network.size, bool)
         units = np.where(rng.random(network.n_rows) < (dale or 0.0), 1.0, -1.0)
         for layer, sign, cut, still in zip(network.layers, *map(network.matrices, (self.sign, self.cut, self.frozen))):

@@ -7,7 +7,7 @@ for its layers (topology.py) one after the other: one product per layer and step
 
 import numpy as np
 
-from hfcontrol.cells import CELLS
+from hfcontrol.cells import CELLS, has_synapses
 from hfcontrol.cells.activations import ACTIVATIONS
 from hfcontrol.cells.stages import SCHEMES, Stages, value_slopes, values
 from hfcontrol.topology import layers_of
@@ -51,12 +51,15 @@ class Network:
 
     def views(self, theta):
         """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,), and the numbers
-        behind cell parameters, such as `rate_layer` (units,)."""
+        behind cell parameters, such as `rate_layer` (units,), and synapses, such as `slope_source_layer` (units, source)."""
         views = {}
         for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
             for source in layer.sources:
-                views[f"W_{source.name}_{layer.name}"] = W[:, source.columns]
-            views[f"b_{layer.name}"] = W[:, -1]
+                names = CELLS[layer.cell].SYNAPSE if has_synapses(layer.cell) else "W"
+                for name, part in zip(names, W if has_synapses(layer.cell) else [W]):
+                    views[f"{name}_{source.name}_{layer.name}"] = part[:, source.columns]
+            if not has_synapses(layer.cell):
+                views[f"b_{layer.name}"] = W[:, -1]
             if layer.work:
                 views |= {f"{name}_{layer.name}": row[:, 0] for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)}
         if self.start:
@@ -66,7 +69,7 @@ class Network:
     @property
     def connections(self):
         """The number of weights between units, input and output: without biases, cell parameters and start."""
-        return sum(layer.size * (layer.shape[1] - 1) for layer in self.layers)
+        return sum(layer.connections for layer in self.layers)
 
     def time_constants(self, theta):
         """Time constants (units,) in control steps of all units that have one, at weights theta (P,)."""
@@ -85,6 +88,9 @@ class Network:
         """
         theta = np.zeros(self.size)
         for layer, W in zip(self.layers, self.matrices(theta)):
+            if has_synapses(layer.cell):
+                self._initial_synapses(layer, W, theta[layer.parameters].reshape(-1, layer.size), rng)
+                continue
             fan_in = sum(min(INCOMING, s.columns.stop - s.columns.start) for s in layer.sources)
             scale = 1 / np.sqrt(fan_in)
             for source in layer.sources:
@@ -92,13 +98,31 @@ class Network:
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
         W[:, -1] = self.rest  # the last layer's
-        for name, view in self.views(theta).items():
-            if name.startswith("rate_"):
-                rate = np.exp(-rng.uniform(*np.log(self.topology.time_constants), view.size))
-                view[:] = np.log(np.expm1(rate))
-            elif name.startswith("reversal_"):
-                view[:] = rng.choice([-1.0, 1.0], view.size)
+        for layer, raw in zip(self.layers, self.parameters(theta)):
+            for name, numbers in zip(getattr(CELLS[layer.cell], "PARAMETERS", ()), raw):
+                if name == "rate":
+                    rate = np.exp(-rng.uniform(*np.log(self.topology.time_constants), layer.size))
+                    numbers[:, 0] = np.log(np.expm1(rate))
+                elif name == "reversal":
+                    numbers[:, 0] = rng.choice([-1.0, 1.0], layer.size)
         return theta if self.constraint is None else self.constraint.start(theta)
+
+    def _initial_synapses(self, layer, W, parameters, rng):
+        """Fills synapses and units of a conductance layer as ncps draws them, but for two things: gates of the input, which
+        has either sign, are spread over -0.4 to 0.6, and capacities are such that, with gates half open, units have the
+        time constants asked for. Numbers behind positive ones are inverse softplus."""
+        shape = W[0].shape
+        w, leak = rng.uniform(0.001, 1.0, shape), rng.uniform(0.001, 1.0, layer.size)
+        tau = np.exp(rng.uniform(*np.log(self.topology.time_constants), layer.size))
+        W[1], W[2], W[3] = rng.uniform(3, 8, shape), rng.uniform(0.3, 0.8, shape), rng.choice([-1.0, 1.0], shape)
+        for source in layer.sources:
+            if source.rows == self.inputs:
+                W[1][:, source.columns] /= 2
+                W[2][:, source.columns] = 2 * W[2][:, source.columns] - 1
+        W[0] = np.log(np.expm1(w))
+        parameters[0], parameters[2] = np.log(np.expm1(leak)), rng.uniform(-0.2, 0.2, layer.size)
+        capacity = tau * (leak + w.sum(axis=1) / 2)
+        parameters[1] = capacity + np.log(-np.expm1(-capacity))
 
     def step(self, theta, before, inputs):
         """Rows of one step (rows, N) from the weights (P,), the rows of the step before and the inputs (n_input, N)."""
@@ -108,10 +132,10 @@ class Network:
             cell = CELLS[layer.cell]
             X, phi = layer.gather(before, now, 1.0), ACTIVATIONS[cell.ACTIVATION][0]
             if not layer.work:
-                now[layer.rows] = phi(W @ X)
+                now[layer.rows] = phi(layer.kind.sums(W, X))
                 continue
             x, f = self._stages(layer).forward(values(cell, raw), layer.begin(before, now),
-                                               lambda x, X=X, W=W, phi=phi, layer=layer: phi(W @ layer.at(X, x)))
+                                               lambda x, X=X, W=W, phi=phi, layer=layer: phi(layer.kind.sums(W, layer.at(X, x))))
             activities, states, _ = layer.split(now)
             activities[:], states[:], now[layer.rows] = f, x[1:-1], x[-1]
         return now
@@ -128,13 +152,13 @@ class Network:
             cell = CELLS[layer.cell]
             X, dX, slope = layer.gather(before, now, 1.0), layer.gather(d_before, d_now, 0.0), ACTIVATIONS[cell.ACTIVATION][1]
             if not layer.work:
-                d_now[layer.rows] = slope(now[layer.rows]) * (dW @ X + W @ dX)
+                d_now[layer.rows] = slope(now[layer.rows]) * layer.kind.jvp(W, dW, X, dX)
                 continue
             f, states, _ = layer.split(now)
             x = (layer.begin(before, now), *states)
 
             def d_activity(j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f):
-                return slope(f[j]) * (dW @ layer.at(X, x[j]) + W @ layer.at(dX, dx))
+                return slope(f[j]) * layer.kind.jvp(W, dW, layer.at(X, x[j]), layer.at(dX, dx))
             dp = value_slopes(cell, raw) * d_raw
             dx, df = self._stages(layer).jvp(values(cell, raw), dp, x, f, layer.begin(d_before, d_now), d_activity)
             activities, states, _ = layer.split(d_now)
@@ -157,26 +181,31 @@ class Network:
                 continue
             delta = slope(now[layer.rows]) * now_bar[layer.rows]
             now_bar[layer.rows] = delta
-            for source in layer.sources:
-                (before_bar if source.lag else now_bar)[source.rows] += W[:, source.columns].T @ delta
+            self._spread(layer, W.T @ delta, now_bar, before_bar)
         return now_bar, before_bar
 
     def _staged_vjp(self, layer, W, raw, slope, before, now, now_bar, before_bar):
         """`step_vjp` of one layer of time-continuous cells."""
-        cell, own = CELLS[layer.cell], layer.own
+        cell, own, X = CELLS[layer.cell], layer.own, layer.gather(before, now, 1.0)
         f, states, _ = layer.split(now)
         deltas, _, parameters = layer.split(now_bar)
+        x = (layer.begin(before, now), *states, now[layer.rows])
 
         def pull(j, f_bar):
             deltas[j] = slope(f[j]) * f_bar
-            for source in layer.sources:
-                if source is not own:
-                    (before_bar if source.lag else now_bar)[source.rows] += W[:, source.columns].T @ deltas[j]
-            return W[:, own.columns].T @ deltas[j] if own in layer.sources else 0.0
-        p_bar, x_bar = self._stages(layer).vjp(values(cell, raw), (layer.begin(before, now), *states, now[layer.rows]), f,
-                                               now_bar[layer.rows], pull)
+            back = layer.kind.vjp(W, layer.at(X, x[j]), deltas[j])
+            self._spread(layer, back, now_bar, before_bar)
+            return back[own.columns] if own in layer.sources else 0.0
+        p_bar, x_bar = self._stages(layer).vjp(values(cell, raw), x, f, now_bar[layer.rows], pull)
         parameters[:] = value_slopes(cell, raw) * p_bar if p_bar else 0.0
         (before_bar if own.lag else now_bar)[own.rows] += x_bar
+
+    @staticmethod
+    def _spread(layer, back, now_bar, before_bar):
+        """Adds the cotangent of what a layer reads, `back` (columns, N), to its sources, but for its own stages' states."""
+        for source in layer.sources:
+            if source is not layer.own:
+                (before_bar if source.lag else now_bar)[source.rows] += back[source.columns]
 
     def tables(self):
         """The topology as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, is_continuous
+from hfcontrol.cells import CELLS, has_synapses, is_continuous
+from hfcontrol.cells.connections import Dense, Synapses
 from hfcontrol.cells.stages import SCHEMES, STABLE, Stages
 from hfcontrol.errors import UsageError
 
@@ -56,9 +57,21 @@ class Layer:
         return self.rows.stop - self.rows.start
 
     @property
+    def connections(self):
+        """Number of connections that the layer receives."""
+        return self.size * sum(s.columns.stop - s.columns.start for s in self.sources)
+
+    @property
+    def kind(self):
+        """What its connections are: `Dense` or `Synapses`."""
+        return Synapses if has_synapses(self.cell) else Dense
+
+    @property
     def shape(self):
-        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias."""
-        return self.size, sum(s.columns.stop - s.columns.start for s in self.sources) + 1
+        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias; four, without
+        biases, where connections are synapses."""
+        columns = self.connections // self.size
+        return (4, self.size, columns) if has_synapses(self.cell) else (self.size, columns + 1)
 
     def gather(self, before, now, last):
         """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
@@ -75,13 +88,14 @@ class Layer:
         return X
 
     def split(self, rows):
-        """The work rows of some rows (rows, N): activities (S, k, N), states after the first (S-1, k, N) and room for
-        parameters (n_p, k, N)."""
-        parts = rows[self.work].reshape(-1, self.size, rows.shape[1])
-        return parts[:self.stages], parts[self.stages:2 * self.stages - 1], parts[2 * self.stages - 1:]
+        """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2, k, N), states after the first (S-1, k, N) and
+        room for parameters (n_p, k, N)."""
+        parts, sums = rows[self.work].reshape(-1, self.size, rows.shape[1]), 1 + has_synapses(self.cell)
+        activities, states, parameters = np.split(parts, [sums * self.stages, (sums + 1) * self.stages - 1])
+        return activities.reshape(-1, 2, *parts.shape[1:]) if sums == 2 else activities, states, parameters
 
     def products(self, before, now, delta):
-        """The pairs (delta, X), each (., N), whose outer products are the cotangents of the matrix: one, or one a stage."""
+        """The pairs (delta, X) that give the cotangents of the matrix (`kind.weight_vjp`): one, or one a stage."""
         X = self.gather(before, now, 1.0)
         if not self.work:
             return [(delta[self.rows], X)]
@@ -174,7 +188,7 @@ class _Plan:
             width = self.rows[place].stop - self.rows[place].start
             sources.append(Source(place, self.rows[place], lag, slice(column, column + width)))
             column += width
-        weights = self._take(units * (column + 1))
+        weights = self._take(4 * units * column if has_synapses(cell) else units * (column + 1))
         own = None
         if is_continuous(cell):
             reading = [s for s in sources if s.lag or cell == "neural_ode"]
@@ -188,7 +202,7 @@ class _Plan:
             if layer.own:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
                 stages = Stages(CELLS[layer.cell], topology.scheme, topology.unfold).count
-                layer = replace(layer, stages=stages, work=self._more((2 * stages - 1 + n_p) * layer.size),
+                layer = replace(layer, stages=stages, work=self._more(((2 + has_synapses(layer.cell)) * stages - 1 + n_p) * layer.size),
                                 parameters=self._take(n_p * layer.size))
             layers.append(layer)
         return layers, self.last, self.size

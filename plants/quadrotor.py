@@ -122,7 +122,7 @@ def near(x, goal):
 
 STABILISE = {
     "draw": draw,
-    "trials": 64,
+    "trials": 256,
     "steps": 100,  # 5 s
     "residual": away,
     "residuals": ("x", "y", "z", "x_rate", "y_rate", "z_rate"),
@@ -132,10 +132,10 @@ STABILISE = {
     "effort": 0.02 * DT,
     "effort_about": TRIM,
     "success": arrived,
-    "train": {"grow": 12},
+    "train": {"grow": 12, "curvature_trials": 64},
 }
 TASKS = {
     "stabilise": STABILISE,
     # The source's cost, of the controls themselves: hovering costs 43.2, and in the last second it pays to let go.
-    "poster": {**STABILISE, "effort_about": 0.0, "success": near, "train": {"guide": 12, "cg_cap": 40}},
+    "poster": {**STABILISE, "trials": 64, "effort_about": 0.0, "success": near, "train": {"guide": 12, "cg_cap": 40}},
 }

@@ -28,6 +28,9 @@ TOPOLOGIES = {
     "ltc, Euler": Topology((5,), cell="ltc", scheme="euler", skip=(), recurrent=()),
     "ltc_tanh": Topology((5, 4), cell="ltc_tanh", unfold=3),
     "ltc_tanh, Euler": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=(1,)),
+    "conductance": Topology((5, 4), cell="ltc_conductance", unfold=3),
+    "conductance, Runge-Kutta": Topology((4,), cell="ltc_conductance", scheme="rk4", unfold=8, skip=(), recurrent=(1,), learn_start=True),
+    "conductance, Euler": Topology((5, 4), cell="ltc_conductance", scheme="euler", unfold=8, recurrent=(2,)),
     "rnn_ode": Topology((5, 4), cell="rnn_ode", scheme="rk4"),
     "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
     "neural_ode": Topology((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
@@ -103,6 +106,8 @@ def test_initial_weights_are_sparse_and_follow_the_generator(topology):
         if name.startswith("rate_"):
             tau = 1 / np.log1p(np.exp(view))
             assert np.all((tau >= 1) & (tau <= 20)) and len(np.unique(tau)) == tau.size
+        elif topology.cell == "ltc_conductance" and not name.startswith(("W_", "b_", "h0")):
+            assert np.isfinite(view).all() and len(np.unique(view)) > 1
         elif name.startswith("reversal_"):
             assert set(view) <= {-1.0, 1.0}
         elif name.startswith("W_"):
@@ -141,7 +146,8 @@ def test_adjoint_is_the_transpose_of_the_tangent(topology, rng):
     delta, before_bar = network.step_vjp(theta, before, now, w.copy())
     pulled = np.vdot(before_bar, d_before) + np.vdot(delta[network.inputs], d_inputs)
     for layer, dW, d_raw in zip(network.layers, network.matrices(v), network.parameters(v)):
-        pulled += sum(np.einsum("in,ij,jn->", d, dW, X) for d, X in layer.products(before, now, delta))
+        W = network.matrices(theta)[network.layers.index(layer)]
+        pulled += sum(np.sum(layer.kind.weight_vjp(W, X, d) * dW) for d, X in layer.products(before, now, delta))
         if layer.work:
             pulled += np.sum(layer.split(delta)[2] * d_raw)
     assert abs(pulled - np.vdot(w, tangent)) < 1e-13 * np.linalg.norm(w) * np.linalg.norm(tangent)

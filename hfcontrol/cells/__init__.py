@@ -11,15 +11,21 @@ A plain cell (tanh, linear) has h = f. A time-continuous one moves by a differen
     fused(x, f, p, h)           a semi-implicit step of length h, which no h makes unstable; fused_slopes(x, f, p, h)
 
 with p the values, unit by unit, of its PARAMETERS: names and whether softplus keeps the trained number's value positive.
-Time is counted in control steps, here and in p. stages.py solves it over a control step.
+Time is counted in control steps, here and in p. stages.py solves it over a control step. A cell with SYNAPSE has a gate for
+every connection (connections.py) and two activities, f (2, k, N).
 """
 
-from hfcontrol.cells import ctrnn, linear, ltc, ltc_tanh, neural_ode, rnn_ode, tanh
+from hfcontrol.cells import ctrnn, linear, ltc, ltc_conductance, ltc_tanh, neural_ode, rnn_ode, tanh
 
-CELLS = {"tanh": tanh, "linear": linear, "ctrnn": ctrnn, "ltc": ltc, "ltc_tanh": ltc_tanh, "rnn_ode": rnn_ode,
-         "neural_ode": neural_ode}
+CELLS = {"tanh": tanh, "linear": linear, "ctrnn": ctrnn, "ltc": ltc, "ltc_tanh": ltc_tanh,
+         "ltc_conductance": ltc_conductance, "rnn_ode": rnn_ode, "neural_ode": neural_ode}
 
 
 def is_continuous(cell):
     """Whether the cell of this name has a state that moves by a differential equation."""
     return hasattr(CELLS.get(cell), "field")
+
+
+def has_synapses(cell):
+    """Whether the connections to the cell of this name are synapses with gates of their own."""
+    return hasattr(CELLS.get(cell), "SYNAPSE")

@@ -27,7 +27,7 @@ class Stages:
         self.count = unfold * (4 if scheme == "rk4" else 1)
 
     def forward(self, p, before, activity):
-        """States x (S+1, k, N), the first `before` and the last the output, and activities f (S, k, N), which
+        """States x (S+1, k, N), the first `before` and the last the output, and activities f (S, k, N) or (S, 2, k, N), which
         `activity(x_j)` gives."""
         x, f = [before], []
         for j in range(self.count):
@@ -54,7 +54,7 @@ class Stages:
     def vjp(self, p, x, f, out_bar, pull):
         """Cotangents (of p, of the state before) from that of the output; `pull(j, f_bar)` takes that of f_j and returns
         what of it goes back to x_j."""
-        x_bar, F_bar = np.zeros((self.count + 1, *out_bar.shape)), np.zeros_like(f)
+        x_bar, F_bar = np.zeros((self.count + 1, *out_bar.shape)), np.zeros((self.count, *out_bar.shape))
         p_bar, x_bar[-1] = [np.zeros_like(out_bar) for _ in p], out_bar
         for j in reversed(range(self.count)):
             if self.scheme == "fused":
@@ -72,7 +72,9 @@ class Stages:
     @staticmethod
     def _along(slopes, dx, df, dp):
         by_x, by_f, by_p = slopes
-        return by_x * dx + by_f * df + sum(by * d for by, d in zip(by_p, dp))
+        driven = by_f * df
+        driven = driven.sum(axis=0) if driven.ndim == 3 else driven  # of cells with two activities
+        return by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
 
     def _from(self, j):
         """The stage whose state stage j's step starts from."""

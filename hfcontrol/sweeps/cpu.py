@@ -27,7 +27,7 @@ def _piece(name):
 
 def _network_pieces(staged):
     """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
-    return [_piece("network"), _piece("staged")] if staged else [_piece("network")]
+    return [_piece(name) for name in ("network", *("cell", "synapse", "staged") * staged)]
 
 
 @cache

@@ -91,14 +91,14 @@ def by_trial(rows, out):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_trial_rows(layers, sources, segment, deltas, steps, fresh, J):
+def add_trial_rows(theta, layers, sources, segment, deltas, steps, fresh, J):
     """Adds so many steps of a segment to the rows J (trial, P) of a block, which are `fresh` at the first segment."""
     w, n_rows = J.shape[0], segment.shape[1]
     activity, delta = np.empty((w, steps + 1, n_rows)), np.empty((w, steps, n_rows))
     by_trial(segment, activity)
     by_trial(deltas, delta)
     for i in range(w):
-        add_trial_row(layers, sources, activity[i], delta[i], fresh, J[i])
+        add_trial_row(theta, layers, sources, activity[i], delta[i], fresh, J[i])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -144,11 +144,12 @@ def adjoint_block(n0, n1, theta, layers, sources, hidden, start, lines, stored, 
             add_transposed(C[s], now_bar[n_target:layers[0, 0]], xs[s], n0, n1)
         add_transposed(A[t], xs[t + 1], xs[t], n0, n1)
         if not split:
-            add_weight_cotangents(theta_bar, layers, sources, segment[place], segment[place + 1], now_bar, scratch, product)
+            add_weight_cotangents(theta_bar, theta, layers, sources, segment[place], segment[place + 1], now_bar, scratch,
+                                  product)
         else:
             deltas[place] = now_bar
             if place == 0:
-                add_trial_rows(layers, sources, segment, deltas, min(steps, T - t), t + steps >= T, J)
+                add_trial_rows(theta, layers, sources, segment, deltas, min(steps, T - t), t + steps >= T, J)
     if start >= 0:
         keep_start(start, before_bar[hidden[0]:hidden[1]], theta_bar, J)
 

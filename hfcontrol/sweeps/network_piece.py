@@ -153,7 +153,7 @@ def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratc
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_weight_cotangents(theta_bar, layers, sources, before, now, delta, scratch, product):
+def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta, scratch, product):
     """theta_bar += the outer products of delta (row, trial) and gathered rows, summed over the trials of the block."""
     for r0, r1, code, place, first, end in layers[:, :6]:
         m = columns_of(sources, first, end)
@@ -176,7 +176,7 @@ def gathered(layer, sources, activity, steps):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_trial_row(layers, sources, activity, delta, fresh, J):
+def add_trial_row(theta, layers, sources, activity, delta, fresh, J):
     """One row J (P,) of the Jacobian: outer products over time of one trial's activity (steps + 1, row) and delta
     (steps, row), added to those of other segments unless J is fresh."""
     for number in range(layers.shape[0]):

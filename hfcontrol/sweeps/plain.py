@@ -114,20 +114,20 @@ class PlainPasses:
     def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
         deltas = self._deltas(theta, lines, rollout, x_bar, u_bar, rows_bar)
-        return self._weight_rows(rollout.rows[0], deltas).sum(axis=0)
+        return self._weight_rows(theta, rollout.rows[0], deltas).sum(axis=0)
 
     def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
         pairs = zip(x_bar, u_bar)
-        return np.array([self._weight_rows(rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
+        return np.array([self._weight_rows(theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
 
-    def _weight_rows(self, rows, deltas):
+    def _weight_rows(self, theta, rows, deltas):
         net = self.network
         J = np.zeros((rows.shape[2], net.size))
-        for layer in net.layers:
+        for layer, W in zip(net.layers, net.matrices(theta)):
             for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
                 for d, X in layer.products(before, now, delta):
-                    J[:, layer.weights] += np.einsum("in,jn->nij", d, X).reshape(len(J), -1)
+                    J[:, layer.weights] += layer.kind.weight_vjp(W, X, d).reshape(len(J), -1)
                 if layer.work:
                     J[:, layer.parameters] += layer.split(delta)[2].reshape(-1, len(J)).T
         if net.start:
