@@ -65,8 +65,8 @@ def test_any_hdf5_reader_sees_the_arrays(whole):
         assert np.array_equal(file["theta"][...], tree["theta"])
 
 
-@pytest.mark.parametrize("value", [object(), np.array(["a"]), np.array([None]), 1j, {1, 2}, [{"a": 1}], b"bytes", len, {3: 1},
-                                   {"": 1}, {".": 1}], ids=str)
+@pytest.mark.parametrize("value", [pytest.param(object(), id="an object"), np.array(["a"]), np.array([None]), 1j, {1, 2},
+                                   [{"a": 1}], b"bytes", len, {3: 1}, {"": 1}, {".": 1}], ids=str)
 def test_what_cannot_be_saved_is_refused_by_name(tmp_path, value):
     with pytest.raises(CheckpointError, match="/deep"):
         checkpoint.save(tmp_path / "c.h5", {"deep": value})
