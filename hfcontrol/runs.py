@@ -238,8 +238,9 @@ def _span(trainer, theta):
     return [float(tau.min()), float(tau.max())] if tau.size else None
 
 
-def begin(settings, out=None, start=None, command=None):
-    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`.
+def begin(settings, out=None, start=None, command=None, tell=None):
+    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`; `tell`
+    is called with a text of what is done before its first update.
 
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
@@ -247,7 +248,7 @@ def begin(settings, out=None, start=None, command=None):
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepare(trainer, settings)
-    state = warm_up(trainer, settings, None if start is None else start.theta)
+    state = warm_up(trainer, settings, None if start is None else start.theta, tell)
     folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
     return Training(settings, trainer, state, folder, prepared, command)
 

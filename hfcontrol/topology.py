@@ -202,7 +202,8 @@ class _Plan:
             if layer.own:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
                 stages = Stages(CELLS[layer.cell], topology.scheme, topology.unfold).count
-                layer = replace(layer, stages=stages, work=self._more(((2 + has_synapses(layer.cell)) * stages - 1 + n_p) * layer.size),
+                rows = (2 + has_synapses(layer.cell)) * stages - 1 + n_p
+                layer = replace(layer, stages=stages, work=self._more(rows * layer.size),
                                 parameters=self._take(n_p * layer.size))
             layers.append(layer)
         return layers, self.last, self.size

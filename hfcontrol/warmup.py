@@ -29,30 +29,32 @@ class Stage(NamedTuple):
     close: float | None = None
 
 
-def warm_up(trainer, settings, theta=None):
+def warm_up(trainer, settings, theta=None, tell=None):
     """The state to train on from: after `settings.grow` updates at each shorter horizon, at most `settings.guide` updates of
     following at each, and the race of `settings.race` initialisations, or from given weights theta (P,), not raced.
 
     Rollouts, Jacobian steps and seconds of all of it are counted; of iLQR, the seconds. The trainer's limit of seconds ends
-    it too.
+    it too. `tell`, if given, is called with a text of what is being done.
     """
+    tell = tell or (lambda text: None)
     stages, guiding = [], 0.0
     if settings.grow:
         task, trials = trainer.task, min(trainer.task.trials, FIRST)
         stages += [Stage(task.smaller(max(1, round(part * task.steps)), trials), settings.grow, settings.grow) for part in GROWTH]
     if settings.guide:
         begin = time.perf_counter()
+        tell("iLQR looks for trajectories to follow")
         guide = Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, stream(settings, SCENARIOS))
         stages += [Stage(task, settings.guide, FOLLOWED, task.close) for task in map(guide.following, PARTS)]
         guiding = time.perf_counter() - begin
-    states = [_raced(trainer, settings, stages, guiding, theta if theta is not None else trainer.network.initial(
+    states = [_raced(trainer, settings, stages, guiding, tell, theta if theta is not None else trainer.network.initial(
         stream(settings, WEIGHTS, *((k,) if k else ())))) for k in range(settings.race)]
     best, others = min(states, key=lambda state: state.loss), (settings.race - 1) * guiding
     return replace(best, rollouts=sum(s.rollouts for s in states), jacobian_steps=sum(s.jacobian_steps for s in states),
                    seconds=sum(s.seconds for s in states) - others)
 
 
-def _raced(trainer, settings, stages, seconds, theta):
+def _raced(trainer, settings, stages, seconds, tell, theta):
     """The state of one initialisation: after the stages, before which so many seconds were spent, and with a dozen updates
     where others race it."""
     spent = {"rollouts": 0, "seconds": seconds, "jacobian_steps": 0}
@@ -61,17 +63,19 @@ def _raced(trainer, settings, stages, seconds, theta):
         if left is not None and left <= 0:
             break
         first = replace(trainer, task=stage.task, limits=Limits(stage.batches, seconds=left))
-        done = _updated(first, first.init(theta, stream(settings, SCENARIOS)), stage.updates, stage.close)
+        done = _updated(first, first.init(theta, stream(settings, SCENARIOS)), stage.updates, tell, stage.close)
         theta = done.theta
         spent = {name: spent[name] + getattr(done, name) for name in spent}
     state = replace(trainer.init(theta, stream(settings, SCENARIOS)), **spent)
-    return _updated(trainer, state, RACE_UPDATES) if settings.race > 1 else state
+    return _updated(trainer, state, RACE_UPDATES, tell) if settings.race > 1 else state
 
 
-def _updated(trainer, state, updates, close=None):
+def _updated(trainer, state, updates, tell, close=None):
     """The state after so many updates, or where the training ends before or, if given, a hold begins with a loss so close."""
     for event in trainer.run(state):
         state = event.state
+        tell(f"{'growing' if close is None else 'following'}, {event.loop.scenario.steps} steps: update {state.updates}, "
+             f"loss {state.loss:.3g}")
         if state.updates >= updates or (close is not None and event.kind == "hold" and state.loss <= close):
             break
     return state

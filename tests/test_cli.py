@@ -29,7 +29,8 @@ from hfcontrol.settings import Settings
 
 HEAVY = {"numpy", "numba", "scipy", "h5py", "matplotlib", "PIL"}
 INFO = ["run", "plant", "task", "seed", "hold", "batches", "holds", "updates", "rollouts", "jacobian_steps", "parameters",
-        "connections", "time_constants", "loss", "loss_history", "seconds", "compile_seconds", "solver", "stop", "command", "version"]
+        "connections", "time_constants", "loss", "loss_history", "seconds", "compile_seconds", "solver", "stop", "command",
+        "version"]
 SET = ["trials", "loss", "optimal_loss", "ratio", "ratio_quantiles", "errors", "error", "final_speed", "path_deviation",
        "peak_control", "success"]
 STOPS = {"target", "rollouts", "time", "converged", "interrupted", "failed"}

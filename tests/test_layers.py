@@ -11,10 +11,11 @@ PACKAGE = ROOT / "hfcontrol"
 
 # A module imports only from rows above it.
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
-          "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words", "sweeps", "closed_loop", "hold",
-          "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal", "guide", "policy_gradient", "training_state",
-          "trainer", "settings", "warmup", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare", "export", "canvas",
-          "scenes", "plots", "animate", "__init__", "commands", "cli"]
+          "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
+          "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal",
+          "guide", "policy_gradient", "training_state", "trainer", "settings", "warmup", "checkpoint", "run_folder",
+          "runs", "controller", "evaluation", "compare", "export", "canvas", "scenes", "plots", "animate", "__init__",
+          "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.
 OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "scenes", "plots", "animate"}, "cupy": {"backend"},

@@ -29,7 +29,8 @@ TOPOLOGIES = {
     "ltc_tanh": Topology((5, 4), cell="ltc_tanh", unfold=3),
     "ltc_tanh, Euler": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=(1,)),
     "conductance": Topology((5, 4), cell="ltc_conductance", unfold=3),
-    "conductance, Runge-Kutta": Topology((4,), cell="ltc_conductance", scheme="rk4", unfold=8, skip=(), recurrent=(1,), learn_start=True),
+    "conductance, Runge-Kutta": Topology((4,), cell="ltc_conductance", scheme="rk4", unfold=8, skip=(), recurrent=(1,),
+                                         learn_start=True),
     "conductance, Euler": Topology((5, 4), cell="ltc_conductance", scheme="euler", unfold=8, recurrent=(2,)),
     "rnn_ode": Topology((5, 4), cell="rnn_ode", scheme="rk4"),
     "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
@@ -48,8 +49,8 @@ def network_of(topology):
 
 
 def point(network, rng):
-    """Weights, rows before and inputs, all random."""
-    return rng.standard_normal(network.size), rng.standard_normal((network.n_rows, TRIALS)), \
+    """Weights, rows before and inputs, all random; not so large that units are too fast for differences."""
+    return 0.5 * rng.standard_normal(network.size), rng.standard_normal((network.n_rows, TRIALS)), \
         rng.standard_normal((N_INPUT, TRIALS))
 
 

@@ -87,3 +87,12 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
     settings = Settings(**SMALL, effort=1e-3, **more)
     whole, cut = (warmup.warm_up(build(s), s) for s in (settings, replace(settings, max_seconds=1e-6)))
     assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
+
+
+def test_what_is_done_is_told():
+    told = []
+    settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
+    warmup.warm_up(build(settings), settings, tell=told.append)
+    assert told[0] == "iLQR looks for trajectories to follow" and told[-1].startswith("following, 16 steps: update ")
+    assert [text.split(":")[0] for text in told if "growing" in text and "update 1" in text] == [
+        f"growing, {steps} steps" for steps in (2, 4, 8)]

@@ -1,6 +1,6 @@
-"""The liquid time-constant cell as a circuit: c dx/dt = g (v - x) + sum_i w_i s_i (E_i - x), s_i = logistic(slope_i (x_i - centre_i)).
+"""The liquid time-constant cell as a circuit: c dx/dt = g (v - x) + sum_i w_i s_i (E_i - x).
 
-The form of the released code of Hasani et al. (AAAI 2021) and of the ncps package: every connection is a synapse with a gate
+With gates s_i = logistic(slope_i (x_i - centre_i)). The form of the released code of Hasani et al. (AAAI 2021) and of the ncps package: every connection is a synapse with a gate
 of its own (synapses.py), and a unit has a leak g with its rest v, and a capacity c. Its two activities are what the synapses
 pour in, sum w s E, and their conductance, sum w s. The fused step takes the state's own part implicitly, as ncps does.
 """
@@ -8,7 +8,7 @@ pour in, sum w s E, and their conductance, sum w s. The fused step takes the sta
 import numpy as np
 
 ACTIVATION, CODE, PARAMETERS = "linear", 6, {"leak": True, "capacity": True, "rest": False}
-SYNAPSE = {"weight": True, "slope": False, "centre": False, "reversal": False}  # per connection; whether softplus keeps it positive
+SYNAPSE = ("weight", "slope", "centre", "reversal")  # the numbers of a connection; softplus keeps the first one positive
 LEAST = 1e-8  # of the denominator, as in ncps
 
 

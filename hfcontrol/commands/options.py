@@ -51,12 +51,15 @@ def told(options):
 
 @contextmanager
 def working(on):
-    """Says on a terminal what hfcontrol is busy with, for as long as it is."""
+    """Says on a terminal what hfcontrol is busy with, for as long as it is; gives the function that says something else."""
     live = sys.stderr.isatty()
-    if live:
-        click.echo(f"{on} ...", nl=False, err=True)
+
+    def say(text):
+        if live:
+            click.echo(f"{WIPE}{text} ...", nl=False, err=True)
+    say(on)
     try:
-        yield
+        yield say
     finally:
         if live:
             click.echo(WIPE, nl=False, err=True)

@@ -46,7 +46,8 @@ def _words(context, parameter, text):
                    "[tanh]")
 @click.option("--scheme", metavar="WORD", help="How cells in continuous time are solved: fused, euler or rk4. [fused]")
 @click.option("--unfold", type=int, metavar="N", help="Steps of the scheme within a control step. [1]")
-@click.option("--time-constants", metavar="A..B", help="Of these cells at the start, such as 20ms..200ms; 1 to 20 control steps by default.")
+@click.option("--time-constants", metavar="A..B",
+              help="Of these cells at the start, such as 20ms..200ms; 1 to 20 control steps by default.")
 @click.option("--learn-start", is_flag=True, default=None, help="Learn the initial hidden state; zero otherwise.")
 @click.option("--density", type=float, metavar="PART", help="Part of the connections between layers that exist. [1.0]")
 @click.option("--freeze", callback=_words, metavar="LAYERS", help="Layers that stay as they were drawn: 1,2 or out.")
@@ -100,8 +101,8 @@ def train(out, resume, start, force, quiet, as_json, **options):
     in progress; a second Ctrl-C stops at once). A checkpoint is data: resuming runs the shipped plant of that name, or your
     own file at its recorded path (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
     """
-    with nullcontext() if quiet else working("preparing"):
-        training = _prepared(given(**options), out, resume, start, force)
+    with nullcontext(_unsaid) if quiet else working("preparing") as say:
+        training = _prepared(given(**options), out, resume, start, force, say)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
     with _stopping(training, quiet):
         for event in training.events():
@@ -109,8 +110,12 @@ def train(out, resume, start, force, quiet, as_json, **options):
     show.end(training, event)
 
 
-def _prepared(options, out, resume, start, force):
-    """The training that the options ask for, compiled and ready."""
+def _unsaid(text):
+    """Says nothing."""
+
+
+def _prepared(options, out, resume, start, force, say):
+    """The training that the options ask for, compiled and ready; `say` is told what is being done before its first update."""
     from hfcontrol import runs
     from hfcontrol.settings import settings_for
 
@@ -119,7 +124,7 @@ def _prepared(options, out, resume, start, force):
         return runs.go_on(runs.Run.load(resume), options, force)
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
-    return runs.begin(settings_for(**options), out, None if start is None else runs.Run.load(start))
+    return runs.begin(settings_for(**options), out, None if start is None else runs.Run.load(start), tell=say)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def _network_pieces(staged):
 @cache
 def derivative_module(staged):
     """The compiled tangent and adjoint passes, which are the same for every plant."""
-    return generate.load_module("sweeps" + "_staged" * staged, [*_network_pieces(staged), _piece("segment"), _piece("derivative")])
+    pieces = [*_network_pieces(staged), _piece("segment"), _piece("derivative")]
+    return generate.load_module("sweeps" + "_staged" * staged, pieces)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 It follows network_piece, whose functions do the layers without stages, and cell_piece and synapse_piece. The equations are
 those of cells/stages.py, which is their definition and the oracle of their test. A table's line is a layer; its columns are
-told in `Network.tables`. It is compiled for networks that have such layers alone.
+told in `Network.tables`. It is compiled for networks that have such layers alone. Longer than other modules: Numba compiles
+it as one file with the pieces before, and step, tangent and adjoint share what they are made of.
 """
 
 import numpy as np
@@ -306,7 +307,8 @@ def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta,
         for j in range(S):
             put_own(layer, state_of(j, layer, before, now), X)
             if layer[2] == CONDUCTANCE:
-                synapse_cotangents(weights_of(theta, layer, m), k, X, activity_of(j, layer, delta), weights_of(theta_bar, layer, m))
+                synapse_cotangents(weights_of(theta, layer, m), k, X, activity_of(j, layer, delta),
+                                   weights_of(theta_bar, layer, m))
             else:
                 np.dot(activity_of(j, layer, delta), X.T, outer)
                 add(matrix_of(theta_bar, layer[3], k, m), outer)

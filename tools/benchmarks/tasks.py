@@ -87,7 +87,8 @@ def row(case, seeds):
               f"(max {show(told['error']['max'])}) {told['error']['unit']}", flush=True)
         sets.append(told)
     ratios = [s["ratio"] for s in sets]
-    return {**case._asdict(), "threads": numba.get_num_threads(), "tested": case.settings if case.tested is None else case.tested, "seeds": list(seeds),
+    tested = case.settings if case.tested is None else case.tested
+    return {**case._asdict(), "threads": numba.get_num_threads(), "tested": tested, "seeds": list(seeds),
             "ratio": None if None in ratios else ratios, "success": [s["success"] for s in sets],
             "error": [max(e["mean"] for e in s["errors"]) for s in sets],
             "error_max": [max(e["max"] for e in s["errors"]) for s in sets], "unit": sets[0]["error"]["unit"]}
