@@ -36,7 +36,7 @@ CASES = {
     "swing, ctrnn by Euler": {"topology": Topology((4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,))},
     "swing, ltc by Runge-Kutta": {"topology": Topology((4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,))},
     "swing, ltc": {"topology": Topology((4, 3), cell="ltc", unfold=3)},
-    "swing, ltc with tanh": {"topology": Topology((4, 3), cell="ltc_tanh", unfold=2), "trials": 35},
+    "swing, ltc with tanh": {"topology": Topology((4, 3), cell="ltc_tanh", unfold=2), "trials": 5},
     "swing, ltc with tanh by Euler": {"topology": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=())},
     "swing, conductance": {"topology": Topology((4, 3), cell="ltc_conductance", unfold=2), "trials": 35},
     "swing, conductance by Runge-Kutta": {"topology": Topology((4,), cell="ltc_conductance", scheme="rk4", unfold=8, skip=(),
