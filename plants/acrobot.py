@@ -104,7 +104,7 @@ TASKS = {
         "spread": (0.5, 0.5, 0.0, 0.0),  # [rad]
         "target": (math.pi, 0.0, 0.0, 0.0),
         "trials": 64,
-        "steps": 100,  # 5 s
+        "steps": 160,  # 8 s
         "residual": lean,
         "residuals": ("upper_x", "upper_y", "lower_x", "lower_y", "shoulder_rate", "elbow_rate"),
         # integral of 2 (1 + cos) of either link + 0.1 of the squared rates + 0.02 u^2
@@ -112,6 +112,7 @@ TASKS = {
         "final": 0.0,
         "effort": 0.04 * DT,
         "success": stands,
+        "train": {"guide": 32, "cg_cap": 40},
     },
     "balance": {
         "generator": "around",
