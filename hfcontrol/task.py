@@ -143,10 +143,12 @@ class Task:
         return Scenario(x0, np.ascontiguousarray(seen), params, *noise, pushes, cost, goal, goal_output, self.arrivals)
 
     def _judged(self, x0, goal, trials):
-        """Start (nx, N) and goal (T+1, nx, N) in their shapes, or TaskError for what a draw function got wrong."""
+        """Start (nx, N) and goal (T+1, nx, N) in their shapes, or TaskError for what a draw function got wrong; of a goal
+        that moves on beyond the horizon, what lies within."""
         n, steps = self.plant.n_body, self.steps
         if goal.ndim == 2:
             goal = np.tile(goal, (steps + 1, 1, 1))
+        goal = goal[:steps + 1]
         if x0.shape != (n, trials) or goal.shape != (steps + 1, n, trials):
             raise TaskError(f"task {self.name}: draw gave starts {x0.shape} and targets {goal.shape}; needed are "
                             f"({n}, {trials}) and ({n}, {trials}) or ({steps + 1}, {n}, {trials})")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import plant_of
+from helpers import loop_of, plant_of
 from hfcontrol.generators import GENERATORS, RANDOM, posture
 from hfcontrol.kernels import compile_plant
 from hfcontrol.task import Task, TaskOptions
@@ -103,3 +103,19 @@ def test_stay_asks_to_stay_and_pushes():
     scenario = task.draw(np.random.default_rng(0))
     np.testing.assert_array_equal(scenario.goal[-1], scenario.x0)
     assert task.noisy and task.random and scenario.disturbance.any()
+
+
+def test_of_a_goal_that_moves_on_a_shorter_horizon_sees_the_beginning():
+    """electric draws the whole of its path, whatever the horizon."""
+    short, whole = (loop_of("electric", "follow", trials=3, steps=steps).scenario for steps in (40, 256))
+    np.testing.assert_array_equal(short.goal, whole.goal[:41])
+    assert short.steps == 40
+
+
+def test_training_starts_fill_their_range_to_its_corners():
+    """Of 256 starts in the plane, every square of a grid of 8 by 8 holds two to six; at random some would hold none."""
+    x0 = loop_of("cartpole", "swing_up", trials=256).scenario.x0
+    cart, pole = (np.floor(8 * part).astype(int) for part in (x0[0] + 0.5, x0[1] - np.pi + 0.5))
+    counts = np.zeros((8, 8), dtype=int)
+    np.add.at(counts, (cart, pole), 1)
+    assert counts.min() >= 2 and counts.max() <= 6 and not x0[2:].any()
