@@ -124,8 +124,11 @@ class Network:
         capacity = tau * (leak + w.sum(axis=1) / 2)
         parameters[1] = capacity + np.log(-np.expm1(-capacity))
 
-    def step(self, theta, before, inputs):
-        """Rows of one step (rows, N) from the weights (P,), the rows of the step before and the inputs (n_input, N)."""
+    def step(self, theta, before, inputs, elapsed=1.0):
+        """Rows of one step (rows, N) from the weights (P,), the rows of the step before and the inputs (n_input, N).
+
+        Cells in continuous time move by `elapsed` control steps: 1 but where a controller is called irregularly.
+        """
         now = np.zeros_like(before)
         now[self.inputs] = inputs
         for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
@@ -134,14 +137,14 @@ class Network:
             if not layer.work:
                 now[layer.rows] = phi(layer.kind.sums(W, X))
                 continue
-            x, f = self._stages(layer).forward(values(cell, raw), layer.begin(before, now),
+            x, f = self._stages(layer, elapsed).forward(values(cell, raw), layer.begin(before, now),
                                                lambda x, X=X, W=W, phi=phi, layer=layer: phi(layer.kind.sums(W, layer.at(X, x))))
             activities, states, _ = layer.split(now)
             activities[:], states[:], now[layer.rows] = f, x[1:-1], x[-1]
         return now
 
-    def _stages(self, layer):
-        return Stages(CELLS[layer.cell], self.topology.scheme, self.topology.unfold)
+    def _stages(self, layer, elapsed=1.0):
+        return Stages(CELLS[layer.cell], self.topology.scheme, self.topology.unfold, elapsed)
 
     def step_jvp(self, theta, v, before, now, d_before, d_inputs):
         """Tangent of the rows of one step (rows, N), in the directions of the weights (P,), the rows before and the inputs."""

@@ -131,6 +131,17 @@ def test_a_block_without_memory_forgets(rng):
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("cell", [name for name in CONTINUOUS if name != "neural_ode"])
+@pytest.mark.parametrize("scheme", ORDERS)
+def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
+    """Of one layer whose inputs stay, with twice the unfoldings."""
+    one, two = (Network(Topology((4,), cell=cell, skip=(), recurrent=(1,), scheme=scheme, unfold=n), 3, 2) for n in (3, 6))
+    theta, inputs = one.initial(rng), rng.standard_normal((3, 5))
+    before = rng.standard_normal((two.n_rows, 5))
+    expected = one.step(theta, one.step(theta, before[:one.n_rows], inputs), inputs)
+    np.testing.assert_allclose(two.step(theta, before, inputs, elapsed=2.0)[one.hidden], expected[one.hidden], rtol=1e-12)
+
+
 def test_time_constants_are_told():
     network = Network(Topology((6,), cell="ctrnn", skip=(), recurrent=(1,), time_constants=(2.0, 8.0)), 3, 2)
     tau = network.time_constants(network.initial(np.random.default_rng(0)))

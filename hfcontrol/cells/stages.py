@@ -20,10 +20,11 @@ STABLE = {"euler": 2.0, "rk4": 2.785}  # the largest rate times h that does not 
 
 
 class Stages:
-    """The stages of one control step of a cell (a module), by a scheme of SCHEMES with so many unfoldings."""
+    """The stages of one control step of a cell (a module), by a scheme of SCHEMES with so many unfoldings; `elapsed` is its
+    length in control steps of the training."""
 
-    def __init__(self, cell, scheme, unfold):
-        self.cell, self.scheme, self.h = cell, scheme, 1.0 / unfold
+    def __init__(self, cell, scheme, unfold, elapsed=1.0):
+        self.cell, self.scheme, self.h = cell, scheme, elapsed / unfold
         self.count = unfold * (4 if scheme == "rk4" else 1)
 
     def forward(self, p, before, activity):
