@@ -209,6 +209,31 @@ def test_the_conductance_cell_gives_the_numbers_of_ncps(time):
         assert np.linalg.norm(bar) == pytest.approx(told["vjp_of_ones"]["frob"][name], rel=1e-10), name
 
 
+@pytest.mark.parametrize("time", [1.0, 0.02])
+def test_the_conductance_cell_equals_the_package(time, rng):
+    """ncps itself, with random parameters, over several steps; `pip install -e ".[peers]"` to run it."""
+    torch, ncps = (pytest.importorskip(name, reason="needs the extra peers: ncps and torch") for name in ("torch", "ncps.torch"))
+    from ncps.wirings import FullyConnected
+
+    network = Network(Topology((5,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)), 3, 2)
+    theta = network.initial(rng)
+    views, positive = network.views(theta), {name: np.logaddexp(0, view) for name, view in network.views(theta).items()}
+    cell = ncps.LTCCell(FullyConnected(5, 2), in_features=3, ode_unfolds=6).double()
+    given = {"gleak": positive["leak_1"], "cm": time * positive["capacity_1"], "vleak": views["rest_1"],
+             "input_w": np.ones(3), "input_b": np.zeros(3)}
+    for theirs, source in (("", "1"), ("sensory_", "in")):
+        given |= {f"{theirs}w": positive[f"weight_{source}_1"].T, f"{theirs}erev": views[f"reversal_{source}_1"].T,
+                  f"{theirs}sigma": views[f"slope_{source}_1"].T, f"{theirs}mu": views[f"centre_{source}_1"].T}
+    for name, value in given.items():
+        cell._params[name].data = torch.tensor(value.copy())
+    rows, state = np.zeros((network.n_rows, 4)), torch.zeros(4, 5, dtype=torch.float64)
+    for _ in range(5):
+        inputs = rng.standard_normal((3, 4))
+        rows = network.step(theta, rows, inputs)
+        _, state = cell(torch.tensor(inputs.T.copy()), state, time)
+        np.testing.assert_allclose(rows[network.hidden], state.detach().numpy().T, rtol=1e-12, atol=1e-13)
+
+
 def cotangents(network, theta, rows, first, delta, given, time):
     """Those of the numbers that ncps knows, from those of ours by the chain rule."""
     layer, bars = network.layers[0], np.zeros_like(theta)
