@@ -135,11 +135,11 @@ class Descent:
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
         channels = loop.scenario.cost.channels()
+        known = self.curved
         if self.solver == "cg":
-            last = [c for c in channels if c.time == loop.scenario.steps]
-            few = 0 < len(last) * self.curved.loop.trials <= MOST_RESIDUALS
-            channels = last if few else []
-        self.rows = ResidualRows(self.curved, channels) if channels else None
+            channels = [c for c in channels if c.time == loop.scenario.steps][:MOST_RESIDUALS]
+            known = known.part(min(known.loop.trials, MOST_RESIDUALS // max(1, len(channels))))
+        self.rows = ResidualRows(known, channels) if channels else None
 
     def solve(self, lam):
         """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""
@@ -171,7 +171,8 @@ class Descent:
         return energy
 
     def _preconditioner(self, lam):
-        """The final residuals' curvature exactly, the rest as its mean diagonal, estimated by one random probe."""
+        """The final residuals' curvature exactly, of as many trials as fit, the rest as its mean diagonal, estimated by one
+        random probe."""
         if self.rows is None:
             return lambda r: r
         if not hasattr(self, "_rest"):
