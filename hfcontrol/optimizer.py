@@ -138,7 +138,8 @@ class Descent:
         known = self.curved
         if self.solver == "cg":
             channels = [c for c in channels if c.time == loop.scenario.steps][:MOST_RESIDUALS]
-            known = known.part(min(known.loop.trials, MOST_RESIDUALS // max(1, len(channels))))
+            if len(channels) * known.loop.trials > MOST_RESIDUALS:
+                known = known.part(MOST_RESIDUALS // len(channels))
         self.rows = ResidualRows(known, channels) if channels else None
 
     def solve(self, lam):
