@@ -296,3 +296,18 @@ def test_lbfgs_lowers_the_loss_of_a_closed_loop():
     hold, start = started(loop_of(**MANY))
     state, rollout, report = LBFGS().step(LBFGS().init(start.theta), start, hold, 20)
     assert report.accepted and rollout.loss < 0.7 * start.loss and hold.rollout(state.theta).loss == rollout.loss
+
+
+@pytest.mark.parametrize("most, trials", [(4096, 7), (10, 3)])
+def test_the_preconditioner_takes_as_many_trials_as_fit(monkeypatch, most, trials):
+    """Of 7 trials with 3 final residuals each; the direction is the same to what conjugate gradients leave."""
+    loop = loop_of(**MANY)
+    rollout = loop.rollout(weights_of(loop))
+    method = HessianFree("cg", cap=400)
+    monkeypatch.setattr(optimizer, "MOST_RESIDUALS", most)
+    descent = optimizer.Descent(method, method.init(rollout.theta), loop.linearise(rollout), loop)
+    directions = descent.solve(1.0)
+    assert descent.rows.trials == trials and directions
+    g = descent.linear.gradient
+    left = descent.G @ directions[-1][0] + directions[-1][0] + g
+    assert np.linalg.norm(left) < 0.05 * np.linalg.norm(g)
