@@ -40,6 +40,8 @@ class Constraint:
         units = np.where(rng.random(network.n_rows) < (dale or 0.0), 1.0, -1.0)
         for layer, sign, cut, still in zip(network.layers, *map(network.matrices, (self.sign, self.cut, self.frozen))):
             still[:] = layer.name in frozen
+            if layer.work:
+                self.frozen[layer.parameters] = layer.name in frozen
             for source in layer.sources:
                 size = source.columns.stop - source.columns.start
                 cut[:, source.columns] = _sparse(layer.size, size, density, rng)

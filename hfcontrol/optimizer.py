@@ -135,12 +135,12 @@ class Descent:
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
         channels = loop.scenario.cost.channels()
-        known = self.curved
+        explicit = self.curved
         if self.solver == "cg":
-            channels = [c for c in channels if c.time == loop.scenario.steps][:MOST_RESIDUALS]
-            if len(channels) * known.loop.trials > MOST_RESIDUALS:
-                known = known.part(MOST_RESIDUALS // len(channels))
-        self.rows = ResidualRows(known, channels) if channels else None
+            channels = [c for c in channels if c.time == loop.scenario.steps]
+            if len(channels) * explicit.loop.trials > MOST_RESIDUALS:
+                explicit = explicit.part(MOST_RESIDUALS // len(channels))
+        self.rows = ResidualRows(explicit, channels) if channels else None
 
     def solve(self, lam):
         """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""

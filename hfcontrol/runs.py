@@ -163,7 +163,7 @@ class Run:
             "run": str(self.path), "plant": settings.plant, "task": self.tree["task"], "seed": settings.seed,
             "hold": settings.hold, "batches": settings.batches, "holds": state.holds, "updates": state.updates,
             "rollouts": state.rollouts, "jacobian_steps": state.jacobian_steps, "parameters": self.theta.size,
-            "connections": self.tree.get("connections"), "time_constants": self.tree.get("time_constants"),
+            "connections": self.tree.get("connections"), "time_constants": self.tree.get("time_constants") or None,
             "loss": state.loss, "loss_history": [m.loss for m in state.history], "seconds": state.seconds,
             "compile_seconds": self.tree["compile_seconds"], "solver": self.tree["solver"], "stop": self.tree["stop"],
             "command": self.tree["command"], "version": self.tree["versions"]["hfcontrol"],
@@ -227,15 +227,10 @@ class Training:
         tree = {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
                 "plant": {"name": plant.name, "source": plant.source, "hash": plant.source_hash},
                 "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
-                "connections": self.trainer.network.connections, "time_constants": _span(self.trainer, self.state.theta),
+                "connections": self.trainer.network.connections,
+                "time_constants": (plant.dt * self.trainer.network.time_constants(self.state.theta)).tolist(),
                 "stop": stop and stop.word, "state": state_tree(self.state)}
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
-
-
-def _span(trainer, theta):
-    """The shortest and the longest time constant [s] of the network's units, or None where they have none."""
-    tau = trainer.plant.dt * trainer.network.time_constants(theta)
-    return [float(tau.min()), float(tau.max())] if tau.size else None
 
 
 def begin(settings, out=None, start=None, command=None, tell=None):

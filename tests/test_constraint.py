@@ -7,6 +7,8 @@ from helpers import loop_of
 from hfcontrol.constraint import Constraint
 from hfcontrol.curvature import GaussNewton
 from hfcontrol.errors import UsageError
+from hfcontrol.network import Network
+from hfcontrol.topology import Topology
 
 CASES = {"sparse": {"density": 0.4}, "frozen": {"frozen": ("1",)}, "signed": {"dale": 0.7},
          "all": {"density": 0.5, "frozen": ("2",), "dale": 0.5}}
@@ -89,3 +91,10 @@ def test_a_wrong_constraint_is_told_in_one_line(options, told):
     with pytest.raises(UsageError) as caught:
         constrained(options)
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+def test_a_frozen_layer_keeps_its_time_constants(rng):
+    network = Network(Topology((4, 3), cell="ltc"), 3, 2)
+    views = network.views(Constraint(network, rng, frozen=("1",)).frozen)
+    assert all(view.all() == name.endswith("_1") and view.any() == name.endswith("_1") for name, view in views.items())
+    assert views["rate_1"].size == 4 and views["reversal_2"].size == 3

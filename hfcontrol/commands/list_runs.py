@@ -92,7 +92,7 @@ def info(run, as_json):
     for name, value in told.items():
         shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
         if name == "time_constants" and value:
-            shown = " to ".join(f"{1000 * tau:.4g} ms" for tau in value)
+            shown = f"{1000 * min(value):.4g} to {1000 * max(value):.4g} ms"
         click.echo(f"{name.replace('_', ' '):16} {shown}")
     if history:
         click.echo(f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"

@@ -12,6 +12,7 @@ from numba import njit
 FUSED, RK4 = 0, 2
 STAGES, SCHEME, UNFOLD, WORK, PARAMETERS, N_PARAMETERS, OWN, OWN_LAG, OWN_FIRST, OWN_END = range(6, 16)
 
+# What the pieces before define is kept under another name; `network_vjp` calls the layers_vjp that is defined below.
 plain_step, plain_jvp, plain_vjp = network_step, network_jvp, layers_vjp
 plain_weight_cotangents, plain_trial_row = add_weight_cotangents, add_trial_row
 
@@ -284,13 +285,6 @@ def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch
             staged_vjp(theta, layers[number], sources, before, now, now_bar, before_bar, scratch)
         else:
             plain_vjp(theta, layers[number:number + 1], sources, before, now, now_bar, before_bar, scratch)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
-    """`layers_vjp` from nothing in `before_bar`."""
-    before_bar[:] = 0.0
-    layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
