@@ -1,7 +1,8 @@
 """Tasks: what a plant is to do, as numbers for a generator and a cost; a `Task` draws scenarios from them.
 
 A plant file's TASKS give numbers to the generators of generators.py, or a function of their own: `draw(rng, trials, split)`
-returning start states (n, N) and goals (n, N) or (T+1, n, N) of the plant's n states.
+returning start states (n, N) and goals (n, N) or (T+1, n, N) of the plant's n states. The network sees the goal of the next
+step, or what the task's own `sees(goal)` makes of the whole, (T, k, N): scaled, or some of what is to come.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from hfcontrol.generators import ENOUGH, GENERATORS
 from hfcontrol.scenario import Scenario
 
 # What a task may hold, and what its success may ask for.
-ENTRIES = ("generator", "draw", "start", "spread", "target", "radius", "targets", "range", "random", "trials", "steps",
+ENTRIES = ("generator", "draw", "sees", "start", "spread", "target", "radius", "targets", "range", "random", "trials", "steps",
            "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
            "success", "train")
 SUCCESS = ("hand", "rates", "state")
@@ -108,8 +109,12 @@ class Task:
 
     @property
     def n_target(self):
-        """Number of target components that the network sees."""
-        return 2 if self.options.space == "hand" else self.plant.n_body
+        """Number of components of the goal that the network sees."""
+        if self.options.space == "hand":
+            return 2
+        if "sees" not in self.numbers:
+            return self.plant.n_body
+        return self._seen(np.zeros((self.steps + 1, self.plant.n_body, 1))).shape[1]
 
     @property
     def optimum_is_zero(self):
@@ -134,13 +139,24 @@ class Task:
             x0, goal = draw(rng, trials, split)
         except KeyError as error:
             raise TaskError(f"task {self.name} of {plant.name} lacks {error}, which its generator needs") from None
-        x0, goal = self._judged(np.asarray(x0, dtype=float), np.asarray(goal, dtype=float), trials)
+        drawn = np.asarray(goal, dtype=float)
+        x0, goal = self._judged(np.asarray(x0, dtype=float), drawn, trials)
         goal_output = self.kernels.output(np.nan_to_num(goal), params)
-        seen = goal_output[1:, plant.hand] if self.options.space == "hand" else np.nan_to_num(goal[1:, :plant.n_body])
+        target = seen = goal_output[1:, plant.hand] if self.options.space == "hand" else np.nan_to_num(goal[1:, :plant.n_body])
+        if "sees" in self.numbers and self.options.space != "hand":
+            seen = self._seen(drawn if drawn.ndim == 3 else goal[:, :plant.n_body])
         noise = disturbances.noise(plant, rng, self.steps, trials)
         pushes = disturbances.pushes(plant, rng, self.steps, trials, self.numbers.get("push", 0.0))
-        cost = self._cost(goal, goal_output, seen, params)
+        cost = self._cost(goal, goal_output, target, params)
         return Scenario(x0, np.ascontiguousarray(seen), params, *noise, pushes, cost, goal, goal_output, self.arrivals)
+
+    def _seen(self, goal):
+        """What the network sees (T, k, N) of a goal (T+1 or more, n, N), by the plant file's own function."""
+        seen = np.asarray(self.numbers["sees"](np.nan_to_num(goal)), dtype=float)
+        if seen.ndim != 3 or len(seen) < self.steps or seen.shape[2] != goal.shape[2] or not np.isfinite(seen).all():
+            raise TaskError(f"task {self.name} of {self.plant.name}: sees gave numbers of shape {seen.shape}; needed are finite "
+                            f"ones, ({len(goal) - 1}, how many it sees, {goal.shape[2]})")
+        return seen[:self.steps]
 
     def _judged(self, x0, goal, trials):
         """Start (nx, N) and goal (T+1, nx, N) in their shapes, or TaskError for what a draw function got wrong; of a goal
@@ -156,7 +172,7 @@ class Task:
             raise TaskError(f"task {self.name} of {self.plant.name}: a start that is not finite, or a trial without any target")
         return np.ascontiguousarray(self.whole(x0)), self.whole(goal)
 
-    def _cost(self, goal, goal_output, seen, params):
+    def _cost(self, goal, goal_output, target, params):
         """Final state, running positions and effort as weighted residuals, in joint or hand space (then with the final
         rates kept), and the residuals of the plant file's own."""
         plant, numbers, trials = self.plant, self.numbers, goal.shape[2]
@@ -178,7 +194,7 @@ class Task:
         parts = [(state, goal), (control, np.tile(about[:, None], (self.steps, 1, trials))),
                  (output, None if output is None else goal_output), self._own(trials)]
         weights = [None if w is None else np.ascontiguousarray(np.broadcast_to(w, (*w.shape[:2], trials))) for w, _ in parts]
-        own, target = numbers.get("residual"), np.concatenate([seen[:1], seen])
+        own, target = numbers.get("residual"), np.concatenate([target[:1], target])
         return Cost(Residuals(*weights), Residuals(*(r for _, r in parts)), self.kernels, params, own and own.__name__, target)
 
     def _own(self, trials):

@@ -19,12 +19,12 @@ def delay_steps(value, dt, option):
 
 
 def duration(value, option):
-    """A time [s], zero or above, from a number of seconds or a text in milliseconds."""
+    """A time [s], zero or above, from a number of seconds or a text such as 40ms or 2s."""
     text = str(value)
     try:
-        seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text)
+        seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
     except ValueError:
-        raise UsageError(f"--{option} {value}: seconds such as 0.04, or milliseconds such as 40ms") from None
+        raise UsageError(f"--{option} {value}: seconds such as 0.04 or 2s, or milliseconds such as 40ms") from None
     if not 0 <= seconds < np.inf:
         raise UsageError(f"--{option} {value}: a finite time, zero or above, is needed")
     return seconds

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import loop_of, plant_of
+from hfcontrol.errors import TaskError
 from hfcontrol.generators import GENERATORS, RANDOM, posture
 from hfcontrol.kernels import compile_plant
 from hfcontrol.task import Task, TaskOptions
@@ -119,3 +120,19 @@ def test_training_starts_fill_their_range_to_its_corners():
     counts = np.zeros((8, 8), dtype=int)
     np.add.at(counts, (cart, pole), 1)
     assert counts.min() >= 2 and counts.max() <= 6 and not x0[2:].any()
+
+
+def test_a_task_may_say_what_the_network_sees_of_its_goal():
+    """electric shows its goal on the observation's scales, and where it will be, also beyond a horizon that is cut."""
+    whole, cut = (loop_of("electric", "follow", trials=3, steps=steps).scenario for steps in (256, 40))
+    goal, seen = whole.goal, whole.target
+    np.testing.assert_allclose(seen[:, :2], (goal[1:, :2] - 0.5) / 0.1, rtol=1e-12)
+    np.testing.assert_allclose(seen[9, 6:8], (goal[10 + 64, :2] - goal[10, :2]) / 0.2, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(cut.target, seen[:40])
+
+
+def test_a_function_that_shows_nonsense_is_told():
+    plant = plant_of("electric")
+    tasks = {"follow": {**plant.tasks["follow"], "sees": lambda goal: goal[:, :, 0]}}
+    with pytest.raises(TaskError, match="sees gave numbers of shape"):
+        Task(replace(plant, tasks=tasks), compile_plant(plant), "follow").draw(np.random.default_rng(0))
