@@ -128,6 +128,10 @@ class ClosedLoop:
         """The number of trials, N."""
         return self.scenario.trials
 
+    def channels(self):
+        """The residuals that weigh anything, as a list of `Channel`."""
+        return self.scenario.cost.channels()
+
     def part(self, trials):
         """The same loop on some of its trials, given by how many, spread evenly among all."""
         if trials not in self._parts:
@@ -178,6 +182,11 @@ class Linearised:
     rollout: Rollout
     lines: Lines
     cost: object
+
+    @property
+    def trials(self):
+        """The number of trials."""
+        return self.loop.trials
 
     @cached_property
     def weights(self):

@@ -39,7 +39,7 @@ class GaussNewton(Operator):
     def _product(self, v):
         self.products += 1
         dr = self.linear.jvp(v)
-        return self.linear.vjp(self.linear.cost.weights * dr) / self.linear.loop.trials
+        return self.linear.vjp(self.linear.cost.weights * dr) / self.linear.trials
 
 
 class Structural(Operator):

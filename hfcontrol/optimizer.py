@@ -83,7 +83,9 @@ class HessianFree:
         In operations per weight, trial and step: a product with G costs 8, conjugate gradients take some 30 of them;
         a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
         """
-        channels = loop.scenario.cost.channels()
+        channels = loop.channels()
+        if not channels:
+            return "cg", "cg: residuals of a trajectory in continuous time have no rows"
         trials, P = min(self.curvature_trials or loop.trials, loop.trials), loop.network.size
         m, work = len(channels) * trials, P * trials * loop.scenario.steps
         rows_cost, cg_cost = 6 * len(channels) * work + m * m * P + m**3 / 3, 30 * 8 * work
@@ -134,9 +136,9 @@ class Descent:
         self.curved = linear.part(options.curvature_trials) if options.curvature_trials else linear
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
-        channels = loop.scenario.cost.channels()
+        channels = loop.channels()
         explicit = self.curved
-        if self.solver == "cg":
+        if self.solver == "cg" and channels:
             channels = [c for c in channels if c.time == loop.scenario.steps]
             if len(channels) * explicit.loop.trials > MOST_RESIDUALS:
                 explicit = explicit.part(MOST_RESIDUALS // len(channels))

@@ -189,7 +189,8 @@ def prepare(trainer, settings):
         reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
     if settings.optimizer == "hf":
         solver, why = trainer.optimizer.choose_solver(loop)
-        linear.rows(loop.scenario.cost.channels()[-1:])
+        if loop.channels():
+            linear.rows(loop.channels()[-1:])
         reasons.append(f"solver {why}")
     if settings.guide:
         trainer.optimal(loop.part(1))

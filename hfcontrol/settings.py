@@ -11,6 +11,7 @@ import numpy as np
 from hfcontrol.cells import CELLS, is_continuous
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.constraint import Constraint
+from hfcontrol.continuous import FIXED, Estimator
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
@@ -81,6 +82,10 @@ class Settings:
     cg_cap: int = 100
     curvature_trials: int | None = None
     store_every: int = 1
+    estimator: str | None = None
+    rtol: float = 1e-4
+    atol: float = 1e-6
+    solver_step: float | str | None = None
     seed: int = 0
     race: int = 1
     grow: int = 0
@@ -98,6 +103,7 @@ class Settings:
         if self.solver not in SOLVERS:
             raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
         self._check_fit()
+        self._check_estimator()
         if Path(self.plant).suffix in FILES:
             object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
 
@@ -115,6 +121,33 @@ class Settings:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and not is_continuous(self.cell):
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --cell {self.cell}: it belongs to the "
                                  f"cells in continuous time, {', '.join(filter(is_continuous, CELLS))}; leave it out")
+
+    def _check_estimator(self):
+        """Raises UsageError for what cannot be asked of an estimator on a continuous trajectory, or only of one."""
+        fields = type(self).__dataclass_fields__
+        told = {name: f"--{name.replace('_', '-')} {getattr(self, name)}" for name in fields}
+        if not self.estimator:
+            for name in ("rtol", "atol", "solver_step"):
+                if getattr(self, name) != fields[name].default:
+                    raise UsageError(f"{told[name]}: it belongs to an --estimator such as ctpg, which solves in continuous time")
+            return
+        if self.hold not in ("auto", "scenario"):
+            raise UsageError(f"{told['hold']} with --estimator: a continuous trajectory is simulated anew; leave one out")
+        for name in ("structural", "store_every", "guide", "target_ratio"):
+            if getattr(self, name) != fields[name].default:
+                raise UsageError(f"{told[name]} with --estimator: it is of control steps; leave one out")
+        if self.solver == "residual":
+            raise UsageError("--solver residual with --estimator: residuals of a continuous trajectory have no rows; leave one out")
+        if self.estimator not in FIXED and self.solver_step is not None:
+            raise UsageError(f"{told['solver_step']} with --estimator {self.estimator}: it belongs to {' and '.join(FIXED)}; the others "
+                             "choose their steps by --rtol and --atol")
+        self.solved_by
+
+    @property
+    def solved_by(self):
+        """The `Estimator` asked for, or None."""
+        step = None if self.solver_step is None else duration(self.solver_step, "solver-step")
+        return Estimator(self.estimator, self.rtol, self.atol, step) if self.estimator else None
 
     def tree(self):
         """The settings as a nested dict for a checkpoint."""
@@ -234,5 +267,6 @@ def build(settings, plant=None):
     def optimal(loop):
         return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
 
-    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings, task), settings.hold,
-                   limits, optimal, store_every=settings.store_every)
+    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings, task),
+                   "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
+                   estimator=settings.solved_by)

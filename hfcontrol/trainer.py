@@ -14,6 +14,7 @@ import numpy as np
 
 from hfcontrol import hold as holds
 from hfcontrol.closed_loop import ClosedLoop
+from hfcontrol.continuous import ContinuousLoop
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare
 
@@ -26,6 +27,7 @@ REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that
 class Trainer:
     """One training problem: a task, a network, the wiring between them, an optimizer, the hold asked for and limits.
 
+    With an `estimator` (continuous/estimators.py) plant and network are one differential equation, not a sequence of steps.
     `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
     optimal loss of a scenario; it is called only where a target ratio needs it. `fused` and `store_every` are those of
     `ClosedLoop`.
@@ -43,6 +45,7 @@ class Trainer:
     interrupted: bool = False
     fused: bool = True
     store_every: int = 1
+    estimator: object = None
 
     def __post_init__(self):
         if self.hold not in holds.KINDS:
@@ -56,6 +59,8 @@ class Trainer:
 
     def loop(self, rng):
         """The closed loop on a scenario drawn from rng."""
+        if self.estimator:
+            return ContinuousLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.estimator)
         return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused,
                           self.store_every)
 
@@ -84,7 +89,8 @@ class _Run:
         self._draw(self.begun.random)
         self.start = self.loop.rollout(self.begun.optimizer.theta)
         if not np.isfinite(self.start.loss):
-            raise TrainingError("the loss at the first weights is not finite: another --seed may help; "
+            raise TrainingError(getattr(self.start, "failure", None) or
+                                "the loss at the first weights is not finite: another --seed may help; "
                                 "`hfcontrol check` tells whether the plant itself stays finite")
         self.fresh = not state.curve
         if state.rollouts:

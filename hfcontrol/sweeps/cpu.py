@@ -25,7 +25,7 @@ def _piece(name):
     return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
 
 
-def _network_pieces(staged):
+def network_pieces(staged):
     """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
     return [_piece(name) for name in ("network", *("cell", "synapse", "staged") * staged)]
 
@@ -33,7 +33,7 @@ def _network_pieces(staged):
 @cache
 def derivative_module(staged):
     """The compiled tangent and adjoint passes, which are the same for every plant."""
-    pieces = [*_network_pieces(staged), _piece("segment"), _piece("derivative")]
+    pieces = [*network_pieces(staged), _piece("segment"), _piece("derivative")]
     return generate.load_module("sweeps" + "_staged" * staged, pieces)
 
 
@@ -41,7 +41,7 @@ def derivative_module(staged):
 def rollout_module(plant_key, pieces, staged):
     """The compiled rollout of one plant, whose source pieces define its step, observation and taper."""
     name = f"rollout_{plant_key}" + "_staged" * staged
-    return generate.load_module(name, [*pieces, *_network_pieces(staged), _piece("rollout")])
+    return generate.load_module(name, [*pieces, *network_pieces(staged), _piece("rollout")])
 
 
 class FusedPasses:

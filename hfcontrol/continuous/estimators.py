@@ -1,0 +1,80 @@
+"""The estimators of a gradient on a continuous trajectory: what each keeps of it, and how it goes back.
+
+| name                     | trajectory             | backward                                                                       |
+|--------------------------|------------------------|--------------------------------------------------------------------------------|
+| `ctpg`                   | adaptive, interpolated | adjoint equation on the interpolant, with steps of its own (CTPG)               |
+| `backsolve`              | adaptive, thrown away  | adjoint with the state integrated backward beside it (Neural ODE)               |
+| `backsolve_checkpoints`  | adaptive, ends of steps| the same, the state put right at the end of every step forward                  |
+| `discrete`               | adaptive, with stages  | exact adjoint of the accepted steps, their lengths held fixed                   |
+| `euler`, `rk4`           | steps of one length    | exact adjoint of the steps (back-propagation through time)                      |
+
+CTPG and its comparison with the others: Ainsworth et al., "Faster Policy Learning with Continuous-Time Gradients" (L4DC 2021).
+`euler` stands on what they show to be an instance of it. `rk4` and `discrete` are what a fair comparison needs besides.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.errors import UsageError
+
+ESTIMATORS = ("ctpg", "backsolve", "backsolve_checkpoints", "discrete", "euler", "rk4")
+FIXED = ("euler", "rk4")
+SHARP = 1e-8  # relative tolerance below which differences of fourth order are worth their price
+
+
+class Counts(NamedTuple):
+    """Evaluations, summed over trials: of the field f, of its derivative by the state and by the weights, and of tangents."""
+
+    f: int = 0
+    dx: int = 0
+    dtheta: int = 0
+    tangent: int = 0
+
+    def __add__(self, other):
+        return Counts(*(a + b for a, b in zip(self, other)))
+
+    @property
+    def all_told(self):
+        """The count of the source's training curves: every derivative on its own."""
+        return self.f + self.dx + self.dtheta + self.tangent
+
+    @property
+    def passes(self):
+        """The count of the source's gradient errors: a backward evaluation is one."""
+        return self.f + self.dx
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How trajectories are solved and differentiated: a name of ESTIMATORS, tolerances of the adaptive solver, the step [s] of
+    the fixed ones (None: the control step), the most steps tried, and how many trials share their steps."""
+
+    name: str = "ctpg"
+    rtol: float = 1e-3
+    atol: float = 1e-6
+    step: float | None = None
+    most: int = 10000
+    together: int = 16
+
+    def __post_init__(self):
+        if self.name not in ESTIMATORS:
+            raise UsageError(f"--estimator {self.name}: known are {', '.join(ESTIMATORS)}")
+        for name in ("rtol", "atol"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise UsageError(f"--{name} {getattr(self, name)}: a positive number is needed")
+        if self.step is not None and not 0 < self.step < np.inf:
+            raise UsageError(f"--solver-step {self.step}: a positive time in seconds is needed")
+        if self.most < 1 or self.together < 1:
+            raise UsageError("an estimator needs at least one step, and one trial that takes it")
+
+    @property
+    def fixed(self):
+        """Whether steps are of one length."""
+        return self.name in FIXED
+
+    @property
+    def sharp(self):
+        """Whether derivatives of the plant are to be of fourth order."""
+        return self.fixed or self.rtol < SHARP

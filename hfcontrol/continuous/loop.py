@@ -1,0 +1,351 @@
+"""Plant and network as one differential equation: rollouts, gradients and Gauss-Newton products like those of `ClosedLoop`.
+
+The loss is the mean over trials of the integral of the running cost and of the final cost J,
+
+    L = 1/N sum of  integral_0^T W(z(t)) dt + J(x(T)).
+
+Gauss-Newton products run on a frozen grid: the accepted steps of the trajectory, each as one step of rk4 along the
+interpolant, or the fixed steps themselves. Tangent and adjoint there are an exact pair, and the weights of the stages are
+positive, so that G = J' W J / N is symmetric and positive semi-definite by construction. (The weights of Tsit5 are not: one
+is -3.3.) tableaus.py, solver_piece.py and steps_piece.py have the equations.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from hfcontrol.backend import single_threaded_blas
+from hfcontrol.closed_loop import LIVE
+from hfcontrol.continuous.estimators import Counts
+from hfcontrol.continuous.problem import module_of, problem_of
+from hfcontrol.continuous.tableaus import EULER, RK4, TSIT5
+from hfcontrol.errors import TrainingError
+
+FORWARD, STORED, BACKSOLVE, CHECKPOINTED = range(4)  # modes of solver_piece
+MODES = {"ctpg": STORED, "backsolve": BACKSOLVE, "backsolve_checkpoints": CHECKPOINTED}
+REASONS = {1: "took {most} steps", 2: "needed a step too short to make"}
+
+
+class Path(NamedTuple):
+    """The steps of a block of trials: times (K+1,), states (K+1, nz, w), rates of the stages (K, s, nz, w)."""
+
+    times: np.ndarray
+    Z: np.ndarray
+    S: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A rollout in continuous time: weights, path and integrated cost of every block, the loss of every trial (N,), and in words
+    why the solver gave up, if it did."""
+
+    theta: np.ndarray
+    loop: object
+    paths: tuple
+    losses: np.ndarray
+    failure: str | None = None
+    reference: object = LIVE
+
+    @cached_property
+    def loss(self):
+        """The mean over trials, infinite where the solver gave up."""
+        total = float(np.mean(self.losses))
+        return total if np.isfinite(total) else np.inf
+
+    @cached_property
+    def x(self):
+        """States of the plant (T+1, nx, N) at the control steps."""
+        return self.at(self.loop.plant.dt * np.arange(self.loop.scenario.steps + 1))[:, :self.loop.plant.nx]
+
+    def at(self, times):
+        """States z (K, nz, N) of plant and cells at times (K,) [s]: on the solver's interpolant, or between fixed steps on a line."""
+        return np.concatenate([self._block_at(path, np.asarray(times)) for path in self.paths], axis=2)
+
+    def _block_at(self, path, times):
+        k = np.clip(np.searchsorted(path.times, times, side="right") - 1, 0, len(path.times) - 2)
+        h = (path.times[k + 1] - path.times[k])
+        part = ((times - path.times[k]) / h)[:, None, None]
+        if self.loop.estimator.fixed:
+            return path.Z[k] + part * (path.Z[k + 1] - path.Z[k])
+        powers = part[:, 0] ** np.arange(1, 5)
+        return path.Z[k] + h[:, None, None] * np.einsum("kp,jp,kjin->kin", powers, TSIT5[4], path.S[k])
+
+
+class ContinuousLoop:
+    """One network on one plant and scenario, solved and differentiated by an `Estimator`; counts rollouts and evaluations.
+
+    Raises UsageError for a plant, scenario or network that has no meaning in continuous time.
+    """
+
+    def __init__(self, plant, kernels, network, scenario, wiring, estimator):
+        self.plant, self.kernels, self.network, self.scenario = plant, kernels, network, scenario
+        self.wiring, self.estimator = wiring, estimator
+        self.problem = problem_of(plant, network, scenario, wiring, estimator.sharp)
+        self.module = module_of(plant, scenario.cost.own, any(layer.own for layer in network.layers))
+        edges = np.append(np.arange(0, scenario.trials, estimator.together), scenario.trials)
+        self.blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist()))
+        self.horizon, self.counts = plant.dt * scenario.steps, Counts()
+        self.rollouts = self.jacobian_steps = 0  # as ClosedLoop counts them; here a derivative is no plant step
+
+    @property
+    def trials(self):
+        """The number of trials, N."""
+        return self.scenario.trials
+
+    def channels(self):
+        """None: residuals are spread over time."""
+        return []
+
+    def each(self, function, blocks=None):
+        """The results of a function of the number of a block, blocks side by side over the cores."""
+        blocks = range(len(self.blocks)) if blocks is None else blocks
+        with single_threaded_blas(), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            return list(pool.map(function, blocks))
+
+    def work(self, width):
+        """The scratch arrays `work` of the compiled pieces for so many trials."""
+        nx, nu, ny, _, _ = self.problem.sizes
+        rows, m = self.network.n_rows, len(self.problem.weights)
+        return tuple(np.zeros((count, width)) for count in (rows, rows, rows + 1, ny, nu, m))
+
+    def room(self, width, stages):
+        """The scratch arrays `room` of a backward pass."""
+        nx, nu, ny, nz_out, nr = self.problem.sizes
+        rows, m, nz = self.network.n_rows, len(self.problem.weights), nx + len(self.problem.cells)
+        shapes = ((nz,), (nz + 1,), (nx + ny + nz_out + nr, nx + nu), (nu,), (m,), (rows,), *[(stages, rows)] * 3)
+        return tuple(np.zeros((*shape, width)) for shape in shapes)
+
+    def start(self, theta, n0, n1):
+        """States z (nz, w) at the start of trials n0 to n1, for weights theta (P,)."""
+        cells = np.zeros((len(self.problem.cells), n1 - n0))
+        if self.network.start:
+            cells += theta[self.start_places][:, None]
+        return np.concatenate([self.problem.x0[:, n0:n1], cells])
+
+    @property
+    def start_places(self):
+        """Where the learned start of the cells stands among the weights."""
+        return self.network.start.start + self.problem.cells - self.network.hidden.start
+
+    def rollout(self, theta, reference=LIVE):
+        """The `Trajectory` of all trials with weights theta (P,)."""
+        weights, self.rollouts = self.network.weights(theta), self.rollouts + 1
+        with np.errstate(all="ignore"):
+            solved = self.each(lambda b: self._fixed(weights, b) if self.estimator.fixed else self._adaptive(weights, b))
+            losses = np.concatenate([cost + self._final(path.Z[-1], b)[0] for b, (path, cost, _, _) in enumerate(solved)])
+        failures = [failure for *_, failure in solved if failure]
+        losses[~np.isfinite(losses)] = np.inf
+        self.counts += Counts(f=sum(count for _, _, count, _ in solved))
+        return Trajectory(theta, self, tuple(path for path, *_ in solved), losses, failures[0] if failures else None, reference)
+
+    def _adaptive(self, weights, b):
+        n0, n1 = self.blocks[b]
+        e, problem, z = self.estimator, self.problem.block(weights, n0, n1), self.start(weights, n0, n1)
+        Y, empty = np.concatenate([z, np.zeros((1, n1 - n0))]), np.empty((1, 1, 1))
+        path = (np.zeros(2), empty, np.empty((1, 1, 1, 1)))
+        room = tuple(np.empty((1,) * a.ndim) for a in self.room(1, 1))
+        ended, t, h, _, rates, *kept = self.module.adaptive(FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0),
+                                                         path, TSIT5, room, e.rtol, e.atol, e.most, np.empty(0))
+        cost, failure = Y[-1], None
+        if ended:
+            cost, state = np.full(n1 - n0, np.inf), kept[1][-1][:self.plant.nx]
+            worst = state[:, np.abs(state / self.plant.typical_state[:, None]).max(axis=0).argmax()]
+            told = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.plant.state, worst))
+            failure = (f"the solver {REASONS[ended].format(most=e.most)} and gave up at {t:.4g} s of {self.horizon:.4g} s, state {told}, "
+                       f"step {h:.2g} s: loosen --rtol and --atol, or start with other weights (--seed)")
+        return Path(*kept), cost, rates * (n1 - n0), failure
+
+    def _fixed(self, weights, b):
+        n0, n1 = self.blocks[b]
+        steps = max(1, round(self.horizon / (self.estimator.step or self.plant.dt)))
+        times, tableau = np.linspace(0.0, self.horizon, steps + 1), self.tableau
+        Z, S, cost = self.module.march(self.problem.block(weights, n0, n1), self.start(weights, n0, n1), times, tableau,
+                                       self.work(n1 - n0))
+        return Path(times, Z, S), cost, steps * len(tableau[1]) * (n1 - n0), None
+
+    @property
+    def tableau(self):
+        """The tableau (a, b, c) of the steps."""
+        return {"euler": EULER, "rk4": RK4}.get(self.estimator.name, TSIT5[:3])
+
+    def _final(self, z, b):
+        """The final cost (w,), its gradient (nz, w), and the roots of its curvature (k, nx, w) at the last states of a block."""
+        n0, n1 = self.blocks[b]
+        p, x, lam = self.problem, z[:self.plant.nx], np.zeros_like(z)
+        parts = [(p.final_state[:, n0:n1], x - p.goal[-1, :, n0:n1], np.eye(len(x))[:, :, None])]
+        if p.final_output is not None and p.final_output.any():
+            at = (np.ascontiguousarray(x)[None], np.ascontiguousarray(p.params[:, n0:n1]))
+            parts.append((p.final_output[:, n0:n1], self.kernels.output(*at)[0] - p.output[-1, :, n0:n1],
+                          self.kernels.output_jacobian(*at)[0]))
+        cost = sum(0.5 * (w * r * r).sum(axis=0) for w, r, _ in parts)
+        lam[:len(x)] = sum((J * (w * r)[:, None]).sum(axis=0) for w, r, J in parts)
+        return cost, lam, np.concatenate([np.sqrt(w)[:, None] * J for w, _, J in parts])
+
+    def linearise(self, rollout):
+        """The derivative of the loss and its curvature with respect to the weights, at a rollout."""
+        return Linearised(self, rollout, tuple(range(len(self.blocks))))
+
+    def gradient(self, rollout):
+        """The loss's gradient (P,) by the estimator, and each trial's by its start (nz, N)."""
+        weights = self.network.weights(rollout.theta)
+        found = self.each(lambda b: self._backward(weights, rollout.paths[b], b))
+        self.counts = sum((counts for _, _, counts in found), self.counts)
+        g, by_start = sum(theta_bar for theta_bar, *_ in found), np.concatenate([lam for _, lam, _ in found], axis=1)
+        return self.network.slope(rollout.theta) * g / self.trials, by_start
+
+    def _backward(self, weights, path, b):
+        n0, n1 = self.blocks[b]
+        problem, work, theta_bar = self.problem.block(weights, n0, n1), self.work(n1 - n0), np.zeros(self.network.size)
+        _, lam, _ = self._final(path.Z[-1], b)
+        if self.estimator.name in MODES:
+            lam, counts = self._adjoint(problem, work, path, lam, theta_bar)
+        else:
+            room = self.room(n1 - n0, 1)
+            self.module.steps_adjoint(problem, lam, path.times, path.Z, path.S, self.tableau, work, room, theta_bar)
+            stages = np.count_nonzero(np.append(self.tableau[0].any(axis=0), 0)[:-1] | (self.tableau[1] != 0))
+            count = (len(path.times) - 1) * int(stages)
+            counts = Counts(0, count, count)
+        if self.network.start:
+            theta_bar[self.start_places] += lam[self.plant.nx:].sum(axis=1)
+        return theta_bar, lam, Counts(*((n1 - n0) * count for count in counts))
+
+    def _adjoint(self, problem, work, path, lam, theta_bar):
+        e, mode, nz, width = self.estimator, MODES[self.estimator.name], len(lam), lam.shape[1]
+        Y = lam.copy() if mode == STORED else np.concatenate([lam, path.Z[-1]])
+        times = path.times if mode == CHECKPOINTED else np.append(0.0, self.problem.stops)
+        stops = np.append(self.horizon - times[-2:0:-1], self.horizon)
+        ended, tau, h, _, rates, *_ = self.module.adaptive(
+            mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.rtol, e.atol, e.most, theta_bar)
+        if ended:
+            raise TrainingError(f"estimator {e.name}: the solver {REASONS[ended].format(most=e.most)} backward and gave up at "
+                                f"{self.horizon - tau:.4g} s, step {h:.2g} s, with the state up to {np.abs(Y[nz:]).max(initial=0.0):.2g} and "
+                                f"the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing of it entered the weights. "
+                                "Give --estimator ctpg, or loosen --rtol and --atol")
+        self.reconstructed = Y[nz:]
+        return Y[:nz], Counts(0 if mode == STORED else rates, rates, rates)
+
+
+class Grid(NamedTuple):
+    """The frozen grid of a block: its tuple `problem`, lengths of steps (K,), the point of every stage (K, s), derivatives at the points,
+    the tableau, and the roots of the final cost's curvature."""
+
+    problem: tuple
+    lengths: np.ndarray
+    at: np.ndarray
+    points: tuple
+    tableau: tuple
+    final: np.ndarray
+
+
+class _Weighted(NamedTuple):
+    """The weights of residuals that are scaled by their roots already."""
+
+    weights: float = 1.0
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The continuous loop about one rollout, of some of its blocks: its gradient and a linear map from weights to residuals, each
+    scaled by the root of its weight in the cost, with its transpose."""
+
+    loop: ContinuousLoop
+    rollout: Trajectory
+    blocks: tuple
+    cost = _Weighted()
+
+    @property
+    def trials(self):
+        """The number of trials."""
+        return sum(self.loop.blocks[b][1] - self.loop.blocks[b][0] for b in self.blocks)
+
+    def part(self, trials):
+        """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
+        every = len(self.loop.blocks)
+        count = min(every, max(1, round(trials / self.loop.estimator.together)))
+        return Linearised(self.loop, self.rollout, tuple(np.arange(count) * every // count))
+
+    @cached_property
+    def gradient(self):
+        """Gradient of the loss (P,), by the estimator."""
+        return self.loop.gradient(self.rollout)[0]
+
+    @cached_property
+    def slope(self):
+        """Derivative of each weight by what is trained, (P,) or 1."""
+        return self.loop.network.slope(self.rollout.theta)
+
+    @cached_property
+    def grids(self):
+        """The `Grid` of every block."""
+        weights, loop = self.loop.network.weights(self.rollout.theta), self.loop
+        grids = loop.each(lambda b: self._grid(weights, b), self.blocks)
+        evaluated = sum(g.points[1].shape[0] * g.points[1].shape[2] for g in grids)
+        loop.counts += Counts(dx=evaluated, dtheta=evaluated)
+        return grids
+
+    def _grid(self, weights, b):
+        loop, path, (n0, n1) = self.loop, self.rollout.paths[b], self.loop.blocks[b]
+        lengths, steps = np.diff(path.times), len(path.times) - 1
+        if loop.estimator.fixed:
+            a, _, c = tableau = loop.tableau
+            at = np.arange(steps * len(c)).reshape(steps, -1)
+            times = (path.times[:-1, None] + np.outer(lengths, c)).ravel()
+            Z = (path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum("ij,kjzn->kizn", a, path.S)).reshape(-1, *path.Z.shape[1:])
+        else:
+            tableau, at = RK4, 2 * np.arange(steps)[:, None] + np.array([0, 1, 1, 2])
+            middle = path.times[:-1] + lengths / 2
+            times, Z = np.empty(2 * steps + 1), np.empty((2 * steps + 1, *path.Z.shape[1:]))
+            times[::2], times[1::2] = path.times, middle
+            Z[::2], Z[1::2] = path.Z, self.rollout._block_at(path, middle)
+        nx, nu, ny, nz_out, nr = loop.problem.sizes
+        rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
+        points = tuple(np.empty((Q, *shape, width)) for shape in ((nx + ny + nz_out + nr, nx + nu), (nu,), (rows,), (rows,)))
+        problem = loop.problem.block(weights, n0, n1)
+        loop.module.linearised(problem, times, np.ascontiguousarray(Z), loop.work(width), *points)
+        return Grid(problem, lengths, at, points, tableau, loop._final(path.Z[-1], b)[2])
+
+    def jvp(self, v):
+        """Tangent of all residuals in the direction v (P,), as one vector."""
+        v, loop, found = self.slope * v, self.loop, []
+        self._count(tangent=1)
+
+        def tangent(grid):
+            width = grid.final.shape[2]
+            dz = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
+            if loop.network.start:
+                dz[loop.plant.nx:] = v[loop.start_places][:, None]
+            dr = np.zeros((*grid.at.shape, len(loop.problem.weights), width))
+            loop.module.along(grid.problem, v, dz, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width), dr)
+            return np.concatenate([dr.ravel(), np.einsum("kin,in->kn", grid.final, dz[:loop.plant.nx]).ravel()])
+        found = loop.each(tangent, self.grids)
+        return np.concatenate(found)
+
+    def vjp(self, w):
+        """Gradient (P,) of <w, residuals>, for w one vector."""
+        loop, parts, place = self.loop, [], 0
+        self._count(dx=1, dtheta=1)
+        for grid in self.grids:
+            shape, last = (*grid.at.shape, len(loop.problem.weights), grid.final.shape[2]), grid.final.shape[::2]
+            size = int(np.prod(shape))
+            parts.append((grid, w[place:place + size].reshape(shape), w[place + size:place + size + int(np.prod(last))].reshape(last)))
+            place += size + int(np.prod(last))
+
+        def adjoint(part):
+            grid, r_bars, final_bar = part
+            theta_bar, width = np.zeros(loop.network.size), final_bar.shape[1]
+            lam = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
+            lam[:loop.plant.nx] = np.einsum("kin,kn->in", grid.final, final_bar)
+            loop.module.along_transposed(grid.problem, lam, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width),
+                                         np.ascontiguousarray(r_bars), theta_bar)
+            if loop.network.start:
+                theta_bar[loop.start_places] += lam[loop.plant.nx:].sum(axis=1)
+            return theta_bar
+        return self.slope * sum(loop.each(adjoint, parts))
+
+    def _count(self, **each):
+        stages = sum(g.at.size * g.final.shape[2] for g in self.grids)
+        self.loop.counts += Counts(**{name: stages * count for name, count in each.items()})
