@@ -5,6 +5,7 @@ import sys
 import click
 
 from hfcontrol import __version__
+from hfcontrol.commands.compare import compare
 from hfcontrol.commands.figures import animate, plot, plot_error
 from hfcontrol.commands.judge import evaluate
 from hfcontrol.commands.list_plants import check, plants
@@ -37,7 +38,7 @@ def cli():
     """
 
 
-for command in (train, evaluate, plot_error, plot, animate, simulate, runs, info, plants, check):
+for command in (train, evaluate, plot_error, plot, animate, simulate, runs, info, plants, check, compare):
     cli.add_command(command)
 
 

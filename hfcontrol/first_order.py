@@ -23,9 +23,14 @@ class FirstOrderState:
 
 @dataclass(frozen=True)
 class _FirstOrder:
-    """A gradient step of fixed rate on the clipped gradient; every update is taken, whatever the loss does."""
+    """A gradient step of fixed rate on the clipped gradient; every update is taken, whatever the loss does.
+
+    The gradient's norm is at most `clip`, or, where `entrywise`, every entry's size.
+    """
 
     rate: float
+    clip: float = CLIP
+    entrywise: bool = False
 
     def __post_init__(self):
         if not 0 < self.rate < np.inf:
@@ -38,8 +43,11 @@ class _FirstOrder:
     def step(self, state, rollout, hold, left=1):
         """One update: (state, rollout, report)."""
         g = hold.linearise(rollout).gradient
-        g = g * min(1.0, CLIP / max(float(np.linalg.norm(g)), 1e-300))
-        new = self._moved(state, g)
+        if self.entrywise:
+            g = np.clip(g, -self.clip, self.clip)
+        else:
+            g = g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300))
+        new = self.moved(state, g)
         moved = hold.rollout(new.theta)
         if not np.isfinite(moved.loss):
             return state, rollout, Report(False, rollout.loss, np.nan, self.name, 0, 1, 0)
@@ -53,7 +61,8 @@ class Adam(_FirstOrder):
     rate: float = 3e-3
     name = "adam"
 
-    def _moved(self, state, g):
+    def moved(self, state, g):
+        """The state after an update along the gradient g (P,), clipped or not."""
         k = state.updates + 1
         m, v = 0.9 * state.first + 0.1 * g, 0.999 * state.second + 0.001 * g * g
         step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
@@ -67,7 +76,8 @@ class Momentum(_FirstOrder):
     rate: float = 1e-2
     name = "momentum"
 
-    def _moved(self, state, g):
+    def moved(self, state, g):
+        """The state after an update along the gradient g (P,), clipped or not."""
         m = 0.9 * state.first - self.rate * g
         return replace(state, theta=state.theta + m, first=m, updates=state.updates + 1)
 

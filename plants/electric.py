@@ -112,7 +112,7 @@ TASKS = {
         "final": 0.0,
         "running": 2 * DT,
         "effort": 0.0,
-        "train": {"grow": 30, "batches": 8, "curvature_trials": 32, "cg_cap": 40},
+        "train": {"grow": 30, "batches": 8, "curvature_trials": 32, "recurrent": ()},  # what it sees is all that it needs to know
         "success": {"hand": 0.02},  # [m]
     },
 }

@@ -82,9 +82,10 @@ def test_the_regulators_gradient_has_a_closed_form(name):
     loop = linear_loop(Estimator(name, 1e-13, 1e-13) if name not in FIXED else Estimator(name, step=0.002))
     theta, x0 = regulator(loop), loop.scenario.x0
     rollout = loop.rollout(theta)
-    g, by_start = loop.gradient(rollout)
+    g, by_start, back = loop.gradient(rollout)
     np.testing.assert_allclose(rollout.losses, (x0**2).sum(axis=0) * (1 - np.exp(-2 * T)), rtol=1e-10)
     np.testing.assert_allclose(by_start, 2 * x0 * (1 - np.exp(-2 * T)), atol=1e-10)
+    assert (back is None) == (not name.startswith("back")) and (back is None or relative(back, x0) < 1e-10)
     views = loop.network.views(g)
     np.testing.assert_allclose(views["W_1_out"], -2 * T * np.exp(-2 * T) * x0 @ x0.T / 3, atol=1e-10)
     np.testing.assert_allclose(views["b_out"], -2 * x0.mean(axis=1) * (np.exp(-T) - np.exp(-2 * T)), atol=1e-10)
@@ -94,11 +95,11 @@ def test_the_gradients_error_falls_with_the_tolerance():
     exact = linear_loop(TIGHT)
     theta = regulator(exact)
     theta += 0.3 * np.random.default_rng(5).standard_normal(theta.size)
-    g = exact.gradient(exact.rollout(theta))[0]
+    g = exact.gradient(exact.rollout(theta)).theta
     errors = []
     for tolerance in (1e-3, 1e-6, 1e-9, 1e-12):
         loop = linear_loop(Estimator("ctpg", tolerance, tolerance))
-        errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta))[0] - g))
+        errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta)).theta - g))
     assert errors[0] < 1e-2 and all(later < 0.1 * earlier for earlier, later in zip(errors, errors[1:-1]))
     assert errors[-1] < 1e-11 * np.linalg.norm(g)
 
@@ -107,12 +108,12 @@ def test_fixed_steps_converge_with_their_order():
     exact = linear_loop(TIGHT)
     theta = regulator(exact)
     theta += 0.3 * np.random.default_rng(5).standard_normal(theta.size)
-    g = exact.gradient(exact.rollout(theta))[0]
+    g = exact.gradient(exact.rollout(theta)).theta
     for name, order in (("euler", 1), ("rk4", 4)):
         errors = []
         for step in (0.1, 0.05):
             loop = linear_loop(Estimator(name, step=step))
-            errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta))[0] - g))
+            errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta)).theta - g))
         assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
 
 
@@ -162,7 +163,7 @@ def test_gradient_and_products_of_every_cell(cell):
 def test_every_estimator_agrees(name):
     loop = swing_loop(Estimator(name, 1e-10, 1e-10) if name not in FIXED else Estimator(name, step=0.0005))
     exact, theta = swing_loop(), start_of(loop)
-    g, found = exact.gradient(exact.rollout(theta))[0], loop.gradient(loop.rollout(theta))[0]
+    g, found = exact.gradient(exact.rollout(theta)).theta, loop.gradient(loop.rollout(theta)).theta
     assert relative(found, g) < (2e-3 if name == "euler" else 1e-7)
 
 
@@ -219,10 +220,10 @@ def test_as_many_blocks_and_threads_as_you_like(monkeypatch):
         monkeypatch.setattr("numba.get_num_threads", lambda: threads)
         loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, together=2), trials=7)
         theta = regulator(loop) + 0.1
-        found.append(loop.gradient(loop.rollout(theta))[0])
+        found.append(loop.gradient(loop.rollout(theta)).theta)
     assert found[0].tobytes() == found[1].tobytes()
     one = linear_loop(Estimator("ctpg", 1e-11, 1e-11, together=7), trials=7)
-    assert relative(found[0], one.gradient(one.rollout(theta))[0]) < 1e-4
+    assert relative(found[0], one.gradient(one.rollout(theta)).theta) < 1e-4
 
 
 def test_hessian_free_finds_the_best_gain():

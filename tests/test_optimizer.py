@@ -34,10 +34,8 @@ class LeastSquares:
     def __init__(self, rng, residuals=6, size=10):
         self.J, self.b = rng.standard_normal((residuals, size)), rng.standard_normal(residuals)
         self.channels = [Channel(0, 1, i) for i in range(residuals)]
-        cost = SimpleNamespace(channels=lambda: self.channels)
-        self.loop = SimpleNamespace(trials=1, network=SimpleNamespace(size=size),
-                                    scenario=SimpleNamespace(steps=1, cost=cost),
-                                    passes=SimpleNamespace(gram=lambda rows: rows @ rows.T))
+        self.loop = SimpleNamespace(trials=1, network=SimpleNamespace(size=size), scenario=SimpleNamespace(steps=1),
+                                    channels=lambda: self.channels, passes=SimpleNamespace(gram=lambda rows: rows @ rows.T))
 
     def rollout(self, theta):
         r = self.J @ theta - self.b
@@ -46,7 +44,7 @@ class LeastSquares:
     def linearise(self, rollout):
         cost = SimpleNamespace(weights=1.0, channel_residuals=lambda channels: rollout.r[:, None])
         return SimpleNamespace(gradient=self.J.T @ rollout.r, jvp=lambda v: self.J @ v, vjp=lambda w: self.J.T @ w,
-                               rows=lambda channels: self.J[:, None], cost=cost, loop=self.loop)
+                               rows=lambda channels: self.J[:, None], cost=cost, loop=self.loop, trials=1)
 
 
 def steps(method, hold, rollout, count):

@@ -67,15 +67,15 @@ def working(on):
 
 def say_json(value):
     """One JSON object on one line."""
-    click.echo(json.dumps(_finite(value), allow_nan=False))
+    click.echo(json.dumps(finite(value), allow_nan=False))
 
 
-def _finite(value):
+def finite(value):
     """The value with null for what JSON has no word for: infinity and not-a-number."""
     if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
+        return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -38,6 +38,15 @@ class Path(NamedTuple):
     S: np.ndarray
 
 
+class Gradient(NamedTuple):
+    """The loss's gradient by the weights trained (P,), each trial's by its start (nz, N), and, of those who integrate backward, the
+    start that they came back to (nz, N), None of others."""
+
+    theta: np.ndarray
+    start: np.ndarray
+    reconstructed: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """A rollout in continuous time: weights, path and integrated cost of every block, the loss of every trial (N,), and in words
@@ -190,28 +199,29 @@ class ContinuousLoop:
         return Linearised(self, rollout, tuple(range(len(self.blocks))))
 
     def gradient(self, rollout):
-        """The loss's gradient (P,) by the estimator, and each trial's by its start (nz, N)."""
+        """The `Gradient` of the loss at a rollout, by the estimator."""
         weights = self.network.weights(rollout.theta)
         found = self.each(lambda b: self._backward(weights, rollout.paths[b], b))
-        self.counts = sum((counts for _, _, counts in found), self.counts)
-        g, by_start = sum(theta_bar for theta_bar, *_ in found), np.concatenate([lam for _, lam, _ in found], axis=1)
-        return self.network.slope(rollout.theta) * g / self.trials, by_start
+        theta_bars, lams, back, counts = zip(*found)
+        self.counts = sum(counts, self.counts)
+        g = self.network.slope(rollout.theta) * sum(theta_bars) / self.trials
+        return Gradient(g, np.concatenate(lams, axis=1), np.concatenate(back, axis=1) if back[0].size else None)
 
     def _backward(self, weights, path, b):
         n0, n1 = self.blocks[b]
         problem, work, theta_bar = self.problem.block(weights, n0, n1), self.work(n1 - n0), np.zeros(self.network.size)
         _, lam, _ = self._final(path.Z[-1], b)
         if self.estimator.name in MODES:
-            lam, counts = self._adjoint(problem, work, path, lam, theta_bar)
+            lam, back, counts = self._adjoint(problem, work, path, lam, theta_bar)
         else:
             room = self.room(n1 - n0, 1)
             self.module.steps_adjoint(problem, lam, path.times, path.Z, path.S, self.tableau, work, room, theta_bar)
             stages = np.count_nonzero(np.append(self.tableau[0].any(axis=0), 0)[:-1] | (self.tableau[1] != 0))
             count = (len(path.times) - 1) * int(stages)
-            counts = Counts(0, count, count)
+            back, counts = np.empty((0, n1 - n0)), Counts(0, count, count)
         if self.network.start:
             theta_bar[self.start_places] += lam[self.plant.nx:].sum(axis=1)
-        return theta_bar, lam, Counts(*((n1 - n0) * count for count in counts))
+        return theta_bar, lam, back, Counts(*((n1 - n0) * count for count in counts))
 
     def _adjoint(self, problem, work, path, lam, theta_bar):
         e, mode, nz, width = self.estimator, MODES[self.estimator.name], len(lam), lam.shape[1]
@@ -225,8 +235,7 @@ class ContinuousLoop:
                                 f"{self.horizon - tau:.4g} s, step {h:.2g} s, with the state up to {np.abs(Y[nz:]).max(initial=0.0):.2g} and "
                                 f"the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing of it entered the weights. "
                                 "Give --estimator ctpg, or loosen --rtol and --atol")
-        self.reconstructed = Y[nz:]
-        return Y[:nz], Counts(0 if mode == STORED else rates, rates, rates)
+        return Y[:nz], Y[nz:], Counts(0 if mode == STORED else rates, rates, rates)
 
 
 class Grid(NamedTuple):
@@ -271,7 +280,7 @@ class Linearised:
     @cached_property
     def gradient(self):
         """Gradient of the loss (P,), by the estimator."""
-        return self.loop.gradient(self.rollout)[0]
+        return self.loop.gradient(self.rollout).theta
 
     @cached_property
     def slope(self):

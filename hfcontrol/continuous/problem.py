@@ -5,20 +5,22 @@ the integral, and what the last step weighs on top of that stays with the final 
 """
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
 from hfcontrol.cells.stages import SCHEMES
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.base import STEP
+from hfcontrol.kernels.generate import NJIT, load_module, plant_pieces
 from hfcontrol.sweeps.cpu import network_pieces
-from hfcontrol.kernels.generate import NJIT, load_module, piece, plant_pieces
-from importlib.resources import files
 
 SHARP_STEP = np.finfo(float).eps ** 0.2  # of differences of fourth order, in typical sizes
 STAGES, SCHEME, UNFOLD = 6, 7, 8  # columns of a table's layer, see `Network.tables`
 
 
+@cache
 def module_of(plant, own, staged):
     """The compiled solver of one plant with the residual function of that name, or None; `staged` for networks with
     time-continuous cells."""

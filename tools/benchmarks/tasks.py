@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from hfcontrol.evaluation import evaluate
+from hfcontrol.evaluation import judge, summary
 from hfcontrol.runs import train
 
 from benchmarks.report import show, table
@@ -40,7 +40,7 @@ CASES = (
     Case("arm2", "reach", 60, CURL), Case("arm2", "reach", 60, {**CURL, "recurrent": ()}), Case("arm2", "reach", 60, {}, CURL),
     Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 60),
     Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180), Case("diffdrive", "stabilise", 90),
-    Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240), Case("electric", "follow", 180, judged=16),
+    Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240), Case("electric", "follow", 180, judged=64),
 )
 
 
@@ -81,7 +81,7 @@ def row(case, seeds):
         with tempfile.TemporaryDirectory() as folder:
             run = train(case.plant, task=case.task, seed=seed, max_seconds=case.seconds, out=folder, **case.settings)
             tested = run.settings.changed(**(case.tested or {}))
-            told = evaluate(run, tested, case.judged)["sets"]["held_out"] | {"success": success(run, tested)}
+            told = summary(judge(run, "held_out", tested, case.judged)) | {"success": success(run, tested)}
         print(f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
               f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "
               f"(max {show(told['error']['max'])}) {told['error']['unit']}", flush=True)

@@ -1,0 +1,161 @@
+"""One training as the studies need it: a network in continuous time, an optimizer, and what was evaluated on the way."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfcontrol.continuous import ContinuousLoop, Counts, Estimator
+from hfcontrol.errors import TrainingError
+from hfcontrol.first_order import Adam, Momentum
+from hfcontrol.hold import Hold
+from hfcontrol.kernels import compile_plant
+from hfcontrol.network import Network
+from hfcontrol.optimizer import HessianFree
+from hfcontrol.plant import load_plant
+from hfcontrol.settings import Settings, wiring_of
+from hfcontrol.task import Task, TaskOptions
+from hfcontrol.topology import Topology
+
+ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's trainings
+JUDGE = Estimator("ctpg", 1e-6, 1e-8)  # with which held-out costs are found, whatever trained
+HELD_OUT = 64  # starts that no training sees
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plant, its task over so many seconds, and the hidden units of a policy without memory, at a scale of its first weights."""
+
+    plant: str
+    task: str | None
+    seconds: float
+    hidden: tuple
+    scale: float = 0.1
+    cell: str = "tanh"
+
+    def __post_init__(self):
+        plant = load_plant(self.plant)
+        options = TaskOptions(steps=round(self.seconds / plant.dt))
+        task = Task(plant, compile_plant(plant), self.task, options)
+        network = Network(Topology(self.hidden, self.cell, (), ()), task.n_target + plant.ny, plant.nu)
+        wiring = wiring_of(Settings(plant=self.plant, task=self.task), plant)
+        for name, value in (("_plant", plant), ("_task", task), ("network", network), ("_wiring", wiring)):
+            object.__setattr__(self, name, value)
+
+    def loop(self, estimator, rng, trials, split="training"):
+        """The closed loop on so many trials drawn from rng."""
+        scenario = self._task.draw(rng, split, trials)
+        return ContinuousLoop(self._plant, self._task.kernels, self.network, scenario, self._wiring, estimator)
+
+    def held_out(self, theta, trials=HELD_OUT):
+        """The mean cost of weights theta (P,) on held-out starts; infinite where the solver gives up."""
+        return self.loop(JUDGE, np.random.default_rng(90210), trials, "held_out").rollout(theta).loss
+
+    def start(self, seed):
+        """Random weights (P,): Glorot's uniform ones times the scale, biases those of the plant at rest."""
+        rng, theta = np.random.default_rng([seed, 0]), np.zeros(self.network.size)
+        for W in self.network.matrices(theta):
+            edge = self.scale * np.sqrt(6 / (W.shape[0] + W.shape[1] - 1))
+            W[:, :-1] = rng.uniform(-edge, edge, (W.shape[0], W.shape[1] - 1))
+        return theta
+
+
+@dataclass(frozen=True)
+class Method:
+    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them."""
+
+    name: str
+    estimator: Estimator
+    optimizer: object
+    trials: int
+    batches: int = 1
+
+
+def momentum(rate, **clip):
+    """The source's gradient descent with momentum; its clipping is of every entry, at 10."""
+    return Momentum(rate, **clip)
+
+
+def adam(rate, **clip):
+    """The source's Adam."""
+    return Adam(rate, **clip)
+
+
+def second_order(name, estimator, trials=64, cap=30, batches=8):
+    """The Hessian-free method of the studies: more trials, each of which serves several updates."""
+    return Method(name, estimator, HessianFree("cg", cap=cap), trials, batches)
+
+
+@dataclass
+class Course:
+    """What one training went through, a place in each list for every mark: updates, evaluations by kind, seconds, the training
+    loss, the mean held-out cost, and the weights."""
+
+    method: str
+    seed: int
+    updates: list
+    counts: list
+    seconds: list
+    losses: list
+    held_out: list
+    thetas: list
+    stopped: str | None = None
+
+    def tree(self):
+        """For JSON, without the weights."""
+        return {"method": self.method, "seed": self.seed, "updates": self.updates, "seconds": self.seconds, "loss": self.losses,
+                "held_out": self.held_out, "evaluations": [c.all_told for c in self.counts],
+                "counts": [list(c) for c in self.counts], "stopped": self.stopped}
+
+
+def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None, start=None):
+    """The `Course` of so many updates, with about so many marks; seconds are those of the training alone."""
+    course, rng = Course(method.name, seed, [], [], [], [], [], []), np.random.default_rng([seed, 1])
+    theta = problem.start(seed) if start is None else start
+    state, counts, seconds, done, losses = method.optimizer.init(theta), Counts(), 0.0, 0, []
+    every = max(1, updates // marks)
+    _mark(course, problem, state.theta, counts, seconds, done, losses)
+    while done < updates and seconds < most_seconds:
+        begin = time.perf_counter()
+        loop = problem.loop(method.estimator, rng, method.trials)
+        current = loop.rollout(state.theta)
+        hold = Hold(loop, current)
+        for _ in range(min(method.batches, updates - done)):
+            try:
+                state, current, report = method.optimizer.step(state, current, hold)
+            except TrainingError as error:
+                course.stopped = str(error)
+                return course
+            losses, done = [*losses[-63:], current.loss], done + 1
+            if not report.accepted:
+                break
+        counts, seconds = counts + loop.counts, seconds + time.perf_counter() - begin
+        if done // every > course.updates[-1] // every or done >= updates:
+            _mark(course, problem, state.theta, counts, seconds, done, losses)
+            if tell:
+                tell(f"{method.name}, seed {seed}: update {done} of {updates}, cost {course.held_out[-1]:.4g}")
+    return course
+
+
+def _mark(course, problem, theta, counts, seconds, done, losses):
+    course.updates.append(done)
+    course.counts.append(counts)
+    course.seconds.append(seconds)
+    course.losses.append(float(np.mean(losses)) if losses else None)
+    course.held_out.append(problem.held_out(theta))
+    course.thetas.append(theta.copy())
+
+
+def matched(problem, course, method, factor=1.0):
+    """The step [s] at which Euler's method spends `factor` times as many evaluations an update as a course did, all told."""
+    told = course.counts[-1].all_told / (course.updates[-1] * method.trials)
+    return problem.seconds / max(1, round(factor * told / 3))
+
+
+def reached(course, cost, kind="all_told"):
+    """Evaluations, seconds and updates at the first mark whose held-out cost is no higher; None where there is none."""
+    for counts, seconds, updates, held_out in zip(course.counts, course.seconds, course.updates, course.held_out):
+        if held_out <= cost:
+            return {"evaluations": counts.all_told, "without products": counts.f + counts.dx + counts.dtheta, "seconds": seconds,
+                    "updates": updates, "held_out": held_out}
+    return None
