@@ -1,7 +1,7 @@
 """One training as the studies need it: a network in continuous time, an optimizer, and what was evaluated on the way."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from hfcontrol.topology import Topology
 
 ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's trainings
 JUDGE = Estimator("ctpg", 1e-6, 1e-8)  # with which held-out costs are found, whatever trained
+GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon, where it grows
 HELD_OUT = 64  # starts that no training sees
 
 
@@ -42,6 +43,10 @@ class Problem:
         for name, value in (("_plant", plant), ("_task", task), ("network", network), ("_wiring", wiring)):
             object.__setattr__(self, name, value)
 
+    def over(self, part):
+        """The same over a part of the time."""
+        return self if part == 1.0 else replace(self, seconds=part * self.seconds)
+
     def loop(self, estimator, rng, trials, split="training"):
         """The closed loop on so many trials drawn from rng."""
         scenario = self._task.draw(rng, split, trials)
@@ -62,13 +67,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them."""
+    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them, and for how
+    many updates first on an eighth, a quarter and half of the horizon each."""
 
     name: str
     estimator: Estimator
     optimizer: object
     trials: int
     batches: int = 1
+    grow: int = 0
 
 
 def momentum(rate, **clip):
@@ -81,9 +88,9 @@ def adam(rate, **clip):
     return Adam(rate, **clip)
 
 
-def second_order(name, estimator, trials=64, cap=30, batches=8):
-    """The Hessian-free method of the studies: more trials, each of which serves several updates."""
-    return Method(name, estimator, HessianFree("cg", cap=cap), trials, batches)
+def second_order(name, estimator, trials=32, cap=15, batches=2, grow=4):
+    """The Hessian-free method of the studies: a few conjugate gradients an update, over a horizon that grows."""
+    return Method(name, estimator, HessianFree("cg", cap=cap), trials, batches, grow)
 
 
 @dataclass
@@ -117,7 +124,10 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
     _mark(course, problem, state.theta, counts, seconds, done, losses)
     while done < updates and seconds < most_seconds:
         begin = time.perf_counter()
-        loop = problem.loop(method.estimator, rng, method.trials)
+        stage = problem.over(GROWTH[done // method.grow] if done < method.grow * len(GROWTH) else 1.0)
+        if method.grow and done % method.grow == 0 and done <= method.grow * len(GROWTH):
+            state = method.optimizer.init(state.theta)  # another horizon is another function
+        loop = stage.loop(method.estimator, rng, method.trials)
         current = loop.rollout(state.theta)
         hold = Hold(loop, current)
         for _ in range(min(method.batches, updates - done)):

@@ -21,7 +21,7 @@ from hfcontrol.errors import UsageError
 
 ESTIMATORS = ("ctpg", "backsolve", "backsolve_checkpoints", "discrete", "euler", "rk4")
 FIXED = ("euler", "rk4")
-SHARP = 1e-8  # relative tolerance below which differences of fourth order are worth their price
+ROUGH, SHARP = 1e-6, 1e-8  # relative tolerances below which differences of second, and of fourth order are worth their price
 
 
 class Counts(NamedTuple):
@@ -49,14 +49,16 @@ class Counts(NamedTuple):
 @dataclass(frozen=True)
 class Estimator:
     """How trajectories are solved and differentiated: a name of ESTIMATORS, tolerances of the adaptive solver, the step [s] of
-    the fixed ones (None: the control step), the most steps tried, and how many trials share their steps."""
+    the fixed ones (None: the control step), the most steps tried (beside ten for every time at which a step has to end), how many
+    trials share their steps, and the adjoint's tolerance in units of the state's."""
 
     name: str = "ctpg"
     rtol: float = 1e-3
     atol: float = 1e-6
     step: float | None = None
-    most: int = 10000
-    together: int = 16
+    most: int = 1000
+    together: int = 32
+    slack: float = 1.0
 
     def __post_init__(self):
         if self.name not in ESTIMATORS:
@@ -75,6 +77,8 @@ class Estimator:
         return self.name in FIXED
 
     @property
-    def sharp(self):
-        """Whether derivatives of the plant are to be of fourth order."""
-        return self.fixed or self.rtol < SHARP
+    def order(self):
+        """Of the differences that the plant's derivatives come from, whose errors are about 1e-8, 1e-10 and 1e-12."""
+        if self.fixed:
+            return 2 if self.name == "euler" else 4
+        return 1 if self.rtol >= ROUGH else 2 if self.rtol >= SHARP else 4

@@ -111,66 +111,65 @@ def field(t, z, problem, work, F):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def plant_values(xs, us, ts, p, sizes, out):
-    """Rates, observation, output and own residuals, one after the other in out; `sizes` has how many of the last two."""
-    nx = xs.size
-    plant_rates(xs, us, p, out[:nx])
-    plant_observe(xs, p, out[nx:nx + NY])
-    if sizes[0]:
-        plant_output(xs, p, out[nx + NY:nx + NY + sizes[0]])
-    if sizes[1]:
-        own_residual(xs, us, ts, p, out[nx + NY + sizes[0]:])
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def differences(place, i, h, sharp, xs, us, ts, p, sizes, work, column):
-    """column = derivative of `plant_values` by place[i] (an entry of xs or us), by central differences: of second order, or,
-    where `sharp`, of fourth with a longer step."""
-    centre = place[i]
-    above, below = centre + h, centre - h
-    place[i] = above
-    plant_values(xs, us, ts, p, sizes, work[0])
-    place[i] = below
-    plant_values(xs, us, ts, p, sizes, work[1])
-    for k in range(column.size):
-        column[k] = (work[0, k] - work[1, k]) / (above - below)
-    if sharp:
-        above, below = centre + 2 * h, centre - 2 * h
-        place[i] = above
-        plant_values(xs, us, ts, p, sizes, work[0])
-        place[i] = below
-        plant_values(xs, us, ts, p, sizes, work[1])
-        for k in range(column.size):
-            column[k] = (4 * column[k] - (work[0, k] - work[1, k]) / (above - below)) / 3
-    place[i] = centre
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
 def linearise(t, z, problem, work, J, slope):
-    """The derivatives at (t, z): J (nx + ny + nz_out + nr, nx + nu, w) of `plant_values`, and `slope` (nu, w) of controls by
-    commands; and in `work` the network's rows and the residuals, as `field` leaves them."""
+    """The derivatives at (t, z): J (w, nx + ny + nz_out + nr, nx + nu) of rates, observation, output and own residuals, and
+    `slope` (nu, w) of controls by commands; and in `work` the network's rows and the residuals, as `field` leaves them.
+
+    Differences of the plant are forward, central, or of fourth order with a longer step, as `order` is 1, 2 or 4.
+    """
     before, now, scratch, y, u, r = work
-    limit, params, dt, output, target, typical, sharp = (problem[4], problem[5], problem[6], problem[10], problem[11],
+    limit, params, dt, output, target, typical, order = (problem[4], problem[5], problem[6], problem[10], problem[11],
                                                          problem[13], problem[14])
     look(t, z, problem, before, now, scratch, y, u)
     residuals_at(t, z, u, problem, r)
     nu = u.shape[0]
-    nx = J.shape[1] - nu
+    nx = J.shape[2] - nu
+    ny, nz, nr = y.shape[0], output.shape[1], r.shape[0] - nx - nu - output.shape[1]
     xs, us, ts = np.empty(nx), np.empty(nu), np.empty(target.shape[1])
-    sizes = (output.shape[1], r.shape[0] - nx - nu - output.shape[1])
-    pair, column, moving = np.empty((2, J.shape[0])), np.empty(J.shape[0]), np.empty((ts.size, z.shape[1]))
-    if sizes[1]:
+    a, b = np.zeros(J.shape[1]), np.zeros(J.shape[1])  # values at the two ends of a difference
+    a_rates, a_seen, a_output, a_own = a[:nx], a[nx:nx + ny], a[nx + ny:nx + ny + nz], a[nx + ny + nz:]
+    b_rates, b_seen, b_output, b_own = b[:nx], b[nx:nx + ny], b[nx + ny:nx + ny + nz], b[nx + ny + nz:]
+    moving = np.empty((ts.size, z.shape[1]))
+    if nr:
         at_time(t, dt, target, moving)
     for n in range(z.shape[1]):
+        pn, Jn = params[n], J[n]
         gather_trial(z, n, xs)
         gather_trial(u, n, us)
-        if sizes[1]:
+        if nr:
             gather_trial(moving, n, ts)
-        for i in range(nx + nu):
-            differences(xs if i < nx else us, i if i < nx else i - nx, typical[i], sharp, xs, us, ts, params[n], sizes, pair,
-                        column)
-            for k in range(column.size):
-                J[k, i, n] = column[k]
+        for i in range(nx + nu + (order == 1)):  # order 1: first the values at the centre
+            column = i - (order == 1)
+            place, at = (xs, column) if column < nx else (us, column - nx)
+            centre = place[at] if column >= 0 else 0.0
+            for longer in range(1 + (order == 4)):
+                step = typical[column] * (1 + longer)
+                upper, lower = centre + step, centre - step if order > 1 else centre
+                if order > 1:
+                    place[at] = lower
+                if order > 1 or column < 0:
+                    plant_rates(xs, us, pn, b_rates)
+                    if column < nx:
+                        plant_observe(xs, pn, b_seen)
+                        if nz:
+                            plant_output(xs, pn, b_output)
+                    if nr:
+                        own_residual(xs, us, ts, pn, b_own)
+                if column < 0:
+                    break
+                place[at] = upper
+                plant_rates(xs, us, pn, a_rates)
+                if column < nx:
+                    plant_observe(xs, pn, a_seen)
+                    if nz:
+                        plant_output(xs, pn, a_output)
+                if nr:
+                    own_residual(xs, us, ts, pn, a_own)
+                place[at] = centre
+                factor = 1.0 / (upper - lower)
+                for k in range(a.size):
+                    change = 0.0 if column >= nx and nx <= k < nx + ny + nz else factor * (a[k] - b[k])
+                    Jn[k, column] = change if longer == 0 else (4.0 * Jn[k, column] - change) / 3.0
         for k in range(nu):
             slope[k, n] = 1.0 - (u[k, n] / limit[k]) ** 2 if math.isfinite(limit[k]) else 1.0
 
@@ -186,25 +185,25 @@ def push(theta, v, J, slope, before, now, problem, dz, d_before, d_now, scratch,
         for n in range(w):
             d_before[cells[i], n] = dz[nx + i, n]
     d_now[:nt] = 0.0
-    for k in range(ny):
-        for n in range(w):
+    for n in range(w):
+        for k in range(ny):
             total = 0.0
             for i in range(nx):
-                total += J[nx + k, i, n] * dz[i, n]
+                total += J[n, nx + k, i] * dz[i, n]
             d_now[nt + k, n] = total
     network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product)
     for k in range(nu):
         for n in range(w):
             dr[nx + k, n] = slope[k, n] * d_now[first + k, n]
-    for k in range(J.shape[0]):
-        if nx <= k < nx + ny:
-            continue
-        for n in range(w):
+    for n in range(w):
+        for k in range(J.shape[1]):
+            if nx <= k < nx + ny:
+                continue
             total = 0.0
             for i in range(nx):
-                total += J[k, i, n] * dz[i, n]
+                total += J[n, k, i] * dz[i, n]
             for i in range(nu):
-                total += J[k, nx + i, n] * dr[nx + i, n]
+                total += J[n, k, nx + i] * dr[nx + i, n]
             if k < nx:
                 dF[k, n] = total
                 dr[k, n] = dz[k, n]
@@ -223,14 +222,13 @@ def pull(theta, J, slope, before, now, problem, lam, r_bar, now_bar, before_bar,
     nx, nu, nt, w = goal.shape[1], slope.shape[0], seen.shape[1], lam.shape[1]
     ny, first = layers[0, 0] - nt, layers[-1, 0]
     now_bar[:] = 0.0
-    for i in range(nx + nu):
-        for n in range(w):
+    for n in range(w):
+        for i in range(nx + nu):
             total = r_bar[i, n]
-            for k in range(J.shape[0]):
-                if k < nx:
-                    total += J[k, i, n] * lam[k, n]
-                elif k >= nx + ny:
-                    total += J[k, i, n] * r_bar[nu + k - ny, n]
+            for k in range(nx):
+                total += J[n, k, i] * lam[k, n]
+            for k in range(nx + ny, J.shape[1]):
+                total += J[n, k, i] * r_bar[nu + k - ny, n]
             if i < nx:
                 z_bar[i, n] = total
             else:
@@ -243,7 +241,7 @@ def pull(theta, J, slope, before, now, problem, lam, r_bar, now_bar, before_bar,
         for n in range(w):
             total = z_bar[i, n]
             for k in range(ny):
-                total += J[nx + k, i, n] * now_bar[nt + k, n]
+                total += J[n, nx + k, i] * now_bar[nt + k, n]
             z_bar[i, n] = total
     for i in range(cells.size):
         for n in range(w):

@@ -27,6 +27,7 @@ from hfcontrol.errors import TrainingError
 
 FORWARD, STORED, BACKSOLVE, CHECKPOINTED = range(4)  # modes of solver_piece
 MODES = {"ctpg": STORED, "backsolve": BACKSOLVE, "backsolve_checkpoints": CHECKPOINTED}
+BACKWARD = 10  # times as many steps as forward, at most: the adjoint of a stiff trajectory may need many
 REASONS = {1: "took {most} steps", 2: "needed a step too short to make"}
 
 
@@ -93,11 +94,12 @@ class ContinuousLoop:
     def __init__(self, plant, kernels, network, scenario, wiring, estimator):
         self.plant, self.kernels, self.network, self.scenario = plant, kernels, network, scenario
         self.wiring, self.estimator = wiring, estimator
-        self.problem = problem_of(plant, network, scenario, wiring, estimator.sharp)
+        self.problem = problem_of(plant, network, scenario, wiring, estimator.order)
         self.module = module_of(plant, scenario.cost.own, any(layer.own for layer in network.layers))
         edges = np.append(np.arange(0, scenario.trials, estimator.together), scenario.trials)
         self.blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist()))
         self.horizon, self.counts = plant.dt * scenario.steps, Counts()
+        self.most = estimator.most + 10 * (len(self.problem.stops) - 1)
         self.rollouts = self.jacobian_steps = 0  # as ClosedLoop counts them; here a derivative is no plant step
 
     @property
@@ -125,8 +127,9 @@ class ContinuousLoop:
         """The scratch arrays `room` of a backward pass."""
         nx, nu, ny, nz_out, nr = self.problem.sizes
         rows, m, nz = self.network.n_rows, len(self.problem.weights), nx + len(self.problem.cells)
-        shapes = ((nz,), (nz + 1,), (nx + ny + nz_out + nr, nx + nu), (nu,), (m,), (rows,), *[(stages, rows)] * 3)
-        return tuple(np.zeros((*shape, width)) for shape in shapes)
+        shapes = ((nz,), (nz + 1,), (nu,), (m,), (rows,), *[(stages, rows)] * 3)
+        z, F, *others = (np.zeros((*shape, width)) for shape in shapes)
+        return z, F, np.zeros((width, nx + ny + nz_out + nr, nx + nu)), *others
 
     def start(self, theta, n0, n1):
         """States z (nz, w) at the start of trials n0 to n1, for weights theta (P,)."""
@@ -158,13 +161,13 @@ class ContinuousLoop:
         path = (np.zeros(2), empty, np.empty((1, 1, 1, 1)))
         room = tuple(np.empty((1,) * a.ndim) for a in self.room(1, 1))
         ended, t, h, _, rates, *kept = self.module.adaptive(FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0),
-                                                         path, TSIT5, room, e.rtol, e.atol, e.most, np.empty(0))
+                                                         path, TSIT5, room, e.rtol, e.atol, self.most, np.empty(0))
         cost, failure = Y[-1], None
         if ended:
             cost, state = np.full(n1 - n0, np.inf), kept[1][-1][:self.plant.nx]
             worst = state[:, np.abs(state / self.plant.typical_state[:, None]).max(axis=0).argmax()]
             told = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.plant.state, worst))
-            failure = (f"the solver {REASONS[ended].format(most=e.most)} and gave up at {t:.4g} s of {self.horizon:.4g} s, state {told}, "
+            failure = (f"the solver {REASONS[ended].format(most=self.most)} and gave up at {t:.4g} s of {self.horizon:.4g} s, state {told}, "
                        f"step {h:.2g} s: loosen --rtol and --atol, or start with other weights (--seed)")
         return Path(*kept), cost, rates * (n1 - n0), failure
 
@@ -229,12 +232,13 @@ class ContinuousLoop:
         times = path.times if mode == CHECKPOINTED else np.append(0.0, self.problem.stops)
         stops = np.append(self.horizon - times[-2:0:-1], self.horizon)
         ended, tau, h, _, rates, *_ = self.module.adaptive(
-            mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.rtol, e.atol, e.most, theta_bar)
+            mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.slack * e.rtol, e.slack * e.atol, BACKWARD * self.most,
+            theta_bar)
         if ended:
-            raise TrainingError(f"estimator {e.name}: the solver {REASONS[ended].format(most=e.most)} backward and gave up at "
+            raise TrainingError(f"estimator {e.name}: the solver {REASONS[ended].format(most=BACKWARD * self.most)} backward and gave up at "
                                 f"{self.horizon - tau:.4g} s, step {h:.2g} s, with the state up to {np.abs(Y[nz:]).max(initial=0.0):.2g} and "
                                 f"the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing of it entered the weights. "
-                                "Give --estimator ctpg, or loosen --rtol and --atol")
+                                "Loosen --rtol and --atol" + (", or give --estimator ctpg" if nz < len(Y) else ""))
         return Y[:nz], Y[nz:], Counts(0 if mode == STORED else rates, rates, rates)
 
 
@@ -312,7 +316,7 @@ class Linearised:
             Z[::2], Z[1::2] = path.Z, self.rollout._block_at(path, middle)
         nx, nu, ny, nz_out, nr = loop.problem.sizes
         rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
-        points = tuple(np.empty((Q, *shape, width)) for shape in ((nx + ny + nz_out + nr, nx + nu), (nu,), (rows,), (rows,)))
+        points = (np.empty((Q, width, nx + ny + nz_out + nr, nx + nu)), *(np.empty((Q, k, width)) for k in (nu, rows, rows)))
         problem = loop.problem.block(weights, n0, n1)
         loop.module.linearised(problem, times, np.ascontiguousarray(Z), loop.work(width), *points)
         return Grid(problem, lengths, at, points, tableau, loop._final(path.Z[-1], b)[2])

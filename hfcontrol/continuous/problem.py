@@ -12,11 +12,10 @@ import numpy as np
 
 from hfcontrol.cells.stages import SCHEMES
 from hfcontrol.errors import UsageError
-from hfcontrol.kernels.base import STEP
 from hfcontrol.kernels.generate import NJIT, load_module, plant_pieces
 from hfcontrol.sweeps.cpu import network_pieces
 
-SHARP_STEP = np.finfo(float).eps ** 0.2  # of differences of fourth order, in typical sizes
+STEPS = {order: np.finfo(float).eps ** (1 / (order + 1)) for order in (1, 2, 4)}  # of differences by order, in typical sizes
 STAGES, SCHEME, UNFOLD = 6, 7, 8  # columns of a table's layer, see `Network.tables`
 
 
@@ -98,7 +97,7 @@ class Problem:
     x0: np.ndarray
     stops: np.ndarray
     typical: np.ndarray
-    sharp: bool
+    order: int
 
     def block(self, theta, n0, n1):
         """The tuple `problem` of the compiled pieces for trials n0 to n1 and weights theta (P,)."""
@@ -106,7 +105,7 @@ class Problem:
             return np.ascontiguousarray(a[..., n0:n1])
         return (theta, self.layers, self.sources, self.cells, self.limit, np.ascontiguousarray(self.params[:, n0:n1].T), self.dt,
                 cut(self.seen), cut(self.goal), cut(self.about), cut(self.output), cut(self.target), cut(self.weights),
-                self.typical, self.sharp)
+                self.typical, self.order)
 
     @property
     def sizes(self):
@@ -115,8 +114,8 @@ class Problem:
         return nx, nu, int(self.layers[0, 0]) - self.seen.shape[1], nz, len(self.weights) - nx - nu - nz
 
 
-def problem_of(plant, network, scenario, wiring, sharp):
-    """The `Problem` of a scenario; raises UsageError for what has no meaning in continuous time."""
+def problem_of(plant, network, scenario, wiring, order):
+    """The `Problem` of a scenario, with differences of the plant of that order; raises UsageError for what has no meaning in continuous time."""
     _check(plant, scenario, wiring)
     cost, N = scenario.cost, scenario.trials
     w, ref, (layers, sources, cells) = cost.weights, cost.references, moments(network)
@@ -131,12 +130,11 @@ def problem_of(plant, network, scenario, wiring, sharp):
     moving = (seen, ref.state, nothing if ref.output is None else ref.output, nothing if w.own is None else cost.target)
     seen, goal, output, target = map(_still, moving)
     kinks = np.unique(np.concatenate([_kinks(values) for values in (seen, goal, output, target)]))
-    step = SHARP_STEP if sharp else STEP
     return Problem(
         layers, sources, cells, np.asarray(wiring.limit, dtype=float), plant.dt, seen, goal, ref.control[0], output, target,
         np.concatenate([state, control, outputs, own]) / plant.dt, final, final_output, scenario.params, scenario.x0,
         plant.dt * np.append(kinks[kinks < scenario.steps], scenario.steps).astype(float),
-        step * np.concatenate([plant.typical_state, plant.typical_control]), sharp)
+        STEPS[order] * np.concatenate([plant.typical_state, plant.typical_control]), order)
 
 
 def _check(plant, scenario, wiring):
