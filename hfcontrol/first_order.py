@@ -42,16 +42,18 @@ class _FirstOrder:
 
     def step(self, state, rollout, hold, left=1):
         """One update: (state, rollout, report)."""
-        g = hold.linearise(rollout).gradient
-        if self.entrywise:
-            g = np.clip(g, -self.clip, self.clip)
-        else:
-            g = g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300))
-        new = self.moved(state, g)
+        new = self.moved(state, hold.linearise(rollout).gradient)
         moved = hold.rollout(new.theta)
         if not np.isfinite(moved.loss):
             return state, rollout, Report(False, rollout.loss, np.nan, self.name, 0, 1, 0)
         return new, moved, Report(True, moved.loss, np.nan, self.name, 1, 1)
+
+
+    def moved(self, state, g):
+        """The state after an update along the gradient g (P,)."""
+        if self.entrywise:
+            return self._moved(state, np.clip(g, -self.clip, self.clip))
+        return self._moved(state, g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300)))
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Adam(_FirstOrder):
     rate: float = 3e-3
     name = "adam"
 
-    def moved(self, state, g):
-        """The state after an update along the gradient g (P,), clipped or not."""
+    def _moved(self, state, g):
         k = state.updates + 1
         m, v = 0.9 * state.first + 0.1 * g, 0.999 * state.second + 0.001 * g * g
         step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
@@ -76,8 +77,7 @@ class Momentum(_FirstOrder):
     rate: float = 1e-2
     name = "momentum"
 
-    def moved(self, state, g):
-        """The state after an update along the gradient g (P,), clipped or not."""
+    def _moved(self, state, g):
         m = 0.9 * state.first - self.rate * g
         return replace(state, theta=state.theta + m, first=m, updates=state.updates + 1)
 

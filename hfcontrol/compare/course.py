@@ -128,23 +128,34 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
         if method.grow and done % method.grow == 0 and done <= method.grow * len(GROWTH):
             state = method.optimizer.init(state.theta)  # another horizon is another function
         loop = stage.loop(method.estimator, rng, method.trials)
-        current = loop.rollout(state.theta)
-        hold = Hold(loop, current)
-        for _ in range(min(method.batches, updates - done)):
-            try:
-                state, current, report = method.optimizer.step(state, current, hold)
-            except TrainingError as error:
-                course.stopped = str(error)
-                return course
-            losses, done = [*losses[-63:], current.loss], done + 1
-            if not report.accepted:
-                break
+        try:
+            state, found = _updated(method, state, loop, updates - done)
+        except TrainingError as error:
+            course.stopped = str(error)
+            return course
+        losses, done = [*losses, *found][-64:], done + len(found)
         counts, seconds = counts + loop.counts, seconds + time.perf_counter() - begin
         if done // every > course.updates[-1] // every or done >= updates:
             _mark(course, problem, state.theta, counts, seconds, done, losses)
             if tell:
                 tell(f"{method.name}, seed {seed}: update {done} of {updates}, cost {course.held_out[-1]:.4g}")
     return course
+
+
+def _updated(method, state, loop, most):
+    """The state after the updates on one draw of trials, with the loss before or after each."""
+    current = loop.rollout(state.theta)
+    if current.failure:
+        raise TrainingError(current.failure)
+    if isinstance(method.optimizer, (Adam, Momentum)):  # who do not look at where they get to
+        return method.optimizer.moved(state, loop.linearise(current).gradient), [current.loss]
+    hold, losses = Hold(loop, current), []
+    for _ in range(min(method.batches, most)):
+        state, current, report = method.optimizer.step(state, current, hold)
+        losses.append(current.loss)
+        if not report.accepted:
+            break
+    return state, losses
 
 
 def _mark(course, problem, theta, counts, seconds, done, losses):

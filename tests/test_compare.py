@@ -1,0 +1,118 @@
+"""The comparisons: small ones of each kind, what they tell, and what is told of wrong sizes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hfcontrol import compare
+from hfcontrol.compare import gradients, orders, training
+from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, adam, matched, reached, run, second_order
+from hfcontrol.compare_plots import draw
+from hfcontrol.continuous import Counts
+from hfcontrol.errors import UsageError
+from trainings import call, complaint
+
+REGULATOR = ("linear", None, 2.0, (4,), 1.0)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Every study on the regulator's plant, with few rungs."""
+    setting = training.Setting(REGULATOR, adam(1e-2), 4, 12, 2)
+    monkeypatch.setattr(training, "SETTINGS", {"diffdrive": setting, "quadrotor": setting})
+    monkeypatch.setattr(orders, "RATES", {"quadrotor": ("adam", (1e-3, 3e-2))})
+    monkeypatch.setattr(orders, "SETTINGS", training.SETTINGS)
+    monkeypatch.setattr(orders, "SECOND_UPDATES", 20)
+    monkeypatch.setattr(gradients, "problems", lambda: {"linear": Problem("linear", None, 2.0, (2,), cell="linear")})
+    monkeypatch.setattr(gradients, "TOLERANCES", 10.0 ** -np.arange(2, 10.1, 2))
+    monkeypatch.setattr(gradients, "STEPS", {"euler": np.array([0.1, 0.01, 0.001]), "rk4": np.array([0.1, 0.03, 0.01])})
+
+
+def last(results):
+    """The whole of a study, as JSON holds it."""
+    *_, result = results
+    return json.loads(json.dumps(result, allow_nan=False))
+
+
+def test_errors_of_gradients(small, tmp_path):
+    result = last(compare.study("gradients", samples=1))
+    found = result["plants"]["linear"]["evaluations"]
+    assert found["euler"]["beyond"] and found["euler"]["price"] > 10 * found["ctpg"]["price"]
+    assert not found["ctpg"]["beyond"] and found["rk4"]["price"] < found["euler"]["price"]
+    draw(result, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10000
+
+
+def test_the_price_of_an_error_lies_between_rungs():
+    rows = [{"estimator": "euler", "at": at, "passes": 1 / at, "error": at} for at in (1e-2, 1e-4)]
+    assert gradients.at_error(rows, "passes", 1e-3)["euler"] == {"price": pytest.approx(1e3), "beyond": False}
+    assert gradients.at_error(rows, "passes", 1e-6)["euler"] == {"price": pytest.approx(1e6), "beyond": True}
+    assert gradients.front([{"passes": p, "error": e} for p, e in ((1, 3), (2, 4), (3, 1))], "passes") == [(1, 3), (3, 1)]
+
+
+def test_integrating_backward_loses_the_start(tmp_path):
+    result = last(compare.study("backsolve", updates=3, seconds=25.0))
+    methods = result["methods"]
+    assert len(methods["ctpg"]["loss"]) == 3 and methods["ctpg"]["error"] == [0, 0, 0]
+    assert max(methods["backsolve_checkpoints"]["error"]) < 1e-12 < methods["backsolve"]["error"][-1]
+    draw(result, tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("optimizer", ["first-order", "hf"])
+def test_trainings_side_by_side(small, tmp_path, optimizer):
+    result = last(compare.study("diffdrive", updates=12 if optimizer == "first-order" else 600, optimizer=optimizer))
+    courses = result["courses"]
+    assert [c["method"] for c in courses] == ["ctpg", "euler, 1 x evaluations"] * 2 and [c["seed"] for c in courses] == [0, 0, 1, 1]
+    ours, euler = courses[:2]
+    assert euler["evaluations"][-1] == pytest.approx(ours["evaluations"][-1], rel=0.2 if optimizer == "first-order" else 9)
+    assert all(c["held_out"][-1] < c["held_out"][0] for c in courses)
+    assert np.shape(result["paths"]["methods"]["ctpg"]) == (3, 101, 2, 10)
+
+
+def test_second_order_needs_fewer_evaluations(small, tmp_path):
+    result = last(compare.study("orders", seeds=1, updates=40))
+    (found,) = [c for c in result["compared"] if c["after"] == 40]
+    assert found["hf"]["held_out"] <= found["cost"] and found["hf"]["updates"] < found["first_order"]["updates"]
+    assert result["ratios"] == [found["first_order"]["evaluations"] / found["hf"]["evaluations"]]
+    draw(result, tmp_path / "figure.png")
+
+
+def test_a_course_is_the_same_again():
+    problem, method = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=4)
+    one, two = (run(problem, method, 3, 10) for _ in range(2))
+    assert one.held_out == two.held_out and one.counts == two.counts and one.updates[-1] == 10
+    assert run(problem, Method("gd", ADAPTIVE, adam(1e-3), 2), 0, 3, most_seconds=0).updates == [0]
+
+
+def test_matched_and_reached():
+    problem = Problem(*REGULATOR)
+    course = Course("ctpg", 0, [0, 10], [Counts(), Counts(600, 300, 300)], [0, 1], [1, 1], [5.0, 2.0], [])
+    assert matched(problem, course, Method("ctpg", ADAPTIVE, None, 4)) == pytest.approx(2.0 / 10)
+    assert reached(course, 2.0)["evaluations"] == 1200 and reached(course, 1.0) is None
+
+
+@pytest.mark.parametrize("name, sizes, words", [
+    ("magic", {}, "no such study; known are gradients"),
+    ("backsolve", {"seeds": 3}, "--seeds with compare backsolve: it has --updates, --seconds"),
+    ("gradients", {"samples": 0}, "--samples 0: a number above zero"),
+])
+def test_wrong_sizes(name, sizes, words):
+    with pytest.raises(UsageError, match=words):
+        compare.study(name, **sizes)
+
+
+def test_options_that_a_study_does_not_know():
+    with pytest.raises(UsageError, match="--optimizer adam: first-order"):
+        next(compare.study("quadrotor", optimizer="adam"))
+    with pytest.raises(UsageError, match="--plant arm2: this study knows"):
+        next(compare.study("orders", plant="arm2"))
+
+
+def test_the_command(tmp_path, capsys):
+    status, out, _ = call(capsys, "compare")
+    assert status == 0 and "gradients" in out and "cells" in out
+    status, out, _ = call(capsys, "compare", "backsolve", "--updates", "2", "--out", tmp_path)
+    assert status == 0 and json.loads((tmp_path / "compare-backsolve.json").read_text())["updates"] == 2
+    assert (tmp_path / "compare-backsolve.png").stat().st_size > 10000
+    assert "no such study" in complaint(capsys, "compare", "nothing", status=2)
