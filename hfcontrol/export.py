@@ -74,7 +74,7 @@ def trajectories(run, split="training", settings=None, trials=None):
     quantities = {kind: Quantity(getattr(plant, kind), plant.units[kind], values[kind]) for kind in values}
     in_hand = (settings or run.settings).space == "hand"
     told, places = ("output", plant.hand) if in_hand else ("state", range(scenario.target.shape[1]))
-    if "sees" in run.task(settings).numbers and not in_hand:
+    if len(places) != plant.n_body and not in_hand:
         names, units = tuple(f"seen_{i + 1}" for i in places), ("",) * len(places)
     else:
         names, units = (tuple(words[i] for i in places) for words in quantities[told][:2])

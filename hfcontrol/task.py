@@ -2,7 +2,8 @@
 
 A plant file's TASKS give numbers to the generators of generators.py, or a function of their own: `draw(rng, trials, split)`
 returning start states (n, N) and goals (n, N) or (T+1, n, N) of the plant's n states. The network sees the goal of the next
-step, or what the task's own `sees(goal)` makes of the whole, (T, k, N): scaled, or some of what is to come.
+step, or what the task's own `sees(goal)` makes of the whole, (T, k, N), and, with a `preview` of times ahead [s], how far on its
+positions are by then.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from hfcontrol.generators import ENOUGH, GENERATORS
 from hfcontrol.scenario import Scenario
 
 # What a task may hold, and what its success may ask for.
-ENTRIES = ("generator", "draw", "sees", "start", "spread", "target", "radius", "targets", "range", "random", "trials", "steps",
+ENTRIES = ("generator", "draw", "sees", "preview", "start", "spread", "target", "radius", "targets", "range", "random", "trials", "steps",
            "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
            "success", "train")
 SUCCESS = ("hand", "rates", "state")
@@ -112,7 +113,7 @@ class Task:
         """Number of components of the goal that the network sees."""
         if self.options.space == "hand":
             return 2
-        if "sees" not in self.numbers:
+        if not self._shows:
             return self.plant.n_body
         return self._seen(np.zeros((self.steps + 1, self.plant.n_body, 1))).shape[1]
 
@@ -143,16 +144,27 @@ class Task:
         x0, goal = self._judged(np.asarray(x0, dtype=float), drawn, trials)
         goal_output = self.kernels.output(np.nan_to_num(goal), params)
         target = seen = goal_output[1:, plant.hand] if self.options.space == "hand" else np.nan_to_num(goal[1:, :plant.n_body])
-        if "sees" in self.numbers and self.options.space != "hand":
+        if self._shows:
             seen = self._seen(drawn if drawn.ndim == 3 else goal[:, :plant.n_body])
         noise = disturbances.noise(plant, rng, self.steps, trials)
         pushes = disturbances.pushes(plant, rng, self.steps, trials, self.numbers.get("push", 0.0))
         cost = self._cost(goal, goal_output, target, params)
         return Scenario(x0, np.ascontiguousarray(seen), params, *noise, pushes, cost, goal, goal_output, self.arrivals)
 
+    @property
+    def _shows(self):
+        """Whether the network sees anything else of a goal than the goal itself."""
+        return self.options.space != "hand" and bool({"sees", "preview"} & set(self.numbers))
+
     def _seen(self, goal):
-        """What the network sees (T, k, N) of a goal (T+1 or more, n, N), by the plant file's own function."""
-        seen = np.asarray(self.numbers["sees"](np.nan_to_num(goal)), dtype=float)
+        """What the network sees (T, k, N) of a goal (T+1 or more, n, N): itself, or what the plant file's own function makes of it,
+        and how far on its positions are after each time of the task's preview."""
+        goal = np.nan_to_num(goal)
+        seen, at = self.numbers["sees"](goal) if "sees" in self.numbers else goal[1:], np.arange(1, len(goal))
+        for seconds in self.numbers.get("preview", ()):
+            later = goal[np.minimum(at + round(seconds / self.plant.dt), len(goal) - 1)] - goal[1:]
+            seen = np.concatenate([seen, later[:, self.plant.positions]], axis=1)
+        seen = np.asarray(seen, dtype=float)
         if seen.ndim != 3 or len(seen) < self.steps or seen.shape[2] != goal.shape[2] or not np.isfinite(seen).all():
             raise TaskError(f"task {self.name} of {self.plant.name}: sees gave numbers of shape {seen.shape}; needed are finite "
                             f"ones, ({len(goal) - 1}, how many it sees, {goal.shape[2]})")

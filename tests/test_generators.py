@@ -136,3 +136,13 @@ def test_a_function_that_shows_nonsense_is_told():
     tasks = {"follow": {**plant.tasks["follow"], "sees": lambda goal: goal[:, :, 0]}}
     with pytest.raises(TaskError, match="sees gave numbers of shape"):
         Task(replace(plant, tasks=tasks), compile_plant(plant), "follow").draw(np.random.default_rng(0))
+
+
+def test_a_preview_is_how_far_on_the_goal_will_be():
+    """arm2 sees its moving goal, and where it is 50, 100 and 200 ms later, less where it is."""
+    scenario = loop_of("arm2", "follow", trials=4, steps=60).scenario
+    goal, seen = scenario.goal, scenario.target
+    assert seen.shape == (60, 4 + 3 * 2, 4)
+    np.testing.assert_array_equal(seen[:, :4], goal[1:])
+    np.testing.assert_allclose(seen[10, 6:8], goal[21, :2] - goal[11, :2], atol=1e-14)
+    np.testing.assert_allclose(seen[-1, 4:], 0, atol=1e-14)  # nothing is known beyond the end
