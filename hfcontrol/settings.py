@@ -165,7 +165,8 @@ class Settings:
 
 
 def settings_for(**given):
-    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults.
+    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults; of an estimator
+    on a continuous trajectory, that plain cells have no recurrence.
 
     Raises a kind of HFControlError for what does not fit together.
     """
@@ -177,7 +178,10 @@ def settings_for(**given):
         if entry in ("plant", "task", "seed") or entry not in settings.tree():
             raise TaskError(f"task {name} of {plant.name}: its train entry has {entry!r}, which is no setting of a training "
                             "such as hidden, grow or batches")
-    return settings.changed(**{entry: value for entry, value in own.items() if entry not in given})
+    settings = settings.changed(**{entry: value for entry, value in own.items() if entry not in given})
+    if settings.estimator and "recurrent" not in {*given, *own} and not is_continuous(settings.cell):
+        settings = settings.changed(recurrent=())  # such a memory has no meaning between control steps
+    return settings
 
 
 def wiring_of(settings, plant, taper=True):

@@ -21,7 +21,7 @@ from hfcontrol.settings import Settings, build
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology
 
-TIGHT = Estimator("ctpg", 1e-13, 1e-13)
+TIGHT = Estimator("ctpg", 1e-13, 1e-13, slack=1.0)
 T = 2.0  # [s] of the linear plant
 CELLS = ("tanh", "ctrnn", "ltc", "ltc_tanh", "ltc_conductance", "rnn_ode", "neural_ode")
 
@@ -98,7 +98,7 @@ def test_the_gradients_error_falls_with_the_tolerance():
     g = exact.gradient(exact.rollout(theta)).theta
     errors = []
     for tolerance in (1e-3, 1e-6, 1e-9, 1e-12):
-        loop = linear_loop(Estimator("ctpg", tolerance, tolerance))
+        loop = linear_loop(Estimator("ctpg", tolerance, tolerance, slack=1.0))
         errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta)).theta - g))
     assert errors[0] < 1e-2 and all(later < 0.1 * earlier for earlier, later in zip(errors, errors[1:-1]))
     assert errors[-1] < 1e-11 * np.linalg.norm(g)
@@ -265,6 +265,7 @@ def test_a_solver_that_gives_up_says_where():
     ("swing", {"sensory_noise": 0.1}, "drawn for every control step"),
     ("swing", {"recurrent": "all"}, "--cell tanh with recurrent connections has no meaning between"),
     ("swing", {"task": "follow"}, "weighs differently at different times"),
+    ("swing", {"estimator": "euler", "cell": "ctrnn", "time_constants": "20ms..1s"}, "euler in steps of 100 ms is unstable there"),
 ])
 def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
     with pytest.raises(UsageError, match=words):

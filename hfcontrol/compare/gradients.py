@@ -8,7 +8,7 @@ from hfcontrol.compare.course import Problem
 from hfcontrol.continuous import ESTIMATORS, FIXED, Estimator
 from hfcontrol.errors import TrainingError
 
-REFERENCE = Estimator("ctpg", 1e-14, 1e-14, most=100000, together=1)
+REFERENCE = Estimator("ctpg", 1e-14, 1e-14, most=100000, together=1, slack=1.0)
 TOLERANCES = 10.0 ** -np.arange(0.5, 12.1, 0.5)
 STEPS = {"euler": 10.0 ** -np.arange(0.5, 4.01, 0.25), "rk4": 10.0 ** -np.arange(0.5, 3.01, 0.25)}  # [s]
 MOST_STEPS = 20000

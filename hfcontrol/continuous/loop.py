@@ -94,7 +94,7 @@ class ContinuousLoop:
     def __init__(self, plant, kernels, network, scenario, wiring, estimator):
         self.plant, self.kernels, self.network, self.scenario = plant, kernels, network, scenario
         self.wiring, self.estimator = wiring, estimator
-        self.problem = problem_of(plant, network, scenario, wiring, estimator.order)
+        self.problem = problem_of(plant, network, scenario, wiring, estimator)
         self.module = module_of(plant, scenario.cost.own, any(layer.own for layer in network.layers))
         edges = np.append(np.arange(0, scenario.trials, estimator.together), scenario.trials)
         self.blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist()))

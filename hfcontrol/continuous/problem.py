@@ -10,7 +10,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from hfcontrol.cells.stages import SCHEMES
+from hfcontrol.cells import CELLS
+from hfcontrol.cells.stages import SCHEMES, STABLE
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.generate import NJIT, load_module, plant_pieces
 from hfcontrol.sweeps.cpu import network_pieces
@@ -114,10 +115,11 @@ class Problem:
         return nx, nu, int(self.layers[0, 0]) - self.seen.shape[1], nz, len(self.weights) - nx - nu - nz
 
 
-def problem_of(plant, network, scenario, wiring, order):
-    """The `Problem` of a scenario, with differences of the plant of that order; raises UsageError for what has no meaning in continuous time."""
+def problem_of(plant, network, scenario, wiring, estimator):
+    """The `Problem` of a scenario, with differences of the plant as the estimator asks; raises UsageError for what has no meaning in continuous time."""
     _check(plant, scenario, wiring)
-    cost, N = scenario.cost, scenario.trials
+    _check_stability(plant, network, estimator)
+    cost, N, order = scenario.cost, scenario.trials, estimator.order
     w, ref, (layers, sources, cells) = cost.weights, cost.references, moments(network)
     nothing = np.zeros((1, 0, N))
     state, final = _density(w.state, "state")
@@ -135,6 +137,17 @@ def problem_of(plant, network, scenario, wiring, order):
         np.concatenate([state, control, outputs, own]) / plant.dt, final, final_output, scenario.params, scenario.x0,
         plant.dt * np.append(kinks[kinks < scenario.steps], scenario.steps).astype(float),
         STEPS[order] * np.concatenate([plant.typical_state, plant.typical_control]), order)
+
+
+def _check_stability(plant, network, estimator):
+    """Raises UsageError where time constants are too short for an explicit method's steps."""
+    if not estimator.fixed or not any("rate" in getattr(CELLS[layer.cell], "PARAMETERS", ()) for layer in network.layers):
+        return
+    shortest, step = plant.dt * network.topology.time_constants[0], estimator.step or plant.dt
+    longest = STABLE[estimator.name] * shortest
+    if step > longest:
+        raise UsageError(f"--time-constants from {1000 * shortest:g} ms: {estimator.name} in steps of {1000 * step:g} ms is unstable there; "
+                         f"give --solver-step {1000 * longest:.3g}ms or less, or --estimator ctpg")
 
 
 def _check(plant, scenario, wiring):
