@@ -116,7 +116,8 @@ def _orders(result, path):
             ax.set(xscale="log")
         axes[0].legend(fontsize=8)
         ratios = ", ".join(f"{ratio:.1f}" for ratio in result["ratios"])
-        figure.suptitle(f"{result['plant']}: evaluations of the best rate by those of Hessian-free, to the same cost, by seed: {ratios}")
+        figure.suptitle(f"{result['plant']}: evaluations of the best rate by those of Hessian-free to the same cost, seed by seed: "
+                        f"{ratios}")
 
 
 def _cells(result, path):

@@ -139,8 +139,8 @@ class Settings:
         if self.solver == "residual":
             raise UsageError("--solver residual with --estimator: residuals of a continuous trajectory have no rows; leave one out")
         if self.estimator not in FIXED and self.solver_step is not None:
-            raise UsageError(f"{told['solver_step']} with --estimator {self.estimator}: it belongs to {' and '.join(FIXED)}; the others "
-                             "choose their steps by --rtol and --atol")
+            raise UsageError(f"{told['solver_step']} with --estimator {self.estimator}: it belongs to {' and '.join(FIXED)}; the "
+                             "others choose their steps by --rtol and --atol")
         self.solved_by
 
     @property

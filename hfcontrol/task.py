@@ -17,8 +17,8 @@ from hfcontrol.generators import ENOUGH, GENERATORS
 from hfcontrol.scenario import Scenario
 
 # What a task may hold, and what its success may ask for.
-ENTRIES = ("generator", "draw", "sees", "preview", "start", "spread", "target", "radius", "targets", "range", "random", "trials", "steps",
-           "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
+ENTRIES = ("generator", "draw", "sees", "preview", "start", "spread", "target", "radius", "targets", "range", "random", "trials",
+           "steps", "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
            "success", "train")
 SUCCESS = ("hand", "rates", "state")
 

@@ -1,8 +1,8 @@
 """The liquid time-constant cell as a circuit: c dx/dt = g (v - x) + sum_i w_i s_i (E_i - x).
 
-With gates s_i = logistic(slope_i (x_i - centre_i)). The form of the released code of Hasani et al. (AAAI 2021) and of the ncps package: every connection is a synapse with a gate
-of its own (synapses.py), and a unit has a leak g with its rest v, and a capacity c. Its two activities are what the synapses
-pour in, sum w s E, and their conductance, sum w s. The fused step takes the state's own part implicitly, as ncps does.
+With gates s_i = logistic(slope_i (x_i - centre_i)). The form of the released code of Hasani et al. (AAAI 2021) and of the ncps
+package: every connection is a synapse with a gate of its own (connections.py), and a unit has a leak g with its rest v, and a
+capacity c. Its two activities are what the synapses pour in, sum w s E, and their conductance, sum w s. The fused step takes the state's own part implicitly, as ncps does.
 """
 
 import numpy as np

@@ -30,7 +30,8 @@ def study(name, tell=None, **sizes):
     known = [size for size in signature(function).parameters if size not in ("name", "tell")]
     for size, value in sizes.items():
         if size not in known:
-            raise UsageError(f"--{size.replace('_', '-')} with compare {name}: it has {', '.join('--' + k.replace('_', '-') for k in known)}")
+            has = ", ".join("--" + word.replace("_", "-") for word in known)
+            raise UsageError(f"--{size.replace('_', '-')} with compare {name}: it has {has}")
         if not isinstance(value, str) and not value > 0:
             raise UsageError(f"--{size.replace('_', '-')} {value}: a number above zero is needed")
     return function(tell=tell, **sizes)

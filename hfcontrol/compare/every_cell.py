@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from hfcontrol.cells import CELLS
+from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.compare.course import Problem
 from hfcontrol.continuous import ContinuousLoop, Estimator
 from hfcontrol.errors import TrainingError
@@ -34,8 +35,8 @@ def study(seeds=5, seconds=10.0, tell=None):
                 units = UNITS if sizing == "units" else _units(plant, task, cell)
                 for seed in range(seeds):
                     tell(f"{plant} {task}, {cell}, {units} + {units} units, seed {seed}")
-                    result["trainings"].append({"plant": plant, "task": task, "same": sizing, "cell": cell, "units": units, "seed": seed,
-                                                **_trained(plant, task, cell, units, seed, seconds)})
+                    training = {"plant": plant, "task": task, "same": sizing, "cell": cell, "units": units, "seed": seed}
+                    result["trainings"].append(training | _trained(plant, task, cell, units, seed, seconds))
                     yield result
 
 
@@ -64,7 +65,8 @@ def _trained(plant, task, cell, units, seed, seconds):
     linear.jvp(linear.gradient)
     linear.rows(loop.channels()[-1:])
     *_, last = trainer.run(trainer.init(theta, stream(settings, SCENARIOS)))
-    judged = type(loop)(loop.plant, loop.kernels, loop.network, trainer.task.draw(stream(settings, HELD_OUT), "held_out"), loop.wiring)
+    held_out = trainer.task.draw(stream(settings, HELD_OUT), "held_out")
+    judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
     rollout = judged.rollout(last.state.theta)
     best = optimum(judged.kernels, judged.plant, judged.scenario, judged.wiring).losses
     return {"weights": int(theta.size), "ratio": float(rollout.loss / best.mean()), "updates": last.state.updates,

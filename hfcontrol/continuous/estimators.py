@@ -1,12 +1,12 @@
 """The estimators of a gradient on a continuous trajectory: what each keeps of it, and how it goes back.
 
-| name                     | trajectory             | backward                                                                       |
-|--------------------------|------------------------|--------------------------------------------------------------------------------|
-| `ctpg`                   | adaptive, interpolated | adjoint equation on the interpolant, with steps of its own (CTPG)               |
-| `backsolve`              | adaptive, thrown away  | adjoint with the state integrated backward beside it (Neural ODE)               |
-| `backsolve_checkpoints`  | adaptive, ends of steps| the same, the state put right at the end of every step forward                  |
-| `discrete`               | adaptive, with stages  | exact adjoint of the accepted steps, their lengths held fixed                   |
-| `euler`, `rk4`           | steps of one length    | exact adjoint of the steps (back-propagation through time)                      |
+| name                     | trajectory             | backward |
+|---|---|---|
+| `ctpg`                   | adaptive, interpolated | adjoint equation on the interpolant, with steps of its own (CTPG) |
+| `backsolve`              | adaptive, thrown away  | adjoint with the state integrated backward beside it (Neural ODE) |
+| `backsolve_checkpoints`  | adaptive, ends of steps| the same, the state put right at the end of every step forward |
+| `discrete`               | adaptive, with stages  | exact adjoint of the accepted steps, their lengths held fixed |
+| `euler`, `rk4`           | steps of one length    | exact adjoint of the steps (back-propagation through time) |
 
 CTPG and its comparison with the others: Ainsworth et al., "Faster Policy Learning with Continuous-Time Gradients" (L4DC 2021).
 `euler` stands on what they show to be an instance of it. `rk4` and `discrete` are what a fair comparison needs besides.
@@ -52,9 +52,9 @@ class Estimator:
     the fixed ones (None: the control step), the most steps tried (beside ten for every time at which a step has to end), how many
     trials share their steps, and the adjoint's tolerance in units of the state's.
 
-    The source integrates the P gradients with the n adjoints, and their error norm of all of them loosens the control of the latter by
-    about the root of P / n, which is 15 for its robot; here gradients are integrated by the steps' own quadrature, and `slack` tells
-    how loose. It costs a gradient at most a factor of two in error, and saves a quarter of the evaluations.
+    The source integrates the P gradients with the n adjoints, whose common error norm loosens the control of the latter by about the
+    root of P / n, which is 15 for its robot; here gradients are integrated by the steps' own quadrature, and `slack` tells how
+    loose. It costs a gradient at most a factor of two in error, and saves a quarter of the evaluations.
     """
 
     name: str = "ctpg"

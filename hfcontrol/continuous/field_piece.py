@@ -115,7 +115,8 @@ def linearise(t, z, problem, work, J, slope):
     """The derivatives at (t, z): J (w, nx + ny + nz_out + nr, nx + nu) of rates, observation, output and own residuals, and
     `slope` (nu, w) of controls by commands; and in `work` the network's rows and the residuals, as `field` leaves them.
 
-    Differences of the plant are forward, central, or of fourth order with a longer step, as `order` is 1, 2 or 4.
+    Differences of the plant are forward, central, or of fourth order with a longer step, as `order` is 1, 2 or 4. All in one function,
+    since handing small arrays on costs more than a plant's own evaluation.
     """
     before, now, scratch, y, u, r = work
     limit, params, dt, output, target, typical, order = (problem[4], problem[5], problem[6], problem[10], problem[11],

@@ -4,10 +4,7 @@ The loss is the mean over trials of the integral of the running cost and of the 
 
     L = 1/N sum of  integral_0^T W(z(t)) dt + J(x(T)).
 
-Gauss-Newton products run on a frozen grid: the accepted steps of the trajectory, each as one step of rk4 along the
-interpolant, or the fixed steps themselves. Tangent and adjoint there are an exact pair, and the weights of the stages are
-positive, so that G = J' W J / N is symmetric and positive semi-definite by construction. (The weights of Tsit5 are not: one
-is -3.3.) tableaus.py, solver_piece.py and steps_piece.py have the equations.
+tableaus.py, solver_piece.py and steps_piece.py have the equations, products.py the Gauss-Newton products.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from hfcontrol.backend import single_threaded_blas
 from hfcontrol.closed_loop import LIVE
 from hfcontrol.continuous.estimators import Counts
 from hfcontrol.continuous.problem import module_of, problem_of
+from hfcontrol.continuous.products import Linearised
 from hfcontrol.continuous.tableaus import EULER, RK4, TSIT5
 from hfcontrol.errors import TrainingError
 
@@ -40,8 +37,8 @@ class Path(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """The loss's gradient by the weights trained (P,), each trial's by its start (nz, N), and, of those who integrate backward, the
-    start that they came back to (nz, N), None of others."""
+    """The loss's gradient by the weights trained (P,), each trial's by its start (nz, N), and the start that those who integrate
+    backward came back to (nz, N), None of others."""
 
     theta: np.ndarray
     start: np.ndarray
@@ -72,10 +69,11 @@ class Trajectory:
         return self.at(self.loop.plant.dt * np.arange(self.loop.scenario.steps + 1))[:, :self.loop.plant.nx]
 
     def at(self, times):
-        """States z (K, nz, N) of plant and cells at times (K,) [s]: on the solver's interpolant, or between fixed steps on a line."""
-        return np.concatenate([self._block_at(path, np.asarray(times)) for path in self.paths], axis=2)
+        """States z (K, nz, N) of plant and cells at times (K,) [s]: on the interpolant, or on lines between fixed steps."""
+        return np.concatenate([self.block_at(path, np.asarray(times)) for path in self.paths], axis=2)
 
-    def _block_at(self, path, times):
+    def block_at(self, path, times):
+        """The states (K, nz, w) of the block of trials with that path."""
         k = np.clip(np.searchsorted(path.times, times, side="right") - 1, 0, len(path.times) - 2)
         h = (path.times[k + 1] - path.times[k])
         part = ((times - path.times[k]) / h)[:, None, None]
@@ -113,8 +111,10 @@ class ContinuousLoop:
 
     def each(self, function, blocks=None):
         """The results of a function of the number of a block, blocks side by side over the cores."""
+        from numba import get_num_threads  # who only loads a run needs no Numba
+
         blocks = range(len(self.blocks)) if blocks is None else blocks
-        with single_threaded_blas(), ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        with single_threaded_blas(), ThreadPoolExecutor(get_num_threads()) as pool:
             return list(pool.map(function, blocks))
 
     def work(self, width):
@@ -148,7 +148,7 @@ class ContinuousLoop:
         weights, self.rollouts = self.network.weights(theta), self.rollouts + 1
         with np.errstate(all="ignore"):
             solved = self.each(lambda b: self._fixed(weights, b) if self.estimator.fixed else self._adaptive(weights, b))
-            losses = np.concatenate([cost + self._final(path.Z[-1], b)[0] for b, (path, cost, _, _) in enumerate(solved)])
+            losses = np.concatenate([cost + self.final(path.Z[-1], b)[0] for b, (path, cost, _, _) in enumerate(solved)])
         failures = [failure for *_, failure in solved if failure]
         losses[~np.isfinite(losses)] = np.inf
         self.counts += Counts(f=sum(count for _, _, count, _ in solved))
@@ -160,15 +160,16 @@ class ContinuousLoop:
         Y, empty = np.concatenate([z, np.zeros((1, n1 - n0))]), np.empty((1, 1, 1))
         path = (np.zeros(2), empty, np.empty((1, 1, 1, 1)))
         room = tuple(np.empty((1,) * a.ndim) for a in self.room(1, 1))
-        ended, t, h, _, rates, *kept = self.module.adaptive(FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0),
-                                                         path, TSIT5, room, e.rtol, e.atol, self.most, np.empty(0))
+        ended, t, h, _, rates, *kept = self.module.adaptive(
+            FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0), path, TSIT5, room, e.rtol, e.atol, self.most,
+            np.empty(0))
         cost, failure = Y[-1], None
         if ended:
             cost, state = np.full(n1 - n0, np.inf), kept[1][-1][:self.plant.nx]
             worst = state[:, np.abs(state / self.plant.typical_state[:, None]).max(axis=0).argmax()]
             told = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.plant.state, worst))
-            failure = (f"the solver {REASONS[ended].format(most=self.most)} and gave up at {t:.4g} s of {self.horizon:.4g} s, state {told}, "
-                       f"step {h:.2g} s: loosen --rtol and --atol, or start with other weights (--seed)")
+            failure = (f"the solver {REASONS[ended].format(most=self.most)} and gave up at {t:.4g} s of {self.horizon:.4g} s, "
+                       f"state {told}, step {h:.2g} s: loosen --rtol and --atol, or start with other weights (--seed)")
         return Path(*kept), cost, rates * (n1 - n0), failure
 
     def _fixed(self, weights, b):
@@ -184,7 +185,7 @@ class ContinuousLoop:
         """The tableau (a, b, c) of the steps."""
         return {"euler": EULER, "rk4": RK4}.get(self.estimator.name, TSIT5[:3])
 
-    def _final(self, z, b):
+    def final(self, z, b):
         """The final cost (w,), its gradient (nz, w), and the roots of its curvature (k, nx, w) at the last states of a block."""
         n0, n1 = self.blocks[b]
         p, x, lam = self.problem, z[:self.plant.nx], np.zeros_like(z)
@@ -213,7 +214,7 @@ class ContinuousLoop:
     def _backward(self, weights, path, b):
         n0, n1 = self.blocks[b]
         problem, work, theta_bar = self.problem.block(weights, n0, n1), self.work(n1 - n0), np.zeros(self.network.size)
-        _, lam, _ = self._final(path.Z[-1], b)
+        _, lam, _ = self.final(path.Z[-1], b)
         if self.estimator.name in MODES:
             lam, back, counts = self._adjoint(problem, work, path, lam, theta_bar)
         else:
@@ -232,133 +233,12 @@ class ContinuousLoop:
         times = path.times if mode == CHECKPOINTED else np.append(0.0, self.problem.stops)
         stops = np.append(self.horizon - times[-2:0:-1], self.horizon)
         ended, tau, h, _, rates, *_ = self.module.adaptive(
-            mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.slack * e.rtol, e.slack * e.atol, BACKWARD * self.most,
-            theta_bar)
+            mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.slack * e.rtol, e.slack * e.atol,
+            BACKWARD * self.most, theta_bar)
         if ended:
-            raise TrainingError(f"estimator {e.name}: the solver {REASONS[ended].format(most=BACKWARD * self.most)} backward and gave up at "
-                                f"{self.horizon - tau:.4g} s, step {h:.2g} s, with the state up to {np.abs(Y[nz:]).max(initial=0.0):.2g} and "
-                                f"the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing of it entered the weights. "
-                                "Loosen --rtol and --atol" + (", or give --estimator ctpg" if nz < len(Y) else ""))
+            raise TrainingError(f"estimator {e.name}: the solver {REASONS[ended].format(most=BACKWARD * self.most)} backward and gave "
+                                f"up at {self.horizon - tau:.4g} s, step {h:.2g} s, with the state up to "
+                                f"{np.abs(Y[nz:]).max(initial=0.0):.2g} and the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing "
+                                "of it entered the weights. Loosen --rtol and --atol"
+                                + (", or give --estimator ctpg" if nz < len(Y) else ""))
         return Y[:nz], Y[nz:], Counts(0 if mode == STORED else rates, rates, rates)
-
-
-class Grid(NamedTuple):
-    """The frozen grid of a block: its tuple `problem`, lengths of steps (K,), the point of every stage (K, s), derivatives at the points,
-    the tableau, and the roots of the final cost's curvature."""
-
-    problem: tuple
-    lengths: np.ndarray
-    at: np.ndarray
-    points: tuple
-    tableau: tuple
-    final: np.ndarray
-
-
-class _Weighted(NamedTuple):
-    """The weights of residuals that are scaled by their roots already."""
-
-    weights: float = 1.0
-
-
-@dataclass(frozen=True)
-class Linearised:
-    """The continuous loop about one rollout, of some of its blocks: its gradient and a linear map from weights to residuals, each
-    scaled by the root of its weight in the cost, with its transpose."""
-
-    loop: ContinuousLoop
-    rollout: Trajectory
-    blocks: tuple
-    cost = _Weighted()
-
-    @property
-    def trials(self):
-        """The number of trials."""
-        return sum(self.loop.blocks[b][1] - self.loop.blocks[b][0] for b in self.blocks)
-
-    def part(self, trials):
-        """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
-        every = len(self.loop.blocks)
-        count = min(every, max(1, round(trials / self.loop.estimator.together)))
-        return Linearised(self.loop, self.rollout, tuple(np.arange(count) * every // count))
-
-    @cached_property
-    def gradient(self):
-        """Gradient of the loss (P,), by the estimator."""
-        return self.loop.gradient(self.rollout).theta
-
-    @cached_property
-    def slope(self):
-        """Derivative of each weight by what is trained, (P,) or 1."""
-        return self.loop.network.slope(self.rollout.theta)
-
-    @cached_property
-    def grids(self):
-        """The `Grid` of every block."""
-        weights, loop = self.loop.network.weights(self.rollout.theta), self.loop
-        grids = loop.each(lambda b: self._grid(weights, b), self.blocks)
-        evaluated = sum(g.points[1].shape[0] * g.points[1].shape[2] for g in grids)
-        loop.counts += Counts(dx=evaluated, dtheta=evaluated)
-        return grids
-
-    def _grid(self, weights, b):
-        loop, path, (n0, n1) = self.loop, self.rollout.paths[b], self.loop.blocks[b]
-        lengths, steps = np.diff(path.times), len(path.times) - 1
-        if loop.estimator.fixed:
-            a, _, c = tableau = loop.tableau
-            at = np.arange(steps * len(c)).reshape(steps, -1)
-            times = (path.times[:-1, None] + np.outer(lengths, c)).ravel()
-            Z = (path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum("ij,kjzn->kizn", a, path.S)).reshape(-1, *path.Z.shape[1:])
-        else:
-            tableau, at = RK4, 2 * np.arange(steps)[:, None] + np.array([0, 1, 1, 2])
-            middle = path.times[:-1] + lengths / 2
-            times, Z = np.empty(2 * steps + 1), np.empty((2 * steps + 1, *path.Z.shape[1:]))
-            times[::2], times[1::2] = path.times, middle
-            Z[::2], Z[1::2] = path.Z, self.rollout._block_at(path, middle)
-        nx, nu, ny, nz_out, nr = loop.problem.sizes
-        rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
-        points = (np.empty((Q, width, nx + ny + nz_out + nr, nx + nu)), *(np.empty((Q, k, width)) for k in (nu, rows, rows)))
-        problem = loop.problem.block(weights, n0, n1)
-        loop.module.linearised(problem, times, np.ascontiguousarray(Z), loop.work(width), *points)
-        return Grid(problem, lengths, at, points, tableau, loop._final(path.Z[-1], b)[2])
-
-    def jvp(self, v):
-        """Tangent of all residuals in the direction v (P,), as one vector."""
-        v, loop, found = self.slope * v, self.loop, []
-        self._count(tangent=1)
-
-        def tangent(grid):
-            width = grid.final.shape[2]
-            dz = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
-            if loop.network.start:
-                dz[loop.plant.nx:] = v[loop.start_places][:, None]
-            dr = np.zeros((*grid.at.shape, len(loop.problem.weights), width))
-            loop.module.along(grid.problem, v, dz, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width), dr)
-            return np.concatenate([dr.ravel(), np.einsum("kin,in->kn", grid.final, dz[:loop.plant.nx]).ravel()])
-        found = loop.each(tangent, self.grids)
-        return np.concatenate(found)
-
-    def vjp(self, w):
-        """Gradient (P,) of <w, residuals>, for w one vector."""
-        loop, parts, place = self.loop, [], 0
-        self._count(dx=1, dtheta=1)
-        for grid in self.grids:
-            shape, last = (*grid.at.shape, len(loop.problem.weights), grid.final.shape[2]), grid.final.shape[::2]
-            size = int(np.prod(shape))
-            parts.append((grid, w[place:place + size].reshape(shape), w[place + size:place + size + int(np.prod(last))].reshape(last)))
-            place += size + int(np.prod(last))
-
-        def adjoint(part):
-            grid, r_bars, final_bar = part
-            theta_bar, width = np.zeros(loop.network.size), final_bar.shape[1]
-            lam = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
-            lam[:loop.plant.nx] = np.einsum("kin,kn->in", grid.final, final_bar)
-            loop.module.along_transposed(grid.problem, lam, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width),
-                                         np.ascontiguousarray(r_bars), theta_bar)
-            if loop.network.start:
-                theta_bar[loop.start_places] += lam[loop.plant.nx:].sum(axis=1)
-            return theta_bar
-        return self.slope * sum(loop.each(adjoint, parts))
-
-    def _count(self, **each):
-        stages = sum(g.at.size * g.final.shape[2] for g in self.grids)
-        self.loop.counts += Counts(**{name: stages * count for name, count in each.items()})

@@ -116,7 +116,8 @@ class Problem:
 
 
 def problem_of(plant, network, scenario, wiring, estimator):
-    """The `Problem` of a scenario, with differences of the plant as the estimator asks; raises UsageError for what has no meaning in continuous time."""
+    """The `Problem` of a scenario, with differences of the plant as the estimator asks; raises UsageError for what has no
+    meaning in continuous time."""
     _check(plant, scenario, wiring)
     _check_stability(plant, network, estimator)
     cost, N, order = scenario.cost, scenario.trials, estimator.order
@@ -146,8 +147,8 @@ def _check_stability(plant, network, estimator):
     shortest, step = plant.dt * network.topology.time_constants[0], estimator.step or plant.dt
     longest = STABLE[estimator.name] * shortest
     if step > longest:
-        raise UsageError(f"--time-constants from {1000 * shortest:g} ms: {estimator.name} in steps of {1000 * step:g} ms is unstable there; "
-                         f"give --solver-step {1000 * longest:.3g}ms or less, or --estimator ctpg")
+        raise UsageError(f"--time-constants from {1000 * shortest:g} ms: {estimator.name} in steps of {1000 * step:g} ms is unstable "
+                         f"there; give --solver-step {1000 * longest:.3g}ms or less, or --estimator ctpg")
 
 
 def _check(plant, scenario, wiring):

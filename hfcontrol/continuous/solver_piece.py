@@ -120,7 +120,8 @@ def adaptive(mode, T, Y, stops, problem, work, path, tableau, room, rtol, atol, 
     """Integrates Y (m, w), in place, over T with a forced end of step at every one of `stops`, the last of them T.
 
     Returns how it ended, the time it got to, its last step, accepted steps, rates computed, and the path forward: times
-    (K+1,), states (K+1, nz, w), stages (K, 7, nz, w). Backward theta_bar (P,) is added to.
+    (K+1,), states (K+1, nz, w), stages (K, 7, nz, w). Backward theta_bar (P,) is added to. One loop with a dozen things that pass from
+    step to step, and so one function.
     """
     a, b, c, e, dense = tableau
     nz, w, stages = Y.shape[0] - 1, Y.shape[1], b.size
