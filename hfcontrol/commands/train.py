@@ -73,8 +73,8 @@ def _words(context, parameter, text):
                    "memory, but half as long again. [1]")
 @click.option("--estimator", metavar="WORD",
               help="Train on the differential equation itself: ctpg, backsolve, backsolve_checkpoints, discrete, euler or rk4.")
-@click.option("--rtol", type=float, metavar="TOL", help="Relative tolerance of its adaptive solver. [1e-4]")
-@click.option("--atol", type=float, metavar="TOL", help="Absolute tolerance of its adaptive solver. [1e-6]")
+@click.option("--rtol", type=float, metavar="TOL", help="Relative tolerance of its adaptive solver. [0.0001]")
+@click.option("--atol", type=float, metavar="TOL", help="Absolute tolerance of its adaptive solver. [1e-06]")
 @click.option("--solver-step", metavar="TIME", help="Of euler and rk4, such as 10ms; the control step by default.")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
