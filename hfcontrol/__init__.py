@@ -10,7 +10,8 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _PUBLIC = {"train": "runs", "resume": "runs", "Run": "runs", "evaluate": "evaluation", "load_plant": "plant",
-           "plant_names": "plant", "check_plant": "check", "Settings": "settings", "HFControlError": "errors"}
+           "plant_names": "plant", "check_plant": "check", "Settings": "settings",
+           "Controller": "controller", "HFControlError": "errors"}
 __all__ = ["__version__", *_PUBLIC]
 
 
