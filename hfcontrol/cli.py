@@ -6,6 +6,7 @@ import click
 
 from hfcontrol import __version__
 from hfcontrol.commands.compare import compare
+from hfcontrol.commands.export import export
 from hfcontrol.commands.figures import animate, plot, plot_error
 from hfcontrol.commands.judge import evaluate
 from hfcontrol.commands.list_plants import check, plants
@@ -38,7 +39,7 @@ def cli():
     """
 
 
-for command in (train, evaluate, plot_error, plot, animate, simulate, runs, info, plants, check, compare):
+for command in (train, evaluate, plot_error, plot, animate, simulate, export, runs, info, plants, check, compare):
     cli.add_command(command)
 
 

@@ -1,13 +1,20 @@
-"""A trained network on its own: the same commands as in the closed loop, shapes, steps, and what it does not import."""
+"""A trained network on its own, in Python, in C and as an npz: the same commands as in the closed loop, and what is refused."""
 
+import ctypes
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hfcontrol as hf
+from hfcontrol.controller import Controller
+from hfcontrol.controller_files import save
 from hfcontrol.errors import UsageError
+from hfcontrol.settings import Settings, build
+from trainings import call, complaint
 
 CELLS = pytest.mark.parametrize("settings", [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}],
                                 ids=["tanh", "learned start", "ctrnn"])
@@ -77,3 +84,78 @@ def test_it_compiles_nothing():
             "c.act(np.zeros(4), np.zeros(4)); print('numba' in sys.modules, 'matplotlib' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+EXPORTED = pytest.mark.parametrize("settings", [
+    {}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "ltc", "scheme": "rk4", "unfold": 2}, {"cell": "ltc_tanh"},
+    {"cell": "ltc_conductance"}, {"cell": "neural_ode", "scheme": "euler", "unfold": 3}, {"cell": "rnn_ode"},
+    {"recurrent": ()}],
+    ids=lambda settings: settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else ""))
+
+
+def trained(**settings):
+    """The controller of random weights on arm2, without a training."""
+    settings = Settings(plant="arm2", hidden=(5, 4), control_limit=2.0, **settings)
+    trainer = build(settings)
+    theta = trainer.network.initial(np.random.default_rng(3))
+    theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
+    return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
+
+
+def compiled(folder, name, real, *flags):
+    """The exported file as a library: its reset and step, with a state of plenty of room."""
+    library = folder / f"{name}{len(flags)}.so"
+    subprocess.run(["gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", *flags, folder / f"{name}.c", "-o",
+                    library, "-lm"], check=True, capture_output=True)
+    code, state = ctypes.CDLL(str(library)), (real * 4096)()
+
+    def step(target, observation):
+        arrays = [(real * len(a))(*a) for a in (target, observation)]
+        control = (real * 2)()
+        getattr(code, f"{name}_step")(state, *arrays, control)
+        return np.array(control)
+    return lambda: getattr(code, f"{name}_reset")(state), step
+
+
+@EXPORTED
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_the_c_file_does_what_the_controller_does(tmp_path, rng, settings):
+    controller = trained(**settings)
+    save(controller, tmp_path / "arm.c", "arm2 reach", "run")
+    inputs = rng.standard_normal((6, 2, 4))
+    for real, flags, tolerance in ((ctypes.c_double, (), 1e-12), (ctypes.c_float, ("-DHFCONTROL_FLOAT",), 1e-4)):
+        reset, step = compiled(tmp_path, "arm", real, *flags)
+        for _ in range(2):
+            reset()
+            controller.reset()
+            for target, observation in inputs:
+                np.testing.assert_allclose(step(target, observation), controller.act(target, observation), tolerance, tolerance)
+
+
+def test_the_npz_is_enough(tmp_path, rng):
+    """The README's reader."""
+    controller = trained()
+    save(controller, tmp_path / "arm.npz", "arm2 reach", "run")
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    names = {}
+    exec(readme.split("```python\n# a reader")[1].split("```")[0], names)  # what the README shows is what is tested
+    step = names["reader"](tmp_path / "arm.npz")
+    for target, observation in rng.standard_normal((6, 2, 4)):
+        np.testing.assert_allclose(step(target, observation), controller.act(target, observation), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--format", "exe"], "--format exe: c or npz"), (["--out", "arm.txt"], "its ending decides the format"),
+    (["--out", "2arms.c"], "choose a name that begins with a letter")])
+def test_wrong_exports(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert words in complaint(capsys, "export", shipped, *arguments, status=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert call(capsys, "export", shipped)[0] == 0 and (tmp_path / "arm2_reach.c").exists()
+    assert call(capsys, "export", shipped, "--format", "npz")[0] == 0 and (tmp_path / "arm2-reach.npz").exists()

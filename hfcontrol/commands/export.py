@@ -1,0 +1,37 @@
+"""`hfcontrol export`: a controller for other programs."""
+
+from pathlib import Path
+
+import click
+
+from hfcontrol.commands.options import RUN, working
+
+
+@click.command()
+@RUN
+@click.option("--format", "kind", default="c", show_default=True, metavar="WORD", help="c or npz.")
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE",
+              help="File to write, whose ending decides the format; by default one named after the run, here.")
+def export(run, kind, out):
+    """Write a controller as C source or as an npz.
+
+    The C file (C99, no allocation, nothing but math.h) has a state, a reset and a step, named after the file; -DHFCONTROL_FLOAT
+    compiles it for float. The npz has the weights, and the layers in words. Without RUN, the newest run.
+
+    \b
+    hfcontrol export --format c
+    hfcontrol export weights/arm2-reach --out arm.c
+    """
+    with working("exporting"):
+        from hfcontrol.controller import Controller
+        from hfcontrol.controller_files import save
+        from hfcontrol.errors import UsageError
+        from hfcontrol.runs import Run
+
+        if kind not in ("c", "npz"):
+            raise UsageError(f"--format {kind}: c or npz")
+        run = Run.load(run)
+        name = run.path.resolve().name
+        path = Path(out or f"{name.replace('-', '_') if kind == 'c' else name}.{kind}")
+        save(Controller.load(run), path, f"{run.plant.name} {run.trainer.task.name}, a controller", name)
+    click.echo(path.absolute())
