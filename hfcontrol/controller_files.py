@@ -1,6 +1,6 @@
-"""A controller as a file for other programs: C99 source without allocation or dependency, or an npz of its weights.
+"""A controller as a file for other programs: C99 source without allocation or dependency, an npz of its weights, or ONNX.
 
-Both hold what `Controller` does in a step: gather what each layer reads, multiply, take the cell's own step, limit the command.
+All hold what `Controller` does in a step: gather what each layer reads, multiply, take the cell's own step, limit the command.
 """
 
 import json
@@ -11,6 +11,7 @@ import numpy as np
 from hfcontrol import __version__
 from hfcontrol.cells import CELLS, has_synapses
 from hfcontrol.cells.stages import PART, WEIGHT, values
+from hfcontrol.controller_onnx import model
 from hfcontrol.errors import UsageError
 from hfcontrol.export import replacing
 
@@ -49,17 +50,19 @@ typedef struct {{ real rows[N_ROWS]; }} {name}_state;
 void {name}_reset({name}_state *state);
 void {name}_step({name}_state *state, const real *target, const real *observation, real *control);
 """
-FORMATS = (".c", ".npz")
+FORMATS = (".c", ".npz", ".onnx")
 
 
 def save(controller, path, title, run):
-    """Writes a `Controller` to a file whose ending decides the format, .c or .npz; raises UsageError where it cannot.
+    """Writes a `Controller` to a file whose ending decides the format, .c, .npz or .onnx; raises UsageError where it cannot.
 
     The C file compiles for float with -DHFCONTROL_FLOAT; its functions are named after the file.
     """
     with replacing(path, FORMATS) as temporary:
         if path.suffix.lower() == ".npz":
             np.savez_compressed(temporary, **_arrays(controller, title, run))
+        elif path.suffix.lower() == ".onnx":
+            temporary.write_bytes(model(controller, f"{title}, from the run {run}").SerializeToString())
         else:
             temporary.write_text(_source(controller, _identifier(path.stem), title, run), encoding="utf-8")
 

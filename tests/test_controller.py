@@ -1,6 +1,7 @@
 """A trained network on its own, in Python, in C and as an npz: the same commands as in the closed loop, and what is refused."""
 
 import ctypes
+import json
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,27 @@ def test_the_c_file_does_what_the_controller_does(tmp_path, rng, settings):
                 np.testing.assert_allclose(step(target, observation), controller.act(target, observation), tolerance, tolerance)
 
 
+@EXPORTED
+def test_the_onnx_graph_does_what_the_controller_does(tmp_path, rng, settings):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    controller = trained(**settings)
+    save(controller, tmp_path / "arm.onnx", "arm2 reach", "run")
+    session = runtime.InferenceSession(tmp_path / "arm.onnx", providers=["CPUExecutionProvider"])
+    state = np.array(json.loads(session.get_modelmeta().custom_metadata_map["start"]))
+    for target, observation in rng.standard_normal((6, 2, 4)):
+        control, state = session.run(["control", "next_state"], {"target": target, "observation": observation, "state": state})
+        np.testing.assert_allclose(control, controller.act(target, observation), rtol=1e-6, atol=1e-9)
+
+
+def test_without_the_extra(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert "pip install 'hfcontrol[onnx]'" in complaint(capsys, "export", shipped, "--format", "onnx", status=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_npz_is_enough(tmp_path, rng):
     """The README's reader."""
     controller = trained()
@@ -145,7 +167,7 @@ def test_the_npz_is_enough(tmp_path, rng):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--format", "exe"], "--format exe: c or npz"), (["--out", "arm.txt"], "its ending decides the format"),
+    (["--format", "exe"], "--format exe: c, npz or onnx"), (["--out", "arm.txt"], "its ending decides the format"),
     (["--out", "2arms.c"], "choose a name that begins with a letter")])
 def test_wrong_exports(capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)

@@ -9,14 +9,15 @@ from hfcontrol.commands.options import RUN, working
 
 @click.command()
 @RUN
-@click.option("--format", "kind", default="c", show_default=True, metavar="WORD", help="c or npz.")
+@click.option("--format", "kind", default="c", show_default=True, metavar="WORD", help="c, npz or onnx.")
 @click.option("--out", type=click.Path(dir_okay=False), metavar="FILE",
               help="File to write, whose ending decides the format; by default one named after the run, here.")
 def export(run, kind, out):
-    """Write a controller as C source or as an npz.
+    """Write a controller as C source, npz or ONNX.
 
     The C file (C99, no allocation, nothing but math.h) has a state, a reset and a step, named after the file; -DHFCONTROL_FLOAT
-    compiles it for float. The npz has the weights, and the layers in words. Without RUN, the newest run.
+    compiles it for float. The npz has the weights, and the layers in words. The ONNX graph (extra `onnx`) takes target, observation and
+    state, and gives control and next_state; its property `start` is the first state. Without RUN, the newest run.
 
     \b
     hfcontrol export --format c
@@ -28,8 +29,8 @@ def export(run, kind, out):
         from hfcontrol.errors import UsageError
         from hfcontrol.runs import Run
 
-        if kind not in ("c", "npz"):
-            raise UsageError(f"--format {kind}: c or npz")
+        if kind not in ("c", "npz", "onnx"):
+            raise UsageError(f"--format {kind}: c, npz or onnx")
         run = Run.load(run)
         name = run.path.resolve().name
         path = Path(out or f"{name.replace('-', '_') if kind == 'c' else name}.{kind}")
