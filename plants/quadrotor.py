@@ -137,5 +137,6 @@ STABILISE = {
 TASKS = {
     "stabilise": STABILISE,
     # The source's cost, of the controls themselves: hovering costs 43.2, and in the last second it pays to let go.
-    "poster": {**STABILISE, "trials": 64, "effort_about": 0.0, "success": near, "train": {"guide": 12, "cg_cap": 40}},
+    "poster": {**STABILISE, "trials": 128, "effort_about": 0.0, "success": near,
+               "train": {"guide": 12, "cg_cap": 40, "curvature_trials": 64}},
 }
