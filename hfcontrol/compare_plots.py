@@ -9,6 +9,7 @@ from hfcontrol.plots import COLOURS, LINES
 NAMES = {"ctpg": "CTPG", "backsolve": "backsolve (Neural ODE)", "backsolve_checkpoints": "backsolve with checkpoints",
          "discrete": "discrete adjoint of the adaptive steps", "euler": "Euler, BPTT", "rk4": "RK4, BPTT"}
 BAND = (5, 95)  # [%] of the seeds
+PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}  # states that paths are drawn in
 FLOOR = 1e-16  # of errors, on a logarithmic axis
 
 
@@ -71,7 +72,7 @@ def _curves(ax, courses, price):
 
 def _training(result, path):
     paths = result["paths"]
-    plane = {"diffdrive": ("x", "y"), "cartpole": ("angle", "angle_rate")}.get(result["study"])
+    plane = PLANES.get(result["study"])
     stages = 0 if plane is None else len(paths["parts"]) if result["study"] == "diffdrive" else len(paths["methods"])
     with drawing(max(8.4, 3.2 * stages), 3.6 + 3.4 * (stages > 0), path) as figure:
         upper, *lower = figure.subfigures(1 + (stages > 0), 1, squeeze=False)[:, 0]

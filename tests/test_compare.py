@@ -8,9 +8,10 @@ import pytest
 from hfcontrol import compare
 from hfcontrol.compare import gradients, orders, training
 from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, adam, matched, reached, run, second_order
-from hfcontrol.compare_plots import draw
+from hfcontrol.compare_plots import PLANES, draw
 from hfcontrol.continuous import Counts
 from hfcontrol.errors import UsageError
+from hfcontrol.plant import load_plant
 from trainings import call, complaint
 
 REGULATOR = ("linear", None, 2.0, (4,), 1.0)
@@ -116,3 +117,9 @@ def test_the_command(tmp_path, capsys):
     assert status == 0 and json.loads((tmp_path / "compare-backsolve.json").read_text())["updates"] == 2
     assert (tmp_path / "compare-backsolve.png").stat().st_size > 10000
     assert "no such study" in complaint(capsys, "compare", "nothing", status=2)
+
+
+def test_planes_are_of_states_that_the_plants_have():
+    """What the figures of whole trainings are drawn against."""
+    for name, plane in PLANES.items():
+        assert set(plane) <= set(load_plant(name).state)

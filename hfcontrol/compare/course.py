@@ -121,6 +121,9 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
     theta = problem.start(seed) if start is None else start
     state, counts, seconds, done, losses = method.optimizer.init(theta), Counts(), 0.0, 0, []
     every = max(1, updates // marks)
+    linear = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
+    linear = linear.linearise(linear.rollout(theta))
+    linear.jvp(linear.vjp(linear.jvp(linear.gradient)))  # compiled before the clock starts
     _mark(course, problem, state.theta, counts, seconds, done, losses)
     while done < updates and seconds < most_seconds:
         begin = time.perf_counter()
