@@ -20,6 +20,7 @@ from hfcontrol.topology import Topology
 ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's trainings
 JUDGE = Estimator("ctpg", 1e-6, 1e-8)  # with which held-out costs are found, whatever trained
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon, where it grows
+TRIED = 100  # steps of Euler's method with which its price is found
 HELD_OUT = 64  # starts that no training sees
 
 
@@ -171,9 +172,17 @@ def _mark(course, problem, theta, counts, seconds, done, losses):
 
 
 def matched(problem, course, method, factor=1.0):
-    """The step [s] at which Euler's method spends `factor` times as many evaluations an update as a course did, all told."""
-    told = course.counts[-1].all_told / (course.updates[-1] * method.trials)
-    return problem.seconds / max(1, round(factor * told / 3))
+    """The step [s] at which Euler's method spends `factor` times as many evaluations an update as a course did, all told.
+
+    A first-order update takes three for every step; what a second-order one takes is tried on a few updates.
+    """
+    told = factor * course.counts[-1].all_told / course.updates[-1]
+    steps = told / method.trials / 3
+    if not isinstance(method.optimizer, (Adam, Momentum)):
+        tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
+        short = run(problem, tried, course.seed, min(course.updates[-1], 5 * max(method.grow, 1)), 1)
+        steps = TRIED * told / (short.counts[-1].all_told / short.updates[-1])
+    return problem.seconds / max(1, round(steps))
 
 
 def reached(course, cost, kind="all_told"):
