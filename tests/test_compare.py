@@ -7,10 +7,11 @@ import pytest
 
 from hfcontrol import compare
 from hfcontrol.compare import gradients, orders, training
-from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, adam, matched, reached, run, second_order
+from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, matched, reached, run, second_order
 from hfcontrol.compare_plots import PLANES, draw
 from hfcontrol.continuous import Counts
 from hfcontrol.errors import UsageError
+from hfcontrol.first_order import Adam
 from hfcontrol.plant import load_plant
 from trainings import call, complaint
 
@@ -20,7 +21,7 @@ REGULATOR = ("linear", None, 2.0, (4,), 1.0)
 @pytest.fixture
 def small(monkeypatch):
     """Every study on the regulator's plant, with few rungs."""
-    setting = training.Setting(REGULATOR, adam(1e-2), 4, 12, 2)
+    setting = training.Setting(REGULATOR, Adam(1e-2), 4, 12, 2)
     monkeypatch.setattr(training, "SETTINGS", {"diffdrive": setting, "quadrotor": setting})
     monkeypatch.setattr(orders, "RATES", {"quadrotor": ("adam", (1e-3, 3e-2))})
     monkeypatch.setattr(orders, "SETTINGS", training.SETTINGS)
@@ -83,13 +84,13 @@ def test_a_course_is_the_same_again():
     problem, method = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=4)
     one, two = (run(problem, method, 3, 10) for _ in range(2))
     assert one.held_out == two.held_out and one.counts == two.counts and one.updates[-1] == 10
-    assert run(problem, Method("gd", ADAPTIVE, adam(1e-3), 2), 0, 3, most_seconds=0).updates == [0]
+    assert run(problem, Method("gd", ADAPTIVE, Adam(1e-3), 2), 0, 3, most_seconds=0).updates == [0]
 
 
 def test_matched_and_reached():
     problem = Problem(*REGULATOR)
     course = Course("ctpg", 0, [0, 10], [Counts(), Counts(600, 300, 300)], [0, 1], [1, 1], [5.0, 2.0], [])
-    assert matched(problem, course, Method("ctpg", ADAPTIVE, adam(1e-3), 4)) == pytest.approx(2.0 / 10)
+    assert matched(problem, course, Method("ctpg", ADAPTIVE, Adam(1e-3), 4)) == pytest.approx(2.0 / 10)
     assert reached(course, 2.0)["evaluations"] == 1200 and reached(course, 1.0) is None
 
 

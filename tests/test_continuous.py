@@ -45,11 +45,11 @@ def regulator(loop):
     return theta
 
 
-def swing_loop(estimator=TIGHT, cell="ctrnn", task="worth", trials=3, **topology):
+def swing_loop(estimator=TIGHT, cell="ctrnn", task="worth", trials=3, space="joint", **topology):
     """A plant with everything in it, under cells of a kind."""
     plant = plant_of("swing")
     kernels = compile_plant(plant)
-    task = Task(plant, kernels, task, TaskOptions(trials=trials))
+    task = Task(plant, kernels, task, TaskOptions(trials=trials, space=space))
     recurrent = () if cell == "tanh" else (1, 2)
     shape = Topology((4, 3), cell, (2,), recurrent, **topology)
     network = Network(shape, task.n_target + plant.ny, plant.nu)
@@ -144,10 +144,11 @@ def test_the_trajectory_is_that_of_another_solver():
     np.testing.assert_allclose(rollout.at(times[[0, -1]])[..., 0], other[[0, -1]], atol=1e-11)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradient_and_products_of_every_cell(cell):
-    """By differences through new solutions, and by the dot product."""
-    loop = swing_loop(cell=cell, learn_start=True)
+@pytest.mark.parametrize("settings", [*({"cell": cell, "learn_start": True} for cell in CELLS), {"task": "go", "space": "hand"}],
+                         ids=[*CELLS, "cost in the hand's space"])
+def test_gradient_and_products(settings):
+    """Of every cell, by differences through new solutions, and by the dot product."""
+    loop = swing_loop(**settings)
     theta = start_of(loop)
     rollout, v = loop.rollout(theta), np.random.default_rng(2).standard_normal(theta.size)
     linear = loop.linearise(rollout)

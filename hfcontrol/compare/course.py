@@ -21,7 +21,8 @@ ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's train
 JUDGE = Estimator("ctpg", 1e-6, 1e-8)  # with which held-out costs are found, whatever trained
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon, where it grows
 TRIED = 100  # steps of Euler's method with which its price is found
-HELD_OUT = 64  # starts that no training sees
+HELD_OUT = 64  # starts that no training sees ...
+HELD_OUT_SEED = 90210  # ... and where they come from, the same for all
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Problem:
 
     def held_out(self, theta, trials=HELD_OUT):
         """The mean cost of weights theta (P,) on held-out starts; infinite where the solver gives up."""
-        return self.loop(JUDGE, np.random.default_rng(90210), trials, "held_out").rollout(theta).loss
+        return self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out").rollout(theta).loss
 
     def start(self, seed):
         """Random weights (P,): Glorot's uniform ones times the scale, biases those of the plant at rest."""
@@ -77,16 +78,6 @@ class Method:
     trials: int
     batches: int = 1
     grow: int = 0
-
-
-def momentum(rate, **clip):
-    """The source's gradient descent with momentum; its clipping is of every entry, at 10."""
-    return Momentum(rate, **clip)
-
-
-def adam(rate, **clip):
-    """The source's Adam."""
-    return Adam(rate, **clip)
 
 
 def second_order(name, estimator, trials=32, cap=15, batches=2, grow=4):
@@ -121,15 +112,15 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
     course, rng = Course(method.name, seed, [], [], [], [], [], []), np.random.default_rng([seed, 1])
     theta = problem.start(seed) if start is None else start
     state, counts, seconds, done, losses = method.optimizer.init(theta), Counts(), 0.0, 0, []
-    every = max(1, updates // marks)
+    every, stage, grown = max(1, updates // marks), problem, None
     linear = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
     linear = linear.linearise(linear.rollout(theta))
     linear.jvp(linear.vjp(linear.jvp(linear.gradient)))  # compiled before the clock starts
     _mark(course, problem, state.theta, counts, seconds, done, losses)
     while done < updates and seconds < most_seconds:
         begin = time.perf_counter()
-        stage = problem.over(GROWTH[done // method.grow] if done < method.grow * len(GROWTH) else 1.0)
-        if method.grow and done % method.grow == 0 and done <= method.grow * len(GROWTH):
+        if method.grow and (part := min(done // method.grow, len(GROWTH))) != grown:
+            grown, stage = part, problem.over((*GROWTH, 1.0)[part])
             state = method.optimizer.init(state.theta)  # another horizon is another function
         loop = stage.loop(method.estimator, rng, method.trials)
         try:
@@ -185,7 +176,7 @@ def matched(problem, course, method, factor=1.0):
     return problem.seconds / max(1, round(steps))
 
 
-def reached(course, cost, kind="all_told"):
+def reached(course, cost):
     """Evaluations, seconds and updates at the first mark whose held-out cost is no higher; None where there is none."""
     for counts, seconds, updates, held_out in zip(course.counts, course.seconds, course.updates, course.held_out):
         if held_out <= cost:

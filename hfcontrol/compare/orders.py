@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from hfcontrol.compare.course import ADAPTIVE, Method, Problem, adam, momentum, reached, run, second_order
+from hfcontrol.compare.course import ADAPTIVE, Method, Problem, reached, run, second_order
 from hfcontrol.compare.training import ENTRIES, SETTINGS
 from hfcontrol.errors import UsageError
+from hfcontrol.first_order import Adam, Momentum
 
 RATES = {"diffdrive": ("momentum", (1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1))}
-KINDS = {"adam": adam, "momentum": momentum}
+KINDS = {"adam": Adam, "momentum": Momentum}
 LONGER = {"diffdrive": 1, "quadrotor": 5}  # times as many first-order updates as in the source: its 200 end far from the optimum
 SECOND_UPDATES = 60  # of Hessian-free at most
 

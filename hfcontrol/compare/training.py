@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.compare.course import ADAPTIVE, JUDGE, Method, Problem, adam, matched, momentum, run, second_order
+from hfcontrol.compare.course import ADAPTIVE, HELD_OUT_SEED, JUDGE, Method, Problem, matched, run, second_order
 from hfcontrol.continuous import Estimator
 from hfcontrol.errors import UsageError
+from hfcontrol.first_order import Adam, Momentum
 
 ENTRIES = {"clip": 10.0, "entrywise": True}  # the source's clipping
 NONE = {"clip": 1e300}
@@ -17,8 +18,8 @@ SECOND_ORDER_PART = 1 / 50  # of the first-order updates, that Hessian-free gets
 
 @dataclass(frozen=True)
 class Setting:
-    """A task of the source with its settings: the problem, optimizer, trials, updates, seeds, and how many evaluations Euler's
-    method gets beside CTPG (factors; None: steps of a length [s])."""
+    """A task of the source with its settings: the problem, optimizer, trials, updates, seeds, and what Euler's method gets
+    beside CTPG: factors of its evaluations, and a length of step [s] of its own, if any."""
 
     problem: tuple
     optimizer: object
@@ -30,10 +31,10 @@ class Setting:
 
 
 SETTINGS = {
-    "diffdrive": Setting(("diffdrive", "stabilise", 5.0, (32, 32)), momentum(1e-3, **ENTRIES), 8, 10000, 1),
-    "electric": Setting(("electric", "follow", 15.36, (64,)), momentum(1e-3, **NONE), 1, 2000, 5, (), 0.03),
-    "cartpole": Setting(("cartpole", "swing_up", 3.0, (64, 64), 1.0), adam(3e-2, **NONE), 4, 200, 5, (), 0.01),
-    "quadrotor": Setting(("quadrotor", "poster", 5.0, (16, 16)), adam(1e-2, **ENTRIES), 16, 200, 5, (1.0, 1.5)),
+    "diffdrive": Setting(("diffdrive", "stabilise", 5.0, (32, 32)), Momentum(1e-3, **ENTRIES), 8, 10000, 1),
+    "electric": Setting(("electric", "follow", 15.36, (64,)), Momentum(1e-3, **NONE), 1, 2000, 5, (), 0.03),
+    "cartpole": Setting(("cartpole", "swing_up", 3.0, (64, 64), 1.0), Adam(3e-2, **NONE), 4, 200, 5, (), 0.01),
+    "quadrotor": Setting(("quadrotor", "poster", 5.0, (16, 16)), Adam(1e-2, **ENTRIES), 16, 200, 5, (1.0, 1.5)),
 }
 
 
@@ -66,7 +67,7 @@ def study(name, seeds=None, updates=None, optimizer="first-order", most_seconds=
 
 def _paths(problem, courses):
     """Where ten held-out starts went (stage, time, state, trial) by the first seed's weights at parts of the training, by method."""
-    loop = problem.loop(JUDGE, np.random.default_rng(90210), 10, "held_out")
+    loop = problem.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), 10, "held_out")
     found, times = {}, np.linspace(0, loop.horizon, 101)
     for course in (course for course in courses if course.seed == 0):
         stages = [course.thetas[round(part * (len(course.thetas) - 1))] for part in SHOWN]

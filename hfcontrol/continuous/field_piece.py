@@ -127,9 +127,7 @@ def linearise(t, z, problem, work, J, slope):
     nx = J.shape[2] - nu
     ny, nz, nr = y.shape[0], output.shape[1], r.shape[0] - nx - nu - output.shape[1]
     xs, us, ts = np.empty(nx), np.empty(nu), np.empty(target.shape[1])
-    a, b = np.zeros(J.shape[1]), np.zeros(J.shape[1])  # values at the two ends of a difference
-    a_rates, a_seen, a_output, a_own = a[:nx], a[nx:nx + ny], a[nx + ny:nx + ny + nz], a[nx + ny + nz:]
-    b_rates, b_seen, b_output, b_own = b[:nx], b[nx:nx + ny], b[nx + ny:nx + ny + nz], b[nx + ny + nz:]
+    ends, places = np.zeros((2, J.shape[1])), np.zeros(2)  # values at the upper and the lower end of a difference, and the ends
     moving = np.empty((ts.size, z.shape[1]))
     if nr:
         at_time(t, dt, target, moving)
@@ -139,38 +137,26 @@ def linearise(t, z, problem, work, J, slope):
         gather_trial(u, n, us)
         if nr:
             gather_trial(moving, n, ts)
-        for i in range(nx + nu + (order == 1)):  # order 1: first the values at the centre
-            column = i - (order == 1)
-            place, at = (xs, column) if column < nx else (us, column - nx)
-            centre = place[at] if column >= 0 else 0.0
+        for i in range(nx + nu):
+            place, at = (xs, i) if i < nx else (us, i - nx)
+            centre = place[at]
             for longer in range(1 + (order == 4)):
-                step = typical[column] * (1 + longer)
-                upper, lower = centre + step, centre - step if order > 1 else centre
-                if order > 1:
-                    place[at] = lower
-                if order > 1 or column < 0:
-                    plant_rates(xs, us, pn, b_rates)
-                    if column < nx:
-                        plant_observe(xs, pn, b_seen)
+                step = typical[i] * (1 + longer)
+                places[0], places[1] = centre + step, centre - step if order > 1 else centre
+                for end in range(2 if order > 1 or i == 0 else 1):  # order 1: the centre's values are known
+                    place[at] = places[end]
+                    plant_rates(xs, us, pn, ends[end, :nx])
+                    if i < nx:  # what is seen does not depend on controls
+                        plant_observe(xs, pn, ends[end, nx:nx + ny])
                         if nz:
-                            plant_output(xs, pn, b_output)
+                            plant_output(xs, pn, ends[end, nx + ny:nx + ny + nz])
                     if nr:
-                        own_residual(xs, us, ts, pn, b_own)
-                if column < 0:
-                    break
-                place[at] = upper
-                plant_rates(xs, us, pn, a_rates)
-                if column < nx:
-                    plant_observe(xs, pn, a_seen)
-                    if nz:
-                        plant_output(xs, pn, a_output)
-                if nr:
-                    own_residual(xs, us, ts, pn, a_own)
+                        own_residual(xs, us, ts, pn, ends[end, nx + ny + nz:])
                 place[at] = centre
-                factor = 1.0 / (upper - lower)
-                for k in range(a.size):
-                    change = 0.0 if column >= nx and nx <= k < nx + ny + nz else factor * (a[k] - b[k])
-                    Jn[k, column] = change if longer == 0 else (4.0 * Jn[k, column] - change) / 3.0
+                factor = 1.0 / (places[0] - places[1])
+                for k in range(J.shape[1]):
+                    change = 0.0 if i >= nx and nx <= k < nx + ny + nz else factor * (ends[0, k] - ends[1, k])
+                    Jn[k, i] = change if longer == 0 else (4.0 * Jn[k, i] - change) / 3.0
         for k in range(nu):
             slope[k, n] = 1.0 - (u[k, n] / limit[k]) ** 2 if math.isfinite(limit[k]) else 1.0
 

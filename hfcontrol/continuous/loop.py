@@ -19,11 +19,10 @@ from hfcontrol.closed_loop import LIVE
 from hfcontrol.continuous.estimators import Counts
 from hfcontrol.continuous.problem import module_of, problem_of
 from hfcontrol.continuous.products import Linearised
-from hfcontrol.continuous.tableaus import EULER, RK4, TSIT5
+from hfcontrol.continuous.tableaus import EULER, RK4, STEP5, TSIT5
 from hfcontrol.errors import TrainingError
 
-FORWARD, STORED, BACKSOLVE, CHECKPOINTED = range(4)  # modes of solver_piece
-MODES = {"ctpg": STORED, "backsolve": BACKSOLVE, "backsolve_checkpoints": CHECKPOINTED}
+MODES = {"ctpg": "STORED", "backsolve": "BACKSOLVE", "backsolve_checkpoints": "CHECKPOINTED"}  # of solver_piece
 BACKWARD = 10  # times as many steps as forward, at most: the adjoint of a stiff trajectory may need many
 REASONS = {1: "took {most} steps", 2: "needed a step too short to make"}
 
@@ -161,7 +160,7 @@ class ContinuousLoop:
         path = (np.zeros(2), empty, np.empty((1, 1, 1, 1)))
         room = tuple(np.empty((1,) * a.ndim) for a in self.room(1, 1))
         ended, t, h, _, rates, *kept = self.module.adaptive(
-            FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0), path, TSIT5, room, e.rtol, e.atol, self.most,
+            self.module.FORWARD, self.horizon, Y, self.problem.stops, problem, self.work(n1 - n0), path, TSIT5, room, e.rtol, e.atol, self.most,
             np.empty(0))
         cost, failure = Y[-1], None
         if ended:
@@ -183,7 +182,7 @@ class ContinuousLoop:
     @property
     def tableau(self):
         """The tableau (a, b, c) of the steps."""
-        return {"euler": EULER, "rk4": RK4}.get(self.estimator.name, TSIT5[:3])
+        return {"euler": EULER, "rk4": RK4}.get(self.estimator.name, STEP5)
 
     def final(self, z, b):
         """The final cost (w,), its gradient (nz, w), and the roots of its curvature (k, nx, w) at the last states of a block."""
@@ -220,19 +219,19 @@ class ContinuousLoop:
         else:
             room = self.room(n1 - n0, 1)
             self.module.steps_adjoint(problem, lam, path.times, path.Z, path.S, self.tableau, work, room, theta_bar)
-            stages = np.count_nonzero(np.append(self.tableau[0].any(axis=0), 0)[:-1] | (self.tableau[1] != 0))
-            count = (len(path.times) - 1) * int(stages)
+            count = (len(path.times) - 1) * len(self.tableau[1])
             back, counts = np.empty((0, n1 - n0)), Counts(0, count, count)
         if self.network.start:
             theta_bar[self.start_places] += lam[self.plant.nx:].sum(axis=1)
         return theta_bar, lam, back, Counts(*((n1 - n0) * count for count in counts))
 
     def _adjoint(self, problem, work, path, lam, theta_bar):
-        e, mode, nz, width = self.estimator, MODES[self.estimator.name], len(lam), lam.shape[1]
-        Y = lam.copy() if mode == STORED else np.concatenate([lam, path.Z[-1]])
-        times = path.times if mode == CHECKPOINTED else np.append(0.0, self.problem.stops)
+        e, module, nz, width = self.estimator, self.module, len(lam), lam.shape[1]
+        mode = getattr(module, MODES[e.name])
+        Y = lam.copy() if mode == module.STORED else np.concatenate([lam, path.Z[-1]])
+        times = path.times if mode == module.CHECKPOINTED else np.append(0.0, self.problem.stops)
         stops = np.append(self.horizon - times[-2:0:-1], self.horizon)
-        ended, tau, h, _, rates, *_ = self.module.adaptive(
+        ended, tau, h, _, rates, *_ = module.adaptive(
             mode, self.horizon, Y, stops, problem, work, tuple(path), TSIT5, self.room(width, 7), e.slack * e.rtol, e.slack * e.atol,
             BACKWARD * self.most, theta_bar)
         if ended:
@@ -241,4 +240,4 @@ class ContinuousLoop:
                                 f"{np.abs(Y[nz:]).max(initial=0.0):.2g} and the adjoint up to {np.abs(Y[:nz]).max():.2g}; nothing "
                                 "of it entered the weights. Loosen --rtol and --atol"
                                 + (", or give --estimator ctpg" if nz < len(Y) else ""))
-        return Y[:nz], Y[nz:], Counts(0 if mode == STORED else rates, rates, rates)
+        return Y[:nz], Y[nz:], Counts(0 if mode == module.STORED else rates, rates, rates)

@@ -30,3 +30,4 @@ def _tsit5():
 
 
 TSIT5 = _tsit5()
+STEP5 = TSIT5[0][:6, :6].copy(), TSIT5[1][:6].copy(), TSIT5[2][:6].copy()  # its step alone, which needs no seventh stage
