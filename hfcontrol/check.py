@@ -135,25 +135,53 @@ def smooth(sample):
                        f"a jump or a bend there, or TYPICAL is far from {by}'s size")
 
 
+def differences(function, at, sizes, rows):
+    """Central differences (rows, n) of a function(at, out) by every one of its n numbers of those typical sizes."""
+    found = np.empty((rows, len(at)))
+    for j, h in enumerate(STEP * sizes):
+        ends = np.empty((2, rows))
+        for end, place in zip(ends, (h, -h)):
+            function(at + place * (np.arange(len(at)) == j), end)
+        found[:, j] = (ends[0] - ends[1]) / (2 * h)
+    return found
+
+
+def wrong_entry(given, found):
+    """The place (i, j) of the first derivative given that is not the one found, as a list of one or none."""
+    return np.argwhere(~np.isclose(given, found, rtol=DERIVATIVE, atol=DERIVATIVE * np.abs(found).max(initial=0.0)))[:1]
+
+
 def jacobian(sample):
     """The derivatives of `dynamics` that the file gives, if any, equal central differences of it."""
-    functions = sample.plant.functions
+    plant, functions = sample.plant, sample.plant.functions
     if not {"jacobian", "dynamics"} <= set(functions):
         return None
-    names, by = sample.plant.state, (*sample.plant.state, *sample.plant.control)
-    for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T):
-        given, found = np.full((len(names), len(by)), np.nan), np.empty((len(names), len(by)))
-        functions["jacobian"](x, u, p, given[:, :len(names)], given[:, len(names):])
-        for j, h in enumerate(STEP * np.concatenate([sample.plant.typical_state, sample.plant.typical_control])):
-            ends = np.empty((2, len(names)))
-            for end, place in zip(ends, (h, -h)):
-                at = np.concatenate([x, u])
-                at[j] += place
-                functions["dynamics"](at[:len(x)], at[len(x):], p, end)
-            found[:, j] = (ends[0] - ends[1]) / (2 * h)
-        for i, j in np.argwhere(~np.isclose(given, found, rtol=DERIVATIVE, atol=DERIVATIVE * np.abs(found).max()))[:1]:
+    names, by = plant.state[:plant.n_body], (*plant.state[:plant.n_body], *plant.control)
+    k, sizes = len(names), np.concatenate([plant.typical_state[:plant.n_body], plant.typical_control])
+    for x, u, p in zip(sample.x[:k].T, sample.u.T, sample.p.T):
+        given = np.zeros((k, len(by)))
+        functions["jacobian"](x, u, p, given[:, :k], given[:, k:])
+        found = differences(lambda at, out: functions["dynamics"](at[:k], at[k:], p, out), np.concatenate([x, u]), sizes, k)
+        for i, j in wrong_entry(given, found):
             return (f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
                     f"dynamics, at x = {numbers(x)}")
+
+
+def observe_jacobian(sample):
+    """The derivatives of `observe` that the file gives, if any, equal central differences of it."""
+    plant, functions = sample.plant, sample.plant.functions
+    if "observe_jacobian" not in functions or plant.seen is not None:
+        return None
+    if "observe" not in functions:
+        return "observe_jacobian without observe; give both, or leave it out"
+    k, names = plant.n_body, plant.observation
+    for x, p in zip(sample.x[:k].T, sample.p.T):
+        given = np.zeros((len(names), k))
+        functions["observe_jacobian"](x, p, given)
+        found = differences(lambda at, out: functions["observe"](at, p, out), x, plant.typical_state[:k], len(names))
+        for i, j in wrong_entry(given, found):
+            return (f"d {names[i]} / d {plant.state[j]} is {given[i, j]:.6g} by observe_jacobian and {found[i, j]:.6g} by differences "
+                    f"of observe, at x = {numbers(x)}")
 
 
 def rates(sample):
@@ -230,8 +258,8 @@ def tasks(sample):
                 return f"TASKS[{name!r}]: draw gives start states {np.shape(x0)}; it must give {(plant.nx, TRIALS)}"
 
 
-CHECKS = (written, finite, repeatable, inputs_untouched, trials_apart, nothing_constant, smooth, jacobian, rates,
-          drawable, tasks)
+CHECKS = (written, finite, repeatable, inputs_untouched, trials_apart, nothing_constant, smooth, jacobian, observe_jacobian,
+          rates, drawable, tasks)
 
 
 def step_seconds(plant, trials=1024):

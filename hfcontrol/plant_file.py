@@ -11,7 +11,7 @@ from hfcontrol.plant_source import PlantSource
 INTEGRATORS = ("euler", "rk4", "semi_implicit", "none")
 ARGUMENTS = {"dynamics": "x u p dx", "step": "x u p dt x_next", "step_batch": "x u p dt", "observe": "x p y",
              "output": "x p z", "links": "x p", "marks": "x u p", "residual": "x u target p r", "draw": "rng trials split",
-             "jacobian": "x u p A B"}
+             "jacobian": "x u p A B", "observe_jacobian": "x p C"}
 
 
 class PlantFile:
@@ -132,7 +132,7 @@ class PlantFile:
         for name in (name for name in (*ARGUMENTS, *residuals) if name in self.functions):
             arguments = ARGUMENTS[name if name in ARGUMENTS else "residual"].split()
             self.tree.check_arguments(name, arguments)
-            if steps[0] != "step_batch" and name not in ("links", "marks", "draw", "jacobian"):
+            if steps[0] != "step_batch" and name not in ("links", "marks", "draw"):
                 self.tree.check(name, self.namespace)
         return steps[0]
 

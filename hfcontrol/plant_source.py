@@ -14,6 +14,7 @@ from hfcontrol.errors import PlantError
 MATH = frozenset("""acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees e erf erfc exp expm1 fabs
     floor fmod gamma hypot inf isfinite isinf isnan lgamma log log10 log1p log2 nan pi pow radians sin sinh sqrt tan
     tanh tau trunc""".split())
+OUTPUTS = {"jacobian": 2}  # how many of a function's arguments, the last ones, it writes, where not one
 BUILTINS = frozenset(("abs", "min", "max", "float", "int", "range", "len"))
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If, ast.For, ast.While, ast.Return, ast.Expr, ast.Pass,
               ast.Break, ast.Continue)
@@ -126,7 +127,8 @@ class PlantSource:
             self.fail(node, f"{function.name} uses {text}", f"of math it may use {' '.join(sorted(MATH))}")
 
     def _check_subscript(self, node, function, namespace):
-        inputs = [a.arg for a in function.args.args[:-1]]
+        first = len(function.args.args) - OUTPUTS.get(function.name, 1)
+        inputs = [a.arg for a in function.args.args[:first]]
         if isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id in inputs:
             self.fail(node, f"{function.name} writes into its input {node.value.id}",
                       f"write into {function.args.args[-1].arg} only")

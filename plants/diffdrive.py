@@ -40,6 +40,19 @@ def dynamics(x, u, p, dx):
     dx[4] = u[1]
 
 
+def jacobian(x, u, p, A, B):
+    """Derivatives A (5, 5) and B (5, 2) of the rates."""
+    half, turn = p[RADIUS] / 2, p[RADIUS] / p[BASE]
+    along, across = half * math.cos(x[2]), half * math.sin(x[2])
+    A[0, 2] = -(x[3] + x[4]) * across
+    A[0, 3] = A[0, 4] = along
+    A[1, 2] = (x[3] + x[4]) * along
+    A[1, 3] = A[1, 4] = across
+    A[2, 3] = -turn
+    A[2, 4] = turn
+    B[3, 0] = B[4, 1] = 1.0
+
+
 def observe(x, p, y):
     """Position by 5 m, heading by sine and cosine, wheel speeds by 5 rad/s."""
     y[0] = x[0] / 5
@@ -48,6 +61,13 @@ def observe(x, p, y):
     y[3] = math.cos(x[2])
     y[4] = x[3] / 5
     y[5] = x[4] / 5
+
+
+def observe_jacobian(x, p, C):
+    """Derivatives C (6, 5) of what is seen."""
+    C[0, 0] = C[1, 1] = C[4, 3] = C[5, 4] = 0.2
+    C[2, 2] = math.cos(x[2])
+    C[3, 2] = -math.sin(x[2])
 
 
 def output(x, p, z):

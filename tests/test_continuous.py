@@ -91,6 +91,21 @@ def test_the_regulators_gradient_has_a_closed_form(name):
     np.testing.assert_allclose(views["b_out"], -2 * x0.mean(axis=1) * (np.exp(-T) - np.exp(-2 * T)), atol=1e-10)
 
 
+def test_derivatives_that_the_plant_file_gives_take_the_place_of_differences():
+    """The robot gives its own, of motion and of what is seen; without them, or with one of the two, the gradient is the same."""
+    given, names = load_plant("diffdrive"), ("jacobian", "observe_jacobian")
+    found = []
+    for left_out in ((), names[:1], names[1:], names):
+        functions = {name: f for name, f in given.functions.items() if name not in left_out}
+        plant = replace(given, functions=functions)
+        task = Task(plant, compile_plant(plant), None, TaskOptions(trials=3, steps=40))
+        network = Network(Topology((4, 3), "tanh", (2,), ()), task.n_target + plant.ny, plant.nu)
+        loop = ContinuousLoop(plant, task.kernels, network, task.draw(np.random.default_rng(3)),
+                              Wiring(0, 0, np.full(2, np.inf), plant.taper), TIGHT)
+        found.append(loop.gradient(loop.rollout(start_of(loop))).theta)
+    assert all(0 < relative(g, found[0]) < 1e-9 for g in found[1:])
+
+
 def test_the_gradients_error_falls_with_the_tolerance():
     exact = linear_loop(TIGHT)
     theta = regulator(exact)

@@ -231,11 +231,27 @@ def jacobian(x, u, p, A, B):
     ("", "", None),
     ("math.cos", "math.sin", "d rate' / d angle is "),
     ("1 / p[INERTIA]\n", "p[INERTIA]\n", "d rate' / d torque is 1.5 by jacobian and 0.666667 by differences"),
-    (", A[1, 1], B", ", A[0, 1], B", "d angle' / d rate is 0 by jacobian and 1 by differences"),
+    ("A[0, 1], B[0, 0] = 0.0, 1.0, 0.0", "A[0, 1], B[0, 0] = 0.0, 0.0, 0.0", "d angle' / d rate is 0 by jacobian and 1 by differences"),
 ])
 def test_analytic_derivatives_are_compared(old, new, told):
     found = check.jacobian(check.Sample(plant_of(extra=JACOBIAN.replace(old, new))))
     assert found is None if told is None else told in found
+
+
+@pytest.mark.parametrize("written, told", [
+    ("C[0, 0] = math.cos(x[0])\n    C[1, 1] = 1.0", None),
+    ("C[0, 0] = math.cos(x[0])", "d seen_rate / d rate is 0 by observe_jacobian and 1 by differences"),
+])
+def test_analytic_derivatives_of_what_is_seen_are_compared(written, told):
+    extra = ('OBSERVATION = ("seen", "seen_rate")\n\ndef observe(x, p, y):\n    y[0], y[1] = math.sin(x[0]), x[1]\n\n'
+             f"def observe_jacobian(x, p, C):\n    {written}\n")
+    found = check.observe_jacobian(check.Sample(plant_of(extra=extra)))
+    assert found is None if told is None else told in found
+
+
+def test_analytic_derivatives_have_to_compile_too():
+    with pytest.raises(PlantError, match="jacobian writes into its input x; write into B only"):
+        plant_of(extra="def jacobian(x, u, p, A, B):\n    x[0] = 0.0\n")
 
 
 def test_a_step_takes_some_time():

@@ -3,7 +3,8 @@
     z = [x; s]     x' = dynamics(x, u)     s' = the cells' own fields     u = limit(network(target(t), observe(x), s))
     W(t, z) = sum of 1/2 w r^2 of the residuals r of state, control, output and the plant file's own
 
-It follows the pieces of the plant, which say `plant_rates` and `own_residual`, and those of the network's step. The network is
+It follows the pieces of the plant, which say `plant_rates`, `own_residual` and the derivatives that the plant's file gives, and those
+of the network's step. The network is
 read at the moment: its tables (problem.py) let every layer see the states of the others as they are, and a step of
 Euler's of one control step, less the state, is the cells' field. `problem` and `work` are the tuples made there.
 """
@@ -112,11 +113,11 @@ def field(t, z, problem, work, F):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def linearise(t, z, problem, work, J, slope):
-    """The derivatives at (t, z): J (w, nx + ny + nz_out + nr, nx + nu) of rates, observation, output and own residuals, and
+    """The derivatives at (t, z): J (nx + ny + nz_out + nr, nx + nu, w) of rates, observation, output and own residuals, and
     `slope` (nu, w) of controls by commands; and in `work` the network's rows and the residuals, as `field` leaves them.
 
-    Differences of the plant are forward, central, or of fourth order with a longer step, as `order` is 1, 2 or 4. All in one function,
-    since handing small arrays on costs more than a plant's own evaluation.
+    What the plant's file gives no derivatives of is differenced: forward, central, or in fourth order with a longer step, as `order`
+    is 1, 2 or 4. All in one function, since handing small arrays on costs more than a plant's own evaluation.
     """
     before, now, scratch, y, u, r = work
     limit, params, dt, output, target, typical, order = (problem[4], problem[5], problem[6], problem[10], problem[11],
@@ -124,15 +125,17 @@ def linearise(t, z, problem, work, J, slope):
     look(t, z, problem, before, now, scratch, y, u)
     residuals_at(t, z, u, problem, r)
     nu = u.shape[0]
-    nx = J.shape[2] - nu
+    nx = J.shape[1] - nu
     ny, nz, nr = y.shape[0], output.shape[1], r.shape[0] - nx - nu - output.shape[1]
     xs, us, ts = np.empty(nx), np.empty(nu), np.empty(target.shape[1])
-    ends, places = np.zeros((2, J.shape[1])), np.zeros(2)  # values at the upper and the lower end of a difference, and the ends
+    ends, places = np.zeros((2, J.shape[0])), np.zeros(2)  # values at the upper and the lower end of a difference, and the ends
     moving = np.empty((ts.size, z.shape[1]))
+    known = (nx + ny * SEEN_GIVEN) * RATES_GIVEN  # the first rows, if their derivatives are given
     if nr:
         at_time(t, dt, target, moving)
+    J[:] = 0.0
     for n in range(z.shape[1]):
-        pn, Jn = params[n], J[n]
+        pn = params[n]
         gather_trial(z, n, xs)
         gather_trial(u, n, us)
         if nr:
@@ -145,18 +148,24 @@ def linearise(t, z, problem, work, J, slope):
                 places[0], places[1] = centre + step, centre - step if order > 1 else centre
                 for end in range(2 if order > 1 or i == 0 else 1):  # order 1: the centre's values are known
                     place[at] = places[end]
-                    plant_rates(xs, us, pn, ends[end, :nx])
+                    if not RATES_GIVEN:
+                        plant_rates(xs, us, pn, ends[end, :nx])
                     if i < nx:  # what is seen does not depend on controls
-                        plant_observe(xs, pn, ends[end, nx:nx + ny])
+                        if not SEEN_GIVEN:
+                            plant_observe(xs, pn, ends[end, nx:nx + ny])
                         if nz:
                             plant_output(xs, pn, ends[end, nx + ny:nx + ny + nz])
                     if nr:
                         own_residual(xs, us, ts, pn, ends[end, nx + ny + nz:])
                 place[at] = centre
                 factor = 1.0 / (places[0] - places[1])
-                for k in range(J.shape[1]):
+                for k in range(known, J.shape[0]):
                     change = 0.0 if i >= nx and nx <= k < nx + ny + nz else factor * (ends[0, k] - ends[1, k])
-                    Jn[k, i] = change if longer == 0 else (4.0 * Jn[k, i] - change) / 3.0
+                    J[k, i, n] = change if longer == 0 else (4.0 * J[k, i, n] - change) / 3.0
+        if RATES_GIVEN:
+            plant_jacobian(xs, us, pn, J[:nx, :nx, n], J[:nx, nx:, n])
+        if SEEN_GIVEN:
+            plant_observe_jacobian(xs, pn, J[nx:nx + ny, :nx, n])
         for k in range(nu):
             slope[k, n] = 1.0 - (u[k, n] / limit[k]) ** 2 if math.isfinite(limit[k]) else 1.0
 
@@ -171,31 +180,26 @@ def push(theta, v, J, slope, before, now, problem, dz, d_before, d_now, scratch,
     for i in range(cells.size):
         for n in range(w):
             d_before[cells[i], n] = dz[nx + i, n]
-    d_now[:nt] = 0.0
-    for n in range(w):
-        for k in range(ny):
-            total = 0.0
-            for i in range(nx):
-                total += J[n, nx + k, i] * dz[i, n]
-            d_now[nt + k, n] = total
+    d_now[:nt + ny] = 0.0
+    for k in range(ny):
+        for i in range(nx):
+            for n in range(w):
+                d_now[nt + k, n] += J[nx + k, i, n] * dz[i, n]
     network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product)
     for k in range(nu):
         for n in range(w):
             dr[nx + k, n] = slope[k, n] * d_now[first + k, n]
-    for n in range(w):
-        for k in range(J.shape[1]):
-            if nx <= k < nx + ny:
-                continue
-            total = 0.0
-            for i in range(nx):
-                total += J[n, k, i] * dz[i, n]
-            for i in range(nu):
-                total += J[n, k, nx + i] * dr[nx + i, n]
-            if k < nx:
-                dF[k, n] = total
-                dr[k, n] = dz[k, n]
-            else:
-                dr[nx + nu + k - nx - ny, n] = total
+    for i in range(nx):
+        for n in range(w):
+            dr[i, n] = dz[i, n]
+    for k in range(J.shape[0]):
+        if nx <= k < nx + ny:
+            continue
+        change = dF[k] if k < nx else dr[nu + k - ny]
+        change[:] = 0.0
+        for i in range(nx + nu):
+            for n in range(w):
+                change[n] += J[k, i, n] * dr[i, n]
     for i in range(cells.size):
         for n in range(w):
             dF[nx + i, n] = (d_now[cells[i], n] - dz[nx + i, n]) / dt
@@ -209,27 +213,26 @@ def pull(theta, J, slope, before, now, problem, lam, r_bar, now_bar, before_bar,
     nx, nu, nt, w = goal.shape[1], slope.shape[0], seen.shape[1], lam.shape[1]
     ny, first = layers[0, 0] - nt, layers[-1, 0]
     now_bar[:] = 0.0
-    for n in range(w):
-        for i in range(nx + nu):
-            total = r_bar[i, n]
-            for k in range(nx):
-                total += J[n, k, i] * lam[k, n]
-            for k in range(nx + ny, J.shape[1]):
-                total += J[n, k, i] * r_bar[nu + k - ny, n]
-            if i < nx:
-                z_bar[i, n] = total
-            else:
-                now_bar[first + i - nx, n] = slope[i - nx, n] * total
+    for i in range(nx + nu):
+        bar = z_bar[i] if i < nx else now_bar[first + i - nx]
+        for n in range(w):
+            bar[n] = r_bar[i, n]
+        for k in range(J.shape[0]):
+            if k < nx or k >= nx + ny:
+                part = lam[k] if k < nx else r_bar[nu + k - ny]
+                for n in range(w):
+                    bar[n] += J[k, i, n] * part[n]
+        if i >= nx:
+            for n in range(w):
+                bar[n] *= slope[i - nx, n]
     for i in range(cells.size):
         for n in range(w):
             now_bar[cells[i], n] = lam[nx + i, n] / dt
     network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch)
     for i in range(nx):
-        for n in range(w):
-            total = z_bar[i, n]
-            for k in range(ny):
-                total += J[n, nx + k, i] * now_bar[nt + k, n]
-            z_bar[i, n] = total
+        for k in range(ny):
+            for n in range(w):
+                z_bar[i, n] += J[nx + k, i, n] * now_bar[nt + k, n]
     for i in range(cells.size):
         for n in range(w):
             z_bar[nx + i, n] = before_bar[cells[i], n] - lam[nx + i, n] / dt

@@ -128,7 +128,7 @@ class ContinuousLoop:
         rows, m, nz = self.network.n_rows, len(self.problem.weights), nx + len(self.problem.cells)
         shapes = ((nz,), (nz + 1,), (nu,), (m,), (rows,), *[(stages, rows)] * 3)
         z, F, *others = (np.zeros((*shape, width)) for shape in shapes)
-        return z, F, np.zeros((width, nx + ny + nz_out + nr, nx + nu)), *others
+        return z, F, np.zeros((nx + ny + nz_out + nr, nx + nu, width)), *others
 
     def start(self, theta, n0, n1):
         """States z (nz, w) at the start of trials n0 to n1, for weights theta (P,)."""

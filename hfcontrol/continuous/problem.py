@@ -13,7 +13,7 @@ import numpy as np
 from hfcontrol.cells import CELLS
 from hfcontrol.cells.stages import SCHEMES, STABLE
 from hfcontrol.errors import UsageError
-from hfcontrol.kernels.generate import NJIT, load_module, plant_pieces
+from hfcontrol.kernels.generate import NJIT, given_derivatives, load_module, plant_pieces
 from hfcontrol.sweeps.cpu import network_pieces
 
 STEPS = {order: np.finfo(float).eps ** (1 / (order + 1)) for order in (1, 2, 4)}  # of differences by order, in typical sizes
@@ -29,8 +29,12 @@ def module_of(plant, own, staged):
         rates = ("own_dynamics(x, x[NX:], p, dx)\n    for i in range(NU):\n"
                  f"        dx[NX + i] = (u[i] - x[NX + i]) / {float(plant.actuator_lag)!r}")
     residual = f"own_{own}(x, u, target, p, r)" if own else "pass"
-    chosen = (f"{NJIT}\ndef plant_rates(x, u, p, dx):\n    {rates}\n\n\n"
-              f"{NJIT}\ndef own_residual(x, u, target, p, r):\n    {residual}\n")
+    given = given_derivatives(plant)
+    bodies = {"plant_rates(x, u, p, dx)": rates, "own_residual(x, u, target, p, r)": residual,
+              "plant_jacobian(x, u, p, A, B)": "own_jacobian(x, u, p, A, B)" if "jacobian" in given else "pass",
+              "plant_observe_jacobian(x, p, C)": "own_observe_jacobian(x, p, C)" if "observe_jacobian" in given else "pass"}
+    chosen = "\n\n".join((f"RATES_GIVEN, SEEN_GIVEN = {'jacobian' in given}, {'observe_jacobian' in given}\n",
+                          *(f"{NJIT}\ndef {head}:\n    {body}\n" for head, body in bodies.items())))
     folder = files("hfcontrol.continuous")
     pieces = [folder.joinpath(f"{name}_piece.py").read_text(encoding="utf-8") for name in ("field", "solver", "steps")]
     return load_module(f"continuous_{plant.name}" + "_staged" * staged,

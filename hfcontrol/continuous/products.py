@@ -90,7 +90,7 @@ class Linearised:
             Z[::2], Z[1::2] = path.Z, self.rollout.block_at(path, middle)
         nx, nu, ny, nz_out, nr = loop.problem.sizes
         rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
-        points = (np.empty((Q, width, nx + ny + nz_out + nr, nx + nu)), *(np.empty((Q, k, width)) for k in (nu, rows, rows)))
+        points = (np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)), *(np.empty((Q, k, width)) for k in (nu, rows, rows)))
         problem = loop.problem.block(weights, n0, n1)
         loop.module.linearised(problem, times, np.ascontiguousarray(Z), loop.work(width), *points)
         return Grid(problem, lengths, at, points, tableau, loop.final(path.Z[-1], b)[2])

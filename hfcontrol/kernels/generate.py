@@ -50,15 +50,24 @@ def _literal(value):
     return repr(float(value) if isinstance(value, float) else value)  # a NumPy number would print as a call
 
 
+def given_derivatives(plant):
+    """Which of `jacobian` and `observe_jacobian` the plant's file gives for the plant as it is: neither if actuators come before
+    the body, and the first alone where not all is seen."""
+    names = () if plant.actuator_lag else ("jacobian",) if plant.seen is not None else ("jacobian", "observe_jacobian")
+    return [name for name in names if name in plant.functions and "dynamics" in plant.functions]
+
+
 @lru_cache(maxsize=64)
 def plant_pieces(plant):
     """Source pieces of a compiled plant that together define, in one module, what others build on.
 
     `plant_step(x, u, p, x_next)`, `plant_observe(x, p, y)`, `plant_output(x, p, z)`, `taper_value(x, limit)`,
-    the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP.
+    the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP. The derivatives of `given_derivatives` are
+    `own_<name>` too.
     """
     tree = PlantSource(plant.source, plant.path.name)
-    roots = [n for n in ("dynamics", "step", "observe", "output", *plant.residuals) if n in plant.functions]
+    roots = [n for n in ("dynamics", "step", "observe", "output", *plant.residuals, *given_derivatives(plant))
+             if n in plant.functions]
     namespace = plant.functions[roots[0]].__globals__
     needed = list(dict.fromkeys(name for root in roots for name in tree.check(root, namespace)))
     read = {node.id for name in needed for node in ast.walk(tree.functions[name]) if isinstance(node, ast.Name)}
