@@ -7,7 +7,7 @@ z = output(x), and `own`, whatever function of state, control and target a plant
 masks a residual; so does NaN in a reference.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ class Cost:
         if reference.output is not None:
             output = self.kernels.output(x, self.params) - reference.output
         if self.own:
-            own = self.kernels.residual(self.own, x, self._padded(u), self.target, self.params) - reference.own
+            own = self.kernels.residual(self.own, x, self._padded(u, len(x)), self.target, self.params) - reference.own
         return Residuals(x - reference.state, u - reference.control, output, own)
 
     def losses(self, x, u):
@@ -86,13 +86,30 @@ class Cost:
             parts = zip(self.weights, self.residuals(x, u))
             return sum(0.5 * (w * r * r).sum(axis=(0, 1)) for w, r in parts if r is not None)
 
+    def over_time(self, x, u):
+        """What every time index adds to the loss of every trial (T+1, N); control adds nothing at the last."""
+        total = np.zeros((len(x), x.shape[2]))
+        with np.errstate(all="ignore"):
+            for w, r in zip(self.weights, self.residuals(x, u)):
+                if r is not None:
+                    total[:len(r)] += 0.5 * (w * r * r).sum(axis=1)
+        return total
+
+    def at(self, t, x, u):
+        """What time index t adds to the loss of every trial (N,), at state x (nx, N) and, but for the last, control u (nu, N)."""
+        parts = {name: Residuals(*(None if a is None else a[t:t + 1] for a in getattr(self, name)))
+                 for name in ("weights", "references")}
+        target = None if self.target is None else self.target[t:t + 1]
+        u = self.weights.control[:0] if u is None else u[None]
+        return replace(self, **parts, target=target).over_time(x[None], u)[0]
+
     def linearise(self, x, u):
         """The residuals at a trajectory together with their Jacobians."""
         output = own = None
         if self.references.output is not None:
             output = self.kernels.output_jacobian(x, self.params)
         if self.own:
-            own = self.kernels.residual_jacobian(self.own, x, self._padded(u), self.target, self.params)
+            own = self.kernels.residual_jacobian(self.own, x, self._padded(u, len(x)), self.target, self.params)
         return LinearCost(self.weights, self.residuals(x, u), output, own)
 
     def channels(self):
@@ -105,8 +122,8 @@ class Cost:
         return found
 
     @staticmethod
-    def _padded(u):
-        return np.concatenate([u, np.zeros_like(u[:1])])
+    def _padded(u, times):
+        return np.concatenate([u, np.zeros((times - len(u), *u.shape[1:]))])
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,18 @@ def test_adjoint_is_the_transpose_of_the_tangent(options, rng):
 
 
 @cases
+def test_losses_come_about_step_by_step(options, rng):
+    cost, x, u = setting(options, rng)
+    found = cost.over_time(x, u)
+    np.testing.assert_allclose(found.sum(axis=0), cost.losses(x, u), rtol=1e-12)
+    for t, both in enumerate(zip(x, [*u, None])):
+        np.testing.assert_array_equal(cost.at(t, *both), found[t])
+    later = x.copy()
+    later[-1] += 1.0
+    np.testing.assert_array_equal(cost.over_time(later, u)[:-1], found[:-1])
+
+
+@cases
 def test_losses_are_half_the_weighted_squares_of_each_trial(options, rng):
     cost, x, u = setting(options, rng)
     expected = [0.5 * sum((w[..., n] * r[..., n] ** 2).sum() for w, r in zip(cost.weights, cost.residuals(x, u))
