@@ -143,11 +143,12 @@ class ClosedLoop:
         """The numbers of so many trials, spread evenly among all."""
         return np.arange(trials) * self.trials // trials
 
-    def rollout(self, theta, reference=LIVE):
-        """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed."""
+    def rollout(self, theta, reference=LIVE, exploration=None):
+        """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed; `exploration` (T, nu, N), if
+        given, is added to the commands."""
         self.rollouts += not reference.model
         with np.errstate(all="ignore"):
-            x, u, command, y, rows = self.passes.rollout(self.network.weights(theta), reference)
+            x, u, command, y, rows = self.passes.rollout(self.network.weights(theta), reference, exploration)
         return Rollout(theta, x, u, command, y, rows, reference, self.scenario.cost.losses(x, u), self.passes)
 
     def lines(self, rollout):

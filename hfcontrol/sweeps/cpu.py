@@ -21,19 +21,24 @@ WIDTH = 32  # trials in a block: wide enough for the matrix product, small enoug
 LEAST_WIDTH = 8  # where there are few trials, that two cores may share them
 
 
-def _piece(name):
+def piece_text(name):
     return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
 
 
 def network_pieces(staged):
     """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
-    return [_piece(name) for name in ("network", *("cell", "synapse", "staged") * staged)]
+    return [piece_text(name) for name in ("network", *("cell", "synapse", "staged") * staged)]
+
+
+def block_width(trials):
+    """How many trials stand in a block."""
+    return min(WIDTH, max(LEAST_WIDTH, -(-trials // 2)), trials)
 
 
 @cache
 def derivative_module(staged):
     """The compiled tangent and adjoint passes, which are the same for every plant."""
-    pieces = [*network_pieces(staged), _piece("segment"), _piece("derivative")]
+    pieces = [*network_pieces(staged), piece_text("segment"), piece_text("derivative")]
     return generate.load_module("sweeps" + "_staged" * staged, pieces)
 
 
@@ -41,7 +46,7 @@ def derivative_module(staged):
 def rollout_module(plant_key, pieces, staged):
     """The compiled rollout of one plant, whose source pieces define its step, observation and taper."""
     name = f"rollout_{plant_key}" + "_staged" * staged
-    return generate.load_module(name, [*pieces, *network_pieces(staged), _piece("rollout")])
+    return generate.load_module(name, [*pieces, *network_pieces(staged), piece_text("rollout")])
 
 
 class FusedPasses:
@@ -57,9 +62,9 @@ class FusedPasses:
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
         self.start = network.start.start if network.start else -1
-        self.width = min(WIDTH, max(LEAST_WIDTH, -(-scenario.trials // 2)), scenario.trials)
+        self.width = block_width(scenario.trials)
         self.blocks = -(-scenario.trials // self.width)
-        name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (_piece("no_plant"),))
+        name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (piece_text("no_plant"),))
         self.staged = any(layer.own for layer in network.layers)
         self.module = rollout_module(name, pieces, self.staged)
         s, w = scenario, wiring
@@ -67,20 +72,22 @@ class FusedPasses:
                                                        s.motor_gain, s.disturbance)))
         self.inputs += (w.feedback_delay, w.command_delay)
 
-    def rollout(self, theta, reference):
-        """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
+    def rollout(self, theta, reference, exploration=None):
+        """See `PlainPasses.rollout`."""
         if self.simulated and not reference.model:
-            *trajectory, rows = self.simulated.rollout(theta, reference)
+            *trajectory, rows = self.simulated.rollout(theta, reference, exploration)
             return *trajectory, self._in_blocks(rows[0])
         s = self.scenario
         T, N = s.steps, s.trials
         x, u = np.empty((T + 1, len(s.x0), N)), np.empty((T, s.motor_noise.shape[1], N))
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
+        if exploration is None:
+            exploration = np.empty((0, *u.shape[1:]))
         rows = np.empty((self.blocks, T // self.store_every + 1, self.network.n_rows, self.width))
         with single_threaded_blas():
             self.module.rollout(theta, self.layers, self.sources, self.hidden, self.start, self.inputs,
                                 self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
-                                reference.arrays(), x, u, command, y, self.store_every, rows)
+                                reference.arrays(), exploration, x, u, command, y, self.store_every, rows)
         return x, u, command, y, rows
 
     def all_rows(self, theta, rollout):

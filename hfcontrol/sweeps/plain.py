@@ -20,8 +20,9 @@ class PlainPasses:
         self.network, self.kernels, self.scenario, self.wiring = network, kernels, scenario, wiring
         self.store_every = store_every
 
-    def rollout(self, theta, reference):
-        """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed."""
+    def rollout(self, theta, reference, exploration=None):
+        """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed; `exploration`
+        (T, nu, N), if given, is added to the commands."""
         net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
         T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
         x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
@@ -33,7 +34,7 @@ class PlainPasses:
         for t in range(T):
             y[t] = self._see(t, x, reference)
             now = net.step(theta, now, np.concatenate([s.target[t], y[t]]))
-            command[t] = now[net.outputs]
+            command[t] = now[net.outputs] + (0.0 if exploration is None else exploration[t])
             if (t + 1) % every == 0:
                 rows[(t + 1) // every] = now
             if t >= w.command_delay:

@@ -2,7 +2,7 @@
 
 It follows pieces that define the network's step and the plant's `plant_step`, `plant_observe` and `taper_value`. With
 `model` the plant is its linear time-varying model about a reference (hold `model`); with `replay` the network sees
-recorded observations (hold `inputs`). The plain pass in plain.py is the definition.
+recorded observations (hold `inputs`). `exploration` (T, nu, N), or (0, nu, N) for none, is added to the commands. The plain pass in plain.py is the definition.
 """
 
 import math
@@ -82,7 +82,7 @@ def move(t, n, scenario, limit, taper, model, reference, x, u, command, xs, us, 
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
+def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference, exploration,
                   x, u, command, y, every, rows):
     """The rollout of trials n0 to n1; rows (stored step, row, trial of the block) begins with the start of the hidden
     units and keeps the steps `every`, 2 `every`, ..."""
@@ -108,14 +108,16 @@ def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit
         for n in range(n0, n1):
             for k in range(nu):
                 command[t, k, n] = now[first_output + k, n - n0]
+                if exploration.shape[0]:
+                    command[t, k, n] += exploration[t, k, n]
             move(t, n, scenario, limit, taper, model, reference, x, u, command, xs, us, moved)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def rollout(theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference,
+def rollout(theta, layers, sources, hidden, start, scenario, limit, taper, model, replay, reference, exploration,
             x, u, command, y, every, rows):
     """The rollout of all trials, block by block: fills x, u, command, y and rows (block, T // every + 1, row, trial)."""
     N, width = x.shape[2], rows.shape[3]
     for b in prange(rows.shape[0]):
         rollout_block(b * width, min((b + 1) * width, N), theta, layers, sources, hidden, start, scenario, limit,
-                      taper, model, replay, reference, x, u, command, y, every, rows[b])
+                      taper, model, replay, reference, exploration, x, u, command, y, every, rows[b])
