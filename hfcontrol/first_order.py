@@ -61,13 +61,26 @@ class Adam(_FirstOrder):
     """Adam (Kingma and Ba 2015, algorithm 1)."""
 
     rate: float = 3e-3
+    least: float = 1e-8
     name = "adam"
 
     def _moved(self, state, g):
         k = state.updates + 1
         m, v = 0.9 * state.first + 0.1 * g, 0.999 * state.second + 0.001 * g * g
-        step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
+        step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + self.least)
         return FirstOrderState(state.theta - self.rate * step, m, v, k)
+
+
+@dataclass(frozen=True)
+class RMSProp(_FirstOrder):
+    """Gradients by the root of their running mean square (Tieleman and Hinton 2012), as A2C is trained with."""
+
+    rate: float = 7e-4
+    name = "rmsprop"
+
+    def _moved(self, state, g):
+        v = 0.99 * state.second + 0.01 * g * g
+        return replace(state, theta=state.theta - self.rate * g / (np.sqrt(v) + 1e-5), second=v, updates=state.updates + 1)
 
 
 @dataclass(frozen=True)

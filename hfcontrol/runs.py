@@ -23,14 +23,15 @@ from hfcontrol.hold import HoldState, resolve
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optimizer import HFState
 from hfcontrol.plant import FILES, load_plant
+from hfcontrol.policy_gradient import PolicyState
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, SCENARIOS, Settings, build, plant_of, settings_for, stream, task_of, wiring_of
+from hfcontrol.settings import HELD_OUT, POLICY, SCENARIOS, Settings, build, plant_of, settings_for, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
 from hfcontrol.warmup import warm_up
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
 CURVES = ("history", "curve")  # of marks, kept as arrays
-OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState}
+OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState, "policy": PolicyState}
 
 
 def state_tree(state):
@@ -181,6 +182,10 @@ class Preparation(NamedTuple):
 def prepare(trainer, settings):
     """Compiles or loads all that a training will call, and says what was chosen and why."""
     begin = time.perf_counter()
+    if settings.optimizer in POLICY:
+        trainer.prepare()
+        return Preparation(time.perf_counter() - begin, settings.optimizer, (f"{settings.optimizer}: learns from costs alone, by "
+                           f"{trainer.world.described}",))
     loop = trainer.loop(stream(settings, SCENARIOS))
     linear = loop.linearise(loop.rollout(np.zeros(trainer.network.size)))
     linear.jvp(linear.gradient)

@@ -20,14 +20,21 @@ from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import FILES, load_plant
+from hfcontrol.policy_gradient import PolicyGradient
+from hfcontrol.policy_trainer import PolicyTrainer, plant_loop
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.trainer import Trainer
 from hfcontrol.topology import TIME_CONSTANTS, Topology
 from hfcontrol.training_state import Limits
 from hfcontrol.variants import observing, with_actuators, with_params
+from hfcontrol.worlds import PlantWorld
 from hfcontrol.words import assignments, curl_range, delay_steps, duration, durations, motor_noises, ranges
 
-OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs")
+POLICY = ("ppo", "a2c")
+OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
+POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "entropy", "value_clip", "target_kl", "log_spread", "anneal",
+                  "normalise")
+DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
 SOLVERS = ("auto", "cg", "residual")
 WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(4)  # the streams of random numbers that one seed gives
 
@@ -86,6 +93,17 @@ class Settings:
     rtol: float = 1e-4
     atol: float = 1e-6
     solver_step: float | str | None = None
+    discount: float = 0.99
+    gae_lambda: float | None = None
+    clip: float | None = None
+    epochs: int | None = None
+    minibatches: int | None = None
+    entropy: float = 0.0
+    value_clip: float | None = None
+    target_kl: float | None = None
+    log_spread: float = -0.5
+    anneal: int = 0
+    normalise: bool = True
     seed: int = 0
     race: int = 1
     grow: int = 0
@@ -109,9 +127,15 @@ class Settings:
 
     def _check_fit(self):
         """Raises UsageError for options of one optimizer or cell that are given with another, and would do nothing."""
-        if self.learning_rate is not None and self.optimizer not in ("adam", "momentum"):
-            raise UsageError(f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam and momentum "
+        if self.learning_rate is not None and self.optimizer not in ("adam", "momentum", *POLICY):
+            raise UsageError(f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam, momentum, ppo and a2c "
                              "have one; leave it out")
+        for names, right, whose in ((POLICY_OPTIONS, self.optimizer in POLICY, "belongs to ppo and a2c"),
+                                    (DERIVATIVES, self.optimizer not in POLICY, "is of training by derivatives")):
+            for name in names if not right else ():
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it {whose}; "
+                                     "leave it out")
         for name in ("solver", "damping", "structural", "cg_cap", "curvature_trials"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and self.optimizer != "hf":
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it "
@@ -178,7 +202,8 @@ def settings_for(**given):
         if entry in ("plant", "task", "seed") or entry not in settings.tree():
             raise TaskError(f"task {name} of {plant.name}: its train entry has {entry!r}, which is no setting of a training "
                             "such as hidden, grow or batches")
-    settings = settings.changed(**{entry: value for entry, value in own.items() if entry not in given})
+    unfit = (*DERIVATIVES, "curvature_trials") if settings.optimizer in POLICY else ()
+    settings = settings.changed(**{entry: value for entry, value in own.items() if entry not in (*given, *unfit)})
     if settings.estimator and "recurrent" not in {*given, *own} and not is_continuous(settings.cell):
         settings = settings.changed(recurrent=())  # such a memory has no meaning between control steps
     return settings
@@ -251,6 +276,10 @@ def optimizer_of(settings, task):
         return HessianFree(settings.solver, settings.damping, settings.structural, settings.cg_cap, trials)
     if settings.optimizer == "lbfgs":
         return LBFGS()
+    if settings.optimizer in POLICY:
+        names = {"gae_lambda": "trace"}
+        chosen = {names.get(name, name): getattr(settings, name) for name in POLICY_OPTIONS}
+        return PolicyGradient(settings.optimizer, settings.learning_rate, **chosen)
     rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
     return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
 
@@ -271,6 +300,10 @@ def build(settings, plant=None):
     def optimal(loop):
         return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
 
-    return Trainer(task, plant, kernels, network, wiring_of(settings, plant), optimizer_of(settings, task),
+    wiring, optimizer = wiring_of(settings, plant), optimizer_of(settings, task)
+    if settings.optimizer in POLICY:
+        world = PlantWorld(plant_loop(task, plant, kernels, network, wiring), plant, task.n_target)
+        return PolicyTrainer(task, plant, kernels, network, wiring, optimizer, world, limits)
+    return Trainer(task, plant, kernels, network, wiring, optimizer,
                    "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
                    estimator=settings.solved_by)

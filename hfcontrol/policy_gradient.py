@@ -1,0 +1,296 @@
+"""Policy gradients: PPO and A2C on the same recurrent network, which learn from costs alone and need no derivative of the plant.
+
+    delta_t = r_t + gamma V_after - V_t                      V_after: 0 after an end, the value of what was reached otherwise
+    A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1}    generalised advantages (Schulman et al. 2016)
+    L       = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - c_e mean entropy + c_v / 2 mean (V - R)^2
+    ratio   = p(a_t) / p_old(a_t),   R_t = A_t + V_old
+
+(Schulman et al. 2017). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and RMSProp (Huang et al. 2022).
+Whole sequences stay together, memory begins anew where episodes do, in the update too, and nothing is padded. Time runs
+along the first axis, trials along the last.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.errors import UsageError
+from hfcontrol.first_order import Adam, FirstOrderState, RMSProp
+from hfcontrol.network import Network
+from hfcontrol.normaliser import Moments, taken_in, taken_out
+from hfcontrol.sweeps.sequences import Sequences
+from hfcontrol.topology import Topology
+
+CRITIC = (64, 64)  # its hidden units
+MOST = 10.0  # of normalised rewards, and of what the critic is shown
+VALUE_WEIGHT, GRADIENT_NORM = 0.5, 0.5
+KL_MARGIN = 1.5  # times the target divergence at which the passes over a rollout end
+
+
+class Experience(NamedTuple):
+    """What a rollout of N trials over T steps tells: inputs of the network (T, n_input, N), where episodes start (T, N), actions
+    (T, na, N), rewards (T, N), where episodes were over after the step, and where that was an end, after which nothing comes;
+    `context` (T, nc, N), what the critic knows beside the network's memory, and (t, n, context (nc, K)) of what was reached
+    where an episode was cut. `loss` is what is shown to people, `loop` and `rollout` are those of a plant, or None."""
+
+    inputs: np.ndarray
+    starts: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    over: np.ndarray
+    ended: np.ndarray
+    context: np.ndarray
+    cut: tuple
+    loss: float
+    loop: object = None
+    rollout: object = None
+
+
+class Batch(NamedTuple):
+    """What an update is made from: parts of an experience, and what was found of it before the first update (T, N each, but for
+    the critic's `features` (T, nf, N))."""
+
+    inputs: np.ndarray
+    starts: np.ndarray
+    actions: np.ndarray
+    log_prob: np.ndarray
+    advantages: np.ndarray
+    values: np.ndarray
+    features: np.ndarray
+
+    def of(self, trials):
+        """The part of some trials, given by their numbers."""
+        return Batch(*(np.ascontiguousarray(a[..., trials]) for a in self))
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """Where policy-gradient training stands: the controller's weights theta (P,), all that is trained (network on normalised inputs,
+    logarithms of the spread, critic) with the moments of its gradient, and those of inputs, critic's features and returns."""
+
+    theta: np.ndarray
+    trained: FirstOrderState
+    inputs: Moments
+    features: Moments
+    returns: Moments
+    updates: int = 0
+    rollouts: int = 0
+
+    def __post_init__(self):
+        for name, kind in (("trained", FirstOrderState), *((name, Moments) for name in ("inputs", "features", "returns"))):
+            if isinstance(getattr(self, name), dict):  # as a checkpoint has it
+                object.__setattr__(self, name, kind(**getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """How one round of updates went: their number, the divergence from the policy before, and how much was clipped."""
+
+    updates: int
+    divergence: float
+    clipped: float
+    entropy: float
+    solver: str
+    accepted: bool = True
+    rho: float = np.nan
+
+    @property
+    def iterations(self):
+        """As many as updates."""
+        return self.updates
+
+
+def advantages(rewards, values, after, over, discount, trace):
+    """Generalised advantages (T, N) from rewards, values, those of what came after, and where episodes were over."""
+    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
+    for t in range(len(rewards) - 1, -1, -1):
+        carry = rewards[t] + discount * after[t] - values[t] + discount * trace * ~over[t] * carry
+        found[t] = carry
+    return found
+
+
+def discounted(rewards, starts, discount):
+    """Discounted sums (T, N) of the rewards of each episode so far: what rewards are measured by."""
+    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
+    for t in range(len(rewards)):
+        carry = rewards[t] + discount * ~starts[t] * carry
+        found[t] = carry
+    return found
+
+
+def surrogate(log_prob, old, advantage, clip):
+    """The clipped objective's loss, the cotangent of log_prob (T, N), and the part that is clipped."""
+    ratio = np.exp(log_prob - old)
+    clipped = ((advantage > 0) & (ratio > 1 + clip)) | ((advantage < 0) & (ratio < 1 - clip))
+    gain = np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    return -gain.mean(), np.where(clipped, 0.0, -ratio * advantage) / ratio.size, clipped.mean()
+
+
+def value_loss(values, old, returns, clip):
+    """Half the mean squared error of the values and its cotangent; with a `clip` that of the worse of the values and of these no
+    further than that from the old ones."""
+    error = values - returns
+    if clip is None:
+        return 0.5 * (error**2).mean(), error / error.size
+    near = old + np.clip(values - old, -clip, clip)
+    worse = (near - returns) ** 2 > error**2
+    bar = np.where(worse, np.where(np.abs(values - old) < clip, near - returns, 0.0), error)
+    return 0.5 * np.maximum(error**2, (near - returns) ** 2).mean(), bar / error.size
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """Options of PPO and, as `a2c`, of A2C; None is the method's own."""
+
+    name: str = "ppo"
+    rate: float | None = None
+    epochs: int | None = None
+    minibatches: int | None = None
+    discount: float = 0.99
+    trace: float | None = None
+    clip: float | None = None
+    entropy: float = 0.0
+    value_clip: float | None = None
+    target_kl: float | None = None
+    log_spread: float = -0.5
+    anneal: int = 0
+    normalise: bool = True
+
+    def __post_init__(self):
+        own = {"rate": 1e-3, "epochs": 10, "minibatches": 4, "trace": 0.95, "clip": 0.2} if self.name == "ppo" else \
+              {"rate": 7e-4, "epochs": 1, "minibatches": 1, "trace": 1.0, "clip": np.inf}
+        for name, value in own.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name, option, least, most in (
+                ("epochs", "epochs", 1, np.inf), ("minibatches", "minibatches", 1, np.inf), ("anneal", "anneal", 0, np.inf),
+                ("discount", "discount", 0, 1), ("trace", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf)):
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed")
+        for name, option in (("rate", "learning-rate"), ("clip", "clip"), ("value_clip", "value-clip"), ("target_kl", "target-kl")):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UsageError(f"--{option} {getattr(self, name)}: a number above 0 is needed")
+
+    def rule(self, rollouts):
+        """The first-order rule after so many rollouts: its rate falls to nothing in a line over `anneal` of them."""
+        left = max(1.0 - rollouts / self.anneal, 1e-3) if self.anneal else 1.0
+        if self.name == "a2c":
+            return RMSProp(self.rate * left, clip=GRADIENT_NORM)
+        return Adam(self.rate * left, clip=GRADIENT_NORM, least=1e-5)
+
+
+class Learner:
+    """A network, a policy and a critic of `n_context` numbers beside the network's memory, trained by a `PolicyGradient`.
+
+    What is trained is one vector: the network's weights on normalised inputs (P,), the policy's own numbers, the critic's weights.
+    """
+
+    def __init__(self, options, network, policy, n_context):
+        self.options, self.network, self.policy = options, network, policy
+        self.n_memory = network.hidden.stop - network.hidden.start
+        self.critic = Network(Topology(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1)
+        self.sequences, self.judging = Sequences(network), Sequences(self.critic)
+        self.normalise = options.normalise and network.constraint is None  # what signs or cuts weights has no room for scales
+
+    def init(self, theta, rng):
+        """The state before the first update, from the network's weights theta (P,)."""
+        start = np.full(self.policy.size, self.options.log_spread)
+        trained = np.concatenate([theta, start, self.critic.initial(rng)])
+        inner = FirstOrderState(trained, np.zeros_like(trained), np.zeros_like(trained))
+        return PolicyState(theta, inner, Moments.of(self.network.n_input), Moments.of(self.critic.n_input), Moments.of(1))
+
+    def parts(self, trained):
+        """The three parts of what is trained."""
+        return np.split(trained, [self.network.size, self.network.size + self.policy.size])
+
+    def log_spread(self, state):
+        """The policy's own numbers."""
+        return self.parts(state.trained.theta)[1]
+
+    def weights(self, raw, inputs):
+        """The weights (P,) that act, of what is trained and the moments of the inputs."""
+        weights = self.network.weights(raw)
+        return taken_in(self.network, weights, inputs) if self.normalise else weights
+
+    def _cotangent(self, raw, bar, inputs):
+        bar = taken_out(self.network, bar, inputs) if self.normalise else bar
+        return self.network.slope(raw) * bar
+
+    def _memory(self, rows, starts):
+        """The hidden units' activity (T, hidden, N) with which each step begins, as the critic is shown it."""
+        memory = self.sequences.trials(rows, self.network.hidden, starts.shape[1])
+        return np.where(starts[:, None], 0.0, memory[:-1]), memory[1:]
+
+    def values(self, critic, features):
+        """The critic's values (...) of normalised features (nf, M), and the activity that they were found along."""
+        starts = np.ones((1, features.shape[1]), dtype=bool)
+        rows = self.judging.activity(critic, features[None], starts)
+        return self.judging.trials(rows, self.critic.outputs, features.shape[1])[1, 0], rows, starts
+
+    def prepared(self, state, experience):
+        """The `Batch` of an experience, and the state with what it taught of features and returns."""
+        e, options, (raw, spread, critic) = experience, self.options, self.parts(state.trained.theta)
+        weights = self.weights(raw, state.inputs)
+        rows = self.sequences.activity(weights, e.inputs, e.starts)
+        m = self.sequences.trials(rows, self.network.outputs, e.starts.shape[1])[1:]
+        before, after = self._memory(rows, e.starts)
+        features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
+        state = replace(state, features=state.features.with_more(flat(features)),
+                        returns=state.returns.with_more(discounted(e.rewards, e.starts, options.discount).reshape(1, -1)))
+        features = state.features.normal(features, MOST)
+        values = self.values(critic, flat(features))[0].reshape(e.rewards.shape)
+        following = np.where(e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])]))
+        if len(t):
+            reached = state.features.normal(np.concatenate([context, after[t, :, n].T]), MOST)
+            following[t, n] = self.values(critic, reached)[0]
+        rewards = np.clip(e.rewards / state.returns.deviation[0], -MOST, MOST)
+        found = advantages(rewards, values, following, e.over, options.discount, options.trace)
+        return Batch(e.inputs, e.starts, e.actions, self.policy.log_prob(m, spread, e.actions), found, values, features), state
+
+    def loss_and_gradient(self, trained, inputs, batch):
+        """The loss, its gradient by all that is trained, and a tuple of divergence, clipped part and entropy."""
+        options, (raw, spread, critic) = self.options, self.parts(trained)
+        weights = self.weights(raw, inputs)
+        rows = self.sequences.activity(weights, batch.inputs, batch.starts)
+        m = self.sequences.trials(rows, self.network.outputs, batch.starts.shape[1])[1:]
+        log_prob, entropy, A = self.policy.log_prob(m, spread, batch.actions), self.policy.entropy(m, spread), batch.advantages
+        if options.name == "ppo":
+            A = (A - A.mean()) / (A.std() + 1e-8)
+        loss, log_prob_bar, clipped = surrogate(log_prob, batch.log_prob, A, options.clip)
+        entropy_bar = np.full_like(entropy, -options.entropy / entropy.size)
+        m_bar, spread_bar = self.policy.vjp(m, spread, batch.actions, log_prob_bar, entropy_bar)
+        raw_bar = self._cotangent(raw, self.sequences.cotangent(weights, batch.starts, rows, m_bar), inputs)
+        values, activity, starts = self.values(critic, flat(batch.features))
+        error, bar = value_loss(values, batch.values.ravel(), (batch.advantages + batch.values).ravel(), options.value_clip)
+        critic_bar = self.judging.cotangent(critic, starts, activity, VALUE_WEIGHT * bar[None, None])
+        change = log_prob - batch.log_prob
+        told = (float(np.mean(np.expm1(change) - change)), float(clipped), float(entropy.mean()))
+        loss += VALUE_WEIGHT * error - options.entropy * told[2]
+        return loss, np.concatenate([raw_bar, spread_bar, critic_bar]), told
+
+    def update(self, state, experience, rng):
+        """The state after a round of updates on one experience, and the `Report` of it."""
+        batch, state = self.prepared(state, experience)
+        inner, rule, made, told = state.trained, self.options.rule(state.rollouts), 0, (0.0, 0.0, 0.0)
+        for part in self._parts(batch.starts.shape[1], rng):
+            _, g, told = self.loss_and_gradient(inner.theta, state.inputs, batch.of(part))
+            if self.options.target_kl is not None and told[0] > KL_MARGIN * self.options.target_kl:
+                break
+            inner, made = rule.moved(inner, g), made + 1
+        inputs = state.inputs.with_more(flat(experience.inputs)) if self.normalise else state.inputs
+        theta = self.parts(inner.theta)[0]
+        theta = self.weights(theta, inputs) if self.normalise else theta
+        state = replace(state, theta=theta, trained=inner, inputs=inputs, updates=state.updates + made,
+                        rollouts=state.rollouts + 1)
+        return state, Report(made, *told, self.options.name)
+
+    def _parts(self, trials, rng):
+        """Numbers of the trials of every minibatch of every pass."""
+        for _ in range(self.options.epochs):
+            yield from np.array_split(rng.permutation(trials), min(self.options.minibatches, trials))
+
+
+def flat(a):
+    """An array (T, k, N) as (k, T N), time by time."""
+    return np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)
