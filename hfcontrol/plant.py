@@ -49,6 +49,7 @@ class Plant:
     actuator_lag: float = 0.0
     seen: tuple | None = None
     n_observable: int = 0
+    environment: object = None
 
     nx = property(lambda self: len(self.state), doc="Size of the state.")
     nu = property(lambda self: len(self.control), doc="Size of the control.")

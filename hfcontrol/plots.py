@@ -65,6 +65,8 @@ def plot_error(run, path=None, axis="updates", show=False):
     """
     if axis not in AXES:
         raise UsageError(f"--axis {axis}: known are {', '.join(AXES)}")
+    if run.plant.environment:
+        return _plot_returns(run, path, axis, show)
     with drawing(8.4, 3.9, path, show) as figure:
         judged = judge(run)
         left, right = figure.subfigures(1, 2)
@@ -73,6 +75,16 @@ def plot_error(run, path=None, axis="updates", show=False):
         figure.set_figheight(max(3.9, 0.9 + sum(_heights(paths))))
         _legend(paths.axes[0], paths.colours, _goal(paths))
         figure.suptitle(heading(judged))
+    return figure
+
+
+def _plot_returns(run, path, axis, show):
+    """The return of the exploring policy of an environment, which has no paths to show."""
+    with drawing(6.4, 3.9, path, show) as figure:
+        ax, marks = figure.subplots(), run.state.curve
+        ax.plot([getattr(m, axis) for m in marks], [-m.loss for m in marks], color=COLOURS[0], lw=1)
+        ax.set(xlabel=AXES[axis].replace("plant", "environment"), ylabel="return while exploring")
+        figure.suptitle(f"{run.plant.environment.id}: return {-run.state.loss:.4g} after {run.state.rollouts} rollouts")
     return figure
 
 

@@ -136,6 +136,9 @@ class Run:
         """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
         settings = settings or self.settings
         plant = plant_of(settings, self.plant_file)
+        if plant.environment:
+            raise UsageError(f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
+                             "export and hf.Controller take it")
         if plant.observation != self.plant.observation:
             raise UsageError(f"--observe {','.join(settings.observe)}: the run's network observes "
                              f"{', '.join(self.plant.observation)}, and nothing else fits it")

@@ -27,13 +27,16 @@ from hfcontrol.trainer import Trainer
 from hfcontrol.topology import TIME_CONSTANTS, Topology
 from hfcontrol.training_state import Limits
 from hfcontrol.variants import observing, with_actuators, with_params
-from hfcontrol.worlds import PlantWorld
+from hfcontrol.worlds import Episodes, EnvironmentWorld, PlantWorld
 from hfcontrol.words import assignments, curl_range, delay_steps, duration, durations, motor_noises, ranges
 
 POLICY = ("ppo", "a2c")
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
 POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "entropy", "value_clip", "target_kl", "log_spread", "anneal",
                   "normalise")
+COPIES = 8  # of an environment, stepped side by side
+OF_PLANTS = ("task", "effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise", "motor_noise", "push", "param",
+             "vary", "curl_field", "actuators", "control_limit")  # without meaning in an environment
 DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
 SOLVERS = ("auto", "cg", "residual")
 WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(4)  # the streams of random numbers that one seed gives
@@ -284,6 +287,23 @@ def optimizer_of(settings, task):
     return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
 
 
+def _environment_trainer(settings, plant, limits):
+    """The trainer of an environment that is stepped but not differentiated; UsageError for what has no meaning there."""
+    environment, fields = plant.environment, type(settings).__dataclass_fields__
+    if settings.optimizer not in POLICY:
+        raise UsageError(f"--optimizer {settings.optimizer} with --plant {settings.plant}: it needs derivatives, and "
+                         f"{environment.undifferentiable}; give --optimizer ppo or a2c, or a plant whose state can be set")
+    for name in OF_PLANTS:
+        if getattr(settings, name) != fields[name].default:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(settings, name)} with --plant {settings.plant}: it is of plants, "
+                             "not of environments; leave it out")
+    network, seen = network_of(settings, plant.ny, plant), np.array(plant.seen if plant.seen is not None else range(plant.ny))
+    task = Episodes(COPIES if settings.trials is None else settings.trials,
+                    environment.steps if settings.steps is None else settings.steps)
+    world = EnvironmentWorld(environment, network, seen, task.trials, task.steps)
+    return PolicyTrainer(task, plant, None, network, wiring_of(settings, plant), optimizer_of(settings, task), world, limits)
+
+
 def stream(settings, which, *more):
     """One of the generators of random numbers that the seed gives."""
     return np.random.default_rng([settings.seed, which, *more])
@@ -292,10 +312,12 @@ def stream(settings, which, *more):
 def build(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
     plant = plant_of(settings, plant)
+    limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
+    if plant.environment:
+        return _environment_trainer(settings, plant, limits)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)
     network = network_of(settings, task.n_target + plant.ny, plant)
-    limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
 
     def optimal(loop):
         return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfcontrol.errors import TrainingError
+from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.policy import Categorical, Gaussian
 from hfcontrol.policy_gradient import Experience
 
@@ -68,6 +68,11 @@ class EnvironmentWorld:
     copies: int
     steps: int
 
+    def __post_init__(self):
+        for name, option in (("copies", "trials"), ("steps", "steps")):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{option} {getattr(self, name)}: at least 1 is needed")
+
     @property
     def described(self):
         """What is explored, in words."""
@@ -118,6 +123,17 @@ class EnvironmentWorld:
         return seen, rewards, ended, over
 
 
+@dataclass(frozen=True)
+class Episodes:
+    """What an environment stands for in the place of a task: as many rewards as there are."""
+
+    trials: int
+    steps: int
+    name = "episodes"
+    random = noisy = True
+    n_target = 0
+
+
 def start_rows(network, theta, trials):
     """The rows (rows, N) of a memory that begins."""
     rows = np.zeros((network.n_rows, trials))
@@ -136,7 +152,7 @@ def mean_return(rewards, starts, over):
     return float(np.mean(totals or running))
 
 
-def episode_returns(environment, network, theta, seen, policy, log_spread, episodes, seed):
+def episode_returns(environment, network, theta, seen, policy, episodes, seed):
     """The sums of rewards (episodes,) of whole episodes under the policy's most likely actions, side by side."""
     with environment.copies(episodes) as copies:
         now = np.array([np.ravel(env.reset(seed=seed + n)[0]) for n, env in enumerate(copies)]).T

@@ -45,6 +45,11 @@ class Environment:
             env.close()
 
     @property
+    def undifferentiable(self):
+        """Why there is no derivative of it, in words."""
+        return "its actions are discrete" if self.discrete else "its state cannot be set"
+
+    @property
     def steps(self):
         """Steps of a rollout, unless asked otherwise: whole episodes where they are not too long."""
         return min(self.limit or LONGEST, LONGEST)

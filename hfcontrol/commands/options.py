@@ -30,10 +30,35 @@ CONDITIONS = [
                  help="Smooth limit of the controls; by default the plant's own."),
 ]
 
+POLICIES = [
+    click.option("--discount", type=float, metavar="GAMMA", help="Of ppo and a2c: what a reward counts a step later. [0.99]"),
+    click.option("--gae-lambda", type=float, metavar="LAMBDA", help="Of their advantages: 0.95 of ppo, 1 of a2c."),
+    click.option("--clip", type=float, metavar="EPS", help="How far from 1 a ratio of probabilities counts: 0.2 of ppo."),
+    click.option("--epochs", type=int, metavar="N", help="Passes over a rollout: 10 of ppo, 1 of a2c."),
+    click.option("--minibatches", type=int, metavar="N", help="Updates in each pass, each from whole trials: 4 of ppo, 1 of a2c."),
+    click.option("--entropy", type=float, metavar="WEIGHT", help="Of the policy's entropy in what they maximise. [0.0]"),
+    click.option("--value-clip", type=float, metavar="EPS", help="How far a value counts as moved; without limit by default."),
+    click.option("--target-kl", type=float, metavar="KL",
+                 help="End the passes over a rollout 1.5 times so far from its policy; never by default."),
+    click.option("--log-spread", type=float, metavar="L",
+                 help="Logarithm of the exploration at the start, in typical controls. [-0.5]"),
+    click.option("--anneal", type=int, metavar="N", help="Let the learning rate fall to nothing over N rollouts. [0]"),
+    click.option("--normalise/--no-normalise", default=None, help="Show the network normalised inputs, as it is unless told not to."),
+]
+
 
 def conditions(command):
     """Adds the options of delays, disturbances and limits, which training and evaluation share."""
-    for option in reversed(CONDITIONS):
+    return _with(CONDITIONS, command)
+
+
+def policies(command):
+    """Adds the options of policy gradients."""
+    return _with(POLICIES, command)
+
+
+def _with(options, command):
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -81,6 +106,11 @@ def finite(value):
 
 def say_table(evaluation):
     """An evaluation for people: a row for each number, a column for each set of scenarios."""
+    if "return" in evaluation:
+        found = evaluation["return"]
+        click.echo(f"return of the most likely actions over {evaluation['episodes']} episodes: {found['mean']:.1f} "
+                   f"+- {found['deviation']:.1f}, from {found['min']:.1f} to {found['max']:.1f}")
+        return
     sets = evaluation["sets"]
     first = next(iter(sets.values()))
     speed = first["final_speed"]

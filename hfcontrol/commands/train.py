@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import click
 
-from hfcontrol.commands.options import JSON, WIPE, conditions, given, say_json, say_table, working
+from hfcontrol.commands.options import JSON, WIPE, conditions, given, policies, say_json, say_table, working
 from hfcontrol.errors import UsageError
 
 
@@ -59,8 +59,9 @@ def _words(context, parameter, text):
 @conditions
 @click.option("--observe", callback=_words, metavar="NAMES",
               help="What the network sees of the plant: names with commas between, or positions; all by default.")
-@click.option("--optimizer", metavar="WORD", help="hf (Hessian-free), or to compare: adam, momentum, lbfgs. [hf]")
-@click.option("--learning-rate", type=float, metavar="RATE", help="Of adam (3e-3) and momentum (1e-2).")
+@click.option("--optimizer", metavar="WORD",
+              help="hf (Hessian-free), or to compare: adam, momentum, lbfgs; ppo and a2c need no derivatives. [hf]")
+@click.option("--learning-rate", type=float, metavar="RATE", help="Of adam (3e-3), momentum (1e-2), ppo (1e-3) and a2c (7e-4).")
 @click.option("--solver", metavar="WORD", help="Of the Hessian-free step: auto, cg or residual. [auto]")
 @click.option("--damping", type=float, metavar="LAM", help="Tikhonov damping to start with; it adapts. [1.0]")
 @click.option("--structural", type=float, metavar="MU",
@@ -76,6 +77,7 @@ def _words(context, parameter, text):
 @click.option("--rtol", type=float, metavar="TOL", help="Relative tolerance of its adaptive solver. [0.0001]")
 @click.option("--atol", type=float, metavar="TOL", help="Absolute tolerance of its adaptive solver. [1e-06]")
 @click.option("--solver-step", metavar="TIME", help="Of euler and rk4, such as 10ms; the control step by default.")
+@policies
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--grow", type=int, metavar="N",
@@ -173,8 +175,15 @@ def hand_error(event):
     """Mean distance of the hand from its target at the end [cm], or None for a plant without a hand."""
     from hfcontrol.evaluation import hand_errors
 
+    if event.loop is None:
+        return None
     errors = hand_errors(event.loop, event.rollout)
     return None if errors is None else 100 * float(errors.mean())
+
+
+def worth(loss, loop):
+    """A loss in words, or the return of the environment that takes the place of a plant's loop."""
+    return f"loss {loss:.3e}" if loop is not None else f"return {-loss:.4g}"
 
 
 class Lines:
@@ -228,7 +237,7 @@ class Progress:
         state, report, error = event.state, self.report, hand_error(event)
         within = event.kind == "update"
         words = [f"hold {state.holds + within:3d}", f"update {state.updates:5d}", f"rollouts {state.rollouts:5d}",
-                 f"loss {event.rollout.loss if within else state.loss:.3e}"]
+                 worth(event.rollout.loss if within else state.loss, event.loop)]
         words += [] if error is None else [f"hand {10 * error:6.2f} mm"]
         words.append(f"{state.seconds:.1f} s")
         words += [f"damping {state.optimizer.damping:.0e}"] if hasattr(state.optimizer, "damping") else []
@@ -242,7 +251,7 @@ class Progress:
         if self.live and event.state.begun:
             click.echo()
         state, limits, word = event.state, training.trainer.limits, event.stop.word
-        click.echo(f"stopped: {event.stop.sentence}; loss {state.loss:.3e} after {state.updates} updates, "
+        click.echo(f"stopped: {event.stop.sentence}; {worth(state.loss, event.loop)} after {state.updates} updates, "
                    f"{state.rollouts} rollouts, {state.seconds:.1f} s")
         more = {"interrupted": (), "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
                 "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}")}
