@@ -101,7 +101,8 @@ class Lines(NamedTuple):
 
 
 class ClosedLoop:
-    """One network on one plant and scenario; counts the rollouts of the true plant and its Jacobian evaluations.
+    """One network on one plant and scenario; counts the rollouts of the true plant, its steps for Jacobians, and, trial by trial, the
+    steps of tangents and adjoints, which need no plant.
 
     `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
     network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
@@ -116,7 +117,7 @@ class ClosedLoop:
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.fused, self.store_every = scenario, wiring, fused, store_every
         self._parts = {}
-        self.rollouts = self.jacobian_steps = 0
+        self.rollouts = self.jacobian_steps = self.tangent_steps = self.adjoint_steps = 0
         if fused:
             from hfcontrol.sweeps.cpu import FusedPasses
             self.passes = FusedPasses(network, plant, kernels, scenario, wiring, store_every)
@@ -138,6 +139,12 @@ class ClosedLoop:
             self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, self.chosen(trials)),
                                              self.wiring, self.fused, self.store_every)
         return self._parts[trials]
+
+    @property
+    def sweep_steps(self):
+        """Steps of tangents and of adjoints so far, those of parts of the trials included."""
+        counts = [(self.tangent_steps, self.adjoint_steps), *(part.sweep_steps for part in self._parts.values())]
+        return tuple(map(sum, zip(*counts)))
 
     def chosen(self, trials):
         """The numbers of so many trials, spread evenly among all."""
@@ -216,11 +223,13 @@ class Linearised:
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""
         dx, du, _ = self.loop.passes.tangent(self.weights, self.lines, self.rollout, self.slope * v)
+        self.loop.tangent_steps += du.shape[0] * du.shape[2]
         return self.cost.jvp(dx, du)
 
     def vjp(self, w):
         """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
         x_bar, u_bar = self.cost.vjp(w)
+        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[2]
         return self.slope * self.loop.passes.adjoint(self.weights, self.lines, self.rollout, x_bar, u_bar)
 
     @cached_property
@@ -231,6 +240,7 @@ class Linearised:
     def rows(self, channels):
         """Jacobian of K weighted residuals of every trial (K, N, P): each row is scaled by the root of its weight."""
         x_bar, u_bar = self.cost.channel_vjp(channels)
+        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
         J = self.loop.passes.adjoint_rows(self.weights, self.lines, self.rollout, x_bar, u_bar)
         if self.loop.network.constraint is not None:
             J *= self.slope

@@ -4,6 +4,7 @@ import numpy as np
 
 from hfcontrol.canvas import drawing
 from hfcontrol.compare.gradients import front
+from hfcontrol.compare.methods import at, mean_and_interval
 from hfcontrol.plots import COLOURS, LINES
 
 NAMES = {"ctpg": "CTPG", "backsolve": "backsolve (Neural ODE)", "backsolve_checkpoints": "backsolve with checkpoints",
@@ -15,7 +16,7 @@ FLOOR = 1e-16  # of errors, on a logarithmic axis
 
 def draw(result, path):
     """Draws a study's result into a file; raises UsageError where that cannot be written."""
-    kind = {"gradients": _gradients, "backsolve": _backsolve, "orders": _orders, "cells": _cells}.get(result["study"], _training)
+    kind = {"gradients": _gradients, "backsolve": _backsolve, "orders": _orders, "cells": _cells, "methods": _methods}.get(result["study"], _training)
     kind(result, path)
 
 
@@ -119,6 +120,24 @@ def _orders(result, path):
         ratios = ", ".join(f"{ratio:.1f}" for ratio in result["ratios"])
         figure.suptitle(f"{result['plant']}: evaluations of the best rate by those of Hessian-free to the same cost, seed by seed: "
                         f"{ratios}")
+
+
+def _methods(result, path):
+    """The interquartile mean of the held-out ratio less one, with its interval, against plant steps and against time."""
+    with drawing(9.6, 3.9, path) as figure:
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, price, label in zip(axes, ("plant_steps", "seconds"), ("plant steps, of single trials", "time [s]")):
+            for k, (name, same) in enumerate(_by_method(result["courses"]).items()):
+                spent = [p for course in same for p in course[price] if p > 0]
+                grid = np.geomspace(max(c[price][0] or min(spent) for c in same), max(spent), 80)
+                told = np.array([mean_and_interval([at(c, price, x) for c in same]) for x in grid], dtype=float) - 1
+                ax.plot(grid, told[:, 0], color=COLOURS[k], ls=LINES[k % len(LINES)], label=name)
+                ax.fill_between(grid, told[:, 1], told[:, 2], color=COLOURS[k], alpha=0.15, lw=0)
+            ax.set(xscale="log", yscale="log", xlabel=label)
+        axes[0].set(ylabel="held-out ratio to optimal, less one")
+        axes[0].legend(fontsize=8)
+        figure.suptitle(f"{result['plant']} {result['task']}, {len(result['courses'])} trainings: interquartile mean, "
+                        "bootstrap interval")
 
 
 def _cells(result, path):

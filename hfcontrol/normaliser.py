@@ -68,6 +68,21 @@ def taken_in(network, weights, moments):
     return new
 
 
+def given_back(network, weights, moments):
+    """The weights (P,) that do on normalised inputs what `weights` do on inputs themselves: the inverse of `taken_in`."""
+    new, mean, d = weights.copy(), moments.mean, moments.deviation
+    matrices = dict(zip((layer.name for layer in network.layers), network.matrices(new)))
+    for layer, columns in _reading_input(network):
+        W = matrices[layer.name]
+        if has_synapses(layer.cell):
+            W[1][:, columns] *= d
+            W[2][:, columns] = (W[2][:, columns] - mean) / d
+        else:
+            W[:, -1] += W[:, columns] @ mean
+            W[:, columns] *= d
+    return new
+
+
 def taken_out(network, cotangent, moments):
     """The cotangent (P,) of the weights on normalised inputs from that of those on inputs themselves: `taken_in` transposed."""
     new, mean, d = cotangent.copy(), moments.mean, moments.deviation

@@ -1,11 +1,8 @@
 """Policy gradients: PPO and A2C on the same recurrent network, which learn from costs alone and need no derivative of the plant.
 
-    delta_t = r_t + gamma V_after - V_t                      V_after: 0 after an end, the value of what was reached otherwise
-    A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1}    generalised advantages (Schulman et al. 2016)
-    L       = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - c_e mean entropy + c_v / 2 mean (V - R)^2
-    ratio   = p(a_t) / p_old(a_t),   R_t = A_t + V_old
+    L = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - c_e mean entropy + c_v / 2 mean (V - R)^2
 
-(Schulman et al. 2017). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and RMSProp (Huang et al. 2022).
+(Schulman et al. 2017; objectives.py has its parts). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and RMSProp (Huang et al. 2022).
 Whole sequences stay together, memory begins anew where episodes do, in the update too, and nothing is padded. Time runs
 along the first axis, trials along the last.
 """
@@ -18,7 +15,8 @@ import numpy as np
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import Adam, FirstOrderState, RMSProp
 from hfcontrol.network import Network
-from hfcontrol.normaliser import Moments, taken_in, taken_out
+from hfcontrol.normaliser import Moments, given_back, taken_in, taken_out
+from hfcontrol.objectives import advantages, discounted, surrogate, value_loss
 from hfcontrol.sweeps.sequences import Sequences
 from hfcontrol.topology import Topology
 
@@ -99,44 +97,6 @@ class Report:
     def iterations(self):
         """As many as updates."""
         return self.updates
-
-
-def advantages(rewards, values, after, over, discount, trace):
-    """Generalised advantages (T, N) from rewards, values, those of what came after, and where episodes were over."""
-    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
-    for t in range(len(rewards) - 1, -1, -1):
-        carry = rewards[t] + discount * after[t] - values[t] + discount * trace * ~over[t] * carry
-        found[t] = carry
-    return found
-
-
-def discounted(rewards, starts, discount):
-    """Discounted sums (T, N) of the rewards of each episode so far: what rewards are measured by."""
-    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
-    for t in range(len(rewards)):
-        carry = rewards[t] + discount * ~starts[t] * carry
-        found[t] = carry
-    return found
-
-
-def surrogate(log_prob, old, advantage, clip):
-    """The clipped objective's loss, the cotangent of log_prob (T, N), and the part that is clipped."""
-    ratio = np.exp(log_prob - old)
-    clipped = ((advantage > 0) & (ratio > 1 + clip)) | ((advantage < 0) & (ratio < 1 - clip))
-    gain = np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
-    return -gain.mean(), np.where(clipped, 0.0, -ratio * advantage) / ratio.size, clipped.mean()
-
-
-def value_loss(values, old, returns, clip):
-    """Half the mean squared error of the values and its cotangent; with a `clip` that of the worse of the values and of these no
-    further than that from the old ones."""
-    error = values - returns
-    if clip is None:
-        return 0.5 * (error**2).mean(), error / error.size
-    near = old + np.clip(values - old, -clip, clip)
-    worse = (near - returns) ** 2 > error**2
-    bar = np.where(worse, np.where(np.abs(values - old) < clip, near - returns, 0.0), error)
-    return 0.5 * np.maximum(error**2, (near - returns) ** 2).mean(), bar / error.size
 
 
 @dataclass(frozen=True)
@@ -228,8 +188,18 @@ class Learner:
         rows = self.judging.activity(critic, features[None], starts)
         return self.judging.trials(rows, self.critic.outputs, features.shape[1])[1, 0], rows, starts
 
+    def scaled(self, state, experience):
+        """The state whose network has taken in the scales of an experience's inputs too, and does what it did."""
+        if not self.normalise:
+            return state
+        raw, *others = self.parts(state.trained.theta)
+        weights, inputs = self.weights(raw, state.inputs), state.inputs.with_more(flat(experience.inputs))
+        trained = np.concatenate([given_back(self.network, weights, inputs), *others])
+        return replace(state, inputs=inputs, trained=replace(state.trained, theta=trained))
+
     def prepared(self, state, experience):
-        """The `Batch` of an experience, and the state with what it taught of features and returns."""
+        """The `Batch` of an experience, and the state with what it taught of inputs, features and returns."""
+        state = self.scaled(state, experience)
         e, options, (raw, spread, critic) = experience, self.options, self.parts(state.trained.theta)
         weights = self.weights(raw, state.inputs)
         rows = self.sequences.activity(weights, e.inputs, e.starts)
@@ -278,11 +248,9 @@ class Learner:
             if self.options.target_kl is not None and told[0] > KL_MARGIN * self.options.target_kl:
                 break
             inner, made = rule.moved(inner, g), made + 1
-        inputs = state.inputs.with_more(flat(experience.inputs)) if self.normalise else state.inputs
         theta = self.parts(inner.theta)[0]
-        theta = self.weights(theta, inputs) if self.normalise else theta
-        state = replace(state, theta=theta, trained=inner, inputs=inputs, updates=state.updates + made,
-                        rollouts=state.rollouts + 1)
+        theta = self.weights(theta, state.inputs) if self.normalise else theta
+        state = replace(state, theta=theta, trained=inner, updates=state.updates + made, rollouts=state.rollouts + 1)
         return state, Report(made, *told, self.options.name)
 
     def _parts(self, trials, rng):

@@ -113,10 +113,12 @@ class _Run:
 
     def _count(self, counts):
         self.loop.rollouts, self.loop.jacobian_steps = counts.rollouts, counts.jacobian_steps
+        self.loop.tangent_steps, self.loop.adjoint_steps = counts.sweep_steps
 
     def _mark(self, **changes):
+        tangents, adjoints = self.loop.sweep_steps
         self.state = replace(self.state, rollouts=self.loop.rollouts, jacobian_steps=self.loop.jacobian_steps,
-                             seconds=time.perf_counter() - self.clock, **changes)
+                             tangent_steps=tangents, adjoint_steps=adjoints, seconds=time.perf_counter() - self.clock, **changes)
 
     def events(self):
         """Holds until a limit is reached."""

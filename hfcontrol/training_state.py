@@ -71,6 +71,8 @@ class TrainingState:
     updates: int = 0
     rollouts: int = 0
     jacobian_steps: int = 0
+    tangent_steps: int = 0
+    adjoint_steps: int = 0
     seconds: float = 0.0
     history: tuple = ()
     curve: tuple = ()
@@ -80,6 +82,11 @@ class TrainingState:
     over: bool = False
     first: float = np.inf
     begun: object = None
+
+    @property
+    def sweep_steps(self):
+        """Steps of tangents and of adjoints, trial by trial."""
+        return self.tangent_steps, self.adjoint_steps
 
     @property
     def holds(self):

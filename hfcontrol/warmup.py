@@ -17,6 +17,7 @@ from hfcontrol.training_state import Limits
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 FOLLOWED = 4  # updates on the same trajectories
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon
+SPENT = ("rollouts", "jacobian_steps", "tangent_steps", "adjoint_steps", "seconds")
 FIRST = 128  # trials at most, for the first moves
 
 
@@ -50,14 +51,14 @@ def warm_up(trainer, settings, theta=None, tell=None):
     states = [_raced(trainer, settings, stages, guiding, tell, theta if theta is not None else trainer.network.initial(
         stream(settings, WEIGHTS, *((k,) if k else ())))) for k in range(settings.race)]
     best, others = min(states, key=lambda state: state.loss), (settings.race - 1) * guiding
-    return replace(best, rollouts=sum(s.rollouts for s in states), jacobian_steps=sum(s.jacobian_steps for s in states),
-                   seconds=sum(s.seconds for s in states) - others)
+    spent = {name: sum(getattr(state, name) for state in states) for name in SPENT}
+    return replace(best, **spent | {"seconds": spent["seconds"] - others})
 
 
 def _raced(trainer, settings, stages, seconds, tell, theta):
     """The state of one initialisation: after the stages, before which so many seconds were spent, and with a dozen updates
     where others race it."""
-    spent = {"rollouts": 0, "seconds": seconds, "jacobian_steps": 0}
+    spent = dict.fromkeys(SPENT, 0) | {"seconds": seconds}
     for stage in stages:
         left = None if trainer.limits.seconds is None else trainer.limits.seconds - spent["seconds"]
         if left is not None and left <= 0:

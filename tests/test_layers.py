@@ -13,7 +13,7 @@ PACKAGE = ROOT / "hfcontrol"
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
           "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
           "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal",
-          "guide", "policy", "normaliser", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer", "settings", "warmup", "checkpoint", "run_folder",
+          "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer", "settings", "warmup", "checkpoint", "run_folder",
           "runs", "controller", "evaluation", "compare", "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
           "commands", "cli"]
 

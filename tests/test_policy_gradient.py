@@ -7,9 +7,10 @@ import pytest
 
 from hfcontrol.cells import CELLS
 from hfcontrol.network import Network
-from hfcontrol.normaliser import Moments, taken_in, taken_out
+from hfcontrol.normaliser import Moments, given_back, taken_in, taken_out
+from hfcontrol.objectives import advantages, discounted
 from hfcontrol.policy import Categorical, Gaussian
-from hfcontrol.policy_gradient import Batch, Experience, Learner, PolicyGradient, advantages, discounted
+from hfcontrol.policy_gradient import Batch, Experience, Learner, PolicyGradient
 from hfcontrol.topology import Topology
 from helpers import relative
 
@@ -143,6 +144,7 @@ def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
         rows = [network.step(w, before, seen) for w, before, seen in zip(
             (weights, taken_in(network, weights, moments)), rows, ((x - moments.mean[:, None]) / moments.deviation[:, None], x))]
     np.testing.assert_allclose(rows[1][network.outputs], rows[0][network.outputs], atol=1e-12)
+    np.testing.assert_allclose(given_back(network, taken_in(network, weights, moments), moments), weights, atol=1e-13)
     v, bar = rng.standard_normal((2, network.size))
     tangent = taken_in(network, weights + v, moments) - taken_in(network, weights, moments)
     assert tangent @ bar == pytest.approx(v @ taken_out(network, bar, moments), rel=1e-10)

@@ -26,7 +26,7 @@ from helpers import training_of
     ({"guide": -1}, "--guide -1: 0 or above"),
     ({"unfold": 3}, "--unfold 3 with --cell tanh: it belongs to the cells in continuous time, ctrnn, ltc, "),
     ({"time_constants": "20ms..1"}, "--time-constants 20ms..1 with --cell tanh: it belongs to the cells in continuous time"),
-    ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam and momentum"),
+    ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam, momentum, ppo and a2c have"),
     ({"curvature_trials": 0}, "--curvature-trials 0: at least 1"),
     ({"optimizer": "adam", "curvature_trials": 8}, "--curvature-trials 8 with --optimizer adam: it belongs to hf"),
     ({"optimizer": "adam", "cg_cap": 30}, "--cg-cap 30 with --optimizer adam: it belongs to hf"),

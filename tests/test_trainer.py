@@ -82,8 +82,8 @@ def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
     def watched(rng):
         loop = type(trainer).loop(trainer, rng)
         roll = loop.passes.rollout
-        monkeypatch.setattr(loop.passes, "rollout", lambda theta, reference: (made.append(not reference.model),
-                                                                             roll(theta, reference))[1])
+        monkeypatch.setattr(loop.passes, "rollout", lambda theta, reference, *more: (made.append(not reference.model),
+                                                                                    roll(theta, reference, *more))[1])
         return loop
 
     trainer.loop = watched

@@ -59,8 +59,9 @@ class Environment:
         if self.discrete:
             return self.first + int(numbers[0])
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
-        half, middle = (np.where(bounded, v, e) for v, e in (((self.high - self.low) / 2, 1.0), ((self.high + self.low) / 2, 0.0)))
-        return (middle + half * np.where(bounded, np.clip(numbers, -1, 1), numbers)).astype(np.float32)
+        low, high = np.where(bounded, self.low, -1.0), np.where(bounded, self.high, 1.0)
+        within = np.where(bounded, np.clip(numbers, -1, 1), numbers)
+        return ((low + high) / 2 + (high - low) / 2 * within).astype(np.float32)
 
     @contextmanager
     def copies(self, count):

@@ -13,9 +13,9 @@ from hfcontrol.commands.options import finite, given, working
 @click.option("--seeds", type=int, metavar="N", help="Trainings of each kind; the study's own number by default.")
 @click.option("--samples", type=int, metavar="N", help="Weights and starts at which a gradient is judged. [16]")
 @click.option("--updates", type=int, metavar="N", help="Of the first-order optimizers; the source's number, or less, by default.")
-@click.option("--seconds", type=float, metavar="S", help="Of every training of `cells`; the horizon of `backsolve`.")
+@click.option("--seconds", type=float, metavar="S", help="Of every training of `cells` and `methods`; the horizon of `backsolve`.")
 @click.option("--optimizer", metavar="WORD", help="first-order, as in the source, or hf in its place. [first-order]")
-@click.option("--plant", metavar="NAME", help="Of `orders`: quadrotor or diffdrive. [quadrotor]")
+@click.option("--plant", metavar="NAME", help="Of `orders`: quadrotor or diffdrive; of `methods`: arm2 or cartpole.")
 @click.option("--most-seconds", type=float, metavar="S", help="Stop every training after so long.")
 @click.option("--out", default=".", show_default=True, type=click.Path(file_okay=False), metavar="FOLDER",
               help="Where the figure and its numbers go, as compare-NAME.png and .json.")

@@ -6,7 +6,7 @@ A study is a generator of dicts that JSON can hold, each all that is known so fa
 from functools import partial
 from inspect import signature
 
-from hfcontrol.compare import backsolving, every_cell, gradients, orders, training
+from hfcontrol.compare import backsolving, every_cell, gradients, methods, orders, training
 from hfcontrol.errors import UsageError
 
 STUDIES = {
@@ -18,6 +18,7 @@ STUDIES = {
         "cartpole": "swinging up by finite differences: training curves and states visited",
         "quadrotor": "CTPG and Euler's method with as many evaluations, and with half as many again"}.items()},
     "orders": (orders.study, "CTPG with Hessian-free and with first-order optimizers, tuned"),
+    "methods": (methods.study, "Hessian-free, L-BFGS and Adam on the exact gradient, PPO and A2C without one"),
     "cells": (every_cell.study, "every cell, with as many units and as many weights, and three ways back through time"),
 }
 

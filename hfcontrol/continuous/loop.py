@@ -97,12 +97,18 @@ class ContinuousLoop:
         self.blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist()))
         self.horizon, self.counts = plant.dt * scenario.steps, Counts()
         self.most = estimator.most + 10 * (len(self.problem.stops) - 1)
-        self.rollouts = self.jacobian_steps = 0  # as ClosedLoop counts them; here a derivative is no plant step
+        self.rollouts = self.jacobian_steps = self.tangent_steps = self.adjoint_steps = 0  # as ClosedLoop counts them; of these only
+        # rollouts have a meaning here, where evaluations are counted
 
     @property
     def trials(self):
         """The number of trials, N."""
         return self.scenario.trials
+
+    @property
+    def sweep_steps(self):
+        """None of tangents and of adjoints."""
+        return self.tangent_steps, self.adjoint_steps
 
     def channels(self):
         """None: residuals are spread over time."""
