@@ -67,6 +67,16 @@ def save(controller, path, title, run):
             temporary.write_text(_source(controller, _identifier(path.stem), title, run), encoding="utf-8")
 
 
+def check_bare(run):
+    """Raises UsageError where a `Run` was trained with delays or noise, which no file that is written here holds."""
+    settings = run.settings
+    told = [f"--{name.replace('_', '-')} {value}" for name in ("feedback_delay", "command_delay", "sensory_noise", "motor_noise")
+            if (value := getattr(settings, name)) != type(settings).__dataclass_fields__[name].default]
+    if told:
+        raise UsageError(f"{run.path} was trained with {' '.join(told)}: the delay line would belong to the state that is exported, and "
+                         "only the network is; give --bare where the plant that it meets brings delays and noise itself")
+
+
 def _identifier(stem):
     word = "".join(c if c.isalnum() and c.isascii() else "_" for c in stem)
     if not word or word[0].isdigit():

@@ -8,6 +8,7 @@ along the first axis, trials along the last.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -150,8 +151,17 @@ class Learner:
         self.options, self.network, self.policy = options, network, policy
         self.n_memory = network.hidden.stop - network.hidden.start
         self.critic = Network(Topology(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1)
-        self.sequences, self.judging = Sequences(network), Sequences(self.critic)
         self.normalise = options.normalise and network.constraint is None  # what signs or cuts weights has no room for scales
+
+    @cached_property
+    def sequences(self):
+        """The network's passes; compiled when first asked for, which a run that is only loaded never does."""
+        return Sequences(self.network)
+
+    @cached_property
+    def judging(self):
+        """The critic's passes."""
+        return Sequences(self.critic)
 
     def init(self, theta, rng):
         """The state before the first update, from the network's weights theta (P,)."""

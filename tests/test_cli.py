@@ -132,6 +132,7 @@ MISTAKES = [
     ("--out a-file", 1, ["a-file", "--out"]), ("--out /dev/null/x", 1, ["/dev/null/x", "--out"]),
     ("--from nothing", 1, ["nothing", "hfcontrol train"]), ("--resume nothing", 1, ["nothing"]),
     ("--force", 2, ["--force", "--resume"]),
+    ("--clip 0.1", 2, ["--clip 0.1", "belongs to ppo"]), ("--optimizer ppo", 2, ["--batches 4", "derivatives"]),
     ("--tasc reach", 2, ["--tasc", "--task", "--help"]), ("reach", 2, ["reach", "--help"]), ("--plant", 2, ["--plant"]),
 ]
 

@@ -176,6 +176,14 @@ def test_wrong_exports(capsys, tmp_path, monkeypatch, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_delays_and_noise_are_not_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = hf.train("arm2", trials=4, steps=6, hidden=(3,), rollouts=2, feedback_delay="20ms", motor_noise="5%")
+    line = complaint(capsys, "export", run.path, status=2)
+    assert "--feedback-delay 20ms --motor-noise 5%" in line and "--bare" in line
+    assert call(capsys, "export", run.path, "--bare")[0] == 0
+
+
 def test_the_command(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"

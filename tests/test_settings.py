@@ -36,6 +36,14 @@ from helpers import training_of
     ({"control_limit": -1.0}, "--control-limit -1.0"),
     ({"hidden": (5, 0)}, "--hidden 5,0"),
     ({"skip": (3,)}, "--skip 3"),
+    ({"clip": 0.1}, "--clip 0.1 with --optimizer hf: it belongs to ppo and a2c"),
+    ({"optimizer": "ppo", "clip": 0.0}, "--clip 0.0: a number above 0"),
+    ({"optimizer": "ppo", "discount": 2.0}, "--discount 2.0: a number from 0 to 1"),
+    ({"optimizer": "ppo", "epochs": 0}, "--epochs 0: a number from 1"),
+    ({"optimizer": "ppo", "damping": 2.0}, "--damping 2.0 with --optimizer ppo: it belongs to hf"),
+    ({"optimizer": "ppo", "grow": 4}, "--grow 4 with --optimizer ppo: it is of training by derivatives"),
+    ({"optimizer": "a2c", "hold": "model"}, "--hold model with --optimizer a2c: it is of training by derivatives"),
+    ({"optimizer": "a2c", "estimator": "ctpg", "recurrent": ()}, "--estimator ctpg with --optimizer a2c"),
 ])
 def test_a_wrong_option_is_told_in_one_line(settings, told):
     with pytest.raises(UsageError) as caught:
