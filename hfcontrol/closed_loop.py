@@ -26,6 +26,13 @@ class Wiring:
     limit: np.ndarray
     taper: np.ndarray
 
+    def check(self, steps):
+        """Raises TaskError for a delay as long as the horizon, in which nothing would be seen or done."""
+        for option in ("feedback_delay", "command_delay"):
+            if getattr(self, option) >= steps:
+                raise TaskError(f"--{option.replace('_', '-')} of {getattr(self, option)} steps does not fit into a horizon "
+                                f"of {steps} steps: make it shorter, or give more --steps")
+
     def limited(self, command):
         """The controls of commands (..., nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
         limit = self.limit[:, None]
@@ -110,10 +117,7 @@ class ClosedLoop:
     """
 
     def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1):
-        for option in ("feedback_delay", "command_delay"):
-            if getattr(wiring, option) >= scenario.steps:
-                raise TaskError(f"--{option.replace('_', '-')} of {getattr(wiring, option)} steps does not fit into a horizon "
-                                f"of {scenario.steps} steps: make it shorter, or give more --steps")
+        wiring.check(scenario.steps)
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.fused, self.store_every = scenario, wiring, fused, store_every
         self._parts = {}

@@ -49,6 +49,11 @@ def product(J, d):
     return np.einsum("tijn,tjn->tin", J, d)
 
 
+def at_times(a, t):
+    """The entries (k, N) of an array (T, k, N) at time index t, or at each trial's own, t (N,)."""
+    return a[t] if np.ndim(t) == 0 else a[t, :, np.arange(a.shape[2])].T
+
+
 @dataclass(frozen=True)
 class Cost:
     """Weights and references of every residual, as arrays shaped like `Residuals`; `own` names a residual function.
@@ -96,12 +101,15 @@ class Cost:
         return total
 
     def at(self, t, x, u):
-        """What time index t adds to the loss of every trial (N,), at state x (nx, N) and, but for the last, control u (nu, N)."""
-        parts = {name: Residuals(*(None if a is None else a[t:t + 1] for a in getattr(self, name)))
-                 for name in ("weights", "references")}
-        target = None if self.target is None else self.target[t:t + 1]
-        u = self.weights.control[:0] if u is None else u[None]
-        return replace(self, **parts, target=target).over_time(x[None], u)[0]
+        """What time index t, or each trial's own (N,), adds to the losses (N,) at state x (nx, N) and, but for the last index,
+        control u (nu, N)."""
+        def now(part):
+            control = part.control[:0] if u is None else at_times(part.control, t)[None]
+            state, output, own = (None if a is None else at_times(a, t)[None] for a in (part.state, part.output, part.own))
+            return Residuals(state, control, output, own)
+        target = None if self.target is None else at_times(self.target, t)[None]
+        here = replace(self, weights=now(self.weights), references=now(self.references), target=target)
+        return here.over_time(x[None], self.weights.control[:0] if u is None else u[None])[0]
 
     def linearise(self, x, u):
         """The residuals at a trajectory together with their Jacobians."""

@@ -40,6 +40,9 @@ class Scenario:
         return self.target.shape[0]
 
 
+ARRAYS = ("x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain", "disturbance", "goal", "goal_output")
+
+
 def picked(scenario, trials):
     """The scenario of some of its trials, given by their numbers in any order and as often as wanted."""
     def pick(a):
@@ -48,5 +51,13 @@ def picked(scenario, trials):
     parts = {name: Residuals(*(None if a is None else pick(a) for a in getattr(cost, name)))
              for name in ("weights", "references")}
     cost = replace(cost, **parts, params=pick(cost.params), target=pick(cost.target))
-    names = ("x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain", "disturbance", "goal", "goal_output")
-    return replace(scenario, cost=cost, **{name: pick(getattr(scenario, name)) for name in names})
+    return replace(scenario, cost=cost, **{name: pick(getattr(scenario, name)) for name in ARRAYS})
+
+
+def put(scenario, trials, others):
+    """Writes the scenario `others` of as many trials in the place of some of a scenario's, given by their numbers."""
+    def arrays(s):
+        return [*(getattr(s, name) for name in ARRAYS), s.cost.params, s.cost.target, *s.cost.weights, *s.cost.references]
+    for a, b in zip(arrays(scenario), arrays(others)):
+        if a is not None:
+            a[..., trials] = b

@@ -56,6 +56,8 @@ def test_losses_come_about_step_by_step(options, rng):
     np.testing.assert_allclose(found.sum(axis=0), cost.losses(x, u), rtol=1e-12)
     for t, both in enumerate(zip(x, [*u, None])):
         np.testing.assert_array_equal(cost.at(t, *both), found[t])
+    own, each = rng.integers(0, len(u), x.shape[2]), np.arange(x.shape[2])
+    np.testing.assert_array_equal(cost.at(own, x[own, :, each].T, u[own, :, each].T), found[own, each])
     later = x.copy()
     later[-1] += 1.0
     np.testing.assert_array_equal(cost.over_time(later, u)[:-1], found[:-1])

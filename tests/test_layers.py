@@ -13,13 +13,15 @@ PACKAGE = ROOT / "hfcontrol"
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
           "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
           "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal",
-          "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer", "settings", "warmup", "checkpoint", "run_folder",
-          "runs", "controller", "evaluation", "compare", "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
+          "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer",
+          "settings", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare",
+          "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
           "commands", "cli"]
 
 # Slow or optional libraries, and the only modules that may import them.
 OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "scenes", "plots", "animate"}, "cupy": {"backend"},
-          "click": {"commands", "cli"}, "mujoco": {"adapters"}, "onnx": {"controller_onnx"}}
+          "click": {"commands", "cli"}, "mujoco": {"adapters"}, "onnx": {"controller_onnx"},
+          "gymnasium": {"adapters", "environments"}}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
