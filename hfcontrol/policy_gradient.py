@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.backend import single_threaded_blas
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import Adam, FirstOrderState, RMSProp
 from hfcontrol.network import Network
@@ -21,7 +22,7 @@ from hfcontrol.objectives import advantages, discounted, surrogate, value_loss
 from hfcontrol.sweeps.sequences import Sequences
 from hfcontrol.topology import Topology
 
-CRITIC = (64, 64)  # its hidden units
+CRITIC = (32, 32)  # its hidden units
 MOST = 10.0  # of normalised rewards, and of what the critic is shown
 VALUE_WEIGHT, GRADIENT_NORM = 0.5, 0.5
 KL_MARGIN = 1.5  # times the target divergence at which the passes over a rollout end
@@ -253,11 +254,12 @@ class Learner:
         """The state after a round of updates on one experience, and the `Report` of it."""
         batch, state = self.prepared(state, experience)
         inner, rule, made, told = state.trained, self.options.rule(state.rollouts), 0, (0.0, 0.0, 0.0)
-        for part in self._parts(batch.starts.shape[1], rng):
-            _, g, told = self.loss_and_gradient(inner.theta, state.inputs, batch.of(part))
-            if self.options.target_kl is not None and told[0] > KL_MARGIN * self.options.target_kl:
-                break
-            inner, made = rule.moved(inner, g), made + 1
+        with single_threaded_blas():
+            for part in self._parts(batch.starts.shape[1], rng):
+                _, g, told = self.loss_and_gradient(inner.theta, state.inputs, batch.of(part))
+                if self.options.target_kl is not None and told[0] > KL_MARGIN * self.options.target_kl:
+                    break
+                inner, made = rule.moved(inner, g), made + 1
         theta = self.parts(inner.theta)[0]
         theta = self.weights(theta, state.inputs) if self.normalise else theta
         state = replace(state, theta=theta, trained=inner, updates=state.updates + made, rollouts=state.rollouts + 1)
