@@ -61,14 +61,19 @@ class Trials(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
 
-def ppo(envs, seed=0, epochs=10, parts=4, hidden=(32, 32), threads=1):
+def ppo(envs, seed=0, epochs=10, parts=4, hidden=(32, 32), threads=1, recurrent=False):
     """PPO with rollouts of whole episodes of all trials, and `epochs` passes over them in so many parts; actions spread by
-    0.37 at first. One thread is the fastest: more of them wait for each other in matrices as small as these."""
+    0.37 at first. One thread is the fastest: more of them wait for each other in matrices as small as these. `recurrent` is the
+    PPO of sb3-contrib with an LSTM of as many units as the first layer has."""
     torch.set_num_threads(threads)
     envs.reset()
     steps = envs.get_attr("inner")[0].scenario.steps
-    return PPO("MlpPolicy", envs, n_steps=steps, batch_size=steps * envs.num_envs // parts, n_epochs=epochs, gamma=1.0,
-               policy_kwargs={"net_arch": list(hidden), "log_std_init": -1.0}, seed=seed, device="cpu")
+    kind, policy, more = PPO, "MlpPolicy", {}
+    if recurrent:
+        from sb3_contrib import RecurrentPPO
+        kind, policy, more = RecurrentPPO, "MlpLstmPolicy", {"lstm_hidden_size": hidden[0]}
+    return kind(policy, envs, n_steps=steps, batch_size=steps * envs.num_envs // parts, n_epochs=epochs, gamma=1.0,
+                policy_kwargs={"net_arch": list(hidden), "log_std_init": -1.0, **more}, seed=seed, device="cpu")
 
 
 def episodes(envs, act, split="held_out", seed=0):
