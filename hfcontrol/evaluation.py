@@ -8,7 +8,7 @@ from hfcontrol.optimal import optimum
 from hfcontrol.runs import Run
 from hfcontrol.errors import UsageError
 from hfcontrol.scenario import SPLITS
-from hfcontrol.settings import HELD_OUT, stream
+from hfcontrol.settings import HELD_OUT, in_place, stream
 from hfcontrol.worlds import SEEDS, episode_returns
 
 EPISODES = 100  # of an environment
@@ -127,7 +127,7 @@ def evaluate(run=None, settings=None, trials=None):
     `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    if run.plant.environment:
+    if in_place(run.settings, run.plant):
         return _returns(run, EPISODES if trials is None else trials)
     judged = {split: judge(run, split, settings, trials) for split in SPLITS}
     task = judged[SPLITS[0]].task

@@ -25,7 +25,7 @@ from hfcontrol.optimizer import HFState
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.policy_gradient import PolicyState
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, POLICY, SCENARIOS, Settings, build, plant_of, settings_for, stream, task_of, wiring_of
+from hfcontrol.settings import HELD_OUT, POLICY, SCENARIOS, Settings, build, in_place, plant_of, settings_for, stream, task_of, wiring_of
 from hfcontrol.training_state import Mark, TrainingState
 from hfcontrol.warmup import warm_up
 
@@ -136,7 +136,7 @@ class Run:
         """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
         settings = settings or self.settings
         plant = plant_of(settings, self.plant_file)
-        if plant.environment:
+        if in_place(settings, plant):
             raise UsageError(f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
                              "export and hf.Controller take it")
         if plant.observation != self.plant.observation:

@@ -35,7 +35,7 @@ OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
 POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "entropy", "value_clip", "target_kl", "log_spread", "anneal",
                   "normalise")
 COPIES = 8  # of an environment, stepped side by side
-OF_PLANTS = ("task", "effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise", "motor_noise", "push", "param",
+OF_PLANTS = ("effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise", "motor_noise", "push", "param",
              "vary", "curl_field", "actuators", "control_limit")  # without meaning in an environment
 DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
 SOLVERS = ("auto", "cg", "residual")
@@ -287,12 +287,19 @@ def optimizer_of(settings, task):
     return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
 
 
+def in_place(settings, plant):
+    """Whether an environment with its own rewards takes the place of the plant: where there is nothing else, or it is asked for."""
+    return plant.environment is not None and (not plant.tasks or settings.task == Episodes.name)
+
+
 def _environment_trainer(settings, plant, limits):
     """The trainer of an environment that is stepped but not differentiated; UsageError for what has no meaning there."""
     environment, fields = plant.environment, type(settings).__dataclass_fields__
     if settings.optimizer not in POLICY:
         raise UsageError(f"--optimizer {settings.optimizer} with --plant {settings.plant}: it needs derivatives, and "
                          f"{environment.undifferentiable}; give --optimizer ppo or a2c, or a plant whose state can be set")
+    if settings.task not in (None, Episodes.name):
+        raise TaskError(f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}")
     for name in OF_PLANTS:
         if getattr(settings, name) != fields[name].default:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(settings, name)} with --plant {settings.plant}: it is of plants, "
@@ -313,7 +320,7 @@ def build(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
     plant = plant_of(settings, plant)
     limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
-    if plant.environment:
+    if in_place(settings, plant):
         return _environment_trainer(settings, plant, limits)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)
