@@ -16,4 +16,12 @@ def _load_mujoco(name):
     return load(name)
 
 
+
+def _load_gym(name):
+    """The plant of a Gymnasium environment; PlantError where it cannot be one, or where a package is missing."""
+    from hfcontrol.adapters.gym import load
+    return load(name)
+
+
+register_kind(lambda name: name.startswith("gym:"), _load_gym)
 register_kind(lambda name: name.endswith(".xml"), _load_mujoco)

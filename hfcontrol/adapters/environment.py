@@ -74,9 +74,10 @@ class Environment:
                 env.close()
 
 
-def as_plant(name, make, env):
-    """The `Plant` that stands for an environment, of which `env` is a copy: names and spaces, without states and tasks."""
-    environment = Environment.of(name, make, env)
+def as_plant(name, make, env, why=None):
+    """The `Plant` that stands for an environment, of which `env` is a copy: names and spaces, without states and tasks; `why` there
+    is no more to it, in words."""
+    environment = Environment.of(name, make, env, why)
     seen = tuple(f"y{i}" for i in range(environment.n_observation))
     taken = tuple(f"action{i}" for i in range(environment.n_control))
     one = np.ones(len(seen))

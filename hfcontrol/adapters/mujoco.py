@@ -6,7 +6,7 @@
 | control | the actuators by their names; of a limited one, how far it is from the middle of its `ctrlrange` |
 | limit | half of `ctrlrange` |
 | control step | as many of the model's time steps, by its own integrator, as come next to 0.01 s |
-| output | `hand_x`, `hand_y` and their rates of a site `hand` or `fingertip`, in the plane in which most hinges turn |
+| output | `hand_x`, `hand_y` and their rates of a site, or else body, `hand` or `fingertip`, in the plane in which most hinges turn |
 | tasks | `reach` about the keyframe `home` where there is a hand, else `hold`: stay there |
 
 What else a plant file would say, a text element of the model says as JSON: DT [s], a multiple of the time step, TYPICAL,
@@ -48,20 +48,16 @@ def load(name):
     return Plant(**ModelFile(path, model).fields())
 
 
-class ModelFile(PlantFile):
-    """What an MJCF file says, under the names that a plant file would use, to be judged alike."""
+class ModelPlant(PlantFile):
+    """What a compiled model says, under the names that a plant file would use, to be judged alike.
 
-    def __init__(self, path, model):
-        self.path, self.model = path, model
-        try:
-            self.source = _source(path, path.parent)
-        except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-            self.fail(f"its text, or that of a file it includes, cannot be read: {error}")
-        self._check_model()
-        extras = self._extras()
-        timestep = model.opt.timestep
-        dt = extras.get("DT", max(1, round(CONTROL_STEP / timestep)) * timestep)
-        simulator = Simulator(model, self._substeps(dt))
+    Whoever makes one gives `path`, `model` and `source`, calls `check_model` and `describe`, and adds TASKS.
+    """
+
+    quaternions = "use hinge and slide joints"
+
+    def describe(self, simulator, dt):
+        """Everything but tasks: functions, names, limits and typical sizes of a model stepped by dt [s]."""
         self.functions = {"step_batch": simulator.step}
         self.namespace = {**self._names(simulator), "DT": dt}
         if simulator.hand is not None:
@@ -70,18 +66,13 @@ class ModelFile(PlantFile):
             self.namespace["UNITS"]["output"] = ("m", "m", "m/s", "m/s")
         if simulator.drawable:
             self.functions["links"] = simulator.links
-        typical = np.where(np.isfinite(simulator.half_range), simulator.half_range, 1.0)
-        tasks = _default_tasks(simulator, dt, float(np.mean(typical)))
-        self.namespace["TASKS"] = _over(tasks, extras.get("TASKS", tasks))
-        sizes = extras.get("TYPICAL", {})
-        self.namespace["TYPICAL"] = {"control": tuple(typical), **sizes} if isinstance(sizes, dict) else sizes
-        self.namespace["TAPER"] = extras.get("TAPER")
+        self.namespace["TYPICAL"] = {"control": tuple(simulator.typical_control)}
 
     def check_functions(self, tasks):
         """A model is stepped by `step_batch`; its functions are not a user's."""
         return "step_batch"
 
-    def _check_model(self):
+    def check_model(self):
         """Raises PlantError for a model whose state is more than positions, rates and activations, or has nothing to do."""
         model = self.model
         if model.nv == 0:
@@ -91,10 +82,46 @@ class ModelFile(PlantFile):
         kinds = mujoco.mjtJoint
         for i in np.flatnonzero(np.isin(model.jnt_type, (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value)))[:1]:
             self.fail(f"joint {self._joints()[i]} is a free or ball joint, whose position is a quaternion with fewer "
-                      "rates than numbers; use hinge and slide joints")
+                      f"rates than numbers; {self.quaternions}")
         whole = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         if whole != 1 + model.nq + model.nv + model.na:
             self.fail("the model keeps more than positions, rates and activations (a plugin's state, delays); drop that")
+
+    def _joints(self):
+        return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
+
+    def _names(self, simulator):
+        """Names, units and limits of state and control."""
+        model, joints = self.model, self._joints()
+        actuators = [model.actuator(i).name or f"actuator{i}" for i in range(model.nu)]
+        activations = [f"{name}_activation" for name, count in zip(actuators, model.actuator_actnum) for _ in range(count)]
+        units = ["rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m" for kind in model.jnt_type]
+        return {"STATE": (*joints, *(f"{name}_rate" for name in joints), *activations), "CONTROL": tuple(actuators),
+                "UNITS": {"state": (*units, *(f"{unit}/s" for unit in units), *("" for _ in activations)),
+                          "control": ("",) * model.nu},
+                "LIMIT": tuple(simulator.half_range) if np.isfinite(simulator.half_range).any() else None}
+
+
+class ModelFile(ModelPlant):
+    """What an MJCF file says."""
+
+    def __init__(self, path, model):
+        self.path, self.model = path, model
+        try:
+            self.source = source_of(path, path.parent)
+        except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+            self.fail(f"its text, or that of a file it includes, cannot be read: {error}")
+        self.check_model()
+        extras = self._extras()
+        timestep = model.opt.timestep
+        dt = extras.get("DT", max(1, round(CONTROL_STEP / timestep)) * timestep)
+        simulator = Simulator(model, self._substeps(dt))
+        self.describe(simulator, dt)
+        tasks = _default_tasks(simulator, dt)
+        self.namespace["TASKS"] = _over(tasks, extras.get("TASKS", tasks))
+        sizes = extras.get("TYPICAL", {})
+        self.namespace["TYPICAL"] = {**self.namespace["TYPICAL"], **sizes} if isinstance(sizes, dict) else sizes
+        self.namespace["TAPER"] = extras.get("TAPER")
 
     def _extras(self):
         """What the text element `hfcontrol` says (dict)."""
@@ -117,26 +144,12 @@ class ModelFile(PlantFile):
             self.fail(f"DT is {dt:g} s; it must be a multiple of the model's time step, {timestep:g} s")
         return substeps
 
-    def _joints(self):
-        return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
 
-    def _names(self, simulator):
-        """Names, units and limits of state and control."""
-        model, joints = self.model, self._joints()
-        actuators = [model.actuator(i).name or f"actuator{i}" for i in range(model.nu)]
-        activations = [f"{name}_activation" for name, count in zip(actuators, model.actuator_actnum) for _ in range(count)]
-        units = ["rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m" for kind in model.jnt_type]
-        return {"STATE": (*joints, *(f"{name}_rate" for name in joints), *activations), "CONTROL": tuple(actuators),
-                "UNITS": {"state": (*units, *(f"{unit}/s" for unit in units), *("" for _ in activations)),
-                          "control": ("",) * model.nu},
-                "LIMIT": tuple(simulator.half_range) if np.isfinite(simulator.half_range).any() else None}
-
-
-def _source(path, folder):
+def source_of(path, folder):
     """The text of a file and of those it includes, one after the other: what tells whether a model has changed."""
     text = path.read_text(encoding="utf-8")
     included = [folder / part.get("file") for part in ElementTree.fromstring(text.encode()).iter("include")]
-    return "\n".join([text, *(_source(other, folder) for other in included)])
+    return "\n".join([text, *(source_of(other, folder) for other in included)])
 
 
 def _text(model, name):
@@ -148,24 +161,41 @@ def _text(model, name):
     return model.text_data[first:first + model.text_size[i]].rstrip(b"\0").decode()
 
 
-def _default_tasks(simulator, dt, control):
-    """The tasks of a model that brings none; `control` is the typical size of its controls.
+def hold_task(simulator, dt, steps, spread, target):
+    """The task of coming to a target (n,) from states within a spread (n,) of home, and staying there."""
+    return {"generator": "around", "start": tuple(simulator.home.tolist()), "spread": spread, "target": target,
+            "running": dt, **_common(simulator, steps, 0.1 * dt), "success": {"state": 0.1}}
+
+
+def reach_task(simulator, steps, far, **how):
+    """The task of bringing the hand to places about so `far` away [m], which `how` tells: a generator's entries, or a draw."""
+    return {**how, **_common(simulator, steps, 1e-4), "success": {"hand": far / 10, "rates": 0.1}}
+
+
+def _common(simulator, steps, effort):
+    """What every task made of a model has; `effort` is that of controls of their typical size.
 
     Activations are states, but nobody asks where they end.
     """
-    model, home = simulator.model, tuple(simulator.home.tolist())
-    body = model.nq + model.nv
-    common = {"trials": 64, "steps": max(1, round(HORIZON / dt))}
-    if model.na:
-        common["final"] = (1.0,) * body + (0.0,) * model.na
+    model = simulator.model
+    common = {"trials": 64, "steps": steps, "effort": effort / float(np.mean(simulator.typical_control))**2}
+    return {**common, "final": (1.0,) * (model.nq + model.nv) + (0.0,) * model.na} if model.na else common
+
+
+def reach_radius(simulator):
+    """A quarter of the distance [m] from the first hinge to the hand at home."""
+    points = simulator.links(simulator.home, ())
+    return float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
+
+
+def _default_tasks(simulator, dt):
+    """The tasks of a model that brings none."""
+    model, home, steps = simulator.model, tuple(simulator.home.tolist()), max(1, round(HORIZON / dt))
     if simulator.hand is None:
         spread = (0.1,) * model.nq + (0.0,) * (model.nv + model.na)
-        return {"hold": {"generator": "around", "start": home, "spread": spread, "target": home, **common,
-                         "running": dt, "effort": 0.1 * dt / control**2, "success": {"state": 0.1}}}
-    points = simulator.links(simulator.home, ())
-    radius = float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
-    return {"reach": {"generator": "reach", "start": (*home[:model.nq], *home[body:]), "radius": radius, **common,
-                      "effort": 1e-4 / control**2, "success": {"hand": radius / 10, "rates": 0.1}}}
+        return {"hold": hold_task(simulator, dt, steps, spread, home)}
+    start, radius = (*home[:model.nq], *home[model.nq + model.nv:]), reach_radius(simulator)
+    return {"reach": reach_task(simulator, steps, radius, generator="reach", start=start, radius=radius)}
 
 
 def _over(tasks, given):

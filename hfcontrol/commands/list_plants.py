@@ -38,6 +38,9 @@ def check(name):
     from hfcontrol.plant import load_plant
 
     plant = load_plant(name)
+    if plant.environment and not plant.tasks:
+        raise PlantError(f"{name} is an environment without derivatives: {plant.environment.undifferentiable}; there is nothing to check, "
+                         "train it with --optimizer ppo")
     with working("checking"):
         findings = [(finding.name, finding.ok, finding.message) for finding in check_plant(plant)]
         findings += [(f"task {task}", not fault, fault) for task, fault in task_faults(plant)]
