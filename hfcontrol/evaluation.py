@@ -8,7 +8,7 @@ from hfcontrol.optimal import optimum
 from hfcontrol.runs import Run
 from hfcontrol.errors import UsageError
 from hfcontrol.scenario import SPLITS
-from hfcontrol.settings import HELD_OUT, in_place, stream
+from hfcontrol.building import HELD_OUT, in_place, stream
 from hfcontrol.worlds import SEEDS, episode_returns
 
 EPISODES = 100  # of an environment

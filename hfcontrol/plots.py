@@ -13,7 +13,7 @@ from hfcontrol.canvas import drawing
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge, summary
 from hfcontrol.scenes import OPTIMAL, Paths, colouring, label, lengths, ordering, places, readable, simulated, traces
-from hfcontrol.settings import in_place
+from hfcontrol.building import in_place
 
 AXES = {"updates": "updates", "rollouts": "rollouts of the plant", "seconds": "time [s]"}
 # Okabe and Ito (2008), which the colour-blind tell apart; their yellow is too light for lines on white.

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -18,43 +18,16 @@ import numpy as np
 from hfcontrol import __version__
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
-from hfcontrol.first_order import FirstOrderState
-from hfcontrol.hold import HoldState, resolve
+from hfcontrol.hold import resolve
 from hfcontrol.kernels import compile_plant
-from hfcontrol.optimizer import HFState
 from hfcontrol.plant import FILES, load_plant
-from hfcontrol.policy_gradient import PolicyState
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import HELD_OUT, POLICY, SCENARIOS, Settings, build, in_place, plant_of, settings_for, stream, task_of, wiring_of
-from hfcontrol.training_state import Mark, TrainingState
+from hfcontrol.building import HELD_OUT, SCENARIOS, build, in_place, plant_of, stream, task_of, wiring_of
+from hfcontrol.settings import POLICY, Settings, settings_for
+from hfcontrol.training_state import state_from_tree, state_tree
 from hfcontrol.warmup import warm_up
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
-CURVES = ("history", "curve")  # of marks, kept as arrays
-OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState, "policy": PolicyState}
-
-
-def state_tree(state):
-    """A `TrainingState` as a nested dict for a checkpoint."""
-    tree = {name: value for name, value in vars(state).items() if name not in (*CURVES, "optimizer", "hold", "begun")}
-    kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
-    tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
-    tree["hold"] = asdict(state.hold)
-    for curve in CURVES:
-        tree[curve] = {name: np.array([getattr(m, name) for m in getattr(state, curve)]) for name in Mark._fields}
-    tree["begun"] = state.begun and state_tree(state.begun)
-    return tree
-
-
-def state_from_tree(tree):
-    """The `TrainingState` of a checkpoint."""
-    optimizer = dict(tree["optimizer"])
-    changes = {"optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer), "hold": HoldState(**tree["hold"]),
-               "begun": tree["begun"] and state_from_tree(tree["begun"])}
-    for curve in CURVES:
-        marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
-        changes[curve] = tuple(Mark(loss, int(updates), int(rollouts), seconds) for loss, updates, rollouts, seconds in marks)
-    return TrainingState(**{**tree, **changes})
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Where a training stands and what it tells: its limits, its state, its events, and why it ended."""
+"""Where a training stands and what it tells: its limits, its state, also as a checkpoint has it, its events, and why it ended."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -8,7 +8,13 @@ import numpy as np
 
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
+from hfcontrol.first_order import FirstOrderState
 from hfcontrol.hold import HoldState
+from hfcontrol.optimizer import HFState
+from hfcontrol.policy_gradient import PolicyState
+
+CURVES = ("history", "curve")  # of marks, kept as arrays
+OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState, "policy": PolicyState}
 
 
 class Stop(Enum):
@@ -116,3 +122,26 @@ class Event:
     report: object = None
     accepted: bool = True
     stop: Stop | None = None
+
+
+def state_tree(state):
+    """A `TrainingState` as a nested dict for a checkpoint."""
+    tree = {name: value for name, value in vars(state).items() if name not in (*CURVES, "optimizer", "hold", "begun")}
+    kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
+    tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
+    tree["hold"] = asdict(state.hold)
+    for curve in CURVES:
+        tree[curve] = {name: np.array([getattr(m, name) for m in getattr(state, curve)]) for name in Mark._fields}
+    tree["begun"] = state.begun and state_tree(state.begun)
+    return tree
+
+
+def state_from_tree(tree):
+    """The `TrainingState` of a checkpoint."""
+    optimizer = dict(tree["optimizer"])
+    changes = {"optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer), "hold": HoldState(**tree["hold"]),
+               "begun": tree["begun"] and state_from_tree(tree["begun"])}
+    for curve in CURVES:
+        marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
+        changes[curve] = tuple(Mark(loss, int(updates), int(rollouts), seconds) for loss, updates, rollouts, seconds in marks)
+    return TrainingState(**{**tree, **changes})

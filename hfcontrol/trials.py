@@ -16,7 +16,8 @@ from hfcontrol.errors import UsageError
 from hfcontrol.generators import RANDOM
 from hfcontrol.kernels import compile_plant
 from hfcontrol.scenario import SPLITS, picked, put
-from hfcontrol.settings import HELD_OUT, SCENARIOS, plant_of, settings_for, task_of, wiring_of
+from hfcontrol.building import HELD_OUT, SCENARIOS, plant_of, task_of, wiring_of
+from hfcontrol.settings import settings_for
 
 CONDITIONS = ("trials", "steps", "effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise",
               "motor_noise", "push", "param", "vary", "curl_field", "actuators", "observe", "control_limit")

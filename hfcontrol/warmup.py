@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hfcontrol.guide import PARTS, Guide
-from hfcontrol.settings import SCENARIOS, WEIGHTS, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, stream
 from hfcontrol.training_state import Limits
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets

@@ -14,7 +14,8 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.plant import load_plant, read_plant
 from hfcontrol.task import Task, TaskOptions
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 from hfcontrol.topology import Topology
 from hfcontrol.training_state import Mark
 

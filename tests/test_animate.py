@@ -22,7 +22,8 @@ from hfcontrol.evaluation import Judgement, judge
 from hfcontrol.plant import plant_names
 from hfcontrol.runs import Run
 from hfcontrol.scenes import READABLE, chosen, simulated
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 from trainings import PENDULUM, small_run
 
 LINKS = "def links(x, p):\n    return np.array([[0.0, 0.0], [np.sin(x[0]), -np.cos(x[0])]])"

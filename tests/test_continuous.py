@@ -17,7 +17,8 @@ from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.plant import load_plant
-from hfcontrol.settings import Settings, build
+from hfcontrol.building import build
+from hfcontrol.settings import Settings
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology
 

@@ -14,7 +14,8 @@ import hfcontrol as hf
 from hfcontrol.controller import Controller
 from hfcontrol.controller_files import save
 from hfcontrol.errors import UsageError
-from hfcontrol.settings import Settings, build
+from hfcontrol.building import build
+from hfcontrol.settings import Settings
 from trainings import call, complaint
 
 CELLS = pytest.mark.parametrize("settings", [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}],

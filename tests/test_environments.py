@@ -15,7 +15,8 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.optimal import optimum
 from hfcontrol.plant import load_plant, plant_names, plants_folder
 from hfcontrol.scenario import picked
-from hfcontrol.settings import plant_of, settings_for, wiring_of
+from hfcontrol.building import plant_of, wiring_of
+from hfcontrol.settings import settings_for
 from hfcontrol.sweeps.plain import PlainPasses
 from helpers import CART
 

@@ -5,7 +5,8 @@ import pytest
 
 from hfcontrol import guide, warmup
 from hfcontrol.optimal import SAME, _laws, _System, family, optimum
-from hfcontrol.settings import SCENARIOS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.settings import Settings
 from helpers import loop_of
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5), "effort": 1e-3}

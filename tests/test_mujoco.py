@@ -11,7 +11,8 @@ from hfcontrol.check import check_plant
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant import load_plant, plants_folder
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 from hfcontrol.task import Task
 from hfcontrol.training_state import Stop
 from trainings import call, complaint

@@ -16,7 +16,8 @@ import hfcontrol as hf
 from hfcontrol import checkpoint, runs, warmup
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.evaluation import evaluate
-from hfcontrol.settings import Settings, build
+from hfcontrol.building import build
+from hfcontrol.settings import Settings
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked
 

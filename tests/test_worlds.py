@@ -12,7 +12,8 @@ from hfcontrol.optimal import optimum
 from hfcontrol.policy import Categorical, Gaussian
 from hfcontrol.policy_gradient import PolicyGradient
 from hfcontrol.policy_trainer import PolicyTrainer
-from hfcontrol.settings import build, settings_for
+from hfcontrol.building import build
+from hfcontrol.settings import settings_for
 from hfcontrol.topology import Topology
 from hfcontrol.training_state import Limits, Stop
 from hfcontrol.warmup import warm_up

@@ -13,7 +13,8 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import load_plant
-from hfcontrol.settings import Settings, wiring_of
+from hfcontrol.building import wiring_of
+from hfcontrol.settings import Settings
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology
 

@@ -12,7 +12,8 @@ from hfcontrol.continuous import ContinuousLoop, Estimator
 from hfcontrol.errors import TrainingError
 from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
-from hfcontrol.settings import HELD_OUT, SCENARIOS, WEIGHTS, build, settings_for, stream
+from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import settings_for
 from hfcontrol.topology import Topology
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))

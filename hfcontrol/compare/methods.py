@@ -17,7 +17,8 @@ from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optimal import optimum
 from hfcontrol.runs import prepare
-from hfcontrol.settings import HELD_OUT, build, settings_for, stream
+from hfcontrol.building import HELD_OUT, build, stream
+from hfcontrol.settings import settings_for
 from hfcontrol.warmup import warm_up
 
 TASKS = {"arm2": "reach", "cartpole": "balance"}

@@ -14,7 +14,8 @@ import numpy as np
 
 from hfcontrol.backend import blas_threads
 from hfcontrol.curvature import GaussNewton
-from hfcontrol.settings import SCENARIOS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.settings import Settings
 
 from benchmarks.report import show, table
 

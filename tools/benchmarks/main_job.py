@@ -2,7 +2,8 @@
 
 from hfcontrol.evaluation import path_deviation as deviation
 from hfcontrol.optimal import optimum
-from hfcontrol.settings import SCENARIOS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.settings import Settings
 
 from benchmarks.report import show, spread, table, training
 

@@ -15,7 +15,8 @@ import numba
 import numpy as np
 
 from hfcontrol.backend import single_threaded_blas
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 
 from benchmarks.limit import seconds as seconds_of
 from benchmarks.report import show, spread, table, training

@@ -7,7 +7,8 @@ import numpy as np
 
 from hfcontrol.evaluation import hand_errors
 from hfcontrol.runs import prepare
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 
 
 def machine():

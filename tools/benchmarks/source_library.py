@@ -15,7 +15,8 @@ import numba
 import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
-from hfcontrol.settings import SCENARIOS, WEIGHTS, Settings, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.settings import Settings
 
 from benchmarks.peers import check_start
 

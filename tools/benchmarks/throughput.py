@@ -3,7 +3,8 @@ in one run on the same cores (optional: pip install sb3-contrib). Ours is recurr
 
 import time
 
-from hfcontrol.settings import build, settings_for
+from hfcontrol.building import build
+from hfcontrol.settings import settings_for
 from hfcontrol.warmup import warm_up
 
 from benchmarks.report import show, table
