@@ -72,7 +72,7 @@ def path_deviation(paths, goal):
 
 def summary(judged):
     """The numbers of one set: losses, ratio to optimal, errors, speeds, controls, paths and successes; a dict."""
-    rollout, scenario, plant = judged.rollout, judged.scenario, judged.loop.plant
+    rollout, scenario = judged.rollout, judged.scenario
     loss, optimal = float(np.mean(rollout.losses)), float(np.mean(judged.optimum.losses))
     zero = judged.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
     ratios = rollout.losses / np.maximum(judged.optimum.losses, 1e-300)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfcontrol import compare
-from hfcontrol.compare import gradients, orders, training
+from hfcontrol.compare import gradients, methods, orders, training
 from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, matched, reached, run, second_order
 from hfcontrol.compare_plots import PLANES, draw
 from hfcontrol.continuous import Counts
@@ -85,6 +85,28 @@ def test_a_course_is_the_same_again():
     one, two = (run(problem, method, 3, 10) for _ in range(2))
     assert one.held_out == two.held_out and one.counts == two.counts and one.updates[-1] == 10
     assert run(problem, Method("gd", ADAPTIVE, Adam(1e-3), 2), 0, 3, most_seconds=0).updates == [0]
+
+
+def test_methods_with_and_without_derivatives(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "TASKS", {"linear": "stabilise"})
+    monkeypatch.setattr(methods, "RATES", {"linear": {"Adam": 1e-2}})
+    result = last(compare.study("methods", plant="linear", seeds=1, seconds=0.5))
+    assert [c["method"] for c in result["courses"]] == list(methods.METHODS) == list(result["summary"])
+    for course in result["courses"]:
+        assert all(np.all(np.diff(course[price]) >= 0) for price in methods.PRICES) and len(course["ratio"]) == len(course["seconds"])
+        assert (course["jacobian_steps"][-1] == course["adjoint_steps"][-1] == 0) == (course["method"] in ("PPO", "A2C"))
+    ratios = result["courses"][0]["ratio"]
+    assert result["summary"]["Hessian-free"]["ratio"][0] == ratios[-1] < ratios[0]
+    draw(result, tmp_path / "figure.png")
+
+
+def test_what_a_course_of_a_method_tells():
+    course = {"seconds": [0.0, 1.0, 2.0], "ratio": [None, 1.2, 1.05]}
+    assert methods.reached(course, "seconds") == 2.0 and methods.reached(course, "seconds", 1.01) is None
+    assert [methods.at(course, "seconds", t) for t in (-1, 0.5, 1.5, 9)] == [None, None, 1.2, 1.05]
+    mean, low, high = methods.mean_and_interval([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert mean == 3.0 and low < 3 < high
+    assert methods.mean_and_interval([None, None, 1.0])[0] is None
 
 
 def test_matched_and_reached():

@@ -18,7 +18,7 @@ SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
 def test_weights_grow_with_the_horizon():
     """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other."""
     settings = Settings(**SMALL, grow=3)
-    trainer, rollouts, seconds = build(settings), 0, 0.0
+    trainer, rollouts = build(settings), 0
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     for steps in (2, 4, 8):
         short = build(settings.changed(steps=steps, batches=3))

@@ -67,7 +67,7 @@ class EnvironmentPlant(ModelPlant):
 
     def _check_step(self, simulator, probes, rng):
         """Raises PlantError for an environment whose step does more than MuJoCo's time steps under its action."""
-        env, model, controls = self.environment, self.model, rng.uniform(-0.5, 0.5, (self.model.nu, PROBES))
+        env, controls = self.environment, rng.uniform(-0.5, 0.5, (self.model.nu, PROBES))
         controls *= simulator.typical_control[:, None]
         expected = np.empty_like(probes)
         for n, (x, u) in enumerate(zip(probes.T, controls.T)):

@@ -70,7 +70,8 @@ def trained(plant, name, seed, seconds, tell):
     scored, aside = {price: [] for price in (*PRICES, "ratio")}, 0.0
     for event in trainer.run(warm_up(trainer, settings)):
         state = event.state
-        now = [state.rollouts * judged.scenario.steps * judged.trials, state.jacobian_steps, *state.sweep_steps, state.seconds - aside]
+        clock = max(state.seconds - aside, *scored["seconds"][-1:], 0.0)  # the last event has the time of the one before
+        now = [state.rollouts * judged.scenario.steps * judged.trials, state.jacobian_steps, *state.sweep_steps, clock]
         if event.kind == "done" or not scored["seconds"] or _apart(now, scored):
             begin = time.perf_counter()
             ratio = float(judged.rollout(event.state.optimizer.theta).loss / best)

@@ -173,9 +173,8 @@ def linearise(t, z, problem, work, J, slope):
 @njit(cache=True, error_model="numpy", nogil=True)
 def push(theta, v, J, slope, before, now, problem, dz, d_before, d_now, scratch, product, dF, dr):
     """The tangent of `field` and of the residuals: dF (nz, w) and dr (m, w) of dz (nz, w) and weights v (P,)."""
-    layers, sources, cells, dt, seen, goal, output = (problem[1], problem[2], problem[3], problem[6], problem[7], problem[8],
-                                                      problem[10])
-    nx, nu, nt, nzo, w = goal.shape[1], slope.shape[0], seen.shape[1], output.shape[1], dz.shape[1]
+    layers, sources, cells, dt, seen, goal = problem[1], problem[2], problem[3], problem[6], problem[7], problem[8]
+    nx, nu, nt, w = goal.shape[1], slope.shape[0], seen.shape[1], dz.shape[1]
     ny, first = layers[0, 0] - nt, layers[-1, 0]
     for i in range(cells.size):
         for n in range(w):

@@ -5,7 +5,7 @@ formulas stand as plain NumPy in network.py, which is their definition and the o
 """
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 TANH = 1
