@@ -15,7 +15,7 @@ from hfcontrol.plant import Plant
 
 PREFIX = "gym:"  # of the names of environments
 OTHERWISE = "train it with --optimizer ppo, which needs no derivatives"
-SETTABLE = ("model", "data", "init_qpos", "frame_skip", "set_state")  # what a MuJoCo environment has, told without importing MuJoCo
+SETTABLE = ("model", "data", "init_qpos", "frame_skip", "set_state")  # what MuJoCo's environments have
 
 
 def make(name):

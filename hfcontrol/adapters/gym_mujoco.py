@@ -4,10 +4,11 @@
 |---|---|
 | state, control, limit | its model, as in mujoco.py: joints, rates, activations; actions from the middle of their range |
 | control step | its frame_skip x the model's time step |
-| observation | its own, as right after `set_state`, without entries that are the same at every ordinary state; else the state |
+| observation | its own, as right after `set_state`, without entries that are always the same; else the state |
 | output | as in mujoco.py: a site or body `hand` or `fingertip` |
 | `hold` | come to its first posture, `init_qpos`, from as far as it starts (`_reset_noise_scale`, else 0.1), and stay there |
-| `reach`, with a hand | the hand goes where a posture within 90 degrees has it; a body `target` on slides of its own waits there |
+| `reach`, with a hand | the hand goes where a random posture within 90 degrees has it, drawn anew for every hold |
+| a body `target` | where it is on slides of its own, it waits where the hand is to go |
 | horizon | its `max_episode_steps`, at most 50, and an eighth, a quarter and half of that before (`grow`) |
 
 Rewards, ends of episodes and wrappers are left out: rewards are no sums of squares. Neither task asks for states that no
@@ -28,7 +29,7 @@ from hfcontrol.adapters.mujoco_simulator import Simulator, quiet
 
 STEPS, GROW = 50, 12  # of a task, at most; updates at each shorter horizon before, without which what is unstable stays so
 NOISE = 0.1  # [rad, m] and their rates: how far from home a task starts, where the environment does not say
-SPAN = math.pi / 2  # [rad, m] from home are the postures to reach
+SPAN = math.pi / 2  # [rad] from home are the postures to reach
 PROBES, NEAR, FAR = 8, 0.3, 10.0  # random states at which an environment is asked, and their distances from home
 
 
@@ -67,11 +68,11 @@ class EnvironmentPlant(ModelPlant):
 
     def _check_step(self, simulator, probes, rng):
         """Raises PlantError for an environment whose step does more than MuJoCo's time steps under its action."""
-        env, controls = self.environment, rng.uniform(-0.5, 0.5, (self.model.nu, PROBES))
-        controls *= simulator.typical_control[:, None]
+        env = self.environment
+        controls = simulator.typical_control[:, None] * rng.uniform(-0.5, 0.5, (self.model.nu, PROBES))
         expected = np.empty_like(probes)
         for n, (x, u) in enumerate(zip(probes.T, controls.T)):
-            self.look(x)
+            self._set(x)
             try:
                 env.step(u + simulator.middle)
             except Exception as error:  # an environment may raise anything
@@ -81,15 +82,14 @@ class EnvironmentPlant(ModelPlant):
         if not np.allclose(after, expected, rtol=1e-4, atol=1e-4):
             self.fail(f"its step is not {env.frame_skip} of MuJoCo's under the action alone; {OTHERWISE}")
 
-    def look(self, x, fresh=True):
-        """The environment's observation (k,), set to a state x (n,); where fresh, with nothing kept of what came before."""
+    def _set(self, x, fresh=True):
+        """Sets the environment to a state x (n,); where fresh, with nothing kept of what came before."""
         env, model = self.environment, self.model
         if fresh:
             mujoco.mj_resetData(env.model, env.data)
         env.data.act[:] = x[model.nq + model.nv:]
         with quiet():
             env.set_state(x[:model.nq], x[model.nq:model.nq + model.nv])
-        return np.asarray(env._get_obs(), dtype=float).ravel()
 
     def _observe(self, probes, rng):
         """Gives the plant the environment's own observation where it is of the state alone; which states (n,) it tells."""
@@ -117,8 +117,9 @@ class EnvironmentPlant(ModelPlant):
         for state in x.T:
             if rng is not None:
                 env.step(rng.uniform(-1.0, 1.0, self.model.nu) * env.action_space.high)
+            self._set(state, fresh=rng is None)
             try:
-                rows.append(self.look(state, fresh=rng is None))
+                rows.append(np.asarray(env._get_obs(), dtype=float).ravel())
             except (AttributeError, TypeError, ValueError):
                 return None
         return np.array(rows).T
@@ -144,13 +145,13 @@ class EnvironmentPlant(ModelPlant):
         target = np.where(told & moved, simulator.home, np.nan)
         tasks = {"hold": hold_task(simulator, dt, steps, tuple(spread.tolist()), tuple(target.tolist()))}
         if simulator.hand is not None:
-            draw = Reach(simulator, spread, target, moved)
-            tasks = {"reach": reach_task(simulator, steps, reach_radius(simulator), draw=draw), **tasks}
+            how = {"draw": Reach(simulator, spread, target, moved), "random": True}
+            tasks = {"reach": reach_task(simulator, steps, reach_radius(simulator), how), **tasks}
         return {name: {**task, "train": {"grow": GROW}} for name, task in tasks.items()}
 
 
 class Reach:
-    """Draws starts within a spread (n,) of home and goals whose hinges are within SPAN and their limits, else as in target (n,).
+    """Draws starts within a spread (n,) of home, and goals: target (n,), but hinges anywhere in SPAN and their limits.
 
     The slides of a body `target` that no control moves start where the hand is in the goal.
     """

@@ -6,7 +6,7 @@
 | control | the actuators by their names; of a limited one, how far it is from the middle of its `ctrlrange` |
 | limit | half of `ctrlrange` |
 | control step | as many of the model's time steps, by its own integrator, as come next to 0.01 s |
-| output | `hand_x`, `hand_y` and their rates of a site, or else body, `hand` or `fingertip`, in the plane in which most hinges turn |
+| output | `hand_x`, `hand_y` and their rates of a site, or else body, `hand` or `fingertip`, in the plane of most hinges |
 | tasks | `reach` about the keyframe `home` where there is a hand, else `hold`: stay there |
 
 What else a plant file would say, a text element of the model says as JSON: DT [s], a multiple of the time step, TYPICAL,
@@ -167,9 +167,9 @@ def hold_task(simulator, dt, steps, spread, target):
             "running": dt, **_common(simulator, steps, 0.1 * dt), "success": {"state": 0.1}}
 
 
-def reach_task(simulator, steps, far, **how):
-    """The task of bringing the hand to places about so `far` away [m], which `how` tells: a generator's entries, or a draw."""
-    return {**how, **_common(simulator, steps, 1e-4), "success": {"hand": far / 10, "rates": 0.1}}
+def reach_task(simulator, steps, radius, how):
+    """The task of bringing the hand to places about a radius [m] away; `how` has a generator's entries, or a draw."""
+    return {**how, **_common(simulator, steps, 1e-4), "success": {"hand": radius / 10, "rates": 0.1}}
 
 
 def _common(simulator, steps, effort):
@@ -195,7 +195,7 @@ def _default_tasks(simulator, dt):
         spread = (0.1,) * model.nq + (0.0,) * (model.nv + model.na)
         return {"hold": hold_task(simulator, dt, steps, spread, home)}
     start, radius = (*home[:model.nq], *home[model.nq + model.nv:]), reach_radius(simulator)
-    return {"reach": reach_task(simulator, steps, radius, generator="reach", start=start, radius=radius)}
+    return {"reach": reach_task(simulator, steps, radius, {"generator": "reach", "start": start, "radius": radius})}
 
 
 def _over(tasks, given):

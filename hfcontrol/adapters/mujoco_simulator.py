@@ -27,7 +27,7 @@ def quiet():
 
 
 class Hand(NamedTuple):
-    """The site or body that is the hand: its place (3,) [m] in MuJoCo's data, the body, and what writes its Jacobian (3, nv)."""
+    """The site or body that is the hand: its place (3,) [m], its body, and what writes its Jacobian (3, nv)."""
 
     place: np.ndarray
     body: int

@@ -29,7 +29,7 @@ def _words(context, parameter, text):
 
 
 @click.command()
-@click.option("--plant", metavar="NAME|FILE", help="A shipped plant (see `hfcontrol plants`) or a file ending in .py. [arm2]")
+@click.option("--plant", metavar="NAME|FILE", help="A shipped plant (see `hfcontrol plants`), a file ending in .py or .xml, or gym:ID. [arm2]")
 @click.option("--task", metavar="WORD", help="A task of the plant; its first one by default.")
 @click.option("--trials", type=int, metavar="N", help="Trials simulated side by side; the task's own number by default.")
 @click.option("--steps", type=int, metavar="N", help="Horizon in control steps; the task's own by default.")
