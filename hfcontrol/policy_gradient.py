@@ -19,11 +19,12 @@ from hfcontrol.first_order import Adam, FirstOrderState, RMSProp
 from hfcontrol.network import Network
 from hfcontrol.normaliser import Moments, given_back, taken_in, taken_out
 from hfcontrol.objectives import advantages, discounted, surrogate, value_loss
+from hfcontrol.policy import LEAST, MOST
 from hfcontrol.sweeps.sequences import Sequences
 from hfcontrol.topology import Topology
 
 CRITIC = (32, 32)  # its hidden units
-MOST = 10.0  # of normalised rewards, and of what the critic is shown
+FARTHEST = 10.0  # of normalised rewards, and of what the critic is shown
 VALUE_WEIGHT, GRADIENT_NORM = 0.5, 0.5
 KL_MARGIN = 1.5  # times the target divergence at which the passes over a rollout end
 
@@ -127,7 +128,8 @@ class PolicyGradient:
                 object.__setattr__(self, name, value)
         for name, option, least, most in (
                 ("epochs", "epochs", 1, np.inf), ("minibatches", "minibatches", 1, np.inf), ("anneal", "anneal", 0, np.inf),
-                ("discount", "discount", 0, 1), ("trace", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf)):
+                ("discount", "discount", 0, 1), ("trace", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf),
+                ("log_spread", "log-spread", LEAST, MOST)):
             if not least <= getattr(self, name) <= most:
                 raise UsageError(f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed")
         for name, option in (("rate", "learning-rate"), ("clip", "clip"), ("value_clip", "value-clip"), ("target_kl", "target-kl")):
@@ -219,13 +221,13 @@ class Learner:
         features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
         state = replace(state, features=state.features.with_more(flat(features)),
                         returns=state.returns.with_more(discounted(e.rewards, e.starts, options.discount).reshape(1, -1)))
-        features = state.features.normal(features, MOST)
+        features = state.features.normal(features, FARTHEST)
         values = self.values(critic, flat(features))[0].reshape(e.rewards.shape)
         following = np.where(e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])]))
         if len(t):
-            reached = state.features.normal(np.concatenate([context, after[t, :, n].T]), MOST)
+            reached = state.features.normal(np.concatenate([context, after[t, :, n].T]), FARTHEST)
             following[t, n] = self.values(critic, reached)[0]
-        rewards = np.clip(e.rewards / state.returns.deviation[0], -MOST, MOST)
+        rewards = np.clip(e.rewards / state.returns.deviation[0], -FARTHEST, FARTHEST)
         found = advantages(rewards, values, following, e.over, options.discount, options.trace)
         return Batch(e.inputs, e.starts, e.actions, self.policy.log_prob(m, spread, e.actions), found, values, features), state
 
