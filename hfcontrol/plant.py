@@ -22,9 +22,10 @@ class Plant:
 
     State (nx,), control (nu,), observation (ny,), output (nz,), parameters (n_params,) in the order of `params`;
     `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names; `trim` (nu,),
-    the control that keeps the plant where it is, as far as a constant can: what an untrained network gives. The last
-    three belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
-    states, and the entries that are seen of the `n_observable` observations.
+    the control that keeps the plant where it is, as far as a constant can: what an untrained network gives. Three more
+    belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
+    states, and the entries that are seen of the `n_observable` observations. `environment` is Gymnasium's own, with its rewards,
+    of a plant that is one (adapters/environment.py).
     """
 
     name: str
