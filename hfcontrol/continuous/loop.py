@@ -119,8 +119,10 @@ class ContinuousLoop:
         from numba import get_num_threads  # who only loads a run needs no Numba
 
         blocks = range(len(self.blocks)) if blocks is None else blocks
+        blocks = list(blocks)
         with single_threaded_blas(), ThreadPoolExecutor(get_num_threads()) as pool:
-            return list(pool.map(function, blocks))
+            others = pool.map(function, blocks[1:])
+            return [function(blocks[0]), *others]  # the first by this thread, which would only wait
 
     def work(self, width):
         """The scratch arrays `work` of the compiled pieces for so many trials."""

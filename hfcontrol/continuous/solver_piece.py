@@ -70,12 +70,11 @@ def rate(mode, T, tau, Y, problem, work, path, dense, room, stage, dY):
         interpolated(T - tau, path, dense, z)
     else:
         z[:] = Y[nz:]
-    linearise(T - tau, z, problem, work, J, slope)
-    before, now, scratch, r = work[0], work[1], work[2], work[5]
+    before, now, scratch, r = befores[stage], nows[stage], work[2], work[5]
+    linearise(T - tau, z, problem, (before, now, scratch, work[3], work[4], r), J, slope)
     for k in range(r.shape[0]):
         for n in range(r.shape[1]):
             r_bar[k, n] = weights[k, n] * r[k, n]
-    befores[stage], nows[stage] = before, now
     pull(problem[0], J, slope, before, now, problem, Y[:nz], r_bar, deltas[stage], before_bar, scratch, dY[:nz])
     if mode != STORED:
         field(T - tau, z, problem, work, F)
