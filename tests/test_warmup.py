@@ -31,8 +31,8 @@ def test_weights_grow_with_the_horizon():
     assert grown.rollouts == rollouts and grown.seconds > 0 and grown.updates == 0
 
 
-def test_what_growing_cost_is_counted_once():
-    run = hf.train(**SMALL, grow=2, rollouts=30)
+def test_what_growing_cost_is_counted_once(tmp_path):
+    run = hf.train(**SMALL, grow=2, rollouts=30, out=tmp_path)
     settings = run.settings
     before = warmup.warm_up(build(settings), settings)
     first = run.state.curve[0]
