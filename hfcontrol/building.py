@@ -66,8 +66,11 @@ def topology_of(settings, dt):
 
 
 def plant_of(settings, plant=None):
-    """The plant with the parameters, actuators and observations that the settings ask for."""
-    plant = with_params(plant or load_plant(settings.plant), assignments(settings.param))
+    """The plant with the parameters, actuators and observations that the settings ask for, or its environment's own episodes."""
+    plant = plant or load_plant(settings.plant)
+    if settings.task == Episodes.name and plant.episodes:
+        plant = plant.episodes
+    plant = with_params(plant, assignments(settings.param))
     plant = with_actuators(plant, duration(settings.actuators, "actuators"))
     return observing(plant, tuple(settings.observe)) if settings.observe else plant
 
@@ -97,16 +100,9 @@ def optimizer_of(settings, task):
     if settings.optimizer == "lbfgs":
         return LBFGS()
     if settings.optimizer in POLICY:
-        names = {"gae_lambda": "trace"}
-        chosen = {names.get(name, name): getattr(settings, name) for name in POLICY_OPTIONS}
-        return PolicyGradient(settings.optimizer, settings.learning_rate, **chosen)
+        return PolicyGradient(settings.optimizer, settings.learning_rate, **{name: getattr(settings, name) for name in POLICY_OPTIONS})
     rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
     return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
-
-
-def in_place(settings, plant):
-    """Whether an environment with its own rewards takes the place of the plant: where there is nothing else, or it is asked for."""
-    return plant.environment is not None and (not plant.tasks or settings.task == Episodes.name)
 
 
 def _environment_trainer(settings, plant, limits):
@@ -137,7 +133,7 @@ def build(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
     plant = plant_of(settings, plant)
     limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
-    if in_place(settings, plant):
+    if plant.environment:
         return _environment_trainer(settings, plant, limits)
     kernels = compile_plant(plant)
     task = task_of(settings, plant, kernels)

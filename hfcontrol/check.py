@@ -172,8 +172,6 @@ def observe_jacobian(sample):
     plant, functions = sample.plant, sample.plant.functions
     if "observe_jacobian" not in functions or plant.seen is not None:
         return None
-    if "observe" not in functions:
-        return "observe_jacobian without observe; give both, or leave it out"
     k, names = plant.n_body, plant.observation
     for x, p in zip(sample.x[:k].T, sample.p.T):
         given = np.zeros((len(names), k))

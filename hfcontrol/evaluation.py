@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfcontrol.building import HELD_OUT, build, stream
+from hfcontrol.errors import UsageError
 from hfcontrol.optimal import optimum
 from hfcontrol.runs import Run
-from hfcontrol.errors import UsageError
 from hfcontrol.scenario import SPLITS
-from hfcontrol.building import HELD_OUT, in_place, stream
 from hfcontrol.worlds import SEEDS, episode_returns
 
 EPISODES = 100  # of an environment
@@ -110,12 +110,12 @@ def _spread(values):
     return {"mean": float(values.mean()), "max": float(values.max())}
 
 
-def _returns(run, episodes):
+def _returns(run, world, episodes):
     """The returns of a controller of an environment over so many whole episodes, none of them seen in training."""
     if episodes < 1:
         raise UsageError(f"--trials {episodes}: at least 1 is needed")
-    world, seed = run.trainer.world, int(stream(run.settings, HELD_OUT).integers(SEEDS - episodes))
-    totals = episode_returns(world.environment, run.network, run.network.weights(run.theta), world.seen, world.policy, episodes, seed)
+    seed = int(stream(run.settings, HELD_OUT).integers(SEEDS - episodes))
+    totals = episode_returns(world, run.network.weights(run.theta), episodes, seed)
     return {"run": str(run.path), "plant": run.settings.plant, "task": run.trainer.task.name, "episodes": episodes,
             "return": {"mean": float(totals.mean()), "deviation": float(totals.std()), "min": float(totals.min()),
                        "max": float(totals.max())}}
@@ -127,8 +127,8 @@ def evaluate(run=None, settings=None, trials=None):
     `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    if in_place(run.settings, run.plant):
-        return _returns(run, EPISODES if trials is None else trials)
+    if run.plant.environment:
+        return _returns(run, build(settings or run.settings, run.plant_file).world, EPISODES if trials is None else trials)
     judged = {split: judge(run, split, settings, trials) for split in SPLITS}
     task = judged[SPLITS[0]].task
     return {"run": str(run.path), "plant": run.settings.plant, "task": task.name, "noisy": task.noisy,

@@ -48,18 +48,17 @@ class Moments:
         return np.clip((values - self.mean[:, None]) / self.deviation[:, None], -most, most)
 
 
-def _reading_input(network):
-    """Pairs of a layer and the columns of its matrix that read the input."""
-    return [(layer, s.columns) for layer in network.layers for s in layer.sources if s.rows == network.inputs and not s.lag]
+def _reading_input(network, weights):
+    """Of every layer that reads the input: its matrix, a view into weights (P,), the columns that do, and whether they are synapses."""
+    return [(W, s.columns, has_synapses(layer.cell)) for layer, W in zip(network.layers, network.matrices(weights))
+            for s in layer.sources if s.rows == network.inputs]
 
 
 def taken_in(network, weights, moments):
     """The weights (P,) that do on inputs themselves what `weights` do on normalised ones."""
     new, mean, d = weights.copy(), moments.mean, moments.deviation
-    matrices = dict(zip((layer.name for layer in network.layers), network.matrices(new)))
-    for layer, columns in _reading_input(network):
-        W = matrices[layer.name]
-        if has_synapses(layer.cell):
+    for W, columns, synapses in _reading_input(network, new):
+        if synapses:
             W[1][:, columns] /= d
             W[2][:, columns] = mean + d * W[2][:, columns]
         else:
@@ -71,10 +70,8 @@ def taken_in(network, weights, moments):
 def given_back(network, weights, moments):
     """The weights (P,) that do on normalised inputs what `weights` do on inputs themselves: the inverse of `taken_in`."""
     new, mean, d = weights.copy(), moments.mean, moments.deviation
-    matrices = dict(zip((layer.name for layer in network.layers), network.matrices(new)))
-    for layer, columns in _reading_input(network):
-        W = matrices[layer.name]
-        if has_synapses(layer.cell):
+    for W, columns, synapses in _reading_input(network, new):
+        if synapses:
             W[1][:, columns] *= d
             W[2][:, columns] = (W[2][:, columns] - mean) / d
         else:
@@ -86,10 +83,8 @@ def given_back(network, weights, moments):
 def taken_out(network, cotangent, moments):
     """The cotangent (P,) of the weights on normalised inputs from that of those on inputs themselves: `taken_in` transposed."""
     new, mean, d = cotangent.copy(), moments.mean, moments.deviation
-    matrices = dict(zip((layer.name for layer in network.layers), network.matrices(new)))
-    for layer, columns in _reading_input(network):
-        W = matrices[layer.name]
-        if has_synapses(layer.cell):
+    for W, columns, synapses in _reading_input(network, new):
+        if synapses:
             W[1][:, columns] /= d
             W[2][:, columns] *= d
         else:

@@ -8,11 +8,11 @@
 import numpy as np
 
 
-def advantages(rewards, values, after, over, discount, trace):
+def advantages(rewards, values, after, over, discount, gae_lambda):
     """Generalised advantages (T, N) from rewards, values, those of what came after, and where episodes were over."""
     found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
     for t in range(len(rewards) - 1, -1, -1):
-        carry = rewards[t] + discount * after[t] - values[t] + discount * trace * ~over[t] * carry
+        carry = rewards[t] + discount * after[t] - values[t] + discount * gae_lambda * ~over[t] * carry
         found[t] = carry
     return found
 

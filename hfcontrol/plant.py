@@ -24,8 +24,8 @@ class Plant:
     `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names; `trim` (nu,),
     the control that keeps the plant where it is, as far as a constant can: what an untrained network gives. Three more
     belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
-    states, and the entries that are seen of the `n_observable` observations. `environment` is Gymnasium's own, with its rewards,
-    of a plant that is one (adapters/environment.py).
+    states, and the entries that are seen of the `n_observable` observations. `environment` is one of Gymnasium that
+    stands in the place of a plant (adapters/environment.py), `episodes` the plant with that in this one's place.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Plant:
     seen: tuple | None = None
     n_observable: int = 0
     environment: object = None
+    episodes: object = None
 
     nx = property(lambda self: len(self.state), doc="Size of the state.")
     nu = property(lambda self: len(self.control), doc="Size of the control.")
@@ -160,6 +161,7 @@ def read_plant(source, path):
     plant = Plant(**PlantFile(source, Path(path)).fields())
     if plant.compiled:
         _probe(plant)
+        _probe_derivatives(plant)
     return plant
 
 
@@ -194,6 +196,21 @@ def _probe(plant):
         if missing:
             raise PlantError(f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
                              f"at x = {numbers(x)}; it must write all {len(names)}")
+
+
+def _probe_derivatives(plant):
+    """Raise PlantError where a derivative that the file gives, run once as plain Python, reads or writes beyond the end."""
+    k, x, u = plant.nx, *(0.3 * size for size in (plant.typical_state, plant.typical_control))
+    p = np.array(list(plant.params.values()))
+    matrices = {"jacobian": (x, u, p, np.zeros((k, k)), np.zeros((k, plant.nu))), "observe_jacobian": (x, p, np.zeros((plant.ny, k)))}
+    for name in matrices.keys() & plant.functions.keys():
+        try:
+            with np.errstate(all="ignore"):
+                plant.functions[name](*matrices[name])
+        except (ArithmeticError, ValueError):
+            continue
+        except Exception as error:
+            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}: {error}") from error
 
 
 def numbers(values):

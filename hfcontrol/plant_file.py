@@ -134,6 +134,9 @@ class PlantFile:
             self.tree.check_arguments(name, arguments)
             if steps[0] != "step_batch" and name not in ("links", "marks", "draw"):
                 self.tree.check(name, self.namespace)
+        for derivative, name in (("jacobian", "dynamics"), ("observe_jacobian", "observe")):
+            if derivative in self.functions and name not in self.functions:
+                self.fail(f"it defines {derivative} without {name}; define both, or leave it out")
         return steps[0]
 
     def fields(self):

@@ -13,7 +13,6 @@ from hfcontrol.canvas import drawing
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge, summary
 from hfcontrol.scenes import OPTIMAL, Paths, colouring, label, lengths, ordering, places, readable, simulated, traces
-from hfcontrol.building import in_place
 
 AXES = {"updates": "updates", "rollouts": "rollouts of the plant", "seconds": "time [s]"}
 # Okabe and Ito (2008), which the colour-blind tell apart; their yellow is too light for lines on white.
@@ -66,7 +65,7 @@ def plot_error(run, path=None, axis="updates", show=False):
     """
     if axis not in AXES:
         raise UsageError(f"--axis {axis}: known are {', '.join(AXES)}")
-    if in_place(run.settings, run.plant):
+    if run.plant.environment:
         return _plot_returns(run, path, axis, show)
     with drawing(8.4, 3.9, path, show) as figure:
         judged = judge(run)

@@ -2,8 +2,8 @@
 
     L = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - c_e mean entropy + c_v / 2 mean (V - R)^2
 
-(Schulman et al. 2017; objectives.py has its parts). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and RMSProp (Huang et al. 2022).
-Whole sequences stay together, memory begins anew where episodes do, in the update too, and nothing is padded. Time runs
+(Schulman et al. 2017; objectives.py has its parts). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and
+RMSProp (Huang et al. 2022). Whole sequences stay together, memory begins anew where episodes do, in the update too, and nothing is padded. Time runs
 along the first axis, trials along the last.
 """
 
@@ -111,7 +111,7 @@ class PolicyGradient:
     epochs: int | None = None
     minibatches: int | None = None
     discount: float = 0.99
-    trace: float | None = None
+    gae_lambda: float | None = None
     clip: float | None = None
     entropy: float = 0.0
     value_clip: float | None = None
@@ -121,14 +121,14 @@ class PolicyGradient:
     normalise: bool = True
 
     def __post_init__(self):
-        own = {"rate": 1e-3, "epochs": 10, "minibatches": 4, "trace": 0.95, "clip": 0.2} if self.name == "ppo" else \
-              {"rate": 7e-4, "epochs": 1, "minibatches": 1, "trace": 1.0, "clip": np.inf}
+        own = {"rate": 1e-3, "epochs": 10, "minibatches": 4, "gae_lambda": 0.95, "clip": 0.2} if self.name == "ppo" else \
+              {"rate": 7e-4, "epochs": 1, "minibatches": 1, "gae_lambda": 1.0, "clip": np.inf}
         for name, value in own.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name, option, least, most in (
                 ("epochs", "epochs", 1, np.inf), ("minibatches", "minibatches", 1, np.inf), ("anneal", "anneal", 0, np.inf),
-                ("discount", "discount", 0, 1), ("trace", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf),
+                ("discount", "discount", 0, 1), ("gae_lambda", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf),
                 ("log_spread", "log-spread", LEAST, MOST)):
             if not least <= getattr(self, name) <= most:
                 raise UsageError(f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed")
@@ -228,7 +228,7 @@ class Learner:
             reached = state.features.normal(np.concatenate([context, after[t, :, n].T]), FARTHEST)
             following[t, n] = self.values(critic, reached)[0]
         rewards = np.clip(e.rewards / state.returns.deviation[0], -FARTHEST, FARTHEST)
-        found = advantages(rewards, values, following, e.over, options.discount, options.trace)
+        found = advantages(rewards, values, following, e.over, options.discount, options.gae_lambda)
         return Batch(e.inputs, e.starts, e.actions, self.policy.log_prob(m, spread, e.actions), found, values, features), state
 
     def loss_and_gradient(self, trained, inputs, batch):

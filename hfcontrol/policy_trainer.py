@@ -12,7 +12,7 @@ import numpy as np
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.hold import HoldState
 from hfcontrol.policy_gradient import Learner
-from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState
+from hfcontrol.training_state import Event, Limits, Mark, TrainingState
 
 
 @dataclass
@@ -31,12 +31,11 @@ class PolicyTrainer:
     world: object
     limits: Limits = field(default_factory=Limits)
     interrupted: bool = False
-    hold: str = "inputs"
 
     def __post_init__(self):
         self.learner = Learner(self.optimizer, self.network, self.world.policy, self.world.n_context)
 
-    def init(self, theta, rng, hold_state=None):
+    def init(self, theta, rng):
         """The state before the first rollout, from weights theta (P,) and a generator of all that is random."""
         state = self.learner.init(theta, rng)
         return TrainingState(state, HoldState("inputs"), rng.bit_generator.state)
@@ -81,15 +80,7 @@ class PolicyTrainer:
     def _reached(self, state, clock):
         """The limit reached, if any."""
         limits = self.limits
-        if limits.loss is not None and state.loss <= limits.loss:
-            return Stop.TARGET
-        if self.interrupted:
-            return Stop.INTERRUPTED
-        if limits.rollouts is not None and state.rollouts >= limits.rollouts:
-            return Stop.ROLLOUTS
-        if limits.seconds is not None and time.perf_counter() - clock >= limits.seconds:
-            return Stop.TIME
-        return None
+        return limits.reached(state.loss, limits.loss, self.interrupted, state.rollouts, time.perf_counter() - clock)
 
 
 def plant_loop(task, plant, kernels, network, wiring):

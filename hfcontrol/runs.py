@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol import __version__
+from hfcontrol.building import HELD_OUT, SCENARIOS, build, plant_of, stream, task_of, wiring_of
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.hold import resolve
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.building import HELD_OUT, SCENARIOS, build, in_place, plant_of, stream, task_of, wiring_of
 from hfcontrol.settings import POLICY, Settings, settings_for
 from hfcontrol.training_state import state_from_tree, state_tree
 from hfcontrol.warmup import warm_up
@@ -109,7 +109,7 @@ class Run:
         """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
         settings = settings or self.settings
         plant = plant_of(settings, self.plant_file)
-        if in_place(settings, plant):
+        if plant.environment:
             raise UsageError(f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
                              "export and hf.Controller take it")
         if plant.observation != self.plant.observation:

@@ -200,17 +200,8 @@ class _Run:
 
     def _reached(self, loss, target=None):
         """The limit reached at this loss, if any."""
-        limits = self.limits
-        target = self.target if target is None else target
-        if target is not None and loss <= target:
-            return Stop.TARGET
-        if self.trainer.interrupted:
-            return Stop.INTERRUPTED
-        if limits.rollouts is not None and self.loop.rollouts >= limits.rollouts:
-            return Stop.ROLLOUTS
-        if limits.seconds is not None and time.perf_counter() - self.clock >= limits.seconds:
-            return Stop.TIME
-        return None
+        return self.limits.reached(loss, self.target if target is None else target, self.trainer.interrupted, self.loop.rollouts,
+                                   time.perf_counter() - self.clock)
 
     def _settled(self):
         """Whether nothing more is to be gained: holds that bring next to nothing, or no descent at all."""

@@ -52,6 +52,17 @@ class Limits:
             raise UsageError(f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it")
 
 
+    def reached(self, loss, target, interrupted, rollouts, seconds):
+        """The `Stop` of the limit reached, if any, by a loss, where a target loss or None is to be met, and by what was spent."""
+        if target is not None and loss <= target:
+            return Stop.TARGET
+        if interrupted:
+            return Stop.INTERRUPTED
+        if self.rollouts is not None and rollouts >= self.rollouts:
+            return Stop.ROLLOUTS
+        return Stop.TIME if self.seconds is not None and seconds >= self.seconds else None
+
+
 class Mark(NamedTuple):
     """A point of the learning curve: a true loss, and the updates, true rollouts and seconds spent until then."""
 

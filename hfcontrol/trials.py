@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfcontrol.building import HELD_OUT, SCENARIOS, plant_of, task_of, wiring_of
 from hfcontrol.cost import at_times
 from hfcontrol.errors import UsageError
 from hfcontrol.generators import RANDOM
 from hfcontrol.kernels import compile_plant
 from hfcontrol.scenario import SPLITS, picked, put
-from hfcontrol.building import HELD_OUT, SCENARIOS, plant_of, task_of, wiring_of
 from hfcontrol.settings import settings_for
 
 CONDITIONS = ("trials", "steps", "effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise",

@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
-from hfcontrol.guide import PARTS, Guide
 from hfcontrol.building import SCENARIOS, WEIGHTS, stream
+from hfcontrol.guide import PARTS, Guide
 from hfcontrol.training_state import Limits
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets

@@ -94,30 +94,32 @@ class EnvironmentWorld:
         net, N, T, seeds = self.network, self.copies, self.steps, rng.integers(SEEDS, size=self.copies)
         with self.environment.copies(N) as copies:
             seen = np.array([env.reset(seed=int(seed))[0].ravel() for env, seed in zip(copies, seeds)]).T
-            first = start_rows(net, theta, N)
-            rows, starts = first, np.ones(N, dtype=bool)
-            context, actions = np.empty((T, len(seen), N)), []
-            rewards, flags, cut = np.empty((T, N)), np.zeros((3, T, N), dtype=bool), []
+            weights = net.weights(theta)
+            first = start_rows(net, weights, N)
+            rows, begin = first, np.ones(N, dtype=bool)
+            context, actions, cut = np.empty((T, len(seen), N)), [], []
+            rewards, (starts, over, ended) = np.empty((T, N)), np.zeros((3, T, N), dtype=bool)
             for t in range(T):
-                context[t], flags[0, t] = seen, starts
-                rows = net.step(theta, np.where(starts, first, rows), seen[self.seen])
+                context[t], starts[t] = seen, begin
+                rows = net.step(weights, np.where(begin, first, rows), seen[self.seen])
                 actions.append(policy.draw(rows[net.outputs], log_spread, rng))
-                seen, rewards[t], ended, over = self._moved(copies, actions[t], t == T - 1, cut, t)
-                flags[1, t], flags[2, t], starts = over, ended, over
+                seen, rewards[t], ended[t], over[t] = self._moved(copies, actions[t], t == T - 1, cut, t)
+                begin = over[t]
+        loss = -mean_return(rewards, starts, over)
+        over[-1] = True  # the rollout's end cuts what is not over
         t, n = (np.array([c[i] for c in cut], dtype=int) for i in range(2))
         last = np.array([c[2] for c in cut]).reshape(len(cut), self.n_context).T
-        return Experience(context[:, self.seen], flags[0], np.array(actions), rewards, flags[1], flags[2], context, (t, n, last),
-                          -mean_return(rewards, *flags[:2]))
+        return Experience(context[:, self.seen], starts, np.array(actions), rewards, over, ended, context, (t, n, last), loss)
 
     def _moved(self, copies, actions, last, cut, t):
         """What all copies show and give after the actions (na, N), and where episodes ended or are over; those that are begin
-        anew, and what was reached where one was cut is put down in `cut`."""
+        anew, but for the last step of a rollout, and what was reached where one was cut is put down in `cut`."""
         seen, rewards = np.empty((self.n_context, len(copies))), np.empty(len(copies))
         ended, over = np.zeros((2, len(copies)), dtype=bool)
         for n, env in enumerate(copies):
             reached, rewards[n], ended[n], out_of_time, _ = env.step(self.environment.action(actions[:, n]))
-            over[n] = ended[n] or out_of_time or last
-            if over[n] and not ended[n]:
+            over[n] = ended[n] or out_of_time
+            if (over[n] or last) and not ended[n]:
                 cut.append((t, n, np.ravel(reached)))
             seen[:, n] = np.ravel(env.reset()[0] if over[n] and not last else reached)
         return seen, rewards, ended, over
@@ -134,33 +136,36 @@ class Episodes:
     n_target = 0
 
 
-def start_rows(network, theta, trials):
+def start_rows(network, weights, trials):
     """The rows (rows, N) of a memory that begins."""
     rows = np.zeros((network.n_rows, trials))
     if network.start:
-        rows[network.hidden] = theta[network.start][:, None]
+        rows[network.hidden] = weights[network.start][:, None]
     return rows
 
 
 def mean_return(rewards, starts, over):
-    """The mean sum of rewards of the episodes that were over before the rollout was, or of all if there is none."""
+    """The mean sum of rewards of the episodes that were over within the rollout, or of all so far if none was."""
     totals, running = [], np.zeros(rewards.shape[1])
-    for t, reward in enumerate(rewards):
-        running = np.where(starts[t], 0.0, running) + reward
-        if t < len(rewards) - 1:
-            totals += running[over[t]].tolist()
+    for reward, begin, whole in zip(rewards, starts, over):
+        running = np.where(begin, 0.0, running) + reward
+        totals += running[whole].tolist()
     return float(np.mean(totals or running))
 
 
-def episode_returns(environment, network, theta, seen, policy, episodes, seed):
-    """The sums of rewards (episodes,) of whole episodes under the policy's most likely actions, side by side."""
+def episode_returns(world, weights, episodes, seed):
+    """The sums of rewards (episodes,) of whole episodes under the most likely actions of a network with weights (P,), side by side;
+    where there is no time limit, of as many steps as a rollout of the environment has."""
+    environment, network = world.environment, world.network
     with environment.copies(episodes) as copies:
         now = np.array([np.ravel(env.reset(seed=seed + n)[0]) for n, env in enumerate(copies)]).T
-        rows, total, going = start_rows(network, theta, episodes), np.zeros(episodes), np.ones(episodes, dtype=bool)
-        while going.any():
-            rows = network.step(theta, rows, now[seen])
-            actions = policy.likely(rows[network.outputs])
+        rows, total, going = start_rows(network, weights, episodes), np.zeros(episodes), np.ones(episodes, dtype=bool)
+        for _ in range(environment.limit or environment.steps):
+            rows = network.step(weights, rows, now[world.seen])
+            actions = world.policy.likely(rows[network.outputs])
             for n in np.flatnonzero(going):
                 reached, reward, ended, out_of_time, _ = copies[n].step(environment.action(actions[:, n]))
                 now[:, n], total[n], going[n] = np.ravel(reached), total[n] + reward, not (ended or out_of_time)
+            if not going.any():
+                break
     return total

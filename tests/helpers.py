@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.closed_loop import ClosedLoop, Wiring
 from hfcontrol.cost import Residuals
 from hfcontrol.disturbances import Disturbances
@@ -13,9 +14,8 @@ from hfcontrol.hold import HoldState, begin
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.plant import load_plant, read_plant
-from hfcontrol.task import Task, TaskOptions
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import Settings
+from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology
 from hfcontrol.training_state import Mark
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 import hfcontrol as hf
 from hfcontrol import animate
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import Judgement, judge
 from hfcontrol.plant import plant_names
 from hfcontrol.runs import Run
 from hfcontrol.scenes import READABLE, chosen, simulated
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import Settings
 from trainings import PENDULUM, small_run
 

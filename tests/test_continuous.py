@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
 from helpers import bits, dense_jacobian, plant_of, relative, training_of
+from hfcontrol.building import build
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.continuous import ESTIMATORS, FIXED, ContinuousLoop, Counts, Estimator
 from hfcontrol.continuous.tableaus import RK4, TSIT5
@@ -17,7 +18,6 @@ from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.plant import load_plant
-from hfcontrol.building import build
 from hfcontrol.settings import Settings
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology

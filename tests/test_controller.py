@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
+from hfcontrol.building import build
 from hfcontrol.controller import Controller
 from hfcontrol.controller_files import save
 from hfcontrol.errors import UsageError
-from hfcontrol.building import build
 from hfcontrol.settings import Settings
 from trainings import call, complaint
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
+from hfcontrol.building import plant_of, wiring_of
 from hfcontrol.closed_loop import LIVE
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optimal import optimum
 from hfcontrol.plant import load_plant, plant_names, plants_folder
 from hfcontrol.scenario import picked
-from hfcontrol.building import plant_of, wiring_of
 from hfcontrol.settings import settings_for
 from hfcontrol.sweeps.plain import PlainPasses
 from helpers import CART

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hfcontrol import guide, warmup
-from hfcontrol.optimal import SAME, _laws, _System, family, optimum
 from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.optimal import SAME, _laws, _System, family, optimum
 from hfcontrol.settings import Settings
 from helpers import loop_of
 

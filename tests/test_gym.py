@@ -233,6 +233,16 @@ def test_ppo_trains_environments_and_every_command_knows_the_run(capsys, tmp_pat
     assert controller.act(np.zeros(0), np.zeros(len(controller.observes))).shape == (len(controller.controls),)
 
 
+def test_episodes_show_what_the_environment_shows_and_take_what_it_takes(capsys, tmp_path):
+    """Not what the plant of the same model shows, which leaves entries out, nor its limits."""
+    asked = {"optimizer": "ppo", "task": "episodes", "trials": 2, "steps": 20, "hidden": (4,), "skip": ()}
+    run = hf.train("gym:Pusher-v5", rollouts=2, out=tmp_path, **asked)
+    controller = hf.Controller.load(run)
+    assert controller.observes == tuple(f"y{i}" for i in range(23)) and np.isinf(controller.limit).all()
+    assert len(load_plant("gym:Pusher-v5").observation) == 21
+    assert "--motor-noise" in complaint(capsys, "evaluate", run.path, "--motor-noise", "5%", status=2)
+
+
 def test_what_an_environment_lacks_is_told_in_one_line(monkeypatch):
     def lacking(**kwargs):
         raise gymnasium.error.DependencyNotInstalled("Box2D is not\ninstalled.")

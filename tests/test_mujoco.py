@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.check import check_plant
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant import load_plant, plants_folder
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import Settings
 from hfcontrol.task import Task
 from hfcontrol.training_state import Stop

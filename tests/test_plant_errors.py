@@ -249,6 +249,15 @@ def test_analytic_derivatives_of_what_is_seen_are_compared(written, told):
     assert found is None if told is None else told in found
 
 
+@pytest.mark.parametrize("extra, told", [
+    ("def jacobian(x, u, p, A, B):\n    A[2, 0] = 1.0\n", "jacobian fails at x"),
+    ("def observe_jacobian(x, p, C):\n    C[0, 0] = 1.0\n", "observe_jacobian without observe"),
+])
+def test_analytic_derivatives_that_would_write_anywhere(extra, told):
+    with pytest.raises(PlantError, match=told):
+        plant_of(extra=extra)
+
+
 def test_analytic_derivatives_have_to_compile_too():
     with pytest.raises(PlantError, match="jacobian writes into its input x; write into B only"):
         plant_of(extra="def jacobian(x, u, p, A, B):\n    x[0] = 0.0\n")

@@ -73,20 +73,20 @@ def test_before_the_first_update_the_ratio_is_one(policy, rng):
     assert abs(divergence) < 1e-14 and clipped == 0
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.7, 1.0])
-def test_advantages_are_their_double_sum(trace, rng):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+def test_advantages_are_their_double_sum(gae_lambda, rng):
     """sum over l of (gamma lambda)^l delta_{t+l} to the end of the episode; after an end nothing comes, after a cut its value."""
     gamma, rewards, values = 0.9, rng.standard_normal((T, N)), rng.standard_normal((T, N))
     over = rng.random((T, N)) < 0.3
     over[-1] = True
     after = np.where(over, np.where(rng.random((T, N)) < 0.5, 0.0, rng.standard_normal((T, N))), np.concatenate([values[1:], values[:1]]))
-    found = advantages(rewards, values, after, over, gamma, trace)
+    found = advantages(rewards, values, after, over, gamma, gae_lambda)
     for t in range(T):
         for n in range(N):
             last = t + int(np.argmax(over[t:, n]))
             deltas = (rewards + gamma * after - values)[t:last + 1, n]
-            assert found[t, n] == pytest.approx((gamma * trace) ** np.arange(len(deltas)) @ deltas, abs=1e-12)
-            if trace == 1:
+            assert found[t, n] == pytest.approx((gamma * gae_lambda) ** np.arange(len(deltas)) @ deltas, abs=1e-12)
+            if gae_lambda == 1:
                 returns = gamma ** np.arange(len(deltas)) @ rewards[t:last + 1, n] + gamma ** len(deltas) * after[last, n]
                 assert found[t, n] == pytest.approx(returns - values[t, n], abs=1e-12)
 
@@ -183,4 +183,5 @@ def test_batches_hold_whole_trials(rng):
     parts = list(learner._parts(7, rng))
     assert [len(p) for p in parts] == [3, 2, 2] * 2
     assert sorted(np.concatenate(parts[:3])) == sorted(np.concatenate(parts[3:])) == list(range(7))
-    assert isinstance(Batch(*(np.zeros((2, 1, 7)) for _ in Batch._fields)).of([1, 2]).inputs, np.ndarray)
+    whole = Batch(*(rng.standard_normal((2, 3, 7)) for _ in Batch._fields))
+    assert all(np.array_equal(part, a[..., [1, 5]]) for part, a in zip(whole.of([1, 5]), whole))

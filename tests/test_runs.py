@@ -14,9 +14,9 @@ from trainings import ENVIRONMENT, SMALL, SMALL_OPTIONS, command, in_process, wr
 
 import hfcontrol as hf
 from hfcontrol import checkpoint, runs, warmup
+from hfcontrol.building import build
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.evaluation import evaluate
-from hfcontrol.building import build
 from hfcontrol.settings import Settings
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, stream, topology_of
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optimizer import HessianFree
-from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, stream, topology_of
 from hfcontrol.settings import Settings
 from hfcontrol.words import delay_steps, motor_noises
 from helpers import training_of

@@ -7,9 +7,9 @@ import pytest
 
 import hfcontrol as hf
 from hfcontrol import warmup
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.plant import load_plant, read_plant
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import Settings, settings_for
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from hfcontrol.adapters.environment import Environment
+from hfcontrol.building import build
+from hfcontrol.constraint import Constraint
 from hfcontrol.errors import TrainingError
 from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
 from hfcontrol.policy import Categorical, Gaussian
-from hfcontrol.policy_gradient import PolicyGradient
+from hfcontrol.policy_gradient import Learner, PolicyGradient
 from hfcontrol.policy_trainer import PolicyTrainer
-from hfcontrol.building import build
 from hfcontrol.settings import settings_for
 from hfcontrol.topology import Topology
 from hfcontrol.training_state import Limits, Stop
@@ -92,12 +93,36 @@ def test_a_time_limit_cuts_and_what_was_reached_is_that_of_the_old_episode():
     np.testing.assert_array_equal(e.starts[:, 0], [True, False, False, True, False])
 
 
+def test_weights_under_a_constraint_are_those_that_act():
+    """What is trained is not what acts then: the network explores with the latter, as the learner takes it."""
+    world = world_of(lambda: Counting(end=3), 5)
+    world.network.constraint = Constraint(world.network, np.random.default_rng(3), 0.5, (), 0.5)
+    rng = np.random.default_rng(0)
+    learner = Learner(PolicyGradient(), world.network, world.policy, world.n_context)
+    state = learner.init(world.network.initial(rng), rng)
+    e = world.explore(state.theta, Likely(2), np.zeros(0), rng)
+    weights = world.network.weights(state.theta)
+    rows = learner.sequences.activity(weights, e.inputs, e.starts)
+    m = learner.sequences.trials(rows, world.network.outputs, 2)[1:]
+    np.testing.assert_array_equal(e.actions[:, 0], m.argmax(axis=1))
+    assert not np.array_equal(weights, state.theta)
+
+
+class Likely(Categorical):
+    """Draws the most likely action."""
+
+    def draw(self, m, log_spread, rng):
+        return self.likely(m)
+
+
 def test_the_mean_return_is_of_whole_episodes_where_there_are_any():
     starts = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
-    over = np.array([[0, 0], [1, 0], [1, 1]], dtype=bool)
+    over = np.array([[0, 0], [1, 0], [0, 0]], dtype=bool)
     rewards = np.array([[1.0, 5], [2, 5], [4, 5]])
     assert mean_return(rewards, starts, over) == 3
     assert mean_return(rewards[:, 1:], starts[:, 1:], over[:, 1:]) == 15
+    over[-1] = True, True  # by themselves, and so as whole as any other
+    assert mean_return(rewards, starts, over) == np.mean([3, 4, 15])
 
 
 @pytest.mark.parametrize("discrete, numbers, expected", [
@@ -117,7 +142,7 @@ def test_only_a_network_that_remembers_recalls():
         trainer = PolicyTrainer(SimpleNamespace(), None, None, world.network, None, PolicyGradient(rate=3e-3, discount=0.9), world,
                                 Limits(rollouts=60))
         *_, done = trainer.run(trainer.init(world.network.initial(np.random.default_rng(1)), np.random.default_rng(0)))
-        returns = episode_returns(world.environment, world.network, done.state.theta, world.seen, world.policy, 200, 10**6)
+        returns = episode_returns(world, done.state.theta, 200, 10**6)
         right[bool(recurrent)] = returns.mean()
     assert right[True] > 0.99 and right[False] < 0.65
 
@@ -137,8 +162,7 @@ def test_the_rewards_of_a_plant_add_up_to_its_losses():
     m = trainer.learner.sequences.trials(rows, trainer.network.outputs, 8)[1:]
     spread = trainer.world.policy.spread(trainer.learner.log_spread(state.optimizer))
     assert np.abs((e.actions - m) / spread).max() < 5 and 0.8 < ((e.actions - m) / spread).std() < 1.2
-    u = np.concatenate([np.zeros_like(m[:0]), trainer.wiring.limited(e.actions)])
-    np.testing.assert_allclose(u * (1 + e.loop.scenario.motor_gain), e.rollout.u, atol=1e-12)
+    np.testing.assert_allclose(trainer.wiring.limited(e.actions) * (1 + e.loop.scenario.motor_gain), e.rollout.u, atol=1e-12)
 
 
 def test_without_exploration_the_loss_is_the_controllers_own():
@@ -147,8 +171,18 @@ def test_without_exploration_the_loss_is_the_controllers_own():
     assert e.loss == e.loop.rollout(state.theta).loss
 
 
+class Wild(Gaussian):
+    """Explores beyond all numbers in one trial."""
+
+    def noise(self, log_spread, steps, trials, rng):
+        return super().noise(log_spread, steps, trials, rng) + np.where(np.arange(trials) == 2, 1e300, 0.0)
+
+
 def test_trials_that_leave_the_finite_numbers_are_left_out():
     trainer, state = trainer_of()
+    e = trainer.world.explore(state.theta, Wild(np.ones(2)), np.zeros(2), np.random.default_rng(0))
+    assert {a.shape[-1] for a in (e.inputs, e.starts, e.actions, e.rewards, e.context)} == {7}
+    assert all(np.isfinite(a).all() for a in (e.inputs, e.actions, e.rewards, e.context))
     wild = trainer.world.policy.scale.copy()
     wild[:] = 1e200
     with pytest.raises(TrainingError, match="--log-spread"):

@@ -9,7 +9,7 @@ import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
-from hfcontrol.adapters.environment import Environment, as_plant
+from hfcontrol.adapters.environment import as_plant
 from hfcontrol.errors import PlantError
 from hfcontrol.plant import Plant
 
@@ -52,7 +52,7 @@ def load(name):
             fields = EnvironmentPlant(name, environment).fields()
     except PlantError as error:  # such as a free joint: no plant, but an environment all the same
         return as_plant(name, again, environment, str(error).split("; ")[0])
-    return Plant(**fields, environment=Environment.of(name, again, environment, "its rewards have no derivatives"))
+    return Plant(**fields, episodes=as_plant(name, again, environment, "its rewards have no derivatives"))
 
 
 @contextmanager

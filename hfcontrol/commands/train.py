@@ -199,7 +199,7 @@ class Lines:
             say_json({"event": "hold", "hold": state.holds, "updates": state.updates, "rollouts": state.rollouts,
                       "loss": state.loss, "accepted": event.accepted, "kind": state.hold.kind,
                       "rho": report and report.rho, "damping": getattr(state.optimizer, "damping", None),
-                      "solver": report and report.solver, "iterations": report and report.iterations,
+                      "divergence": getattr(report, "divergence", None), "solver": report and report.solver, "iterations": report and report.iterations,
                       "hand_error_cm": hand_error(event), "seconds": state.seconds})
 
     def end(self, training, event):
@@ -243,6 +243,7 @@ class Progress:
         words += [f"damping {state.optimizer.damping:.0e}"] if hasattr(state.optimizer, "damping") else []
         if report:
             words += [f"rho {report.rho:5.2f}"] if report.rho == report.rho else []
+            words += [f"kl {report.divergence:.3f}"] if hasattr(report, "divergence") else []
             words.append(report.solver + (f" {report.iterations:3d}" if report.iterations else ""))
         return "  ".join(words) + ("" if event.accepted or within else "  undone")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hfcontrol.building import wiring_of
 from hfcontrol.continuous import ContinuousLoop, Counts, Estimator
 from hfcontrol.errors import TrainingError
 from hfcontrol.first_order import Adam, Momentum
@@ -13,7 +14,6 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import load_plant
-from hfcontrol.building import wiring_of
 from hfcontrol.settings import Settings
 from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology

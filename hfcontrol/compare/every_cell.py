@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.cells import CELLS
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.compare.course import Problem
@@ -12,7 +13,6 @@ from hfcontrol.continuous import ContinuousLoop, Estimator
 from hfcontrol.errors import TrainingError
 from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
-from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import settings_for
 from hfcontrol.topology import Topology
 

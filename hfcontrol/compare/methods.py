@@ -3,8 +3,8 @@ on the same plant, task, network and first weights.
 
 The score is the cost of the mean action on held-out scenarios by the optimal cost. Plant steps are counted trial by trial: those
 of rollouts, and, apart, those for Jacobians by differences; steps of tangents and adjoints need no plant. What is shown is the
-interquartile mean over seeds with a bootstrap interval (Agarwal et al. 2021). Each method's options are the best of the few tried,
-which stand in METHODS with their number; scores and what is spent on them count for no method.
+interquartile mean over seeds with a bootstrap interval (Agarwal et al. 2021). METHODS says what was tried to choose each method's options.
+Those with derivatives first grow their horizon where the task asks for it, which counts; scores, and what is spent on them, do not.
 """
 
 import time
@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
+from hfcontrol.building import HELD_OUT, build, stream
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optimal import optimum
 from hfcontrol.runs import prepare
-from hfcontrol.building import HELD_OUT, build, stream
 from hfcontrol.settings import settings_for
 from hfcontrol.warmup import warm_up
 

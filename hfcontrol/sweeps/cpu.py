@@ -22,6 +22,7 @@ LEAST_WIDTH = 8  # where there are few trials, that two cores may share them
 
 
 def piece_text(name):
+    """The source text of a piece of this folder, such as "rollout"."""
     return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
 
 

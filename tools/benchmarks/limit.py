@@ -13,8 +13,8 @@ import numba
 import numpy as np
 
 from hfcontrol.backend import blas_threads
-from hfcontrol.curvature import GaussNewton
 from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.curvature import GaussNewton
 from hfcontrol.settings import Settings
 
 from benchmarks.report import show, table

@@ -1,8 +1,8 @@
 """Seconds to a loss or to a ratio to the optimal loss, for every cost of the reach task, on both arms."""
 
+from hfcontrol.building import SCENARIOS, build, stream
 from hfcontrol.evaluation import path_deviation as deviation
 from hfcontrol.optimal import optimum
-from hfcontrol.building import SCENARIOS, build, stream
 from hfcontrol.settings import Settings
 
 from benchmarks.report import show, spread, table, training

@@ -5,9 +5,9 @@ import platform
 
 import numpy as np
 
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.evaluation import hand_errors
 from hfcontrol.runs import prepare
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.settings import Settings
 
 
