@@ -6,14 +6,15 @@ the rollout as coded, through the plant *and* through the feedback path x -> y -
 sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, stored step, row, trial].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.backend import beside, to_device
 from hfcontrol.errors import TaskError
-from hfcontrol.scenario import picked
+from hfcontrol.scenario import moved, picked
 from hfcontrol.sweeps.plain import PlainPasses
 
 
@@ -32,6 +33,10 @@ class Wiring:
             if getattr(self, option) >= steps:
                 raise TaskError(f"--{option.replace('_', '-')} of {getattr(self, option)} steps does not fit into a horizon "
                                 f"of {steps} steps: make it shorter, or give more --steps")
+
+    def on(self, move):
+        """The same with the arrays as `move` makes them."""
+        return replace(self, limit=move(self.limit), taper=move(self.taper))
 
     def limited(self, command):
         """The controls of commands (..., nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
@@ -93,8 +98,7 @@ class Rollout:
 
     def hidden(self, network):
         """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
-        rows = self.passes.all_rows(network.weights(self.theta), self)[:, 1:, network.hidden]
-        return np.concatenate(list(rows), axis=2)[:, :, :self.x.shape[2]]
+        return self.passes.activity(network.weights(self.theta), self)
 
 
 class Lines(NamedTuple):
@@ -113,20 +117,30 @@ class ClosedLoop:
 
     `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
     network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
-    again, one at a time, which takes a little time for much memory. The plain passes store every step all the same.
+    again, one at a time, which takes a little time for much memory. The plain passes store every step all the same. With kernels
+    of a GPU everything is there, from weights to residuals; `dtype` is the network's kind of number in the fused passes.
     """
 
-    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1):
+    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1, dtype="float64"):
         wiring.check(scenario.steps)
+        if kernels.device == "gpu":
+            scenario, wiring = moved(scenario, to_device, kernels), wiring.on(to_device)
         self.plant, self.kernels, self.network = plant, kernels, network
-        self.scenario, self.wiring, self.fused, self.store_every = scenario, wiring, fused, store_every
+        self.scenario, self.wiring, self.fused, self.store_every, self.dtype = scenario, wiring, fused, store_every, dtype
         self._parts = {}
         self.rollouts = self.jacobian_steps = self.tangent_steps = self.adjoint_steps = 0
-        if fused:
+        self.passes = self._passes()
+
+    def _passes(self):
+        """The passes for this network and device; those of time-continuous cells on a GPU are the plain ones."""
+        network, scenario, wiring = self.network, self.scenario, self.wiring
+        if self.fused and self.kernels.device == "cpu":
             from hfcontrol.sweeps.cpu import FusedPasses
-            self.passes = FusedPasses(network, plant, kernels, scenario, wiring, store_every)
-        else:
-            self.passes = PlainPasses(network, kernels, scenario, wiring)
+            return FusedPasses(network, self.plant, self.kernels, scenario, wiring, self.store_every, self.dtype)
+        if self.fused and not any(layer.work for layer in network.layers):
+            from hfcontrol.sweeps.cuda import CudaPasses
+            return CudaPasses(network, self.plant, scenario, wiring, self.dtype)
+        return PlainPasses(network, self.kernels, scenario, wiring)
 
     @property
     def trials(self):
@@ -141,7 +155,7 @@ class ClosedLoop:
         """The same loop on some of its trials, given by how many, spread evenly among all."""
         if trials not in self._parts:
             self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, self.chosen(trials)),
-                                             self.wiring, self.fused, self.store_every)
+                                             self.wiring, self.fused, self.store_every, self.dtype)
         return self._parts[trials]
 
     @property
@@ -151,8 +165,8 @@ class ClosedLoop:
         return tuple(map(sum, zip(*counts)))
 
     def chosen(self, trials):
-        """The numbers of so many trials, spread evenly among all."""
-        return np.arange(trials) * self.trials // trials
+        """The numbers of so many trials, spread evenly among all, where the scenario is."""
+        return beside(np.arange(trials) * self.trials // trials, self.scenario.x0)
 
     def rollout(self, theta, reference=LIVE, exploration=None):
         """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed; `exploration` (T, nu, N), if
@@ -217,7 +231,7 @@ class Linearised:
         loop, chosen, rollout = self.loop.part(trials), self.loop.chosen(trials), self.rollout
 
         def pick(*arrays):
-            return [np.ascontiguousarray(a[..., chosen]) for a in arrays]
+            return [a[..., chosen].copy() for a in arrays]
         rows = self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes)
         rollout = Rollout(rollout.theta, *pick(rollout.x, rollout.u, rollout.command, rollout.y), rows, LIVE,
                           *pick(rollout.losses), loop.passes)
@@ -255,9 +269,7 @@ class Linearised:
 
         The changes of the rows of all steps are held meanwhile, whichever steps are stored.
         """
-        passes, rollout, net = self.loop.passes, self.rollout, self.loop.network
+        passes, rollout = self.loop.passes, self.rollout
         dx, du, d_rows = passes.tangent(self.weights, self.lines, rollout, self.slope * v, keep_rows=True)
-        d_rows = d_rows.copy()
-        d_rows[:, :, :net.hidden.start] = d_rows[:, :, net.hidden.stop:] = d_rows[:, 0] = 0.0
-        d_rows[-1, :, :, self.loop.trials - (len(d_rows) - 1) * d_rows.shape[3]:] = 0.0
-        return self.slope * passes.adjoint(self.weights, self.lines, rollout, dx, du, d_rows) / self.loop.trials
+        changed = passes.hidden_alone(d_rows)
+        return self.slope * passes.adjoint(self.weights, self.lines, rollout, dx, du, changed) / self.loop.trials

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.backend import to_host
+
 
 class Residuals(NamedTuple):
     """The four parts of the residuals, or anything shaped like them: state (T+1, nx, N), control (T, nu, N),
@@ -93,7 +95,7 @@ class Cost:
 
     def over_time(self, x, u):
         """What every time index adds to the loss of every trial (T+1, N); control adds nothing at the last."""
-        total = np.zeros((len(x), x.shape[2]))
+        total = np.zeros_like(x, shape=(len(x), x.shape[2]))
         with np.errstate(all="ignore"):
             for w, r in zip(self.weights, self.residuals(x, u)):
                 if r is not None:
@@ -125,13 +127,13 @@ class Cost:
         found = []
         for part, weights in enumerate(self.weights):
             if weights is not None:
-                places = np.argwhere(np.any(weights != 0, axis=2))
+                places = np.argwhere(to_host(np.any(weights != 0, axis=2)))
                 found += [Channel(part, int(t), int(i)) for t, i in places]
         return found
 
     @staticmethod
     def _padded(u, times):
-        return np.concatenate([u, np.zeros((times - len(u), *u.shape[1:]))])
+        return np.concatenate([u, np.zeros_like(u, shape=(times - len(u), *u.shape[1:]))])
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,9 @@ class LinearCost:
 
     def channel_vjp(self, channels):
         """Cotangents x_bar (K, T+1, nx, N), u_bar (K, T, nu, N) of K residuals, each with the square root of its weight."""
-        x_bar = np.zeros((len(channels), *self.residuals.state.shape))
-        u_bar = np.zeros((len(channels), *self.residuals.control.shape))
+        state, control = self.residuals.state, self.residuals.control
+        x_bar = np.zeros_like(state, shape=(len(channels), *state.shape))
+        u_bar = np.zeros_like(control, shape=(len(channels), *control.shape))
         for k, (part, t, i) in enumerate(channels):
             root = np.sqrt(self.weights[part][t, i])
             if part == 0:
@@ -182,12 +185,12 @@ class LinearCost:
 
     def channel_residuals(self, channels):
         """The residuals of K channels times the square roots of their weights (K, N)."""
-        return np.array([np.sqrt(self.weights[p][t, i]) * self.residuals[p][t, i] for p, t, i in channels])
+        return np.stack([np.sqrt(self.weights[p][t, i]) * self.residuals[p][t, i] for p, t, i in channels])
 
     def picked(self, trials):
         """The same of some of the trials, given by their numbers."""
         def pick(parts):
-            return None if parts is None else [None if a is None else np.ascontiguousarray(a[..., trials]) for a in parts]
+            return None if parts is None else [None if a is None else a[..., trials].copy() for a in parts]
         return LinearCost(Residuals(*pick(self.weights)), Residuals(*pick(self.residuals)), *pick([self.output]), pick(self.own))
 
     def gradient(self):
@@ -198,13 +201,16 @@ class LinearCost:
         """Gauss-Newton Hessians of the trials' losses: by state (T+1, nx, nx, N), by control (T, nu, nu, N) and mixed
         (T, nu, nx, N)."""
         def diagonal(w):
-            return np.einsum("tin,ij->tijn", w, np.eye(w.shape[1]))
+            H = np.zeros_like(w, shape=(w.shape[0], w.shape[1], *w.shape[1:]))
+            for i in range(w.shape[1]):
+                H[:, i, i] = w[:, i]
+            return H
 
         def weighted(J, w, K):
             return np.einsum("tkin,tkn,tkjn->tijn", J, w, K)
 
         xx, uu = diagonal(self.weights.state), diagonal(self.weights.control)
-        ux = np.zeros((*uu.shape[:2], *xx.shape[2:]))
+        ux = np.zeros_like(uu, shape=(*uu.shape[:2], *xx.shape[2:]))
         if self.output is not None:
             xx = xx + weighted(self.output, self.weights.output, self.output)
         if self.own:

@@ -21,5 +21,9 @@ class CheckpointError(HFControlError):
     """A checkpoint or run folder that cannot be read, written or trusted."""
 
 
+class DeviceError(HFControlError):
+    """A GPU that is not there, cannot be used or has too little memory."""
+
+
 class TrainingError(HFControlError):
     """A training that cannot start or cannot go on."""

@@ -45,13 +45,23 @@ ARRAYS = ("x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain"
 
 def picked(scenario, trials):
     """The scenario of some of its trials, given by their numbers in any order and as often as wanted."""
-    def pick(a):
-        return np.ascontiguousarray(a[..., trials]) if isinstance(a, np.ndarray) else a
+    return _changed(scenario, lambda a: a[..., trials].copy())
+
+
+def moved(scenario, move, kernels):
+    """The scenario with every array as `move` makes it, and the kernels of where they are then."""
+    moved = _changed(scenario, move)
+    return replace(moved, cost=replace(moved.cost, kernels=kernels))
+
+
+def _changed(scenario, change):
+    """The scenario with every array as `change` makes it."""
+    def changed(a):
+        return None if a is None else change(a)
     cost = scenario.cost
-    parts = {name: Residuals(*(None if a is None else pick(a) for a in getattr(cost, name)))
-             for name in ("weights", "references")}
-    cost = replace(cost, **parts, params=pick(cost.params), target=pick(cost.target))
-    return replace(scenario, cost=cost, **{name: pick(getattr(scenario, name)) for name in ARRAYS})
+    parts = {name: Residuals(*map(changed, getattr(cost, name))) for name in ("weights", "references")}
+    cost = replace(cost, **parts, params=changed(cost.params), target=changed(cost.target))
+    return replace(scenario, cost=cost, **{name: changed(getattr(scenario, name)) for name in ARRAYS})
 
 
 def put(scenario, trials, others):

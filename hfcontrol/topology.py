@@ -76,7 +76,7 @@ class Layer:
     def gather(self, before, now, last):
         """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
         parts = [(before if s.lag else now)[s.rows] for s in self.sources]
-        return np.concatenate([*parts, np.full((1, now.shape[1]), last)])
+        return np.concatenate([*parts, np.full_like(now[:1], last)])
 
     def begin(self, before, now):
         """The state (units, N) that the stages begin with."""

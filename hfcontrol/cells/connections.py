@@ -45,7 +45,7 @@ class Synapses:
     def sums(cls, W, X):
         """What flows in, and the conductance (2, k, N)."""
         s, w = cls._gates(W, X), np.logaddexp(0.0, W[0])
-        return np.array([np.einsum("ij,ijn->in", w * W[3], s), np.einsum("ij,ijn->in", w, s)])
+        return np.stack([np.einsum("ij,ijn->in", w * W[3], s), np.einsum("ij,ijn->in", w, s)])
 
     @classmethod
     def jvp(cls, W, dW, X, dX):
@@ -54,7 +54,7 @@ class Synapses:
         dw = w_slope * dW[0]
         ds = s * (1 - s) * (dW[1][..., None] * (X[:-1] - W[2][..., None])
                             + W[1][..., None] * (dX[:-1] - dW[2][..., None]))
-        return np.array([np.einsum("ij,ijn->in", dw * W[3] + w * dW[3], s) + np.einsum("ij,ijn->in", w * W[3], ds),
+        return np.stack([np.einsum("ij,ijn->in", dw * W[3] + w * dW[3], s) + np.einsum("ij,ijn->in", w * W[3], ds),
                          np.einsum("ij,ijn->in", dw, s) + np.einsum("ij,ijn->in", w, ds)])
 
     @classmethod
@@ -68,7 +68,7 @@ class Synapses:
     def vjp(cls, W, X, delta):
         """The cotangent of X (columns, N); none of the last row."""
         _, _, inside = cls._gate_bars(W, X, delta)
-        return np.concatenate([np.einsum("ij,ijn->jn", W[1], inside), np.zeros((1, X.shape[1]))])
+        return np.concatenate([np.einsum("ij,ijn->jn", W[1], inside), np.zeros_like(X[:1])])
 
     @classmethod
     def weight_vjp(cls, W, X, delta):
@@ -77,4 +77,4 @@ class Synapses:
         w, w_slope = np.logaddexp(0.0, W[0]), 0.5 * (1 + np.tanh(0.5 * W[0]))
         bars = (w_slope[..., None] * strength * s, inside * (X[:-1] - W[2][..., None]), -inside * W[1][..., None],
                 delta[0][:, None] * w[..., None] * s)
-        return np.moveaxis(np.array(bars), -1, 0)
+        return np.moveaxis(np.stack(bars), -1, 0)

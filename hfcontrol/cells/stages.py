@@ -13,6 +13,8 @@ and the last state is the layer's output. The tangent is that of these formulas,
 
 import numpy as np
 
+from hfcontrol.backend import beside
+
 SCHEMES = ("fused", "euler", "rk4")
 PART = (0.5, 0.5, 1.0)  # of h, that an inner stage of rk4 goes
 WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of the stages in its step
@@ -38,7 +40,7 @@ class Stages:
                 continue
             F = [self.cell.field(x[i], f[i], p) for i in self._used(j)]
             x.append(x[self._from(j)] + self.h * sum(c * Fi for c, Fi in zip(self._parts(j), F)))
-        return np.array(x), np.array(f)
+        return np.stack(x), np.stack(f)
 
     def jvp(self, p, dp, x, f, d_before, d_activity):
         """Tangents of `forward`, for those dp of the parameters; `d_activity(j, dx_j)` gives that of f_j."""
@@ -50,12 +52,12 @@ class Stages:
                 continue
             dF.append(self._along(self.cell.field_slopes(x[j], f[j], p), dx[j], df[j], dp))
             dx.append(dx[self._from(j)] + self.h * sum(c * dF[i] for c, i in zip(self._parts(j), self._used(j))))
-        return np.array(dx), np.array(df)
+        return np.stack(dx), np.stack(df)
 
     def vjp(self, p, x, f, out_bar, pull):
         """Cotangents (of p, of the state before) from that of the output; `pull(j, f_bar)` takes that of f_j and returns
         what of it goes back to x_j."""
-        x_bar, F_bar = np.zeros((self.count + 1, *out_bar.shape)), np.zeros((self.count, *out_bar.shape))
+        x_bar, F_bar = (np.zeros_like(out_bar, shape=(count, *out_bar.shape)) for count in (self.count + 1, self.count))
         p_bar, x_bar[-1] = [np.zeros_like(out_bar) for _ in p], out_bar
         for j in reversed(range(self.count)):
             if self.scheme == "fused":
@@ -94,11 +96,14 @@ class Stages:
 
 def values(cell, raw):
     """The values of a cell's parameters (n_p, k, 1) from the trained numbers: softplus of those that are kept positive."""
-    positive = np.reshape([*cell.PARAMETERS.values()], (-1, 1, 1)).astype(bool)
-    return np.where(positive, np.logaddexp(0.0, raw), raw)
+    return np.where(_positive(cell, raw), np.logaddexp(0.0, raw), raw)
 
 
 def value_slopes(cell, raw):
     """The derivative of each parameter's value by its trained number (n_p, k, 1)."""
-    positive = np.reshape([*cell.PARAMETERS.values()], (-1, 1, 1)).astype(bool)
-    return np.where(positive, 0.5 * (1 + np.tanh(0.5 * raw)), 1.0)
+    return np.where(_positive(cell, raw), 0.5 * (1 + np.tanh(0.5 * raw)), 1.0)
+
+
+def _positive(cell, raw):
+    """Which parameters are positive (n_p, 1, 1), where their numbers are."""
+    return beside(np.reshape([*cell.PARAMETERS.values()], (-1, 1, 1)).astype(bool), raw)

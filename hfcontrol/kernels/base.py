@@ -46,6 +46,7 @@ class Kernels:
     raise PlantError.
     """
 
+    device = "cpu"
     step_operations = None  # estimated floating-point operations of one step; None where they cannot be counted
 
     def __init__(self, plant):
@@ -67,7 +68,7 @@ class Kernels:
         """The same along a trajectory x (T+1, nx, N) that `simulate` made: dx[t+1]/dx[t] and dx[t+1]/du[t], with the exact
         slope of the taper (nx,)."""
         A, B = self.jacobians(x[:-1], u, p)
-        slope = taper_slope(x[1:], np.asarray(taper))
+        slope = taper_slope(x[1:], taper)
         if (slope != 1.0).any():
             A *= slope[:, :, None]
             B *= slope[:, :, None]
@@ -108,12 +109,12 @@ class Kernels:
     def residual(self, name, x, u, target, p):
         """Residuals (K, nr, N) by a task's own function, of x (K, nx, N), u (K, nu, N) and target (K, nt, N)."""
         x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
-        return self._values(name, x, u, own_array(target), p, self._residual_size(name))
+        return self._values(name, x, u, self._own(target), p, self._residual_size(name))
 
     def residual_jacobian(self, name, x, u, target, p):
         """Derivatives of the residuals by state (K, nr, nx, N) and by control (K, nr, nu, N)."""
         x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
-        return self._slopes(name, x, u, own_array(target), p, self._residual_size(name))
+        return self._slopes(name, x, u, self._own(target), p, self._residual_size(name))
 
     def _residual_size(self, name):
         if name not in self.plant.residuals:
@@ -124,24 +125,29 @@ class Kernels:
     def _map(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            return np.ascontiguousarray(x[:, self.plant.copied(name)])
+            return x[:, self.plant.copied(name)].copy()
         return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
 
     def _map_jacobian(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            J = np.zeros((len(x), size, self.plant.nx, x.shape[2]))
+            J = np.zeros_like(x, shape=(len(x), size, self.plant.nx, x.shape[2]))
             J[:, range(size), self.plant.copied(name)] = 1.0
             return J
         return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]
 
     @staticmethod
+    def _own(a):
+        """An array as the kernels take it."""
+        return own_array(a)
+
+    @staticmethod
     def _nothing(x):
-        return np.empty((len(x), 0, x.shape[-1]))
+        return np.zeros_like(x, shape=(len(x), 0, x.shape[-1]))
 
     def _arrays(self, arrays, names, units):
         """The arrays as compiled code takes them; wrong shapes would read beyond their ends there."""
-        arrays = [own_array(a) for a in arrays]
+        arrays = [self._own(a) for a in arrays]
         trials = arrays[0].shape[-1]
         for name, a, size in zip(names, arrays, units):
             expected = (size, trials) if name == "p" else (*arrays[0].shape[:-2], size, trials)

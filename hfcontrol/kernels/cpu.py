@@ -5,15 +5,22 @@ from functools import cached_property
 import numpy as np
 
 from hfcontrol.errors import PlantError
-from hfcontrol.kernels.base import STEP, Kernels, own_array
+from hfcontrol.kernels.base import STEP, Kernels
 from hfcontrol.kernels.generate import NJIT, load_module, piece, plant_pieces
 from hfcontrol.kernels.operations import step_operations
 
 MAPS = {
-    "step": "plant_step(x, u, p, r)\n    for i in range(target.size):\n        r[i] += target[i]",
+    "step": "plant_step(x, u, p, r)",
     "observe": "plant_observe(x, p, r)",
     "output": "plant_output(x, p, r)",
 }
+
+
+def map_pieces(plant, name):
+    """Source pieces of one of a plant's maps, one of MAPS or a residual function, and, of its step, of whole trajectories too."""
+    body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
+    plant_map = f"{NJIT}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
+    return [*plant_pieces(plant), plant_map, piece("map"), *([piece("simulate")] if name == "step" else [])]
 
 
 class CompiledKernels(Kernels):
@@ -33,9 +40,9 @@ class CompiledKernels(Kernels):
         plant = self.plant
         disturbance, u, p = self._arrays((disturbance, u, p), ("disturbance", "u", "p"),
                                          (plant.nx, plant.nu, plant.n_params))
-        x = np.empty((len(u) + 1, plant.nx, u.shape[2]))
+        x = np.empty_like(u, shape=(len(u) + 1, plant.nx, u.shape[2]))
         x[0] = x0
-        self._run("step", "simulate", u, _rows(p), disturbance, np.array(taper, dtype=float), x)
+        self._run("step", "simulate", u, _rows(p), disturbance, self._own(taper), x)
         return x
 
     def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
@@ -44,19 +51,15 @@ class CompiledKernels(Kernels):
         disturbance, v, gain, noise, p = self._arrays(
             (disturbance, v, gain, noise, p), ("disturbance", "v", "gain", "noise", "p"),
             (plant.nx, plant.nu, plant.nu, plant.nu, plant.n_params))
-        x, v, u = np.empty((len(v) + 1, plant.nx, v.shape[2])), v.copy(), np.empty_like(v)
+        x, v, u = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2])), v.copy(), np.empty_like(v)
         x[0] = x0
-        self._run("step", "regulate", v, own_array(gains), own_array(reference), _rows(p), own_array(limit), gain, noise,
-                  disturbance, own_array(taper), x, u)
+        self._run("step", "regulate", v, self._own(gains), self._own(reference), _rows(p), self._own(limit), gain, noise,
+                  disturbance, self._own(taper), x, u)
         return x, v, u
 
     def _module(self, name):
         if name not in self._modules:
-            body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
-            plant_map = f"{NJIT}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
-            pieces = [*plant_pieces(self.plant), plant_map, piece("map")]
-            pieces += [piece("simulate")] if name == "step" else []
-            self._modules[name] = load_module(f"{self.plant.name}_{name}", pieces)
+            self._modules[name] = load_module(f"{self.plant.name}_{name}", map_pieces(self.plant, name))
         return self._modules[name]
 
     def _run(self, name, kernel, *arguments):
@@ -69,17 +72,17 @@ class CompiledKernels(Kernels):
                              f"number, or a tuple of one length. Numba says: {reason[:300]}") from error
 
     def _values(self, name, x, u, target, p, size):
-        out = np.empty((len(x), size, x.shape[2]))
+        out = np.empty_like(x, shape=(len(x), size, x.shape[2]))
         self._run(name, "map_values", x, u, target, _rows(p), out)
         return out
 
     def _slopes(self, name, x, u, target, p, size):
         (K, nx, N), nu = x.shape, u.shape[1]
-        A, B = np.empty((K, size, nx, N)), np.empty((K, size, nu, N))
-        hx, hu = STEP * self.plant.typical_state, STEP * self.plant.typical_control
+        A, B = np.empty_like(x, shape=(K, size, nx, N)), np.empty_like(x, shape=(K, size, nu, N))
+        hx, hu = self._own(STEP * self.plant.typical_state), self._own(STEP * self.plant.typical_control)
         self._run(name, "map_slopes", x, u, target, _rows(p), hx, hu, A, B)
         return A, B
 
 
 def _rows(p):
-    return np.ascontiguousarray(p.T)
+    return p.T.copy()

@@ -57,10 +57,13 @@ def plant_body_step(x, u, p, x_next):
     if SUBSTEPS == 1:
         plant_move(x, u, p, SUBSTEP, x_next)
     else:
-        now = x.copy()
+        now = np.empty(NX)
+        for i in range(NX):
+            now[i] = x[i]
         for _ in range(SUBSTEPS):
             plant_move(now, u, p, SUBSTEP, x_next)
-            now[:] = x_next
+            for i in range(NX):
+                now[i] = x_next[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

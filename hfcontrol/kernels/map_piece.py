@@ -1,6 +1,7 @@
 """Source piece: a map of the plant and its derivatives at every time and trial, in parallel.
 
-It follows a piece that defines `plant_map(x, u, target, p, r)`: step, observe, output or a residual function.
+It follows a piece that defines `plant_map(x, u, target, p, r)`: step, observe, output or a residual function. CUDA takes all but
+the parallel loops from here too, so arrays are made by sizes that have a name.
 """
 # ruff: noqa: F821
 
@@ -13,47 +14,60 @@ MAP_WIDTH = 32  # trials in a job: enough work to be worth handing to another co
 @njit(cache=True, error_model="numpy", nogil=True)
 def map_gather(a, k, n, column):
     """column (n_a,) = a[k, :, n]; a loop, because assigning a slice costs more than a plant's step."""
-    for i in range(column.size):
+    for i in range(a.shape[1]):
         column[i] = a[k, i, n]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def map_value(k, n, x, u, target, p, out):
+    """out[k, :, n]: the map at one time of one trial."""
+    nx, nu, nt, nr = x.shape[1], u.shape[1], target.shape[1], out.shape[1]
+    xs, us, ts, rs = np.empty(nx), np.empty(nu), np.empty(nt), np.empty(nr)
+    map_gather(x, k, n, xs)
+    map_gather(u, k, n, us)
+    map_gather(target, k, n, ts)
+    plant_map(xs, us, ts, p[n], rs)
+    for i in range(nr):
+        out[k, i, n] = rs[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def map_values(x, u, target, p, out):
     """out (K, nr, N) from x (K, nx, N), u (K, nu, N), target (K, nt, N) and p (N, np)."""
-    xs, us, ts, rs = np.empty(x.shape[1]), np.empty(u.shape[1]), np.empty(target.shape[1]), np.empty(out.shape[1])
     for k in range(out.shape[0]):
         for n in range(out.shape[2]):
-            map_gather(x, k, n, xs)
-            map_gather(u, k, n, us)
-            map_gather(target, k, n, ts)
-            plant_map(xs, us, ts, p[n], rs)
-            for i in range(rs.size):
-                out[k, i, n] = rs[i]
+            map_value(k, n, x, u, target, p, out)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def map_job(k, n0, n1, x, u, target, p, hx, hu, A, B):
-    """The derivatives of trials n0 to n1 at time k."""
-    nx, nu = x.shape[1], u.shape[1]
-    xs, us, ts = np.empty(nx), np.empty(nu), np.empty(target.shape[1])
-    plus, minus = np.empty(A.shape[1]), np.empty(A.shape[1])
+def map_difference(place, i, h, xs, us, ts, pn, plus, minus, out, k, n):
+    """out[k, :, i, n]: the central difference of the map by entry i of place, which is xs or us."""
+    centre = place[i]
+    above, below = centre + h, centre - h
+    place[i] = above
+    plant_map(xs, us, ts, pn, plus)
+    place[i] = below
+    plant_map(xs, us, ts, pn, minus)
+    place[i] = centre
+    per_step = 1.0 / (above - below)  # the step that was really made, after rounding
+    for r in range(out.shape[1]):
+        out[k, r, i, n] = (plus[r] - minus[r]) * per_step
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def map_job(k, n0, n1, j0, j1, x, u, target, p, hx, hu, A, B):
+    """The derivatives of trials n0 to n1 at time k by the entries j0 to j1 of state and control, one after the other."""
+    nx, nu, nt, nr = x.shape[1], u.shape[1], target.shape[1], A.shape[1]
+    xs, us, ts, plus, minus = np.empty(nx), np.empty(nu), np.empty(nt), np.empty(nr), np.empty(nr)
     for n in range(n0, n1):
         map_gather(x, k, n, xs)
         map_gather(u, k, n, us)
         map_gather(target, k, n, ts)
-        pn = p[n]
-        for j in range(nx + nu):
-            place, out, i, h = (xs, A, j, hx[j]) if j < nx else (us, B, j - nx, hu[j - nx])
-            centre = place[i]
-            above, below = centre + h, centre - h
-            place[i] = above
-            plant_map(xs, us, ts, pn, plus)
-            place[i] = below
-            plant_map(xs, us, ts, pn, minus)
-            place[i] = centre
-            per_step = 1.0 / (above - below)  # the step that was really made, after rounding
-            for r in range(plus.size):
-                out[k, r, i, n] = (plus[r] - minus[r]) * per_step
+        for j in range(j0, j1):
+            if j < nx:
+                map_difference(xs, j, hx[j], xs, us, ts, p[n], plus, minus, A, k, n)
+            else:
+                map_difference(us, j - nx, hu[j - nx], xs, us, ts, p[n], plus, minus, B, k, n)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, parallel=True)
@@ -63,4 +77,4 @@ def map_slopes(x, u, target, p, hx, hu, A, B):
     jobs = -(-N // MAP_WIDTH)
     for job in prange(K * jobs):
         n0 = job % jobs * MAP_WIDTH
-        map_job(job // jobs, n0, min(n0 + MAP_WIDTH, N), x, u, target, p, hx, hu, A, B)
+        map_job(job // jobs, n0, min(n0 + MAP_WIDTH, N), 0, x.shape[1] + u.shape[1], x, u, target, p, hx, hu, A, B)

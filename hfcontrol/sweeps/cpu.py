@@ -47,7 +47,7 @@ def derivative_module(staged):
 def rollout_module(plant_key, pieces, staged):
     """The compiled rollout of one plant, whose source pieces define its step, observation and taper."""
     name = f"rollout_{plant_key}" + "_staged" * staged
-    return generate.load_module(name, [*pieces, *network_pieces(staged), piece_text("rollout")])
+    return generate.load_module(name, [*pieces, *network_pieces(staged), piece_text("loop"), piece_text("rollout")])
 
 
 class FusedPasses:
@@ -57,7 +57,7 @@ class FusedPasses:
     same, since they need no plant. Rows have the shape (block, T // store_every + 1, row, trial).
     """
 
-    def __init__(self, network, plant, kernels, scenario, wiring, store_every=1):
+    def __init__(self, network, plant, kernels, scenario, wiring, store_every=1, dtype="float64"):
         self.network, self.scenario, self.wiring, self.store_every = network, scenario, wiring, store_every
         self.simulated = None if plant.compiled else PlainPasses(network, kernels, scenario, wiring, store_every)
         self.layers, self.sources = network.tables()
@@ -99,6 +99,18 @@ class FusedPasses:
         with single_threaded_blas():
             derivative_module(self.staged).all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
         return out
+
+    def activity(self, theta, rollout):
+        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
+        rows = self.all_rows(theta, rollout)[:, 1:, self.network.hidden]
+        return np.concatenate(list(rows), axis=2)[:, :, :self.scenario.trials]
+
+    def hidden_alone(self, d_rows):
+        """Tangents of the rows with all but those of the hidden units put to zero; the start's are not counted either."""
+        alone, hidden = np.zeros_like(d_rows), self.network.hidden
+        alone[:, 1:, hidden] = d_rows[:, 1:, hidden]
+        alone[-1, :, :, self.scenario.trials - (self.blocks - 1) * self.width:] = 0.0
+        return alone
 
     def picked_rows(self, rows, trials, passes):
         """The rows of some trials, given by their numbers, in the blocks of the passes for these alone."""

@@ -24,10 +24,10 @@ class PlainPasses:
         """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed; `exploration`
         (T, nu, N), if given, is added to the commands."""
         net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
-        T, nu, N = s.steps, s.motor_noise.shape[1], s.trials
-        x, u = np.zeros((T + 1, *s.x0.shape)), np.zeros((T, nu, N))
+        T, N = s.steps, s.trials
+        x, u = np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape)), np.zeros_like(s.motor_noise)
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
-        rows = np.zeros((T // every + 1, net.n_rows, N))
+        rows = np.zeros_like(s.x0, shape=(T // every + 1, net.n_rows, N))
         if net.start:
             rows[0, net.hidden] = theta[net.start, None]
         x[0], now = s.x0, rows[0]
@@ -63,22 +63,27 @@ class PlainPasses:
     @staticmethod
     def picked_rows(rows, trials, passes):
         """The rows of some trials, given by their numbers; `passes` are those for these alone."""
-        return np.ascontiguousarray(rows[..., trials])
+        return rows[..., trials].copy()
 
-    @staticmethod
-    def all_rows(theta, rollout):
-        """The rows of all steps of a rollout (1, T+1, row, N)."""
-        return rollout.rows
+    def activity(self, theta, rollout):
+        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
+        return rollout.rows[0, 1:, self.network.hidden]
+
+    def hidden_alone(self, d_rows):
+        """Tangents of the rows with all but those of the hidden units put to zero; the start's are not counted either."""
+        alone = np.zeros_like(d_rows)
+        alone[:, 1:, self.network.hidden] = d_rows[:, 1:, self.network.hidden]
+        return alone
 
     def tangent(self, theta, lines, rollout, v, keep_rows=False):
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
         net, w, rows = self.network, self.wiring, rollout.rows[0]
-        T, nx, nu, N = lines.B.shape
-        dx, du, dc = np.zeros((T + 1, nx, N)), np.zeros((T, nu, N)), np.zeros((T, nu, N))
+        T, N = len(rollout.u), rollout.u.shape[2]
+        dx, du, dc = np.zeros_like(rollout.x), np.zeros_like(rollout.u), np.zeros_like(rollout.u)
         d_rows = np.zeros_like(rows)
         if net.start:
             d_rows[0, net.hidden] = v[net.start, None]
-        d_input = np.zeros((net.n_input, N))
+        d_input = np.zeros_like(rollout.x, shape=(net.n_input, N))
         n_target = net.n_input - lines.C.shape[1]
         for t in range(T):
             s = t - w.feedback_delay
@@ -120,11 +125,11 @@ class PlainPasses:
     def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
         pairs = zip(x_bar, u_bar)
-        return np.array([self._weight_rows(theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
+        return np.stack([self._weight_rows(theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
 
     def _weight_rows(self, theta, rows, deltas):
         net = self.network
-        J = np.zeros((rows.shape[2], net.size))
+        J = np.zeros_like(rows, shape=(rows.shape[2], net.size))
         for layer, W in zip(net.layers, net.matrices(theta)):
             for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
                 for d, X in layer.products(before, now, delta):
