@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hfcontrol.backend import device_for
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.constraint import Constraint
 from hfcontrol.disturbances import Disturbances
@@ -135,8 +136,8 @@ def build(settings, plant=None):
     limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
     if plant.environment:
         return _environment_trainer(settings, plant, limits)
-    kernels = compile_plant(plant)
-    task = task_of(settings, plant, kernels)
+    task = task_of(settings, plant, compile_plant(plant))
+    kernels = compile_plant(plant, device_for(settings.device))
     network = network_of(settings, task.n_target + plant.ny, plant)
 
     def optimal(loop):
@@ -148,4 +149,4 @@ def build(settings, plant=None):
         return PolicyTrainer(task, plant, kernels, network, wiring, optimizer, world, limits)
     return Trainer(task, plant, kernels, network, wiring, optimizer,
                    "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
-                   estimator=settings.solved_by)
+                   estimator=settings.solved_by, dtype=settings.dtype)

@@ -9,6 +9,7 @@ so that every derivative is that by the weights times the slope dw_i / dtheta_i.
 
 import numpy as np
 
+from hfcontrol.backend import beside
 from hfcontrol.cells import has_synapses
 from hfcontrol.errors import UsageError
 
@@ -47,7 +48,7 @@ class Constraint:
                 cut[:, source.columns] = _sparse(layer.size, size, density, rng)
                 if dale is not None and source.rows.start >= network.hidden.start:
                     sign[:, source.columns] = units[source.rows]
-        self.signed = (self.sign != 0) & ~self.cut
+        self.signed, self._placed = (self.sign != 0) & ~self.cut, {}
 
     def start(self, weights):
         """Free parameters (P,) whose weights are those given, as far as the constraint lets them be: signs are turned."""
@@ -57,13 +58,21 @@ class Constraint:
 
     def weights(self, theta):
         """The weights (P,) of the free parameters theta (P,)."""
+        sign, signed, cut, _ = self._beside(theta)
         positive = np.logaddexp(0.0, SHARPNESS * theta) / SHARPNESS
-        return np.where(self.cut, 0.0, np.where(self.signed, self.sign * positive, theta))
+        return np.where(cut, 0.0, np.where(signed, sign * positive, theta))
 
     def slope(self, theta):
         """Derivative (P,) of each weight by its free parameter."""
+        sign, signed, cut, frozen = self._beside(theta)
         logistic = 0.5 * (1.0 + np.tanh(0.5 * SHARPNESS * theta))
-        return np.where(self.cut | self.frozen, 0.0, np.where(self.signed, self.sign * logistic, 1.0))
+        return np.where(cut | frozen, 0.0, np.where(signed, sign * logistic, 1.0))
+
+    def _beside(self, theta):
+        """Sign, and whether signed, cut and frozen, of every weight, where theta is."""
+        if type(theta) not in self._placed:
+            self._placed[type(theta)] = [beside(a, theta) for a in (self.sign, self.signed, self.cut, self.frozen)]
+        return self._placed[type(theta)]
 
 
 def _sparse(units, sources, density, rng):

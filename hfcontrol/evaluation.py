@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfcontrol.backend import to_host
 from hfcontrol.building import HELD_OUT, build, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optimal import optimum
@@ -55,8 +56,8 @@ def hand_errors(loop, rollout):
     hand, times = loop.plant.hand, list(loop.scenario.arrivals)
     if hand is None:
         return None
-    ends = loop.kernels.output(rollout.x[times], loop.scenario.params)[:, hand]
-    return np.linalg.norm(ends - loop.scenario.goal_output[times][:, hand], axis=1)
+    ends = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
+    return np.linalg.norm(ends[:, hand] - to_host(loop.scenario.goal_output[times])[:, hand], axis=1)
 
 
 def path_deviation(paths, goal):

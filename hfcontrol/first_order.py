@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
+from hfcontrol.backend import beside, to_host
 from hfcontrol.errors import UsageError
 from hfcontrol.optimizer import Report
 
@@ -111,14 +112,14 @@ class LBFGS:
         seen = {"theta": state.theta, "rollout": rollout}
 
         def loss_and_gradient(theta):
-            moved = hold.rollout(theta.copy())
+            moved = hold.rollout(beside(theta.copy(), state.theta))
             if not np.isfinite(moved.loss):
                 return 1e300, np.zeros_like(theta)
             if moved.loss <= seen["rollout"].loss:
                 seen.update(theta=moved.theta, rollout=moved)
-            return moved.loss, hold.linearise(moved).gradient
+            return moved.loss, to_host(hold.linearise(moved).gradient)
 
-        result = minimize(loss_and_gradient, state.theta.copy(), jac=True, method="L-BFGS-B",
+        result = minimize(loss_and_gradient, to_host(state.theta).copy(), jac=True, method="L-BFGS-B",
                           options={"maxiter": left, "maxcor": self.memory, "ftol": 0.0, "gtol": 0.0, "maxls": 40})
         best = seen["rollout"]
         accepted = best.loss < rollout.loss

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hfcontrol.backend import beside
 from hfcontrol.closed_loop import LIVE
 
 KINDS = ("auto", "model", "scenario", "inputs", "post")
@@ -106,7 +107,7 @@ class ModelHold(Hold):
     def __init__(self, loop, start, state, updates):
         super().__init__(loop, start, loop.linear_model(start))
         self.radius, self.updates = state.radius, updates
-        self.typical = np.asarray(loop.plant.typical_state)[:, None]
+        self.typical = beside(np.array(loop.plant.typical_state, dtype=float)[:, None], start.x)
 
     def deviation(self, rollout):
         """Rms deviation of the state from the start's, in typical sizes."""

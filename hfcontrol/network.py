@@ -200,7 +200,7 @@ class Network:
             self._spread(layer, back, now_bar, before_bar)
             return back[own.columns] if own in layer.sources else 0.0
         p_bar, x_bar = self._stages(layer).vjp(values(cell, raw), x, f, now_bar[layer.rows], pull)
-        parameters[:] = value_slopes(cell, raw) * p_bar if p_bar else 0.0
+        parameters[:] = value_slopes(cell, raw) * np.stack(p_bar) if p_bar else 0.0
         (before_bar if own.lag else now_bar)[own.rows] += x_bar
 
     @staticmethod

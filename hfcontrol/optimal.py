@@ -18,8 +18,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from hfcontrol.backend import beside, to_device, to_host
 from hfcontrol.kernels import load_module
-from hfcontrol.scenario import picked
+from hfcontrol.scenario import moved, picked
 
 EXPLORING, ITERATIONS = 50, 300  # at most, before trials learn from each other, and after
 TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which an iteration was idle: of the loss, of the mean first loss
@@ -45,23 +46,26 @@ class Optimum:
 
 
 class _System:
-    """The open loop from arriving controls v (T, nu, N) to trajectories and losses, with its linearisation."""
+    """The open loop from arriving controls v (T, nu, N) to trajectories and losses, with its linearisation.
+
+    With kernels of a GPU its arrays are there, but for losses, which decide what comes next, and numbers of trials.
+    """
 
     def __init__(self, kernels, scenario, wiring):
         self.kernels, self.scenario, self.wiring = kernels, scenario, wiring
 
     def of(self, trials):
         """The same for some of the trials."""
-        return _System(self.kernels, picked(self.scenario, trials), self.wiring)
+        return _System(self.kernels, picked(self.scenario, beside(np.asarray(trials), self.scenario.x0)), self.wiring)
 
     def follow(self, v, gains=None, reference=None):
         """Trajectories (x, v, u, losses) of the controls v, with feedback gains (T, N, nu, nx) about a reference x."""
         s, w, (T, nu, N) = self.scenario, self.wiring, v.shape
         if gains is None:
-            gains, reference = np.zeros((T, N, nu, len(s.x0))), np.zeros((T + 1, *s.x0.shape))
+            gains, reference = (np.zeros_like(v, shape=shape) for shape in ((T, N, nu, len(s.x0)), (T + 1, *s.x0.shape)))
         x, v, u = self.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
                                         s.disturbance, w.taper)
-        losses = s.cost.losses(x, u)
+        losses = to_host(s.cost.losses(x, u))
         return x, v, u, np.where(np.isfinite(losses), losses, np.inf)
 
     def expand(self, x, v, u):
@@ -77,24 +81,42 @@ class _System:
         first = self.wiring.command_delay
         for free in (B, l_u, l_ux, l_uu):
             free[:first] = 0.0
-        matrices = [np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (A, B, l_xx, l_uu, l_ux)]
-        vectors = [np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (l_x, l_u, -limit - v, limit - v)]
+        matrices = [a.transpose(0, 3, 1, 2).copy() for a in (A, B, l_xx, l_uu, l_ux)]
+        vectors = [a.transpose(0, 2, 1).copy() for a in (l_x, l_u, -limit - v, limit - v)]
         return matrices, vectors
+
+
+def _piece(name):
+    return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
 
 
 @cache
 def _riccati():
     """The compiled backward pass."""
-    source = files("hfcontrol.sweeps").joinpath("riccati_piece.py").read_text(encoding="utf-8")
-    return load_module("riccati", [source])
+    return load_module("riccati", [_piece("riccati")])
+
+
+@cache
+def _riccati_on_gpu(nx, nu):
+    """A function with the arguments of the compiled backward pass that runs it on a GPU, for so many states and controls."""
+    from hfcontrol.kernels import cuda
+
+    kernel = cuda.load_device_module("riccati", [_piece("riccati"), _piece("cuda_riccati")], {"nx": nx, "nu": nu}).device_backward
+    return lambda *arguments: cuda.launch(kernel, arguments[1].shape[1], *arguments)
 
 
 def _backward(matrices, vectors, mu):
     """Feed-forward k (T, N, nu) and gains K (T, N, nu, nx) of the damped quadratic problem; mu (N,)."""
     T, N, nx, nu = matrices[1].shape
-    k, K = np.empty((T, N, nu)), np.empty((T, N, nu, nx))
-    _riccati().backward(*matrices, *vectors, mu, k, K)
+    k, K = np.empty_like(vectors[0], shape=(T, N, nu)), np.empty_like(vectors[0], shape=(T, N, nu, nx))
+    backward = _riccati().backward if isinstance(k, np.ndarray) else _riccati_on_gpu(nx, nu)
+    backward(*matrices, *vectors, beside(mu, k), k, K)
     return k, K
+
+
+def _of(a, trials):
+    """The entries of some trials, given by numbers or by whether they are taken, of an array wherever it is."""
+    return a[..., beside(np.asarray(trials), a)].copy()
 
 
 def _search(system, k, K, x, v, u, losses):
@@ -103,11 +125,10 @@ def _search(system, k, K, x, v, u, losses):
     waiting, base, reference = np.arange(losses.size), v.copy(), x.copy()
     for length in LENGTHS:
         part = system if waiting.size == losses.size else system.of(waiting)
-        new = part.follow((base + length * k)[..., waiting], K[:, waiting], reference[..., waiting])
+        new = part.follow(_of(base + length * k, waiting), K[:, beside(waiting, K)], _of(reference, waiting))
         better = new[3] < losses[waiting]
         taken, waiting = waiting[better], waiting[~better]
-        for old, found in zip((x, v, u, losses), new):
-            old[..., taken] = found[..., better]
+        _put((x, v, u, losses), taken, [_of(found, better) for found in new])
         if not waiting.size:
             break
     return waiting
@@ -132,7 +153,7 @@ def _improve(system, v, iterations=ITERATIONS, mu=None, idle=None):
         active = np.flatnonzero((idle < IDLE) & (losses > nothing))
         if active.size < FEW * losses.size:
             if active.size:
-                _put(found, active, _improve(system.of(active), v[..., active], left, mu[active], idle[active]))
+                _put(found, active, _improve(system.of(active), _of(v, active), left, mu[active], idle[active]))
             break
     return found
 
@@ -140,7 +161,7 @@ def _improve(system, v, iterations=ITERATIONS, mu=None, idle=None):
 def _put(trajectories, trials, others):
     """Puts others in the place of some of the trials of (x, v, u, losses)."""
     for a, b in zip(trajectories, others):
-        a[..., trials] = b
+        a[..., beside(np.asarray(trials), a)] = b
 
 
 def _laws(system, leaders, found):
@@ -149,7 +170,7 @@ def _laws(system, leaders, found):
     trials = system.scenario.trials
     for leader in np.unique(np.linspace(0, found[3].size - 1, LEADERS).astype(int)):
         if np.isfinite(found[3][leader]):
-            x, v, u = (np.ascontiguousarray(a[..., leader:leader + 1]) for a in found[:3])
+            x, v, u = (a[..., leader:leader + 1].copy() for a in found[:3])
             _, K = _backward(*leaders.of([leader]).expand(x, v, u), np.full(1, DAMPING_START))
             yield system.follow(np.repeat(v, trials, axis=2), np.repeat(K, trials, axis=1), np.repeat(x, trials, axis=2))
 
@@ -158,7 +179,7 @@ def _taken(system, leaders, found, own):
     """The trajectories `own` of a system's trials, each replaced by what the best law of the leaders makes of it, if better."""
     for followed in _laws(system, leaders, found):
         trials = np.flatnonzero(followed[3] < own[3])
-        _put(own, trials, [a[..., trials] for a in followed])
+        _put(own, trials, [_of(a, trials) for a in followed])
     return own
 
 
@@ -170,7 +191,7 @@ def _shared(system, found):
         trials = np.flatnonzero(better[3] < found[3] * (1 - SAME))
         if not trials.size:
             break
-        _put(found, trials, _improve(system.of(trials), better[1][..., trials]))
+        _put(found, trials, _improve(system.of(trials), _of(better[1], trials)))
     return found
 
 
@@ -180,19 +201,29 @@ def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
 
     Returns an `Optimum`; its losses are a bound that nobody attains where noise is known in advance to it alone.
     """
+    scenario, wiring = _placed(kernels, scenario, wiring)
     starts = _starts(plant, scenario, rng)
     if commands is not None:
-        starts.append(wiring.limited(commands))
-    parts = [_best(_System(kernels, picked(scenario, trials), wiring), [v[..., trials] for v in starts])
+        starts.append(wiring.limited(beside(commands, scenario.x0)))
+    whole = _System(kernels, scenario, wiring)
+    parts = [_best(whole.of(trials), [_of(v, trials) for v in starts])
              for trials in np.array_split(np.arange(scenario.trials), -(-scenario.trials // TOGETHER))]
     x, _, u, losses = (np.concatenate(a, axis=-1) for a in zip(*parts))
-    return Optimum(losses, x, u)
+    return Optimum(losses, to_host(x), to_host(u))
+
+
+def _placed(kernels, scenario, wiring):
+    """Scenario and wiring where the kernels are."""
+    if kernels.device == "cpu":
+        return scenario, wiring
+    return moved(scenario, to_device, kernels), wiring.on(to_device)
 
 
 def _starts(plant, scenario, rng=None):
     """Controls (T, nu, N) to start iLQR from: zero and noise."""
     shape, rng = (scenario.steps, plant.nu, scenario.trials), rng or np.random.default_rng(0)
-    return [np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)]
+    starts = np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)
+    return [beside(v, scenario.x0) for v in starts]
 
 
 def _best(system, starts):
@@ -203,7 +234,7 @@ def _best(system, starts):
         found = _improve(system.of(np.tile(np.arange(trials), len(starts))), v, EXPLORING)
         by_start = found[3].reshape(len(starts), trials)
         chosen = by_start.argmin(axis=0) * trials + np.arange(trials)
-        best = tuple(np.ascontiguousarray(a[..., chosen]) for a in found)
+        best = tuple(_of(a, chosen) for a in found)
         return _shared(system, _improve(system, _shared(system, best)[1]))
 
 
@@ -215,28 +246,29 @@ def family(kernels, plant, scenario, wiring):
     Near-by starts may have optima of quite different kinds, such as swinging up to the left or to the right. They are the
     yardstick, but no controller whose commands change continuously with the state can follow them.
     """
-    few = picked(scenario, np.linspace(0, scenario.trials - 1, min(SEVERAL, scenario.trials)).astype(int))
-    leaders, system = _System(kernels, few, wiring), _System(kernels, scenario, wiring)
-    found = _best(leaders, _starts(plant, few))
+    scenario, wiring = _placed(kernels, scenario, wiring)
+    system = _System(kernels, scenario, wiring)
+    leaders = system.of(np.linspace(0, scenario.trials - 1, min(SEVERAL, scenario.trials)).astype(int))
+    found = _best(leaders, _starts(plant, leaders.scenario))
     with np.errstate(all="ignore"):
-        own = _improve(system, np.zeros((scenario.steps, plant.nu, scenario.trials)), EXPLORING)
+        own = _improve(system, np.zeros_like(scenario.x0, shape=(scenario.steps, plant.nu, scenario.trials)), EXPLORING)
         most = FAR * np.median(found[3])
         followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum(), default=own)
         alike = _improve(system, followed[1], EXPLORING)
-        _gathered(system, alike, np.asarray(plant.typical_state)[:, None])
+        _gathered(system, alike, np.array(plant.typical_state)[:, None])
         _shared(system, alike)
     trials = np.flatnonzero(~(alike[3] <= MUCH * own[3]))
-    _put(alike, trials, [a[..., trials] for a in own])
-    return Optimum(alike[3], alike[0], alike[2])
+    _put(alike, trials, [_of(a, trials) for a in own])
+    return Optimum(alike[3], to_host(alike[0]), to_host(alike[2]))
 
 
 def _gathered(system, found, typical):
     """Brings trials that end elsewhere than most, by a typical size from their goals, to the others: by the law of one that
     is nearer by, where this serves about as well. Changes the trajectories in place."""
-    error = found[0][-1] - np.nan_to_num(system.scenario.goal[-1])
+    error = to_host(found[0][-1]) - np.nan_to_num(to_host(system.scenario.goal[-1]))
     astray = ~(np.abs(error - np.median(error, axis=1, keepdims=True)) < typical).all(axis=0)
     if astray.any() and not astray.all():
         inside, outside = np.flatnonzero(~astray), np.flatnonzero(astray)
-        own = [*(a[..., outside] for a in found[:3]), MUCH * found[3][outside]]
-        taken = _taken(system.of(outside), system.of(inside), [a[..., inside] for a in found], own)
+        own = [*(_of(a, outside) for a in found[:3]), MUCH * found[3][outside]]
+        taken = _taken(system.of(outside), system.of(inside), [_of(a, inside) for a in found], own)
         _put(found, outside, _improve(system.of(outside), taken[1], EXPLORING))

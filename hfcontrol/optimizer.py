@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.backend import single_threaded_blas
+from hfcontrol.backend import beside, single_threaded_blas
 from hfcontrol.curvature import GaussNewton, Identity, ResidualRows, Structural
 from hfcontrol.errors import UsageError
 from hfcontrol.solvers import conjugate_gradients, residual_space, woodbury
@@ -180,6 +180,7 @@ class Descent:
             return lambda r: r
         if not hasattr(self, "_rest"):
             z = np.random.default_rng(self.state.updates).choice([-1.0, 1.0], size=self.state.theta.size)
+            z = beside(z, self.state.theta)
             Jz = self.rows.matrix @ z
             self._rest = max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0) / z.size
         return woodbury(self.rows, lam + self._rest)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol import __version__
+from hfcontrol.backend import device_name
 from hfcontrol.building import HELD_OUT, SCENARIOS, build, plant_of, stream, task_of, wiring_of
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
@@ -27,7 +28,7 @@ from hfcontrol.settings import POLICY, Settings, settings_for
 from hfcontrol.training_state import state_from_tree, state_tree
 from hfcontrol.warmup import warm_up
 
-RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant")
+RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant", "device")
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ class Run:
 
     @cached_property
     def trainer(self):
-        """The trainer that its settings describe; PlantError where the plant is no longer one that its weights fit."""
-        trainer = build(self.settings, self.plant_file)
+        """The trainer that its settings describe, on the CPU wherever it was trained; PlantError where the plant is no longer one
+        that its weights fit."""
+        trainer = build(self.settings.changed(device="cpu"), self.plant_file)
         if trainer.network.size != self.theta.size:
             raise PlantError(f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
                              f"{self.theta.size}; put back the plant it was trained on, or train anew")
@@ -163,9 +165,12 @@ def prepare(trainer, settings):
         return Preparation(time.perf_counter() - begin, settings.optimizer, (f"{settings.optimizer}: learns from costs alone, by "
                            f"{trainer.world.described}",))
     loop = trainer.loop(stream(settings, SCENARIOS))
-    linear = loop.linearise(loop.rollout(np.zeros(trainer.network.size)))
+    linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
     linear.jvp(linear.gradient)
     solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
+    if trainer.kernels.device == "gpu":
+        reasons.append(f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
+                       f"{settings.dtype}")
     if not trainer.plant.compiled:
         reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
     if settings.optimizer == "hf":
@@ -248,15 +253,16 @@ def go_on(run, limits=None, force=False):
     fixed = [f"--{name.replace('_', '-')}" for name in limits if name not in RESUMABLE]
     if fixed:
         raise UsageError(f"--resume with {', '.join(fixed)}: only limits may change (--rollouts, --max-seconds, "
-                         "--target-loss, --target-ratio); --from RUN starts a new run from its weights")
+                         "--target-loss, --target-ratio) and --device; --from RUN starts a new run from its weights")
     settings = run.settings.changed(**limits)
     run = replace(run, tree={**run.tree, "settings": settings.tree()})
     if run.plant_changed and not force:
         raise TrainingError(f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
                             "start anew from its weights with --from")
-    prepared = prepare(run.trainer, settings)
+    trainer = run.trainer if settings.device == "cpu" else build(settings, run.plant_file)
+    prepared = prepare(trainer, settings)
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    return Training(settings, run.trainer, run.state, run.folder, prepared, run.tree["command"])
+    return Training(settings, trainer, run.state, run.folder, prepared, run.tree["command"])
 
 
 def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):

@@ -6,6 +6,7 @@ The same names serve as keywords of `hf.train`, options of `hfcontrol train` and
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from hfcontrol.backend import DEVICES
 from hfcontrol.cells import CELLS, is_continuous
 from hfcontrol.continuous import FIXED, Estimator
 from hfcontrol.errors import TaskError, UsageError
@@ -18,6 +19,7 @@ POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "en
                   "normalise")
 DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
 SOLVERS = ("auto", "cg", "residual")
+DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Settings:
     log_spread: float = -0.5
     anneal: int = 0
     normalise: bool = True
+    device: str = "cpu"
+    dtype: str = "float64"
     seed: int = 0
     race: int = 1
     grow: int = 0
@@ -101,7 +105,10 @@ class Settings:
             raise UsageError(f"--optimizer {self.optimizer}: known are {', '.join(OPTIMIZERS)}")
         if self.solver not in SOLVERS:
             raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"--dtype {self.dtype}: known are {' and '.join(DTYPES)}")
         self._check_fit()
+        self._check_device()
         self._check_estimator()
         if Path(self.plant).suffix in FILES:
             object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
@@ -126,6 +133,20 @@ class Settings:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default and not is_continuous(self.cell):
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} with --cell {self.cell}: it belongs to the "
                                  f"cells in continuous time, {', '.join(filter(is_continuous, CELLS))}; leave it out")
+
+    def _check_device(self):
+        """Raises UsageError for what is of the CPU alone, or of float64."""
+        if self.device not in DEVICES:
+            raise UsageError(f"--device {self.device}: known are {', '.join(DEVICES)}")
+        of_steps = "" if not (self.estimator or self.optimizer in POLICY) else \
+            f"--estimator {self.estimator}" if self.estimator else f"--optimizer {self.optimizer}"
+        for name in ("device", "dtype"):
+            if of_steps and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise UsageError(f"--{name} {getattr(self, name)} with {of_steps}: that trains on the CPU in float64; leave it out")
+        if self.device != "cpu" and self.store_every != 1:
+            raise UsageError(f"--store-every {self.store_every} with --device {self.device}: a GPU stores every step; leave one out")
+        if self.dtype != "float64" and is_continuous(self.cell):
+            raise UsageError(f"--dtype {self.dtype} with --cell {self.cell}: cells in continuous time are solved in float64; leave it out")
 
     def _check_estimator(self):
         """Raises UsageError for what cannot be asked of an estimator on a continuous trajectory, or only of one."""

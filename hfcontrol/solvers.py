@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+
+from hfcontrol.backend import definite_solver
 
 
 @dataclass
@@ -39,8 +40,8 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
         alpha = rz / curvature
         d += alpha * p
         r -= alpha * Ap
-        # r = b - A d is at hand, so the model's value costs a dot product and no product with A
-        values.append(-0.5 * float(d @ (r + b)))
+        # p'r = r'z, so the model's value needs no product of vectors: on a GPU each is a wait for a number
+        values.append(values[-1] - 0.5 * alpha * rz)
         solution.iterations = i
         if i >= ceil(keep_at):
             solution.directions.append(d.copy())
@@ -74,7 +75,7 @@ def residual_space(rows, lam, gradient=None):
     if gradient is not None:
         d = -woodbury(rows, lam)(gradient)
         return d, rows.matrix @ d
-    y = cho_solve(factor(rows.gram, rows.trials * lam), rows.residuals, check_finite=False)
+    y = shifted_solver(rows.gram, rows.trials * lam)(rows.residuals)
     return -(y @ rows.matrix), -(rows.gram @ y)
 
 
@@ -83,12 +84,12 @@ def woodbury(rows, shift):
 
     Raises numpy.linalg.LinAlgError where J is not finite.
     """
-    J, factored = rows.matrix, factor(rows.gram, rows.trials * shift)
-    return lambda v: (v - cho_solve(factored, J @ v, check_finite=False) @ J) / shift
+    J, solve = rows.matrix, shifted_solver(rows.gram, rows.trials * shift)
+    return lambda v: (v - solve(J @ v) @ J) / shift
 
 
-def factor(gram, shift):
-    """Cholesky factor of gram + shift I, for SciPy's cho_solve; the shift is at least what rounding makes of the gram."""
+def shifted_solver(gram, shift):
+    """b -> (gram + shift I)^-1 b by Cholesky; the shift is at least what rounding makes of the gram."""
     shifted = gram.copy()
-    shifted.flat[::len(gram) + 1] += max(shift, len(gram) * np.finfo(float).eps * np.max(np.diagonal(gram)))
-    return cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
+    shifted.ravel()[::len(gram) + 1] += max(shift, len(gram) * np.finfo(float).eps * float(gram.diagonal().max()))
+    return definite_solver(shifted)

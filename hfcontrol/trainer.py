@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hfcontrol import hold as holds
+from hfcontrol.backend import to_device
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.continuous import ContinuousLoop
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare
+from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare, placed
 
 CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
 NOTHING = 1e-16  # part of the first loss that is nothing but rounding
@@ -29,8 +30,8 @@ class Trainer:
 
     With an `estimator` (continuous/estimators.py) plant and network are one differential equation, not a sequence of steps.
     `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
-    optimal loss of a scenario; it is called only where a target ratio needs it. `fused` and `store_every` are those of
-    `ClosedLoop`.
+    optimal loss of a scenario; it is called only where a target ratio needs it. `fused`, `store_every` and `dtype` are those of
+    `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are.
     """
 
     task: object
@@ -46,6 +47,7 @@ class Trainer:
     fused: bool = True
     store_every: int = 1
     estimator: object = None
+    dtype: str = "float64"
 
     def __post_init__(self):
         if self.hold not in holds.KINDS:
@@ -62,13 +64,17 @@ class Trainer:
         if self.estimator:
             return ContinuousLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.estimator)
         return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused,
-                          self.store_every)
+                          self.store_every, self.dtype)
 
     def init(self, theta, rng, hold_state=None):
         """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""
         if hold_state is None:
             hold_state, _ = holds.resolve(self.hold, self.loop(np.random.default_rng(0)))
-        return TrainingState(self.optimizer.init(theta), hold_state, rng.bit_generator.state)
+        return TrainingState(self.optimizer.init(self.place(theta)), hold_state, rng.bit_generator.state)
+
+    def place(self, a):
+        """An array where this training is."""
+        return to_device(a) if self.kernels.device == "gpu" else a
 
     def run(self, state):
         """Events of the training from `state` on, until a limit is reached; the last one is "done"."""
@@ -83,7 +89,7 @@ class _Run:
     """
 
     def __init__(self, trainer, state):
-        self.trainer, self.limits = trainer, trainer.limits
+        self.trainer, self.limits, state = trainer, trainer.limits, placed(state, trainer.place)
         self.state, self.begun = state, state.begun or bare(state)
         self.loop = None
         self._draw(self.begun.random)

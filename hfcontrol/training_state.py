@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.backend import to_host
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import FirstOrderState
@@ -112,9 +113,15 @@ class TrainingState:
 
     @property
     def theta(self):
-        """The weights that the true loss `loss` belongs to: those of an unjudged hold do not count yet."""
+        """The weights that the true loss `loss` belongs to, one of NumPy's arrays: those of an unjudged hold do not count yet."""
         unjudged = self.begun and self.begun.hold.kind != "scenario"
-        return (self.begun if unjudged else self).optimizer.theta
+        return to_host((self.begun if unjudged else self).optimizer.theta)
+
+
+def placed(state, move):
+    """A state with the optimizer's arrays as `move` makes them: on a GPU, or back."""
+    arrays = {name: move(value) for name, value in vars(state.optimizer).items() if hasattr(value, "shape")}
+    return replace(state, optimizer=replace(state.optimizer, **arrays), begun=state.begun and placed(state.begun, move))
 
 
 def bare(state):
@@ -136,7 +143,8 @@ class Event:
 
 
 def state_tree(state):
-    """A `TrainingState` as a nested dict for a checkpoint."""
+    """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
+    state = placed(state, to_host)
     tree = {name: value for name, value in vars(state).items() if name not in (*CURVES, "optimizer", "hold", "begun")}
     kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
     tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}

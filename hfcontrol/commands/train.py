@@ -78,6 +78,8 @@ def _words(context, parameter, text):
 @click.option("--atol", type=float, metavar="TOL", help="Absolute tolerance of its adaptive solver. [1e-06]")
 @click.option("--solver-step", metavar="TIME", help="Of euler and rk4, such as 10ms; the control step by default.")
 @policies
+@click.option("--device", metavar="WORD", help="Where to train: cpu, gpu, or auto for a GPU where there is one. [cpu]")
+@click.option("--dtype", metavar="WORD", help="The network's numbers while it trains: float64 or float32. [float64]")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--grow", type=int, metavar="N",

@@ -41,7 +41,7 @@ class CompiledKernels(Kernels):
         disturbance, u, p = self._arrays((disturbance, u, p), ("disturbance", "u", "p"),
                                          (plant.nx, plant.nu, plant.n_params))
         x = np.empty_like(u, shape=(len(u) + 1, plant.nx, u.shape[2]))
-        x[0] = x0
+        x[0] = self._own(x0)
         self._run("step", "simulate", u, _rows(p), disturbance, self._own(taper), x)
         return x
 
@@ -52,7 +52,7 @@ class CompiledKernels(Kernels):
             (disturbance, v, gain, noise, p), ("disturbance", "v", "gain", "noise", "p"),
             (plant.nx, plant.nu, plant.nu, plant.nu, plant.n_params))
         x, v, u = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2])), v.copy(), np.empty_like(v)
-        x[0] = x0
+        x[0] = self._own(x0)
         self._run("step", "regulate", v, self._own(gains), self._own(reference), _rows(p), self._own(limit), gain, noise,
                   disturbance, self._own(taper), x, u)
         return x, v, u

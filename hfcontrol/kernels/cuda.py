@@ -14,7 +14,7 @@ from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
 from hfcontrol.kernels.generate import load_module, piece
 
 THREADS = 128  # in a block of a kernel whose threads are independent
-HEADER = "import math\n\nimport numpy as np\nfrom numba import cuda, float32, float64\n"
+HEADER = "import math\n\nimport numpy as np\nfrom numba import boolean, cuda, float32, float64\n"
 
 
 class _ForDevice(ast.NodeTransformer):
@@ -40,7 +40,7 @@ class _ForDevice(ast.NodeTransformer):
             return node
         shape = eval(compile(ast.Expression(node.args[0]), "size", "eval"), {}, self.sizes)
         shape = tuple(max(n, 1) for n in shape) if isinstance(shape, tuple) else max(shape, 1)  # none may be empty
-        kind = {"np.bool_": "boolean"}.get(ast.unparse(node.keywords[0].value), "REAL") if node.keywords else "float64"
+        kind = ast.unparse(node.keywords[0].value).replace("np.bool_", "boolean") if node.keywords else "float64"
         return ast.parse(f"cuda.local.array({shape}, {kind})", mode="eval").body
 
 

@@ -5,6 +5,7 @@ over trials is summed block by block in their order, so that the result is the s
 A linearised rollout takes 8 bytes x (rows of the network + 70, for arm2) per trial and step; with `store_every` K, where
 only every K-th step stores its rows and the segments between are computed again, 8 bytes x (rows / K + 70). Of these 70,
 40 are the plant's Jacobians: they are kept, because a plant may cost far more to differentiate than a network to step.
+`dtype` is the network's kind of number: rows, their tangents and cotangents, and the products; all else is float64.
 """
 
 from functools import cache
@@ -59,6 +60,7 @@ class FusedPasses:
 
     def __init__(self, network, plant, kernels, scenario, wiring, store_every=1, dtype="float64"):
         self.network, self.scenario, self.wiring, self.store_every = network, scenario, wiring, store_every
+        self.dtype = np.dtype(dtype)
         self.simulated = None if plant.compiled else PlainPasses(network, kernels, scenario, wiring, store_every)
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
@@ -84,9 +86,9 @@ class FusedPasses:
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
         if exploration is None:
             exploration = np.empty((0, *u.shape[1:]))
-        rows = np.empty((self.blocks, T // self.store_every + 1, self.network.n_rows, self.width))
+        rows = np.empty((self.blocks, T // self.store_every + 1, self.network.n_rows, self.width), self.dtype)
         with single_threaded_blas():
-            self.module.rollout(theta, self.layers, self.sources, self.hidden, self.start, self.inputs,
+            self.module.rollout(self._real(theta), self.layers, self.sources, self.hidden, self.start, self.inputs,
                                 self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
                                 reference.arrays(), exploration, x, u, command, y, self.store_every, rows)
         return x, u, command, y, rows
@@ -95,9 +97,9 @@ class FusedPasses:
         """The rows of all steps of a rollout (block, T+1, row, trial)."""
         if self.store_every == 1:
             return rollout.rows
-        out = np.empty((self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]))
+        out = np.empty((self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).all_rows(theta, self.layers, self.sources, self._stored(rollout), rollout.rows, out)
+            derivative_module(self.staged).all_rows(self._real(theta), self.layers, self.sources, self._stored(rollout), rollout.rows, out)
         return out
 
     def activity(self, theta, rollout):
@@ -119,9 +121,13 @@ class FusedPasses:
 
     def _in_blocks(self, rows):
         """Rows (step, row, N) as blocks of trials (block, step, row, width), the last one filled up with zeros."""
-        padded = np.zeros((*rows.shape[:2], self.blocks * self.width))
+        padded = np.zeros((*rows.shape[:2], self.blocks * self.width), self.dtype)
         padded[:, :, :rows.shape[2]] = rows
         return np.ascontiguousarray(padded.reshape(*rows.shape[:2], self.blocks, self.width).transpose(2, 0, 1, 3))
+
+    def _real(self, weights):
+        """Weights (P,) as the network's kind of number."""
+        return weights.astype(self.dtype, copy=False)
 
     def _stored(self, rollout):
         return self.store_every, self.inputs[1], np.ascontiguousarray(rollout.y)
@@ -135,29 +141,29 @@ class FusedPasses:
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,); d_rows is whole only with `keep_rows`."""
         T, nx, nu, N = lines.B.shape
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
-        d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]))
+        d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).tangent(theta, v, *self._about(lines, rollout), dx, du, d_rows)
+            derivative_module(self.staged).tangent(self._real(theta), self._real(v), *self._about(lines, rollout), dx, du, d_rows)
         return dx, du, d_rows
 
     def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
         """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
-        theta_bars, none = np.zeros((1, self.blocks, self.network.size)), np.empty((1, 0, self.network.size))
+        theta_bars, none = np.zeros((1, self.blocks, self.network.size)), np.empty((1, 0, self.network.size), self.dtype)
         self._adjoint(theta, lines, rollout, x_bar[None], u_bar[None], rows_bar, theta_bars, none)
         return theta_bars[0].sum(axis=0)
 
     def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
-        J = np.empty((len(x_bar), self.scenario.trials, self.network.size))
+        J = np.empty((len(x_bar), self.scenario.trials, self.network.size), self.dtype)
         self._adjoint(theta, lines, rollout, x_bar, u_bar, None, np.empty((len(x_bar), self.blocks, 0)), J)
-        return J
+        return J.astype(float, copy=False)
 
     def _adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar, theta_bars, J):
         x_bar, u_bar = np.ascontiguousarray(x_bar), np.ascontiguousarray(u_bar)
         if rows_bar is None:
-            rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]))
+            rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).adjoint(theta, *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
+            derivative_module(self.staged).adjoint(self._real(theta), *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
 
     def gram(self, J):
         """J J' (m, m) of rows J (m, P)."""

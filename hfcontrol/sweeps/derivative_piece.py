@@ -43,7 +43,7 @@ def tangent_block(n0, n1, theta, v, layers, sources, hidden, start, lines, store
     T, nx, nu = du.shape[0], dx.shape[1], du.shape[1]
     width, w = rows.shape[2], n1 - n0
     n_target, first_output = layers[0, 0] - C.shape[1], layers[-1, 0]
-    scratch, product = np.empty((rows.shape[1] + 1, width)), np.empty((rows.shape[1], width))
+    scratch, product = np.empty((rows.shape[1] + 1, width), rows.dtype), np.empty((rows.shape[1], width), rows.dtype)
     dxs, dcs, dus = np.zeros((T + 1, nx, w)), np.empty((T, nu, w)), np.zeros((nu, w))
     d_rows[0] = 0.0
     if start >= 0:
@@ -94,7 +94,7 @@ def by_trial(rows, out):
 def add_trial_rows(theta, layers, sources, segment, deltas, steps, fresh, J):
     """Adds so many steps of a segment to the rows J (trial, P) of a block, which are `fresh` at the first segment."""
     w, n_rows = J.shape[0], segment.shape[1]
-    activity, delta = np.empty((w, steps + 1, n_rows)), np.empty((w, steps, n_rows))
+    activity, delta = np.empty((w, steps + 1, n_rows), segment.dtype), np.empty((w, steps, n_rows), segment.dtype)
     by_trial(segment, activity)
     by_trial(deltas, delta)
     for i in range(w):
@@ -122,9 +122,9 @@ def adjoint_block(n0, n1, theta, layers, sources, hidden, start, lines, stored, 
     n_target, first_output = layers[0, 0] - C.shape[1], layers[-1, 0]
     split, hidden_bar, segment = J.shape[0] > 0, rows_bar.shape[0] == T + 1, segment_room(stored, rows)
     steps = segment.shape[0] - 1
-    deltas = np.empty((steps if split else 0, n_rows, width))
-    scratch, product = np.empty((n_rows + 1, width)), np.empty(n_rows * (n_rows + 1))
-    now_bar, before_bar = np.zeros((n_rows, width)), np.zeros((n_rows, width))
+    deltas = np.empty((steps if split else 0, n_rows, width), rows.dtype)
+    scratch, product = np.empty((n_rows + 1, width), rows.dtype), np.empty(n_rows * (n_rows + 1), rows.dtype)
+    now_bar, before_bar = np.zeros((n_rows, width), rows.dtype), np.zeros((n_rows, width), rows.dtype)
     xs, us, cs = x_bar[:, :, n0:n1].copy(), np.empty((nu, w)), np.zeros((T, nu, w))
     for t in range(T - 1, -1, -1):
         place = t % steps

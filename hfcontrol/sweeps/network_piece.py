@@ -167,7 +167,7 @@ def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta,
 def gathered(layer, sources, activity, steps):
     """The columns of a layer's matrix, and over time what it multiplies (steps, columns), of one trial's activity."""
     m, column = columns_of(sources, layer[4], layer[5]), 0
-    X = np.ones((steps, m))
+    X = np.ones((steps, m), activity.dtype)
     for k in range(layer[4], layer[5]):
         s0, s1, lag = sources[k]
         X[:, column:column + s1 - s0] = activity[1 - lag:steps + 1 - lag, s0:s1]

@@ -6,6 +6,8 @@ Arrays are [time, trial, ...]: A (T, N, nx, nx), B (T, N, nx, nu), l_xx (T + 1, 
 l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu); low and high (T, N, nu) bound the change of the control.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -19,7 +21,7 @@ def solve_definite(M, R):
             total = M[i, j]
             for k in range(j):
                 total -= M[i, k] * M[j, k]
-            M[i, j] = np.sqrt(total) if i == j else total / M[j, j]
+            M[i, j] = math.sqrt(total) if i == j else total / M[j, j]
     for c in range(m):
         for i in range(n):
             total = R[i, c]
@@ -34,11 +36,26 @@ def solve_definite(M, R):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def beside(M, v, out):
-    """out = [M | v]."""
+def fill(M, value):
+    """Every entry of a matrix becomes the value."""
+    for i in range(M.shape[0]):
+        for j in range(M.shape[1]):
+            M[i, j] = value
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def copy(M, out):
+    """The entries of M, into the first columns of out."""
     for i in range(M.shape[0]):
         for j in range(M.shape[1]):
             out[i, j] = M[i, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def beside(M, v, out):
+    """out = [M | v]."""
+    copy(M, out)
+    for i in range(M.shape[0]):
         out[i, M.shape[1]] = v[i]
 
 
@@ -84,13 +101,13 @@ def bounded(H, G, low, high, held, factor, S):
     inside. After as many changes as controls, squared, it is as good as it gets.
     """
     nu, m = G.shape
-    held[:] = False
+    for i in range(nu):
+        held[i] = False
     for change in range(1 + nu * nu):
         for i in range(nu):
             if held[i]:
-                kept = S[i, m - 1]
-                S[i] = 0.0
-                S[i, m - 1] = kept
+                for c in range(m - 1):
+                    S[i, c] = 0.0
         solve_free(H, G, held, factor, S)
         changed = False
         for i in range(nu):
@@ -123,7 +140,9 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
     Q_uu, damped, factor, held = np.empty((nu, nu)), np.empty((nu, nu)), np.empty((nu, nu)), np.empty(nu, dtype=np.bool_)
     beside(l_xx[T, n], l_x[T, n], V)
     for t in range(T - 1, -1, -1):
-        W[:], BV[:], Q_uu[:] = 0.0, 0.0, l_uu[t, n]
+        fill(W, 0.0)
+        fill(BV, 0.0)
+        copy(l_uu[t, n], Q_uu)
         add_transposed_times(A[t, n], nx, V, W)
         add_transposed_times(B[t, n], nu, V, BV)
         add_times(BV, nx, B[t, n], Q_uu)
@@ -135,24 +154,25 @@ def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
             G[i, nx] += BV[i, nx]
         for i in range(nx):
             V[i, nx] += W[i, nx]
-        damped[:] = Q_uu
+        copy(Q_uu, damped)
         for i in range(nu):
             damped[i, i] += mu
         bounded(damped, G, low[t, n], high[t, n], held, factor, S)
         for i in range(nu):
             k[t, n, i] = S[i, nx]
-            K[t, n, i] = S[i, :nx]
+            for j in range(nx):
+                K[t, n, i, j] = S[i, j]
         add_transposed_times(G, nx, S, V)
         add_times(Q_uu, nu, S, G)
         add_transposed_times(S, nx, G, V)
         for i in range(nx):
             for j in range(nx):
                 symmetric[i, j] = 0.5 * (V[i, j] + V[j, i])
-        beside(symmetric, V[:, nx].copy(), V)
+        copy(symmetric, V)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
-    """k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,)."""
+    """k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,); on CUDA a thread does what the loop does for a trial."""
     for n in range(B.shape[1]):
         backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu[n], k, K)

@@ -15,8 +15,8 @@ def rollout_block(n0, n1, theta, layers, sources, hidden, start, scenario, limit
     units and keeps the steps `every`, 2 `every`, ..."""
     T, nx, nu, ny, nt = u.shape[0], x.shape[1], u.shape[1], y.shape[1], scenario[1].shape[1]
     xs, moved, us, ys = np.empty(nx), np.empty(nx), np.empty(nu), np.empty(ny)
-    scratch = np.empty((rows.shape[1] + 1, rows.shape[2]))
-    pair, first_output = np.empty((2, rows.shape[1], rows.shape[2])), layers[-1, 0]
+    scratch = np.empty((rows.shape[1] + 1, rows.shape[2]), rows.dtype)
+    pair, first_output = np.empty((2, rows.shape[1], rows.shape[2]), rows.dtype), layers[-1, 0]
     rows[0] = 0.0
     if start >= 0:
         for i in range(hidden[0], hidden[1]):

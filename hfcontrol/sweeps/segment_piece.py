@@ -13,7 +13,7 @@ from numba import njit, prange
 def segment_room(stored, rows):
     """Rows of one segment (steps + 1, row, trial), to be filled by `recall`; all the rows where every step is stored."""
     every, T = stored[0], stored[2].shape[0]
-    return rows if every == 1 else np.empty((min(every, T) + 1, rows.shape[1], rows.shape[2]))
+    return rows if every == 1 else np.empty((min(every, T) + 1, rows.shape[1], rows.shape[2]), rows.dtype)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -35,7 +35,7 @@ def all_rows(theta, layers, sources, stored, rows, out):
     """Fills out (block, T + 1, row, trial) with the rows of all steps."""
     every, N, width = stored[0], stored[2].shape[2], rows.shape[3]
     for b in prange(rows.shape[0]):
-        scratch = np.empty((rows.shape[2] + 1, width))
+        scratch = np.empty((rows.shape[2] + 1, width), rows.dtype)
         out[b, 0] = rows[b, 0]
         for first in range(0, out.shape[1] - 1, every):
             recall(first, b * width, min((b + 1) * width, N), theta, layers, sources, stored, rows[b], out[b, first:],

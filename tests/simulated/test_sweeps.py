@@ -1,0 +1,124 @@
+"""The fused passes on a GPU give the numbers of those on the CPU, in the simulator, which says nothing of their speed."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hfcontrol import building
+from hfcontrol.backend import to_device, to_host
+from hfcontrol.closed_loop import LIVE, ClosedLoop
+from hfcontrol.errors import DeviceError
+from hfcontrol.curvature import GaussNewton
+from hfcontrol.kernels import compile_plant
+from hfcontrol.settings import Settings
+from hfcontrol.sweeps import cuda as sweeps
+
+SMALL = {"plant": "arm2", "trials": 3, "steps": 4, "hidden": (3, 2), "running": 0.1, "effort": 1e-3}
+EVERYTHING = {"feedback_delay": 1, "command_delay": 1, "motor_noise": "5%", "sensory_noise": 0.01, "learn_start": True,
+              "control_limit": 3.0, **SMALL}
+
+
+def loops(dtype="float64", **options):
+    """The same closed loop on the CPU and on the GPU, and weights for it."""
+    trainer = building.build(Settings(**options))
+    theta = trainer.network.initial(np.random.default_rng(0)) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)
+    parts = trainer.network, trainer.task.draw(np.random.default_rng(2)), trainer.wiring
+    return (ClosedLoop(trainer.plant, trainer.kernels, *parts),
+            ClosedLoop(trainer.plant, compile_plant(trainer.plant, "gpu"), *parts, dtype=dtype), theta)
+
+
+def close(a, b, tolerance=1e-12):
+    b = to_host(b)
+    assert a.shape == b.shape and b.dtype == float
+    assert np.abs(a - b).max() <= tolerance * max(np.abs(a).max(), 1e-300)
+
+
+def linearised(cpu, gpu, theta, a=LIVE, b=LIVE):
+    """Both linearisations with the same Jacobians: a difference over 6e-6 turns a rounding into 1e-11."""
+    a, b = cpu.rollout(theta, a), gpu.rollout(to_device(theta), b)
+    for name in ("x", "u", "command", "y", "losses"):
+        close(getattr(a, name), getattr(b, name))
+    a, b = cpu.linearise(a), gpu.linearise(b)
+    lines = type(a.lines)(*map(to_device, a.lines[:4]), a.lines.replay)
+    output = None if a.cost.output is None else to_device(a.cost.output)
+    return a, replace(b, lines=lines, cost=replace(b.cost, output=output))
+
+
+@pytest.mark.parametrize("options", [SMALL, EVERYTHING, {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"}],
+                         ids=["plain", "everything", "one layer"])
+def test_every_pass_equals_the_cpus(options):
+    cpu, gpu, theta = loops(**options)
+    a, b = linearised(cpu, gpu, theta)
+    close(a.rollout.hidden(cpu.network), b.rollout.hidden(cpu.network))
+    v = np.random.default_rng(3).standard_normal(theta.size)
+    for x, y in zip(a.jvp(v), b.jvp(to_device(v))):
+        assert (x is None) == (y is None)
+        if x is not None:
+            close(x, y)
+    close(a.gradient, b.gradient)
+    close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
+    close(a.structural_product(v), b.structural_product(to_device(v)))
+    channels = cpu.channels()[-3:]
+    close(a.rows(channels), b.rows(channels))
+    close(GaussNewton(a.part(2)) @ v, GaussNewton(b.part(2)) @ to_device(v))
+
+
+@pytest.mark.parametrize("multiprocessors, lanes", [(1, 4), (1, 2), (99, 4)], ids=["units shared", "many units a thread", "one trial a block"])
+def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes):
+    """Many trials to a thread and units to a thread, with some that do not exist at the ends; and one trial to a block."""
+    monkeypatch.setattr(sweeps, "processors", lambda: multiprocessors)
+    monkeypatch.setattr(sweeps, "LANES", lanes)
+    monkeypatch.setattr(sweeps, "TILES", (4, 2, 1))
+    monkeypatch.setattr(sweeps, "TOGETHER", 2)
+    cpu, gpu, theta = loops(**{**SMALL, "hidden": (7, 5), "trials": 5, "steps": 3})
+    a, b = linearised(cpu, gpu, theta)
+    v = np.random.default_rng(3).standard_normal(theta.size)
+    close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
+
+
+@pytest.mark.parametrize("kind", ["model", "inputs"])
+def test_holds_keep_the_same_fixed(kind):
+    cpu, gpu, theta = loops(**SMALL)
+    start = cpu.rollout(theta)
+    reference = cpu.linear_model(start) if kind == "model" else LIVE._replace(recorded=start.y, replay=True)
+    there = type(reference)(*map(to_device, reference.arrays()), reference.model, reference.replay)
+    moved = theta + 0.1 * np.random.default_rng(4).standard_normal(theta.size)
+    a, b = linearised(cpu, gpu, moved, reference, there)
+    close(a.gradient, b.gradient)
+
+
+def test_exploration_is_added_to_the_commands():
+    cpu, gpu, theta = loops(**SMALL)
+    exploration = 0.1 * np.random.default_rng(5).standard_normal(cpu.scenario.motor_noise.shape)
+    close(cpu.rollout(theta, exploration=exploration).x, gpu.rollout(to_device(theta), exploration=to_device(exploration)).x)
+
+
+def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
+    """float32 changes the products by its rounding, 6e-8, a few hundred times over, and is not float64 in disguise."""
+    cpu, gpu, theta = loops("float32", **SMALL)
+    a, b = cpu.linearise(cpu.rollout(theta)), gpu.linearise(gpu.rollout(to_device(theta)))
+    v = np.random.default_rng(3).standard_normal(theta.size)
+    close(a.rollout.x, b.rollout.x, 1e-5)
+    close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v), 1e-4)
+    assert np.abs(a.gradient - to_host(b.gradient)).max() > 1e-10 * np.abs(a.gradient).max()
+    assert b.rollout.rows.flat.dtype == np.float32
+
+
+def test_cells_in_continuous_time_run_by_the_plain_passes():
+    cpu, gpu, theta = loops(**{**SMALL, "cell": "ltc", "hidden": (3,)})
+    assert type(gpu.passes).__name__ == "PlainPasses"
+    a, b = linearised(cpu, gpu, theta)
+    v = np.random.default_rng(3).standard_normal(theta.size)
+    close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
+
+
+def test_a_network_that_does_not_fit_is_refused():
+    with pytest.raises(DeviceError, match="use fewer units, or --device cpu"):
+        loops(**{**SMALL, "hidden": (2000, 2000)})
+
+
+def test_trials_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (1000, 1000))
+    with pytest.raises(DeviceError, match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; give fewer --trials"):
+        loops(**SMALL)
