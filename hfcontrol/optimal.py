@@ -116,7 +116,13 @@ def _backward(matrices, vectors, mu):
 
 def _of(a, trials):
     """The entries of some trials, given by numbers or by whether they are taken, of an array wherever it is."""
-    return a[..., beside(np.asarray(trials), a)].copy()
+    return a[..., _numbers(trials, a)].copy()
+
+
+def _numbers(trials, a):
+    """Trials, given by numbers or by whether they are taken, as numbers where an array is."""
+    trials = np.asarray(trials)
+    return beside(np.flatnonzero(trials) if trials.dtype == bool else trials, a)
 
 
 def _search(system, k, K, x, v, u, losses):
@@ -161,7 +167,7 @@ def _improve(system, v, iterations=ITERATIONS, mu=None, idle=None):
 def _put(trajectories, trials, others):
     """Puts others in the place of some of the trials of (x, v, u, losses)."""
     for a, b in zip(trajectories, others):
-        a[..., beside(np.asarray(trials), a)] = b
+        a[..., _numbers(trials, a)] = b
 
 
 def _laws(system, leaders, found):

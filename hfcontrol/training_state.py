@@ -120,7 +120,7 @@ class TrainingState:
 
 def placed(state, move):
     """A state with the optimizer's arrays as `move` makes them: on a GPU, or back."""
-    arrays = {name: move(value) for name, value in vars(state.optimizer).items() if hasattr(value, "shape")}
+    arrays = {name: move(value) for name, value in vars(state.optimizer).items() if getattr(value, "ndim", 0)}
     return replace(state, optimizer=replace(state.optimizer, **arrays), begun=state.begun and placed(state.begun, move))
 
 

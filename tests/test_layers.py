@@ -22,6 +22,7 @@ LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters"
 OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "scenes", "plots", "animate"}, "cupy": {"backend"},
           "click": {"commands", "cli"}, "mujoco": {"adapters"}, "onnx": {"controller_onnx"},
           "gymnasium": {"adapters", "environments"}}
+CUDA = "kernels/cuda.py"  # the only file that imports numba.cuda
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -89,6 +90,11 @@ def test_one_import_by_name_points_down_the_table():
              if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
              for argument in node.args if isinstance(argument, ast.Constant)}
     assert found == {("plant", "hfcontrol.adapters")}
+
+
+def test_numba_cuda_has_one_owner():
+    importers = {str(path.relative_to(PACKAGE)) for path in FILES if "numba.cuda" in imports(path.read_text(encoding="utf-8"))}
+    assert importers == {CUDA}
 
 
 def test_every_package_is_shipped():

@@ -6,10 +6,10 @@ module is made. One thread does what the CPU does for one trial, or one time, pe
 """
 
 import ast
-import os
+
+from numba import cuda
 
 from hfcontrol.backend import to_device
-from hfcontrol.errors import DeviceError
 from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
 from hfcontrol.kernels.generate import load_module, piece
 
@@ -58,27 +58,28 @@ def plant_sizes(plant):
 
 
 def load_device_module(stem, pieces, sizes):
-    """The CUDA module of some source pieces; DeviceError where Numba for CUDA is not installed.
-
-    NumPy's kernels wait for a stream that CuPy names unless they are told that both use the same one, which they do.
-    """
-    os.environ.setdefault("NUMBA_CUDA_ARRAY_INTERFACE_SYNC", "0")
-    try:
-        from numba import cuda
-    except ImportError as error:
-        raise DeviceError(f"--device gpu: numba.cuda cannot be imported ({error}); pip install 'hfcontrol[gpu]', or --device cpu") from error
-    del cuda
+    """The CUDA module of some source pieces, whose kernels are compiled at their first launch, or loaded from Numba's cache."""
     return load_module(f"cuda_{stem}", [device_source(pieces, sizes)])
 
 
 def launch(kernel, threads, *arguments):
     """Runs a kernel of so many threads, each for itself."""
-    kernel[-(-threads // THREADS), THREADS](*arguments)
+    kernel[-(-threads // THREADS), THREADS](*map(_seen, arguments))
 
 
 def launch_blocks(kernel, blocks, threads, shared, *arguments):
     """Runs a kernel of blocks of threads, which share so many bytes."""
-    kernel[blocks, threads, 0, shared](*arguments)
+    kernel[blocks, threads, 0, shared](*map(_seen, arguments))
+
+
+def _seen(argument):
+    """An argument as Numba's dispatcher knows it, also within a tuple: an array of CuPy's as one of Numba's on the same memory.
+
+    Numba need not wait for the stream that CuPy names: both use the default one.
+    """
+    if isinstance(argument, tuple):
+        return tuple(map(_seen, argument))
+    return cuda.as_cuda_array(argument, sync=False) if hasattr(argument, "__cuda_array_interface__") else argument
 
 
 class CudaKernels(CompiledKernels):

@@ -5,7 +5,7 @@ What a thread does stands in map_piece.py and simulate_piece.py, from which the 
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def device_values(x, u, target, p, out):
     """`map_values`, a thread for each time and trial."""
     N = out.shape[2]
@@ -14,7 +14,7 @@ def device_values(x, u, target, p, out):
         map_value(place // N, place % N, x, u, target, p, out)
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def device_slopes(x, u, target, p, hx, hu, A, B):
     """`map_slopes`, a thread for each time, perturbed variable and trial."""
     n_variables, N = x.shape[1] + u.shape[1], x.shape[2]

@@ -2,7 +2,7 @@
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def device_simulate(u, p, disturbance, taper, x):
     """`simulate`, a thread for each trial."""
     n = cuda.grid(1)
@@ -10,7 +10,7 @@ def device_simulate(u, p, disturbance, taper, x):
         simulate_job(n, n + 1, u, p, disturbance, taper, x)
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def device_regulate(v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
     """`regulate`, a thread for each trial."""
     n = cuda.grid(1)

@@ -7,7 +7,7 @@ afterwards. The plain pass in plain.py is the definition.
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def adjoint(theta, layers, sources, places, n_rows, lines, rows, x_bar, u_bar, c_bar, rows_bar, deltas, start_bar):
     """Fills deltas (K, ...) and start_bar (K, row, N), the cotangent of the first rows, from x_bar (K, T + 1, nx, N), which is used
     up, u_bar (K, T, nu, N), room for c_bar of the same shape, and rows_bar, which has the sections of rows or is empty."""

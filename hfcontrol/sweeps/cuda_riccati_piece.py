@@ -2,7 +2,7 @@
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def device_backward(A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
     """`backward`, a thread for each trial."""
     n = cuda.grid(1)

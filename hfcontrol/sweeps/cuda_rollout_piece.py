@@ -5,7 +5,7 @@ The first `tile` threads of a block run the plant, each that of its own trial (l
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def rollout(packed, layers, sources, places, start, scenario, limit, taper, model, replay, reference, exploration,
             x, u, command, y, rows):
     """Fills x (T + 1, nx, N) from x[0], u and command (T, nu, N), y (T, ny, N) and, from the second step on, rows; `start` (row,) is

@@ -8,7 +8,7 @@ the definition.
 # ruff: noqa: F821
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def tangent(packed, layers, sources, places, start, lines, rows, known, dx, du, dc, d_rows):
     """Fills dx (T + 1, nx, N) from dx[0], du and dc (T, nu, N), and d_rows, which has the sections of rows or is empty; `start`
     (row,) is the tangent of the network's first rows."""

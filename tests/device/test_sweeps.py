@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from hfcontrol import building
 from hfcontrol.backend import to_device, to_host
 from hfcontrol.closed_loop import LIVE, ClosedLoop
-from hfcontrol.errors import DeviceError
 from hfcontrol.curvature import GaussNewton
+from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.settings import Settings
 from hfcontrol.sweeps import cuda as sweeps
@@ -19,12 +20,12 @@ EVERYTHING = {"feedback_delay": 1, "command_delay": 1, "motor_noise": "5%", "sen
               "control_limit": 3.0, **SMALL}
 
 
-def loops(dtype="float64", **options):
+def loops(dtype="float64", fused=True, **options):
     """The same closed loop on the CPU and on the GPU, and weights for it."""
     trainer = building.build(Settings(**options))
     theta = trainer.network.initial(np.random.default_rng(0)) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)
     parts = trainer.network, trainer.task.draw(np.random.default_rng(2)), trainer.wiring
-    return (ClosedLoop(trainer.plant, trainer.kernels, *parts),
+    return (ClosedLoop(trainer.plant, trainer.kernels, *parts, fused),
             ClosedLoop(trainer.plant, compile_plant(trainer.plant, "gpu"), *parts, dtype=dtype), theta)
 
 
@@ -106,7 +107,7 @@ def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
 
 
 def test_cells_in_continuous_time_run_by_the_plain_passes():
-    cpu, gpu, theta = loops(**{**SMALL, "cell": "ltc", "hidden": (3,)})
+    cpu, gpu, theta = loops(fused=False, **{**SMALL, "cell": "ltc", "hidden": (3,)})
     assert type(gpu.passes).__name__ == "PlainPasses"
     a, b = linearised(cpu, gpu, theta)
     v = np.random.default_rng(3).standard_normal(theta.size)
@@ -118,7 +119,7 @@ def test_a_network_that_does_not_fit_is_refused():
         loops(**{**SMALL, "hidden": (2000, 2000)})
 
 
-def test_trials_that_do_not_fit_are_refused(monkeypatch):
+def test_trials_that_do_not_fit_are_refused(monkeypatch, device):
     monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (1000, 1000))
     with pytest.raises(DeviceError, match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; give fewer --trials"):
         loops(**SMALL)
