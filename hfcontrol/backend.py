@@ -91,7 +91,8 @@ def _cupy():
         (cupy.zeros(1) + 1).get()
     except Exception as error:  # whatever a driver and a toolkit that do not fit together make of it
         reason = " ".join(str(error).split())[:200]
-        raise DeviceError(f"--device gpu: the GPU does not compute ({reason}); see that driver and cupy fit together, {CPU_INSTEAD}") from error
+        raise DeviceError(f"--device gpu: the GPU does not compute ({reason}); see that driver and cupy fit together, "
+                          f"{CPU_INSTEAD}") from error
     return cupy
 
 

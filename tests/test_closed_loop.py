@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hfcontrol.closed_loop import ClosedLoop
+from hfcontrol.curvature import GaussNewton
 from hfcontrol.errors import TaskError
 from hfcontrol.topology import Topology
 from helpers import central_difference, flat, hold_of, like, loop_of, relative, residuals_of, weights_of
@@ -292,3 +293,17 @@ def test_memory_grows_with_trials_times_steps():
     for size in ((64, 40), (64, 160), (256, 40)):
         held, stated = bytes_of(*size)
         assert 0.5 * stated < held < stated
+
+
+def test_a_network_of_single_numbers_differs_by_their_rounding():
+    """`dtype` is that of rows and products alone; trajectories, Jacobians and cotangents of the weights stay float64."""
+    double = loop_of("arm2", trials=9)
+    single = ClosedLoop(double.plant, double.kernels, double.network, double.scenario, double.wiring, dtype="float32")
+    theta, v = weights_of(double), weights_of(double, seed=1)
+    a, b = (loop.linearise(loop.rollout(theta)) for loop in (double, single))
+    assert b.rollout.rows.dtype == np.float32 and b.rollout.x.dtype == b.gradient.dtype == float
+    for x, y in ((a.rollout.x, b.rollout.x), (a.gradient, b.gradient), (GaussNewton(a) @ v, GaussNewton(b) @ v),
+                 (a.structural_product(v), b.structural_product(v)), (a.rows(double.channels()[-2:]), b.rows(double.channels()[-2:]))):
+        assert 1e-10 < relative(y, x) < 1e-4
+    c = replace(b, rollout=b.rollout).part(4)
+    assert relative(GaussNewton(c) @ v, GaussNewton(a.part(4)) @ v) < 1e-4

@@ -14,7 +14,7 @@ LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters"
           "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
           "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal",
           "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer",
-          "settings", "building", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "controller", "evaluation", "compare",
+          "settings", "building", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "seeds", "controller", "evaluation", "compare",
           "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
           "commands", "cli"]
 

@@ -29,7 +29,8 @@ def _words(context, parameter, text):
 
 
 @click.command()
-@click.option("--plant", metavar="NAME|FILE", help="A shipped plant (see `hfcontrol plants`), a file ending in .py or .xml, or gym:ID. [arm2]")
+@click.option("--plant", metavar="NAME|FILE",
+              help="A shipped plant (see `hfcontrol plants`), a file ending in .py or .xml, or gym:ID. [arm2]")
 @click.option("--task", metavar="WORD", help="A task of the plant; its first one by default.")
 @click.option("--trials", type=int, metavar="N", help="Trials simulated side by side; the task's own number by default.")
 @click.option("--steps", type=int, metavar="N", help="Horizon in control steps; the task's own by default.")
@@ -81,6 +82,8 @@ def _words(context, parameter, text):
 @click.option("--device", metavar="WORD", help="Where to train: cpu, gpu, or auto for a GPU where there is one. [cpu]")
 @click.option("--dtype", metavar="WORD", help="The network's numbers while it trains: float64 or float32. [float64]")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
+@click.option("--seeds", metavar="A-B", help="Train one controller for each seed, 0-31 or 0,3,7, side by side; the best is shown.")
+@click.option("--jobs", type=int, metavar="N", help="Of --seeds at once; as many as cores by default, on a GPU 1.")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--grow", type=int, metavar="N",
               help="Begin with an eighth of the horizon, then a quarter and a half, N updates each. [0]")
@@ -96,7 +99,7 @@ def _words(context, parameter, text):
 @click.option("--force", is_flag=True, default=None, help="Resume although the plant's file has changed.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @JSON
-def train(out, resume, start, force, quiet, as_json, **options):
+def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
     """Train a controller, with a checkpoint after every hold.
 
     \b
@@ -105,11 +108,19 @@ def train(out, resume, start, force, quiet, as_json, **options):
     the final-state cost of the source, and with its control penalty:
     hfcontrol train --plant arm2 --effort 0 --target-loss 5e-5
     hfcontrol train --plant arm2 --effort 1e-4
+    the best of 32 seeds; and on a GPU where there is one:
+    hfcontrol train --plant arm2 --seeds 0-31
+    hfcontrol train --plant arm2 --device auto
 
     It stops at a target, at --rollouts, at --max-seconds, when nothing more is to be gained, or at Ctrl-C (after the update
     in progress; a second Ctrl-C stops at once). A checkpoint is data: resuming runs the shipped plant of that name, or your
     own file at its recorded path (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
     """
+    if seeds is not None:
+        _train_seeds(given(**options), seeds, jobs, out, given(resume=resume, start=start, force=force), quiet, as_json)
+        return
+    if jobs is not None:
+        raise UsageError(f"--jobs {jobs}: it belongs to --seeds")
     with nullcontext(_unsaid) if quiet else working("preparing") as say:
         training = _prepared(given(**options), out, resume, start, force, say)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
@@ -117,6 +128,47 @@ def train(out, resume, start, force, quiet, as_json, **options):
         for event in training.events():
             show.event(event, training)
     show.end(training, event)
+
+
+def _train_seeds(options, seeds, jobs, out, others, quiet, as_json):
+    """Trains the controllers of many seeds and shows what became of each, their spread, and how good the best is."""
+    from hfcontrol.seeds import parsed, train_seeds
+    from hfcontrol.settings import settings_for
+
+    if "seed" in options or others:
+        other = "seed" if "seed" in options else next(iter(others)).replace("start", "from")
+        raise UsageError(f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out")
+    numbers, settings = parsed(seeds), settings_for(**options)
+    words = [word for k, word in enumerate(sys.argv[1:], 1) if not word.startswith(("--seeds", "--jobs"))
+             and sys.argv[k - 1] not in ("--seeds", "--jobs")]
+
+    def show(outcome):
+        if as_json:
+            say_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
+        elif not quiet:
+            click.echo(f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
+                       f"{outcome.seconds:.1f} s  {outcome.stop}")
+    with nullcontext() if quiet else working(f"training {len(numbers)} controllers"):
+        outcomes = train_seeds(settings, numbers, out, jobs, shlex.join(["hfcontrol", *words]), show)
+    _say_spread(outcomes, as_json, quiet)
+
+
+def _say_spread(outcomes, as_json, quiet):
+    """The spread of the seeds' losses, and how good the best is."""
+    from statistics import median
+
+    from hfcontrol.evaluation import evaluate
+    from hfcontrol.runs import Run
+
+    losses, run = [outcome.loss for outcome in outcomes], Run.load(outcomes[0].path)
+    if as_json:
+        say_json({"event": "done", "seeds": len(losses), "median": median(losses), "worst": losses[-1], **run.info()})
+    elif not quiet:
+        click.echo(f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
+                   f"{len(losses)}; run {run.path}")
+        with working("looking for the optimum"):
+            evaluation = evaluate(run)
+        say_table(evaluation)
 
 
 def _unsaid(text):

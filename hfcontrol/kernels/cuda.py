@@ -7,9 +7,10 @@ module is made. One thread does what the CPU does for one trial, or one time, pe
 
 import ast
 
-from numba import cuda
+from numba import config, cuda
 
 from hfcontrol.backend import to_device
+from hfcontrol.errors import DeviceError
 from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
 from hfcontrol.kernels.generate import load_module, piece
 
@@ -86,6 +87,11 @@ class CudaKernels(CompiledKernels):
     """Kernels of a plant on a GPU: what they are given they take there, and their results stay there."""
 
     device = "gpu"
+
+    def __init__(self, plant):
+        if getattr(cuda, "implementation", "") != "NVIDIA" and not config.ENABLE_CUDASIM:
+            raise DeviceError("--device gpu: numba-cuda is not installed; pip install 'hfcontrol[gpu]', or give --device cpu")
+        super().__init__(plant)
 
     def _device_module(self, name, nt=0):
         """The module of a map that is given nt numbers of a target."""

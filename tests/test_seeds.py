@@ -1,0 +1,61 @@
+"""Many seeds of one training: each the run that its seed alone makes, the best first."""
+
+import json
+
+import numpy as np
+import pytest
+from trainings import call, complaint
+
+import hfcontrol as hf
+from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.seeds import parsed, train_seeds
+from hfcontrol.settings import Settings, settings_for
+
+TINY = {"plant": "arm2", "trials": 4, "steps": 5, "hidden": (4, 3), "rollouts": 3, "effort": 0.0}
+
+
+@pytest.mark.parametrize("text, seeds", [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1-2", [1, 2, 5]), ("0,0,1-1", [0, 1])])
+def test_seeds_are_named_by_numbers_and_ranges(text, seeds):
+    assert parsed(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "0-5000", "-1", "1..3", "0-", "1.5"])
+def test_other_words_are_refused(text):
+    with pytest.raises(UsageError, match="whole numbers such as 0-31"):
+        parsed(text)
+
+
+def test_each_is_the_run_that_its_seed_alone_makes(tmp_path):
+    """Bit for bit, though it had one thread of its own; the best comes first, and all can be gone on with."""
+    came = []
+    outcomes = train_seeds(settings_for(**TINY), [0, 1, 2], tmp_path / "many", 2, "hfcontrol train", came.append)
+    assert sorted(o.seed for o in came) == [0, 1, 2] and [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
+    for outcome in outcomes:
+        alone = hf.train(out=tmp_path / "alone", seed=outcome.seed, **TINY)
+        run = hf.Run.load(outcome.path)
+        assert np.array_equal(run.theta, alone.theta) and run.state.loss == alone.state.loss == outcome.loss
+        assert run.settings == alone.settings and run.info()["command"] == f"hfcontrol train --seed {outcome.seed}"
+
+
+def test_a_training_that_cannot_start_says_why_once(tmp_path):
+    with pytest.raises(TrainingError, match="horizon of 5 steps"):
+        train_seeds(Settings(**TINY, feedback_delay=9), [0, 1], tmp_path, 1)
+
+
+def test_the_command_shows_every_seed_and_the_spread(capsys, tmp_path):
+    options = ["train", "--plant", "arm2", "--trials", "4", "--steps", "5", "--hidden", "4", "--rollouts", "2", "--out", tmp_path]
+    status, out, _ = call(capsys, *options, "--seeds", "3-4", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [line["event"] for line in lines] == ["seed", "seed", "done"] and {line["seed"] for line in lines[:2]} == {3, 4}
+    assert lines[2]["loss"] == min(line["loss"] for line in lines[:2]) and lines[2]["worst"] == max(line["loss"] for line in lines[:2])
+    assert "median" in call(capsys, *options, "--seeds", "3-4", "--jobs", "1")[1]
+
+
+@pytest.mark.parametrize("options, line", [
+    (("--seeds", "0-1", "--seed", "3"), "--seeds 0-1 with --seed: each seed begins a run of its own"),
+    (("--seeds", "0-1", "--from", "x"), "--seeds 0-1 with --from"),
+    (("--seeds", "0-1", "--jobs", "0"), "--jobs 0: at least 1 is needed"),
+    (("--jobs", "2"), "--jobs 2: it belongs to --seeds"),
+])
+def test_options_that_do_not_fit_are_refused(capsys, options, line):
+    assert line in complaint(capsys, "train", *options, status=2)
