@@ -106,11 +106,12 @@ class CudaPasses:
 
     @property
     def bytes_per_step(self):
-        """Bytes per trial and step of a linearised rollout: the plant's Jacobians and the trajectories, in float64, and the network's
-        activity, what each layer reads of it, and their tangents or cotangents."""
+        """Bytes per trial and step of a linearised rollout: scenario and cost, the plant's Jacobians and the trajectories, in float64,
+        and the network's activity, what each layer reads of it, and their tangents or cotangents."""
         nx, nu, ny, rows = self.plant.nx, self.plant.nu, self.plant.ny, self.network.n_rows
         read = sum(layer.shape[1] for layer in self.network.layers)
-        return 8 * (nx * (nx + nu + ny) + 5 * nx + 8 * nu + 2 * ny) + self.dtype.itemsize * (2 * rows + read)
+        doubles = nx * (nx + nu + ny) + 10 * nx + 12 * nu + 3 * ny + self.plant.nz + self.network.n_input
+        return 8 * doubles + self.dtype.itemsize * (2 * rows + read)
 
     def sections(self, flat):
         """Views of the sections of one array, (T + 1, N, size): those of the input and of each layer."""
