@@ -66,7 +66,7 @@ def _curves(ax, courses, price):
         ax.plot(x, np.median(y, axis=0), color=COLOURS[k % len(COLOURS)], ls=LINES[k // len(COLOURS)],
                 label=NAMES.get(method, method))
         if len(same) > 1:
-            ax.fill_between(x, *np.percentile(y, BAND, axis=0), color=COLOURS[k % len(COLOURS)], alpha=0.15, lw=0)
+            ax.fill_between(x, *np.percentile(y, BAND, axis=0, method="nearest"), color=COLOURS[k % len(COLOURS)], alpha=0.15, lw=0)
     ax.set(yscale="log", ylabel="held-out cost", xlabel={"evaluations": "evaluations", "seconds": "time [s]"}[price])
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 4))
 
