@@ -1,15 +1,14 @@
 """`hfcontrol train`: training with live progress."""
 
 import os
-import shlex
-import shutil
 import signal
-import sys
 from contextlib import contextmanager, nullcontext
 
 import click
 
-from hfcontrol.commands.options import JSON, WIPE, conditions, given, policies, say_json, say_table, working
+from hfcontrol.commands.many_seeds import train_many
+from hfcontrol.commands.options import JSON, conditions, given, policies, working
+from hfcontrol.commands.progress import Lines, Progress, Silent, resuming
 from hfcontrol.errors import UsageError
 
 
@@ -117,7 +116,7 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
     own file at its recorded path (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
     """
     if seeds is not None:
-        _train_seeds(given(**options), seeds, jobs, out, given(resume=resume, start=start, force=force), quiet, as_json)
+        train_many(given(**options), seeds, jobs, out, given(resume=resume, start=start, force=force), quiet, as_json)
         return
     if jobs is not None:
         raise UsageError(f"--jobs {jobs}: it belongs to --seeds")
@@ -128,47 +127,6 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
         for event in training.events():
             show.event(event, training)
     show.end(training, event)
-
-
-def _train_seeds(options, seeds, jobs, out, others, quiet, as_json):
-    """Trains the controllers of many seeds and shows what became of each, their spread, and how good the best is."""
-    from hfcontrol.seeds import parsed, train_seeds
-    from hfcontrol.settings import settings_for
-
-    if "seed" in options or others:
-        other = "seed" if "seed" in options else next(iter(others)).replace("start", "from")
-        raise UsageError(f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out")
-    numbers, settings = parsed(seeds), settings_for(**options)
-    words = [word for k, word in enumerate(sys.argv[1:], 1) if not word.startswith(("--seeds", "--jobs"))
-             and sys.argv[k - 1] not in ("--seeds", "--jobs")]
-
-    def show(outcome):
-        if as_json:
-            say_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
-        elif not quiet:
-            click.echo(f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
-                       f"{outcome.seconds:.1f} s  {outcome.stop}")
-    with nullcontext() if quiet else working(f"training {len(numbers)} controllers"):
-        outcomes = train_seeds(settings, numbers, out, jobs, shlex.join(["hfcontrol", *words]), show)
-    _say_spread(outcomes, as_json, quiet)
-
-
-def _say_spread(outcomes, as_json, quiet):
-    """The spread of the seeds' losses, and how good the best is."""
-    from statistics import median
-
-    from hfcontrol.evaluation import evaluate
-    from hfcontrol.runs import Run
-
-    losses, run = [outcome.loss for outcome in outcomes], Run.load(outcomes[0].path)
-    if as_json:
-        say_json({"event": "done", "seeds": len(losses), "median": median(losses), "worst": losses[-1], **run.info()})
-    elif not quiet:
-        click.echo(f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
-                   f"{len(losses)}; run {run.path}")
-        with working("looking for the optimum"):
-            evaluation = evaluate(run)
-        say_table(evaluation)
 
 
 def _unsaid(text):
@@ -208,113 +166,3 @@ def _stopping(training, quiet):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def resuming(training, *options):
-    """The command that goes on with a training."""
-    return shlex.join(["hfcontrol", "train", "--resume", str(training.folder.path), *options])
-
-
-class Silent:
-    """Shows nothing."""
-
-    def event(self, event, training):
-        """Ignores an event."""
-
-    def end(self, training, event):
-        """Ignores the end."""
-
-
-def hand_error(event):
-    """Mean distance of the hand from its target at the end [cm], or None for a plant without a hand."""
-    from hfcontrol.evaluation import hand_errors
-
-    if event.loop is None:
-        return None
-    errors = hand_errors(event.loop, event.rollout)
-    return None if errors is None else 100 * float(errors.mean())
-
-
-def worth(loss, loop):
-    """A loss in words, or the return of the environment that takes the place of a plant's loop."""
-    return f"loss {loss:.3e}" if loop is not None else f"return {-loss:.4g}"
-
-
-class Lines:
-    """JSON for scripts: a line for each hold, the last with everything that `info` tells."""
-
-    report = None
-
-    def event(self, event, training):
-        """A line at the end of a hold."""
-        self.report = event.report or self.report
-        if event.kind == "hold":
-            state, report = event.state, self.report
-            say_json({"event": "hold", "hold": state.holds, "updates": state.updates, "rollouts": state.rollouts,
-                      "loss": state.loss, "accepted": event.accepted, "kind": state.hold.kind,
-                      "rho": report and report.rho, "damping": getattr(state.optimizer, "damping", None),
-                      "divergence": getattr(report, "divergence", None), "solver": report and report.solver, "iterations": report and report.iterations,
-                      "hand_error_cm": hand_error(event), "seconds": state.seconds})
-
-    def end(self, training, event):
-        """The last line."""
-        say_json({"event": "done", **training.run.info()})
-
-
-class Progress:
-    """Text for people: one line for each hold, updated in place on a terminal, and a table at the end."""
-
-    def __init__(self, training):
-        self.live, self.report = sys.stdout.isatty(), None
-        trainer, task, state = training.trainer, training.trainer.task, training.state
-        hidden = "+".join(map(str, trainer.network.topology.hidden))
-        click.echo(f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps of "
-                   f"{1000 * trainer.plant.dt:g} ms; {hidden} {trainer.network.topology.cell} units, "
-                   f"{trainer.network.size} weights, seed {training.settings.seed}")
-        for reason in training.prepared.reasons:
-            click.echo(reason)
-        click.echo(f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}")
-        if state.updates:
-            click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
-
-    def event(self, event, training):
-        """The line of the hold in progress, or the finished one."""
-        self.report = event.report or self.report
-        if event.kind == "hold" or (event.kind == "update" and self.live):
-            line = self._line(event)
-            if self.live:  # a line that the terminal breaks could not be overwritten
-                line = WIPE + line[:shutil.get_terminal_size().columns - 1]
-            click.echo(line, nl=event.kind == "hold")
-
-    def _line(self, event):
-        """The numbers of an event, the ones that matter most first: a narrow terminal shows no others."""
-        state, report, error = event.state, self.report, hand_error(event)
-        within = event.kind == "update"
-        words = [f"hold {state.holds + within:3d}", f"update {state.updates:5d}", f"rollouts {state.rollouts:5d}",
-                 worth(event.rollout.loss if within else state.loss, event.loop)]
-        words += [] if error is None else [f"hand {10 * error:6.2f} mm"]
-        words.append(f"{state.seconds:.1f} s")
-        words += [f"damping {state.optimizer.damping:.0e}"] if hasattr(state.optimizer, "damping") else []
-        if report:
-            words += [f"rho {report.rho:5.2f}"] if report.rho == report.rho else []
-            words += [f"kl {report.divergence:.3f}"] if hasattr(report, "divergence") else []
-            words.append(report.solver + (f" {report.iterations:3d}" if report.iterations else ""))
-        return "  ".join(words) + ("" if event.accepted or within else "  undone")
-
-    def end(self, training, event):
-        """Why it ended, how to go on, and how good it is."""
-        if self.live and event.state.begun:
-            click.echo()
-        state, limits, word = event.state, training.trainer.limits, event.stop.word
-        click.echo(f"stopped: {event.stop.sentence}; {worth(state.loss, event.loop)} after {state.updates} updates, "
-                   f"{state.rollouts} rollouts, {state.seconds:.1f} s")
-        more = {"interrupted": (), "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
-                "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}")}
-        if word in more:
-            click.echo(f"go on with: {resuming(training, *more[word])}")
-        if word != "interrupted":
-            from hfcontrol.evaluation import evaluate
-
-            with working("looking for the optimum"):
-                evaluation = evaluate(training.run)
-            say_table(evaluation)

@@ -38,15 +38,9 @@ def adjoint(theta, layers, sources, places, n_rows, lines, rows, x_bar, u_bar, c
             cuda.syncthreads()
             spread(theta, layers[number], sources, shared, before, now, tile, b0, acc)
         cuda.syncthreads()
-        s = t - delay
         if mine:
-            if s > 0 and not replay:
-                for j in range(C.shape[2]):
-                    for k in range(C.shape[1]):
-                        x_bar[c, s, j, n] += C[s, k, j, n] * shared[(now + n_target + k) * tile + thread]
-            for j in range(A.shape[2]):
-                for i in range(A.shape[1]):
-                    x_bar[c, t, j, n] += A[t, i, j, n] * x_bar[c, t + 1, i, n]
+            s = 0 if replay else t - delay  # the start's observation depends on no weight
+            state_cotangent(t, s, n, A, C, x_bar[c], shared, (now + n_target) * tile + thread, tile)
     cuda.syncthreads()
     if mine:
         last = steps % 2 * n_rows
@@ -67,6 +61,19 @@ def control_cotangent(t, n, B, slope, command_delay, x_bar, u_bar, c_bar):
             for i in range(B.shape[1]):
                 total += B[t, i, k, n] * x_bar[t + 1, i, n]
             c_bar[t - command_delay, k, n] = slope[t, k, n] * total
+
+
+@cuda.jit(device=True)
+def state_cotangent(t, s, n, A, C, x_bar, shared, place, tile):
+    """Adds to the cotangents of the states at step s, by what was observed of it, and t, by the step from it; those of the
+    observations stand in the shared memory, `tile` apart from `place` on."""
+    if s > 0:
+        for j in range(C.shape[2]):
+            for k in range(C.shape[1]):
+                x_bar[s, j, n] += C[s, k, j, n] * shared[place + k * tile]
+    for j in range(A.shape[2]):
+        for i in range(A.shape[1]):
+            x_bar[t, j, n] += A[t, i, j, n] * x_bar[t + 1, i, n]
 
 
 @cuda.jit(device=True)
