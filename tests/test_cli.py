@@ -22,6 +22,7 @@ import hfcontrol as hf
 from hfcontrol import checkpoint, run_folder
 from hfcontrol.cli import cli
 from hfcontrol.commands.options import WIPE, say_json
+from hfcontrol.commands.progress import advice
 from hfcontrol.evaluation import evaluate
 from hfcontrol.plant import plant_names
 from hfcontrol.run_folder import RunFolder
@@ -438,3 +439,12 @@ def test_an_output_without_room(here):
     with open("/dev/full", "w") as full, in_process("plants", stdout=full) as process:
         assert len(process.stderr.read().splitlines()) == 1
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("word, ratio, settings, told", [
+    ("converged", 4e5, {}, "it settled far from the optimum: --grow 12, --race 4, --guide 32, another --seed may lead elsewhere"),
+    ("failed", 2.0, {"grow": 4, "race": 2}, "it settled far from the optimum: --guide 32, another --seed may lead elsewhere"),
+    ("converged", 1.2, {}, None), ("time", 9.0, {}, None), ("converged", None, {}, None),
+])
+def test_a_poor_minimum_is_said_with_what_to_try(word, ratio, settings, told):
+    assert next(advice(word, {"sets": {"training": {"ratio": ratio}}}, Settings(**settings)), None) == told

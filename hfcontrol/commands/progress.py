@@ -8,6 +8,7 @@ import click
 
 from hfcontrol.commands.options import WIPE, say_json, say_table, working
 
+POOR = 1.5  # ratio to the optimum above which a training that settled ended in a poor minimum
 
 def resuming(training, *options):
     """The command that goes on with a training."""
@@ -117,3 +118,13 @@ class Progress:
             with working("looking for the optimum"):
                 evaluation = evaluate(training.run)
             say_table(evaluation)
+            for line in advice(word, evaluation, training.settings):
+                click.echo(line)
+
+
+def advice(word, evaluation, settings):
+    """What to try, as a line, where a training ended in a poor minimum: it settled though much is left to gain."""
+    ratio = evaluation.get("sets", {}).get("training", {}).get("ratio")
+    if word in ("converged", "failed") and ratio is not None and ratio > POOR:
+        ways = [way for way, given in (("--grow 12", settings.grow), ("--race 4", settings.race > 1)) if not given]
+        yield f"it settled far from the optimum: {', '.join([*ways, '--guide 32', 'another --seed'])} may lead elsewhere"
