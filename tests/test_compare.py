@@ -1,6 +1,7 @@
 """The comparisons: small ones of each kind, what they tell, and what is told of wrong sizes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,14 @@ def test_a_course_is_the_same_again():
     one, two = (run(problem, method, 3, 10) for _ in range(2))
     assert one.held_out == two.held_out and one.counts == two.counts and one.updates[-1] == 10
     assert run(problem, Method("gd", ADAPTIVE, Adam(1e-3), 2), 0, 3, most_seconds=0).updates == [0]
+
+
+def test_another_method_takes_over():
+    problem, later = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=8)
+    begin = replace(second_order("hf", ADAPTIVE, trials=4), least=0.5, then=(4, later))
+    assert begin.at(3) is begin and begin.at(4) is later and later.at(9) is later
+    alone, both = (run(problem, method, 3, 6) for method in (replace(begin, then=()), begin))
+    assert both.counts[:3] == alone.counts[:3] and both.counts[-1].f > alone.counts[-1].f
 
 
 def test_methods_with_and_without_derivatives(tmp_path, monkeypatch):

@@ -70,8 +70,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them, and for how
-    many updates first on an eighth, a quarter and half of the horizon each."""
+    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them, for
+    how many updates first on an eighth, a quarter and half of the horizon each, and above which least damping.
+
+    `then`, as (updates, method), is what takes its place after so many updates."""
 
     name: str
     estimator: Estimator
@@ -79,11 +81,17 @@ class Method:
     trials: int
     batches: int = 1
     grow: int = 0
+    least: float = 0.0
+    then: tuple = ()
+
+    def at(self, done):
+        """The method after so many updates."""
+        return self.then[1] if self.then and done >= self.then[0] else self
 
 
-def second_order(name, estimator, trials=32, cap=15, batches=2, grow=4):
+def second_order(name, estimator, trials=32, cap=15, batches=2, grow=4, damping=1.0, least=0.0):
     """The Hessian-free method of the studies: a few conjugate gradients an update, over a horizon that grows."""
-    return Method(name, estimator, HessianFree("cg", cap=cap), trials, batches, grow)
+    return Method(name, estimator, HessianFree("cg", damping=damping, cap=cap), trials, batches, grow, least)
 
 
 @dataclass
@@ -119,7 +127,7 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
     linear.jvp(linear.vjp(linear.jvp(linear.gradient)))  # compiled before the clock starts
     _mark(course, problem, state.theta, counts, seconds, done, losses)
     while done < updates and seconds < most_seconds:
-        begin = time.perf_counter()
+        begin, method = time.perf_counter(), method.at(done)
         if method.grow and (part := min(done // method.grow, len(GROWTH))) != grown:
             grown, stage = part, problem.over((*GROWTH, 1.0)[part])
             state = method.optimizer.init(state.theta)  # another horizon is another function
@@ -147,6 +155,7 @@ def _updated(method, state, loop, most):
         return method.optimizer.moved(state, loop.linearise(current).gradient), [current.loss]
     hold, losses = Hold(loop, current), []
     for _ in range(min(method.batches, most)):
+        state = replace(state, damping=max(state.damping, method.least))
         state, current, report = method.optimizer.step(state, current, hold)
         losses.append(current.loss)
         if not report.accepted:

@@ -1,5 +1,7 @@
 """Study: CTPG with Hessian-free against CTPG with the source's first-order optimizer, and with rates tuned over a grid."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hfcontrol.compare.course import ADAPTIVE, Method, Problem, reached, run, second_order
@@ -10,7 +12,25 @@ from hfcontrol.first_order import Adam, Momentum
 RATES = {"diffdrive": ("momentum", (1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1))}
 KINDS = {"adam": Adam, "momentum": Momentum}
 LONGER = {"diffdrive": 1, "quadrotor": 5}  # times as many first-order updates as in the source: its 200 end far from the optimum
-SECOND_UPDATES = 60  # of Hessian-free at most
+SECOND_UPDATES = 100  # of Hessian-free at most
+# over a part of the time the robot had better stand still: its horizon does not grow
+SECOND = {"diffdrive": {"trials": 32, "cap": 10, "grow": 0, "damping": 0.5, "least": 0.3},
+          "quadrotor": {"trials": 16, "cap": 8, "grow": 6, "least": 0.1}}
+LATER = {"diffdrive": ((20, 10, "midpoint", {"trials": 64}),),  # from which updates on: cap, products and what else changes
+         "quadrotor": ((18, 15, "rk4", {"trials": 32, "least": 0.0}), (20, 10, "midpoint", {"trials": 32}))}
+
+
+def second(plant):
+    """Hessian-free as it suits the plant: on few trials at first and twice as many later, with products by the midpoint rule but
+    where LATER says otherwise.
+
+    Steps are shared by as many trials as the first-order optimizer draws, so that an evaluation goes as far for either.
+    """
+    begin, then = second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials, products="midpoint"), **SECOND[plant]), ()
+    for after, cap, products, others in reversed(LATER[plant]):
+        estimator, optimizer = replace(begin.estimator, products=products), replace(begin.optimizer, cap=cap)
+        then = (after, replace(begin, estimator=estimator, optimizer=optimizer, then=then, **others))
+    return replace(begin, then=then)
 
 
 def study(plant="quadrotor", seeds=3, updates=None, tell=None):
@@ -24,10 +44,10 @@ def study(plant="quadrotor", seeds=3, updates=None, tell=None):
     for seed in range(seeds):
         firsts = [run(problem, Method(f"{kind} {rate:g}", ADAPTIVE, KINDS[kind](rate, **ENTRIES), setting.trials), seed, updates, 80,
                       tell=tell) for rate in rates]
-        second = run(problem, second_order("hf", ADAPTIVE), seed, SECOND_UPDATES, SECOND_UPDATES, tell=tell)
+        hf = run(problem, second(plant), seed, SECOND_UPDATES, SECOND_UPDATES, tell=tell)
         for after in sorted({min(setting.updates, updates), updates}):
-            compared.append({"seed": seed, "after": after, **_compared(firsts, second, after)})
-        courses += [*firsts, second]
+            compared.append({"seed": seed, "after": after, **_compared(firsts, hf, after)})
+        courses += [*firsts, hf]
         ratios = [c["ratio"] for c in compared if c["after"] == updates]
         yield {"study": "orders", "plant": plant, "rates": list(rates), "kind": kind, "updates": updates, "seeds": seeds,
                "compared": compared, "ratios": ratios, "courses": [course.tree() for course in courses]}

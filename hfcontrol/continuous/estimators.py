@@ -21,6 +21,7 @@ from hfcontrol.errors import UsageError
 
 ESTIMATORS = ("ctpg", "backsolve", "backsolve_checkpoints", "discrete", "euler", "rk4")
 FIXED = ("euler", "rk4")
+PRODUCTS = ("rk4", "midpoint")  # by which Gauss-Newton products are found on adaptive steps
 ROUGH, SHARP = 1e-6, 1e-8  # relative tolerances below which differences of second, and of fourth order are worth their price
 
 
@@ -55,6 +56,9 @@ class Estimator:
     The source integrates the P gradients with the n adjoints, whose common error norm loosens the control of the latter by about the
     root of P / n, which is 15 for its robot; here gradients are integrated by the steps' own quadrature, and `slack` tells how
     loose. It costs a gradient at most a factor of two in error, and saves a quarter of the evaluations.
+
+    Gauss-Newton products on adaptive steps are by rk4, or by the midpoint rule, which takes half of its evaluations and is far
+    less exact; the gradient and the loss do not depend on it.
     """
 
     name: str = "ctpg"
@@ -64,10 +68,13 @@ class Estimator:
     most: int = 1000
     together: int = 32
     slack: float = 10.0
+    products: str = "rk4"
 
     def __post_init__(self):
         if self.name not in ESTIMATORS:
             raise UsageError(f"--estimator {self.name}: known are {', '.join(ESTIMATORS)}")
+        if self.products not in PRODUCTS:
+            raise UsageError(f"products {self.products}: known are {', '.join(PRODUCTS)}")
         for name in ("rtol", "atol"):
             if not 0 < getattr(self, name) < np.inf:
                 raise UsageError(f"--{name} {getattr(self, name)}: a positive number is needed")

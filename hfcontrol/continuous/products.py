@@ -1,8 +1,8 @@
 """Gauss-Newton products in continuous time: tangent and adjoint of the residuals on a frozen grid.
 
-The grid is that of the accepted steps, each as one step of rk4 along the interpolant, or the fixed steps themselves. Tangent and
-adjoint there are an exact pair, and the weights of the stages are positive, so that G = J' W J / N is symmetric and positive
-semi-definite by construction. (The weights of Tsit5 are not: one is -3.3.) steps_piece.py has the equations.
+The grid is that of the accepted steps, each as one step of rk4 or of the midpoint rule along the interpolant, or the fixed
+steps themselves. Tangent and adjoint there are an exact pair, and no weight of a stage is negative, so that G = J' W J / N is
+symmetric and positive semi-definite by construction. (One of Tsit5's is: -3.3.) steps_piece.py has the equations.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.continuous.estimators import Counts
-from hfcontrol.continuous.tableaus import RK4
+from hfcontrol.continuous.tableaus import MIDPOINT, RK4
+
+STAGES = {"rk4": (RK4, np.array([0, 1, 1, 2])), "midpoint": (MIDPOINT, np.array([0, 1]))}
 
 
 class Grid(NamedTuple):
@@ -83,7 +85,8 @@ class Linearised:
             Z = path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum("ij,kjzn->kizn", a, path.S)
             Z = Z.reshape(-1, *path.Z.shape[1:])
         else:
-            tableau, at = RK4, 2 * np.arange(steps)[:, None] + np.array([0, 1, 1, 2])
+            tableau, places = STAGES[loop.estimator.products]
+            at = 2 * np.arange(steps)[:, None] + places
             middle = path.times[:-1] + lengths / 2
             times, Z = np.empty(2 * steps + 1), np.empty((2 * steps + 1, *path.Z.shape[1:]))
             times[::2], times[1::2] = path.times, middle

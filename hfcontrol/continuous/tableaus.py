@@ -6,6 +6,7 @@ import numpy as np
 EULER = (np.zeros((1, 1)), np.ones(1), np.zeros(1))
 RK4 = (np.array([[0, 0, 0, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1.0, 0]]), np.array([1, 2, 2, 1]) / 6,
        np.array([0, 0.5, 0.5, 1.0]))
+MIDPOINT = (np.array([[0, 0], [0.5, 0]]), np.array([0, 1.0]), np.array([0, 0.5]))
 
 
 def _tsit5():
