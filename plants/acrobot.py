@@ -125,5 +125,6 @@ TASKS = {
         "running": 2 * DT,  # integral of the squared angles about upright + 0.01 u^2
         "effort": 0.02 * DT,
         "success": {"state": 0.2},  # [rad, rad/s]
+        "train": {"guide": 32, "cg_cap": 40},
     },
 }

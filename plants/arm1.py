@@ -65,7 +65,8 @@ ANYWHERE = {
 }
 TASKS = {
     "angle": ANGLE,
-    "out_and_back": {**ANGLE, "generator": "angles_and_back", "steps": 100, "final_at": (0.5, 1.0), "running": 0.0},
+    "out_and_back": {**ANGLE, "generator": "angles_and_back", "steps": 100, "final_at": (0.5, 1.0), "running": 0.0,
+                     "effort": 1e-5},
     "anywhere": {**ANYWHERE, "random": True},
     "follow": {**ANYWHERE, "generator": "follow", "steps": 150, "final": 0.0, "running": 1.0,
                "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]

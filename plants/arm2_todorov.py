@@ -102,7 +102,7 @@ ANYWHERE = {
 }
 TASKS = {
     "reach": REACH,
-    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0)},
+    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0), "train": {"grow": 4}},
     "anywhere": {**ANYWHERE, "random": True, "train": {"grow": 4, "batches": 4}},
     "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
                "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]

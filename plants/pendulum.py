@@ -96,5 +96,6 @@ TASKS = {
         "running": 2 * DT,  # integral of (angle - pi)^2 + 0.001 u^2
         "effort": 0.002 * DT,
         "success": {"state": 0.1},  # [rad, rad/s]
+        "train": {"grow": 12},
     },
 }

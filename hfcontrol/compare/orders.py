@@ -12,25 +12,24 @@ from hfcontrol.first_order import Adam, Momentum
 RATES = {"diffdrive": ("momentum", (1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1))}
 KINDS = {"adam": Adam, "momentum": Momentum}
 LONGER = {"diffdrive": 1, "quadrotor": 5}  # times as many first-order updates as in the source: its 200 end far from the optimum
-SECOND_UPDATES = 100  # of Hessian-free at most
+SECOND_UPDATES = 60  # of Hessian-free at most
 # over a part of the time the robot had better stand still: its horizon does not grow
-SECOND = {"diffdrive": {"trials": 32, "cap": 10, "grow": 0, "damping": 0.5, "least": 0.3},
-          "quadrotor": {"trials": 16, "cap": 8, "grow": 6, "least": 0.1}}
-LATER = {"diffdrive": ((20, 10, "midpoint", {"trials": 64}),),  # from which updates on: cap, products and what else changes
-         "quadrotor": ((18, 15, "rk4", {"trials": 32, "least": 0.0}), (20, 10, "midpoint", {"trials": 32}))}
+FIRST = {"diffdrive": {"trials": 32, "cap": 10, "grow": 0, "damping": 0.5, "least": 0.3},
+         "quadrotor": {"trials": 16, "cap": 8, "grow": 6, "least": 0.1}}
+LATER = {"diffdrive": (20, "midpoint", 10, {"trials": 64}),  # from which update on: products, cap, and what else changes
+         "quadrotor": (18, "rk4", 15, {"trials": 32, "least": 0.0})}
 
 
 def second(plant):
-    """Hessian-free as it suits the plant: on few trials at first and twice as many later, with products by the midpoint rule but
-    where LATER says otherwise.
+    """Hessian-free as it suits the plant: cheap at first, with few trials and conjugate gradients and products by the midpoint rule,
+    and more exact later.
 
     Steps are shared by as many trials as the first-order optimizer draws, so that an evaluation goes as far for either.
     """
-    begin, then = second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials, products="midpoint"), **SECOND[plant]), ()
-    for after, cap, products, others in reversed(LATER[plant]):
-        estimator, optimizer = replace(begin.estimator, products=products), replace(begin.optimizer, cap=cap)
-        then = (after, replace(begin, estimator=estimator, optimizer=optimizer, then=then, **others))
-    return replace(begin, then=then)
+    first = second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials, products="midpoint"), **FIRST[plant])
+    after, products, cap, others = LATER[plant]
+    later = replace(first, estimator=replace(first.estimator, products=products), optimizer=replace(first.optimizer, cap=cap), **others)
+    return replace(first, then=(after, later))
 
 
 def study(plant="quadrotor", seeds=3, updates=None, tell=None):

@@ -13,7 +13,7 @@ from hfcontrol.first_order import Adam, Momentum
 ENTRIES = {"clip": 10.0, "entrywise": True}  # the source's clipping
 NONE = {"clip": 1e300}
 SHOWN = (0.5, 0.75, 1.0)  # parts of a training at which trajectories are drawn
-SECOND_ORDER_PART = 1 / 50  # of the first-order updates, that Hessian-free gets
+SECOND_ORDER_PART, SECOND_ORDER_LEAST = 1 / 50, 40  # of the first-order updates, that Hessian-free gets, and as many at least
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ def study(name, seeds=None, updates=None, optimizer="first-order", most_seconds=
     Hessian-free for the source's optimizer."""
     if optimizer not in ("first-order", "hf"):
         raise UsageError(f"--optimizer {optimizer}: first-order, as in the source, or hf")
-    setting = SETTINGS[name]
+    setting, least = SETTINGS[name], 8 if updates else SECOND_ORDER_LEAST
     problem, seeds, updates = Problem(*setting.problem), seeds or setting.seeds, updates or setting.updates
     first = Method("ctpg", ADAPTIVE, setting.optimizer, setting.trials)
     if optimizer == "hf":
-        first, updates = second_order("ctpg", ADAPTIVE), max(8, round(updates * SECOND_ORDER_PART))
+        first, updates = second_order("ctpg", ADAPTIVE), max(least, round(updates * SECOND_ORDER_PART))
     courses = []
     for seed in range(seeds):
         for k in range(1 + len(setting.factors) + (setting.step is not None)):

@@ -39,7 +39,7 @@ CASES = (
     Case("arm2", "reach", 30, DELAYED), Case("arm2", "reach", 30, {}, DELAYED),
     Case("arm2", "reach", 60, CURL), Case("arm2", "reach", 60, {**CURL, "recurrent": ()}), Case("arm2", "reach", 60, {}, CURL),
     Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 60),
-    Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180), Case("diffdrive", "stabilise", 90),
+    Case("acrobot", "balance", 120), Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180), Case("diffdrive", "stabilise", 90),
     Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240), Case("electric", "follow", 180, judged=64),
 )
 
