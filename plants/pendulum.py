@@ -84,6 +84,7 @@ TASKS = {
         "final": 0.0,
         "effort": 0.1 * DT,
         "success": stands,
+        "train": {"guide": 32, "cg_cap": 40},
     },
     "balance": {
         "generator": "around",
