@@ -19,7 +19,8 @@ LANES = 32  # threads of a warp
 SHARED = 48 * 1024  # bytes that a block may share without asking
 TILES = (32, 16, 8, 4, 2, 1)  # trials in a block: the most that leave a block for every multiprocessor
 TOGETHER = 8  # most trials of a thread: each weight that it reads is used so often
-UNITS = 4  # most units of a thread: each activity that it reads is used so often
+UNITS = 4  # most units of a thread at a time: each activity that it reads is used so often
+MOST = 256  # threads in a block: with the registers that a kernel uses, more would not start
 
 
 def piece_text(name):
@@ -101,7 +102,8 @@ class CudaPasses:
         self.tile = next((tile for tile in fitting if -(-trials // tile) >= processors()), fitting[-1])
         self.together = min(self.tile, TOGETHER)
         self.units = 1 if self.together == 1 else min(UNITS, -(-widest // LANES))
-        self.threads = (LANES * -(-widest // (LANES * self.units)), self.tile // self.together)
+        groups = self.tile // self.together
+        self.threads = min(LANES * -(-widest // (LANES * self.units)), MOST // groups), groups
         self.blocks, self.shared = -(-trials // self.tile), self.tile * per_trial
 
     @property

@@ -65,14 +65,17 @@ def test_every_pass_equals_the_cpus(options):
     close(GaussNewton(a.part(2)) @ v, GaussNewton(b.part(2)) @ to_device(v))
 
 
-@pytest.mark.parametrize("multiprocessors, lanes", [(1, 4), (1, 2), (99, 4)], ids=["units shared", "many units a thread", "one trial a block"])
-def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes):
-    """Many trials to a thread and units to a thread, with some that do not exist at the ends; and one trial to a block."""
+@pytest.mark.parametrize("multiprocessors, lanes, most", [(1, 4, 256), (1, 2, 256), (99, 4, 256), (1, 2, 4), (99, 4, 3)],
+                         ids=["units shared", "many units a thread", "one trial a block", "few threads", "few threads for one trial"])
+def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes, most):
+    """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
+    than units."""
+    monkeypatch.setattr(sweeps, "MOST", most)
     monkeypatch.setattr(sweeps, "processors", lambda: multiprocessors)
     monkeypatch.setattr(sweeps, "LANES", lanes)
     monkeypatch.setattr(sweeps, "TILES", (4, 2, 1))
     monkeypatch.setattr(sweeps, "TOGETHER", 2)
-    cpu, gpu, theta = loops(**{**SMALL, "hidden": (7, 5), "trials": 5, "steps": 3})
+    cpu, gpu, theta = loops(**{**SMALL, "hidden": (9, 5), "trials": 5, "steps": 3})
     a, b = linearised(cpu, gpu, theta)
     v = np.random.default_rng(3).standard_normal(theta.size)
     close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
