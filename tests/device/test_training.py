@@ -22,11 +22,10 @@ def curve(run):
 @pytest.mark.parametrize("options", [
     {"solver": "cg", "effort": 1e-2, "running": 0.1, "cg_cap": 3},
     {"solver": "residual", "effort": 0.0},
-    {"solver": "cg", "structural": 0.1, "cg_cap": 2, "effort": 1e-2},
     {"hold": "model", "solver": "residual", "effort": 0.0},
     {"optimizer": "adam"}, {"optimizer": "lbfgs"},
     {"solver": "residual", "effort": 0.0, "density": 0.5, "dale": 0.5, "recurrent": (1,)},
-], ids=["cg", "residual", "structural", "model", "adam", "lbfgs", "constraint"])
+], ids=["cg", "residual", "model", "adam", "lbfgs", "constraint"])
 def test_a_training_takes_the_same_course(tmp_path, options):
     """To rounding, which a few updates amplify."""
     there = hf.train("arm2", out=tmp_path / "gpu", device="gpu", **TINY, **options)
@@ -79,8 +78,9 @@ def test_the_optimum_is_found_there_too(monkeypatch):
 
 
 def test_a_float32_training_is_close_to_one_of_float64(tmp_path):
-    options = {"solver": "residual", "effort": 0.0, **TINY}
-    single, double = (hf.train("arm2", out=tmp_path / dtype, device="gpu", dtype=dtype, **options) for dtype in ("float32", "float64"))
+    options = {"solver": "residual", "effort": 0.0, **TINY, "rollouts": 2}
+    single, double = (hf.train("arm2", out=tmp_path / device, device=device, dtype=dtype, **options)
+                      for device, dtype in (("gpu", "float32"), ("cpu", "float64")))
     assert curve(single) == pytest.approx(curve(double), rel=1e-2)
     assert curve(single) != pytest.approx(curve(double), rel=1e-9)
 
