@@ -18,6 +18,7 @@ OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
 POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "entropy", "value_clip", "target_kl", "log_spread", "anneal",
                   "normalise")
 DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
+HIDING = ("observe", "feedback_delay", "command_delay", "sensory_noise", "vary", "curl_field", "actuators")  # a part of the state
 SOLVERS = ("auto", "cg", "residual")
 DTYPES = ("float64", "float32")
 
@@ -191,8 +192,10 @@ class Settings:
 
 
 def settings_for(**given):
-    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults; of an estimator
-    on a continuous trajectory, that plain cells have no recurrence.
+    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults.
+
+    A task that asks for no recurrence, since the network sees all of the state, does not get it where settings hide a part; plain
+    cells have none under an estimator on a continuous trajectory.
 
     Raises a kind of HFControlError for what does not fit together.
     """
@@ -204,7 +207,9 @@ def settings_for(**given):
         if entry in ("plant", "task", "seed") or entry not in settings.tree():
             raise TaskError(f"task {name} of {plant.name}: its train entry has {entry!r}, which is no setting of a training "
                             "such as hidden, grow or batches")
-    unfit = (*DERIVATIVES, "curvature_trials") if settings.optimizer in POLICY else ()
+    unfit = [*DERIVATIVES, "curvature_trials"] if settings.optimizer in POLICY else []
+    if any(getattr(settings, entry) != Settings.__dataclass_fields__[entry].default for entry in HIDING):
+        unfit.append("recurrent")
     settings = settings.changed(**{entry: value for entry, value in own.items() if entry not in (*given, *unfit)})
     if settings.estimator and "recurrent" not in {*given, *own} and not is_continuous(settings.cell):
         settings = settings.changed(recurrent=())  # such a memory has no meaning between control steps

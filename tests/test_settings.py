@@ -7,7 +7,7 @@ from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, stream, topology_of
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optimizer import HessianFree
-from hfcontrol.settings import Settings
+from hfcontrol.settings import Settings, settings_for
 from hfcontrol.words import delay_steps, motor_noises
 from helpers import training_of
 
@@ -98,6 +98,18 @@ def test_words_for_connections(options, skip, recurrent):
 ])
 def test_the_optimizer_has_the_options_asked_for(options, expected):
     assert training_of(**options)[0].optimizer == expected
+
+
+@pytest.mark.parametrize("options, recurrent", [
+    ({}, ()),
+    ({"recurrent": "all"}, "all"),
+    ({"observe": ("sin_angle", "cos_angle")}, "all"),
+    ({"feedback_delay": "100ms"}, "all"),
+    ({"vary": ("mass=0.5..1.5",)}, "all"),
+    ({"push": 1.0}, ()),
+])
+def test_a_task_without_recurrence_has_it_where_the_state_is_hidden(options, recurrent):
+    assert settings_for(plant="pendulum", task="swing_up", **options).recurrent == recurrent
 
 
 def test_a_tree_gives_the_settings_back():

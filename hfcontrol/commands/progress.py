@@ -67,9 +67,11 @@ class Progress:
     def __init__(self, training):
         self.live, self.report = sys.stdout.isatty(), None
         trainer, task, state = training.trainer, training.trainer.task, training.state
-        hidden = "+".join(map(str, trainer.network.topology.hidden))
+        topology = trainer.network.topology
+        hidden = "+".join(map(str, topology.hidden))
+        units = f"{hidden} {topology.cell} units{'' if topology.recurrent else ' without recurrence'}"
         click.echo(f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps of "
-                   f"{1000 * trainer.plant.dt:g} ms; {hidden} {trainer.network.topology.cell} units, "
+                   f"{1000 * trainer.plant.dt:g} ms; {units}, "
                    f"{trainer.network.size} weights, seed {training.settings.seed}")
         for reason in training.prepared.reasons:
             click.echo(reason)

@@ -22,12 +22,12 @@ MANY = 1000  # held-out trials of which the successful are counted; the yardstic
 
 
 class Case(NamedTuple):
-    """A plant, its task, seconds of training, settings of the training, others to test with (None: the same), and how many
-    held-out trials the yardstick is found for (None: as many as trained on)."""
+    """A plant, its task, seconds of training (None: as long as it takes), settings of the training, others to test with (None: the
+    same), and how many held-out trials the yardstick is found for (None: as many as trained on)."""
 
     plant: str
     task: str
-    seconds: float
+    seconds: float | None
     settings: dict = {}
     tested: dict | None = None
     judged: int | None = None
@@ -38,19 +38,32 @@ CASES = (
     Case("arm2", "out_and_back", 40), Case("arm2", "follow", 60), Case("arm2", "posture", 60),
     Case("arm2", "reach", 30, DELAYED), Case("arm2", "reach", 30, {}, DELAYED),
     Case("arm2", "reach", 60, CURL), Case("arm2", "reach", 60, {**CURL, "recurrent": ()}), Case("arm2", "reach", 60, {}, CURL),
-    Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 60),
-    Case("acrobot", "balance", 120), Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180), Case("diffdrive", "stabilise", 90),
-    Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240), Case("electric", "follow", 180, judged=64),
+    Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 90),
+    Case("acrobot", "balance", 60), Case("acrobot", "swing_up", 240), Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 180),
+    Case("diffdrive", "stabilise", 90), Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240),
+    Case("electric", "follow", None, {"rollouts": 3500}, judged=64),
 )
 
 
-def measure(seeds, only="", before=()):
-    """Rows of the cases with what every seed reached on the held-out set; those without the word `only` are as before."""
+def measure(seeds, only="", before=(), add=False):
+    """Rows of the cases with what every seed reached on the held-out set; those without the word `only` are as before. With `add`
+    the seeds join those of before."""
     known = {name_of(r["plant"], r["task"], r["settings"], r["tested"]): r for r in before}
     names = {name_of(c.plant, c.task, c.settings, c.settings if c.tested is None else c.tested): c for c in CASES}
     new = {name: row(case, seeds) for name, case in names.items() if only in name}
+    if add:
+        new = {name: joined(known[name], r) if name in known else r for name, r in new.items()}
     shown(list(new.values()))
     return [{**known, **new}[name] for name in names if name in known or name in new]
+
+
+def joined(old, new):
+    """A row with the seeds of two, the new ones in the place of the old."""
+    seeds, rows = sorted({*old["seeds"], *new["seeds"]}), (new, old)
+    of = [next((r, r["seeds"].index(seed)) for r in rows if seed in r["seeds"]) for seed in seeds]
+    lists = {name: [r[name][k] for r, k in of] for name in ("success", "error", "error_max")}
+    ratio = None if None in (old["ratio"], new["ratio"]) else [r["ratio"][k] for r, k in of]
+    return {**new, **lists, "ratio": ratio, "seeds": seeds, "seconds": max(old["seconds"], new["seconds"])}
 
 
 def name_of(plant, task, settings, tested):
@@ -76,19 +89,20 @@ def words(settings):
 
 def row(case, seeds):
     """The row of a case; each seed is printed as it comes."""
-    sets = []
+    sets, limit, taken = [], {} if case.seconds is None else {"max_seconds": case.seconds}, []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            run = train(case.plant, task=case.task, seed=seed, max_seconds=case.seconds, out=folder, **case.settings)
+            run = train(case.plant, task=case.task, seed=seed, out=folder, **case.settings, **limit)
             tested = run.settings.changed(**(case.tested or {}))
             told = summary(judge(run, "held_out", tested, case.judged)) | {"success": success(run, tested)}
         print(f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
               f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "
               f"(max {show(told['error']['max'])}) {told['error']['unit']}", flush=True)
         sets.append(told)
+        taken.append(run.state.seconds)
     ratios = [s["ratio"] for s in sets]
     tested = case.settings if case.tested is None else case.tested
-    return {**case._asdict(), "threads": numba.get_num_threads(), "tested": tested, "seeds": list(seeds),
+    return {**case._asdict(), "seconds": case.seconds or round(max(taken)), "threads": numba.get_num_threads(), "tested": tested, "seeds": list(seeds),
             "ratio": None if None in ratios else ratios, "success": [s["success"] for s in sets],
             "error": [max(e["mean"] for e in s["errors"]) for s in sets],
             "error_max": [max(e["max"] for e in s["errors"]) for s in sets], "unit": sets[0]["error"]["unit"]}
