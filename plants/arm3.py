@@ -119,7 +119,7 @@ REACH = {
 ANYWHERE = {
     "generator": "anywhere",
     "range": ((0.0, 1.8), (0.4, 2.3), (-0.6, 1.0)),  # [rad], of each joint
-    "trials": 512,
+    "trials": 256,
     "steps": 80,
     "final": 30.0,
     "running": 0.05,
