@@ -126,10 +126,15 @@ def processors():
     return _cupy().cuda.runtime.getDeviceProperties(0)["multiProcessorCount"]
 
 
+def free_memory():
+    """Bytes that are left on the GPU in use."""
+    cupy = _cupy()
+    return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+
+
 def require_memory(needed, what):
     """Raises DeviceError where the GPU has less than so many bytes left for what needs them."""
-    cupy = _cupy()
-    free = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    free = free_memory()
     if needed > free:
         raise DeviceError(f"--device gpu: {what} need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the GPU; give fewer "
                           f"--trials or --steps, {CPU_INSTEAD}")
@@ -149,3 +154,17 @@ def definite_solver(M):
     if not np.isfinite(L).all():  # CuPy's does not say so
         raise np.linalg.LinAlgError("not positive definite")
     return lambda b: solve_triangular(L, solve_triangular(L, b, lower=True), trans=1, lower=True)
+
+
+def inverse_factors(M):
+    """Inverses (S, m, m) of the Cholesky factors L of symmetric positive definite matrices M (S, m, m), M^-1 = L^-T L^-1, and which
+    of M (S,), as one of NumPy's arrays, have one; those of the others mean nothing.
+
+    CuPy factorises and inverts many matrices at once; of solves with a triangle it knows only one at a time.
+    """
+    unit = np.zeros_like(M, shape=M.shape[1:])
+    unit.ravel()[::len(unit) + 1] = 1.0
+    finite = np.isfinite(M).all(axis=(1, 2))
+    L = np.linalg.cholesky(np.where(finite[:, None, None], M, unit))
+    definite = finite & np.isfinite(L).all(axis=(1, 2))  # CuPy's does not say so
+    return np.linalg.inv(np.where(definite[:, None, None], L, unit)), to_host(definite)

@@ -4,6 +4,9 @@
 derivative there, with `jvp` (tangent of all residuals) and `vjp` (cotangent of the weights): the exact discrete pair of
 the rollout as coded, through the plant *and* through the feedback path x -> y -> network. The equations stand in
 sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, stored step, row, trial].
+
+On a GPU several networks of one shape may go as one loop, which costs as many calls as one: the trials of each stand after those of
+the one before, and what has P entries, weights, tangents and gradients, begins with an axis for the networks, (networks, P).
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.backend import beside, to_device
+from hfcontrol.backend import beside, to_device, to_host
 from hfcontrol.errors import TaskError
 from hfcontrol.scenario import moved, picked
 from hfcontrol.sweeps.plain import PlainPasses
@@ -92,9 +95,14 @@ class Rollout:
 
     @cached_property
     def loss(self):
-        """The mean over trials; infinite where any trial left the finite numbers."""
-        total = float(np.mean(self.losses))
-        return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
+        """The mean over trials, of each network where there are several (networks,); infinite where any trial left the finite
+        numbers."""
+        if self.theta.ndim == 1:
+            total = float(np.mean(self.losses))
+            return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
+        losses = self.losses.reshape(len(self.theta), -1)
+        finite = (np.isfinite(losses) & np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)).all(axis=1)
+        return to_host(np.where(finite, losses.mean(axis=1), np.inf))
 
     def hidden(self, network):
         """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
@@ -118,16 +126,17 @@ class ClosedLoop:
     `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
     network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
     again, one at a time, which takes a little time for much memory. The plain passes store every step all the same. With kernels
-    of a GPU everything is there, from weights to residuals; `dtype` is the network's kind of number in the fused passes.
+    of a GPU everything is there, from weights to residuals; `dtype` is the network's kind of number in the fused passes, and
+    `networks`, in the fused passes of a GPU alone, how many there are; None is one whose arrays have no axis for them.
     """
 
-    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1, dtype="float64"):
+    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1, dtype="float64", networks=None):
         wiring.check(scenario.steps)
         if kernels.device == "gpu":
             scenario, wiring = moved(scenario, to_device, kernels), wiring.on(to_device)
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.fused, self.store_every, self.dtype = scenario, wiring, fused, store_every, dtype
-        self._parts = {}
+        self.networks, self._parts = networks, {}
         self.rollouts = self.jacobian_steps = self.tangent_steps = self.adjoint_steps = 0
         self.passes = self._passes()
 
@@ -139,23 +148,24 @@ class ClosedLoop:
             return FusedPasses(network, self.plant, self.kernels, scenario, wiring, self.store_every, self.dtype)
         if self.fused and not any(layer.work for layer in network.layers):
             from hfcontrol.sweeps.cuda import CudaPasses
-            return CudaPasses(network, self.plant, scenario, wiring, self.dtype)
+            return CudaPasses(network, self.plant, scenario, wiring, self.dtype, self.networks)
         return PlainPasses(network, self.kernels, scenario, wiring)
 
     @property
     def trials(self):
-        """The number of trials, N."""
-        return self.scenario.trials
+        """The number of trials, N, of each network."""
+        return self.scenario.trials // (self.networks or 1)
 
     def channels(self):
         """The residuals that weigh anything, as a list of `Channel`."""
         return self.scenario.cost.channels()
 
     def part(self, trials):
-        """The same loop on some of its trials, given by how many, spread evenly among all."""
+        """The same loop on some of its trials, given by how many, spread evenly among all of each network."""
         if trials not in self._parts:
-            self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, self.chosen(trials)),
-                                             self.wiring, self.fused, self.store_every, self.dtype)
+            chosen = self.everywhere(self.chosen(trials))
+            self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, chosen), self.wiring,
+                                             self.fused, self.store_every, self.dtype, self.networks)
         return self._parts[trials]
 
     @property
@@ -165,11 +175,18 @@ class ClosedLoop:
         return tuple(map(sum, zip(*counts)))
 
     def chosen(self, trials):
-        """The numbers of so many trials, spread evenly among all, where the scenario is."""
+        """The numbers of so many trials of a network, spread evenly among all, where the scenario is."""
         return beside(np.arange(trials) * self.trials // trials, self.scenario.x0)
 
+    def everywhere(self, chosen):
+        """The numbers, among the trials of all networks, of trials chosen in each."""
+        if self.networks is None:
+            return chosen
+        firsts = beside(self.trials * np.arange(self.networks), chosen)
+        return (firsts[:, None] + chosen).ravel()
+
     def rollout(self, theta, reference=LIVE, exploration=None):
-        """The simulation of all trials with weights theta (P,), with what `reference` keeps fixed; `exploration` (T, nu, N), if
+        """The simulation of all trials with weights theta (..., P), with what `reference` keeps fixed; `exploration` (T, nu, N), if
         given, is added to the commands."""
         self.rollouts += not reference.model
         with np.errstate(all="ignore"):
@@ -202,7 +219,8 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The closed loop about one rollout: a linear map from weights (P,) to residuals, and its transpose."""
+    """The closed loop about one rollout: a linear map from weights (..., P) to residuals, and its transpose; of several networks,
+    each to its own residuals."""
 
     loop: ClosedLoop
     rollout: Rollout
@@ -211,7 +229,7 @@ class Linearised:
 
     @property
     def trials(self):
-        """The number of trials."""
+        """The number of trials, of each network."""
         return self.loop.trials
 
     @cached_property
@@ -229,10 +247,10 @@ class Linearised:
         if trials >= self.loop.trials:
             return self
         loop, chosen, rollout = self.loop.part(trials), self.loop.chosen(trials), self.rollout
+        rows, chosen = self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes), self.loop.everywhere(chosen)
 
         def pick(*arrays):
             return [a[..., chosen].copy() for a in arrays]
-        rows = self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes)
         rollout = Rollout(rollout.theta, *pick(rollout.x, rollout.u, rollout.command, rollout.y), rows, LIVE,
                           *pick(rollout.losses), loop.passes)
         lines = Lines(*pick(*self.lines[:4]), self.lines.replay)
@@ -256,7 +274,7 @@ class Linearised:
         return self.vjp(self.cost.weights * self.cost.residuals) / self.loop.trials
 
     def rows(self, channels):
-        """Jacobian of K weighted residuals of every trial (K, N, P): each row is scaled by the root of its weight."""
+        """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
         x_bar, u_bar = self.cost.channel_vjp(channels)
         self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
         J = self.loop.passes.adjoint_rows(self.weights, self.lines, self.rollout, x_bar, u_bar)

@@ -5,6 +5,8 @@ semi-definite, and what second-order training of recurrent nets uses in place of
 Martens 2010).
 """
 
+import numpy as np
+
 
 class Operator:
     """A symmetric linear map of weight vectors (P,), given by a function; supports `@`, `+` and multiples."""
@@ -52,11 +54,14 @@ class Structural(Operator):
 
 class ResidualRows:
     """The weighted residual Jacobian, explicit: rows (m, P) and residuals (m,) of some channels, both scaled by the
-    roots of the weights, so that their part of G is rows' rows / N and of the gradient rows' residuals / N."""
+    roots of the weights, so that their part of G is rows' rows / N and of the gradient rows' residuals / N. Those of several
+    networks are (networks, m, P) and (networks, m)."""
 
     def __init__(self, linear, channels):
         self.trials = linear.loop.trials
         rows = linear.rows(channels)
-        self.matrix = rows.reshape(-1, rows.shape[2])
-        self.residuals = linear.cost.channel_residuals(channels).ravel()
+        lead = rows.shape[:-3]
+        self.matrix = rows.reshape(*lead, -1, rows.shape[-1])
+        residuals = linear.cost.channel_residuals(channels).reshape(len(channels), *lead, -1)
+        self.residuals = np.moveaxis(residuals, 0, -2).reshape(*lead, -1)
         self.gram = linear.loop.passes.gram(self.matrix)

@@ -22,6 +22,7 @@ LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
 RAISE, REDUCE = 2.0, 0.5  # ... by these factors (Martens: 3/2 and 2/3; measured in tools/NOTES.md)
 FLOOR, FLOOR_PRECONDITIONED = 10, 3  # iterations over which CG's progress is measured: it is made earlier with one
 RETRIES, RETRY_RAISE = 8, 4.0  # a step without descent is solved again with more damping
+ARMIJO = 1e-2  # the part of what the slope promises that the loss must fall by
 DAMPING_RANGE = (1e-12, 1e12)
 MOST_RESIDUALS = 4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
 
@@ -118,14 +119,24 @@ class HessianFree:
             report = Report(False, rollout.loss, np.nan, descent.solver, descent.iterations, 0, 0)
             return replace(state, damping=lam, direction=np.zeros_like(state.theta)), rollout, report
         new, step, predicted, full, tried = found
-        rho = (new.loss - rollout.loss) / predicted if predicted < 0 else np.nan
-        if not rho >= LOWER:
-            lam *= RAISE
-        elif rho > UPPER:
-            lam *= REDUCE
-        lam = float(np.clip(lam, *DAMPING_RANGE))
-        report = Report(True, new.loss, float(rho), descent.solver, descent.iterations, tried)
+        rho, lam = judged(rollout.loss, new.loss, predicted, lam)
+        report = Report(True, new.loss, rho, descent.solver, descent.iterations, tried)
         return HFState(new.theta, lam, full, state.updates + 1), new, report
+
+
+def judged(before, after, predicted, lam):
+    """The reduction ratio of a step from the loss before to the loss after, and the damping after a step made with lam."""
+    rho = (after - before) / predicted if predicted < 0 else np.nan
+    if not rho >= LOWER:
+        lam *= RAISE
+    elif rho > UPPER:
+        lam *= REDUCE
+    return float(rho), float(np.clip(lam, *DAMPING_RANGE))
+
+
+def probe(updates, size):
+    """The random signs (P,) by which the preconditioner estimates the rest of the curvature after so many updates."""
+    return np.random.default_rng(updates).choice([-1.0, 1.0], size=size)
 
 
 class Descent:
@@ -136,13 +147,7 @@ class Descent:
         self.curved = linear.part(options.curvature_trials) if options.curvature_trials else linear
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
-        channels = loop.channels()
-        explicit = self.curved
-        if self.solver == "cg" and channels:
-            channels = [c for c in channels if c.time == loop.scenario.steps]
-            if len(channels) * explicit.loop.trials > MOST_RESIDUALS:
-                explicit = explicit.part(MOST_RESIDUALS // len(channels))
-        self.rows = ResidualRows(explicit, channels) if channels else None
+        self.rows = explicit_rows(self.curved, loop, self.solver)
 
     def solve(self, lam):
         """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""
@@ -179,11 +184,21 @@ class Descent:
         if self.rows is None:
             return lambda r: r
         if not hasattr(self, "_rest"):
-            z = np.random.default_rng(self.state.updates).choice([-1.0, 1.0], size=self.state.theta.size)
-            z = beside(z, self.state.theta)
+            z = beside(probe(self.state.updates, self.state.theta.size), self.state.theta)
             Jz = self.rows.matrix @ z
             self._rest = max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0) / z.size
         return woodbury(self.rows, lam + self._rest)
+
+
+def explicit_rows(curved, loop, solver):
+    """The residuals whose Jacobian is made explicit, or None: all of them in residual space, for conjugate gradients those of the
+    last step, of as many trials as fit, whose curvature is the preconditioner's."""
+    channels = loop.channels()
+    if solver == "cg" and channels:
+        channels = [c for c in channels if c.time == loop.scenario.steps]
+        if len(channels) * curved.loop.trials > MOST_RESIDUALS:
+            curved = curved.part(MOST_RESIDUALS // len(channels))
+    return ResidualRows(curved, channels) if channels else None
 
 
 def search(hold, rollout, candidates, gradient):
@@ -204,7 +219,7 @@ def search(hold, rollout, candidates, gradient):
     slope, length = float(gradient @ step), 1.0
     curvature = 2 * (predicted - slope)
     for _ in range(CUTS):
-        if best.loss <= rollout.loss + min(0.0, 1e-2 * length * slope):
+        if best.loss <= rollout.loss + min(0.0, ARMIJO * length * slope):
             break
         length *= SHRINK
         best, tried = hold.rollout(rollout.theta + length * step), tried + 1

@@ -201,10 +201,14 @@ class Training:
         """The trainer's events; a checkpoint is written at the end of each hold and wherever the training stops."""
         with self.folder.lock():
             for event in self.trainer.run(self.state):
-                self.state = event.state
-                if event.kind != "update":
-                    self.save(event.stop)
+                self.note(event)
                 yield event
+
+    def note(self, event):
+        """Takes over the state of an event, and writes the checkpoint that is due then."""
+        self.state = event.state
+        if event.kind != "update":
+            self.save(event.stop)
 
     def save(self, stop=None):
         """Writes the checkpoint of the state as it is now; it is self-contained, though nothing in it is ever executed."""
@@ -220,16 +224,16 @@ class Training:
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
 
 
-def begin(settings, out=None, start=None, command=None, tell=None):
+def begin(settings, out=None, start=None, command=None, tell=None, prepared=None):
     """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`; `tell`
-    is called with a text of what is done before its first update.
+    is called with a text of what is done before its first update. What is `prepared` already, for another seed, is not again.
 
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
     trainer = build(settings)
     if start is not None:
         _check_start(start, trainer, settings)
-    prepared = prepare(trainer, settings)
+    prepared = prepared or prepare(trainer, settings)
     state = warm_up(trainer, settings, None if start is None else start.theta, tell)
     folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
     return Training(settings, trainer, state, folder, prepared, command)

@@ -48,6 +48,16 @@ def picked(scenario, trials):
     return _changed(scenario, lambda a: a[..., trials].copy())
 
 
+def joined(scenarios):
+    """The trials of scenarios of one task as those of one, each scenario's after those of the one before."""
+    def together(*arrays):
+        return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+    costs = [s.cost for s in scenarios]
+    parts = {name: Residuals(*map(together, *(getattr(cost, name) for cost in costs))) for name in ("weights", "references")}
+    cost = replace(costs[0], **parts, params=together(*(c.params for c in costs)), target=together(*(c.target for c in costs)))
+    return replace(scenarios[0], cost=cost, **{name: together(*(getattr(s, name) for s in scenarios)) for name in ARRAYS})
+
+
 def moved(scenario, move, kernels):
     """The scenario with every array as `move` makes it, and the kernels of where they are then."""
     moved = _changed(scenario, move)

@@ -1,7 +1,8 @@
-"""Many seeds of one training: each is a run of its own, in a process of its own with one thread, as many at once as there are cores.
+"""Many seeds of one training: each is a run of its own, the one that `--seed` alone would make.
 
-A run is the same bit for bit as the one that `--seed` alone would make. On a GPU they run one after the other unless asked otherwise:
-processes share a card by turns.
+On the CPU each has a process of its own with one thread, as many at once as there are cores, and is the same bit for bit. On a GPU
+all go abreast in this process (gathering.py), and are the same to rounding; what cannot go so goes by turns, in processes as on
+the CPU but one at a time unless asked otherwise.
 """
 
 import json
@@ -9,13 +10,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfcontrol import gathering
+from hfcontrol.backend import device_for
+from hfcontrol.building import SCENARIOS, build, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.run_folder import thin
-from hfcontrol.runs import begin
+from hfcontrol.runs import Preparation, begin
 from hfcontrol.settings import Settings
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -50,44 +57,131 @@ def parsed(text):
     return found
 
 
-def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=None):
-    """The `Outcome` of every seed, the best first; `on_outcome` is called with each as it comes.
+def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=None, tell=None):
+    """The `Outcome` of every seed, the best first; `on_outcome` is called with each as it comes, and `tell` with a line on how they go.
 
-    `settings` are those of every training but for the seed, `command` what their checkpoints tell. The best run stays whole, of each
-    other some of its checkpoints. After an interruption there are the outcomes that came. Raises UsageError for a number of jobs below
-    1, and TrainingError, with the first seed's own line, where no seed could be trained.
+    `settings` are those of every training but for the seed, `command` what their checkpoints tell; a number of `jobs` asks for
+    processes. The best run stays whole, of each other some of its checkpoints. After an interruption there are the outcomes that came.
+    Raises UsageError for a number of jobs below 1, DeviceError where they do not fit on a GPU, and TrainingError, with the first
+    seed's own line, where no seed could be trained.
     """
-    jobs = jobs if jobs is not None else 1 if settings.device != "cpu" else os.cpu_count() or 1
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least 1 is needed")
-    outcomes, faults, stopped = [], [], []
+    outcomes, faults = [], []
 
-    def one(seed):
-        if stopped:
-            return
-        asked = {"settings": settings.changed(seed=seed).tree(), "out": out and str(out), "command": command and f"{command} --seed {seed}"}
-        told = _trained(asked, jobs)
+    def note(seed, told):
         if "fault" in told:
             faults.append(told["fault"])
             return
-        outcome = Outcome(seed, Path(told["path"]), *(told[name] for name in ("loss", "updates", "rollouts", "seconds", "stop")))
-        outcomes.append(outcome)
-        if outcome.stop == "interrupted":
-            stopped.append(seed)
+        outcomes.append(Outcome(seed, **{**told, "path": Path(told["path"])}))
         if on_outcome:
-            on_outcome(outcome)
+            on_outcome(outcomes[-1])
 
-    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool:
-        try:
-            list(pool.map(one, seeds))
-        except KeyboardInterrupt:  # it has reached their processes too, which end after the update in progress
-            stopped.append(None)
+    on_gpu = device_for(settings.device) == "gpu"
+    try:
+        why = None if not on_gpu else "--jobs asks for processes" if jobs else _abreast(settings, seeds, out, command, note)
+        if why and tell:
+            tell(f"the seeds share the GPU by turns: {why}")
+        if why or not on_gpu:
+            _in_processes(settings, seeds, out, jobs or (1 if on_gpu else os.cpu_count() or 1), command, note)
+    except KeyboardInterrupt:  # it has reached their processes too, which end after the update in progress
+        pass
     if not outcomes:
         raise TrainingError(faults[0] if faults else "stopped before any seed was done, and nothing was saved")
     outcomes.sort(key=lambda o: (o.loss, o.seed))
     for outcome in outcomes[1:]:
         thin(outcome.path, keep=1)
     return outcomes
+
+
+def _abreast(settings, seeds, out, command, note):
+    """Trains all seeds at once on a GPU, and notes what became of each; or does nothing, and returns why they cannot go so."""
+    begun = time.perf_counter()
+    trainer = build(settings)
+    loop = trainer.loop(stream(settings, SCENARIOS))
+    why = gathering.obstacle(settings, loop)
+    if why:
+        return why
+    gathering.check_memory(loop, trainer.optimizer, len(seeds))
+    gathering.Gathering(trainer).prepare(loop, len(seeds))
+    prepared = Preparation(time.perf_counter() - begun, trainer.optimizer.choose_solver(loop)[0], ())
+    trainings = {}
+    with _interruptible() as interrupted:
+        for seed in seeds:
+            try:
+                trainings[seed] = begin(settings.changed(seed=seed), out, command=command and f"{command} --seed {seed}", prepared=prepared)
+            except HFControlError as error:
+                note(seed, {"fault": str(error)})
+        if not trainer.task.random:
+            _share_optimum(trainings.values())
+        names = list(trainings)
+        for k, event in gathering.train(list(trainings.values())) if trainings else ():
+            if isinstance(event, HFControlError):
+                note(names[k], {"fault": str(event)})
+            elif event.stop:
+                note(names[k], _told(trainings[names[k]], event))
+            if interrupted:
+                for training in trainings.values():
+                    training.trainer.interrupted = True
+    return None
+
+
+def _share_optimum(trainings):
+    """Lets trainings whose scenarios are the same look for the optimum once, where one of them wants to know it."""
+    found, look = [], [training.trainer.optimal for training in trainings][:1]
+
+    def optimal(loop):
+        if not found:
+            found.append(look[0](loop))
+        return found[0]
+    for training in trainings:
+        training.trainer.optimal = optimal
+
+
+@contextmanager
+def _interruptible():
+    """A list that has an entry once there was a signal to stop; a second one stops at once. Signals are the main thread's."""
+    interrupted, before = [], {}
+
+    def stop(number, frame):
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(number)
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_processes(settings, seeds, out, jobs, command, note):
+    """Trains every seed in a process of its own, so many at once, and notes what became of each."""
+    stopped = []
+
+    def one(seed):
+        if stopped:
+            return
+        told = _trained({"settings": settings.changed(seed=seed).tree(), "out": out and str(out),
+                         "command": command and f"{command} --seed {seed}"}, jobs)
+        if told.get("stop") == "interrupted":
+            stopped.append(seed)
+        note(seed, told)
+
+    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool:
+        try:
+            list(pool.map(one, seeds))
+        except KeyboardInterrupt:
+            stopped.append(None)
+            raise
+
+
+def _told(training, event):
+    """What is told of a training that has ended with an event."""
+    state = event.state
+    return {"path": str(training.folder.path), "loss": state.loss, "updates": state.updates, "rollouts": state.rollouts,
+            "seconds": state.seconds, "stop": event.stop.word}
 
 
 def _trained(asked, jobs):
@@ -110,9 +204,7 @@ def _answer():
         training = begin(Settings.from_tree(asked["settings"]), asked["out"], command=asked["command"])
         for event in training.events():
             training.trainer.interrupted = bool(interrupted)
-        state = event.state
-        told = {"path": str(training.folder.path), "loss": state.loss, "updates": state.updates, "rollouts": state.rollouts,
-                "seconds": state.seconds, "stop": event.stop.word}
+        told = _told(training, event)
     except HFControlError as error:
         told = {"fault": str(error)}
     print(json.dumps(told))

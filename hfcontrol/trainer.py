@@ -9,6 +9,7 @@ hold is made again exactly.
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,31 @@ from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, b
 CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
 NOTHING = 1e-16  # part of the first loss that is nothing but rounding
 REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that the true plant undid
+
+
+class RolloutWanted(NamedTuple):
+    """A training wants the rollout of weights theta (P,) on a loop."""
+
+    loop: object
+    theta: np.ndarray
+
+    def done(self):
+        """The `Rollout`."""
+        return self.loop.rollout(self.theta)
+
+
+class StepWanted(NamedTuple):
+    """A training wants an update by its optimizer, of at most so many as are left in the hold."""
+
+    optimizer: object
+    state: object
+    rollout: object
+    hold: object
+    left: int
+
+    def done(self):
+        """The optimizer's state, the rollout after it and its `Report`."""
+        return self.optimizer.step(self.state, self.rollout, self.hold, self.left)
 
 
 @dataclass
@@ -78,22 +104,37 @@ class Trainer:
 
     def run(self, state):
         """Events of the training from `state` on, until a limit is reached; the last one is "done"."""
-        return _Run(self, state).events()
+        course, answer = self.course(state), None
+        while True:
+            try:
+                told = course.send(answer)
+            except StopIteration:
+                return
+            answer = None if isinstance(told, Event) else told.done()
+            if answer is None:
+                yield told
+
+    def course(self, state):
+        """The events, and between them what is wanted, `RolloutWanted` or `StepWanted`, to be done and sent back: by `run` at once, or
+        (gathering.py) together with what the trainings of other seeds want."""
+        return _Run(self, state).course()
 
 
 class _Run:
-    """One run of a trainer: the loop and scenario in use, the clock, and the state as it moves.
+    """One run of a trainer: the loop and scenario in use, the clock, and the state as it moves. What costs time it asks for.
 
     `begun` is the state at the beginning of the hold in progress and `start` the true rollout of its weights; `fresh` says
     that nothing was learnt on this problem yet, whatever was spent before.
     """
 
     def __init__(self, trainer, state):
-        self.trainer, self.limits, state = trainer, trainer.limits, placed(state, trainer.place)
-        self.state, self.begun = state, state.begun or bare(state)
-        self.loop = None
+        self.trainer, self.limits, self.state = trainer, trainer.limits, placed(state, trainer.place)
+        self.begun, self.loop = self.state.begun or bare(self.state), None
         self._draw(self.begun.random)
-        self.start = self.loop.rollout(self.begun.optimizer.theta)
+
+    def _begin(self):
+        """The first rollout, from which the clock runs on."""
+        state, self.start = self.state, (yield RolloutWanted(self.loop, self.begun.optimizer.theta))
         if not np.isfinite(self.start.loss):
             raise TrainingError(getattr(self.start, "failure", None) or
                                 "the loss at the first weights is not finite: another --seed may help; "
@@ -126,9 +167,10 @@ class _Run:
         self.state = replace(self.state, rollouts=self.loop.rollouts, jacobian_steps=self.loop.jacobian_steps,
                              tangent_steps=tangents, adjoint_steps=adjoints, seconds=time.perf_counter() - self.clock, **changes)
 
-    def events(self):
+    def course(self):
         """Holds until a limit is reached."""
         stop = None
+        yield from self._begin()
         if not self.state.begun:
             self._mark(loss=self.start.loss, first=self.start.loss if self.fresh else self.state.first)
             if self.fresh:
@@ -158,7 +200,7 @@ class _Run:
         over = over or stop is Stop.TARGET
         while not over and stop is None:
             before, left = current.loss, self.limits.batches - self.state.in_hold
-            inner, current, report = self.trainer.optimizer.step(self.state.optimizer, current, hold, left)
+            inner, current, report = yield StepWanted(self.trainer.optimizer, self.state.optimizer, current, hold, left)
             over = not report.accepted or hold.over(before, current, self.target) or report.updates >= left
             self._mark(optimizer=inner, loss=current.loss if hold.true else self.start.loss, begun=self.begun,
                        updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates, over=over)
@@ -170,7 +212,7 @@ class _Run:
         if not over:
             return stop
         target = self.target
-        accepted = self._judge(hold, current)
+        accepted = yield from self._judge(hold, current)
         yield Event("hold", self.state, self.loop, self.start, None, accepted)
         return stop or self._reached(self.state.history[-1].loss, target)
 
@@ -187,7 +229,7 @@ class _Run:
         if accepted and task.random:
             random = self.random_after
             self._draw(random)
-            self.start = self.loop.rollout(inner.theta)
+            self.start = yield RolloutWanted(self.loop, inner.theta)
         small = begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
         self._mark(optimizer=inner, hold=holds.next_kind(self.trainer.hold, hold_state), random=random,
                    loss=self.start.loss, in_hold=0, over=False, begun=None, small=small if accepted else begun.small,

@@ -12,9 +12,9 @@ PACKAGE = ROOT / "hfcontrol"
 # A module imports only from rows above it.
 LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
           "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
-          "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "first_order", "optimal",
+          "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "abreast", "first_order", "optimal",
           "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer",
-          "settings", "building", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "seeds", "controller", "evaluation", "compare",
+          "settings", "building", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "gathering", "seeds", "controller", "evaluation", "compare",
           "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
           "commands", "cli"]
 

@@ -29,7 +29,8 @@ def train_many(options, seeds, jobs, out, others, quiet, as_json):
             click.echo(f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
                        f"{outcome.seconds:.1f} s  {outcome.stop}")
     with nullcontext() if quiet else working(f"training {len(numbers)} controllers"):
-        outcomes = train_seeds(settings, numbers, out, jobs, shlex.join(["hfcontrol", *words]), show)
+        outcomes = train_seeds(settings, numbers, out, jobs, shlex.join(["hfcontrol", *words]), show,
+                               None if quiet or as_json else click.echo)
     _say_spread(outcomes, as_json, quiet)
 
 

@@ -4,6 +4,9 @@ Same interface and, to rounding, same numbers as `PlainPasses`. What is sequenti
 files; what is not, the weights' own part of a tangent and the cotangents of the weights, are large matrix products of CuPy over all
 steps and trials. `dtype` is the network's: activity, its tangents and cotangents, and the products; plant, Jacobians, trajectories
 and weights stay float64. A linearised rollout takes, per trial and step, `CudaPasses.bytes_per_step`.
+
+Several networks of one shape may go side by side, as many launches and products as one. Their weights are then (network, P), and
+so does all begin that is theirs alone; `lead` is (networks,), and () where there is one, whose arrays have no such axis.
 """
 
 from functools import cache, cached_property
@@ -48,40 +51,42 @@ def derivative_module(dtype, together, units):
 
 
 class Activity:
-    """What a rollout's network did: its rows in one array, section by section, see cuda_layers_piece.py."""
+    """What a rollout's networks did: their rows in one array, section by section, see cuda_layers_piece.py."""
 
     def __init__(self, passes, flat):
         self.passes, self.flat = passes, flat
 
     @cached_property
     def read(self):
-        """What each layer multiplies by its matrix, and 1 for the bias, (T N, columns)."""
+        """What each layer multiplies by its matrix, and 1 for the bias, (..., T N, columns)."""
         passes, T = self.passes, self.passes.scenario.steps
         found, sections = [], passes.sections(self.flat)
         for layer in passes.network.layers:
-            parts = [sections[passes.section_of[s.rows.start]][1 - s.lag:T + 1 - s.lag] for s in layer.sources]
-            parts = [part.reshape(-1, part.shape[2]) for part in parts]
-            found.append(np.concatenate([*parts, np.ones_like(parts[0][:, :1])], axis=1))
+            parts = [sections[passes.section_of[s.rows.start]][..., 1 - s.lag:T + 1 - s.lag, :, :] for s in layer.sources]
+            parts = [part.reshape(*passes.lead, -1, part.shape[-1]) for part in parts]
+            found.append(np.concatenate([*parts, np.ones_like(parts[0][..., :1])], axis=-1))
         return found
 
 
 class CudaPasses:
-    """Rollout, tangent and adjoint of one network of plain cells on one compiled plant; see `PlainPasses`.
+    """Rollout, tangent and adjoint of networks of plain cells on one compiled plant; see `PlainPasses`.
 
-    Scenario and wiring hold arrays on the GPU. Raises DeviceError where a trial's activity does not fit into the memory that a
-    block shares, or where all of them do not fit on the GPU.
+    Scenario and wiring hold arrays on the GPU; of several networks, the scenario holds the trials of each after those of the one
+    before. Raises DeviceError where a trial's activity does not fit into the memory that a block shares, or where all of them do not
+    fit on the GPU.
     """
 
-    def __init__(self, network, plant, scenario, wiring, dtype="float64"):
+    def __init__(self, network, plant, scenario, wiring, dtype="float64", networks=None):
         self.network, self.plant, self.scenario, self.wiring, self.dtype = network, plant, scenario, wiring, np.dtype(dtype)
-        T, N = scenario.steps, scenario.trials
+        self.lead, self.networks = () if networks is None else (networks,), networks or 1
+        T, N = scenario.steps, scenario.trials // self.networks
         sizes = [network.n_input, *(layer.size for layer in network.layers)]
         self.section_of = {0: 0, **{layer.rows.start: k + 1 for k, layer in enumerate(network.layers)}}
-        self.shapes = [(T + 1, N, size) for size in sizes]
-        self.ends = np.cumsum([(T + 1) * N * size for size in sizes])
+        self.shapes = [(*self.lead, T + 1, N, size) for size in sizes]
+        self.ends = np.cumsum([self.networks * (T + 1) * N * size for size in sizes])
         self.places = np.concatenate([[0], self.ends[:-1]])
         self._choose_blocks(max(sizes[1:]), N)
-        require_memory(T * N * self.bytes_per_step, f"{N} trials of {T} steps")
+        require_memory(T * scenario.trials * self.bytes_per_step, f"{scenario.trials} trials of {T} steps")
         tables = (*network.tables(), self.places)
         self.tables = tuple(to_device(table, np.int64) for table in tables)
         numbers = [np.arange(layer.weights.start, layer.weights.stop).reshape(layer.shape) for layer in network.layers]
@@ -93,18 +98,19 @@ class CudaPasses:
         self._nothing = tuple(np.zeros_like(s.x0, shape=(0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
 
     def _choose_blocks(self, widest, trials):
-        """Trials to a block and a thread, units to a thread, threads to a block, blocks, and the bytes that each shares."""
+        """Trials to a block and a thread, units to a thread, threads to a block, blocks, and the bytes that each shares; `trials` are
+        those of one network."""
         per_trial = 2 * self.network.n_rows * self.dtype.itemsize
         fitting = [tile for tile in TILES if tile * per_trial <= SHARED]
         if not fitting:
             raise DeviceError(f"--device gpu: the {self.network.n_rows} rows of this network need {per_trial} bytes to a trial, and a "
                               f"block of threads shares {SHARED}; use fewer units, or --device cpu")
-        self.tile = next((tile for tile in fitting if -(-trials // tile) >= processors()), fitting[-1])
+        self.tile = next((tile for tile in fitting if self.networks * -(-trials // tile) >= processors()), fitting[-1])
         self.together = min(self.tile, TOGETHER)
         self.units = 1 if self.together == 1 else min(UNITS, -(-widest // LANES))
         groups = self.tile // self.together
         self.threads = min(LANES * -(-widest // (LANES * self.units)), MOST // groups), groups
-        self.blocks, self.shared = -(-trials // self.tile), self.tile * per_trial
+        self.blocks, self.shared = self.networks * -(-trials // self.tile), self.tile * per_trial
 
     @property
     def bytes_per_step(self):
@@ -116,21 +122,25 @@ class CudaPasses:
         return 8 * doubles + self.dtype.itemsize * (2 * rows + read)
 
     def sections(self, flat):
-        """Views of the sections of one array, (T + 1, N, size): those of the input and of each layer."""
+        """Views of the sections of one array, (..., T + 1, N, size): those of the input and of each layer."""
         return [flat[place:end].reshape(shape) for place, end, shape in zip(self.places, self.ends, self.shapes)]
 
     def _pack(self, theta):
-        """Weights (P,) as the network's kind of number, and with every matrix column by column."""
+        """Weights (..., P) as the networks' kind of number, and with every matrix column by column, both (network, P)."""
         if self._packed[0] is not theta:
-            real = theta.astype(self.dtype)
-            self._packed = theta, (real, real[self.transposed])
+            real = theta.astype(self.dtype).reshape(self.networks, -1)
+            self._packed = theta, (real, real[:, self.transposed])
         return self._packed[1]
 
+    def _matrices(self, layer, theta):
+        """The matrices of a layer (..., units, columns) in weights (..., P)."""
+        return theta[..., layer.weights].reshape(*self.lead, *layer.shape)
+
     def _start(self, theta):
-        """The rows of the network at the start (row,), or their tangents."""
-        start = np.zeros_like(theta, shape=(self.network.n_rows,), dtype=self.dtype)
+        """The rows of the networks at the start (network, row), or their tangents."""
+        start = np.zeros_like(theta, shape=(self.networks, self.network.n_rows), dtype=self.dtype)
         if self.network.start:
-            start[self.network.hidden] = theta[self.network.start]
+            start[:, self.network.hidden] = theta.reshape(self.networks, -1)[:, self.network.start]
         return start
 
     def _launch(self, kernel, copies, *arguments):
@@ -146,7 +156,7 @@ class CudaPasses:
         rows, start = np.zeros_like(x, shape=(int(self.ends[-1]),), dtype=self.dtype), self._start(theta)
         if self.network.start:
             for layer, section in zip(self.network.layers, self.sections(rows)[1:]):
-                section[0] = start[layer.rows]
+                section[..., 0, :, :] = start[:, layer.rows].reshape(*self.lead, 1, layer.size)
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
         fixed = tuple(map(to_device, reference.arrays())) if reference.model or reference.replay else self._nothing
@@ -157,12 +167,13 @@ class CudaPasses:
 
     def activity(self, theta, rollout):
         """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
-        sections = self.sections(rollout.rows.flat)[1:-1]
-        return np.concatenate([section[1:].transpose(0, 2, 1) for section in sections], axis=1)
+        sections = [section.reshape(self.networks, *section.shape[-3:]) for section in self.sections(rollout.rows.flat)[1:-1]]
+        T, N = self.scenario.steps, self.scenario.trials
+        return np.concatenate([section[:, 1:].transpose(1, 3, 0, 2).reshape(T, -1, N) for section in sections], axis=1)
 
     def picked_rows(self, rows, trials, passes):
-        """The activity of some trials, given by their numbers on the GPU; `passes` are those for these alone."""
-        return Activity(passes, np.concatenate([section[:, trials].ravel() for section in self.sections(rows.flat)]))
+        """The activity of some trials of each network, given by their numbers on the GPU; `passes` are those for these alone."""
+        return Activity(passes, np.concatenate([section[..., trials, :].ravel() for section in self.sections(rows.flat)]))
 
     def _lines(self, lines):
         return lines.A, lines.B, lines.C, lines.slope, self.wiring.feedback_delay, self.wiring.command_delay, lines.replay
@@ -172,11 +183,12 @@ class CudaPasses:
         return derivative_module(self.dtype.name, self.together, self.units)
 
     def tangent(self, theta, lines, rollout, v, keep_rows=False):
-        """Tangents (dx, du, d_rows) of a rollout in the direction v (P,); d_rows is empty without `keep_rows`."""
+        """Tangents (dx, du, d_rows) of a rollout in the direction v (..., P); d_rows is empty without `keep_rows`."""
         flat, v = rollout.rows.flat, v.astype(self.dtype)
         known, d_rows = np.empty_like(flat), np.zeros_like(flat, shape=flat.shape if keep_rows else (0,))
         for layer, read, section in zip(self.network.layers, rollout.rows.read, self.sections(known)[1:]):
-            array_module(v).matmul(read, v[layer.weights].reshape(layer.shape).T, out=section[1:].reshape(-1, layer.size))
+            array_module(v).matmul(read, self._matrices(layer, v).swapaxes(-1, -2),
+                                   out=section[..., 1:, :, :].reshape(*self.lead, -1, layer.size))
         dx, du = np.zeros_like(rollout.x), np.empty_like(rollout.u)
         self._launch(self._derivatives.tangent, 1, self._pack(theta)[1], *self.tables, self._start(v), self._lines(lines), flat, known,
                      dx, du, np.empty_like(du), d_rows)
@@ -189,7 +201,7 @@ class CudaPasses:
         return d_rows
 
     def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangents of the layers' sums, as views (K, T, N, size), and of the first rows (K, row, N)."""
+        """Cotangents of the layers' sums, as views (K, ..., T, N, size), and of the first rows (K, row, trial)."""
         K, flat = len(x_bar), rollout.rows.flat
         deltas = np.empty_like(flat, shape=(K, flat.size))
         start_bar = np.empty_like(x_bar, shape=(K, self.network.n_rows, x_bar.shape[3]))
@@ -197,32 +209,38 @@ class CudaPasses:
         layers, sources, places = self.tables
         self._launch(self._derivatives.adjoint, K, self._pack(theta)[0], layers, sources, places, self.network.n_rows, self._lines(lines),
                      flat, x_bar.copy(), u_bar.copy(), np.empty_like(u_bar, shape=u_bar.shape), rows_bar, deltas, start_bar)
-        views = [deltas[:, place:end].reshape(K, *shape)[:, 1:] for place, end, shape in zip(self.places, self.ends, self.shapes)]
+        views = [deltas[:, place:end].reshape(K, *shape)[..., 1:, :, :] for place, end, shape in zip(self.places, self.ends, self.shapes)]
         return views[1:], start_bar
 
     def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
+        """Cotangent (..., P) of the weights from those of the trajectory and, if given, of the rows."""
         deltas, start_bar = self._deltas(theta, lines, rollout, x_bar[None], u_bar[None], rows_bar)
         theta_bar = np.zeros_like(theta)
         for layer, read, delta in zip(self.network.layers, rollout.rows.read, deltas):
-            theta_bar[layer.weights] = (delta[0].reshape(-1, layer.size).T @ read).ravel()
+            product = delta[0].reshape(*self.lead, -1, layer.size).swapaxes(-1, -2) @ read
+            theta_bar[..., layer.weights] = product.reshape(*self.lead, -1)
         if self.network.start:
-            theta_bar[self.network.start] = start_bar[0, self.network.hidden].sum(axis=1)
+            bars = start_bar[0, self.network.hidden]
+            theta_bar[..., self.network.start] = np.moveaxis(bars.reshape(len(bars), *self.lead, -1).sum(axis=-1), 0, -1)
         return theta_bar
 
     def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
-        """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
+        """Cotangents (..., K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, trial), (K, T, nu,
+        trial)."""
         deltas, start_bar = self._deltas(theta, lines, rollout, x_bar, u_bar)
-        K, N = len(x_bar), self.scenario.trials
-        J = np.zeros_like(theta, shape=(K, N, self.network.size))
+        K, N = len(x_bar), self.scenario.trials // self.networks
+        J = np.zeros_like(theta, shape=(*self.lead, K, N, self.network.size))
         for layer, read, delta in zip(self.network.layers, rollout.rows.read, deltas):
-            by_trial = read.reshape(-1, N, read.shape[1]).transpose(1, 0, 2)
-            J[:, :, layer.weights] = (delta.transpose(0, 2, 3, 1) @ by_trial).reshape(K, N, -1)
+            by_trial = read.reshape(*self.lead, 1, -1, N, read.shape[-1]).swapaxes(-2, -3)
+            by_unit = np.moveaxis(np.moveaxis(delta, 0, -4), -3, -1)  # (..., K, N, size, T)
+            J[..., layer.weights] = (by_unit @ by_trial).reshape(*self.lead, K, N, -1)
         if self.network.start:
-            J[:, :, self.network.start] = start_bar[:, self.network.hidden].transpose(0, 2, 1)
+            bars = start_bar[:, self.network.hidden]
+            bars = np.moveaxis(bars.reshape(*bars.shape[:2], *self.lead, N), 1, -1)  # (K, ..., N, hidden)
+            J[..., self.network.start] = np.moveaxis(bars, 0, -3)
         return J
 
     @staticmethod
     def gram(J):
-        """J J' (m, m) of rows J (m, P)."""
-        return J @ J.T
+        """J J' (..., m, m) of rows J (..., m, P)."""
+        return J @ J.swapaxes(-1, -2)

@@ -9,17 +9,18 @@ afterwards. The plain pass in plain.py is the definition.
 
 @cuda.jit(cache=True)
 def adjoint(theta, layers, sources, places, n_rows, lines, rows, x_bar, u_bar, c_bar, rows_bar, deltas, start_bar):
-    """Fills deltas (K, ...) and start_bar (K, row, N), the cotangent of the first rows, from x_bar (K, T + 1, nx, N), which is used
-    up, u_bar (K, T, nu, N), room for c_bar of the same shape, and rows_bar, which has the sections of rows or is empty."""
+    """Fills deltas (K, ...) and start_bar (K, row, trial), the cotangent of the first rows, from x_bar (K, T + 1, nx, trial), which is
+    used up, u_bar (K, T, nu, trial), room for c_bar of the same shape, and rows_bar, which has the sections of rows or is empty."""
     A, B, C, slope, delay, command_delay, replay = lines
     shared = cuda.shared.array(0, REAL)
-    c, N, tile = cuda.blockIdx.y, x_bar.shape[3], cuda.blockDim.y * R
+    c, N, tile = cuda.blockIdx.y, x_bar.shape[3] // theta.shape[0], cuda.blockDim.y * R
     thread, threads = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockDim.x * cuda.blockDim.y
-    b0, first, steps = cuda.threadIdx.y * R, cuda.blockIdx.x * tile, u_bar.shape[1]
-    n, inputs, outputs = first + thread, layers[0, 0], layers[layers.shape[0] - 1, 0]
+    g, first = own_network(theta.shape[0], tile)
+    b0, steps = cuda.threadIdx.y * R, u_bar.shape[1]
+    n, inputs, outputs = g * N + first + thread, layers[0, 0], layers[layers.shape[0] - 1, 0]
     n_target = inputs - C.shape[1]
     acc = np.empty((U, R), dtype=REAL)
-    mine = thread < tile and n < N
+    mine = thread < tile and first + thread < N
     for place in range(thread, 2 * n_rows * tile, threads):
         shared[place] = ZERO
     for t in range(steps - 1, -1, -1):
@@ -33,10 +34,10 @@ def adjoint(theta, layers, sources, places, n_rows, lines, rows, x_bar, u_bar, c
                 shared[(now + outputs + k) * tile + thread] += c_bar[c, t, k, n]
         for number in range(layers.shape[0] - 1, -1, -1):
             cuda.syncthreads()
-            place = places[number + 1] + ((t + 1) * N + first) * (layers[number, 1] - layers[number, 0])
+            place = places[number + 1] + ((g * (steps + 1) + t + 1) * N + first) * (layers[number, 1] - layers[number, 0])
             weigh_delta(layers[number], shared, now, tile, b0, rows, rows_bar, deltas[c], place, N - first)
             cuda.syncthreads()
-            spread(theta, layers[number], sources, shared, before, now, tile, b0, acc)
+            spread(theta[g], layers[number], sources, shared, before, now, tile, b0, acc)
         cuda.syncthreads()
         if mine:
             s = 0 if replay else t - delay  # the start's observation depends on no weight

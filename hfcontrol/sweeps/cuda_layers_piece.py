@@ -5,10 +5,20 @@ a layer, U of them a thread at a time. Activity of a step is in shared memory, [
 in the other half: `before` and `now` are where each begins. `packed` holds each matrix column by column, so that neighbouring
 threads read neighbouring weights; each of these is used for R trials and each activity for U units.
 
+There may be several networks, each with N trials of its own, side by side: weights are (network, P), and the trials of network g
+are those from g N on. A block belongs to one network, whose weights alone it reads.
+
 All arrays of activity over time stand in one, section by section: that of the input, then those of the layers, each
-(T + 1, N, size) and beginning at its entry of `places`. REAL is the kind of number of the network, float64 that of the plant.
+(network, T + 1, N, size) and beginning at its entry of `places`. REAL is the kind of number of the network, float64 that of the plant.
 """
 # ruff: noqa: F821
+
+
+@cuda.jit(device=True)
+def own_network(networks, tile):
+    """The network of a block, and the first of its trials that are the block's."""
+    blocks = cuda.gridDim.x // networks
+    return cuda.blockIdx.x // blocks, cuda.blockIdx.x % blocks * tile
 
 
 @cuda.jit(device=True)

@@ -10,20 +10,21 @@ the definition.
 
 @cuda.jit(cache=True)
 def tangent(packed, layers, sources, places, start, lines, rows, known, dx, du, dc, d_rows):
-    """Fills dx (T + 1, nx, N) from dx[0], du and dc (T, nu, N), and d_rows, which has the sections of rows or is empty; `start`
-    (row,) is the tangent of the network's first rows."""
+    """Fills dx (T + 1, nx, trial) from dx[0], du and dc (T, nu, trial), and d_rows, which has the sections of rows or is empty; `start`
+    (network, row) are the tangents of the networks' first rows."""
     A, B, C, slope, delay, command_delay, replay = lines
     shared = cuda.shared.array(0, REAL)
-    n_rows, N, tile = start.size, dx.shape[2], cuda.blockDim.y * R
-    thread, b0, first = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.threadIdx.y * R, cuda.blockIdx.x * tile
-    n, inputs, outputs = first + thread, layers[0, 0], layers[layers.shape[0] - 1, 0]
+    n_rows, N, tile = start.shape[1], dx.shape[2] // start.shape[0], cuda.blockDim.y * R
+    thread, b0 = cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.threadIdx.y * R
+    g, first = own_network(start.shape[0], tile)
+    n, inputs, outputs = g * N + first + thread, layers[0, 0], layers[layers.shape[0] - 1, 0]
     n_target = inputs - C.shape[1]
     acc = np.empty((U, R), dtype=REAL)
-    mine = thread < tile and n < N
-    fill_start(start, shared, tile)
+    mine = thread < tile and first + thread < N
+    fill_start(start[g], shared, tile)
     cuda.syncthreads()
     for t in range(du.shape[0]):
-        before, now, s = t % 2 * n_rows, (t + 1) % 2 * n_rows, t - delay
+        before, now, s, column = t % 2 * n_rows, (t + 1) % 2 * n_rows, t - delay, (g * (du.shape[0] + 1) + t + 1) * N + first
         if mine and s > 0 and not replay:
             for k in range(C.shape[1]):
                 total = 0.0
@@ -32,8 +33,8 @@ def tangent(packed, layers, sources, places, start, lines, rows, known, dx, du, 
                 shared[(now + n_target + k) * tile + thread] = total
         cuda.syncthreads()
         for number in range(layers.shape[0]):
-            place = places[number + 1] + ((t + 1) * N + first) * (layers[number, 1] - layers[number, 0])
-            weigh_tangent(packed, layers[number], sources, shared, before, now, tile, b0, acc, rows, known, d_rows, place, N - first)
+            place = places[number + 1] + column * (layers[number, 1] - layers[number, 0])
+            weigh_tangent(packed[g], layers[number], sources, shared, before, now, tile, b0, acc, rows, known, d_rows, place, N - first)
             cuda.syncthreads()
         if mine:
             for k in range(du.shape[1]):

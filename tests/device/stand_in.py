@@ -73,7 +73,7 @@ class ndarray:
         if name == "T":
             return ndarray(self.host.T)
         if name in ("sum", "mean", "max", "min", "any", "all", "reshape", "ravel", "transpose", "astype", "copy", "fill", "diagonal",
-                    "argmin", "dot"):
+                    "argmin", "dot", "swapaxes"):
             method = getattr(self.host, name)
             return lambda *args, **kwargs: wrapped(method(*bare(list(args)), **bare(kwargs)))
         raise AttributeError(f"the stand-in for cupy's array has no {name}")
