@@ -8,6 +8,7 @@ import ast
 import builtins
 import math
 import types
+from functools import lru_cache
 
 from hfcontrol.errors import PlantError
 
@@ -49,6 +50,7 @@ def is_constant(value):
     return isinstance(value, (int, float)) or isinstance(value, tuple) and all(map(is_constant, value))
 
 
+@lru_cache(maxsize=256)
 def local_names(function):
     """Names that are arguments of a function's syntax tree, or assigned in it."""
     stored = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

@@ -224,13 +224,14 @@ class Training:
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
 
 
-def begin(settings, out=None, start=None, command=None, tell=None, prepared=None):
+def begin(settings, out=None, start=None, command=None, tell=None, plant=None, prepared=None):
     """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`; `tell`
-    is called with a text of what is done before its first update. What is `prepared` already, for another seed, is not again.
+    is called with a text of what is done before its first update. For many seeds the `plant` of the settings may be given, and what is
+    `prepared` already.
 
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
-    trainer = build(settings)
+    trainer = build(settings, plant)
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)

@@ -21,6 +21,7 @@ from hfcontrol import gathering
 from hfcontrol.backend import device_for
 from hfcontrol.building import SCENARIOS, build, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
+from hfcontrol.plant import load_plant
 from hfcontrol.run_folder import thin
 from hfcontrol.runs import Preparation, begin
 from hfcontrol.settings import Settings
@@ -97,7 +98,8 @@ def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=N
 def _abreast(settings, seeds, out, command, note):
     """Trains all seeds at once on a GPU, and notes what became of each; or does nothing, and returns why they cannot go so."""
     begun = time.perf_counter()
-    trainer = build(settings)
+    plant = load_plant(settings.plant)
+    trainer = build(settings, plant)
     loop = trainer.loop(stream(settings, SCENARIOS))
     why = gathering.obstacle(settings, loop)
     if why:
@@ -109,7 +111,8 @@ def _abreast(settings, seeds, out, command, note):
     with _interruptible() as interrupted:
         for seed in seeds:
             try:
-                trainings[seed] = begin(settings.changed(seed=seed), out, command=command and f"{command} --seed {seed}", prepared=prepared)
+                trainings[seed] = begin(settings.changed(seed=seed), out, command=command and f"{command} --seed {seed}", plant=plant,
+                                        prepared=prepared)
             except HFControlError as error:
                 note(seed, {"fault": str(error)})
         if not trainer.task.random:
