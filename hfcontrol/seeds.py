@@ -88,7 +88,7 @@ def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=N
     except KeyboardInterrupt:  # it has reached their processes too, which end after the update in progress
         pass
     if not outcomes:
-        raise TrainingError(faults[0] if faults else "stopped before any seed was done, and nothing was saved")
+        raise TrainingError(faults[0] if faults else "stopped before any seed was done; `hfcontrol runs` lists what was saved of them")
     outcomes.sort(key=lambda o: (o.loss, o.seed))
     for outcome in outcomes[1:]:
         thin(outcome.path, keep=1)

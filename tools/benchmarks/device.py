@@ -1,8 +1,8 @@
 """What a device does with the passes and with whole trainings, in less than 8 minutes on a GPU: `tools/bench device --device gpu`.
 
 Products G @ v beside the device's own matrix products, in the same run; what float32 costs in the ratio to optimal that a training
-reaches, and brings in time; `anywhere` on as many pairs as the device is for; and 32 seeds of the main job beside one. On the CPU
-sizes that are for a GPU alone are left out.
+reaches, and brings in time; `anywhere` on as many pairs as the device is for; and 32 seeds of the main job at once beside one alone.
+On the CPU sizes that are for a GPU alone are left out.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from hfcontrol.curvature import GaussNewton
 from hfcontrol.evaluation import hand_errors
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optimal import optimum
-from hfcontrol.runs import prepare
+from hfcontrol.runs import prepare, train
 from hfcontrol.seeds import train_seeds
 from hfcontrol.settings import settings_for
 
@@ -33,7 +33,7 @@ COST = {"running": 0.05, "effort": 1e-3}
 PAIRS, PAIRS_SECONDS = {"cpu": 512, "gpu": 65536}, {"cpu": 30, "gpu": 60}
 HELD = 1000  # starts on which a controller is judged
 TRAINED = 15.0  # seconds of each training by kind of number
-MANY = range(32)
+MANY, MANY_ROLLOUTS = range(32), 130  # of each: some 90 updates, lest one seed that takes ten times as many as the others decide alone
 
 
 def measure(word):
@@ -139,12 +139,23 @@ def anywhere(device):
 
 
 def many_seeds(device):
-    """Seconds of 32 seeds of the main job and of one, each with its compiling or loading."""
-    settings, spent = settings_for(plant="arm2", effort=0.0, target_loss=5e-5, device=device), {}
-    for seeds in (MANY[:1], MANY):
+    """Seconds of 32 seeds of the main job, all at once on a GPU, and of one, with all of their checkpoints; the kernels were made before."""
+    asked = {"plant": "arm2", "rollouts": MANY_ROLLOUTS, "device": device}
+
+    def seconds(seeds):
         with tempfile.TemporaryDirectory() as folder:
             begin = time.perf_counter()
-            train_seeds(settings, list(seeds), folder)
-            spent[len(seeds)] = time.perf_counter() - begin
-    table("seeds of the main job, to a loss of 5e-5", ("seeds", "seconds"), [(n, f"{s:.1f}") for n, s in spent.items()])
-    return {"seconds": {str(n): s for n, s in spent.items()}, "times": spent[len(MANY)] / spent[1]}
+            if len(seeds) > 1:
+                train_seeds(settings_for(**asked), list(seeds), folder)
+            else:
+                train(**asked, out=folder)
+            return time.perf_counter() - begin
+    spent = {}
+    for seeds in (MANY[:1], MANY):
+        if device == "gpu" or len(seeds) == 1:
+            seconds(seeds)
+        spent[len(seeds)] = seconds(seeds)
+    times = spent[len(MANY)] / spent[1]
+    table(f"seeds of the main job, {MANY_ROLLOUTS} rollouts each", ("seeds", "seconds", "times those of one"),
+          [(n, f"{s:.2f}", f"{s / spent[1]:.1f}") for n, s in spent.items()])
+    return {"seconds": {str(n): s for n, s in spent.items()}, "times": times}
