@@ -55,9 +55,9 @@ def check_memory(loop, optimizer, seeds):
     """Raises DeviceError where so many seeds do not fit on the GPU, and says how many would."""
     each, free = bytes_needed(loop, optimizer), free_memory()
     if seeds * each > free:
-        raise DeviceError(f"--device gpu: {seeds} seeds at once need about {seeds * each / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on "
-                          f"the GPU, enough for {int(free // each)}; give fewer --seeds, --trials or --steps, --jobs 1 to train by turns, "
-                          f"{CPU_INSTEAD}")
+        raise DeviceError(f"--device gpu: {seeds} seeds at once need about {seeds * each / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
+                          f"on the GPU, enough for {int(free // each)}; give fewer --seeds, --trials or --steps, --jobs 1 to train by "
+                          f"turns, {CPU_INSTEAD}")
 
 
 @dataclass(frozen=True)

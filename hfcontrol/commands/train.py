@@ -81,8 +81,10 @@ def _words(context, parameter, text):
 @click.option("--device", metavar="WORD", help="Where to train: cpu, gpu, or auto for a GPU where there is one. [cpu]")
 @click.option("--dtype", metavar="WORD", help="The network's numbers while it trains: float64 or float32. [float64]")
 @click.option("--seed", type=int, metavar="N", help="Of the initial weights and of all that is random. [0]")
-@click.option("--seeds", metavar="A-B", help="Train one controller for each seed, 0-31 or 0,3,7, side by side; the best is shown. On a GPU all go at once.")
-@click.option("--jobs", type=int, metavar="N", help="Processes of --seeds at once; as many as cores by default, on a GPU one after the other.")
+@click.option("--seeds", metavar="A-B",
+              help="Train one controller for each seed, 0-31 or 0,3,7, side by side; the best is shown. On a GPU all go as one.")
+@click.option("--jobs", type=int, metavar="N",
+              help="Train --seeds in so many processes at once; by default as many as cores, and on a GPU only what cannot go as one.")
 @click.option("--race", type=int, metavar="N", help="Start N networks, give each a dozen updates, go on with the best. [1]")
 @click.option("--grow", type=int, metavar="N",
               help="Begin with an eighth of the horizon, then a quarter and a half, N updates each. [0]")

@@ -139,7 +139,7 @@ def anywhere(device):
 
 
 def many_seeds(device):
-    """Seconds of 32 seeds of the main job, all at once on a GPU, and of one, with all of their checkpoints; the kernels were made before."""
+    """Seconds of 32 seeds of the main job, all at once on a GPU, and of one, with all checkpoints; the kernels were made before."""
     asked = {"plant": "arm2", "rollouts": MANY_ROLLOUTS, "device": device}
 
     def seconds(seeds):
