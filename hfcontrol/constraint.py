@@ -45,9 +45,9 @@ class Constraint:
                 self.frozen[layer.parameters] = layer.name in frozen
             for source in layer.sources:
                 size = source.columns.stop - source.columns.start
-                cut[:, source.columns] = _sparse(layer.size, size, density, rng)
+                cut[..., source.columns] = _sparse(layer.size, size, density, rng)
                 if dale is not None and source.rows.start >= network.hidden.start:
-                    sign[:, source.columns] = units[source.rows]
+                    sign[..., source.columns] = units[source.rows]
         self.signed, self._placed = (self.sign != 0) & ~self.cut, {}
 
     def start(self, weights):

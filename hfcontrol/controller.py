@@ -9,7 +9,7 @@ It needs NumPy, and h5py to be loaded; nothing is compiled. Delays and noise bel
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, is_continuous
+from hfcontrol.cells import CELLS
 from hfcontrol.cells.activations import ACTIVATIONS
 from hfcontrol.errors import UsageError
 from hfcontrol.runs import Run
@@ -27,7 +27,7 @@ class Controller:
         self.dt, self.observes, self.controls = plant.dt, plant.observation, plant.control
         self.n_target = network.n_input - plant.ny
         self.network, self.weights, self.limit, self._wiring = network, network.weights(theta), wiring.limit, wiring
-        self._plain = not any(is_continuous(layer.cell) for layer in network.layers)
+        self._plain = not any(layer.work for layer in network.layers)
         self.start = np.zeros(network.n_rows)
         if network.start:
             self.start[network.hidden] = self.weights[network.start]

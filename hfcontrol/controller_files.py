@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from hfcontrol import __version__
-from hfcontrol.cells import CELLS, has_synapses
+from hfcontrol.cells import CELLS, has_synapses, is_continuous, is_timed
 from hfcontrol.cells.stages import PART, WEIGHT, values
 from hfcontrol.controller_onnx import model
 from hfcontrol.errors import UsageError
@@ -110,11 +110,12 @@ def _source(controller, name, title, run):
     steps = []
     for k, (layer, W, raw) in enumerate(zip(net.layers, net.matrices(controller.weights), net.parameters(controller.weights))):
         W = np.concatenate([np.logaddexp(0.0, W[:1]), W[1:]]) if has_synapses(layer.cell) else W
-        blocks.append(_table(f"W{k}", W))
+        blocks.append(_table(f"W{k}", layer.kind.merged(W) if is_timed(layer.cell) else W))
         if layer.work:
             if CELLS[layer.cell].PARAMETERS:
                 blocks.append(_table(f"parameters{k}", values(CELLS[layer.cell], raw)))
-            blocks.append(_cell_function(layer, k, net.topology.scheme))
+            if is_continuous(layer.cell):
+                blocks.append(_cell_function(layer, k, net.topology.scheme))
         steps.append(_layer(net, layer, k))
     body = "".join(steps)
     before = "    const real *before = state->rows;\n" if "before[" in body else ""
@@ -157,6 +158,8 @@ def _layer(net, layer, k):
     units, r0, columns = layer.size, layer.rows.start, sum(s.columns.stop - s.columns.start for s in layer.sources)
     gather = "".join(f"        for (int i = 0; i < {s.rows.stop - s.rows.start}; i++) X[{s.columns.start} + i] = "
                      f"{'before' if s.lag else 'now'}[{s.rows.start} + i];\n" for s in layer.sources)
+    if is_timed(layer.cell):
+        return f"    {{\n        real X[{columns}];\n{gather}" + _closed_form(k, units, columns, r0) + "    }\n"
     phi = ACTIVATIONS[CELLS[layer.cell].ACTIVATION]
     if not layer.work:
         return (f"    {{\n        real X[{columns}];\n{gather}        for (int i = 0; i < {units}; i++) {{\n"
@@ -169,6 +172,15 @@ def _layer(net, layer, k):
     return (f"    {{\n        real X[{columns}], x[{units}], f[{units}], g[{units}];\n{gather}{begin}"
             + _stages(net, layer, k, units, columns, place, phi)
             + f"        for (int i = 0; i < {units}; i++) now[{r0} + i] = x[i];\n    }}\n")
+
+
+def _closed_form(k, units, columns, r0):
+    """C that takes a layer of the closed-form cell (cells/cfc.py) through a control step."""
+    return (f"        for (int i = 0; i < {units}; i++) {{\n            real a[3];\n            for (int q = 0; q < 3; q++) {{\n"
+            f"                const real *row = W{k} + (q * {units} + i) * {columns + 1};\n                a[q] = row[{columns}];\n"
+            f"                for (int j = 0; j < {columns}; j++) a[q] += row[j] * X[j];\n            }}\n"
+            "            const real early = TANH(a[0]), late = TANH(a[1]), s = R(0.5) * (1 + TANH(R(0.5) * a[2]));\n"
+            f"            now[{r0} + i] = early + s * (late - early);\n        }}\n")
 
 
 def _activity(layer, k, units, columns, place, phi):

@@ -6,7 +6,7 @@ given nodes in place of numbers.
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, has_synapses
+from hfcontrol.cells import CELLS, has_synapses, is_timed
 from hfcontrol.cells.stages import Stages, values
 from hfcontrol.errors import UsageError
 
@@ -96,8 +96,10 @@ def _layer(graph, net, layer, W, raw, before, now):
 
 
 def _sums(graph, layer, W, seen):
-    """The summed inputs of a layer: a node, or two of a layer of synapses."""
+    """The summed inputs of a layer: a node, or two of a layer of synapses, or three of timed connections."""
     X = graph.apply("Concat", *seen, axis=0)
+    if is_timed(layer.cell):
+        return tuple(graph.apply("MatMul", graph.constant(part[:, :-1]), X) + part[:, -1] for part in layer.kind.merged(W))
     if not has_synapses(layer.cell):
         return graph.apply("MatMul", graph.constant(W[:, :-1]), X) + W[:, -1]
     weight, slope, centre, reversal = np.logaddexp(0.0, W[0]), *W[1:]
@@ -110,6 +112,8 @@ def _activation(layer, sums):
     kind = CELLS[layer.cell].ACTIVATION
     if kind == "linear":
         return sums
+    if kind == "tanh, tanh, logistic":
+        return *map(np.tanh, sums[:2]), 0.5 * (1 + np.tanh(0.5 * sums[2]))
     return np.tanh(sums) if kind == "tanh" else 0.5 * (1 + np.tanh(0.5 * sums))
 
 

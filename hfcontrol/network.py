@@ -7,7 +7,7 @@ for its layers (topology.py) one after the other: one product per layer and step
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, has_synapses
+from hfcontrol.cells import CELLS, has_synapses, is_timed, matrices_of
 from hfcontrol.cells.activations import ACTIVATIONS
 from hfcontrol.cells.stages import SCHEMES, Stages, value_slopes, values
 from hfcontrol.topology import layers_of
@@ -42,7 +42,7 @@ class Network:
         return 1.0 if self.constraint is None else self.constraint.slope(theta)
 
     def matrices(self, theta):
-        """The matrix of each layer (units, columns), as views into weights (P,)."""
+        """The matrix of each layer (units, columns), or its several, as views into weights (P,)."""
         return [theta[layer.weights].reshape(layer.shape) for layer in self.layers]
 
     def parameters(self, theta):
@@ -51,15 +51,16 @@ class Network:
 
     def views(self, theta):
         """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,), and the numbers
-        behind cell parameters, such as `rate_layer` (units,), and synapses, such as `slope_source_layer` (units, source)."""
+        behind cell parameters, such as `rate_layer` (units,), and synapses, such as `slope_source_layer` (units, source). Of a cell
+        with several matrices these have its names, such as `late_source_layer`, and b_layer is (matrices, units)."""
         views = {}
         for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
             for source in layer.sources:
-                names = CELLS[layer.cell].SYNAPSE if has_synapses(layer.cell) else "W"
-                for name, part in zip(names, W if has_synapses(layer.cell) else [W]):
+                names = CELLS[layer.cell].SYNAPSE if has_synapses(layer.cell) else matrices_of(layer.cell)
+                for name, part in zip(names, W.reshape(-1, *W.shape[-2:])):
                     views[f"{name}_{source.name}_{layer.name}"] = part[:, source.columns]
             if not has_synapses(layer.cell):
-                views[f"b_{layer.name}"] = W[:, -1]
+                views[f"b_{layer.name}"] = W[..., -1]
             if layer.work:
                 views |= {f"{name}_{layer.name}": row[:, 0] for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)}
         if self.start:
@@ -94,7 +95,7 @@ class Network:
             fan_in = sum(min(INCOMING, s.columns.stop - s.columns.start) for s in layer.sources)
             scale = 1 / np.sqrt(fan_in)
             for source in layer.sources:
-                for row in W[:, source.columns]:
+                for row in (row for matrix in W.reshape(-1, *W.shape[-2:]) for row in matrix[:, source.columns]):
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
         W[:, -1] = self.rest  # the last layer's
@@ -137,6 +138,7 @@ class Network:
             if not layer.work:
                 now[layer.rows] = phi(layer.kind.sums(W, X))
                 continue
+            W = layer.kind.of_length(W, elapsed) if is_timed(layer.cell) else W
             x, f = self._stages(layer, elapsed).forward(values(cell, raw), layer.begin(before, now),
                                                lambda x, X=X, W=W, phi=phi, layer=layer: phi(layer.kind.sums(W, layer.at(X, x))))
             activities, states, _ = layer.split(now)

@@ -62,8 +62,8 @@ def taken_in(network, weights, moments):
             W[1][:, columns] /= d
             W[2][:, columns] = mean + d * W[2][:, columns]
         else:
-            W[:, columns] /= d
-            W[:, -1] -= W[:, columns] @ mean
+            W[..., columns] /= d
+            W[..., -1] -= W[..., columns] @ mean
     return new
 
 
@@ -75,8 +75,8 @@ def given_back(network, weights, moments):
             W[1][:, columns] *= d
             W[2][:, columns] = (W[2][:, columns] - mean) / d
         else:
-            W[:, -1] += W[:, columns] @ mean
-            W[:, columns] *= d
+            W[..., -1] += W[..., columns] @ mean
+            W[..., columns] *= d
     return new
 
 
@@ -88,5 +88,5 @@ def taken_out(network, cotangent, moments):
             W[1][:, columns] /= d
             W[2][:, columns] *= d
         else:
-            W[:, columns] = (W[:, columns] - W[:, -1:] * mean) / d
+            W[..., columns] = (W[..., columns] - W[..., -1:] * mean) / d
     return new

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from hfcontrol.backend import DEVICES
-from hfcontrol.cells import CELLS, is_continuous
+from hfcontrol.cells import CELLS, is_continuous, is_staged
 from hfcontrol.continuous import FIXED, Estimator
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.plant import FILES, load_plant
@@ -146,7 +146,7 @@ class Settings:
                 raise UsageError(f"--{name} {getattr(self, name)} with {of_steps}: that trains on the CPU in float64; leave it out")
         if self.device != "cpu" and self.store_every != 1:
             raise UsageError(f"--store-every {self.store_every} with --device {self.device}: a GPU stores every step; leave one out")
-        if self.dtype != "float64" and is_continuous(self.cell):
+        if self.dtype != "float64" and is_staged(self.cell):
             raise UsageError(f"--dtype {self.dtype} with --cell {self.cell}: cells in continuous time are solved in float64; leave it out")
 
     def _check_estimator(self):

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, has_synapses, is_continuous
-from hfcontrol.cells.connections import Dense, Synapses
+from hfcontrol.cells import CELLS, has_synapses, is_continuous, is_staged, is_timed, matrices_of, sums_of
+from hfcontrol.cells.connections import Dense, Synapses, Timed
 from hfcontrol.cells.stages import SCHEMES, STABLE, Stages
 from hfcontrol.errors import UsageError
 
@@ -63,15 +63,17 @@ class Layer:
 
     @property
     def kind(self):
-        """What its connections are: `Dense` or `Synapses`."""
-        return Synapses if has_synapses(self.cell) else Dense
+        """What its connections are: `Dense`, `Synapses` or `Timed`."""
+        return Synapses if has_synapses(self.cell) else Timed if is_timed(self.cell) else Dense
 
     @property
     def shape(self):
-        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias; four, without
-        biases, where connections are synapses."""
-        columns = self.connections // self.size
-        return (4, self.size, columns) if has_synapses(self.cell) else (self.size, columns + 1)
+        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias; several of these for
+        some cells; four, without biases, where connections are synapses."""
+        columns, several = self.connections // self.size, len(matrices_of(self.cell))
+        if has_synapses(self.cell):
+            return 4, self.size, columns
+        return (self.size, columns + 1) if several == 1 else (several, self.size, columns + 1)
 
     def gather(self, before, now, last):
         """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
@@ -88,11 +90,11 @@ class Layer:
         return X
 
     def split(self, rows):
-        """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2, k, N), states after the first (S-1, k, N) and
+        """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N) and
         room for parameters (n_p, k, N)."""
-        parts, sums = rows[self.work].reshape(-1, self.size, rows.shape[1]), 1 + has_synapses(self.cell)
+        parts, sums = rows[self.work].reshape(-1, self.size, rows.shape[1]), sums_of(self.cell)
         activities, states, parameters = np.split(parts, [sums * self.stages, (sums + 1) * self.stages - 1])
-        return activities.reshape(-1, 2, *parts.shape[1:]) if sums == 2 else activities, states, parameters
+        return activities.reshape(-1, sums, *parts.shape[1:]) if sums > 1 else activities, states, parameters
 
     def products(self, before, now, delta):
         """The pairs (delta, X) that give the cotangents of the matrix (`kind.weight_vjp`): one, or one a stage."""
@@ -140,6 +142,9 @@ class Topology:
             raise UsageError(f"--scheme {self.scheme}: known are {', '.join(SCHEMES)}")
         if self.unfold < 1:
             raise UsageError(f"--unfold {self.unfold}: at least 1 step within a control step is needed")
+        if is_staged(self.cell) and not is_continuous(self.cell) and (self.scheme, self.unfold) != ("fused", 1):
+            raise UsageError(f"--scheme {self.scheme} --unfold {self.unfold} with --cell {self.cell}: its step is one formula; leave "
+                             "both out")
         if not 0 < least <= most < np.inf:
             raise UsageError(f"--time-constants {least:g}..{most:g} control steps: two positive times, the shorter one first")
         needed = 1 / (least * STABLE.get(self.scheme, np.inf))
@@ -188,9 +193,9 @@ class _Plan:
             width = self.rows[place].stop - self.rows[place].start
             sources.append(Source(place, self.rows[place], lag, slice(column, column + width)))
             column += width
-        weights = self._take(4 * units * column if has_synapses(cell) else units * (column + 1))
+        weights = self._take(4 * units * column if has_synapses(cell) else len(matrices_of(cell)) * units * (column + 1))
         own = None
-        if is_continuous(cell):
+        if is_staged(cell):
             reading = [s for s in sources if s.lag or cell == "neural_ode"]
             own = reading[0] if reading else Source(name, self.rows[name], 1, slice(column, column))
         self.layers.append(Layer(name, cell, self.rows[name], tuple(sources), weights, own))
@@ -202,7 +207,7 @@ class _Plan:
             if layer.own:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
                 stages = Stages(CELLS[layer.cell], topology.scheme, topology.unfold).count
-                rows = (2 + has_synapses(layer.cell)) * stages - 1 + n_p
+                rows = (1 + sums_of(layer.cell)) * stages - 1 + n_p
                 layer = replace(layer, stages=stages, work=self._more(rows * layer.size),
                                 parameters=self._take(n_p * layer.size))
             layers.append(layer)

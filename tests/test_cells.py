@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfcontrol.cells import CELLS, has_synapses, is_continuous, ltc, ltc_tanh
+from hfcontrol.cells import CELLS, cfc, has_synapses, is_continuous, ltc, ltc_tanh, sums_of
+from hfcontrol.cells.activations import ACTIVATIONS
 from hfcontrol.cells.stages import STABLE, Stages, value_slopes, values
 from hfcontrol.network import Network
 from hfcontrol.topology import Topology
@@ -24,9 +25,11 @@ def parameters(cell, rng, units=4):
 
 
 def activities(cell, rng):
-    """Random activities, of the sign that the cell's have (4, 3) or (2, 4, 3)."""
+    """Random activities, of the sign that the cell's have (4, 3), (2, 4, 3) or (4, 4, 3)."""
     if has_synapses(cell):
         return np.array([rng.standard_normal((4, 3)), rng.exponential(1.0, (4, 3))])
+    if sums_of(cell) > 1:
+        return ACTIVATIONS[CELLS[cell].ACTIVATION][0](rng.standard_normal((sums_of(cell), 4, 3)))
     f = np.tanh(rng.standard_normal((4, 3)))
     return np.abs(f) if CELLS[cell].ACTIVATION == "logistic" else f
 
@@ -94,8 +97,7 @@ def test_fused_liquid_steps_stay_in_their_box(rng):
     assert np.all(np.abs(y) <= np.maximum(np.abs(x), np.abs(A)) + 1e-15)
 
 
-@pytest.mark.parametrize("cell", CONTINUOUS)
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("cell, fused", [*((cell, fused) for cell in CONTINUOUS for fused in (True, False)), ("cfc", True)])
 def test_slopes_of_the_fields(cell, fused, rng):
     p, module = parameters(cell, rng), CELLS[cell]
     (x, dx), f, df = rng.standard_normal((2, 4, 3)), activities(cell, rng), activities(cell, rng)
@@ -103,7 +105,7 @@ def test_slopes_of_the_fields(cell, fused, rng):
     function, slopes = (module.fused, module.fused_slopes) if fused else (module.field, module.field_slopes)
     more = (0.7,) if fused else ()
     by_x, by_f, by_p = slopes(x, f, p, *more)
-    driven = (by_f * df).sum(axis=0) if has_synapses(cell) else by_f * df
+    driven = (by_f * df).sum(axis=0) if sums_of(cell) > 1 else by_f * df
     tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
     difference = central_difference(lambda s: function(x + s * dx, f + s * df, p + s * dp, *more), 0.0, 1.0)
     assert relative(tangent, difference) < 1e-8
@@ -122,6 +124,58 @@ def test_the_liquid_network_of_the_report_is_counted():
     assert liquid.connections == 352 and liquid.size == 352 + 48 + 2
     perceptron = Network(Topology((16,), skip=(), recurrent=()), 4, 2)
     assert perceptron.connections == 96 and perceptron.size == 114
+
+
+def closed_form(rng, units=5):
+    """A layer of the closed form on three inputs and itself: network, weights, rows before and inputs, and all that it reads."""
+    network = Network(Topology((units,), cell="cfc", skip=(), recurrent=(1,)), 3, 2)
+    theta, before, inputs = (rng.standard_normal(shape) for shape in (network.size, (network.n_rows, 4), (3, 4)))
+    return network, theta, before, inputs, np.concatenate([inputs, before[network.hidden], np.ones((1, 4))])
+
+
+def test_the_closed_form_number_by_number(rng):
+    """By its named weights, for steps of any length; a connection has a weight in each of the four matrices."""
+    network, theta, before, inputs, _ = closed_form(rng)
+    views = network.views(theta)
+    assert network.connections == 5 * 8 + 10 and network.size == 4 * 5 * 9 + 2 * 6
+    for elapsed in (0.0, 0.4, 1.0, 3.0):
+        expected = np.empty((5, 4))
+        for i in range(5):
+            for n in range(4):
+                early, late, speed, shift = (views["b_1"][q, i] + views[f"{name}_in_1"][i] @ inputs[:, n]
+                                             + views[f"{name}_1_1"][i] @ before[network.hidden][:, n]
+                                             for q, name in enumerate(cfc.MATRICES))
+                s = 1 / (1 + np.exp(-(speed * elapsed + shift)))
+                expected[i, n] = (1 - s) * np.tanh(early) + s * np.tanh(late)
+        np.testing.assert_allclose(network.step(theta, before, inputs, elapsed)[network.hidden], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_closed_form_without_timing_is_the_mean_and_with_time_the_late_or_the_early_one(rng):
+    network, theta, before, inputs, X = closed_form(rng)
+    W = network.matrices(theta)[0]
+    early, late, speed = np.tanh(W[0] @ X), np.tanh(W[1] @ X), W[2] @ X
+    assert (speed > 0).any() and (speed < 0).any()
+    np.testing.assert_allclose(network.step(theta, before, inputs, elapsed=1e6)[network.hidden], np.where(speed > 0, late, early),
+                               rtol=1e-12)
+    W[2:] = 0.0
+    for elapsed in (0.1, 1.0, 1e6):
+        np.testing.assert_allclose(network.step(theta, before, inputs, elapsed)[network.hidden], (early + late) / 2, rtol=1e-12)
+
+
+def test_the_closed_form_equals_the_package(rng):
+    """ncps itself, with random parameters, over several steps of their own lengths; `pip install -e ".[peers]"` to run it."""
+    torch, ncps = (pytest.importorskip(name, reason="needs the extra peers: ncps and torch") for name in ("torch", "ncps.torch"))
+    network, theta, rows, _, _ = closed_form(rng)
+    cell = ncps.CfCCell(3, 5, mode="default", backbone_layers=0).double()
+    for name, part in zip(("ff1", "ff2", "time_a", "time_b"), network.matrices(theta)[0]):
+        theirs = getattr(cell, name)
+        theirs.weight.data, theirs.bias.data = torch.tensor(part[:, :-1].copy()), torch.tensor(part[:, -1].copy())
+    state = torch.tensor(rows[network.hidden].T.copy())
+    for elapsed in (1.0, 0.3, 2.0, 1.0, 5.0):
+        inputs = rng.standard_normal((3, 4))
+        rows = network.step(theta, rows, inputs, elapsed)
+        _, state = cell(torch.tensor(inputs.T.copy()), state, elapsed)
+        np.testing.assert_allclose(rows[network.hidden], state.detach().numpy().T, rtol=1e-12, atol=1e-13)
 
 
 def test_a_block_without_memory_forgets(rng):

@@ -44,6 +44,8 @@ CASES = {
                                                                recurrent=(1,), learn_start=True)},
     "swing, rnn-ode": {"topology": Topology((3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,))},
     "swing, neural ode": {"topology": Topology((4, 3), cell="neural_ode", unfold=3)},
+    "swing, closed form": {"topology": Topology((4, 3), cell="cfc", learn_start=True), "trials": 35, "delays": (1, 1)},
+    "swing, closed form without memory": {"topology": Topology((4, 3), cell="cfc", recurrent=())},
     "cart, ltc": {"plant": "cart", "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)), "delays": (1, 0)},
 }
 KINDS = ("scenario", "model", "inputs")

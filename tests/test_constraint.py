@@ -61,6 +61,18 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
     assert not linear.gradient[loop.network.constraint.cut | loop.network.constraint.frozen].any()
 
 
+@cases
+def test_the_closed_form_has_a_connection_in_all_its_matrices_or_in_none(options):
+    loop, theta = constrained(options, topology=Topology((4, 3), cell="cfc"))
+    linear = loop.linearise(loop.rollout(theta))
+    v, w = np.random.default_rng(6).standard_normal((2, theta.size))
+    assert linear.jvp(v).dot(linear.jvp(w)) == pytest.approx(linear.vjp(linear.jvp(w)) @ v, rel=1e-10)
+    assert not linear.gradient[loop.network.constraint.cut | loop.network.constraint.frozen].any()
+    for layer, cut in zip(loop.network.layers[:2], loop.network.matrices(loop.network.constraint.cut)):
+        assert cut.shape == layer.shape == (4, layer.size, layer.connections // layer.size + 1)
+        assert (cut == cut[0]).all() and not cut[..., -1].any() and cut.any() == ("density" in options)
+
+
 def test_all_weights_that_leave_a_unit_have_one_sign():
     loop, theta = constrained({"dale": 0.5})
     network = loop.network

@@ -281,6 +281,7 @@ def test_a_solver_that_gives_up_says_where():
     ("swing", {"feedback_delay": 1}, "delays are of whole control steps"),
     ("swing", {"sensory_noise": 0.1}, "drawn for every control step"),
     ("swing", {"recurrent": "all"}, "--cell tanh with recurrent connections has no meaning between"),
+    ("swing", {"cell": "cfc"}, "--estimator with --cell cfc: it has no differential equation"),
     ("swing", {"task": "follow"}, "weighs differently at different times"),
     ("swing", {"estimator": "euler", "cell": "ctrnn", "time_constants": "20ms..1s"}, "euler in steps of 100 ms is unstable there"),
 ])

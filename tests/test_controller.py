@@ -18,8 +18,8 @@ from hfcontrol.errors import UsageError
 from hfcontrol.settings import Settings
 from trainings import call, complaint
 
-CELLS = pytest.mark.parametrize("settings", [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}],
-                                ids=["tanh", "learned start", "ctrnn"])
+CELLS = pytest.mark.parametrize("settings", [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "cfc"}],
+                                ids=["tanh", "learned start", "ctrnn", "cfc"])
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_it_compiles_nothing():
 EXPORTED = pytest.mark.parametrize("settings", [
     {}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "ltc", "scheme": "rk4", "unfold": 2}, {"cell": "ltc_tanh"},
     {"cell": "ltc_conductance"}, {"cell": "neural_ode", "scheme": "euler", "unfold": 3}, {"cell": "rnn_ode"},
-    {"recurrent": ()}],
+    {"cell": "cfc"}, {"recurrent": ()}],
     ids=lambda settings: settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else ""))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hfcontrol.cells import CELLS
+from hfcontrol.cells import CELLS, matrices_of
 from hfcontrol.errors import UsageError
 from hfcontrol.network import INCOMING, Network
 from hfcontrol.topology import Topology
@@ -36,6 +36,8 @@ TOPOLOGIES = {
     "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
     "neural_ode": Topology((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
     "neural_ode, Euler": Topology((5,), cell="neural_ode", scheme="euler", unfold=4, skip=(), recurrent=(1,)),
+    "closed form": Topology((5, 4), cell="cfc", learn_start=True),
+    "closed form, second layer": Topology((5, 4), cell="cfc", skip=(), recurrent=(2,)),
 }
 N_INPUT, N_OUTPUT, TRIALS = 7, 2, 3
 
@@ -111,7 +113,7 @@ def test_initial_weights_are_sparse_and_follow_the_generator(topology):
             assert np.isfinite(view).all() and len(np.unique(view)) > 1
         elif name.startswith("reversal_"):
             assert set(view) <= {-1.0, 1.0}
-        elif name.startswith("W_"):
+        elif name.startswith(("W_", *(f"{matrix}_" for matrix in matrices_of(topology.cell)))):
             np.testing.assert_array_equal((view != 0).sum(axis=1), min(INCOMING, view.shape[1]), name)
         else:
             np.testing.assert_array_equal(view, 0, name)
@@ -175,6 +177,8 @@ def test_tables_say_what_the_objects_say(topology):
     ({"recurrent": (1, 3)}, "--recurrent 3: there are hidden layers 1 to 2"),
     ({"scheme": "heun"}, "--scheme heun: known are fused, euler, rk4"),
     ({"unfold": 0}, "--unfold 0: at least 1 step"),
+    ({"cell": "cfc", "unfold": 6}, "--scheme fused --unfold 6 with --cell cfc: its step is one formula"),
+    ({"cell": "cfc", "scheme": "rk4"}, "--scheme rk4 --unfold 1 with --cell cfc: its step is one formula"),
     ({"time_constants": (0.0, 1.0)}, "--time-constants 0..1 control steps: two positive times"),
     ({"cell": "ltc", "scheme": "euler", "time_constants": (0.2, 1.0)}, "--time-constants from 0.2 control steps: euler with "
      "--unfold 1 is unstable there; give --unfold 3 or more"),

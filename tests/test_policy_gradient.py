@@ -49,7 +49,7 @@ def started(learner, rng):
 
 
 @policies
-@pytest.mark.parametrize("cell", ["tanh", "ltc", "ltc_conductance"])
+@pytest.mark.parametrize("cell", ["tanh", "ltc", "ltc_conductance", "cfc"])
 def test_the_gradient_of_the_whole_loss_equals_differences(policy, cell, rng):
     """With starts in the middle, clipped samples, an entropy and clipped values; away from the first weights."""
     learner = learner_of(policy, cell, entropy=0.1, value_clip=0.3)

@@ -10,7 +10,8 @@ from hfcontrol.sweeps.sequences import Sequences
 from hfcontrol.topology import Topology
 
 T, N = 7, 5
-SCHEMES = [("tanh", {}), *((cell, {"scheme": "fused", "unfold": 2}) for cell in CELLS if is_continuous(cell)), ("ltc", {"scheme": "rk4"})]
+SCHEMES = [("tanh", {}), ("cfc", {}), *((cell, {"scheme": "fused", "unfold": 2}) for cell in CELLS if is_continuous(cell)),
+           ("ltc", {"scheme": "rk4"})]
 cells = pytest.mark.parametrize("cell, more", SCHEMES, ids=[f"{cell}-{more.get('scheme', 'plain')}" for cell, more in SCHEMES])
 
 

@@ -25,6 +25,8 @@ from helpers import training_of
     ({"solver": "lu"}, "--solver lu: known are auto, cg"),
     ({"race": 0}, "--race 0"),
     ({"guide": -1}, "--guide -1: 0 or above"),
+    ({"cell": "cfc", "scheme": "rk4"}, "--scheme rk4 with --cell cfc: it belongs to the cells in continuous time, ctrnn, ltc, "),
+    ({"cell": "cfc", "dtype": "float32"}, "--dtype float32 with --cell cfc: "),
     ({"unfold": 3}, "--unfold 3 with --cell tanh: it belongs to the cells in continuous time, ctrnn, ltc, "),
     ({"time_constants": "20ms..1"}, "--time-constants 20ms..1 with --cell tanh: it belongs to the cells in continuous time"),
     ({"learning_rate": 0.1}, "--learning-rate 0.1 with --optimizer hf: only adam, momentum, ppo and a2c have"),

@@ -12,18 +12,39 @@ A plain cell (tanh, linear) has h = f. A time-continuous one moves by a differen
 
 with p the values, unit by unit, of its PARAMETERS: names and whether softplus keeps the trained number's value positive.
 Time is counted in control steps, here and in p. stages.py solves it over a control step. A cell with SYNAPSE has a gate for
-every connection (connections.py) and two activities, f (2, k, N).
+every connection (connections.py) and two activities, f (2, k, N). One with MATRICES has these for its connections, whose sums
+know the length of the step, three activities, f (3, k, N), and a fused step alone.
 """
 
-from hfcontrol.cells import ctrnn, linear, ltc, ltc_conductance, ltc_tanh, neural_ode, rnn_ode, tanh
+from hfcontrol.cells import cfc, ctrnn, linear, ltc, ltc_conductance, ltc_tanh, neural_ode, rnn_ode, tanh
 
 CELLS = {"tanh": tanh, "linear": linear, "ctrnn": ctrnn, "ltc": ltc, "ltc_tanh": ltc_tanh,
-         "ltc_conductance": ltc_conductance, "rnn_ode": rnn_ode, "neural_ode": neural_ode}
+         "ltc_conductance": ltc_conductance, "rnn_ode": rnn_ode, "neural_ode": neural_ode, "cfc": cfc}
 
 
 def is_continuous(cell):
     """Whether the cell of this name has a state that moves by a differential equation."""
     return hasattr(CELLS.get(cell), "field")
+
+
+def is_staged(cell):
+    """Whether layers of the cell of this name have stages (stages.py): all in continuous time, and the closed form's one."""
+    return hasattr(CELLS.get(cell), "fused")
+
+
+def matrices_of(cell):
+    """Names of the matrices of the connections to the cell of this name that are no synapses."""
+    return getattr(CELLS[cell], "MATRICES", ("W",))
+
+
+def is_timed(cell):
+    """Whether the connections to the cell of this name know the length of the step."""
+    return hasattr(CELLS.get(cell), "MATRICES")
+
+
+def sums_of(cell):
+    """How many numbers a unit of the cell of this name sums, and how many activities it has."""
+    return 2 if has_synapses(cell) else 3 if is_timed(cell) else 1
 
 
 def has_synapses(cell):

@@ -2,8 +2,9 @@
 
 Dense connections have a matrix W (k, columns): sums W X. Synapses have W (4, k, columns - 1), the numbers behind weight w,
 slope, centre and reversal E of each, and no bias: with s = logistic(slope (X - centre)), the sums (2, k, N) are sum w s E and
-sum w s, w the softplus of its number. Each kind gives the sums, their tangent, and the cotangents of X and, trial by trial,
-of W.
+sum w s, w the softplus of its number. Timed connections have W (4, k, columns): the sums (3, k, N) are W_1 X, W_2 X and
+(W_3 + W_4) X, where a step is of length one. Each kind gives the sums, their tangent, and the cotangents of X and, trial by
+trial, of W.
 """
 
 import numpy as np
@@ -31,6 +32,40 @@ class Dense:
     def weight_vjp(W, X, delta):
         """The cotangent of W, one for each trial (N, k, columns)."""
         return np.einsum("in,jn->nij", delta, X)
+
+
+class Timed:
+    """Three products, the last one by a matrix that is multiplied by the length of the step, and one that is not."""
+
+    @staticmethod
+    def of_length(W, elapsed):
+        """The matrices that do in a step of length one what W does in one of length `elapsed`."""
+        return np.concatenate([W[:2], elapsed * W[2:3], W[3:]])
+
+    @staticmethod
+    def merged(W):
+        """The matrices of the three sums (3, k, columns)."""
+        return np.concatenate([W[:2], W[2:3] + W[3:]])
+
+    @classmethod
+    def sums(cls, W, X):
+        """The summed inputs (3, k, N)."""
+        return cls.merged(W) @ X
+
+    @classmethod
+    def jvp(cls, W, dW, X, dX):
+        """Their tangent."""
+        return cls.merged(dW) @ X + cls.merged(W) @ dX
+
+    @classmethod
+    def vjp(cls, W, X, delta):
+        """The cotangent of X (columns, N)."""
+        return cls.merged(W).reshape(-1, W.shape[2]).T @ delta.reshape(-1, X.shape[1])
+
+    @staticmethod
+    def weight_vjp(W, X, delta):
+        """The cotangent of W, one for each trial (N, 4, k, columns)."""
+        return np.einsum("qin,jn->nqij", delta[[0, 1, 2, 2]], X)
 
 
 class Synapses:

@@ -8,7 +8,8 @@ itself. With n unfoldings of length h = 1/n the stages are
     rk4     four stages each: x_1 = x_0 + h/2 F_0   x_2 = x_0 + h/2 F_1   x_3 = x_0 + h F_2
             x_4 = x_0 + h/6 (F_0 + 2 F_1 + 2 F_2 + F_3), the classical tableau
 
-and the last state is the layer's output. The tangent is that of these formulas, and the adjoint its transpose.
+and the last state is the layer's output. A cell without a field has one fused stage. The tangent is that of these formulas, and
+the adjoint its transpose.
 """
 
 import numpy as np

@@ -43,7 +43,7 @@ def _words(context, parameter, text):
               help="Hidden layers with recurrent connections: 1,2 or all or none. [all]")
 @click.option("--cell", metavar="WORD",
               help="What the hidden units are: tanh or linear; in continuous time ctrnn, ltc, ltc_tanh, "
-                   "ltc_conductance, rnn_ode or neural_ode. [tanh]")
+                   "ltc_conductance, rnn_ode or neural_ode; cfc, a closed form. [tanh]")
 @click.option("--scheme", metavar="WORD", help="How cells in continuous time are solved: fused, euler or rk4. [fused]")
 @click.option("--unfold", type=int, metavar="N", help="Steps of the scheme within a control step. [1]")
 @click.option("--time-constants", metavar="A..B",

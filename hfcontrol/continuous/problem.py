@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from hfcontrol.cells import CELLS
+from hfcontrol.cells import CELLS, is_continuous
 from hfcontrol.cells.stages import SCHEMES, STABLE
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.generate import NJIT, given_derivatives, load_module, plant_pieces
@@ -46,6 +46,10 @@ def moments(network):
 
     Raises UsageError for a network that remembers from step to step otherwise.
     """
+    for layer in network.layers:
+        if layer.own and not is_continuous(layer.cell):
+            raise UsageError(f"--estimator with --cell {layer.cell}: it has no differential equation, only its state a control "
+                             "step later; leave the estimator out, or choose a cell such as ctrnn")
     layers, sources = (table.copy() for table in network.tables())
     moving = [k for k, layer in enumerate(network.layers) if layer.own and layer.own.lag]
     rows = {(layers[k, 0], layers[k, 1]) for k in moving}

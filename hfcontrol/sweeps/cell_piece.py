@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import njit
 
-CTRNN, LTC, LTC_TANH, CONDUCTANCE = 2, 3, 4, 6  # the cells' CODE; any other has dx/dt = f
+CTRNN, LTC, LTC_TANH, CONDUCTANCE, CFC = 2, 3, 4, 6, 7  # the cells' CODE; any other has dx/dt = f
 LEAST = 1e-8  # of the conductance cell's denominator
 
 
@@ -28,7 +28,7 @@ def field_of(code, x, f, g, a, b, c):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def fused_of(code, x, f, g, a, b, c, h):
-    """The state of one unit after a semi-implicit step h."""
+    """The state of one unit after a semi-implicit step h; x, f and g of cfc are its three activities."""
     if code == CTRNN:
         return (x + h * a * f) / (1.0 + h * a)
     if code == LTC:
@@ -37,6 +37,8 @@ def fused_of(code, x, f, g, a, b, c, h):
         return (x + h * f * b) / (1.0 + h * (a + abs(f)))
     if code == CONDUCTANCE:
         return (b * x / h + a * c + f) / (b / h + a + g + LEAST)
+    if code == CFC:
+        return x + g * (f - x)
     return x + h * f
 
 
@@ -68,6 +70,8 @@ def fused_slopes_of(code, x, f, g, a, b, c, h):
     if code == CONDUCTANCE:
         d = b / h + a + g + LEAST
         return b / h / d, 1.0 / d, -y / d, (c - y) / d, (x - y) / h / d, a / d
+    if code == CFC:
+        return 1.0 - g, g, f - x, 0.0, 0.0, 0.0
     return 1.0, h, 0.0, 0.0, 0.0, 0.0
 
 
@@ -93,18 +97,17 @@ def cell_values(theta, layer, k):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def activate(code, f):
-    """f = phi(f), in place: logistic for the ltc cell, tanh for the others."""
+    """f = phi(f), in place: logistic for the ltc cell and the last third of cfc's, tanh for the others."""
     flat = f.reshape(f.size)
-    if code == LTC:
-        for i in range(flat.size):
-            flat[i] *= 0.5
+    first = 0 if code == LTC else 2 * flat.size // 3 if code == CFC else flat.size
+    for i in range(first, flat.size):
+        flat[i] *= 0.5
     tanh_in_place(flat)
-    if code == LTC:
-        for i in range(flat.size):
-            flat[i] = 0.5 * (1.0 + flat[i])
+    for i in range(first, flat.size):
+        flat[i] = 0.5 * (1.0 + flat[i])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def steepness(code, f):
+def steepness(logistic, f):
     """phi'(z) from f = phi(z)."""
-    return f * (1.0 - f) if code == LTC else 1.0 - f * f
+    return f * (1.0 - f) if logistic else 1.0 - f * f

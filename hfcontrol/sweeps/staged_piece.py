@@ -21,7 +21,7 @@ plain_weight_cotangents, plain_trial_row = add_weight_cotangents, add_trial_row
 def sums_of(layer):
     """How many rows of activities a stage has."""
     k = layer[1] - layer[0]
-    return 2 * k if layer[2] == CONDUCTANCE else k
+    return 2 * k if layer[2] == CONDUCTANCE else 3 * k if layer[2] == CFC else k
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -50,8 +50,15 @@ def activity_of(j, layer, now):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def second_of(f, k):
-    """The rows of the second activities, or of the first ones again where there is one alone."""
+    """The rows of the last activities, or of the first ones again where there is one alone."""
     return f[f.shape[0] - k:]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def driving(j, layer, before, now):
+    """The rows of state, activities and second activities at stage j, or all three activities of cfc."""
+    k, f = layer[1] - layer[0], activity_of(j, layer, now)
+    return (f[:k], f[k:], second_of(f, k)) if layer[2] == CFC else (state_of(j, layer, before, now), f, second_of(f, k))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -76,8 +83,7 @@ def advance(j, layer, p, before, now):
     code, scheme, h = layer[2], layer[SCHEME], 1.0 / layer[UNFOLD]
     y = state_of(j + 1, layer, before, now)
     if scheme != RK4:
-        x, f = state_of(j, layer, before, now), activity_of(j, layer, now)
-        g = second_of(f, y.shape[0])
+        x, f, g = driving(j, layer, before, now)
         for i in range(y.shape[0]):
             for n in range(y.shape[1]):
                 if scheme == FUSED:
@@ -98,18 +104,38 @@ def advance(j, layer, p, before, now):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def weights_of(theta, layer, m):
-    """The matrix of a layer (k, m), or the four of its synapses, one below the other (4 k, m - 1)."""
+    """The matrix of a layer (k, m), or the four of cfc (4 k, m) or of its synapses (4 k, m - 1), one below the other."""
     k = layer[1] - layer[0]
     if layer[2] == CONDUCTANCE:
         return matrix_of(theta, layer[3], 4 * k, m - 1)
-    return matrix_of(theta, layer[3], k, m)
+    return matrix_of(theta, layer[3], 4 * k if layer[2] == CFC else k, m)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def merged_weights(theta, layer, m):
+    """`weights_of`, with the last two of cfc's added up (3 k, m)."""
+    W, sums = weights_of(theta, layer, m), sums_of(layer)
+    if layer[2] != CFC:
+        return W
+    merged = W[:sums].copy()
+    add(merged[2 * (sums // 3):], W[sums:])
+    return merged
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_outer(layer, W, outer):
+    """W += the cotangent of the merged weights."""
+    sums = sums_of(layer)
+    add(W[:sums], outer)
+    if layer[2] == CFC:
+        add(W[sums:], outer[2 * (sums // 3):])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def staged_step(theta, layer, sources, before, now, scratch):
     """Fills the rows of one layer of time-continuous cells."""
     k, m = layer[1] - layer[0], columns_of(sources, layer[4], layer[5])
-    X, W, (p, _) = scratch[:m], weights_of(theta, layer, m), cell_values(theta, layer, k)
+    X, W, (p, _) = scratch[:m], merged_weights(theta, layer, m), cell_values(theta, layer, k)
     gather(sources, layer[4], layer[5], before, now, 1.0, X)
     for j in range(layer[STAGES]):
         f = activity_of(j, layer, now)
@@ -135,9 +161,8 @@ def network_step(theta, layers, sources, before, now, scratch):
 @njit(cache=True, error_model="numpy", nogil=True)
 def add_along(j, layer, p, dp, weight, fused, h, before, now, d_before, d_now, dy):
     """dy += weight times the tangent of the field, or of the fused step, at stage j."""
-    x, f = state_of(j, layer, before, now), activity_of(j, layer, now)
-    dx, df = state_of(j, layer, d_before, d_now), activity_of(j, layer, d_now)
-    g, dg = second_of(f, dy.shape[0]), second_of(df, dy.shape[0])
+    x, f, g = driving(j, layer, before, now)
+    dx, df, dg = driving(j, layer, d_before, d_now)
     for i in range(dy.shape[0]):
         a, b, c = p[0, i], p[1, i], p[2, i]
         for n in range(dy.shape[1]):
@@ -172,9 +197,9 @@ def advance_along(j, layer, p, dp, before, now, d_before, d_now):
 def staged_jvp(theta, v, layer, sources, before, now, d_before, d_now, scratch, product):
     """Fills the rows of one layer of time-continuous cells of the tangent `d_now`."""
     k, m = layer[1] - layer[0], columns_of(sources, layer[4], layer[5])
-    W, dW, X, dX = weights_of(theta, layer, m), weights_of(v, layer, m), scratch[:m], np.empty((m, now.shape[1]))
+    W, dW, X, dX = merged_weights(theta, layer, m), merged_weights(v, layer, m), scratch[:m], np.empty((m, now.shape[1]))
     p, slope = cell_values(theta, layer, k)
-    dp, Wdx = np.zeros((3, k)), product[:k]
+    dp, Wdx = np.zeros((3, k)), product[:sums_of(layer)]
     for i in range(layer[N_PARAMETERS]):
         dp[i] = slope[i] * v[layer[PARAMETERS] + i * k:layer[PARAMETERS] + (i + 1) * k]
     gather(sources, layer[4], layer[5], before, now, 1.0, X)
@@ -188,9 +213,10 @@ def staged_jvp(theta, v, layer, sources, before, now, d_before, d_now, scratch, 
         else:
             np.dot(dW, X, df)
             np.dot(W, dX, Wdx)
-            for i in range(k):
+            for i in range(f.shape[0]):
+                logistic = layer[2] == LTC or i >= 2 * k
                 for n in range(f.shape[1]):
-                    df[i, n] = steepness(layer[2], f[i, n]) * (df[i, n] + Wdx[i, n])
+                    df[i, n] = steepness(logistic, f[i, n]) * (df[i, n] + Wdx[i, n])
         advance_along(j, layer, p, dp, before, now, d_before, d_now)
 
 
@@ -207,8 +233,8 @@ def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch
 @njit(cache=True, error_model="numpy", nogil=True)
 def pull_back(j, layer, p, slope, before, now, bar, fused, h, x_bar, delta, p_bar):
     """Adds to the cotangents of stage j's state and of the parameters (n_p k, N); delta becomes that of its sums."""
-    x, f, k = state_of(j, layer, before, now), activity_of(j, layer, now), x_bar.shape[0]
-    g, n_p = second_of(f, k), layer[N_PARAMETERS]
+    x, f, g = driving(j, layer, before, now)
+    k, n_p = x_bar.shape[0], layer[N_PARAMETERS]
     for i in range(k):
         a, b, c = p[0, i], p[1, i], p[2, i]
         for n in range(x_bar.shape[1]):
@@ -216,11 +242,16 @@ def pull_back(j, layer, p, slope, before, now, bar, fused, h, x_bar, delta, p_ba
                 by_x, by_f, by_g, by_a, by_b, by_c = fused_slopes_of(layer[2], x[i, n], f[i, n], g[i, n], a, b, c, h)
             else:
                 by_x, by_f, by_g, by_a, by_b, by_c = field_slopes_of(layer[2], x[i, n], f[i, n], g[i, n], a, b, c)
+            if layer[2] == CFC:
+                delta[i, n] = steepness(False, x[i, n]) * by_x * bar[i, n]
+                delta[k + i, n] = steepness(False, f[i, n]) * by_f * bar[i, n]
+                delta[2 * k + i, n] = steepness(True, g[i, n]) * by_g * bar[i, n]
+                continue
             x_bar[i, n] += by_x * bar[i, n]
             if layer[2] == CONDUCTANCE:
                 delta[i, n], delta[k + i, n] = by_f * bar[i, n], by_g * bar[i, n]
             else:
-                delta[i, n] = steepness(layer[2], f[i, n]) * by_f * bar[i, n]
+                delta[i, n] = steepness(layer[2] == LTC, f[i, n]) * by_f * bar[i, n]
             if n_p > 0:
                 p_bar[i, n] += slope[0, i] * by_a * bar[i, n]
             if n_p > 1:
@@ -248,7 +279,7 @@ def staged_vjp(theta, layer, sources, before, now, now_bar, before_bar, scratch)
     """Cotangents of one layer of time-continuous cells: those of its summed inputs and parameters go to its work rows."""
     k, m, S = layer[1] - layer[0], columns_of(sources, layer[4], layer[5]), layer[STAGES]
     scheme, h, N = layer[SCHEME], 1.0 / layer[UNFOLD], now.shape[1]
-    W, back, (p, slope) = weights_of(theta, layer, m), scratch[:m], cell_values(theta, layer, k)
+    W, back, (p, slope) = merged_weights(theta, layer, m), scratch[:m], cell_values(theta, layer, k)
     first_p, X = first_state(S, layer), np.empty((m, N))
     gather(sources, layer[4], layer[5], before, now, 1.0, X)
     p_bar = now_bar[first_p:first_p + layer[N_PARAMETERS] * k]
@@ -296,7 +327,7 @@ def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta,
             plain_weight_cotangents(theta_bar, theta, layers[number:number + 1], sources, before, now, delta, scratch, product)
             continue
         k, m, S = layer[1] - layer[0], columns_of(sources, layer[4], layer[5]), layer[STAGES]
-        X, outer = scratch[:m], matrix_of(product, 0, k, m)
+        X, outer = scratch[:m], matrix_of(product, 0, sums_of(layer), m)
         gather(sources, layer[4], layer[5], before, now, 1.0, X)
         for j in range(S):
             put_own(layer, state_of(j, layer, before, now), X)
@@ -305,7 +336,7 @@ def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta,
                                    weights_of(theta_bar, layer, m))
             else:
                 np.dot(activity_of(j, layer, delta), X.T, outer)
-                add(matrix_of(theta_bar, layer[3], k, m), outer)
+                add_outer(layer, weights_of(theta_bar, layer, m), outer)
         first_p = first_state(S, layer)
         for i in range(layer[N_PARAMETERS] * k):
             theta_bar[layer[PARAMETERS] + i] += np.sum(delta[first_p + i])
@@ -334,7 +365,7 @@ def add_trial_row(theta, layers, sources, activity, delta, fresh, J):
                 synapse_cotangents(weights_of(theta, layer, m), k, np.ascontiguousarray(X.T),
                                    np.ascontiguousarray(delta[:, first:first + sums].T), W)
             else:
-                add(W, np.dot(np.ascontiguousarray(delta[:, first:first + k]).T, X))
+                add_outer(layer, W, np.dot(np.ascontiguousarray(delta[:, first:first + sums]).T, X))
         first_p = first_state(S, layer)
         for i in range(layer[N_PARAMETERS] * k):
             J[layer[PARAMETERS] + i] = np.sum(delta[:, first_p + i]) + (0.0 if fresh else J[layer[PARAMETERS] + i])

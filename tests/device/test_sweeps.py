@@ -109,8 +109,9 @@ def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
     assert b.rollout.rows.flat.dtype == np.float32
 
 
-def test_cells_in_continuous_time_run_by_the_plain_passes():
-    cpu, gpu, theta = loops(fused=False, **{**SMALL, "cell": "ltc", "hidden": (3,)})
+@pytest.mark.parametrize("cell", ["ltc", "cfc"])
+def test_cells_in_continuous_time_run_by_the_plain_passes(cell):
+    cpu, gpu, theta = loops(fused=False, **{**SMALL, "cell": cell, "hidden": (3,)})
     assert type(gpu.passes).__name__ == "PlainPasses"
     a, b = linearised(cpu, gpu, theta)
     v = np.random.default_rng(3).standard_normal(theta.size)

@@ -5,7 +5,7 @@ from hfcontrol.cells import CELLS
 from benchmarks.report import show, spread, table, training
 
 RATIO, MOST_SECONDS = 1.02, 60
-UNITS = {"ltc_conductance": (16, 16)}  # a synapse has four numbers; all others have 32 + 32 units
+UNITS = {"ltc_conductance": (16, 16), "cfc": (16, 16)}  # whose connections have four numbers; all others have 32 + 32 units
 
 
 def measure(seeds):
