@@ -1,13 +1,11 @@
 """What every test has: one generator of random numbers of its own."""
 
-import os
 import signal
 import threading
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when Numba starts: a busy machine must not make waiting spin
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, and would be in what tests start
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfcontrol"
 
 # A module imports only from rows above it.
-LAYERS = ["errors", "backend", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
+LAYERS = ["errors", "backend", "threads", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
           "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
           "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "abreast", "first_order", "optimal",
           "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer",

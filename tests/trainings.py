@@ -89,7 +89,7 @@ TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0), "targets": ((
                   "trials": 4, "steps": 10, "effort": 1e-3}}
 '''
 
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def small_run(name, task, folder):

@@ -27,7 +27,7 @@ def at_time(t, dt, values, out):
             out[i, n] = values[j, i, n] + part * (values[min(j + 1, last), i, n] - values[j, i, n])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def gather_trial(a, n, column):
     """column = a[:, n]."""
     for i in range(column.size):
@@ -170,7 +170,7 @@ def linearise(t, z, problem, work, J, slope):
             slope[k, n] = 1.0 - (u[k, n] / limit[k]) ** 2 if math.isfinite(limit[k]) else 1.0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def push(theta, v, J, slope, before, now, problem, dz, d_before, d_now, scratch, product, dF, dr):
     """The tangent of `field` and of the residuals: dF (nz, w) and dr (m, w) of dz (nz, w) and weights v (P,)."""
     layers, sources, cells, dt, seen, goal = problem[1], problem[2], problem[3], problem[6], problem[7], problem[8]
@@ -204,7 +204,7 @@ def push(theta, v, J, slope, before, now, problem, dz, d_before, d_now, scratch,
             dF[nx + i, n] = (d_now[cells[i], n] - dz[nx + i, n]) / dt
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def pull(theta, J, slope, before, now, problem, lam, r_bar, now_bar, before_bar, scratch, z_bar):
     """The transpose of `push`: z_bar (nz, w) from the cotangents lam (nz, w) of the field and r_bar (m, w) of the residuals;
     now_bar becomes what `add_weight_cotangents` takes for the weights' own."""
@@ -227,6 +227,7 @@ def pull(theta, J, slope, before, now, problem, lam, r_bar, now_bar, before_bar,
     for i in range(cells.size):
         for n in range(w):
             now_bar[cells[i], n] = lam[nx + i, n] / dt
+    clear(before_bar)
     network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch)
     for i in range(nx):
         for k in range(ny):

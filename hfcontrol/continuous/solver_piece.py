@@ -16,6 +16,7 @@ from numba import njit
 
 FORWARD, STORED, BACKSOLVE, CHECKPOINTED = 0, 1, 2, 3
 DONE, TOO_MANY, TOO_SMALL = 0, 1, 2
+FIRST, SECOND = np.int64(0), np.int64(1)  # stages: Numba compiles a function anew for every number that a plain 0 or 1 is
 BETA1, BETA2, SAFETY, FASTEST, SLOWEST, LEAST_ERROR = 7 / 50, 2 / 25, 0.9, 0.1, 5.0, 1e-4
 TINY = 1e-14  # of the horizon: a step as short as that cannot be told from none
 
@@ -31,7 +32,7 @@ def combined(z, S, part, count, h, out):
             out[i, n] = z[i, n] + h * total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def interpolated(t, path, dense, out):
     """out (nz, w) = the state at time t on the interpolant of the accepted steps: z + h sum_j b_j(part) S[j]."""
     times, Z, S = path
@@ -69,7 +70,7 @@ def rate(mode, T, tau, Y, problem, work, path, dense, room, stage, dY):
     if mode == STORED:
         interpolated(T - tau, path, dense, z)
     else:
-        z[:] = Y[nz:]
+        put(z, Y[nz:])
     before, now, scratch, r = befores[stage], nows[stage], work[2], work[5]
     linearise(T - tau, z, problem, (before, now, scratch, work[3], work[4], r), J, slope)
     for k in range(r.shape[0]):
@@ -78,31 +79,35 @@ def rate(mode, T, tau, Y, problem, work, path, dense, room, stage, dY):
     pull(problem[0], J, slope, before, now, problem, Y[:nz], r_bar, deltas[stage], before_bar, scratch, dY[:nz])
     if mode != STORED:
         field(T - tau, z, problem, work, F)
-        dY[nz:] = -F[:nz]
+        put_times(dY[nz:], -1.0, F[:nz])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def first_step(mode, T, Y, S, problem, work, path, dense, room, rtol, atol):
     """Hairer's guess of the first step, from Y and its rate S[0]; it uses S[1] and the room of the stage 1."""
     nothing, trial = np.zeros_like(Y), np.empty_like(Y)
     d0, d1 = error_norm(Y, Y, Y, rtol, atol), error_norm(Y, Y, S[0], rtol, atol)
     h = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
     h = min(h, T)
-    combined(Y, S, np.ones(1), 1, h, trial)
-    rate(mode, T, h, trial, problem, work, path, dense, room, 1, S[1])
-    combined(nothing, np.stack((S[0], -S[1])), np.ones(2), 2, 1.0, trial)
+    both = np.ones(2)
+    combined(Y, S, both, SECOND, h, trial)
+    rate(mode, T, h, trial, problem, work, path, dense, room, SECOND, S[1])
+    both[1] = -1.0
+    combined(nothing, S, both, both.size, 1.0, trial)
     steepest = max(d1, error_norm(Y, Y, trial, rtol, atol) / h)
     other = max(1e-6, 1e-3 * h) if steepest <= 1e-15 else (0.01 / steepest) ** 0.2
     return min(100 * h, other, T) if np.isfinite(other) else 1e-3 * h
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def collect(theta_bar, problem, room, b, h, scratch, product):
     """theta_bar += h sum of b_i times the weights' cotangents of stage i."""
     befores, nows, deltas = room[6], room[7], room[8]
     for i in range(b.size):
         if b[i] != 0.0:
-            deltas[i] *= h * b[i]
+            for k in range(deltas.shape[1]):
+                for n in range(deltas.shape[2]):
+                    deltas[i, k, n] *= h * b[i]
             add_weight_cotangents(theta_bar, problem[0], problem[1], problem[2], befores[i], nows[i], deltas[i], scratch, product)
 
 
@@ -110,7 +115,9 @@ def collect(theta_bar, problem, room, b, h, scratch, product):
 def longer(a):
     """Twice the room of `a` along its first axis."""
     more = np.empty((2 * a.shape[0], *a.shape[1:]))
-    more[:a.shape[0]] = a
+    flat = more.reshape(more.size)
+    for i in range(a.size):
+        flat[i] = a.flat[i]
     return more
 
 
@@ -126,10 +133,10 @@ def adaptive(mode, T, Y, stops, problem, work, path, tableau, room, rtol, atol, 
     nz, w, stages = Y.shape[0] - 1, Y.shape[1], b.size
     room_for = 64 if mode == FORWARD else 1
     times, Z, kept = np.zeros(room_for + 1), np.empty((room_for + 1, nz, w)), np.empty((room_for, stages, nz, w))
-    Z[0] = Y[:nz]
+    put(Z[0], Y[:nz])
     S, new, change, nothing = np.empty((stages, *Y.shape)), np.empty_like(Y), np.empty_like(Y), np.zeros_like(Y)
     product = np.empty(work[0].shape[0] * work[2].shape[0])
-    rate(mode, T, 0.0, Y, problem, work, path, dense, room, 0, S[0])
+    rate(mode, T, 0.0, Y, problem, work, path, dense, room, FIRST, S[0])
     h = first_step(mode, T, Y, S, problem, work, path, dense, room, rtol, atol)
     tau, taken, rates, tried, error_before, stop, ended = 0.0, 0, 1, 0, LEAST_ERROR, 0, DONE
     while stop < stops.size:
@@ -149,21 +156,24 @@ def adaptive(mode, T, Y, stops, problem, work, path, tableau, room, rtol, atol, 
         if mode == FORWARD:
             if taken == kept.shape[0]:
                 times, Z, kept = longer(times), longer(Z), longer(kept)
-            kept[taken] = S[:, :nz]
+            for i in range(stages):
+                put(kept[taken, i], S[i, :nz])
         else:
             collect(theta_bar, problem, room, b, step, work[2], product)
             for part in room[6:]:
-                part[0] = part[stages - 1]
+                put(part[0], part[stages - 1])
         tau, taken = stops[stop] if at_stop else tau + step, taken + 1
-        Y[:], S[0] = new, S[stages - 1]
+        put(Y, new)
+        put(S[0], S[stages - 1])
         if mode == FORWARD:
-            times[taken], Z[taken] = tau, Y[:nz]
+            times[taken] = tau
+            put(Z[taken], Y[:nz])
         q = min(max(error**BETA1 / error_before**BETA2 / SAFETY, FASTEST), SLOWEST)
         h, error_before = (max(h, step / q) if at_stop and q < 1.0 else step / q), max(error, LEAST_ERROR)
         if at_stop:
             stop += 1
             if mode == CHECKPOINTED and stop < stops.size:
-                Y[room[0].shape[0]:] = path[1][stops.size - stop]
-                rate(mode, T, tau, Y, problem, work, path, dense, room, 0, S[0])
+                put(Y[room[0].shape[0]:], path[1][stops.size - stop])
+                rate(mode, T, tau, Y, problem, work, path, dense, room, FIRST, S[0])
                 rates += 1
     return ended, tau, h, taken, rates, times[:taken + 1].copy(), Z[:taken + 1].copy(), kept[:taken].copy()

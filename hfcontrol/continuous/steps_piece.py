@@ -20,13 +20,13 @@ def march(problem, z0, times, tableau, work):
     nz, w, s = z0.shape[0], z0.shape[1], b.size
     Z, S, cost = np.empty((times.size, nz, w)), np.empty((times.size - 1, s, nz, w)), np.zeros(w)
     F, z = np.empty((nz + 1, w)), np.empty((nz, w))
-    Z[0] = z0
+    put(Z[0], z0)
     for k in range(times.size - 1):
         h = times[k + 1] - times[k]
         for i in range(s):
             combined(Z[k], S[k], a[i], i, h, z)
             field(times[k] + c[i] * h, z, problem, work, F)
-            S[k, i] = F[:nz]
+            put(S[k, i], F[:nz])
             for n in range(w):
                 cost[n] += h * b[i] * F[nz, n]
         combined(Z[k], S[k], b, s, h, Z[k + 1])
@@ -44,16 +44,18 @@ def steps_adjoint(problem, lam, times, Z, S, tableau, work, room, theta_bar):
     for k in range(times.size - 2, -1, -1):
         h = times[k + 1] - times[k]
         for i in range(s - 1, -1, -1):
-            lam_i[:] = h * b[i] * lam
+            put_times(lam_i, h * b[i], lam)
             for j in range(i + 1, s):
-                lam_i += h * a[j, i] * m[j]
+                add_times(lam_i, h * a[j, i], m[j])
             combined(Z[k], S[k], a[i], i, h, z)
             linearise(times[k] + c[i] * h, z, problem, work, J, slope)
-            r_bar[:] = h * b[i] * weights * r
+            for q in range(r.shape[0]):
+                for n in range(r.shape[1]):
+                    r_bar[q, n] = h * b[i] * weights[q, n] * r[q, n]
             pull(problem[0], J, slope, before, now, problem, lam_i, r_bar, deltas[0], before_bar, scratch, m[i])
             add_weight_cotangents(theta_bar, problem[0], problem[1], problem[2], before, now, deltas[0], scratch, product)
         for i in range(s):
-            lam += m[i]
+            add(lam, m[i])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -61,7 +63,8 @@ def linearised(problem, times, Z, work, J, slopes, befores, nows):
     """The derivatives at points (times[q], Z[q]), one after the other."""
     for q in range(times.size):
         linearise(times[q], Z[q], problem, work, J[q], slopes[q])
-        befores[q], nows[q] = work[0], work[1]
+        put(befores[q], work[0])
+        put(nows[q], work[1])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -80,9 +83,11 @@ def along(problem, v, dz, lengths, at, tableau, points, work, dr):
             combined(dz, stages, a[i], i, lengths[k], stage)
             push(problem[0], v, J[q], slopes[q], befores[q], nows[q], problem, stage, d_before, d_now, work[2], product,
                  stages[i], dr[k, i])
-            dr[k, i] *= np.sqrt(lengths[k] * b[i] * weights)
+            for r in range(weights.shape[0]):
+                for n in range(weights.shape[1]):
+                    dr[k, i, r, n] *= np.sqrt(lengths[k] * b[i] * weights[r, n])
         combined(dz, stages, b, s, lengths[k], stage)
-        dz[:] = stage
+        put(dz, stage)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -97,11 +102,11 @@ def along_transposed(problem, lam, lengths, at, tableau, points, work, r_bars, t
     for k in range(lengths.size - 1, -1, -1):
         for i in range(s - 1, -1, -1):
             q = at[k, i]
-            lam_i[:] = lengths[k] * b[i] * lam
+            put_times(lam_i, lengths[k] * b[i], lam)
             for j in range(i + 1, s):
-                lam_i += lengths[k] * a[j, i] * m[j]
+                add_times(lam_i, lengths[k] * a[j, i], m[j])
             r_bar = np.sqrt(lengths[k] * b[i] * weights) * r_bars[k, i]
             pull(problem[0], J[q], slopes[q], befores[q], nows[q], problem, lam_i, r_bar, now_bar, before_bar, work[2], m[i])
             add_weight_cotangents(theta_bar, problem[0], problem[1], problem[2], befores[q], nows[q], now_bar, work[2], product)
         for i in range(s):
-            lam += m[i]
+            add(lam, m[i])

@@ -6,9 +6,11 @@ import numpy as np
 
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels
-from hfcontrol.kernels.generate import NJIT, load_module, piece, plant_pieces
+from hfcontrol.kernels.generate import INLINED, load_module, piece, plant_pieces
 from hfcontrol.kernels.operations import step_operations
+from hfcontrol.threads import shared
 
+LEAST_JOBS = 8  # so few trials, or times, are not worth another core
 MAPS = {
     "step": "plant_step(x, u, p, r)",
     "observe": "plant_observe(x, p, r)",
@@ -19,7 +21,7 @@ MAPS = {
 def map_pieces(plant, name):
     """Source pieces of one of a plant's maps, one of MAPS or a residual function, and, of its step, of whole trajectories too."""
     body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
-    plant_map = f"{NJIT}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
+    plant_map = f"{INLINED}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
     return [*plant_pieces(plant), plant_map, piece("map"), *([piece("simulate")] if name == "step" else [])]
 
 
@@ -46,7 +48,7 @@ class CompiledKernels(Kernels):
         return x
 
     def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
-        """See `Kernels.regulate`; compiled, trials in parallel."""
+        """See `Kernels.regulate`; compiled, trials shared out over the cores."""
         plant = self.plant
         disturbance, v, gain, noise, p = self._arrays(
             (disturbance, v, gain, noise, p), ("disturbance", "v", "gain", "noise", "p"),
@@ -63,9 +65,12 @@ class CompiledKernels(Kernels):
         return self._modules[name]
 
     def _run(self, name, kernel, *arguments):
+        """A kernel of the module of that name, its jobs shared out over the cores."""
         from numba.core.errors import NumbaError
+        out, module = arguments[-1], self._module(name)
+        jobs = {"map_values": len(out), "map_slopes": len(out) * -(-out.shape[-1] // module.MAP_WIDTH)}.get(kernel, out.shape[-1])
         try:
-            getattr(self._module(name), kernel)(*arguments)
+            shared(jobs, getattr(module, kernel), *arguments, least=LEAST_JOBS)
         except NumbaError as error:
             reason = " ".join(str(error).split())
             raise PlantError(f"{self.plant.path.name}: the functions for {name} cannot be compiled; keep each variable a "

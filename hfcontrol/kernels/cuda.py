@@ -1,8 +1,8 @@
 """The kernels of a compiled plant on a GPU, made by Numba for CUDA from the very source that the CPU's are made from.
 
-The only module that imports numba.cuda. A source piece is rewritten for CUDA in three ways: `njit` becomes a device function,
-parallel loops, which are the CPU's, are left out, and `np.empty` becomes a local array, of a size that is known by name when the
-module is made. One thread does what the CPU does for one trial, or one time, perturbed variable and trial of a Jacobian.
+The only module that imports numba.cuda. A source piece is rewritten for CUDA in two ways: `njit` becomes a device function, and
+`np.empty` becomes a local array, of a size that is known by name when the module is made. One thread does what the CPU does for
+one trial, or one time, perturbed variable and trial of a Jacobian.
 """
 
 import ast
@@ -25,10 +25,7 @@ class _ForDevice(ast.NodeTransformer):
         self.sizes = sizes
 
     def visit_FunctionDef(self, node):
-        told = [ast.unparse(d) for d in node.decorator_list]
-        if any("parallel=True" in text for text in told):
-            return None
-        if any(text.startswith("njit") for text in told):
+        if any(ast.unparse(decorator).startswith("njit") for decorator in node.decorator_list):
             node.decorator_list = [ast.parse("cuda.jit(device=True)", mode="eval").body]
         return self.generic_visit(node)
 

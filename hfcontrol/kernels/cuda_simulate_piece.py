@@ -7,7 +7,7 @@ def device_simulate(u, p, disturbance, taper, x):
     """`simulate`, a thread for each trial."""
     n = cuda.grid(1)
     if n < x.shape[2]:
-        simulate_job(n, n + 1, u, p, disturbance, taper, x)
+        simulate(n, n + 1, u, p, disturbance, taper, x)
 
 
 @cuda.jit(cache=True)
@@ -15,4 +15,4 @@ def device_regulate(v, gains, reference, p, limit, gain, noise, disturbance, tap
     """`regulate`, a thread for each trial."""
     n = cuda.grid(1)
     if n < x.shape[2]:
-        regulate_job(n, n + 1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u)
+        regulate(n, n + 1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u)

@@ -16,9 +16,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from hfcontrol.kernels.base import actuator_factors
+from hfcontrol.kernels.inlining import written_out
 from hfcontrol.plant_source import PlantSource, is_constant, local_names
 
 NJIT = '@njit(cache=True, error_model="numpy", nogil=True)'
+INLINED = '@njit(error_model="numpy", inline="always")'  # never compiled by itself
 
 
 def piece(name):
@@ -123,12 +125,10 @@ def cache_folder():
 
 def load_module(stem, pieces):
     """The module of the joined source pieces (strings); its file is `<stem>_<hash>.py` in the cache folder."""
-    # OpenMP's waiting threads spin by default, which on a busy machine stalls every parallel call for a time slice.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import numba
     import numpy
 
-    source = "\n\n".join(pieces)
+    source = written_out("\n\n".join(pieces))
     versions = (numba.__version__, numpy.__version__, *sys.version_info[:2])
     key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{key}"

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def plant_euler_move(x, u, p, h, x_next):
     """x_next = x + h dx(x, u)."""
     own_dynamics(x, u, p, x_next)
@@ -19,7 +19,7 @@ def plant_euler_move(x, u, p, h, x_next):
         x_next[i] = x[i] + h * x_next[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def plant_semi_implicit_move(x, u, p, h, x_next):
     """Rates, the second half of the state, by the accelerations at x; positions, the first half, by the new rates."""
     own_dynamics(x, u, p, x_next)
@@ -51,7 +51,7 @@ def plant_rk4_move(x, u, p, h, x_next):
         x_next[i] += h / 6 * slope[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def plant_body_step(x, u, p, x_next):
     """The state (NX,) of the body after one control step, without taper."""
     if SUBSTEPS == 1:
@@ -66,7 +66,7 @@ def plant_body_step(x, u, p, x_next):
                 now[i] = x_next[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def plant_copy(x, p, y):
     """The observation or output of a plant that gives none: the state."""
     for i in range(NX):

@@ -1,15 +1,13 @@
-"""Source piece: the plant alone over a whole trajectory, trials in parallel; it follows the map piece."""
+"""Source piece: the plant alone over a whole trajectory, some trials at a time; it follows the map piece."""
 # ruff: noqa: F821
 
 import numpy as np
-from numba import njit, prange
-
-SIMULATE_WIDTH = 8  # trials in a job
+from numba import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def simulate_job(n0, n1, u, p, disturbance, taper, x):
-    """Trials n0 to n1 of x (T + 1, nx, N), from x[0]."""
+def simulate(n0, n1, u, p, disturbance, taper, x):
+    """Trials n0 to n1 of x (T + 1, nx, N) from x[0], by x[t + 1] = taper(step(x[t], u[t]) + disturbance[t]); p is (N, np)."""
     nx, nu = x.shape[1], u.shape[1]
     now, after, us = np.empty(nx), np.empty(nx), np.empty(nu)
     for n in range(n0, n1):
@@ -22,18 +20,10 @@ def simulate_job(n0, n1, u, p, disturbance, taper, x):
                 x[t + 1, i, n] = now[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def simulate(u, p, disturbance, taper, x):
-    """Fill x (T + 1, nx, N) from x[0] by x[t + 1] = taper(step(x[t], u[t]) + disturbance[t]); p is (N, np)."""
-    N = x.shape[2]
-    for job in prange(-(-N // SIMULATE_WIDTH)):
-        n0 = job * SIMULATE_WIDTH
-        simulate_job(n0, min(n0 + SIMULATE_WIDTH, N), u, p, disturbance, taper, x)
-
-
 @njit(cache=True, error_model="numpy", nogil=True)
-def regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
-    """Trials n0 to n1 of x (T + 1, nx, N), v and u (T, nu, N), from x[0]."""
+def regulate(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
+    """Trials n0 to n1 of x (T + 1, nx, N), v and u (T, nu, N), by a linear law about a reference, see `Kernels.regulate`; p is
+    (N, np)."""
     nx, nu = x.shape[1], u.shape[1]
     now, after, us = np.empty(nx), np.empty(nx), np.empty(nu)
     for n in range(n0, n1):
@@ -51,13 +41,3 @@ def regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance
             for i in range(nx):
                 now[i] = taper_value(after[i] + disturbance[t, i, n], taper[i])
                 x[t + 1, i, n] = now[i]
-
-
-@njit(cache=True, error_model="numpy", nogil=True, parallel=True)
-def regulate(v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u):
-    """Fill x, v and u by a linear law about a reference, see `Kernels.regulate`; p is (N, np)."""
-    N = x.shape[2]
-    for job in prange(-(-N // SIMULATE_WIDTH)):
-        n0 = job * SIMULATE_WIDTH
-        n1 = min(n0 + SIMULATE_WIDTH, N)
-        regulate_job(n0, n1, v, gains, reference, p, limit, gain, noise, disturbance, taper, x, u)

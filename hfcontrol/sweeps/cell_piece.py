@@ -95,7 +95,7 @@ def cell_values(theta, layer, k):
     return p, slope
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def activate(code, f):
     """f = phi(f), in place: logistic for the ltc cell and the last third of cfc's, tanh for the others."""
     flat = f.reshape(f.size)
@@ -107,7 +107,7 @@ def activate(code, f):
         flat[i] = 0.5 * (1.0 + flat[i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def steepness(logistic, f):
     """phi'(z) from f = phi(z)."""
     return f * (1.0 - f) if logistic else 1.0 - f * f

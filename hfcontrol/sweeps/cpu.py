@@ -16,6 +16,7 @@ import numpy as np
 from hfcontrol.backend import single_threaded_blas
 from hfcontrol.kernels import generate, plant_pieces
 from hfcontrol.sweeps.plain import PlainPasses
+from hfcontrol.threads import shared
 
 CHUNK = 64  # the most rows of J in one product of `gram`
 WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
@@ -38,10 +39,10 @@ def block_width(trials):
 
 
 @cache
-def derivative_module(staged):
-    """The compiled tangent and adjoint passes, which are the same for every plant."""
-    pieces = [*network_pieces(staged), piece_text("segment"), piece_text("derivative")]
-    return generate.load_module("sweeps" + "_staged" * staged, pieces)
+def derivative_module(staged, recalls):
+    """The compiled tangent and adjoint passes, which are the same for every plant; with `recalls`, for rows that are not all stored."""
+    pieces = [*network_pieces(staged), f"RECALLS = {recalls}\n", piece_text("segment"), piece_text("derivative")]
+    return generate.load_module("sweeps" + "_staged" * staged + "_recalling" * recalls, pieces)
 
 
 @cache
@@ -69,7 +70,7 @@ class FusedPasses:
         self.blocks = -(-scenario.trials // self.width)
         name, pieces = (plant.name, plant_pieces(plant)) if plant.compiled else ("model", (piece_text("no_plant"),))
         self.staged = any(layer.own for layer in network.layers)
-        self.module = rollout_module(name, pieces, self.staged)
+        self.module, self.derivatives = rollout_module(name, pieces, self.staged), derivative_module(self.staged, store_every > 1)
         s, w = scenario, wiring
         self.inputs = tuple(map(np.ascontiguousarray, (s.x0, s.target, s.params.T, s.sensory_noise, s.motor_noise,
                                                        s.motor_gain, s.disturbance)))
@@ -88,9 +89,9 @@ class FusedPasses:
             exploration = np.empty((0, *u.shape[1:]))
         rows = np.empty((self.blocks, T // self.store_every + 1, self.network.n_rows, self.width), self.dtype)
         with single_threaded_blas():
-            self.module.rollout(self._real(theta), self.layers, self.sources, self.hidden, self.start, self.inputs,
-                                self.wiring.limit, self.wiring.taper, reference.model, reference.replay,
-                                reference.arrays(), exploration, x, u, command, y, self.store_every, rows)
+            shared(self.blocks, self.module.rollout, self._real(theta), self.layers, self.sources, self.hidden, self.start,
+                   self.inputs, self.wiring.limit, self.wiring.taper, reference.model, reference.replay, reference.arrays(),
+                   exploration, x, u, command, y, self.store_every, rows)
         return x, u, command, y, rows
 
     def all_rows(self, theta, rollout):
@@ -99,7 +100,8 @@ class FusedPasses:
             return rollout.rows
         out = np.empty((self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).all_rows(self._real(theta), self.layers, self.sources, self._stored(rollout), rollout.rows, out)
+            shared(self.blocks, self.derivatives.all_rows, self._real(theta), self.layers, self.sources,
+                   self._stored(rollout), rollout.rows, out)
         return out
 
     def activity(self, theta, rollout):
@@ -143,7 +145,8 @@ class FusedPasses:
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
         d_rows = np.empty((self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).tangent(self._real(theta), self._real(v), *self._about(lines, rollout), dx, du, d_rows)
+            shared(self.blocks, self.derivatives.tangent, self._real(theta), self._real(v),
+                   *self._about(lines, rollout), dx, du, d_rows)
         return dx, du, d_rows
 
     def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
@@ -163,11 +166,13 @@ class FusedPasses:
         if rows_bar is None:
             rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            derivative_module(self.staged).adjoint(self._real(theta), *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
+            shared(len(x_bar) * self.blocks, self.derivatives.adjoint, self._real(theta),
+                   *self._about(lines, rollout), x_bar, u_bar, rows_bar, theta_bars, J)
 
     def gram(self, J):
         """J J' (m, m) of rows J (m, P)."""
-        out = np.empty((len(J), len(J)))
+        out, width = np.empty((len(J), len(J))), min(CHUNK, -(-len(J) // 2))
+        chunks = -(-len(J) // width)
         with single_threaded_blas():
-            derivative_module(self.staged).gram(J, min(CHUNK, -(-len(J) // 2)), out)
+            shared(chunks * (chunks + 1) // 2, self.derivatives.gram, J, width, out)
         return out

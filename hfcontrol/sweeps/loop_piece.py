@@ -11,7 +11,7 @@ import math
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def linear_map(J, d, n, out):
     """out[i] = sum_j J[i, j, n] d[j]: one trial's Jacobian times a vector."""
     for i in range(J.shape[0]):
@@ -21,7 +21,7 @@ def linear_map(J, d, n, out):
         out[i] = total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def see(t, n, scenario, model, replay, reference, x, y, xs, ys):
     """Observation of trial n at step t, into ys and y."""
     x0, target, params, sensory, motor, gain, disturbance, delay, command_delay = scenario
@@ -47,7 +47,7 @@ def see(t, n, scenario, model, replay, reference, x, y, xs, ys):
         y[t, k, n] = ys[k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def move(t, n, scenario, limit, taper, model, reference, x, u, command, xs, us, moved):
     """Control of trial n at step t from the command of `command_delay` steps ago, and the plant's next state."""
     x0, target, params, sensory, motor, gain, disturbance, delay, command_delay = scenario

@@ -60,7 +60,7 @@ def tanh_in_place(values):
         values[i] = t if values[i] >= 0.0 else -t
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def add(values, more):
     """values += more, for two matrices of one shape."""
     for i in range(values.shape[0]):
@@ -68,13 +68,45 @@ def add(values, more):
             values[i, n] += more[i, n]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
+def put(values, others):
+    """values = others, for two matrices of one shape: a slice that is assigned takes seconds to compile."""
+    for i in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            values[i, n] = others[i, n]
+
+
+@njit(error_model="numpy", inline="always")
+def clear(values):
+    """values = 0, for a matrix."""
+    for i in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            values[i, n] = 0.0
+
+
+@njit(error_model="numpy", inline="always")
+def put_times(values, factor, others):
+    """values = factor others, for two matrices of one shape."""
+    for i in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            values[i, n] = factor * others[i, n]
+
+
+@njit(error_model="numpy", inline="always")
+def add_times(values, factor, more):
+    """values += factor more, for two matrices of one shape."""
+    for i in range(values.shape[0]):
+        for n in range(values.shape[1]):
+            values[i, n] += factor * more[i, n]
+
+
+@njit(error_model="numpy", inline="always")
 def matrix_of(theta, place, n, m):
     """The matrix (n, m) that stands in theta from `place` on."""
     return theta[place:place + n * m].reshape(n, m)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def columns_of(sources, first, end):
     """Columns of a layer's matrix: its source rows, and one for the bias."""
     m = 1
@@ -83,7 +115,7 @@ def columns_of(sources, first, end):
     return m
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def gather(sources, first, end, before, now, last, X):
     """Fills X (columns, trial) with the source rows of a layer, and its last row with the number `last`."""
     place = 0
@@ -91,14 +123,14 @@ def gather(sources, first, end, before, now, last, X):
         s0, s1, lag = sources[k]
         rows = before if lag else now
         for i in range(s1 - s0):
-            for n in range(X.shape[1]):  # loops, which compile seconds faster than slices that are assigned
+            for n in range(X.shape[1]):
                 X[place + i, n] = rows[s0 + i, n]
         place += s1 - s0
     for n in range(X.shape[1]):
         X[place, n] = last
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def network_step(theta, layers, sources, before, now, scratch):
     """Fills the rows of the layers of `now`; its input rows are given."""
     for r0, r1, code, place, first, end in layers[:, :6]:
@@ -110,7 +142,7 @@ def network_step(theta, layers, sources, before, now, scratch):
             tanh_in_place(a.reshape(a.size))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product):
     """Fills the rows of the layers of the tangent `d_now`; its input rows are given."""
     for r0, r1, code, place, first, end in layers[:, :6]:
@@ -126,8 +158,8 @@ def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch
                 da[i, n] = slope * (da[i, n] + Wdx[i, n])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
+@njit(error_model="numpy", inline="always")
+def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
     """Turns the cotangent of the rows, `now_bar`, into that of summed inputs and input; adds to `before_bar`."""
     for number in range(layers.shape[0] - 1, -1, -1):
         r0, r1, code, place, first, end = layers[number, :6]
@@ -145,14 +177,7 @@ def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch
             column += s1 - s0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
-    """`layers_vjp` from nothing in `before_bar`."""
-    before_bar[:] = 0.0
-    layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta, scratch, product):
     """theta_bar += the outer products of delta (row, trial) and gathered rows, summed over the trials of the block."""
     for r0, r1, code, place, first, end in layers[:, :6]:
@@ -163,19 +188,19 @@ def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta,
         add(matrix_of(theta_bar, place, r1 - r0, m), outer)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def gathered(layer, sources, activity, steps):
     """The columns of a layer's matrix, and over time what it multiplies (steps, columns), of one trial's activity."""
     m, column = columns_of(sources, layer[4], layer[5]), 0
     X = np.ones((steps, m), activity.dtype)
     for k in range(layer[4], layer[5]):
         s0, s1, lag = sources[k]
-        X[:, column:column + s1 - s0] = activity[1 - lag:steps + 1 - lag, s0:s1]
+        put(X[:, column:column + s1 - s0], activity[1 - lag:steps + 1 - lag, s0:s1])
         column += s1 - s0
     return m, X
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def add_trial_row(theta, layers, sources, activity, delta, fresh, J):
     """One row J (P,) of the Jacobian: outer products over time of one trial's activity (steps + 1, row) and delta
     (steps, row), added to those of other segments unless J is fresh."""

@@ -1,6 +1,6 @@
 """Source piece: the backward pass of iLQR; the equations stand in optimal.py.
 
-On one core: its part of the time is small, and a parallel loop takes six seconds more to compile.
+On one core: its part of the time is small.
 
 Arrays are [time, trial, ...]: A (T, N, nx, nx), B (T, N, nx, nu), l_xx (T + 1, N, nx, nx), l_uu (T, N, nu, nu),
 l_ux (T, N, nu, nx), l_x (T + 1, N, nx), l_u (T, N, nu); low and high (T, N, nu) bound the change of the control.
@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def solve_definite(M, R):
     """R (n, m) becomes the solution X of M X = R by Cholesky, M (n, n) its factor; not a number where M is not definite."""
     n, m = R.shape
@@ -35,7 +35,7 @@ def solve_definite(M, R):
             R[i, c] = total / M[i, i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def fill(M, value):
     """Every entry of a matrix becomes the value."""
     for i in range(M.shape[0]):
@@ -43,7 +43,7 @@ def fill(M, value):
             M[i, j] = value
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def copy(M, out):
     """The entries of M, into the first columns of out."""
     for i in range(M.shape[0]):
@@ -51,7 +51,7 @@ def copy(M, out):
             out[i, j] = M[i, j]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def beside(M, v, out):
     """out = [M | v]."""
     copy(M, out)
@@ -77,7 +77,7 @@ def add_times(M, n, V, out):
                 out[i, j] += M[i, k] * V[k, j]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def solve_free(H, G, held, factor, S):
     """S (nu, m) = -H^-1 G in the rows that are not held, with the held rows of S as they are."""
     nu, m = G.shape
@@ -93,7 +93,7 @@ def solve_free(H, G, held, factor, S):
     solve_definite(factor, S)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def bounded(H, G, low, high, held, factor, S):
     """S = [K | k]: k minimises k'H k / 2 + k'g, g the last column of G, within low and high, and K = dk/dx by the others.
 
@@ -127,7 +127,7 @@ def bounded(H, G, low, high, held, factor, S):
             break
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def backward_trial(n, A, B, l_xx, l_uu, l_ux, l_x, l_u, low, high, mu, k, K):
     """Feed-forward k (T, n, nu) and gains K (T, n, nu, nx) of one trial; mu damps the control's curvature.
 

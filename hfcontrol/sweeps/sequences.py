@@ -10,6 +10,7 @@ import numpy as np
 from hfcontrol.backend import single_threaded_blas
 from hfcontrol.kernels import generate
 from hfcontrol.sweeps.cpu import block_width, network_pieces, piece_text
+from hfcontrol.threads import shared
 
 
 @cache
@@ -34,7 +35,8 @@ class Sequences:
         width = block_width(inputs.shape[2])
         rows = np.empty((-(-inputs.shape[2] // width), len(inputs) + 1, self.network.n_rows, width))
         with single_threaded_blas():
-            self.module.activity(weights, *self.fixed, np.ascontiguousarray(inputs), np.ascontiguousarray(starts), rows)
+            shared(len(rows), self.module.activity, weights, *self.fixed, np.ascontiguousarray(inputs), np.ascontiguousarray(starts),
+                   rows)
         return rows
 
     def trials(self, rows, which, count):
@@ -46,5 +48,6 @@ class Sequences:
         """The cotangent (P,) of the weights from that of the outputs, out_bar (T, n_output, N), along the activity `rows`."""
         theta_bars = np.zeros((len(rows), self.network.size))
         with single_threaded_blas():
-            self.module.cotangent(weights, *self.fixed, np.ascontiguousarray(starts), rows, np.ascontiguousarray(out_bar), theta_bars)
+            shared(len(rows), self.module.cotangent, weights, *self.fixed, np.ascontiguousarray(starts), rows,
+                   np.ascontiguousarray(out_bar), theta_bars)
         return theta_bars.sum(axis=0)

@@ -12,8 +12,8 @@ from numba import njit
 FUSED, RK4 = 0, 2
 STAGES, SCHEME, UNFOLD, WORK, PARAMETERS, N_PARAMETERS, OWN, OWN_LAG, OWN_FIRST, OWN_END = range(6, 16)
 
-# What the pieces before define is kept under another name; `network_vjp` calls the layers_vjp that is defined below.
-plain_step, plain_jvp, plain_vjp = network_step, network_jvp, layers_vjp
+# What the pieces before define is kept under another name.
+plain_step, plain_jvp, plain_vjp = network_step, network_jvp, network_vjp
 plain_weight_cotangents, plain_trial_row = add_weight_cotangents, add_trial_row
 
 
@@ -24,7 +24,7 @@ def sums_of(layer):
     return 2 * k if layer[2] == CONDUCTANCE else 3 * k if layer[2] == CFC else k
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def first_state(j, layer):
     """The first of the work rows that hold the state at stage j > 0."""
     return layer[WORK] + layer[STAGES] * sums_of(layer) + (j - 1) * (layer[1] - layer[0])
@@ -41,27 +41,27 @@ def state_of(j, layer, before, now):
     return (before if layer[OWN_LAG] else now)[layer[OWN]:layer[OWN] + k]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def activity_of(j, layer, now):
     """The rows of the activities at stage j."""
     first = layer[WORK] + j * sums_of(layer)
     return now[first:first + sums_of(layer)]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def second_of(f, k):
     """The rows of the last activities, or of the first ones again where there is one alone."""
     return f[f.shape[0] - k:]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def driving(j, layer, before, now):
     """The rows of state, activities and second activities at stage j, or all three activities of cfc."""
     k, f = layer[1] - layer[0], activity_of(j, layer, now)
     return (f[:k], f[k:], second_of(f, k)) if layer[2] == CFC else (state_of(j, layer, before, now), f, second_of(f, k))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def put_own(layer, x, X):
     """Puts a stage's state where the layer reads itself."""
     for i in range(layer[OWN_END] - layer[OWN_FIRST]):
@@ -92,7 +92,7 @@ def advance(j, layer, p, before, now):
                     y[i, n] = x[i, n] + h * field_of(code, x[i, n], f[i, n], g[i, n], p[0, i], p[1, i], p[2, i])
         return
     first = j - j % 4
-    y[:] = state_of(first, layer, before, now)
+    put(y, state_of(first, layer, before, now))
     for q, c in enumerate(weights_of_stages(j % 4)):
         if c > 0.0:
             x, f = state_of(first + q, layer, before, now), activity_of(first + q, layer, now)
@@ -148,7 +148,7 @@ def staged_step(theta, layer, sources, before, now, scratch):
         advance(j, layer, p, before, now)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def network_step(theta, layers, sources, before, now, scratch):
     """Fills the rows of the layers of `now`; its input rows are given."""
     for number in range(layers.shape[0]):
@@ -174,7 +174,7 @@ def add_along(j, layer, p, dp, weight, fused, h, before, now, d_before, d_now, d
                                   + by_a * dp[0, i] + by_b * dp[1, i] + by_c * dp[2, i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def advance_along(j, layer, p, dp, before, now, d_before, d_now):
     """The tangent of `advance`."""
     scheme, h = layer[SCHEME], 1.0 / layer[UNFOLD]
@@ -183,11 +183,11 @@ def advance_along(j, layer, p, dp, before, now, d_before, d_now):
         dy[:] = 0.0
         add_along(j, layer, p, dp, 1.0, True, h, before, now, d_before, d_now, dy)
     elif scheme != RK4:
-        dy[:] = state_of(j, layer, d_before, d_now)
+        put(dy, state_of(j, layer, d_before, d_now))
         add_along(j, layer, p, dp, h, False, h, before, now, d_before, d_now, dy)
     else:
         first = j - j % 4
-        dy[:] = state_of(first, layer, d_before, d_now)
+        put(dy, state_of(first, layer, d_before, d_now))
         for q, c in enumerate(weights_of_stages(j % 4)):
             if c > 0.0:
                 add_along(first + q, layer, p, dp, h * c, False, h, before, now, d_before, d_now, dy)
@@ -201,7 +201,8 @@ def staged_jvp(theta, v, layer, sources, before, now, d_before, d_now, scratch, 
     p, slope = cell_values(theta, layer, k)
     dp, Wdx = np.zeros((3, k)), product[:sums_of(layer)]
     for i in range(layer[N_PARAMETERS]):
-        dp[i] = slope[i] * v[layer[PARAMETERS] + i * k:layer[PARAMETERS] + (i + 1) * k]
+        for n in range(k):
+            dp[i, n] = slope[i, n] * v[layer[PARAMETERS] + i * k + n]
     gather(sources, layer[4], layer[5], before, now, 1.0, X)
     gather(sources, layer[4], layer[5], d_before, d_now, 0.0, dX)
     for j in range(layer[STAGES]):
@@ -220,7 +221,7 @@ def staged_jvp(theta, v, layer, sources, before, now, d_before, d_now, scratch, 
         advance_along(j, layer, p, dp, before, now, d_before, d_now)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def network_jvp(theta, v, layers, sources, before, now, d_before, d_now, scratch, product):
     """Fills the rows of the layers of the tangent `d_now`; its input rows are given."""
     for number in range(layers.shape[0]):
@@ -260,7 +261,7 @@ def pull_back(j, layer, p, slope, before, now, bar, fused, h, x_bar, delta, p_ba
                 p_bar[2 * k + i, n] += slope[2, i] * by_c * bar[i, n]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def spread(layer, sources, back, x_bar, now_bar, before_bar):
     """Adds what goes back through the matrix (columns, N) to the stage's state and to the other sources."""
     column = 0
@@ -283,9 +284,9 @@ def staged_vjp(theta, layer, sources, before, now, now_bar, before_bar, scratch)
     first_p, X = first_state(S, layer), np.empty((m, N))
     gather(sources, layer[4], layer[5], before, now, 1.0, X)
     p_bar = now_bar[first_p:first_p + layer[N_PARAMETERS] * k]
-    p_bar[:] = 0.0
+    clear(p_bar)
     x_bar, F_bar = np.zeros((S + 1, k, N)), np.zeros((S, k, N))
-    x_bar[S] = now_bar[layer[0]:layer[1]]
+    put(x_bar[S], now_bar[layer[0]:layer[1]])
     for j in range(S - 1, -1, -1):
         if scheme == FUSED:
             bar = x_bar[j + 1]
@@ -295,7 +296,7 @@ def staged_vjp(theta, layer, sources, before, now, now_bar, before_bar, scratch)
             parts = weights_of_stages(j % 4) if scheme == RK4 else (1.0, 0.0, 0.0, 0.0)
             for q, c in enumerate(parts):
                 if c > 0.0:
-                    F_bar[base + q] += h * c * x_bar[j + 1]
+                    add_times(F_bar[base + q], h * c, x_bar[j + 1])
             bar = F_bar[j]
         delta = activity_of(j, layer, now_bar)
         pull_back(j, layer, p, slope, before, now, bar, scheme == FUSED, h, x_bar[j], delta, p_bar)
@@ -308,8 +309,8 @@ def staged_vjp(theta, layer, sources, before, now, now_bar, before_bar, scratch)
     add((before_bar if layer[OWN_LAG] else now_bar)[layer[OWN]:layer[OWN] + k], x_bar[0])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
+@njit(error_model="numpy", inline="always")
+def network_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch):
     """Turns the cotangent of the rows, `now_bar`, into those of summed inputs and input; adds to `before_bar`."""
     for number in range(layers.shape[0] - 1, -1, -1):
         if layers[number, STAGES]:
@@ -318,7 +319,7 @@ def layers_vjp(theta, layers, sources, before, now, now_bar, before_bar, scratch
             plain_vjp(theta, layers[number:number + 1], sources, before, now, now_bar, before_bar, scratch)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def add_weight_cotangents(theta_bar, theta, layers, sources, before, now, delta, scratch, product):
     """theta_bar += the cotangents of the weights from delta (row, trial), summed over the trials of the block."""
     for number in range(layers.shape[0]):
@@ -359,7 +360,7 @@ def add_trial_row(theta, layers, sources, activity, delta, fresh, J):
         for j in range(S):
             if c1 > c0 and j > 0:
                 first = first_state(j, layer)
-                X[:, c0:c1] = activity[1:, first:first + k]
+                put(X[:, c0:c1], activity[1:, first:first + k])
             first = layer[WORK] + j * sums
             if layer[2] == CONDUCTANCE:
                 synapse_cotangents(weights_of(theta, layer, m), k, np.ascontiguousarray(X.T),

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", inline="always")
 def gates(W, i, k, X, s):
     """Gates of all synapses of unit i (columns, N); W holds four matrices, one below the other."""
     for c in range(s.shape[0]):
@@ -25,7 +25,7 @@ def gates(W, i, k, X, s):
 def synapse_sums(W, k, X, f):
     """Fills f (2 k, N): what flows in, then the conductances."""
     s = np.empty((W.shape[1], X.shape[1]))
-    f[:] = 0.0
+    clear(f)
     for i in range(k):
         gates(W, i, k, X, s)
         for c in range(s.shape[0]):
@@ -40,7 +40,7 @@ def synapse_sums(W, k, X, f):
 def synapse_sums_jvp(W, dW, k, X, dX, df):
     """Fills df (2 k, N), the tangent of `synapse_sums`."""
     s = np.empty((W.shape[1], X.shape[1]))
-    df[:] = 0.0
+    clear(df)
     for i in range(k):
         gates(W, i, k, X, s)
         for c in range(s.shape[0]):
@@ -58,7 +58,7 @@ def synapse_sums_jvp(W, dW, k, X, dX, df):
 def synapse_sums_vjp(W, k, X, delta, back):
     """Fills back (columns, N) with the cotangent of X; its last row, that of the bias, with zeros."""
     s = np.empty((W.shape[1], X.shape[1]))
-    back[:] = 0.0
+    clear(back)
     for i in range(k):
         gates(W, i, k, X, s)
         for c in range(s.shape[0]):

@@ -1,0 +1,98 @@
+"""Helpers written out where they are called: the same results by Python itself, and no call left that can be spared."""
+
+import ast
+
+import pytest
+
+from hfcontrol.kernels.inlining import written_out
+
+PIECE = '''
+def njit(**options):
+    return lambda function: function
+
+@njit(error_model="numpy", inline="always")
+def twice(a):
+    """Twice a."""
+    return 2 * a
+
+@njit(error_model="numpy", inline="always")
+def fill(values, start):
+    for i in range(len(values)):
+        start += twice(i)
+        values[i] = start
+
+@njit(error_model="numpy", inline="always")
+def both(a):
+    b = twice(a)
+    return a, b
+
+@njit(error_model="numpy", inline="always")
+def sign(a):
+    if a < 0:
+        return -1
+    return 1
+
+@njit()
+def LATE():
+    return later(3)
+
+later = twice
+
+@njit()
+def run(start):
+    i, values, b = 7, [0, 0, 0], 10
+    fill(values, start)
+    if start > 1:
+        fill(values[:2], twice(twice(start)))
+    c, d = both(b + i)
+    e = twice(c) + twice(d) if start > 2 else sign(start)
+    return i, b, start, values, c, d, e, twice(sign(-start))
+'''
+
+
+def defined(source):
+    names = {}
+    exec(source, names)
+    return names
+
+
+def calls(source, function):
+    """The names that a function of a source calls."""
+    node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    return {n.func.id for statement in node.body for n in ast.walk(statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+
+
+@pytest.mark.parametrize("start", [1, 2, 3])
+def test_written_out_code_computes_the_same(start):
+    """Own names of helpers that the caller has too, arguments that a helper changes, and parts that are not evaluated, among them."""
+    assert defined(written_out(PIECE))["run"](start) == defined(PIECE)["run"](start)
+
+
+def test_what_can_be_is_written_out():
+    source = written_out(PIECE)
+    assert calls(source, "run") == {"range", "len", "sign", "twice"}  # `twice` where it may not be evaluated
+    assert calls(source, "fill") == {"range", "len"} and calls(source, "both") == set()
+
+
+def test_a_name_that_a_later_function_takes_is_left():
+    """A call means what the name means when it is made."""
+    again = PIECE + "\n\n@njit()\ndef call(a):\n    return twice(a)\n\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
+    names = defined(written_out(again))
+    assert calls(written_out(again), "call") == {"twice"} and names["call"](5) == 15
+    assert names["LATE"]() == 6
+
+
+def test_a_name_that_means_another_in_the_caller_is_not_taken():
+    source = PIECE + "\n\n@njit()\ndef call(a):\n    twice = 5\n    return both(a)[1] + twice\n"
+    assert defined(written_out(source))["call"](3) == 11
+
+
+def test_a_helper_that_reads_such_a_name_is_called():
+    other = ("\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
+             "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n")
+    assert defined(written_out(PIECE + other))["call"](3) == 11
+
+
+def test_another_name_of_a_helper_is_written_out_too():
+    source = written_out(PIECE + "\n\n@njit()\ndef call(a):\n    return later(a)\n")
+    assert calls(source, "call") == set() and defined(source)["call"](5) == 10
