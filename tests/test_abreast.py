@@ -1,5 +1,6 @@
 """Several networks abreast go the ways that each goes alone: the step, and whole trainings, with CPU loops in the place of a GPU's."""
 
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -193,6 +194,19 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
         ended = hf.resume(run.path)
         alone = hf.train(out=tmp_path / "alone", seed=seed, **options)
         assert ended.state.loss == pytest.approx(alone.state.loss, rel=1e-5) and ended.state.updates == alone.state.updates
+
+
+def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(tmp_path, many, monkeypatch):
+    """After the update in which it comes; what handled it before handles it again."""
+    step, before = abreast.step, signal.getsignal(signal.SIGINT)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+    monkeypatch.setattr(abreast, "step", interrupted)
+    outcomes = seeds.train_seeds(settings_for(**SMALL, effort=1e-3, rollouts=12), [0, 1, 2], tmp_path)
+    assert [(o.stop, o.updates) for o in outcomes] == 3 * [("interrupted", 1)]
+    assert signal.getsignal(signal.SIGINT) is before and all(hf.Run.load(o.path).state.in_hold == 1 for o in outcomes)
 
 
 @pytest.mark.parametrize("options, line", [
