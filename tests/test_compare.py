@@ -11,7 +11,7 @@ from hfcontrol.compare import gradients, methods, orders, training
 from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, matched, reached, run, second_order
 from hfcontrol.compare_plots import PLANES, draw
 from hfcontrol.continuous import Counts
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.first_order import Adam
 from hfcontrol.plant import load_plant
 from trainings import call, complaint
@@ -149,6 +149,17 @@ def test_the_command(tmp_path, capsys):
     assert status == 0 and json.loads((tmp_path / "compare-backsolve.json").read_text())["updates"] == 2
     assert (tmp_path / "compare-backsolve.png").stat().st_size > 10000
     assert "no such study" in complaint(capsys, "compare", "nothing", status=2)
+
+
+def test_what_is_finished_is_written_at_once(tmp_path, capsys, monkeypatch):
+    def results(name, tell):
+        yield {"finished": 1}
+        assert json.loads((tmp_path / "compare-two.json").read_text()) == {"finished": 1}
+        raise TrainingError("the second fails")
+
+    monkeypatch.setattr(compare, "study", results)
+    assert "the second fails" in complaint(capsys, "compare", "two", "--out", tmp_path, status=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["compare-two.json"]
 
 
 def test_planes_are_of_states_that_the_plants_have():

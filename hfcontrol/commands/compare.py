@@ -27,7 +27,7 @@ def compare(name, out, **options):
     hfcontrol compare gradients --samples 8
     hfcontrol compare quadrotor --optimizer hf --seeds 3
 
-    Ctrl-C stops it; what is finished by then is drawn and written.
+    Ctrl-C stops it, and what is finished by then is drawn; the numbers of what is finished are always in the .json already.
     """
     with working("preparing") as say:
         from hfcontrol.compare import STUDIES, study
@@ -36,21 +36,26 @@ def compare(name, out, **options):
             for word, (_, text) in STUDIES.items():
                 click.echo(f"{word:12}{text}")
             return
+        folder, words = Path(out), [name, *(str(options[key]) for key in ("plant", "optimizer") if options[key])]
+        figure, numbers = (folder / f"compare-{'-'.join(words)}{ending}" for ending in (".png", ".json"))
         results, result, stopped = study(name, say, **given(**options)), None, False
         try:
             for result in results:
-                pass
+                _written(result, numbers)
         except KeyboardInterrupt:
             stopped = True
         if result is None:
             raise click.Abort("stopped before anything of it was finished")
         from hfcontrol.compare_plots import draw
-        from hfcontrol.export import replacing
 
-        folder, words = Path(out), [name, *(str(options[key]) for key in ("plant", "optimizer") if options[key])]
-        folder.mkdir(parents=True, exist_ok=True)
-        figure, numbers = (folder / f"compare-{'-'.join(words)}{ending}" for ending in (".png", ".json"))
-        with replacing(numbers, (".json",)) as temporary:
-            temporary.write_text(json.dumps(finite(result), allow_nan=False, indent=1) + "\n", encoding="utf-8")
         draw(result, figure)
     click.echo(f"{figure.absolute()}\n{numbers.absolute()}" + ("\nstopped: this is what was finished by then" if stopped else ""))
+
+
+def _written(result, numbers):
+    """Writes what is known so far, whole or not at all: whoever kills a study loses the training in progress alone."""
+    from hfcontrol.export import replacing
+
+    numbers.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(numbers, (".json",)) as temporary:
+        temporary.write_text(json.dumps(finite(result), allow_nan=False, indent=1) + "\n", encoding="utf-8")
