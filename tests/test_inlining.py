@@ -87,6 +87,11 @@ def test_a_name_that_means_another_in_the_caller_is_not_taken():
     assert defined(written_out(source))["call"](3) == 11
 
 
+def test_names_that_the_caller_has_already_are_not_given():
+    source = PIECE + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n    return both(a + 1)[1] + b_1 + a_2\n"
+    assert defined(written_out(source))["call"](3) == 10
+
+
 def test_a_helper_that_reads_such_a_name_is_called():
     other = ("\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
              "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n")

@@ -75,6 +75,8 @@ class _Written(ast.NodeTransformer):
         if (_names(helper, ast.Load) - own - set(parameters)) & self.local:  # the module's names, which mean others here
             return node
         self.count += 1
+        while self.local & {f"{name}_{self.count}" for name in (*own, *parameters)}:
+            self.count += 1
         names = {name: _name(f"{name}_{self.count}") for name in own}
         for parameter, argument in zip(parameters, node.args):
             if parameter in own or not isinstance(argument, (ast.Name, ast.Constant)):
