@@ -1,13 +1,17 @@
-"""From settings to what is trained: plant, task, network, wiring, optimizer, and the trainer that joins them."""
+"""From settings to what is trained: plant, task, network, wiring, optimizer, and the trainer that joins them, ready to go."""
+
+import time
+from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.backend import device_for
+from hfcontrol.backend import device_for, device_name
 from hfcontrol.closed_loop import Wiring
 from hfcontrol.constraint import Constraint
 from hfcontrol.disturbances import Disturbances
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.first_order import LBFGS, Adam, Momentum
+from hfcontrol.hold import resolve
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
@@ -150,3 +154,38 @@ def build(settings, plant=None):
     return Trainer(task, plant, kernels, network, wiring, optimizer,
                    "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
                    estimator=settings.solved_by, dtype=settings.dtype)
+
+
+class Preparation(NamedTuple):
+    """What was made ready before the clock started: seconds of compiling or loading, the solver, and why it was chosen."""
+
+    seconds: float
+    solver: str
+    reasons: tuple
+
+
+def prepare(trainer, settings):
+    """Compiles or loads all that a training will call, and says what was chosen and why."""
+    begin = time.perf_counter()
+    if settings.optimizer in POLICY:
+        trainer.prepare()
+        return Preparation(time.perf_counter() - begin, settings.optimizer, (f"{settings.optimizer}: learns from costs alone, by "
+                           f"{trainer.world.described}",))
+    loop = trainer.loop(stream(settings, SCENARIOS))
+    linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
+    linear.jvp(linear.gradient)
+    solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
+    if trainer.kernels.device == "gpu":
+        reasons.append(f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
+                       f"{settings.dtype}")
+    if not trainer.plant.compiled:
+        reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
+    if settings.optimizer == "hf":
+        solver, why = trainer.optimizer.choose_solver(loop)
+        if loop.channels():
+            linear.rows(loop.channels()[-1:])
+        reasons.append(f"solver {why}")
+    if settings.guide:
+        trainer.optimal(loop.part(1))
+        reasons.append(f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon")
+    return Preparation(time.perf_counter() - begin, solver, tuple(reasons))

@@ -22,6 +22,7 @@ except ImportError:                                # Windows
 
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 CHECKPOINT_NAME = re.compile(r"(\d{5,})-loss(-?[\d.]+e[+-]\d+|-?inf|nan)\.h5")
+WARMING = "warming.h5"                             # where a warm-up stands, until the first checkpoint is written
 LISTED = 10                                        # runs named in a message before it becomes unreadable
 
 
@@ -99,6 +100,29 @@ class RunFolder:
                 other.path.unlink(missing_ok=True)
         return path
 
+    @property
+    def warming(self):
+        """The file of a warm-up that is not over, or None."""
+        file = self.path / WARMING
+        return file if file.exists() else None
+
+    def save_warming(self, tree):
+        """Write where the warm-up stands, in place of where it stood before; raises as `save` does."""
+        checkpoint.save(self.path / WARMING, tree)
+
+    def warmed(self, first=None):
+        """Remove the file of the warm-up, now that there is a checkpoint proper; where it is the `first` one after all of the warm-up,
+        also those that were made of it before."""
+        for file in self.checkpoints() if first else ():
+            if file.path != first:
+                file.path.unlink(missing_ok=True)
+        (self.path / WARMING).unlink(missing_ok=True)
+
+    def still_warming(self):
+        """The CheckpointError of a run that can be gone on with, and nothing else."""
+        return CheckpointError(f"{self.path} has no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; "
+                               f"go on with: hfcontrol train --resume {self.path}")
+
     def checkpoints(self):
         """Every `CheckpointFile` of the run, in the order of updates."""
         matches = ((CHECKPOINT_NAME.fullmatch(path.name), path) for path in self.path.glob("*.h5"))
@@ -107,6 +131,8 @@ class RunFolder:
 
     def _some(self):
         files = self.checkpoints()
+        if not files and self.warming:
+            raise self.still_warming()
         if not files:
             raise CheckpointError(f"{self.path} holds no checkpoints; `hfcontrol runs` lists the runs that do")
         return files
@@ -158,16 +184,20 @@ def run_roots():
 
 
 def list_runs(roots=None):
-    """Every run with a checkpoint under the roots, the newest first.
+    """Every run under the roots with a checkpoint or a warm-up that is not over, the newest first.
 
     The order is that of the names: time stamp, then the number after it. Runs without a stamp count as oldest.
     """
     folders = {}
     for root in map(Path, roots or run_roots()):
         for folder in root.glob("*/"):
-            if RunFolder(folder).checkpoints():
+            if _is_run(folder):
                 folders.setdefault(folder.resolve(), folder)
     return [RunFolder(folder) for folder in sorted(folders.values(), key=_age, reverse=True)]
+
+
+def _is_run(folder):
+    return bool(RunFolder(folder).checkpoints() or RunFolder(folder).warming)
 
 
 def _age(folder):
@@ -189,7 +219,7 @@ def find_run(text=None, roots=None):
     if Path(text).is_file():
         return RunFolder(Path(text).parent), Path(text)
     for folder in (Path(text), *(Path(root) / text for root in roots or run_roots())):
-        if RunFolder(folder).checkpoints():
+        if _is_run(folder):
             return RunFolder(folder), "newest"
     fault = "holds no checkpoints" if Path(text).is_dir() else "is no run and no checkpoint"
     raise CheckpointError(f"{text} {fault}; {_known(list_runs(roots))}")

@@ -7,26 +7,22 @@ that name, or the user's file at its recorded path.
 import platform
 import shlex
 import sys
-import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol import __version__
-from hfcontrol.backend import device_name
-from hfcontrol.building import HELD_OUT, SCENARIOS, build, plant_of, stream, task_of, wiring_of
+from hfcontrol.building import HELD_OUT, SCENARIOS, build, plant_of, prepare, stream, task_of, wiring_of
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
-from hfcontrol.hold import resolve
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant import FILES, load_plant
 from hfcontrol.run_folder import RunFolder, find_run
-from hfcontrol.settings import POLICY, Settings, settings_for
-from hfcontrol.training_state import state_from_tree, state_tree
-from hfcontrol.warmup import warm_up
+from hfcontrol.settings import Settings, settings_for
+from hfcontrol.training_state import Stop, state_from_tree, state_tree
+from hfcontrol.warmup import WarmUp, warming_from_tree, warming_tree
 
 RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant", "device")
 
@@ -39,15 +35,20 @@ class Run:
     tree: dict
 
     @classmethod
-    def load(cls, where=None, roots=None):
-        """The run at a folder, a checkpoint file or a bare name under `weights/`; None is the newest.
+    def load(cls, where=None, roots=None, warming=False):
+        """The run at a folder, a checkpoint file or a bare name under `weights/`; None is the newest. With `warming`, to go on with it:
+        in its warm-up, where that is not over and no checkpoint is named.
 
-        Raises CheckpointError for one that is missing, damaged or not of hfcontrol.
+        Raises CheckpointError for one that is missing, damaged or not of hfcontrol and, without `warming`, for one without a checkpoint.
         """
         folder, which = find_run(where, roots)
+        if warming and which == "newest":
+            which = folder.warming or which
         run = cls(folder.path, folder.load(which))
+        if "warming" in run.tree and not warming:
+            raise folder.still_warming()
         try:
-            run.info()
+            run.warming or run.info()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{where or folder.path}: its checkpoint is not one of a training that this hfcontrol knows "
                                   f"({error}); `hfcontrol runs` lists the runs there are") from error
@@ -68,10 +69,15 @@ class Run:
         """The `TrainingState` at this checkpoint."""
         return state_from_tree(self.tree["state"])
 
+    @cached_property
+    def warming(self):
+        """The `WarmingState` of a run still in its warm-up, else None."""
+        return warming_from_tree(self.tree["warming"]) if "warming" in self.tree else None
+
     @property
     def theta(self):
         """The weights (P,)."""
-        return self.state.theta
+        return (self.warming or self.state).theta
 
     @cached_property
     def plant_file(self):
@@ -149,60 +155,44 @@ class Run:
         }
 
 
-class Preparation(NamedTuple):
-    """What was made ready before the clock started: seconds of compiling or loading, the solver, and why it was chosen."""
-
-    seconds: float
-    solver: str
-    reasons: tuple
-
-
-def prepare(trainer, settings):
-    """Compiles or loads all that a training will call, and says what was chosen and why."""
-    begin = time.perf_counter()
-    if settings.optimizer in POLICY:
-        trainer.prepare()
-        return Preparation(time.perf_counter() - begin, settings.optimizer, (f"{settings.optimizer}: learns from costs alone, by "
-                           f"{trainer.world.described}",))
-    loop = trainer.loop(stream(settings, SCENARIOS))
-    linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
-    linear.jvp(linear.gradient)
-    solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
-    if trainer.kernels.device == "gpu":
-        reasons.append(f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
-                       f"{settings.dtype}")
-    if not trainer.plant.compiled:
-        reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
-    if settings.optimizer == "hf":
-        solver, why = trainer.optimizer.choose_solver(loop)
-        if loop.channels():
-            linear.rows(loop.channels()[-1:])
-        reasons.append(f"solver {why}")
-    if settings.guide:
-        trainer.optimal(loop.part(1))
-        reasons.append(f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon")
-    return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
-
-
 class Training:
-    """A training in progress in its run folder; `events` yields the trainer's, each already on disk when it arrives."""
+    """A training in progress in its run folder; `events` yields the trainer's, each already on disk when it arrives.
 
-    def __init__(self, settings, trainer, state, folder, prepared, command=None):
-        self.settings, self.trainer, self.state = settings, trainer, state
+    It begins with `warming`, a `WarmUp`, unless that is over; until then its own `state` is None.
+    """
+
+    def __init__(self, settings, trainer, state, folder, prepared, command=None, warming=None):
+        self.settings, self.trainer, self.state, self.warming = settings, trainer, state, warming
         self.folder, self.prepared, self.saved = folder, prepared, None
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
     @property
     def run(self):
-        """The run at the last checkpoint that this training has written."""
-        return Run.load(self.saved)
+        """The run at the last checkpoint that this training has written; CheckpointError before there is one."""
+        return Run.load(self.saved or self.folder.path)
 
     def events(self):
-        """The trainer's events; a checkpoint is written at the end of each hold and wherever the training stops."""
+        """The events of the warm-up and of the trainer; a checkpoint is written at the end of each hold and wherever the training stops.
+
+        A warm-up is kept in the same way, in a file of its own. Interrupted, it is the end; where the time is over, training ends at once.
+        """
         with self.folder.lock():
+            if self.warming:
+                yield from self._warmed()
+                if self.warming.stop is Stop.INTERRUPTED:
+                    return
+                self.state = self.warming.reached
             for event in self.trainer.run(self.state):
                 self.note(event)
                 yield event
+
+    def _warmed(self):
+        kept = None
+        for event in self.warming.events():
+            if self.warming.state is not kept and not self.warming.over:
+                kept = self.warming.state
+                self.folder.save_warming({**self._tree(), "warming": warming_tree(kept)})
+            yield event
 
     def note(self, event):
         """Takes over the state of an event, and writes the checkpoint that is due then."""
@@ -211,23 +201,28 @@ class Training:
             self.save(event.stop)
 
     def save(self, stop=None):
-        """Writes the checkpoint of the state as it is now; it is self-contained, though nothing in it is ever executed."""
+        """Writes the checkpoint of the state as it is now; with the first after the warm-up, what was kept of that is removed."""
+        times = self.trainer.plant.dt * self.trainer.network.time_constants(self.state.theta)
+        tree = {**self._tree(), "time_constants": times.tolist(), "stop": stop and stop.word, "state": state_tree(self.state)}
+        self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
+        if self.warming is None or self.warming.over:
+            self.folder.warmed(self.saved if self.warming else None)
+            self.warming = None
+
+    def _tree(self):
+        """What every file of the run has in it, which is self-contained, though nothing in it is ever executed."""
         plant = self.trainer.plant
         versions = {"hfcontrol": __version__, "python": platform.python_version(), "numpy": np.__version__,
                     **{name: sys.modules[name].__version__ for name in ("numba", "scipy", "h5py") if name in sys.modules}}
-        tree = {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
+        return {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
                 "plant": {"name": plant.name, "source": plant.source, "hash": plant.source_hash},
                 "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
-                "connections": self.trainer.network.connections,
-                "time_constants": (plant.dt * self.trainer.network.time_constants(self.state.theta)).tolist(),
-                "stop": stop and stop.word, "state": state_tree(self.state)}
-        self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
+                "connections": self.trainer.network.connections}
 
 
-def begin(settings, out=None, start=None, command=None, tell=None, plant=None, prepared=None):
-    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`; `tell`
-    is called with a text of what is done before its first update. For many seeds the `plant` of the settings may be given, and what is
-    `prepared` already.
+def begin(settings, out=None, start=None, command=None, plant=None, prepared=None):
+    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`. For many seeds the
+    `plant` of the settings may be given, and what is `prepared` already.
 
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
@@ -235,9 +230,10 @@ def begin(settings, out=None, start=None, command=None, tell=None, plant=None, p
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)
-    state = warm_up(trainer, settings, None if start is None else start.theta, tell)
+    warming = WarmUp(trainer, settings, theta=None if start is None else start.theta)
     folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
-    return Training(settings, trainer, state, folder, prepared, command)
+    state, warming = (warming.reached, None) if warming.over else (None, warming)
+    return Training(settings, trainer, state, folder, prepared, command, warming)
 
 
 def _check_start(start, trainer, settings):
@@ -250,7 +246,7 @@ def _check_start(start, trainer, settings):
 
 
 def go_on(run, limits=None, force=False):
-    """The `Training` that goes on from a run's checkpoint; `limits` may replace the settings named in RESUMABLE.
+    """The `Training` that goes on from a run's checkpoint or in its warm-up; `limits` may replace the settings named in RESUMABLE.
 
     Raises UsageError for other settings, and TrainingError when the plant's file has changed since, unless forced.
     """
@@ -265,16 +261,17 @@ def go_on(run, limits=None, force=False):
         raise TrainingError(f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
                             "start anew from its weights with --from")
     trainer = run.trainer if settings.device == "cpu" else build(settings, run.plant_file)
-    prepared = prepare(trainer, settings)
+    prepared = prepare(trainer, settings if run.warming else settings.changed(guide=0))
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    return Training(settings, trainer, run.state, run.folder, prepared, run.tree["command"])
+    state, warming = (None, WarmUp(trainer, settings, run.warming)) if run.warming else (run.state, None)
+    return Training(settings, trainer, state, run.folder, prepared, run.tree["command"], warming)
 
 
 def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
     """Train a controller and return its `Run`: `hf.train("arm2", task="reach", batches=32, seed=0)`.
 
     `settings` are the fields of `Settings`; `start` is a run whose weights to begin with, `on_event` is called with every
-    `Event`. Raises kinds of HFControlError only.
+    `Event`, those of the warm-up too. Raises kinds of HFControlError only.
     """
     training = begin(settings_for(plant=plant, **settings), out, start)
     for event in training.events():
@@ -285,7 +282,7 @@ def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
 
 def resume(where=None, *, force=False, on_event=None, **limits):
     """Go on with a run, the newest by default, and return it: `hf.resume("weights/...", rollouts=100)`."""
-    training = go_on(Run.load(where), limits, force)
+    training = go_on(Run.load(where, warming=True), limits, force)
     for event in training.events():
         if on_event:
             on_event(event)

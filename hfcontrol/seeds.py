@@ -19,11 +19,11 @@ from pathlib import Path
 
 from hfcontrol import gathering
 from hfcontrol.backend import device_for
-from hfcontrol.building import SCENARIOS, build, stream
+from hfcontrol.building import SCENARIOS, Preparation, build, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.plant import load_plant
 from hfcontrol.run_folder import thin
-from hfcontrol.runs import Preparation, begin
+from hfcontrol.runs import begin
 from hfcontrol.settings import Settings
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -71,6 +71,10 @@ def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=N
     outcomes, faults = [], []
 
     def note(seed, told):
+        if told.get("warming"):
+            if tell:
+                tell(f"seed {seed:4d}  stopped in its warm-up; go on with: hfcontrol train --resume {told['path']}")
+            return
         if "fault" in told:
             faults.append(told["fault"])
             return
@@ -181,10 +185,13 @@ def _in_processes(settings, seeds, out, jobs, command, note):
 
 
 def _told(training, event):
-    """What is told of a training that has ended with an event."""
-    state = event.state
-    return {"path": str(training.folder.path), "loss": state.loss, "updates": state.updates, "rollouts": state.rollouts,
-            "seconds": state.seconds, "stop": event.stop.word}
+    """What is told of a training that has ended with an event: its `Outcome` but for the seed, or that it was interrupted in its
+    warm-up."""
+    state, path = event.state, str(training.folder.path)
+    if event.kind == "warming":
+        return {"path": path, "stop": event.stop.word, "warming": True}
+    return {"path": path, "loss": state.loss, "updates": state.updates, "rollouts": state.rollouts, "seconds": state.seconds,
+            "stop": event.stop.word}
 
 
 def _trained(asked, jobs):

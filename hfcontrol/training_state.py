@@ -131,7 +131,10 @@ def bare(state):
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on."""
+    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on.
+
+    Before a training proper, whatever it was, the kind is "warming", and `doing` tells in words what is done.
+    """
 
     kind: str
     state: TrainingState
@@ -140,6 +143,7 @@ class Event:
     report: object = None
     accepted: bool = True
     stop: Stop | None = None
+    doing: str = ""
 
 
 def state_tree(state):

@@ -233,8 +233,8 @@ def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
 
 def test_a_seed_that_fails_leaves_the_others_to_go_on(tmp_path, many, monkeypatch):
     """Its first weights have a loss that is not finite."""
-    init = runs.warm_up
-    monkeypatch.setattr(runs, "warm_up", lambda trainer, settings, theta=None, tell=None: init(
-        trainer, settings, np.full(trainer.network.size, 1e200) if settings.seed == 1 else theta))
+    init = runs.WarmUp
+    monkeypatch.setattr(runs, "WarmUp", lambda trainer, settings, theta: init(
+        trainer, settings, theta=np.full(trainer.network.size, 1e200) if settings.seed == 1 else theta))
     outcomes = seeds.train_seeds(settings_for(**SMALL, effort=1e-3, rollouts=6), [0, 1, 2], tmp_path)
     assert {o.seed for o in outcomes} == {0, 2}

@@ -24,6 +24,7 @@ from hfcontrol.cli import cli
 from hfcontrol.commands.options import WIPE, say_json
 from hfcontrol.commands.progress import advice
 from hfcontrol.evaluation import evaluate
+from hfcontrol.optimizer import HessianFree
 from hfcontrol.plant import plant_names
 from hfcontrol.run_folder import RunFolder
 from hfcontrol.settings import Settings
@@ -416,6 +417,62 @@ def test_a_second_signal_stops_at_once(here, number):
         said = process.stderr.read()
     assert process.returncode == 130
     assert len(said.splitlines()) == 1 and f"hfcontrol train --resume {hf.Run.load().path}" in said
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Makes the fifth update, and those after it, come with signals from without; how many is told by the entry."""
+    step, made, signals = HessianFree.step, [], [1]
+
+    def update(*arguments):
+        made.append(None)
+        for _ in range(signals[0] if len(made) == 5 else 0):
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+    monkeypatch.setattr(HessianFree, "step", update)
+    return signals
+
+
+def test_stopping_a_warm_up(capfd, here, signalled):
+    """In the middle of its second stage: the run says what it is, whoever asks, and goes on by the command that was told."""
+    status, out, err = call(capfd, "train", *SMALL_OPTIONS, "--grow", 3)
+    folder, = map(RunFolder, Path("weights").iterdir())
+    words = f"hfcontrol train --resume {folder.path}"
+    assert status == 0 and err.split("\n")[1:] == ["finishing the update in progress; Ctrl-C again stops at once", ""]
+    stopped, how = out.splitlines()[-2:]
+    assert re.fullmatch(r"stopped: it was interrupted, within the warm-up \(growing, 2 steps\), \d+\.\d s", stopped)
+    assert how == f"go on with: {words}" and folder.warming and not folder.checkpoints()
+    line = f"no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; go on with: {words}"
+    for use in ("info", "evaluate", "plot-error", "plot", "animate", "simulate", "export", "train --from", "runs --thin"):
+        assert line in complaint(capfd, *use.split(), folder.path, status=1)
+    assert call(capfd, "runs")[1].splitlines()[1] == f"{folder.path}  has {line}"
+    assert line in strict_json(call(capfd, "runs", "--json")[1])[0]["error"]
+    status, out, _ = call(capfd, *words.split()[1:])
+    assert status == 0 and "\ngoing on with the warm-up: growing, 2 steps\n" in out and not folder.warming
+    assert len(call(capfd, "runs")[1].splitlines()) == 2 and hf.Run.load().info()["stop"] == "rollouts"
+
+
+def test_stopping_a_warm_up_in_json(capsys, here, signalled):
+    status, out, _ = call(capsys, "train", *SMALL_OPTIONS, "--grow", 3, "--json")
+    last = strict_json(out.splitlines()[-1])
+    assert status == 0 and last.pop("seconds") > 0 and RunFolder(Path(last.pop("run"))).warming
+    assert last.pop("warming").startswith("growing, 2 steps: update 2, loss ") and last == {"event": "done", "stop": "interrupted"}
+
+
+def test_stopping_a_warm_up_at_once(capsys, here, signalled):
+    signalled[0] = 2
+    assert "go on from the last checkpoint with: hfcontrol train --resume weights/" in \
+        complaint(capsys, "train", *SMALL_OPTIONS, "--grow", 3, "--quiet", status=130)
+    path, = Path("weights").iterdir()
+    assert call(capsys, "train", "--resume", path, "--quiet") == (0, "", "")
+
+
+def test_out_of_time_in_a_warm_up(capsys, here):
+    """What the controller is worth is told all the same."""
+    out = call(capsys, "train", *SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001")[1]
+    assert "stopped: the time asked for is over, within the warm-up (growing, 1 step); loss " in out and "ratio to optimal" in out
+    again = call(capsys, *re.search("^go on with: hfcontrol (.* --max-seconds) 0.002$", out, re.MULTILINE)[1].split(), 100)[1]
+    assert "going on with the warm-up: growing, 1 step" in again and "the rollouts asked for are made; loss " in again
 
 
 def test_stopping_an_evaluation(run):

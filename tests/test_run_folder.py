@@ -201,6 +201,29 @@ def test_newest_run_is_by_name(tmp_path):
     assert find_run(roots=[tmp_path]) == (twin, "newest")
 
 
+def test_a_warm_up_makes_a_run_that_has_no_checkpoint(tmp_path):
+    early = with_checkpoints(tmp_path, 1.0)
+    late = RunFolder.create(tmp_path, "arm2", "reach", 0, NOON + timedelta(days=1))
+    late.save_warming({"warming": {"stage": 1}})
+    late.save_warming({"warming": {"stage": 2}})
+    assert list_runs([tmp_path]) == [late, early] and find_run(roots=[tmp_path]) == (late, "newest")
+    assert late.load(late.warming) == {"warming": {"stage": 2}} and late.checkpoints() == []
+    for ask in (late.first, late.newest, late.load, lambda: thin(late.path)):
+        with pytest.raises(CheckpointError, match=f"no checkpoint yet.*go on with: hfcontrol train --resume {late.path}$"):
+            ask()
+
+
+def test_the_first_checkpoint_leaves_nothing_of_a_warm_up(run):
+    run.save_warming({"warming": {}})
+    run.save({}, 40, 2.0)
+    first = run.save({}, 12, 1.0)
+    run.warmed(first)
+    assert run.warming is None and [file.path for file in run.checkpoints()] == [first]
+    run.save({}, 20, 1.0)
+    run.warmed()
+    assert len(run.checkpoints()) == 2
+
+
 def test_the_tenth_of_a_second_follows_the_ninth(tmp_path):
     runs = [with_checkpoints(tmp_path, 1.0) for _ in range(11)]
     assert list_runs([tmp_path]) == runs[::-1]

@@ -1,8 +1,10 @@
 """Runs: what a checkpoint keeps, and that going on from it is the same as never having stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from hfcontrol import checkpoint, runs, warmup
 from hfcontrol.building import build
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.evaluation import evaluate
+from hfcontrol.run_folder import RunFolder
 from hfcontrol.settings import Settings
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked
@@ -29,12 +32,28 @@ def here(tmp_path, monkeypatch):
 
 def interrupted(after, **settings):
     """The folder of a run whose training was interrupted once so many updates were made."""
-    training = runs.begin(Settings(**{**SMALL, **settings}))
-    after += training.state.updates
+    training, first = runs.begin(Settings(**{**SMALL, **settings})), 0
     for event in training.events():
-        training.trainer.interrupted = event.state.updates >= after
+        first = event.state.updates if event.kind == "start" else first
+        training.trainer.interrupted = event.kind != "warming" and event.state.updates >= first + after
     assert event.stop.word == "interrupted"
     return training.folder.path
+
+
+def interrupted_warming(after, start=None, **settings):
+    """The folder of a run whose warm-up was interrupted after so many events."""
+    training = runs.begin(Settings(**{**SMALL, **settings}), start=start)
+    for count, event in enumerate(training.events(), 1):
+        training.trainer.interrupted = count >= after
+    assert event.kind == "warming" and event.stop.word == "interrupted"
+    with pytest.raises(CheckpointError, match=f"no checkpoint yet.* --resume {training.folder.path}"):
+        training.run
+    return training.folder.path
+
+
+def names(path):
+    """Of the files in a run's folder."""
+    return sorted(file.name for file in Path(path).iterdir() if file.name != "lock")
 
 
 def only(folder):
@@ -159,6 +178,117 @@ def test_killed_at_any_instant(settings):
         path = only("killed")
         assert all(checkpoint.load(file) for file in path.glob("*.h5"))
     assert same(hf.resume(path), whole)
+
+
+WARMING = {**SMALL, "effort": 1e-3, "grow": 2, "race": 2, "rollouts": 70}
+
+
+def test_a_warm_up_that_was_interrupted_is_gone_on_with():
+    whole = hf.train("arm2", **WARMING)
+    for after in (2, 12):
+        path = interrupted_warming(after, **WARMING)
+        assert names(path) == ["warming.h5"]
+        assert same(hf.resume(path), whole) and hf.Run.load(path).info()["stop"] == whole.info()["stop"]
+        assert names(path) == names(whole.path)
+
+
+def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
+    """With trajectories to follow, which are found again each time."""
+    settings = {**SMALL, "effort": 1e-3, "guide": 1, "rollouts": 50}
+    whole, path = hf.train("arm2", **settings), interrupted_warming(5, **settings)
+    for kind in ("warming", "hold"):
+        training = runs.go_on(hf.Run.load(path, warming=True))
+        for count, event in enumerate(training.events()):
+            training.trainer.interrupted = count > 5 and event.kind == kind
+    assert hf.Run.load(path).info()["stop"] == "interrupted" and same(hf.resume(path), whole)
+
+
+def test_a_warm_up_from_the_weights_of_another_run_needs_it_no_more():
+    start = hf.train("arm2", **SMALL)
+    whole = hf.train("arm2", **SMALL, grow=2, start=start)
+    path = interrupted_warming(4, start, grow=2)
+    shutil.rmtree(start.path)
+    assert same(hf.resume(path), whole)
+
+
+STUCK = '''
+import time
+from hfcontrol.cli import main
+from hfcontrol.optimizer import HessianFree
+
+step, made = HessianFree.step, []
+
+def stuck(*arguments):
+    made.append(len(made))
+    if len(made) == 6:
+        print("stuck", flush=True)
+        time.sleep(60)
+    return step(*arguments)
+
+HessianFree.step = stuck
+main()
+'''
+
+
+def test_killed_in_its_warm_up():
+    """In the sixth update, which is of the third horizon, after whose first hold it goes on."""
+    whole = hf.train("arm2", **SMALL, grow=2)
+    program = [sys.executable, "-c", STUCK, "train", *SMALL_OPTIONS, "--grow", "2", "--out", "killed"]
+    with subprocess.Popen(program, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        while process.stdout.readline() != "stuck\n":
+            assert process.poll() is None
+        process.kill()
+    path = only("killed")
+    assert names(path) == ["warming.h5"]
+    warming = hf.Run.load(path, warming=True).warming
+    assert (warming.stage, warming.entered) == (2, False) and warming.training.rollouts > 0
+    seen = []
+    assert same(hf.resume(path, on_event=lambda event: seen.append(event.doing)), whole) and seen[0].startswith("growing, 5 steps")
+
+
+def test_the_limit_of_seconds_in_a_warm_up_leaves_a_run_that_goes_on_with_it():
+    """The controller as it is then can be judged; what it was trained on from there is not what the run goes on from."""
+    whole = hf.train("arm2", **WARMING)
+    run = hf.train("arm2", **WARMING, max_seconds=1e-6)
+    assert run.info()["stop"] == "time" and run.state.updates == 0 and "warming.h5" in names(run.path)
+    RunFolder(run.path).save({}, 99, 1.0)  # another such, of an initialisation that did not win
+    again = hf.resume(run.path, max_seconds=1000)
+    assert same(again, whole) and names(run.path) == names(whole.path)
+
+
+def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
+    run = hf.train("arm2", **WARMING, max_seconds=1e-6)
+    hf.resume(run.folder.newest().path, max_seconds=1000, rollouts=20)
+    assert hf.Run.load(run.path).state.updates > 0 and "warming.h5" not in names(run.path)
+    assert hf.resume(run.path).info()["stop"] == "rollouts"
+
+
+def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
+    whole = hf.train("arm2", **{**SMALL, "rollouts": 60}, grow=2)
+    path = interrupted_warming(4, grow=2)
+    with pytest.raises(UsageError, match="--resume with --grow"):
+        hf.resume(path, grow=3)
+    assert same(hf.resume(path, rollouts=60), whole)
+
+
+def test_a_plant_that_has_changed_since_its_warm_up():
+    plant = write_cart(".")
+    path = interrupted_warming(4, plant=str(plant), grow=2)
+    write_cart(".", drag=("0.1 * x", "0.2 * x"))
+    with pytest.raises(TrainingError, match="--force"):
+        hf.resume(path)
+    assert hf.resume(path, force=True).state.updates > 0
+
+
+def test_nothing_but_going_on_is_done_with_a_run_in_its_warm_up():
+    path = interrupted_warming(4, grow=2)
+    for use in (hf.evaluate, hf.Controller.load, hf.Run.load):
+        for where in (path, None, path / "warming.h5"):
+            with pytest.raises(CheckpointError, match=f"^{path} has no checkpoint yet.* go on with: hfcontrol train --resume {path}$"):
+                use(where)
+    with RunFolder(path).lock(), pytest.raises(CheckpointError, match="in use"):
+        hf.resume(path)
+    assert hf.resume().path == path
 
 
 def test_as_many_threads_as_you_like():

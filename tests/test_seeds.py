@@ -1,13 +1,18 @@
 """Many seeds of one training: each the run that its seed alone makes, the best first."""
 
+import io
 import json
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from trainings import call, complaint
 
 import hfcontrol as hf
+from hfcontrol import seeds as many
 from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.optimizer import HessianFree
 from hfcontrol.seeds import parsed, train_seeds
 from hfcontrol.settings import Settings, settings_for
 
@@ -59,3 +64,34 @@ def test_the_command_shows_every_seed_and_the_spread(capsys, tmp_path):
 ])
 def test_options_that_do_not_fit_are_refused(capsys, options, line):
     assert line in complaint(capsys, "train", *options, status=2)
+
+
+def test_one_that_is_stopped_in_its_warm_up_is_kept_and_told(tmp_path, monkeypatch, capsys):
+    """The process of a seed, run here, is signalled in its third update."""
+    step, made, said = HessianFree.step, [], []
+
+    def update(*arguments):
+        made.append(None)
+        if len(made) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    def here(asked, jobs):
+        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
+        try:
+            many._answer()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+        return json.loads(capsys.readouterr().out)
+
+    settings = settings_for(**{**TINY, "rollouts": 20, "grow": 2})
+    whole = hf.train(out=tmp_path / "whole", **settings.tree())
+    monkeypatch.setattr(HessianFree, "step", update)
+    monkeypatch.setattr(many, "_in_processes", lambda settings, seeds, out, jobs, command, note: note(
+        seeds[0], here({"settings": settings.tree(), "out": str(out), "command": command}, jobs)))
+    with pytest.raises(TrainingError, match="`hfcontrol runs` lists what was saved"):
+        train_seeds(settings, [0], tmp_path, 1, "hfcontrol train", tell=said.append)
+    path = Path(said[0].rpartition("seed    0  stopped in its warm-up; go on with: hfcontrol train --resume ")[2])
+    assert (path / "warming.h5").exists() and np.array_equal(hf.resume(path).theta, whole.theta)

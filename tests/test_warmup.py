@@ -11,6 +11,9 @@ from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.plant import load_plant, read_plant
 from hfcontrol.settings import Settings, settings_for
+from hfcontrol.training_state import Stop
+from hfcontrol.warmup import WarmUp, warming_from_tree, warming_tree
+from helpers import bits
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
 
@@ -91,9 +94,93 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
 
 
 def test_what_is_done_is_told():
-    told = []
     settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
-    warmup.warm_up(build(settings), settings, tell=told.append)
-    assert told[0] == "iLQR looks for trajectories to follow" and told[-1].startswith("following, 16 steps: update ")
-    assert [text.split(":")[0] for text in told if "growing" in text and "update 1" in text] == [
-        f"growing, {steps} steps" for steps in (2, 4, 8)]
+    told = [event.doing for event in WarmUp(build(settings), settings).events()]
+    parts = [text.split(":")[0] for text in told if "update 1" in text]
+    assert parts == [f"growing, {steps} steps" for steps in (2, 4, 8)] + [f"following, {steps} steps" for steps in range(2, 17, 2)]
+    assert told.count("iLQR looks for trajectories to follow") == 1 and told[-1].startswith("following, 16 steps: update 1, loss ")
+
+
+TINY = {**SMALL, "trials": 4, "steps": 8, "effort": 1e-3, "batches": 5}
+WAYS = {"grow": {"grow": 7}, "guide": {"guide": 5}, "race": {"race": 2}, "all": {"grow": 2, "guide": 1, "race": 3}}
+
+
+@pytest.fixture
+def found_once(monkeypatch):
+    """Trajectories to follow, which need not be found again after every interruption of a test: they are the same."""
+    guide, found = warmup.Guide, []
+    monkeypatch.setattr(warmup, "Guide", lambda *arguments: found[0] if found else found.append(guide(*arguments)) or found[0])
+
+
+def gone_through(settings, every, theta=None):
+    """A warm-up that is interrupted after every so many events and goes on from its tree, and how often that was."""
+    state, times = None, 0
+    while True:
+        trainer = build(settings)
+        warming = WarmUp(trainer, settings, state, None if state else theta)
+        for count, event in enumerate(warming.events(), 1):
+            trainer.interrupted = count >= every
+        if warming.over:
+            return warming, times
+        assert event.stop is warming.stop is Stop.INTERRUPTED
+        state, times = warming_from_tree(warming_tree(warming.state)), times + 1
+
+
+@pytest.mark.parametrize("every", [2, 7])
+@pytest.mark.parametrize("way", WAYS)
+def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
+    """In the middle of holds, between them, and between stages; all but the seconds."""
+    settings = Settings(**TINY, **WAYS[way])
+    warming, times = gone_through(settings, every)
+    assert times >= 2 and bits(warming.reached) == bits(warmup.warm_up(build(settings), settings))
+
+
+def test_weights_that_were_given_are_in_its_state():
+    settings = Settings(**SMALL, grow=3)
+    theta = build(settings).network.initial(stream(settings, WEIGHTS, 5))
+    given, drawn = (warmup.warm_up(build(settings), settings, weights) for weights in (theta, None))
+    warming, _ = gone_through(settings, 2, theta)
+    assert bits(warming.reached) == bits(given) != bits(drawn)
+
+
+def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch):
+    """By a clock that goes on by itself a little and by a thousand seconds wherever trajectories are found."""
+    settings, clock = Settings(**TINY, guide=1, race=2), [0.0]
+
+    def ticking():
+        clock[0] += 1e-6
+        return clock[0]
+
+    class Slow(warmup.Guide):
+        def __init__(self, *arguments):
+            clock[0] += 1000
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(warmup.time, "perf_counter", ticking)
+    monkeypatch.setattr(warmup, "Guide", Slow)
+    warming, _ = gone_through(settings, 9)
+    assert clock[0] > 3000 and warming.reached.seconds == pytest.approx(1000, abs=1)
+
+
+def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
+    monkeypatch.setattr(warmup, "Guide", None)
+    settings = Settings(**TINY, guide=1)
+    trainer = build(settings)
+    warming = WarmUp(trainer, settings)
+    for event in warming.events():
+        trainer.interrupted = True
+    assert event.stop is warming.stop is Stop.INTERRUPTED and not warming.state.guided
+
+
+def test_the_limit_of_seconds_is_of_all_that_race():
+    """Each would come to it alone; what is gone on from is the best until then."""
+    settings = Settings(**SMALL, race=1000)
+    limited = settings.changed(max_seconds=0.2)
+    warming = WarmUp(build(limited), limited)
+    for event in warming.events():
+        pass
+    assert event.stop is warming.stop is Stop.TIME and not warming.over
+    assert 0.1 < warming.reached.seconds < 5 and warming.state.initialisation < 100
+    state = warming.state
+    assert warming.reached.rollouts == state.others["rollouts"] + state.training.rollouts
+    assert warming.reached.loss == min(s.loss for s in (state.best, state.training) if s)

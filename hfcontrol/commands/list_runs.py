@@ -64,7 +64,7 @@ def _list(folders):
     for folder in folders:
         info = _told(folder)
         if "error" in info:
-            click.echo(f"{folder.path!s:{width}}  {info['error']}")
+            click.echo(f"{folder.path!s:{width}}  {info['error'].removeprefix(f'{folder.path} ')}")
         else:
             click.echo(f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
                        f"{info['seconds']:7.1f}  {info['stop'] or '-'}")

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from contextlib import nullcontext
 
 import click
 
@@ -13,6 +14,22 @@ POOR = 1.5  # ratio to the optimum above which a training that settled ended in 
 def resuming(training, *options):
     """The command that goes on with a training."""
     return shlex.join(["hfcontrol", "train", "--resume", str(training.folder.path), *options])
+
+
+def past_warm_up(events, quiet):
+    """The events from the first of the training proper on, or the one that stops its warm-up; on a terminal those before are told."""
+    event = next(events)
+    if event.kind == "warming":
+        with nullcontext(_unsaid) if quiet else working(event.doing) as say:
+            while event.kind == "warming" and not event.stop:
+                say(event.doing)
+                event = next(events)
+    yield event
+    yield from events
+
+
+def _unsaid(text):
+    """Says nothing."""
 
 
 class Silent:
@@ -58,7 +75,8 @@ class Lines:
 
     def end(self, training, event):
         """The last line."""
-        say_json({"event": "done", **training.run.info()})
+        told = {"run": str(training.folder.path), "stop": event.stop.word, "warming": event.doing, "seconds": event.state.seconds}
+        say_json({"event": "done", **(told if event.kind == "warming" else training.run.info())})
 
 
 class Progress:
@@ -76,7 +94,9 @@ class Progress:
         for reason in training.prepared.reasons:
             click.echo(reason)
         click.echo(f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}")
-        if state.updates:
+        if training.warming and training.folder.warming:
+            click.echo(f"going on with the warm-up: {training.warming.doing}")
+        elif state and state.updates:
             click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
 
     def event(self, event, training):
@@ -105,11 +125,13 @@ class Progress:
 
     def end(self, training, event):
         """Why it ended, how to go on, and how good it is."""
-        if self.live and event.state.begun:
+        warming = event.kind == "warming"
+        if self.live and event.state.begun and not warming:
             click.echo()
         state, limits, word = event.state, training.trainer.limits, event.stop.word
-        click.echo(f"stopped: {event.stop.sentence}; {worth(state.loss, event.loop)} after {state.updates} updates, "
-                   f"{state.rollouts} rollouts, {state.seconds:.1f} s")
+        within = f", within the warm-up ({training.warming.doing})" if training.warming else ""
+        reached = "," if warming else f"; {worth(state.loss, event.loop)} after {state.updates} updates, {state.rollouts} rollouts,"
+        click.echo(f"stopped: {event.stop.sentence}{within}{reached} {state.seconds:.1f} s")
         more = {"interrupted": (), "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
                 "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}")}
         if word in more:

@@ -8,7 +8,7 @@ import click
 
 from hfcontrol.commands.many_seeds import train_many
 from hfcontrol.commands.options import JSON, conditions, given, policies, working
-from hfcontrol.commands.progress import Lines, Progress, Silent, resuming
+from hfcontrol.commands.progress import Lines, Progress, Silent, past_warm_up, resuming
 from hfcontrol.errors import UsageError
 
 
@@ -122,30 +122,26 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
         return
     if jobs is not None:
         raise UsageError(f"--jobs {jobs}: it belongs to --seeds")
-    with nullcontext(_unsaid) if quiet else working("preparing") as say:
-        training = _prepared(given(**options), out, resume, start, force, say)
+    with nullcontext() if quiet else working("preparing"):
+        training = _prepared(given(**options), out, resume, start, force)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
     with _stopping(training, quiet):
-        for event in training.events():
+        for event in past_warm_up(training.events(), quiet):
             show.event(event, training)
     show.end(training, event)
 
 
-def _unsaid(text):
-    """Says nothing."""
-
-
-def _prepared(options, out, resume, start, force, say):
-    """The training that the options ask for, compiled and ready; `say` is told what is being done before its first update."""
+def _prepared(options, out, resume, start, force):
+    """The training that the options ask for, compiled and ready."""
     from hfcontrol import runs
     from hfcontrol.settings import settings_for
 
     if resume is not None:
         options |= given(out=out, **{"from": start})
-        return runs.go_on(runs.Run.load(resume), options, force)
+        return runs.go_on(runs.Run.load(resume, warming=True), options, force)
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
-    return runs.begin(settings_for(**options), out, None if start is None else runs.Run.load(start), tell=say)
+    return runs.begin(settings_for(**options), out, None if start is None else runs.Run.load(start))
 
 
 @contextmanager
@@ -162,7 +158,7 @@ def _stopping(training, quiet):
     try:
         yield
     except KeyboardInterrupt:
-        saved = training.folder.checkpoints()
+        saved = training.folder.checkpoints() or training.folder.warming
         raise click.Abort("stopped at once; " + (f"go on from the last checkpoint with: {resuming(training)}" if saved
                                                  else "no hold had ended, so nothing was saved")) from None
     finally:

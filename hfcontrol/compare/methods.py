@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
-from hfcontrol.building import HELD_OUT, build, stream
+from hfcontrol.building import HELD_OUT, build, prepare, stream
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optimal import optimum
-from hfcontrol.runs import prepare
 from hfcontrol.settings import settings_for
 from hfcontrol.warmup import warm_up
 

@@ -17,7 +17,7 @@ from hfcontrol.curvature import GaussNewton
 from hfcontrol.evaluation import hand_errors
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optimal import optimum
-from hfcontrol.runs import prepare, train
+from hfcontrol.runs import train
 from hfcontrol.seeds import train_seeds
 from hfcontrol.settings import settings_for
 

@@ -5,9 +5,8 @@ import platform
 
 import numpy as np
 
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.building import SCENARIOS, WEIGHTS, build, prepare, stream
 from hfcontrol.evaluation import hand_errors
-from hfcontrol.runs import prepare
 from hfcontrol.settings import Settings
 
 

@@ -5,10 +5,9 @@ from contextlib import ExitStack
 from functools import cache
 from unittest import mock
 
-from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, stream
+from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, prepare, stream
 from hfcontrol.closed_loop import ClosedLoop, Linearised
 from hfcontrol.optimal import optimum
-from hfcontrol.runs import prepare
 from hfcontrol.settings import Settings
 
 MOST_UPDATES, HELD_OUT_TRIALS = 400, 256  # updates and not seconds: counts are not to depend on how busy the machine is
