@@ -10,7 +10,7 @@ import numpy as np
 
 from hfcontrol.errors import HFControlError
 from hfcontrol.kernels import STEP, compile_plant
-from hfcontrol.plant import numbers, plain_calls
+from hfcontrol.plant import numbers, plain_calls, reason
 
 TRIALS, STEPS = 16, 1000
 SPREAD = 0.3  # of the random states and controls, in typical sizes
@@ -61,7 +61,7 @@ def written(sample):
             try:
                 sample.plant.functions[name](*arguments, out)
             except (ArithmeticError, ValueError) as error:
-                return f"{name} fails at x = {numbers(x)}, u = {numbers(u)}: {error}"
+                return f"{name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(sample.plant, error)}"
             for i, value in enumerate(out):
                 if value is None:
                     return f"{name} leaves entry {i} ({names[i]}) unwritten at x = {numbers(x)}, u = {numbers(u)}"
@@ -283,7 +283,7 @@ def check_plant(plant):
         except HFControlError as error:
             found = str(error)
         except Exception as error:  # the user's own functions may raise anything
-            found = f"{type(error).__name__}: {error}"
+            found = f"{type(error).__name__}: {reason(plant, error)}"
         found = found if isinstance(found, Finding) else Finding(check.__name__, not found, found or "")
         findings.append(replace(found, name=check.__name__.replace("_", " ")))
     return findings

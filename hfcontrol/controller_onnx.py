@@ -57,7 +57,7 @@ def model(controller, title):
     try:
         import onnx
     except ImportError:
-        raise UsageError("--format onnx needs the package onnx: pip install 'hfcontrol[onnx]'") from None
+        raise UsageError("--format onnx needs the package onnx: pip install -e '.[onnx]' in hfcontrol's folder") from None
     graph, net, helper = Graph(onnx), controller.network, onnx.helper
     sizes = {"target": controller.n_target, "observation": len(controller.observes), "state": net.outputs.stop}
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size]) for name, size in sizes.items()]

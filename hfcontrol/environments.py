@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "gymnasium":
         raise
-    raise UsageError("hfcontrol.environments needs the package gymnasium: pip install 'hfcontrol[gym]'") from None
+    raise UsageError("hfcontrol.environments needs the package gymnasium: pip install -e '.[gym]' in hfcontrol's folder") from None
 
 
 class PlantEnv(gymnasium.Env):

@@ -5,6 +5,7 @@ A plant file gives names (STATE, CONTROL, ...), numbers (PARAMS, DT, ...), funct
 """
 
 import hashlib
+import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -190,8 +191,7 @@ def _probe(plant):
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
-            where = f"x = {numbers(x)}, u = {numbers(u)}"
-            raise PlantError(f"{plant.path.name}: {name} fails at {where}: {error}") from error
+            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(plant, error)}") from error
         missing = [f"{i} ({names[i]})" for i, value in enumerate(written) if value is None]
         if missing:
             raise PlantError(f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
@@ -210,7 +210,16 @@ def _probe_derivatives(plant):
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
-            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}: {error}") from error
+            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}: {reason(plant, error)}") from error
+
+
+def reason(plant, error):
+    """What an exception of a plant file's own function says, with its line there and, of an index, how many entries there are."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(plant.path)]
+    text = str(error)
+    if isinstance(error, IndexError):
+        text += f" (entries from 0 on: {plant.nx} of x, {plant.nu} of u, {plant.n_params} of p, {plant.ny} of y, {plant.nz} of z)"
+    return f"line {lines[-1]}, {text}" if lines else text
 
 
 def numbers(values):

@@ -221,6 +221,9 @@ def find_run(text=None, roots=None):
     for folder in (Path(text), *(Path(root) / text for root in roots or run_roots())):
         if _is_run(folder):
             return RunFolder(folder), "newest"
+    inside = [folder.name for folder in sorted(Path(text).glob("*/")) if _is_run(folder)]
+    if inside:
+        raise CheckpointError(f"{text} is no run, but holds {len(inside)} of them, such as {Path(text) / inside[-1]}: name one")
     fault = "holds no checkpoints" if Path(text).is_dir() else "is no run and no checkpoint"
     raise CheckpointError(f"{text} {fault}; {_known(list_runs(roots))}")
 

@@ -4,6 +4,7 @@ The same names serve as keywords of `hf.train`, options of `hfcontrol train` and
 """
 
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from hfcontrol.backend import DEVICES
@@ -199,6 +200,9 @@ def settings_for(**given):
 
     Raises a kind of HFControlError for what does not fit together.
     """
+    for name in sorted(given.keys() - Settings.__dataclass_fields__.keys()):
+        near = get_close_matches(name, Settings.__dataclass_fields__)
+        raise UsageError(f"{name}: a training has no such setting; " + (f"{' or '.join(near)} it has" if near else "Settings lists them"))
     settings = Settings(**given)
     plant = load_plant(settings.plant)
     name = settings.task or next(iter(plant.tasks), None)

@@ -330,6 +330,34 @@ def test_plants_and_check(capsys, here):
     assert status == 2 and "FAIL" in out and len(err.splitlines()) == 1
 
 
+def test_check_looks_at_the_starts_of_tasks(capsys, here):
+    start = 'TASKS = {"go": {"generator": "angles", "start": (0.0,), "targets": (1.0, 2.0), "trials": 4, "steps": 5}}'
+    plant = write_plant(here / "pole.py", "u[0] / x[0]", start)
+    status, out, err = call(capsys, "check", plant)
+    assert status == 2 and "1 of 13 checks failed" in err
+    assert "FAIL task go: the state a step later is not finite at its start x = (0, 0)" in out
+
+
+def test_check_warns_of_a_jump(capsys, here):
+    plant = write_plant(here / "dry.py", "u[0] - math.copysign(1.0, x[1])", "TASKS = {}")
+    status, out, err = call(capsys, "check", plant)
+    assert status == 0 and not err and "WARN smooth: d angle / d angle_rate is" in out
+
+
+def write_plant(path, acceleration, tasks):
+    """A plant file with one position."""
+    path.write_text(f'''"""A plant."""
+import math
+STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
+DT, INTEGRATOR = 0.02, "rk4"
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = {acceleration}
+{tasks}
+''')
+    return path
+
+
 def test_figures_are_named_after_the_run(capsys, run, here):
     for words, ending in ((["plot-error"], "-error.png"), (["plot", "--kind", "speed"], "-speed.png"),
                           (["animate", "--targets", 1], ".gif")):

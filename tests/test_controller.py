@@ -151,7 +151,7 @@ def test_without_the_extra(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.chdir(tmp_path)
     shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
-    assert "pip install 'hfcontrol[onnx]'" in complaint(capsys, "export", shipped, "--format", "onnx", status=2)
+    assert "pip install -e '.[onnx]' in hfcontrol's folder" in complaint(capsys, "export", shipped, "--format", "onnx", status=2)
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ from hfcontrol.settings import settings_for
 from hfcontrol.sweeps.plain import PlainPasses
 from helpers import CART
 
-gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium: pip install 'hfcontrol[gym]'")
+gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium: pip install -e '.[gym]' in hfcontrol's folder")
 
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 from gymnasium.vector import AutoresetMode, SyncVectorEnv  # noqa: E402
@@ -98,7 +98,7 @@ def test_gymnasiums_own_check(plant, task):
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is .?infinity")
 def test_the_check_of_plants_of_ones_own(cliff):
     check_env(gymnasium.make("hfcontrol/plant-v0", plant=cliff, trials=3).unwrapped, skip_render_check=True)
-    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'hfcontrol[mujoco]'")
+    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -e '.[mujoco]' in hfcontrol's folder")
     check_env(PlantEnv(plants_folder() / "mjcf" / "reacher2.xml", "reach"), skip_render_check=True)
 
 

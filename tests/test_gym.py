@@ -15,8 +15,8 @@ from hfcontrol.runs import Run
 from hfcontrol.task import Task
 from trainings import call, complaint
 
-gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium: pip install 'hfcontrol[gym]'")
-pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'hfcontrol[gym]'")
+gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium: pip install -e '.[gym]' in hfcontrol's folder")
+pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -e '.[gym]' in hfcontrol's folder")
 
 PENDULUM, REACHER = "gym:InvertedPendulum-v5", "gym:Reacher-v5"
 SETTABLE = [f"gym:{name}-v5" for name in ("InvertedPendulum", "InvertedDoublePendulum", "Reacher", "Swimmer", "HalfCheetah",
@@ -255,4 +255,4 @@ def test_what_an_environment_lacks_is_told_in_one_line(monkeypatch):
 
 def test_without_gymnasium_one_line_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    assert "pip install 'hfcontrol[gym]'" in complaint(capsys, "check", PENDULUM, status=2)
+    assert "pip install -e '.[gym]' in hfcontrol's folder" in complaint(capsys, "check", PENDULUM, status=2)

@@ -17,7 +17,7 @@ from hfcontrol.task import Task
 from hfcontrol.training_state import Stop
 from trainings import call, complaint
 
-mujoco = pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'hfcontrol[mujoco]'")
+mujoco = pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -e '.[mujoco]' in hfcontrol's folder")
 
 REACHER, CARTPOLE = (str(plants_folder() / "mjcf" / f"{name}.xml") for name in ("reacher2", "cartpole"))
 NOTHING = np.full(4, np.inf)  # no taper
@@ -293,7 +293,7 @@ def test_a_missing_package_is_told_in_one_line(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mujoco", None)
     line = complaint(capsys, "check", REACHER, status=2)
-    assert "pip install 'hfcontrol[mujoco]'" in line
+    assert "pip install -e '.[mujoco]' in hfcontrol's folder" in line
 
 
 def test_the_command_line_takes_a_model(capsys):

@@ -207,6 +207,11 @@ def test_contract_tests_find_what_a_compiled_plant_does_wrong(edits, extra, test
     assert told in test(check.Sample(plant))
 
 
+def test_an_index_beyond_the_end_is_told_with_its_line():
+    with pytest.raises(PlantError, match=r"dynamics fails at .*: line \d+, tuple index out of range \(entries from 0 on: 2 of x, 1 of u, "):
+        plant_of(("math.sin(x[0])", "math.sin(x[2])"))
+
+
 def test_a_jump_in_the_dynamics_is_told_but_allowed():
     jump = plant_of(("math.sin(x[0])", "math.floor(1e5 * x[0])"))
     finding = check.smooth(check.Sample(jump))

@@ -252,6 +252,8 @@ def test_find_run_tells_what_there_is(tmp_path):
     with pytest.raises(CheckpointError, match="arm3 is no run") as caught:
         find_run("arm3", [tmp_path])
     assert all(run.path.name in str(caught.value) for run in runs)
+    with pytest.raises(CheckpointError, match=f"is no run, but holds 2 of them, such as {tmp_path}.*: name one"):
+        find_run(str(tmp_path), [tmp_path / "nowhere"])
     with pytest.raises(CheckpointError, match="holds no checkpoints"):
         find_run(str(tmp_path), [tmp_path])
 

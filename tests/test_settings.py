@@ -114,6 +114,12 @@ def test_a_task_without_recurrence_has_it_where_the_state_is_hidden(options, rec
     assert settings_for(plant="pendulum", task="swing_up", **options).recurrent == recurrent
 
 
+@pytest.mark.parametrize("name, told", [("batch", "batch: a training has no such setting; batches or"), ("foo", "Settings lists them")])
+def test_a_setting_that_there_is_not(name, told):
+    with pytest.raises(UsageError, match=told):
+        settings_for(**{name: 3})
+
+
 def test_a_tree_gives_the_settings_back():
     settings = Settings(hidden=(3, 2, 1), skip=(3,), effort=1e-3, motor_noise="5%", control_limit=None)
     assert Settings.from_tree({**settings.tree(), "of another version": 1, "hidden": [3, 2, 1]}) == settings

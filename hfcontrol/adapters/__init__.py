@@ -12,7 +12,7 @@ def _load_mujoco(name):
         if error.name != "mujoco":
             raise
         raise PlantError(f"plant {name} is a MuJoCo model, and the package mujoco is not installed: "
-                         f"pip install 'hfcontrol[mujoco]'") from None
+                         f"pip install -e '.[mujoco]' in hfcontrol's folder") from None
     return load(name)
 
 

@@ -27,7 +27,7 @@ def make(name):
         if error.name != "gymnasium":
             raise
         raise PlantError(f"plant {name} is a Gymnasium environment, and the package gymnasium is not installed: "
-                         f"pip install 'hfcontrol[gym]'") from None
+                         f"pip install -e '.[gym]' in hfcontrol's folder") from None
     wanted = name.removeprefix(PREFIX)
     try:
         with silence():

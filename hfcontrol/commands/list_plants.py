@@ -45,7 +45,7 @@ def check(name):
         findings = [(finding.name, finding.ok, finding.message) for finding in check_plant(plant)]
         findings += [(f"task {task}", not fault, fault) for task, fault in task_faults(plant)]
     for check_name, ok, message in findings:
-        click.echo(f"{'ok  ' if ok else 'FAIL'} {check_name}{': ' if message else ''}{message}")
+        click.echo(f"{'FAIL' if not ok else 'WARN' if message else 'ok  '} {check_name}{': ' if message else ''}{message}")
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
         raise PlantError(f"{plant.path.name}: {wrong} of {len(findings)} checks failed; the lines above say what to mend")
@@ -57,7 +57,7 @@ def check(name):
 
 
 def task_faults(plant):
-    """Every task with what keeps it from being drawn, or nothing."""
+    """Every task with what keeps it from being drawn or begun, or nothing."""
     import numpy as np
 
     from hfcontrol.kernels import compile_plant
@@ -69,7 +69,26 @@ def task_faults(plant):
         try:
             task = Task(plant, compile_plant(plant), name)
             for split in SPLITS:
-                task.draw(np.random.default_rng(0), split)
+                fault = fault or unfit_start(task, task.draw(np.random.default_rng(0), split))
         except HFControlError as error:
             fault = str(error)
         yield name, fault
+
+
+def unfit_start(task, scenario):
+    """What is not finite at the starts of a scenario: an observation, the state a step later, or their derivatives; nothing if all is."""
+    import numpy as np
+
+    from hfcontrol.plant import numbers
+
+    plant, kernels, x, p = task.plant, task.kernels, scenario.x0[None], scenario.params
+    u = np.zeros((1, plant.nu, scenario.trials)) + plant.trim[:, None]
+    with np.errstate(all="ignore"):
+        A, B = kernels.jacobians(x, u, p)
+        found = {"what is observed": kernels.observe(x, p), "the state a step later": kernels.step(x[0], u[0], p)[None],
+                 "the derivative of a step": np.concatenate([A, B], axis=2), "that of the observation": kernels.observe_jacobian(x, p)}
+    for what, values in found.items():
+        wrong = ~np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
+        for n in np.flatnonzero(wrong)[:1]:
+            return f"{what} is not finite at its start x = {numbers(x[0, :, n])}: start elsewhere, or keep dynamics and observe finite there"
+    return ""

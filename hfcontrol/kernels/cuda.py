@@ -87,7 +87,7 @@ class CudaKernels(CompiledKernels):
 
     def __init__(self, plant):
         if getattr(cuda, "implementation", "") != "NVIDIA" and not config.ENABLE_CUDASIM:
-            raise DeviceError("--device gpu: numba-cuda is not installed; pip install 'hfcontrol[gpu]', or give --device cpu")
+            raise DeviceError("--device gpu: numba-cuda is not installed; pip install -e '.[gpu]' in hfcontrol's folder, or give --device cpu")
         super().__init__(plant)
 
     def _device_module(self, name, nt=0):
