@@ -254,8 +254,9 @@ def test_find_run_tells_what_there_is(tmp_path):
     assert all(run.path.name in str(caught.value) for run in runs)
     with pytest.raises(CheckpointError, match=f"is no run, but holds 2 of them, such as {tmp_path}.*: name one"):
         find_run(str(tmp_path), [tmp_path / "nowhere"])
-    with pytest.raises(CheckpointError, match="holds no checkpoints"):
-        find_run(str(tmp_path), [tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="empty holds no checkpoints"):
+        find_run(str(tmp_path / "empty"), [tmp_path])
 
 
 @pytest.mark.parametrize("keep, left", [(0, [0, 3, 9]), (1, [0, 3, 9]), (2, [0, 3, 9]), (4, [0, 3, 6, 9]), (99, list(range(10)))])
