@@ -336,5 +336,5 @@ def test_wrong_options(options, words):
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     monkeypatch.delitem(sys.modules, "hfcontrol.environments")
-    with pytest.raises(UsageError, match=r"pip install 'hfcontrol\[gym\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[gym\]' in hfcontrol's folder"):
         importlib.import_module("hfcontrol.environments")
