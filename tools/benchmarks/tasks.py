@@ -14,7 +14,7 @@ import numpy as np
 from hfcontrol.evaluation import judge, summary
 from hfcontrol.runs import train
 
-from benchmarks.report import show, table
+from benchmarks.report import machine, show, table
 
 DELAYED = {"feedback_delay": "40ms", "command_delay": "20ms", "motor_noise": "5%"}
 CURL = {"curl_field": 13.0, "trials": 256}
@@ -105,7 +105,8 @@ def row(case, seeds):
     return {**case._asdict(), "seconds": case.seconds or round(max(taken)), "threads": numba.get_num_threads(), "tested": tested, "seeds": list(seeds),
             "ratio": None if None in ratios else ratios, "success": [s["success"] for s in sets],
             "error": [max(e["mean"] for e in s["errors"]) for s in sets],
-            "error_max": [max(e["max"] for e in s["errors"]) for s in sets], "unit": sets[0]["error"]["unit"]}
+            "error_max": [max(e["max"] for e in s["errors"]) for s in sets], "unit": sets[0]["error"]["unit"],
+            "processor": machine()["processor"]}
 
 
 def success(run, settings):
