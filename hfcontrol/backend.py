@@ -84,7 +84,8 @@ def _cupy():
     try:
         import cupy
     except ImportError as error:
-        raise DeviceError(f"--device gpu: cupy cannot be imported ({error}); pip install -e '.[gpu]' in hfcontrol's folder, {CPU_INSTEAD}") from error
+        raise DeviceError(f"--device gpu: cupy cannot be imported ({error}); pip install -e '.[gpu]' in hfcontrol's folder, "
+                          f"{CPU_INSTEAD}") from error
     if not cupy.is_available():
         raise DeviceError(f"--device gpu: no NVIDIA GPU with a driver is found here; use a machine that has one, {CPU_INSTEAD}")
     try:
