@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from hfcontrol import compare
-from hfcontrol.compare import gradients, methods, orders, training
+from hfcontrol.compare import every_cell, gradients, methods, orders, training
 from hfcontrol.compare.course import ADAPTIVE, Course, Method, Problem, matched, reached, run, second_order
 from hfcontrol.compare_plots import PLANES, draw
 from hfcontrol.continuous import Counts
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.first_order import Adam
 from hfcontrol.plant import load_plant
+from hfcontrol.warmup import warm_up
 from trainings import call, complaint
 
 REGULATOR = ("linear", None, 2.0, (4,), 1.0)
@@ -160,6 +161,18 @@ def test_what_is_finished_is_written_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare, "study", results)
     assert "the second fails" in complaint(capsys, "compare", "two", "--out", tmp_path, status=1)
     assert [path.name for path in tmp_path.iterdir()] == ["compare-two.json"]
+
+
+def test_cells_grow_their_horizon_where_the_task_asks(monkeypatch):
+    grown = []
+
+    def noted(trainer, settings):
+        grown.append(settings.grow)
+        return warm_up(trainer, settings)
+
+    monkeypatch.setattr(every_cell, "warm_up", noted)
+    found = every_cell._trained("cartpole", "balance", "tanh", 2, 0, 0.05)
+    assert grown == [load_plant("cartpole").tasks["balance"]["train"]["grow"]] and found["ratio"] > 1
 
 
 def test_planes_are_of_states_that_the_plants_have():

@@ -15,6 +15,7 @@ from hfcontrol.network import Network
 from hfcontrol.optimal import optimum
 from hfcontrol.settings import settings_for
 from hfcontrol.topology import Topology
+from hfcontrol.warmup import warm_up
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))
 UNITS, MODEL = 16, "ctrnn"  # units in each of two layers, and the cell whose number of weights the others are given
@@ -65,7 +66,7 @@ def _trained(plant, task, cell, units, seed, seconds):
     linear = loop.linearise(loop.rollout(theta))  # compiles before the clock starts
     linear.jvp(linear.gradient)
     linear.rows(loop.channels()[-1:])
-    *_, last = trainer.run(trainer.init(theta, stream(settings, SCENARIOS)))
+    *_, last = trainer.run(warm_up(trainer, settings))
     held_out = trainer.task.draw(stream(settings, HELD_OUT), "held_out")
     judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
     rollout = judged.rollout(last.state.theta)
