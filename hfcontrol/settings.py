@@ -202,7 +202,7 @@ def settings_for(**given):
     """
     for name in sorted(given.keys() - Settings.__dataclass_fields__.keys()):
         near = get_close_matches(name, Settings.__dataclass_fields__)
-        raise UsageError(f"{name}: a training has no such setting; " + (f"{' or '.join(near)} it has" if near else "Settings lists them"))
+        raise UsageError(f"{name}: a training has no such setting; " + (f"{' or '.join(near)} it has" if near else "`hfcontrol train --help` lists them"))
     settings = Settings(**given)
     plant = load_plant(settings.plant)
     name = settings.task or next(iter(plant.tasks), None)

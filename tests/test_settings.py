@@ -114,7 +114,7 @@ def test_a_task_without_recurrence_has_it_where_the_state_is_hidden(options, rec
     assert settings_for(plant="pendulum", task="swing_up", **options).recurrent == recurrent
 
 
-@pytest.mark.parametrize("name, told", [("batch", "batch: a training has no such setting; batches or"), ("foo", "Settings lists them")])
+@pytest.mark.parametrize("name, told", [("batch", "batch: a training has no such setting; batches or"), ("foo", "`hfcontrol train --help` lists them")])
 def test_a_setting_that_there_is_not(name, told):
     with pytest.raises(UsageError, match=told):
         settings_for(**{name: 3})

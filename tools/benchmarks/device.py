@@ -1,4 +1,4 @@
-"""What a device does with the passes and with whole trainings, in less than 8 minutes on a GPU: `tools/bench device --device gpu`.
+"""What a device does with the passes and with whole trainings, meant to take less than 8 minutes on a GPU: `tools/bench device --device gpu`.
 
 Products G @ v beside the device's own matrix products, in the same run; what float32 costs in the ratio to optimal that a training
 reaches, and brings in time; `anywhere` on as many pairs as the device is for; and 32 seeds of the main job at once beside one alone.
