@@ -123,8 +123,14 @@ class Task:
         return not (self.numbers.get("effort") or self.numbers.get("running") or self.numbers.get("residual"))
 
     def smaller(self, steps, trials):
-        """The same task over another horizon, with another number of trials."""
-        return Task(self.plant, self.kernels, self.name, replace(self.options, steps=steps, trials=trials))
+        """The same task over a shorter horizon, with another number of trials; what the arrivals weigh shrinks by the part's cube.
+
+        To move by d within T takes an effort of at least 12 d^2 / T^3, the integral of the square of an acceleration that falls
+        from 6 d / T^2 to minus that: weighed as they are, arrivals would be worth forces far beyond those of the whole horizon.
+        """
+        task = Task(self.plant, self.kernels, self.name, replace(self.options, steps=steps, trials=trials))
+        task.numbers["final"] = (steps / self.steps) ** 3 * np.asarray(task.numbers.get("final", 1.0), dtype=float)
+        return task
 
     def whole(self, x):
         """States of the plant itself (..., n, N) with those of its actuators, at rest, behind them (..., nx, N)."""

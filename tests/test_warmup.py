@@ -19,12 +19,14 @@ SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
 
 
 def test_weights_grow_with_the_horizon():
-    """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other."""
+    """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other, with arrivals that
+    weigh by the cube."""
     settings = Settings(**SMALL, grow=3)
     trainer, rollouts = build(settings), 0
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     for steps in (2, 4, 8):
         short = build(settings.changed(steps=steps, batches=3))
+        short.task.numbers["final"] *= (steps / 16) ** 3
         for event in short.run(short.init(theta, stream(settings, SCENARIOS))):
             if event.state.updates >= 3:
                 break
@@ -32,6 +34,16 @@ def test_weights_grow_with_the_horizon():
     grown = warmup.warm_up(trainer, settings)
     np.testing.assert_array_equal(grown.theta, theta)
     assert grown.rollouts == rollouts and grown.seconds > 0 and grown.updates == 0
+
+
+@pytest.mark.parametrize("name, final", [("arm2", 30.0), ("pendulum", 1.0), ("electric", 0.0)])
+def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
+    trainer = build(settings_for(plant=name, task={"arm2": "anywhere", "pendulum": "balance", "electric": "follow"}[name]))
+    task, rng = trainer.task, np.random.default_rng(0)
+    before, short = (t.draw(rng, trials=2).cost.weights.state for t in (task, task.smaller(task.steps // 4, 2)))
+    np.testing.assert_allclose(short[-1] - short[-2], final / 64 * np.ones_like(short[-1]), rtol=1e-12)
+    np.testing.assert_array_equal(short[:-1], before[:len(short) - 1])  # what runs along weighs what it did
+    np.testing.assert_array_equal(task.draw(rng, trials=2).cost.weights.state, before)
 
 
 def test_what_growing_cost_is_counted_once(tmp_path):
