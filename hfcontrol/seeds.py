@@ -147,39 +147,57 @@ def _share_optimum(trainings):
 
 @contextmanager
 def _interruptible():
-    """A list that has an entry once there was a signal to stop; a second one stops at once. Signals are the main thread's."""
-    interrupted, before = [], {}
+    """A list that has an entry once there was a signal to stop; a second one stops at once."""
+    interrupted = []
 
     def stop(number, frame):
         if interrupted:
             raise KeyboardInterrupt
         interrupted.append(number)
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled(stop, signal.SIGINT, signal.SIGTERM):
         yield interrupted
+
+
+@contextmanager
+def _handled(handler, *numbers):
+    """Hands signals of these numbers to a handler, in the main thread, which is the one that they reach."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _in_processes(settings, seeds, out, jobs, command, note):
     """Trains every seed in a process of its own, so many at once, and notes what became of each."""
-    stopped = []
+    processes, stopped = [], []
 
     def one(seed):
         if stopped:
             return
         told = _trained({"settings": settings.changed(seed=seed).tree(), "out": out and str(out),
-                         "command": command and f"{command} --seed {seed}"}, jobs)
+                         "command": command and f"{command} --seed {seed}"}, jobs, started)
         if told.get("stop") == "interrupted":
             stopped.append(seed)
         note(seed, told)
 
-    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool:
+    def started(process):
+        processes.append(process)
+        if stopped:
+            process.terminate()
+
+    def end(*_):
+        stopped.append(None)
+        for process in processes:
+            process.terminate()  # one that runs ends after the update in progress
+
+    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool, _handled(end, signal.SIGTERM):
         try:
             list(pool.map(one, seeds))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # it has reached the processes too
             stopped.append(None)
             raise
 
@@ -194,11 +212,12 @@ def _told(training, event):
             "stop": event.stop.word}
 
 
-def _trained(asked, jobs):
-    """What a process of its own tells of the training asked for."""
+def _trained(asked, jobs, started):
+    """What a process of its own tells of the training asked for; `started` is called with the process."""
     threads = {name: "1" for name in THREADS} if jobs > 1 else {}
     process = subprocess.Popen([sys.executable, "-m", "hfcontrol.seeds"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, env={**os.environ, **threads})
+    started(process)
     told, errors = process.communicate(json.dumps(asked))
     lines = told.strip().splitlines()
     return json.loads(lines[-1]) if lines else {"fault": f"the process of a seed ended without a word: {errors.strip()[-300:]}"}

@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from trainings import call, complaint
+from trainings import call, complaint, in_process
 
 import hfcontrol as hf
 from hfcontrol import seeds as many
@@ -66,6 +68,19 @@ def test_options_that_do_not_fit_are_refused(capsys, options, line):
     assert line in complaint(capsys, "train", *options, status=2)
 
 
+def test_ended_from_outside_it_ends_its_processes_and_tells_how_far_they_came(tmp_path):
+    """The signal reaches the parent alone; its group is asked afterwards whether anyone of it is left."""
+    with in_process("train", "--plant", "arm2", "--task", "anywhere", "--seeds", "0,1", "--jobs", 2, "--trials", 4, "--steps", 5,
+                    "--hidden", 3, "--grow", 0, "--out", tmp_path, start_new_session=True) as process:
+        while len(list(tmp_path.glob("*/*.h5"))) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said, errors = process.communicate(timeout=60)
+    assert said.count("interrupted") == 2 and "best: seed" in said and not errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_one_that_is_stopped_in_its_warm_up_is_kept_and_told(tmp_path, monkeypatch, capsys):
     """The process of a seed, run here, is signalled in its third update."""
     step, made, said = HessianFree.step, [], []
@@ -76,7 +91,7 @@ def test_one_that_is_stopped_in_its_warm_up_is_kept_and_told(tmp_path, monkeypat
             signal.raise_signal(signal.SIGINT)
         return step(*arguments)
 
-    def here(asked, jobs):
+    def here(asked):
         before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
         try:
@@ -90,7 +105,7 @@ def test_one_that_is_stopped_in_its_warm_up_is_kept_and_told(tmp_path, monkeypat
     whole = hf.train(out=tmp_path / "whole", **settings.tree())
     monkeypatch.setattr(HessianFree, "step", update)
     monkeypatch.setattr(many, "_in_processes", lambda settings, seeds, out, jobs, command, note: note(
-        seeds[0], here({"settings": settings.tree(), "out": str(out), "command": command}, jobs)))
+        seeds[0], here({"settings": settings.tree(), "out": str(out), "command": command})))
     with pytest.raises(TrainingError, match="`hfcontrol runs` lists what was saved"):
         train_seeds(settings, [0], tmp_path, 1, "hfcontrol train", tell=said.append)
     path = Path(said[0].rpartition("seed    0  stopped in its warm-up; go on with: hfcontrol train --resume ")[2])
