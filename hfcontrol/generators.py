@@ -101,11 +101,17 @@ def _anywhere(task, rng, trials):
 
 
 def anywhere(task, params):
-    """From any posture to any other, both drawn evenly from a range (low, high) of each position."""
+    """From any posture to any other, both drawn evenly from a range (low, high) of each position.
+
+    In training every second movement is but a part of one, which is drawn evenly too: of postures drawn evenly hardly two are near
+    each other, and who never saw a short movement is off by centimetres where there is next to nothing to do.
+    """
     def draw(rng, trials, split):
         x0, goal = np.zeros((2, task.plant.n_body, trials))
         for x in (x0, goal):
             x[task.plant.positions] = _anywhere(task, rng, trials)
+        if split == "training":
+            goal[:, ::2] = x0[:, ::2] + rng.random(goal[:, ::2].shape[1]) * (goal - x0)[:, ::2]
         return x0, goal
 
     return draw

@@ -121,7 +121,7 @@ ANYWHERE = {
     "range": ((0.0, 1.8), (0.4, 2.3), (-0.6, 1.0)),  # [rad], of each joint
     "trials": 256,
     "steps": 80,
-    "final": 30.0,
+    "final": 60.0,
     "running": 0.05,
     "effort": 0.0,
     "residual": strain,

@@ -99,6 +99,20 @@ def test_around_draws_within_the_spread():
     assert not scenario.cost.weights.state[:, 3].any()  # nobody asks for a rate whose target is not a number
 
 
+def test_movements_anywhere_come_in_every_length_in_training(rng=np.random.default_rng(2)):
+    """Of pairs drawn evenly in three dimensions less than one in a hundred are nearer than a tenth of the range, 4/3 pi 0.1^3; of
+    those that are parts of one of a mean length of 2/3, one in seven."""
+    plant = plant_of("arm3")
+    draw = GENERATORS["anywhere"](Task(plant, compile_plant(plant), "anywhere"), None)
+    low, high = np.array(plant.tasks["anywhere"]["range"]).T[:, :, None]
+
+    def near(split, trials):
+        x0, goal = draw(rng, 2000, split)
+        assert ((low <= goal[:3]) & (goal[:3] <= high)).all() and not goal[3:].any() and not x0[3:].any()
+        return np.mean(np.linalg.norm((goal - x0)[:3, trials] / (high - low), axis=0) < 0.1)
+    assert near("training", slice(0, None, 2)) > 0.1 > 0.01 > max(near("training", slice(1, None, 2)), near("held_out", slice(None)))
+
+
 def test_stay_asks_to_stay_and_pushes():
     task = task_of("stay", push=0.5)
     scenario = task.draw(np.random.default_rng(0))
