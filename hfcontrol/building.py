@@ -153,7 +153,7 @@ def build(settings, plant=None):
         return PolicyTrainer(task, plant, kernels, network, wiring, optimizer, world, limits)
     return Trainer(task, plant, kernels, network, wiring, optimizer,
                    "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
-                   estimator=settings.solved_by, dtype=settings.dtype)
+                   estimator=settings.solved_by, dtype=settings.dtype, average=settings.average)
 
 
 class Preparation(NamedTuple):

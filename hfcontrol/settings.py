@@ -18,7 +18,7 @@ POLICY = ("ppo", "a2c")
 OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
 POLICY_OPTIONS = ("discount", "gae_lambda", "clip", "epochs", "minibatches", "entropy", "value_clip", "target_kl", "log_spread", "anneal",
                   "normalise")
-DERIVATIVES = ("hold", "batches", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
+DERIVATIVES = ("hold", "batches", "average", "estimator", "race", "grow", "guide", "store_every", "target_ratio")  # of no use to POLICY
 HIDING = ("observe", "feedback_delay", "command_delay", "sensory_noise", "vary", "curl_field", "actuators")  # a part of the state
 SOLVERS = ("auto", "cg", "residual")
 DTYPES = ("float64", "float32")
@@ -64,6 +64,7 @@ class Settings:
     freeze: tuple = ()
     dale: float | None = None
     batches: int = 32
+    average: int = 1
     hold: str = "auto"
     rollouts: int | None = None
     optimizer: str = "hf"
@@ -100,7 +101,7 @@ class Settings:
     max_seconds: float | None = None
 
     def __post_init__(self):
-        for name, least in (("race", 1), ("seed", 0), ("store_every", 1), ("grow", 0), ("guide", 0)):
+        for name, least in (("race", 1), ("average", 1), ("seed", 0), ("store_every", 1), ("grow", 0), ("guide", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or above is needed")
         if self.optimizer not in OPTIMIZERS:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol import hold as holds
-from hfcontrol.backend import to_device
+from hfcontrol.backend import to_device, to_host
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.continuous import ContinuousLoop
 from hfcontrol.errors import TrainingError, UsageError
@@ -57,7 +57,10 @@ class Trainer:
     With an `estimator` (continuous/estimators.py) plant and network are one differential equation, not a sequence of steps.
     `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
     optimal loss of a scenario; it is called only where a target ratio needs it. `fused`, `store_every` and `dtype` are those of
-    `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are.
+    `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are. With an `average`
+    of n holds, the controller is the mean of the weights after each of the first n, which then moves by 1/n of the way to those after
+    every other: fresh scenarios pull each hold's weights another way, and the mean is nearer to what all of them ask for (Polyak and
+    Juditsky 1992).
     """
 
     task: object
@@ -74,6 +77,7 @@ class Trainer:
     store_every: int = 1
     estimator: object = None
     dtype: str = "float64"
+    average: int = 1
 
     def __post_init__(self):
         if self.hold not in holds.KINDS:
@@ -233,6 +237,7 @@ class _Run:
         small = begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
         self._mark(optimizer=inner, hold=holds.next_kind(self.trainer.hold, hold_state), random=random,
                    loss=self.start.loss, in_hold=0, over=False, begun=None, small=small if accepted else begun.small,
+                   mean=self._mean(inner.theta) if accepted else begun.mean,
                    rejected=0 if accepted else begun.rejected + 1)
         mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
         self.state = replace(self.state, history=(*self.state.history, mark))
@@ -240,6 +245,14 @@ class _Run:
             self.state = replace(self.state, curve=(*self.state.curve, mark))
         self.begun = bare(self.state)
         return accepted
+
+    def _mean(self, theta):
+        """The mean of the weights after the last holds, with those after one more; None where they are not averaged."""
+        n, mean = min(self.trainer.average, self.state.holds + 1), self.state.mean
+        if self.trainer.average == 1:
+            return None
+        theta = to_host(theta)
+        return theta.copy() if mean is None else mean + (theta - mean) / n
 
     def _chart(self):
         """Adds the loss as it is now to the learning curve."""

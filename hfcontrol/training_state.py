@@ -79,7 +79,8 @@ class TrainingState:
 
     `history` has a `Mark` for the end of each hold, `curve` one for every update whose true loss is known.
     `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
-    it is the state at the hold's beginning, and `in_hold` the updates made since.
+    it is the state at the hold's beginning, and `in_hold` the updates made since. `mean` is that of the weights after the
+    last holds, where the training averages them.
     """
 
     optimizer: object
@@ -100,6 +101,7 @@ class TrainingState:
     over: bool = False
     first: float = np.inf
     begun: object = None
+    mean: np.ndarray | None = None
 
     @property
     def sweep_steps(self):
@@ -113,7 +115,10 @@ class TrainingState:
 
     @property
     def theta(self):
-        """The weights that the true loss `loss` belongs to, one of NumPy's arrays: those of an unjudged hold do not count yet."""
+        """The controller's weights, one of NumPy's arrays: those that the true loss `loss` belongs to, where those of an unjudged hold do
+        not count yet, or their `mean`."""
+        if self.mean is not None:
+            return self.mean
         unjudged = self.begun and self.begun.hold.kind != "scenario"
         return to_host((self.begun if unjudged else self).optimizer.theta)
 

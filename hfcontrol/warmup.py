@@ -136,7 +136,7 @@ class WarmUp:
     def _train(self):
         """The updates of a stage."""
         s, stage = self.state, self._stage()
-        trainer = replace(self.trainer, task=stage.task, limits=stage.limits)
+        trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
         for event in trainer.run(s.training if s.entered else self._on_task(s.theta, trainer, s.training)):
             state, told = event.state, self._told(event.state)
             self.stop = event.stop if event.stop in (Stop.TIME, Stop.INTERRUPTED) else None

@@ -112,7 +112,8 @@ TASKS = {
         "final": 0.0,
         "running": 2 * DT,
         "effort": 0.0,
-        "train": {"grow": 30, "batches": 8, "curvature_trials": 32, "recurrent": ()},  # what it sees is all that it needs to know
+        # What it sees is all that it needs to know.
+        "train": {"grow": 30, "batches": 8, "average": 8, "curvature_trials": 32, "recurrent": ()},
         "success": {"hand": 0.02},  # [m]
     },
 }

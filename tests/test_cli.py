@@ -119,6 +119,7 @@ MISTAKES = [
     ("--command-delay soon", 2, ["soon", "40ms"]), ("--command-delay nan", 2, ["nan"]),
     ("--batches 0", 2, ["--batches 0"]), ("--batches x", 2, ["--batches", "integer"]),
     ("--trials 0", 2, ["--trials 0", "at least 1"]), ("--steps -3", 2, ["--steps -3"]), ("--race 0", 2, ["--race 0"]),
+    ("--average 0", 2, ["--average 0", "1 or above"]),
     ("--rollouts 0", 2, ["--rollouts 0"]), ("--max-seconds 0", 2, ["--max-seconds 0"]),
     ("--max-seconds nan", 2, ["--max-seconds nan"]), ("--target-loss -1", 2, ["--target-loss -1"]),
     ("--damping 0", 2, ["--damping 0"]), ("--damping inf", 2, ["--damping inf"]), ("--cg-cap 0", 2, ["--cg-cap 0"]),

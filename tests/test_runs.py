@@ -97,7 +97,7 @@ def test_events_are_on_disk_when_they_arrive():
 
 
 @pytest.mark.parametrize("settings", [{}, {"hold": "model", "rollouts": 8}, {"motor_noise": "10%"}, {"optimizer": "adam"},
-                                      {"race": 2, "rollouts": 120}], ids=str)
+                                      {"race": 2, "rollouts": 120}, {"motor_noise": "10%", "average": 2}], ids=str)
 @pytest.mark.parametrize("after", [4, 6], ids=["between holds", "inside a hold"])
 def test_resumed_is_uninterrupted(settings, after):
     whole, path = hf.train("arm2", **{**SMALL, **settings}), interrupted(after, **settings)
@@ -114,6 +114,25 @@ def test_a_run_stopped_at_every_update_is_uninterrupted():
             training.trainer.interrupted = True
         ended = event.stop.word
     assert ended == "rollouts" and same(hf.Run.load(path), whole)
+
+
+def test_a_controller_may_be_the_mean_of_the_last_weights(here):
+    """By hand, over the holds that were accepted: the plain mean of as many as are averaged, then a part of the way to each other one.
+    The weights that are trained go their way as if nobody averaged them."""
+    thetas, asked = [], {**SMALL, "task": "anywhere", "grow": 1, "batches": 2, "rollouts": 80}
+
+    def look(event):
+        if event.kind == "hold" and event.accepted:
+            thetas.append(event.state.optimizer.theta)
+
+    run = hf.train("arm2", **asked, average=3, on_event=look)
+    mean = np.mean(thetas[:3], axis=0)
+    for theta in thetas[3:]:
+        mean = 2 / 3 * mean + theta / 3
+    assert len(thetas) > 5 and np.array_equal(run.state.optimizer.theta, hf.train("arm2", **asked).theta)
+    np.testing.assert_allclose(run.theta, mean, rtol=0, atol=1e-13)
+    assert np.array_equal(hf.Run.load(run.path).theta, run.theta)
+    np.testing.assert_array_equal(hf.Controller.load(run.path).weights, run.network.weights(run.theta))
 
 
 def test_a_limit_may_change():

@@ -35,6 +35,8 @@ def _words(context, parameter, text):
 @click.option("--steps", type=int, metavar="N", help="Horizon in control steps; the task's own by default.")
 @click.option("--batches", type=int, metavar="N", help="The most weight updates made on one rollout's inputs. [32]")
 @click.option("--hold", metavar="WORD", help="What stays fixed meanwhile: auto, model, scenario, inputs or post. [auto]")
+@click.option("--average", type=int, metavar="N",
+              help="The controller is the mean of the weights after the last N holds or so, for tasks that are random. [1]")
 @click.option("--rollouts", type=int, metavar="N", help="Stop after so many simulations of all trials on the true plant.")
 @click.option("--hidden", callback=_layers, metavar="N,N", help="Units of each hidden layer. [32,32]")
 @click.option("--skip", is_flag=False, flag_value="all", callback=_layers, metavar="[LAYERS]",
