@@ -41,7 +41,7 @@ CASES = (
     Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 90),
     Case("acrobot", "balance", 60), Case("acrobot", "swing_up", 240), Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 120),
     Case("diffdrive", "stabilise", 90), Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240),
-    Case("electric", "follow", None, {"rollouts": 3500}, judged=64),
+    Case("electric", "follow", None, {"rollouts": 3000}, judged=64),
 )
 
 
