@@ -42,8 +42,10 @@ class Judgement:
 
 
 def judge(run, split="training", settings=None, trials=None):
-    """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it."""
-    task, loop = run.task(settings), run.closed_loop(split, settings, trials=trials)
+    """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it; the task says by how many
+    `trials` it is judged, unless told otherwise."""
+    task = run.task(settings)
+    loop = run.closed_loop(split, settings, trials=task.judged if trials is None else trials)
     rollout = loop.rollout(run.theta)
     commands = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
@@ -125,7 +127,7 @@ def _returns(run, world, episodes):
 def evaluate(run=None, settings=None, trials=None):
     """The judgement of a run (a `Run`, its path, or None for the newest): a dict with `run`, `plant`, `task` and `sets`.
 
-    `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with.
+    `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with; `trials` are as for `judge`.
     """
     run = run if isinstance(run, Run) else Run.load(run)
     if run.plant.environment:

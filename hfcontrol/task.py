@@ -18,7 +18,7 @@ from hfcontrol.scenario import Scenario
 
 # What a task may hold, and what its success may ask for.
 ENTRIES = ("generator", "draw", "sees", "preview", "start", "spread", "target", "radius", "targets", "range", "random", "trials",
-           "steps", "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
+           "judged", "steps", "final", "final_at", "running", "effort", "effort_about", "residual", "residuals", "residual_weight", "push",
            "success", "train")
 SUCCESS = ("hand", "rates", "state")
 
@@ -79,6 +79,8 @@ class Task:
         if not callable(numbers.get("draw")) and numbers.get("generator") not in GENERATORS:
             raise TaskError(f"{where} has no draw function and generator {numbers.get('generator')!r}; "
                             f"known generators are {', '.join(GENERATORS)}")
+        if numbers.get("judged", 1) < 1:
+            raise TaskError(f"{where}: judged {numbers['judged']}, how many trials it is judged by; at least 1 is needed")
         for entry in () if callable(numbers.get("success")) else numbers.get("success", {}):
             if entry not in SUCCESS or entry == "hand" and self.plant.hand is None:
                 raise TaskError(f"{where}: success asks for {entry!r}; it may ask for {', '.join(SUCCESS)}, and hand only of "
@@ -93,6 +95,11 @@ class Task:
     def random(self):
         """Whether every scenario is another one."""
         return self.noisy or bool(self.options.disturbances.vary) or bool(self.numbers.get("random"))
+
+    @property
+    def judged(self):
+        """By how many trials, at most those of a training, controllers are judged, where the optimum of all of these takes too long."""
+        return min(self.trials, self.numbers.get("judged", self.trials))
 
     @property
     def curvature_trials(self):

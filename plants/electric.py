@@ -108,6 +108,7 @@ TASKS = {
         "sees": sees,
         "random": True,
         "trials": 128,
+        "judged": 16,  # the optimum of one takes seconds
         "steps": STEPS,
         "final": 0.0,
         "running": 2 * DT,

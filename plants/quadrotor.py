@@ -123,6 +123,7 @@ def near(x, goal):
 STABILISE = {
     "draw": draw,
     "trials": 256,
+    "judged": 64,
     "steps": 100,  # 5 s
     "residual": away,
     "residuals": ("x", "y", "z", "x_rate", "y_rate", "z_rate"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trainings import CART, SMALL, write_cart
+from trainings import CART, PENDULUM, SMALL, write_cart
 
 import hfcontrol as hf
 from hfcontrol.errors import TaskError, UsageError
@@ -117,6 +117,19 @@ def test_held_out_targets_lie_between_the_trained(run):
 
 def test_the_same_every_time(run):
     assert evaluate(run) == evaluate(run.path) == evaluate(str(run.folder.newest().path))
+
+
+def test_a_task_says_by_how_many_trials_it_is_judged(folder):
+    text = PENDULUM.replace("LINKS", "").replace('"trials": 4', '"trials": 4, "judged": JUDGED')
+    for judged, count in ((3, 3), (5, 4)):  # never by more than it was trained on
+        path = folder / f"judged_{judged}.py"
+        path.write_text(text.replace("JUDGED", str(judged)))
+        run = hf.train(str(path), hidden=(4,), batches=2, rollouts=6, out=folder)
+        assert [told["trials"] for told in evaluate(run)["sets"].values()] == [count, count]
+    assert evaluate(run, trials=6)["sets"]["held_out"]["trials"] == 6
+    path.write_text(text.replace("JUDGED", "0"))
+    with pytest.raises(TaskError, match="task swing of judged_5: judged 0, .* at least 1 is needed"):
+        hf.train(str(path), out=folder)
 
 
 def test_more_trials(run):

@@ -8,7 +8,7 @@ from hfcontrol.commands.options import JSON, conditions, given, say_json, say_ta
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @conditions
-@click.option("--trials", type=int, metavar="N", help="Trials in each set; the training's number by default.")
+@click.option("--trials", type=int, metavar="N", help="Trials in each set; by default as many as trained on, or as the task says.")
 @JSON
 def evaluate(runs, trials, as_json, **options):
     """Compare controllers with the best there could be.
