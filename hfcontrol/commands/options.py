@@ -124,9 +124,10 @@ def say_table(evaluation):
         rows.append(("path deviation [% of reach]", lambda s: f"{100 * s['path_deviation']['mean']:.1f} "
                                                               f"(max {100 * s['path_deviation']['max']:.1f})"))
     rows.append(("success", lambda s: f"{100 * s['success']:.0f} %"))
-    click.echo(f"{'':28}" + "".join(f"{name.replace('_', '-'):>24}" for name in sets))
-    for name, show in rows:
-        click.echo(f"{name:28}" + "".join(f"{show(s):>24}" for s in sets.values()))
+    lines = [("", [name.replace("_", "-") for name in sets]), *((name, [show(s) for s in sets.values()]) for name, show in rows)]
+    width = max(24, *(len(cell) + 2 for _, cells in lines for cell in cells))
+    for name, cells in lines:
+        click.echo(f"{name:28}" + "".join(f"{cell:>{width}}" for cell in cells))
     if evaluation["noisy"]:
         click.echo("the optimum knows all noise and pushes in advance: a bound that no controller attains")
 
