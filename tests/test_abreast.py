@@ -217,7 +217,7 @@ def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(tmp_path, many
 ])
 def test_what_cannot_go_abreast_goes_by_turns_and_says_why(tmp_path, many, monkeypatch, options, line):
     said, turns = [], []
-    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs: turns.append(jobs) or {"fault": "none"})
+    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"})
     with pytest.raises(hf.HFControlError, match="none"):
         seeds.train_seeds(settings_for(**{**SMALL, **options}), [0, 1], tmp_path, tell=said.append)
     assert said == [f"the seeds share the GPU by turns: {line}"] and turns == [1, 1] and not many
@@ -225,7 +225,7 @@ def test_what_cannot_go_abreast_goes_by_turns_and_says_why(tmp_path, many, monke
 
 def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
     said, turns = [], []
-    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs: turns.append(jobs) or {"fault": "none"})
+    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"})
     with pytest.raises(hf.HFControlError, match="none"):
         seeds.train_seeds(settings_for(**SMALL), [0, 1], tmp_path, 2, tell=said.append)
     assert said == ["the seeds share the GPU by turns: --jobs asks for processes"] and turns == [2, 2]

@@ -127,7 +127,7 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_would(monkeypatch, devi
 
 def test_what_cannot_go_abreast_goes_by_turns(monkeypatch, tmp_path):
     said = []
-    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs: {"fault": f"by turns, {jobs} at a time"})
+    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs, started: {"fault": f"by turns, {jobs} at a time"})
     with pytest.raises(hf.HFControlError, match="by turns, 1 at a time"):
         seeds.train_seeds(Settings(device="gpu", hold="model", **TINY), [0, 1], tmp_path, tell=said.append)
     assert said == ["the seeds share the GPU by turns: --hold model keeps model fixed"]
