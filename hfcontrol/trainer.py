@@ -58,9 +58,9 @@ class Trainer:
     `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
     optimal loss of a scenario; it is called only where a target ratio needs it. `fused`, `store_every` and `dtype` are those of
     `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are. With an `average`
-    of n holds, the controller is the mean of the weights after each of the first n, which then moves by 1/n of the way to those after
-    every other: fresh scenarios pull each hold's weights another way, and the mean is nearer to what all of them ask for (Polyak and
-    Juditsky 1992).
+    of n holds, the controller is, from the n-th on, the mean of the weights after each of n holds, which then moves by 1/n of the way to
+    those after every other: fresh scenarios pull each hold's weights another way, and the mean is nearer to what all of them ask for
+    (Polyak and Juditsky 1992).
     """
 
     task: object
@@ -247,12 +247,13 @@ class _Run:
         return accepted
 
     def _mean(self, theta):
-        """The mean of the weights after the last holds, with those after one more; None where they are not averaged."""
-        n, mean = min(self.trainer.average, self.state.holds + 1), self.state.mean
-        if self.trainer.average == 1:
+        """The mean of the weights after the last holds, with those after one more; None where they are not averaged, or not yet."""
+        n, mean = self.trainer.average, self.state.mean
+        late = self.state.holds + 1 - n
+        if n == 1 or late < 0:
             return None
         theta = to_host(theta)
-        return theta.copy() if mean is None else mean + (theta - mean) / n
+        return theta.copy() if mean is None else mean + (theta - mean) / min(n, late + 1)
 
     def _chart(self):
         """Adds the loss as it is now to the learning curve."""

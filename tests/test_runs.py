@@ -117,19 +117,21 @@ def test_a_run_stopped_at_every_update_is_uninterrupted():
 
 
 def test_a_controller_may_be_the_mean_of_the_last_weights(here):
-    """By hand, over the holds that were accepted: the plain mean of as many as are averaged, then a part of the way to each other one.
-    The weights that are trained go their way as if nobody averaged them."""
+    """By hand, over the holds, all of them accepted: of three averaged the plain mean of the third to fifth, then a part of the way to each
+    other one. The weights that are trained go their way as if nobody averaged them, and before the third hold are the controller's."""
     thetas, asked = [], {**SMALL, "task": "anywhere", "grow": 1, "batches": 2, "rollouts": 80}
 
     def look(event):
-        if event.kind == "hold" and event.accepted:
+        if event.kind == "hold":
+            assert event.accepted
             thetas.append(event.state.optimizer.theta)
+            assert np.array_equal(event.state.theta, thetas[-1]) == (len(thetas) <= 3)
 
     run = hf.train("arm2", **asked, average=3, on_event=look)
-    mean = np.mean(thetas[:3], axis=0)
-    for theta in thetas[3:]:
+    mean = np.mean(thetas[2:5], axis=0)
+    for theta in thetas[5:]:
         mean = 2 / 3 * mean + theta / 3
-    assert len(thetas) > 5 and np.array_equal(run.state.optimizer.theta, hf.train("arm2", **asked).theta)
+    assert len(thetas) > 6 and np.array_equal(run.state.optimizer.theta, hf.train("arm2", **asked).theta)
     np.testing.assert_allclose(run.theta, mean, rtol=0, atol=1e-13)
     assert np.array_equal(hf.Run.load(run.path).theta, run.theta)
     np.testing.assert_array_equal(hf.Controller.load(run.path).weights, run.network.weights(run.theta))
