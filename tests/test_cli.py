@@ -21,7 +21,7 @@ from trainings import CART, ENVIRONMENT, SMALL_OPTIONS, call, complaint, in_proc
 import hfcontrol as hf
 from hfcontrol import checkpoint, run_folder
 from hfcontrol.cli import cli
-from hfcontrol.commands.options import WIPE, say_json
+from hfcontrol.commands.options import WIPE, say_json, say_table
 from hfcontrol.commands.progress import advice
 from hfcontrol.evaluation import evaluate
 from hfcontrol.optimizer import HessianFree
@@ -294,6 +294,17 @@ def test_evaluation(capsys, run):
     assert all(list(one) == SET for one in told["sets"].values())
     assert told == json.loads(json.dumps(evaluate(run)))
     assert f"{told['sets']['held_out']['ratio']:.4f}" in call(capsys, "evaluate", run)[1]
+
+
+def test_columns_are_as_wide_as_what_stands_in_them(capsys):
+    """Of eight controls too: a row has the words of both sets apart, and all lines end together."""
+    controls = [0.998 - k / 1000 for k in range(8)]
+    told = {"trials": 4, "loss": 2.0, "optimal_loss": 1.0, "ratio": 2.0, "peak_control": controls, "path_deviation": None, "success": 0.5,
+            "errors": [{"step": 9, "mean": 1.0, "max": 2.0, "unit": "cm"}], "final_speed": {"mean": 1.0, "max": 2.0, "unit": "cm/s"}}
+    say_table({"sets": {"training": told, "held_out": told}, "noisy": False})
+    lines, words = capsys.readouterr().out.splitlines(), ", ".join(f"{c:.3g}" for c in controls)
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split() for line in lines if line.startswith("peak")] == [["peak", "controls", *words.split(), *words.split()]]
 
 
 def test_evaluation_under_other_conditions(capsys, run):

@@ -72,7 +72,7 @@ def test_ended_from_outside_it_ends_its_processes_and_tells_how_far_they_came(tm
     """The signal reaches the parent alone; its group is asked afterwards whether anyone of it is left."""
     with in_process("train", "--plant", "arm2", "--task", "anywhere", "--seeds", "0,1", "--jobs", 2, "--trials", 4, "--steps", 5,
                     "--hidden", 3, "--grow", 0, "--out", tmp_path, start_new_session=True) as process:
-        while len(list(tmp_path.glob("*/*.h5"))) < 2 and process.poll() is None:
+        while len({file.parent for file in tmp_path.glob("*/*.h5")}) < 2 and process.poll() is None:  # both train
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         said, errors = process.communicate(timeout=60)

@@ -23,7 +23,7 @@ MANY = 1000  # held-out trials of which the successful are counted; the yardstic
 
 class Case(NamedTuple):
     """A plant, its task, seconds of training (None: as long as it takes), settings of the training, others to test with (None: the
-    same), and how many held-out trials the yardstick is found for (None: as many as the task says, which are those trained on)."""
+    same), and how many held-out trials the yardstick is found for (None: as many as the task says)."""
 
     plant: str
     task: str
