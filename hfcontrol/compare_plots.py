@@ -10,6 +10,7 @@ from hfcontrol.plots import COLOURS, LINES
 NAMES = {"ctpg": "CTPG", "backsolve": "backsolve (Neural ODE)", "backsolve_checkpoints": "backsolve with checkpoints",
          "discrete": "discrete adjoint of the adaptive steps", "euler": "Euler, BPTT", "rk4": "RK4, BPTT"}
 BAND = (5, 95)  # [%] of the seeds
+BEGUN = {"source": "first order as in the source", "same": "first order from Hessian-free's weights, at its tolerances"}
 PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}  # states that paths are drawn in
 FLOOR = 1e-16  # of errors, on a logarithmic axis
 
@@ -111,15 +112,18 @@ def _visited(axes, paths, places):
 
 
 def _orders(result, path):
-    with drawing(9.0, 3.8, path) as figure:
-        axes = figure.subplots(1, 2, sharey=True)
-        for ax, price in zip(axes, ("evaluations", "seconds")):
-            _curves(ax, result["courses"], price)
-            ax.set(xscale="log")
-        axes[0].legend(fontsize=8)
-        ratios = ", ".join(f"{ratio:.1f}" for ratio in result["ratios"])
-        figure.suptitle(f"{result['plant']}: evaluations of the best rate by those of Hessian-free to the same cost, seed by seed: "
-                        f"{ratios}")
+    """Hessian-free beside the first-order courses begun in either way, a row each."""
+    with drawing(9.0, 6.8, path) as figure:
+        for pair, (begun, ratios) in zip(figure.subplots(2, 2, sharey=True), result["ratios"].items()):
+            courses = [{**c, "method": "Hessian-free" if c["method"] == "hf" else c["method"].partition(",")[0]}
+                       for c in result["courses"] if c["method"] == "hf" or c["method"].endswith(begun)]
+            for ax, price in zip(pair, ("evaluations", "seconds")):
+                _curves(ax, courses, price)
+                ax.set(xscale="log")
+            pair[1].legend(fontsize=8, loc="upper right")
+            told = ", ".join(f"{ratio:.1f}" if ratio else "not reached" for ratio in ratios)
+            pair[0].set_title(f"{BEGUN[begun]}; times fewer evaluations, seed by seed: {told}", loc="left", fontsize=9)
+        figure.suptitle(f"{result['plant']}: Hessian-free beside {result['kind']}, {result['updates']} updates")
 
 
 def _methods(result, path):

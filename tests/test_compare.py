@@ -28,6 +28,7 @@ def small(monkeypatch):
     monkeypatch.setattr(orders, "RATES", {"quadrotor": ("adam", (1e-3, 3e-2))})
     monkeypatch.setattr(orders, "SETTINGS", training.SETTINGS)
     monkeypatch.setattr(orders, "SECOND_UPDATES", 20)
+    monkeypatch.setattr(orders, "PLANS", {"quadrotor": ((0, {"trials": 8, "cap": 5, "grow": 2}), (8, {"products": "midpoint", "trials": 16}))})
     monkeypatch.setattr(gradients, "problems", lambda: {"linear": Problem("linear", None, 2.0, (2,), cell="linear")})
     monkeypatch.setattr(gradients, "TOLERANCES", 10.0 ** -np.arange(2, 10.1, 2))
     monkeypatch.setattr(gradients, "STEPS", {"euler": np.array([0.1, 0.01, 0.001]), "rk4": np.array([0.1, 0.03, 0.01])})
@@ -76,10 +77,25 @@ def test_trainings_side_by_side(small, tmp_path, optimizer):
 
 def test_second_order_needs_fewer_evaluations(small, tmp_path):
     result = last(compare.study("orders", seeds=1, updates=40))
-    (found,) = [c for c in result["compared"] if c["after"] == 40]
-    assert found["hf"]["held_out"] <= found["cost"] and found["hf"]["updates"] < found["first_order"]["updates"]
-    assert result["ratios"] == [found["first_order"]["evaluations"] / found["hf"]["evaluations"]]
+    both = [c for c in result["compared"] if c["after"] == 40]
+    assert [c["begun"] for c in both] == list(result["ratios"]) == ["source", "same"]
+    for found in both:
+        assert found["hf"]["held_out"] <= found["cost"] and found["hf"]["updates"] < found["first_order"]["updates"]
+        assert result["ratios"][found["begun"]] == [found["first_order"]["evaluations"] / found["hf"]["evaluations"]]
+    courses = {c["method"]: c["held_out"][0] for c in result["courses"]}
+    assert courses["hf"] == courses["adam 0.03, same"] != courses["adam 0.03, source"]
     draw(result, tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("plant", list(orders.PLANS))
+def test_a_plan_changes_what_it_says(plant):
+    method, so_far = orders.second(plant), {}
+    for update, changes in orders.PLANS[plant]:
+        so_far.update(changes)
+        there = method.at(update)
+        assert {name: getattr(next(part for part in (there, there.estimator, there.optimizer) if hasattr(part, name)), name)
+                for name in so_far} == so_far and (update == 0 or method.at(update - 1) != there)
+        assert there.estimator.together == training.SETTINGS[plant].trials
 
 
 def test_a_course_is_the_same_again():
@@ -92,7 +108,9 @@ def test_a_course_is_the_same_again():
 def test_another_method_takes_over():
     problem, later = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=8)
     begin = replace(second_order("hf", ADAPTIVE, trials=4), least=0.5, then=(4, later))
+    last = replace(later, least=0.2)
     assert begin.at(3) is begin and begin.at(4) is later and later.at(9) is later
+    assert replace(begin, then=(4, replace(later, then=(6, last)))).at(7) is last
     alone, both = (run(problem, method, 3, 6) for method in (replace(begin, then=()), begin))
     assert both.counts[:3] == alone.counts[:3] and both.counts[-1].f > alone.counts[-1].f
 

@@ -59,8 +59,12 @@ class Problem:
         """The mean cost of weights theta (P,) on held-out starts; infinite where the solver gives up."""
         return self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out").rollout(theta).loss
 
+    def initial(self, seed):
+        """Random weights (P,) as this project's trainings start from, `Network.initial`."""
+        return self.network.initial(np.random.default_rng([seed, 0]))
+
     def start(self, seed):
-        """Random weights (P,): Glorot's uniform ones times the scale, biases those of the plant at rest."""
+        """Random weights (P,) as the source's trainings start from: Glorot's uniform ones times the scale, and no biases."""
         rng, theta = np.random.default_rng([seed, 0]), np.zeros(self.network.size)
         for W in self.network.matrices(theta):
             edge = self.scale * np.sqrt(6 / (W.shape[0] + W.shape[1] - 1))
@@ -86,11 +90,11 @@ class Method:
 
     def at(self, done):
         """The method after so many updates."""
-        return self.then[1] if self.then and done >= self.then[0] else self
+        return self.then[1].at(done) if self.then and done >= self.then[0] else self
 
 
-def second_order(name, estimator, trials=32, cap=15, batches=2, grow=4, damping=1.0, least=0.0):
-    """The Hessian-free method of the studies: a few conjugate gradients an update, over a horizon that grows."""
+def second_order(name, estimator, trials=64, cap=10, batches=1, grow=6, damping=1.0, least=0.0):
+    """The Hessian-free method of the studies: a few conjugate gradients an update, each on fresh trials, over a horizon that grows."""
     return Method(name, estimator, HessianFree("cg", damping=damping, cap=cap), trials, batches, grow, least)
 
 
@@ -117,7 +121,8 @@ class Course:
 
 
 def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None, start=None):
-    """The `Course` of so many updates, with about so many marks; seconds are those of the training alone."""
+    """The `Course` of so many updates from weights `start` (P,), by default the source's, with about so many marks; seconds are those of
+    the training alone."""
     course, rng = Course(method.name, seed, [], [], [], [], [], []), np.random.default_rng([seed, 1])
     theta = problem.start(seed) if start is None else start
     state, counts, seconds, done, losses = method.optimizer.init(theta), Counts(), 0.0, 0, []

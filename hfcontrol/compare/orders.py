@@ -1,55 +1,75 @@
-"""Study: CTPG with Hessian-free against CTPG with the source's first-order optimizer, and with rates tuned over a grid."""
+"""Study: CTPG with Hessian-free against CTPG with the source's first-order optimizer, its rates tuned over a grid."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from hfcontrol.compare.course import ADAPTIVE, Method, Problem, reached, run, second_order
 from hfcontrol.compare.training import ENTRIES, SETTINGS
+from hfcontrol.continuous import Estimator
 from hfcontrol.errors import UsageError
 from hfcontrol.first_order import Adam, Momentum
+from hfcontrol.optimizer import HessianFree
 
-RATES = {"diffdrive": ("momentum", (1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1))}
+RATES = {"diffdrive": ("momentum", (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1))}
 KINDS = {"adam": Adam, "momentum": Momentum}
 LONGER = {"diffdrive": 1, "quadrotor": 5}  # times as many first-order updates as in the source: its 200 end far from the optimum
 SECOND_UPDATES = 60  # of Hessian-free at most
-# over a part of the time the robot had better stand still: its horizon does not grow
-FIRST = {"diffdrive": {"trials": 32, "cap": 10, "grow": 0, "damping": 0.5, "least": 0.3},
-         "quadrotor": {"trials": 16, "cap": 8, "grow": 6, "least": 0.1}}
-LATER = {"diffdrive": (20, "midpoint", 10, {"trials": 64}),  # from which update on: products, cap, and what else changes
-         "quadrotor": (18, "rk4", 15, {"trials": 32, "least": 0.0})}
+SOURCE, SAME = "source", "same"  # how the first-order optimizer begins: as in the source, or with Hessian-free's weights and tolerances
+PLANS = {  # of Hessian-free: from which update on, what changes
+    "diffdrive": ((0, {"rtol": 3e-2, "atol": 1e-3, "products": "midpoint", "trials": 64, "batches": 1, "grow": 8, "cap": 10}),
+                  (24, {"least": 0.3}),
+                  (40, {"trials": 128})),
+    "quadrotor": ((0, {"rtol": 1e-3, "atol": 1e-3, "products": "midpoint", "trials": 32, "batches": 2, "grow": 6, "cap": 5, "least": 0.1}),
+                  (18, {"products": "rk4", "trials": 16, "batches": 1, "cap": 7}),
+                  (26, {"products": "midpoint", "atol": 1e-6, "trials": 32, "cap": 10})),
+}
 
 
 def second(plant):
-    """Hessian-free as it suits the plant: cheap at first, with few trials and conjugate gradients and products by the midpoint rule,
-    and more exact later.
+    """Hessian-free by the plant's plan: cheap while the horizon grows, when tolerances may be loose, with more trials and more exact
+    later, when what is left to gain is little more than what one draw of trials differs from another.
 
     Steps are shared by as many trials as the first-order optimizer draws, so that an evaluation goes as far for either.
     """
-    first = second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials, products="midpoint"), **FIRST[plant])
-    after, products, cap, others = LATER[plant]
-    later = replace(first, estimator=replace(first.estimator, products=products), optimizer=replace(first.optimizer, cap=cap), **others)
-    return replace(first, then=(after, later))
+    methods = [second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials))]
+    for _, changes in PLANS[plant]:
+        methods.append(_changed(methods[-1], changes))
+    *earlier, method = methods[1:]
+    for before, (after, _) in zip(reversed(earlier), reversed(PLANS[plant])):
+        method = replace(before, then=(after, method))
+    return method
+
+
+def _changed(method, changes):
+    """A method with changes of its own fields, its estimator's or its optimizer's."""
+    def of(kind):
+        return {name: value for name, value in changes.items() if name in {field.name for field in fields(kind)}}
+    return replace(method, estimator=replace(method.estimator, **of(Estimator)), optimizer=replace(method.optimizer, **of(HessianFree)),
+                   **of(Method))
 
 
 def study(plant="quadrotor", seeds=3, updates=None, tell=None):
-    """Courses of every rate and of Hessian-free, and what each seed's best rate and Hessian-free took to its lowest cost; after every
-    seed what there is."""
+    """Courses of every rate, begun in either way, and of Hessian-free, and what each seed's best rate and Hessian-free took to its lowest
+    cost; after every seed what there is."""
     if plant not in RATES:
         raise UsageError(f"--plant {plant}: this study knows {' and '.join(RATES)}")
-    setting, (kind, rates) = SETTINGS[plant], RATES[plant]
+    setting, (kind, rates), method = SETTINGS[plant], RATES[plant], second(plant)
     problem, courses, compared = Problem(*setting.problem), [], []
     updates = updates or LONGER[plant] * setting.updates
+    same = replace(ADAPTIVE, rtol=method.estimator.rtol, atol=method.estimator.atol)
     for seed in range(seeds):
-        firsts = [run(problem, Method(f"{kind} {rate:g}", ADAPTIVE, KINDS[kind](rate, **ENTRIES), setting.trials), seed, updates, 80,
-                      tell=tell) for rate in rates]
-        hf = run(problem, second(plant), seed, SECOND_UPDATES, SECOND_UPDATES, tell=tell)
-        for after in sorted({min(setting.updates, updates), updates}):
-            compared.append({"seed": seed, "after": after, **_compared(firsts, hf, after)})
-        courses += [*firsts, hf]
-        ratios = [c["ratio"] for c in compared if c["after"] == updates]
+        hf = run(problem, method, seed, SECOND_UPDATES, SECOND_UPDATES, tell=tell, start=problem.initial(seed))
+        courses.append(hf)
+        for begun, estimator, start in ((SOURCE, ADAPTIVE, problem.start(seed)), (SAME, same, problem.initial(seed))):
+            firsts = [run(problem, Method(f"{kind} {rate:g}, {begun}", estimator, KINDS[kind](rate, **ENTRIES), setting.trials), seed,
+                          updates, 80, tell=tell, start=start) for rate in rates]
+            compared += [{"seed": seed, "begun": begun, "after": after, **_compared(firsts, hf, after)}
+                         for after in sorted({min(setting.updates, updates), updates})]
+            courses += firsts
         yield {"study": "orders", "plant": plant, "rates": list(rates), "kind": kind, "updates": updates, "seeds": seeds,
-               "compared": compared, "ratios": ratios, "courses": [course.tree() for course in courses]}
+               "compared": compared, "ratios": {begun: [c["ratio"] for c in compared if (c["after"], c["begun"]) == (updates, begun)]
+                                                for begun in (SOURCE, SAME)}, "courses": [course.tree() for course in courses]}
 
 
 def _compared(firsts, second, after):

@@ -1,5 +1,5 @@
 """Studies of whole trainings: the source's tasks by CTPG and by Euler's method with as many evaluations, by its own first-order
-settings or Hessian-free in their place."""
+settings, or from this project's first weights by Hessian-free."""
 
 from dataclasses import dataclass, replace
 
@@ -60,7 +60,8 @@ def study(name, seeds=None, updates=None, optimizer="first-order", most_seconds=
     for seed in range(seeds):
         for k in range(1 + len(setting.factors) + (setting.step is not None)):
             method = methods(setting, problem, courses[0], first)[k - 1] if k else first  # as costly as the first seed's
-            courses.append(run(problem, method, seed, updates, most_seconds=most_seconds, tell=tell))
+            start = problem.initial(seed) if optimizer == "hf" else problem.start(seed)
+            courses.append(run(problem, method, seed, updates, most_seconds=most_seconds, tell=tell, start=start))
             yield {"study": name, "optimizer": optimizer, "updates": updates, "seeds": seeds, "trials": first.trials,
                    "courses": [course.tree() for course in courses], "paths": _paths(problem, courses)}
 

@@ -37,7 +37,7 @@ def price(found, scale=1):
 
 
 def orders(result):
-    """A row for each seed and number of first-order updates: the best rate's cost, and what it and Hessian-free took to it."""
+    """A row for each seed, beginning and number of first-order updates: the best rate's cost, and what it and Hessian-free took to it."""
     rows = [{"study": "orders", "plant": result["plant"], "rates": result["rates"], "kind": result["kind"], **c}
             for c in result["compared"]]
     table(f"{result['plant']}: to the lowest cost of the best rate of {result['rates']}",
