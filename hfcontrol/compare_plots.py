@@ -81,8 +81,8 @@ def _training(result, path):
         for ax, price in zip(upper.subplots(1, 2, sharey=True), ("evaluations", "seconds")):
             _curves(ax, result["courses"], price)
         upper.axes[0].legend(fontsize=8)
-        words = "Hessian-free" if result["optimizer"] == "hf" else "first-order"
-        figure.suptitle(f"{result['study']}, {words}: {result['updates']} updates, {result['trials']} trials, {result['seeds']} seeds")
+        words, seeds = "Hessian-free" if result["optimizer"] == "hf" else "first-order", result["seeds"]
+        figure.suptitle(f"{result['study']}, {words}: {result['updates']} updates, {result['trials']} trials, {seeds} seed{'s' * (seeds > 1)}")
         if stages:
             axes = lower[0].subplots(1, stages, sharex=True, sharey=True, squeeze=False)[0]
             (_stages if result["study"] == "diffdrive" else _visited)(axes, paths, [paths["state"].index(name) for name in plane])
