@@ -12,7 +12,7 @@ NAMES = {"ctpg": "CTPG", "backsolve": "backsolve (Neural ODE)", "backsolve_check
 BAND = (5, 95)  # [%] of the seeds
 BEGUN = {"source": "first order as in the source", "same": "first order from Hessian-free's weights, at its tolerances"}
 PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}  # states that paths are drawn in
-FLOOR = 1e-16  # of errors, on a logarithmic axis
+FLOOR, LEAST = 1e-16, 1e-6  # of errors, and of ratios above one, on a logarithmic axis
 
 
 def draw(result, path):
@@ -159,8 +159,9 @@ def _cells(result, path):
             rows = [t for t in result["trainings"] if (t["plant"], t["task"], t["same"]) == group]
             cells = list(dict.fromkeys(t["cell"] for t in rows))
             for k, cell in enumerate(cells):
-                ratios = [t["ratio"] for t in rows if t["cell"] == cell]
-                ax.plot(ratios, [k] * len(ratios), ls="", marker="o", ms=4, color=COLOURS[0], alpha=0.7)
-            ax.set(xscale="log", xlabel="held-out ratio to optimal", title=f"{group[0]} {group[1]}, same {group[2]}")
+                above = [max(t["ratio"] - 1, LEAST) for t in rows if t["cell"] == cell]
+                ax.plot(above, [k] * len(above), ls="", marker="o", ms=4, color=COLOURS[0], alpha=0.7)
+            ax.set(xscale="log", xlabel="held-out ratio, less one")
+            ax.set_title(f"{group[0]} {group[1]}, same {group[2]}", fontsize=9)
             ax.set_yticks(range(len(cells)), cells)
             ax.invert_yaxis()
