@@ -10,7 +10,7 @@ from hfcontrol.plots import COLOURS, LINES
 NAMES = {"ctpg": "CTPG", "backsolve": "backsolve (Neural ODE)", "backsolve_checkpoints": "backsolve with checkpoints",
          "discrete": "discrete adjoint of the adaptive steps", "euler": "Euler, BPTT", "rk4": "RK4, BPTT"}
 BAND = (5, 95)  # [%] of the seeds
-BEGUN = {"source": "first order as in the source", "same": "first order from Hessian-free's weights, at its tolerances"}
+BEGUN = {"source": "first order as in the source", "same": "first order with Hessian-free's first weights and tolerances"}
 PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}  # states that paths are drawn in
 FLOOR, LEAST = 1e-16, 1e-6  # of errors, and of ratios above one, on a logarithmic axis
 
@@ -115,8 +115,7 @@ def _orders(result, path):
     """Hessian-free beside the first-order courses begun in either way, a row each."""
     with drawing(9.0, 6.8, path) as figure:
         for pair, (begun, ratios) in zip(figure.subplots(2, 2, sharey=True), result["ratios"].items()):
-            courses = [{**c, "method": "Hessian-free" if c["method"] == "hf" else c["method"].partition(",")[0]}
-                       for c in result["courses"] if c["method"] == "hf" or c["method"].endswith(begun)]
+            courses = [c for c in result["courses"] if c.get("begun", begun) == begun]
             for ax, price in zip(pair, ("evaluations", "seconds")):
                 _curves(ax, courses, price)
                 ax.set(xscale="log")

@@ -60,7 +60,7 @@ class Problem:
         return self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out").rollout(theta).loss
 
     def initial(self, seed):
-        """Random weights (P,) as this project's trainings start from, `Network.initial`."""
+        """Random weights (P,) as this project's trainings start from, `Network.initial`, but without the plant's trim, which the source's lack too."""
         return self.network.initial(np.random.default_rng([seed, 0]))
 
     def start(self, seed):
@@ -180,15 +180,15 @@ def _mark(course, problem, theta, counts, seconds, done, losses):
 def matched(problem, course, method, factor=1.0):
     """The step [s] at which Euler's method spends `factor` times as many evaluations an update as a course did, all told.
 
-    A first-order update takes three for every step; what a second-order one takes is tried on a few updates.
+    A first-order update takes three for every step; what second-order ones take is tried on as many updates as the course begins with.
     """
-    told = factor * course.counts[-1].all_told / course.updates[-1]
-    steps = told / method.trials / 3
+    steps = course.counts[-1].all_told / course.updates[-1] / method.trials / 3
     if not isinstance(method.optimizer, (Adam, Momentum)):
         tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
-        short = run(problem, tried, course.seed, min(course.updates[-1], 5 * max(method.grow, 1)), 1)
-        steps = TRIED * told / (short.counts[-1].all_told / short.updates[-1])
-    return problem.seconds / max(1, round(steps))
+        mark = max(1, int(np.searchsorted(course.updates, 5 * max(method.grow, 1), side="right")) - 1)
+        short = run(problem, tried, course.seed, course.updates[mark], 1, start=course.thetas[0])
+        steps = TRIED * course.counts[mark].all_told / short.counts[-1].all_told
+    return problem.seconds / max(1, round(factor * steps))
 
 
 def reached(course, cost):

@@ -15,7 +15,7 @@ RATES = {"diffdrive": ("momentum", (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)), "quadrotor":
 KINDS = {"adam": Adam, "momentum": Momentum}
 LONGER = {"diffdrive": 1, "quadrotor": 5}  # times as many first-order updates as in the source: its 200 end far from the optimum
 SECOND_UPDATES = 60  # of Hessian-free at most
-SOURCE, SAME = "source", "same"  # how the first-order optimizer begins: as in the source, or with Hessian-free's weights and tolerances
+SOURCE, SAME = "source", "same"  # how the first-order optimizer begins: as in the source, or with the weights and tolerances that Hessian-free begins with
 PLANS = {  # of Hessian-free: from which update on, what changes
     "diffdrive": ((0, {"rtol": 3e-2, "atol": 1e-3, "products": "midpoint", "trials": 64, "batches": 1, "grow": 8, "cap": 10}),
                   (24, {"least": 0.3}),
@@ -32,13 +32,14 @@ def second(plant):
 
     Steps are shared by as many trials as the first-order optimizer draws, so that an evaluation goes as far for either.
     """
-    methods = [second_order("hf", replace(ADAPTIVE, together=SETTINGS[plant].trials))]
-    for _, changes in PLANS[plant]:
-        methods.append(_changed(methods[-1], changes))
-    *earlier, method = methods[1:]
-    for before, (after, _) in zip(reversed(earlier), reversed(PLANS[plant])):
-        method = replace(before, then=(after, method))
-    return method
+    return _planned(second_order("Hessian-free", replace(ADAPTIVE, together=SETTINGS[plant].trials)), PLANS[plant])
+
+
+def _planned(method, plan):
+    """A method with the first changes of a plan, which the others follow."""
+    (_, changes), *others = plan
+    method = _changed(method, changes)
+    return replace(method, then=(others[0][0], _planned(method, others))) if others else method
 
 
 def _changed(method, changes):
@@ -60,16 +61,16 @@ def study(plant="quadrotor", seeds=3, updates=None, tell=None):
     same = replace(ADAPTIVE, rtol=method.estimator.rtol, atol=method.estimator.atol)
     for seed in range(seeds):
         hf = run(problem, method, seed, SECOND_UPDATES, SECOND_UPDATES, tell=tell, start=problem.initial(seed))
-        courses.append(hf)
+        courses.append(hf.tree())
         for begun, estimator, start in ((SOURCE, ADAPTIVE, problem.start(seed)), (SAME, same, problem.initial(seed))):
-            firsts = [run(problem, Method(f"{kind} {rate:g}, {begun}", estimator, KINDS[kind](rate, **ENTRIES), setting.trials), seed,
-                          updates, 80, tell=tell, start=start) for rate in rates]
+            firsts = [run(problem, Method(f"{kind} {rate:g}", estimator, KINDS[kind](rate, **ENTRIES), setting.trials), seed, updates, 80,
+                          tell=tell, start=start) for rate in rates]
             compared += [{"seed": seed, "begun": begun, "after": after, **_compared(firsts, hf, after)}
                          for after in sorted({min(setting.updates, updates), updates})]
-            courses += firsts
+            courses += [{"begun": begun, **course.tree()} for course in firsts]
         yield {"study": "orders", "plant": plant, "rates": list(rates), "kind": kind, "updates": updates, "seeds": seeds,
                "compared": compared, "ratios": {begun: [c["ratio"] for c in compared if (c["after"], c["begun"]) == (updates, begun)]
-                                                for begun in (SOURCE, SAME)}, "courses": [course.tree() for course in courses]}
+                                                for begun in (SOURCE, SAME)}, "courses": courses}
 
 
 def _compared(firsts, second, after):
