@@ -177,18 +177,16 @@ def _mark(course, problem, theta, counts, seconds, done, losses):
     course.thetas.append(theta.copy())
 
 
-def matched(problem, course, method, factor=1.0):
-    """The step [s] at which Euler's method spends `factor` times as many evaluations an update as a course did, all told.
+def matched(problem, course, method):
+    """In how many steps (a fraction) Euler's method spends as many evaluations as a course did, all told, in as many updates.
 
-    A first-order update takes three for every step; what second-order ones take is tried on as many updates as the course begins with.
+    A first-order update takes three for every step; what second-order ones take is tried from the same weights.
     """
-    steps = course.counts[-1].all_told / course.updates[-1] / method.trials / 3
-    if not isinstance(method.optimizer, (Adam, Momentum)):
-        tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
-        mark = max(1, int(np.searchsorted(course.updates, 5 * max(method.grow, 1), side="right")) - 1)
-        short = run(problem, tried, course.seed, course.updates[mark], 1, start=course.thetas[0])
-        steps = TRIED * course.counts[mark].all_told / short.counts[-1].all_told
-    return problem.seconds / max(1, round(factor * steps))
+    if isinstance(method.optimizer, (Adam, Momentum)):
+        return course.counts[-1].all_told / course.updates[-1] / method.trials / 3
+    tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
+    same = run(problem, tried, course.seed, course.updates[-1], 1, start=course.thetas[0])
+    return TRIED * course.counts[-1].all_told / same.counts[-1].all_told
 
 
 def reached(course, cost):

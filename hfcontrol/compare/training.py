@@ -40,7 +40,8 @@ SETTINGS = {
 
 def methods(setting, problem, course, first_order):
     """Euler's methods beside CTPG's, as costly as the course of the latter was."""
-    steps = {f"euler, {factor:g} x evaluations": matched(problem, course, first_order, factor) for factor in setting.factors}
+    count = matched(problem, course, first_order) if setting.factors else None
+    steps = {f"euler, {factor:g} x evaluations": problem.seconds / max(1, round(factor * count)) for factor in setting.factors}
     if setting.step:
         steps[f"euler, {1000 * setting.step:g} ms"] = setting.step
     return [replace(first_order, name=name, estimator=Estimator("euler", step=step)) for name, step in steps.items()]
@@ -56,10 +57,11 @@ def study(name, seeds=None, updates=None, optimizer="first-order", most_seconds=
     first = Method("ctpg", ADAPTIVE, setting.optimizer, setting.trials)
     if optimizer == "hf":
         first, updates = second_order("ctpg", ADAPTIVE), max(least, round(updates * SECOND_ORDER_PART))
-    courses = []
+    courses, others = [], []
     for seed in range(seeds):
         for k in range(1 + len(setting.factors) + (setting.step is not None)):
-            method = methods(setting, problem, courses[0], first)[k - 1] if k else first  # as costly as the first seed's
+            others = others or (methods(setting, problem, courses[0], first) if k else [])  # as costly as the first seed's
+            method = others[k - 1] if k else first
             start = problem.initial(seed) if optimizer == "hf" else problem.start(seed)
             courses.append(run(problem, method, seed, updates, most_seconds=most_seconds, tell=tell, start=start))
             yield {"study": name, "optimizer": optimizer, "updates": updates, "seeds": seeds, "trials": first.trials,
