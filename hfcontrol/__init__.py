@@ -1,17 +1,26 @@
 """Second-order training of recurrent controllers on your simulator.
 
-    import hfcontrol as hf
-    run = hf.train("arm2", task="reach", batches=32, seed=0)
-    print(run.info()["loss"], hf.evaluate(run)["sets"]["held_out"]["ratio"])
+import hfcontrol as hf
+run = hf.train("arm2", task="reach", batches=32, seed=0)
+print(run.info()["loss"], hf.evaluate(run)["sets"]["held_out"]["ratio"])
 """
 
 from importlib import import_module
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"train": "runs", "resume": "runs", "Run": "runs", "evaluate": "evaluation", "load_plant": "plant",
-           "plant_names": "plant", "check_plant": "check", "Settings": "settings",
-           "Controller": "controller", "HFControlError": "errors"}
+_PUBLIC = {
+    "train": "runs",
+    "resume": "runs",
+    "Run": "runs",
+    "evaluate": "evaluation",
+    "load_plant": "plant",
+    "plant_names": "plant",
+    "check_plant": "check",
+    "Settings": "settings",
+    "Controller": "controller",
+    "HFControlError": "errors",
+}
 __all__ = ["__version__", *_PUBLIC]
 
 

@@ -14,8 +14,20 @@ import numpy as np
 
 from hfcontrol.backend import beside, inverse_factors, to_host
 from hfcontrol.curvature import GaussNewton, Operator
-from hfcontrol.optimizer import (ARMIJO, CUTS, DAMPING_RANGE, DECAY, FLOOR, FLOOR_PRECONDITIONED, RETRIES, RETRY_RAISE, SHRINK,
-                                 explicit_rows, judged, probe)
+from hfcontrol.optimizer import (
+    ARMIJO,
+    CUTS,
+    DAMPING_RANGE,
+    DECAY,
+    FLOOR,
+    FLOOR_PRECONDITIONED,
+    RETRIES,
+    RETRY_RAISE,
+    SHRINK,
+    explicit_rows,
+    judged,
+    probe,
+)
 
 
 def dots(a, b):
@@ -42,10 +54,14 @@ class Solutions:
     def candidates(self):
         """Triples (directions (S, P), values (S,), whose they are (S,)), the most trusted last."""
         earlier = [(d, values, self.iterations > i) for i, d, values in self.kept]
-        return [c for c in earlier if c[2].any()] + [(self.directions, self.values, self.iterations > 0)]
+        return [c for c in earlier if c[2].any()] + [
+            (self.directions, self.values, self.iterations > 0)
+        ]
 
 
-def conjugate_gradients(A, b, start, live, precondition=lambda r: r, cap=250, tolerance=5e-4, floor=10):
+def conjugate_gradients(
+    A, b, start, live, precondition=lambda r: r, cap=250, tolerance=5e-4, floor=10
+):
     """`solvers.conjugate_gradients` for S problems at once: A maps (S, P) to (S, P), each row for itself; those that are not `live`
     (S,) are left where they start. Waits for two arrays of S numbers an iteration."""
     d, keep_at = start.copy(), 5.0
@@ -54,7 +70,10 @@ def conjugate_gradients(A, b, start, live, precondition=lambda r: r, cap=250, to
     z = precondition(r)
     p = np.where(column(live, d), z, 0.0)
     rz, value = to_host(np.stack([dots(r, z), -0.5 * dots(d, r + b)]))
-    values, solutions = [value], Solutions(d, value, np.zeros(len(live), int), warm.astype(int))
+    values, solutions = (
+        [value],
+        Solutions(d, value, np.zeros(len(live), int), warm.astype(int)),
+    )
     for i in range(1, cap + 1):
         Ap = A @ p
         solutions.products += live
@@ -73,14 +92,19 @@ def conjugate_gradients(A, b, start, live, precondition=lambda r: r, cap=250, to
             keep_at *= 1.3
         k = max(floor, i // 10)
         if i >= k:
-            live = live & ~((values[-1] < 0) & (values[-1] - values[i - k] > k * tolerance * values[-1]))
+            live = live & ~(
+                (values[-1] < 0)
+                & (values[-1] - values[i - k] > k * tolerance * values[-1])
+            )
         if not live.any():
             break
         z = precondition(r)
         rz, before = to_host(dots(r, z)), rz
         live = live & ~(rz <= 0)
         # one that is through has no direction any more, whatever its numbers have become
-        p = np.where(column(live, d), z + column(np.where(live, rz / before, 0.0), d) * p, 0.0)
+        p = np.where(
+            column(live, d), z + column(np.where(live, rz / before, 0.0), d) * p, 0.0
+        )
     solutions.values = values[-1]
     return solutions
 
@@ -92,8 +116,10 @@ class Woodbury:
     def __init__(self, rows, shift):
         m = rows.gram.shape[1]
         shifted, self.shift = rows.gram.copy(), column(shift, rows.gram)
-        diagonal = shifted.reshape(len(shifted), -1)[:, ::m + 1]
-        least = m * np.finfo(float).eps * diagonal.max(axis=1)  # what rounding makes of the gram
+        diagonal = shifted.reshape(len(shifted), -1)[:, :: m + 1]
+        least = (
+            m * np.finfo(float).eps * diagonal.max(axis=1)
+        )  # what rounding makes of the gram
         diagonal += np.maximum(rows.trials * self.shift, least[:, None])
         self.inverse, self.definite = inverse_factors(shifted)
         self.rows, self.K = rows, None
@@ -101,11 +127,15 @@ class Woodbury:
     def __call__(self, v):
         if self.K is None:
             self.K = self.inverse @ self.rows.matrix
-        return (v - ((self.K @ v[:, :, None])[:, None, :, 0] @ self.K)[:, 0]) / self.shift
+        return (
+            v - ((self.K @ v[:, :, None])[:, None, :, 0] @ self.K)[:, 0]
+        ) / self.shift
 
     def in_residual_space(self):
         """Directions -J' (J J' + N shift I)^-1 r (S, P), and J times them (S, m)."""
-        y = (self.inverse @ self.rows.residuals[:, :, None]).swapaxes(1, 2) @ self.inverse
+        y = (self.inverse @ self.rows.residuals[:, :, None]).swapaxes(
+            1, 2
+        ) @ self.inverse
         return -(y @ self.rows.matrix)[:, 0], -(y @ self.rows.gram)[:, 0]
 
 
@@ -113,11 +143,23 @@ class Descents:
     """The candidate directions of one update of S networks, `optimizer.Descent` for each."""
 
     def __init__(self, options, loop, linear, start, updates):
-        self.options, self.linear, self.start, self.updates = options, linear, start, updates
-        self.curved = linear.part(options.curvature_trials) if options.curvature_trials else linear
+        self.options, self.linear, self.start, self.updates = (
+            options,
+            linear,
+            start,
+            updates,
+        )
+        self.curved = (
+            linear.part(options.curvature_trials)
+            if options.curvature_trials
+            else linear
+        )
         self.G, (self.solver, _) = GaussNewton(self.curved), options.choose_solver(loop)
         self.rows = explicit_rows(self.curved, loop, self.solver)
-        self.iterations, self.products = np.zeros(len(updates), int), np.zeros(len(updates), int)
+        self.iterations, self.products = (
+            np.zeros(len(updates), int),
+            np.zeros(len(updates), int),
+        )
 
     def solve(self, lam, live):
         """Triples (directions (S, P), predicted changes of the loss (S,), whose they are (S,)), the most trusted last."""
@@ -127,17 +169,25 @@ class Descents:
         A = self.G + Operator(lambda v: damping * v)
         precondition, floor = (lambda r: r), FLOOR
         if self.rows is not None:
-            precondition, floor = Woodbury(self.rows, lam + self._rest(live)), FLOOR_PRECONDITIONED
+            precondition, floor = (
+                Woodbury(self.rows, lam + self._rest(live)),
+                FLOOR_PRECONDITIONED,
+            )
             live = live & precondition.definite
         if not live.any():
             return [(self.start, np.zeros(len(live)), live)]
-        found = conjugate_gradients(A, -g, DECAY * self.start, live, precondition, self.options.cap, floor=floor)
+        found = conjugate_gradients(
+            A, -g, DECAY * self.start, live, precondition, self.options.cap, floor=floor
+        )
         self.iterations += found.iterations
         self.products += found.products
         candidates = found.candidates()
         squares = to_host(np.stack([dots(d, d) for d, _, _ in candidates]))
         # q with damping is at hand; subtracting the damping's part leaves the undamped model
-        return [(d, values - 0.5 * lam * square, whose) for (d, values, whose), square in zip(candidates, squares)]
+        return [
+            (d, values - 0.5 * lam * square, whose)
+            for (d, values, whose), square in zip(candidates, squares)
+        ]
 
     def _in_residual_space(self, lam, live):
         g, solve = self.linear.gradient, Woodbury(self.rows, lam)
@@ -157,7 +207,9 @@ class Descents:
             z = beside(np.stack([probes[count] for count in self.updates]), self.start)
             Jz = (self.rows.matrix @ z[:, :, None])[:, :, 0]
             all_of_it, explicit = to_host(np.stack([dots(z, self.G @ z), dots(Jz, Jz)]))
-            self._mean_rest = np.maximum(all_of_it - explicit / self.rows.trials, 0.0) / size
+            self._mean_rest = (
+                np.maximum(all_of_it - explicit / self.rows.trials, 0.0) / size
+            )
             self.products += live
         return self._mean_rest
 
@@ -192,8 +244,11 @@ def search(loop, rollout, candidates, gradient, live):
         new = loop.rollout(rollout.theta + shorter)
         tried = tried + walkers
         better = walkers & (new.loss < best)
-        step, predicted, best = np.where(column(better, step), earlier, step), np.where(better, values, predicted), \
-            np.where(better, new.loss, best)
+        step, predicted, best = (
+            np.where(column(better, step), earlier, step),
+            np.where(better, values, predicted),
+            np.where(better, new.loss, best),
+        )
         walking, kept = walking & ~(walkers & ~better), live & (better | ~walkers)
     slope, length = to_host(dots(gradient, step)), np.ones(len(live))
     curvature = 2 * (predicted - slope)
@@ -207,7 +262,9 @@ def search(loop, rollout, candidates, gradient, live):
     found = live & (best < rollout.loss)
     step = np.where(column(found, step), column(length, step) * step, 0.0)
     predicted = length * slope + 0.5 * length**2 * curvature
-    return Found(found, step, predicted, full, tried, best, new if (found & kept).all() else None)
+    return Found(
+        found, step, predicted, full, tried, best, new if (found & kept).all() else None
+    )
 
 
 class Stepped(NamedTuple):
@@ -237,23 +294,60 @@ def step(options, loop, rollout, damping, directions, updates):
         linear = loop.linearise(rollout)
         descents = Descents(options, loop, linear, directions, updates)
         live, lam = np.ones(len(damping), bool), np.array(damping, dtype=float)
-        moved, turned, tried, rollouts = rollout.theta, np.zeros_like(directions), np.zeros(len(lam), int), np.zeros(len(lam), int)
+        moved, turned, tried, rollouts = (
+            rollout.theta,
+            np.zeros_like(directions),
+            np.zeros(len(lam), int),
+            np.zeros(len(lam), int),
+        )
         losses, predicted, new = rollout.loss, np.zeros(len(lam)), None
         for _ in range(1 + RETRIES):
-            found = search(loop, rollout, descents.solve(lam, live), linear.gradient, live)
+            found = search(
+                loop, rollout, descents.solve(lam, live), linear.gradient, live
+            )
             here = column(found.found, moved)
-            moved, turned = np.where(here, rollout.theta + found.step, moved), np.where(here, found.full, turned)
-            losses, predicted = np.where(found.found, found.losses, losses), np.where(found.found, found.predicted, predicted)
-            new, rollouts, tried = found.rollout, rollouts + found.tried, np.where(found.found, found.tried, tried)
+            moved, turned = (
+                np.where(here, rollout.theta + found.step, moved),
+                np.where(here, found.full, turned),
+            )
+            losses, predicted = (
+                np.where(found.found, found.losses, losses),
+                np.where(found.found, found.predicted, predicted),
+            )
+            new, rollouts, tried = (
+                found.rollout,
+                rollouts + found.tried,
+                np.where(found.found, found.tried, tried),
+            )
             live = live & ~found.found
             if not live.any():
                 break
             lam = np.where(live, np.minimum(lam * RETRY_RAISE, DAMPING_RANGE[1]), lam)
     accepted = ~live
-    ratios = [judged(*numbers) if done else (np.nan, numbers[3]) for done, *numbers in
-              zip(accepted.tolist(), rollout.loss.tolist(), losses.tolist(), predicted.tolist(), lam.tolist())]
+    ratios = [
+        judged(*numbers) if done else (np.nan, numbers[3])
+        for done, *numbers in zip(
+            accepted.tolist(),
+            rollout.loss.tolist(),
+            losses.tolist(),
+            predicted.tolist(),
+            lam.tolist(),
+        )
+    ]
     # weights have one rollout: where it was not the last one made, it is made again, which is less than putting it together
     new = new or loop.rollout(moved)
-    return Stepped(new, [lam for _, lam in ratios], turned, accepted, losses, [rho for rho, _ in ratios], descents.solver,
-                   descents.iterations, tried, rollouts, descents.products, descents.curved.trials,
-                   0 if descents.rows is None else descents.rows.matrix.shape[1])
+    return Stepped(
+        new,
+        [lam for _, lam in ratios],
+        turned,
+        accepted,
+        losses,
+        [rho for rho, _ in ratios],
+        descents.solver,
+        descents.iterations,
+        tried,
+        rollouts,
+        descents.products,
+        descents.curved.trials,
+        0 if descents.rows is None else descents.rows.matrix.shape[1],
+    )

@@ -18,15 +18,43 @@ from hfcontrol.errors import UsageError
 from hfcontrol.evaluation import judge
 from hfcontrol.export import replacing
 from hfcontrol.runs import Run
-from hfcontrol.scenes import (BODY, GOAL, VALUES, Body, Paths, chosen, colouring, goals, in_plane, label, marked, poses,
-                              roomy, shown, simulated, stations)
+from hfcontrol.scenes import (
+    BODY,
+    GOAL,
+    VALUES,
+    Body,
+    Paths,
+    chosen,
+    colouring,
+    goals,
+    in_plane,
+    label,
+    marked,
+    poses,
+    roomy,
+    shown,
+    simulated,
+    stations,
+)
 
 FRAME, PAUSE = 0.04, 0.4  # [s] between frames of a trial, at the least, and at its end
 MOST_FRAMES = 150  # of one trial
-MOST_TARGETS, LONG_MOVIE = 8, 24.0  # where their number is not given: at most, and at most that many seconds of them
-TRAINING, SHORTEST, LONGEST, LAST = 6.0, 0.05, 0.5, 2.0  # [s] that all checkpoints, each of them and the last one stay
+MOST_TARGETS, LONG_MOVIE = (
+    8,
+    24.0,
+)  # where their number is not given: at most, and at most that many seconds of them
+TRAINING, SHORTEST, LONGEST, LAST = (
+    6.0,
+    0.05,
+    0.5,
+    2.0,
+)  # [s] that all checkpoints, each of them and the last one stay
 MOST_CHECKPOINTS = 120
-DPI, PALETTE, SAMPLED = 100, 255, 17  # colours of a movie besides transparency, and frames from which they are taken
+DPI, PALETTE, SAMPLED = (
+    100,
+    255,
+    17,
+)  # colours of a movie besides transparency, and frames from which they are taken
 PALE = 0.5  # opacity of what has passed
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>hfcontrol</title>
@@ -61,8 +89,8 @@ class Scene(NamedTuple):
 def _trails(data, n, step, past):
     """The trajectories (T+1, k, n) of one trial up to a step and, where wanted, of those before it; NaN elsewhere."""
     trails = np.full_like(data, np.nan)
-    trails[:, :, :n * past] = data[:, :, :n * past]
-    trails[:step + 1, :, n] = data[:step + 1, :, n]
+    trails[:, :, : n * past] = data[:, :, : n * past]
+    trails[: step + 1, :, n] = data[: step + 1, :, n]
     return trails
 
 
@@ -81,11 +109,22 @@ class _Flat:
     def __init__(self, judged, trials, points):
         plane = in_plane(judged.run.plant)
         self.data, self.goal = shown(judged)[:, :, trials], goals(judged)[:, :, trials]
-        self.points = self.data[:, :2].transpose(2, 0, 1)[:, :, None] if points is None and plane else points
-        self.marks, self.beside = marked(judged, trials), self.points is not None and not plane
+        self.points = (
+            self.data[:, :2].transpose(2, 0, 1)[:, :, None]
+            if points is None and plane
+            else points
+        )
+        self.marks, self.beside = (
+            marked(judged, trials),
+            self.points is not None and not plane,
+        )
         self.aims = poses(judged, judged.scenario.goal, trials) if self.beside else None
-        self.figure = Figure(figsize=(5.6, 5.2) if plane else (8.0, 4.0), dpi=DPI, layout="constrained")
-        left, right = self.figure.subfigures(1, 2) if self.beside else (self.figure, self.figure)
+        self.figure = Figure(
+            figsize=(5.6, 5.2) if plane else (8.0, 4.0), dpi=DPI, layout="constrained"
+        )
+        left, right = (
+            self.figure.subfigures(1, 2) if self.beside else (self.figure, self.figure)
+        )
         self.paths = Paths(right, judged, trials, optimum=False)
         if self.points is not None:
             self._furnish(left.subplots() if self.beside else self.paths.axes[0])
@@ -97,13 +136,30 @@ class _Flat:
             everything.append(self.aims.reshape(-1, 2))
             ax.set_axis_off()
         else:
-            self.ring, = ax.plot([], [], "o", ms=14, mfc="none", mec=GOAL, mew=2.5, zorder=5)
+            (self.ring,) = ax.plot(
+                [], [], "o", ms=14, mfc="none", mec=GOAL, mew=2.5, zorder=5
+            )
         self.body = Body(ax, scale * self.points)
         if self.marks is not None:
             marks = self.marks[0, 0]
-            self.dots = ax.scatter(*scale * marks[:, :2].T, c=marks[:, 2], s=150, cmap=VALUES, vmin=-1, vmax=1,
-                                   edgecolors=BODY, zorder=3)
-            self.figure.colorbar(self.dots, ax=ax, ticks=(-1, 0, 1), shrink=0.6, aspect=25, label="value of the marks")
+            self.dots = ax.scatter(
+                *scale * marks[:, :2].T,
+                c=marks[:, 2],
+                s=150,
+                cmap=VALUES,
+                vmin=-1,
+                vmax=1,
+                edgecolors=BODY,
+                zorder=3,
+            )
+            self.figure.colorbar(
+                self.dots,
+                ax=ax,
+                ticks=(-1, 0, 1),
+                shrink=0.6,
+                aspect=25,
+                label="value of the marks",
+            )
             everything.append(self.marks[..., :2].reshape(-1, 2))
         everything = np.concatenate(everything)
         ax.update_datalim(scale * everything[np.isfinite(everything).all(axis=1)])
@@ -121,7 +177,7 @@ class _Flat:
             if self.beside:
                 self.aim.pose(self.aims[n, step])
             else:
-                self.ring.set_data(*scale * self.goal[step:step + 1, :2, n].T)
+                self.ring.set_data(*scale * self.goal[step : step + 1, :2, n].T)
         paths.move_goals(_trails(self.goal, n, step, False))
         if paths.aims and not self.beside:
             paths.starts.set_offsets(scale * self.data[0, :2, n])
@@ -139,17 +195,30 @@ class _Space:
         self.goal = poses(judged, np.nan_to_num(judged.scenario.goal), trials)[:, :, -1]
         self.past = bool(stations(judged))
         self.figure = Figure(figsize=(5.6, 5.2), dpi=DPI)
-        ax = self.figure.add_axes((0.0, 0.04, 0.92, 0.9), projection="3d")  # the layout engine would cut its labels
+        ax = self.figure.add_axes(
+            (0.0, 0.04, 0.92, 0.9), projection="3d"
+        )  # the layout engine would cut its labels
         everything = np.concatenate([points.reshape(-1, 3), self.goal.reshape(-1, 3)])
         everything = everything[np.isfinite(everything).all(axis=1)]
         low, high = roomy(everything.min(axis=0), everything.max(axis=0))
         self.floor = low[2]
         self.shadows = [ax.plot([], [], [], color="0.6", lw=1.2)[0] for _ in trials]
-        self.trails = [ax.plot([], [], [], color=colour, lw=1.8)[0] for colour in colours]
-        self.ring, = ax.plot([], [], [], "o", ms=12, mfc="none", mec=GOAL, mew=2.5)
+        self.trails = [
+            ax.plot([], [], [], color=colour, lw=1.8)[0] for colour in colours
+        ]
+        (self.ring,) = ax.plot([], [], [], "o", ms=12, mfc="none", mec=GOAL, mew=2.5)
         self.body = Body(ax, points)
-        names = ("x", "y") if plant.plane is None else (plant.output[i] for i in plant.plane[:2])
-        ax.set(**{f"{axis}label": label(name, "m") for axis, name in zip("xyz", (*names, "height"))})
+        names = (
+            ("x", "y")
+            if plant.plane is None
+            else (plant.output[i] for i in plant.plane[:2])
+        )
+        ax.set(
+            **{
+                f"{axis}label": label(name, "m")
+                for axis, name in zip("xyz", (*names, "height"))
+            }
+        )
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
         ax.set_box_aspect(high - low, zoom=0.9)
         ax.locator_params(nbins=5)
@@ -163,7 +232,7 @@ class _Space:
             shadow.set_data_3d(*trails[:, :2, k].T, np.full(len(trails), self.floor))
         _pale(self.trails, n)
         _pale(self.shadows, n)
-        self.ring.set_data_3d(*self.goal[n, step:step + 1].T)
+        self.ring.set_data_3d(*self.goal[n, step : step + 1].T)
         self.body.pose(self.points[n, step])
 
 
@@ -177,7 +246,9 @@ def reaches(run, targets=None):
     most = int(np.clip(LONG_MOVIE / (plant.dt * last), 2, MOST_TARGETS))
     trials = chosen(judged, targets or most)
     points = poses(judged, judged.rollout.x, trials)
-    stage = (_Space if points is not None and points.shape[-1] == 3 else _Flat)(judged, trials, points)
+    stage = (_Space if points is not None and points.shape[-1] == 3 else _Flat)(
+        judged, trials, points
+    )
     stride = max(1, round(FRAME / plant.dt), -(-last // MOST_FRAMES))
     steps = sorted({*range(0, last, stride), last})
     word = "target" if np.nan_to_num(np.ptp(aims, axis=2)).any() else "trial"
@@ -186,26 +257,42 @@ def reaches(run, targets=None):
     def draw(k):
         n, step = k // len(steps), steps[k % len(steps)]
         stage.draw(n, step)
-        title.set_text(f"{plant.name}, {run.trainer.task.name}: {word} {n + 1} of {len(trials)}, {plant.dt * step:.2f} s")
+        title.set_text(
+            f"{plant.name}, {run.trainer.task.name}: {word} {n + 1} of {len(trials)}, {plant.dt * step:.2f} s"
+        )
 
-    return Scene(stage.figure, draw, [*(plant.dt * np.diff(steps)), PAUSE] * len(trials))
+    return Scene(
+        stage.figure, draw, [*(plant.dt * np.diff(steps)), PAUSE] * len(trials)
+    )
 
 
 def learning(run):
     """The scene of all trials, over the optimum, at each checkpoint up to that of the run, thinned where there are many."""
     judged = judge(run)
-    files = [file for file in run.folder.checkpoints() if file.updates <= run.state.updates]
-    files = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, MOST_CHECKPOINTS).astype(int))]
-    data = [shown(judged, judged.loop.rollout(Run.load(file.path).theta).x) for file in files]
+    files = [
+        file for file in run.folder.checkpoints() if file.updates <= run.state.updates
+    ]
+    files = [
+        files[i]
+        for i in np.unique(np.linspace(0, len(files) - 1, MOST_CHECKPOINTS).astype(int))
+    ]
+    data = [
+        shown(judged, judged.loop.rollout(Run.load(file.path).theta).x)
+        for file in files
+    ]
     figure = Figure(figsize=(5.6, 5.2), dpi=DPI, layout="constrained")
     paths = Paths(figure, judged)
     for ax in paths.axes:
-        ax.margins(x=0.25 if paths.flat and ax is paths.axes[0] else 0.05, y=0.25)  # room for the paths of the beginning
+        ax.margins(
+            x=0.25 if paths.flat and ax is paths.axes[0] else 0.05, y=0.25
+        )  # room for the paths of the beginning
     title = figure.suptitle(" ")
 
     def draw(k):
         paths.move(data[k][:, :, paths.trials])
-        title.set_text(f"{run.plant.name}, {run.trainer.task.name}: {files[k].updates} updates, loss {files[k].loss:.1e}")
+        title.set_text(
+            f"{run.plant.name}, {run.trainer.task.name}: {files[k].updates} updates, loss {files[k].loss:.1e}"
+        )
 
     pace = float(np.clip(TRAINING / len(files), SHORTEST, LONGEST))
     return Scene(figure, draw, [pace] * (len(files) - 1) + [LAST])
@@ -219,11 +306,19 @@ def _frames(scene, progress):
         scene.draw(k)
         canvas.draw()
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        return picture.point(lambda value: value | 7)  # few colours, of which white is one
+        return picture.point(
+            lambda value: value | 7
+        )  # few colours, of which white is one
 
-    sample = np.hstack([render(k) for k in np.unique(np.linspace(0, count - 1, SAMPLED).astype(int))])
-    scene.figure.set_layout_engine("none")  # what moves must not shift what stands still
-    common = sorted(Image.fromarray(sample).getcolors(sample.size), reverse=True)[:PALETTE]
+    sample = np.hstack(
+        [render(k) for k in np.unique(np.linspace(0, count - 1, SAMPLED).astype(int))]
+    )
+    scene.figure.set_layout_engine(
+        "none"
+    )  # what moves must not shift what stands still
+    common = sorted(Image.fromarray(sample).getcolors(sample.size), reverse=True)[
+        :PALETTE
+    ]
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for _, colour in common for value in colour])
     frames = []
@@ -241,25 +336,63 @@ def _png(frame):
 
 
 def _gif(path, frames, durations):
-    hundredths = [10 * round(100 * d) for d in durations]  # [ms], of which the format keeps whole hundredths of a second
-    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=hundredths, loop=0)
+    hundredths = [
+        10 * round(100 * d) for d in durations
+    ]  # [ms], of which the format keeps whole hundredths of a second
+    frames[0].save(
+        path,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=hundredths,
+        loop=0,
+    )
 
 
 def _html(path, frames, durations):
     page = PAGE.replace("WIDTH", str(frames[0].width))
-    page = page.replace("FRAMES", json.dumps([base64.b64encode(_png(frame)).decode() for frame in frames]))
-    path.write_text(page.replace("DURATIONS", json.dumps([round(1000 * d) for d in durations])), encoding="utf-8")
+    page = page.replace(
+        "FRAMES",
+        json.dumps([base64.b64encode(_png(frame)).decode() for frame in frames]),
+    )
+    path.write_text(
+        page.replace("DURATIONS", json.dumps([round(1000 * d) for d in durations])),
+        encoding="utf-8",
+    )
 
 
 def _mp4(path, frames, durations):
     pace = min(durations)
-    pictures = b"".join(_png(frame) * max(1, round(d / pace)) for frame, d in zip(frames, durations))
-    command = ["ffmpeg", "-y", "-v", "error", "-f", "image2pipe", "-c:v", "png", "-framerate", f"{1 / pace:.6g}", "-i", "-",
-               "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
+    pictures = b"".join(
+        _png(frame) * max(1, round(d / pace)) for frame, d in zip(frames, durations)
+    )
+    command = [
+        "ffmpeg",
+        "-y",
+        "-v",
+        "error",
+        "-f",
+        "image2pipe",
+        "-c:v",
+        "png",
+        "-framerate",
+        f"{1 / pace:.6g}",
+        "-i",
+        "-",
+        "-pix_fmt",
+        "yuv420p",
+        "-movflags",
+        "+faststart",
+        str(path),
+    ]
     done = subprocess.run(command, input=pictures, capture_output=True)
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise UsageError(f"ffmpeg could not write the mp4 ({reason[-1]}); use .gif or .html")
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or [
+            "no reason given"
+        ]
+        raise UsageError(
+            f"ffmpeg could not write the mp4 ({reason[-1]}); use .gif or .html"
+        )
 
 
 WRITERS = {".gif": _gif, ".mp4": _mp4, ".html": _html}
@@ -276,6 +409,8 @@ def animate(run, path, targets=None, training=False, progress=None):
         raise UsageError(f"--targets {targets}: at least 1 is needed")
     with rc_context(STYLE), replacing(path, WRITERS) as temporary:
         if temporary.suffix == ".mp4" and not shutil.which("ffmpeg"):
-            raise UsageError(f"{path}: mp4 needs ffmpeg, which is not installed; install it, or use .gif or .html")
+            raise UsageError(
+                f"{path}: mp4 needs ffmpeg, which is not installed; install it, or use .gif or .html"
+            )
         scene = learning(run) if training else reaches(run, targets)
         WRITERS[temporary.suffix](temporary, _frames(scene, progress), scene.durations)

@@ -16,8 +16,12 @@ from hfcontrol.errors import DeviceError, UsageError
 DEVICES = ("cpu", "gpu", "auto")
 CPU_INSTEAD = "or give --device cpu"
 
-SETTERS = ("scipy_openblas_set_num_threads", "scipy_openblas_set_num_threads64_", "openblas_set_num_threads",
-           "openblas_set_num_threads64_")
+SETTERS = (
+    "scipy_openblas_set_num_threads",
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+    "openblas_set_num_threads64_",
+)
 GETTERS = tuple(name.replace("set", "get", 1) for name in SETTERS)
 
 
@@ -61,7 +65,7 @@ def single_threaded_blas():
 
 
 def device_for(word):
-    """"cpu" or "gpu", for one of DEVICES: "auto" is a GPU where one can be used.
+    """ "cpu" or "gpu", for one of DEVICES: "auto" is a GPU where one can be used.
 
     Raises DeviceError where a GPU is asked for and none can be used, and UsageError for another word.
     """
@@ -84,16 +88,24 @@ def _cupy():
     try:
         import cupy
     except ImportError as error:
-        raise DeviceError(f"--device gpu: cupy cannot be imported ({error}); pip install -e '.[gpu]' in hfcontrol's folder, "
-                          f"{CPU_INSTEAD}") from error
+        raise DeviceError(
+            f"--device gpu: cupy cannot be imported ({error}); pip install -e '.[gpu]' in hfcontrol's folder, "
+            f"{CPU_INSTEAD}"
+        ) from error
     if not cupy.is_available():
-        raise DeviceError(f"--device gpu: no NVIDIA GPU with a driver is found here; use a machine that has one, {CPU_INSTEAD}")
+        raise DeviceError(
+            f"--device gpu: no NVIDIA GPU with a driver is found here; use a machine that has one, {CPU_INSTEAD}"
+        )
     try:
         (cupy.zeros(1) + 1).get()
-    except Exception as error:  # whatever a driver and a toolkit that do not fit together make of it
+    except (
+        Exception
+    ) as error:  # whatever a driver and a toolkit that do not fit together make of it
         reason = " ".join(str(error).split())[:200]
-        raise DeviceError(f"--device gpu: the GPU does not compute ({reason}); see that driver and cupy fit together, "
-                          f"{CPU_INSTEAD}") from error
+        raise DeviceError(
+            f"--device gpu: the GPU does not compute ({reason}); see that driver and cupy fit together, "
+            f"{CPU_INSTEAD}"
+        ) from error
     return cupy
 
 
@@ -130,15 +142,19 @@ def processors():
 def free_memory():
     """Bytes that are left on the GPU in use."""
     cupy = _cupy()
-    return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    return (
+        cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+    )
 
 
 def require_memory(needed, what):
     """Raises DeviceError where the GPU has less than so many bytes left for what needs them."""
     free = free_memory()
     if needed > free:
-        raise DeviceError(f"--device gpu: {what} need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the GPU; give fewer "
-                          f"--trials or --steps, {CPU_INSTEAD}")
+        raise DeviceError(
+            f"--device gpu: {what} need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the GPU; give fewer "
+            f"--trials or --steps, {CPU_INSTEAD}"
+        )
 
 
 def definite_solver(M):
@@ -148,13 +164,17 @@ def definite_solver(M):
     """
     if isinstance(M, np.ndarray):
         from scipy.linalg import cho_factor, cho_solve
+
         factored = cho_factor(M, lower=True, overwrite_a=True, check_finite=False)
         return lambda b: cho_solve(factored, b, check_finite=False)
     from cupyx.scipy.linalg import solve_triangular
+
     L = np.linalg.cholesky(M)
     if not np.isfinite(L).all():  # CuPy's does not say so
         raise np.linalg.LinAlgError("not positive definite")
-    return lambda b: solve_triangular(L, solve_triangular(L, b, lower=True), trans=1, lower=True)
+    return lambda b: solve_triangular(
+        L, solve_triangular(L, b, lower=True), trans=1, lower=True
+    )
 
 
 def inverse_factors(M):
@@ -164,7 +184,7 @@ def inverse_factors(M):
     CuPy factorises and inverts many matrices at once; of solves with a triangle it knows only one at a time.
     """
     unit = np.zeros_like(M, shape=M.shape[1:])
-    unit.ravel()[::len(unit) + 1] = 1.0
+    unit.ravel()[:: len(unit) + 1] = 1.0
     finite = np.isfinite(M).all(axis=(1, 2))
     L = np.linalg.cholesky(np.where(finite[:, None, None], M, unit))
     definite = finite & np.isfinite(L).all(axis=(1, 2))  # CuPy's does not say so

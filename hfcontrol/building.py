@@ -25,13 +25,36 @@ from hfcontrol.topology import TIME_CONSTANTS, Topology
 from hfcontrol.trainer import Trainer
 from hfcontrol.training_state import Limits
 from hfcontrol.variants import observing, with_actuators, with_params
-from hfcontrol.words import assignments, curl_range, delay_steps, duration, durations, motor_noises, ranges
+from hfcontrol.words import (
+    assignments,
+    curl_range,
+    delay_steps,
+    duration,
+    durations,
+    motor_noises,
+    ranges,
+)
 from hfcontrol.worlds import Episodes, EnvironmentWorld, PlantWorld
 
-WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(4)  # the streams of random numbers that one seed gives
+WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(
+    4
+)  # the streams of random numbers that one seed gives
 COPIES = 8  # of an environment, stepped side by side
-OF_PLANTS = ("effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise", "motor_noise", "push", "param",
-             "vary", "curl_field", "actuators", "control_limit")  # without meaning in an environment
+OF_PLANTS = (
+    "effort",
+    "running",
+    "space",
+    "feedback_delay",
+    "command_delay",
+    "sensory_noise",
+    "motor_noise",
+    "push",
+    "param",
+    "vary",
+    "curl_field",
+    "actuators",
+    "control_limit",
+)  # without meaning in an environment
 
 
 def wiring_of(settings, plant, taper=True):
@@ -40,34 +63,65 @@ def wiring_of(settings, plant, taper=True):
     if isinstance(limit, str) and limit == "plant":
         limit = np.inf if plant.limit is None else plant.limit
     try:
-        limit = np.inf if limit is None or isinstance(limit, str) and limit == "none" else np.asarray(limit, dtype=float)
+        limit = (
+            np.inf
+            if limit is None or isinstance(limit, str) and limit == "none"
+            else np.asarray(limit, dtype=float)
+        )
     except (TypeError, ValueError):
-        raise UsageError(f"--control-limit {limit}: a positive number, plant or none") from None
+        raise UsageError(
+            f"--control-limit {limit}: a positive number, plant or none"
+        ) from None
     if not np.all(np.asarray(limit) > 0):
         raise UsageError(f"--control-limit {limit}: a positive number is needed")
-    return Wiring(delay_steps(settings.feedback_delay, plant.dt, "feedback-delay"),
-                  delay_steps(settings.command_delay, plant.dt, "command-delay"),
-                  np.array(np.broadcast_to(limit, (plant.nu,)), dtype=float),
-                  plant.taper if taper else np.full(plant.nx, np.inf))
+    return Wiring(
+        delay_steps(settings.feedback_delay, plant.dt, "feedback-delay"),
+        delay_steps(settings.command_delay, plant.dt, "command-delay"),
+        np.array(np.broadcast_to(limit, (plant.nu,)), dtype=float),
+        plant.taper if taper else np.full(plant.nx, np.inf),
+    )
 
 
 def topology_of(settings, dt):
     """The network's topology: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent; times are
     told in control steps of dt [s]."""
     depth = len(settings.hidden)
-    named = {"all": tuple(range(2, depth + 1)), "none": (), "auto": (2,) if depth > 1 else ()}
-    skip = named.get(settings.skip, settings.skip) if isinstance(settings.skip, str) else settings.skip
+    named = {
+        "all": tuple(range(2, depth + 1)),
+        "none": (),
+        "auto": (2,) if depth > 1 else (),
+    }
+    skip = (
+        named.get(settings.skip, settings.skip)
+        if isinstance(settings.skip, str)
+        else settings.skip
+    )
     named = {"all": tuple(range(1, depth + 1)), "none": ()}
-    recurrent = named.get(settings.recurrent, settings.recurrent) if isinstance(settings.recurrent, str) \
+    recurrent = (
+        named.get(settings.recurrent, settings.recurrent)
+        if isinstance(settings.recurrent, str)
         else settings.recurrent
+    )
     for name, value in (("skip", skip), ("recurrent", recurrent)):
         if isinstance(value, str):
-            raise UsageError(f"--{name} {value}: layer numbers such as 1,2, or all or none")
+            raise UsageError(
+                f"--{name} {value}: layer numbers such as 1,2, or all or none"
+            )
     times = TIME_CONSTANTS
     if settings.time_constants is not None:
-        times = tuple(tau / dt for tau in durations(settings.time_constants, "time-constants"))
-    return Topology(tuple(settings.hidden), settings.cell, tuple(skip), tuple(recurrent), settings.learn_start, settings.scheme,
-                    settings.unfold, times)
+        times = tuple(
+            tau / dt for tau in durations(settings.time_constants, "time-constants")
+        )
+    return Topology(
+        tuple(settings.hidden),
+        settings.cell,
+        tuple(skip),
+        tuple(recurrent),
+        settings.learn_start,
+        settings.scheme,
+        settings.unfold,
+        times,
+    )
 
 
 def plant_of(settings, plant=None):
@@ -83,8 +137,17 @@ def plant_of(settings, plant=None):
 def task_of(settings, plant, kernels):
     """The task with the user's numbers over its own."""
     vary = (*ranges(settings.vary, plant), *curl_range(settings.curl_field, plant))
-    disturbances = Disturbances(settings.sensory_noise, *motor_noises(settings.motor_noise), settings.push, vary)
-    options = TaskOptions(settings.trials, settings.steps, settings.effort, settings.running, settings.space, disturbances)
+    disturbances = Disturbances(
+        settings.sensory_noise, *motor_noises(settings.motor_noise), settings.push, vary
+    )
+    options = TaskOptions(
+        settings.trials,
+        settings.steps,
+        settings.effort,
+        settings.running,
+        settings.space,
+        disturbances,
+    )
     return Task(plant, kernels, settings.task, options)
 
 
@@ -92,20 +155,39 @@ def network_of(settings, n_input, plant):
     """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
     network = Network(topology_of(settings, plant.dt), n_input, plant.nu, plant.trim)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
-        network.constraint = Constraint(network, stream(settings, CONSTRAINT), settings.density, settings.freeze,
-                                        settings.dale)
+        network.constraint = Constraint(
+            network,
+            stream(settings, CONSTRAINT),
+            settings.density,
+            settings.freeze,
+            settings.dale,
+        )
     return network
 
 
 def optimizer_of(settings, task):
     """The optimizer with its options; unless asked otherwise, it takes the curvature of as many trials as the task needs."""
     if settings.optimizer == "hf":
-        trials = settings.curvature_trials if settings.curvature_trials is not None else task.curvature_trials
-        return HessianFree(settings.solver, settings.damping, settings.structural, settings.cg_cap, trials)
+        trials = (
+            settings.curvature_trials
+            if settings.curvature_trials is not None
+            else task.curvature_trials
+        )
+        return HessianFree(
+            settings.solver,
+            settings.damping,
+            settings.structural,
+            settings.cg_cap,
+            trials,
+        )
     if settings.optimizer == "lbfgs":
         return LBFGS()
     if settings.optimizer in POLICY:
-        return PolicyGradient(settings.optimizer, settings.learning_rate, **{name: getattr(settings, name) for name in POLICY_OPTIONS})
+        return PolicyGradient(
+            settings.optimizer,
+            settings.learning_rate,
+            **{name: getattr(settings, name) for name in POLICY_OPTIONS},
+        )
     rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
     return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
 
@@ -114,19 +196,39 @@ def _environment_trainer(settings, plant, limits):
     """The trainer of an environment that is stepped but not differentiated; UsageError for what has no meaning there."""
     environment, fields = plant.environment, type(settings).__dataclass_fields__
     if settings.optimizer not in POLICY:
-        raise UsageError(f"--optimizer {settings.optimizer} with --plant {settings.plant}: it needs derivatives, and "
-                         f"{environment.undifferentiable}; give --optimizer ppo or a2c, or a plant whose state can be set")
+        raise UsageError(
+            f"--optimizer {settings.optimizer} with --plant {settings.plant}: it needs derivatives, and "
+            f"{environment.undifferentiable}; give --optimizer ppo or a2c, or a plant whose state can be set"
+        )
     if settings.task not in (None, Episodes.name):
-        raise TaskError(f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}")
+        raise TaskError(
+            f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}"
+        )
     for name in OF_PLANTS:
         if getattr(settings, name) != fields[name].default:
-            raise UsageError(f"--{name.replace('_', '-')} {getattr(settings, name)} with --plant {settings.plant}: it is of plants, "
-                             "not of environments; leave it out")
-    network, seen = network_of(settings, plant.ny, plant), np.array(plant.seen if plant.seen is not None else range(plant.ny))
-    task = Episodes(COPIES if settings.trials is None else settings.trials,
-                    environment.steps if settings.steps is None else settings.steps)
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(settings, name)} with --plant {settings.plant}: it is of plants, "
+                "not of environments; leave it out"
+            )
+    network, seen = (
+        network_of(settings, plant.ny, plant),
+        np.array(plant.seen if plant.seen is not None else range(plant.ny)),
+    )
+    task = Episodes(
+        COPIES if settings.trials is None else settings.trials,
+        environment.steps if settings.steps is None else settings.steps,
+    )
     world = EnvironmentWorld(environment, network, seen, task.trials, task.steps)
-    return PolicyTrainer(task, plant, None, network, wiring_of(settings, plant), optimizer_of(settings, task), world, limits)
+    return PolicyTrainer(
+        task,
+        plant,
+        None,
+        network,
+        wiring_of(settings, plant),
+        optimizer_of(settings, task),
+        world,
+        limits,
+    )
 
 
 def stream(settings, which, *more):
@@ -137,7 +239,13 @@ def stream(settings, which, *more):
 def build(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
     plant = plant_of(settings, plant)
-    limits = Limits(settings.batches, settings.target_loss, settings.target_ratio, settings.rollouts, settings.max_seconds)
+    limits = Limits(
+        settings.batches,
+        settings.target_loss,
+        settings.target_ratio,
+        settings.rollouts,
+        settings.max_seconds,
+    )
     if plant.environment:
         return _environment_trainer(settings, plant, limits)
     task = task_of(settings, plant, compile_plant(plant))
@@ -145,15 +253,33 @@ def build(settings, plant=None):
     network = network_of(settings, task.n_target + plant.ny, plant)
 
     def optimal(loop):
-        return float(np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses))
+        return float(
+            np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses)
+        )
 
     wiring, optimizer = wiring_of(settings, plant), optimizer_of(settings, task)
     if settings.optimizer in POLICY:
-        world = PlantWorld(plant_loop(task, plant, kernels, network, wiring), plant, task.n_target)
-        return PolicyTrainer(task, plant, kernels, network, wiring, optimizer, world, limits)
-    return Trainer(task, plant, kernels, network, wiring, optimizer,
-                   "scenario" if settings.estimator else settings.hold, limits, optimal, store_every=settings.store_every,
-                   estimator=settings.solved_by, dtype=settings.dtype, average=settings.average)
+        world = PlantWorld(
+            plant_loop(task, plant, kernels, network, wiring), plant, task.n_target
+        )
+        return PolicyTrainer(
+            task, plant, kernels, network, wiring, optimizer, world, limits
+        )
+    return Trainer(
+        task,
+        plant,
+        kernels,
+        network,
+        wiring,
+        optimizer,
+        "scenario" if settings.estimator else settings.hold,
+        limits,
+        optimal,
+        store_every=settings.store_every,
+        estimator=settings.solved_by,
+        dtype=settings.dtype,
+        average=settings.average,
+    )
 
 
 class Preparation(NamedTuple):
@@ -169,17 +295,27 @@ def prepare(trainer, settings):
     begin = time.perf_counter()
     if settings.optimizer in POLICY:
         trainer.prepare()
-        return Preparation(time.perf_counter() - begin, settings.optimizer, (f"{settings.optimizer}: learns from costs alone, by "
-                           f"{trainer.world.described}",))
+        return Preparation(
+            time.perf_counter() - begin,
+            settings.optimizer,
+            (
+                f"{settings.optimizer}: learns from costs alone, by "
+                f"{trainer.world.described}",
+            ),
+        )
     loop = trainer.loop(stream(settings, SCENARIOS))
     linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
     linear.jvp(linear.gradient)
     solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
     if trainer.kernels.device == "gpu":
-        reasons.append(f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
-                       f"{settings.dtype}")
+        reasons.append(
+            f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
+            f"{settings.dtype}"
+        )
     if not trainer.plant.compiled:
-        reasons.append(f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled")
+        reasons.append(
+            f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled"
+        )
     if settings.optimizer == "hf":
         solver, why = trainer.optimizer.choose_solver(loop)
         if loop.channels():
@@ -187,5 +323,7 @@ def prepare(trainer, settings):
         reasons.append(f"solver {why}")
     if settings.guide:
         trainer.optimal(loop.part(1))
-        reasons.append(f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon")
+        reasons.append(
+            f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon"
+        )
     return Preparation(time.perf_counter() - begin, solver, tuple(reasons))

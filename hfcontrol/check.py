@@ -31,14 +31,28 @@ class Sample:
     """A plant, its kernels, and random states x (nx, N), controls u (nu, N) and parameters p (np, N) of N trials."""
 
     def __init__(self, plant, seed=0):
-        self.plant, self.kernels, self.rng = plant, compile_plant(plant), np.random.default_rng(seed)
-        self.x = SPREAD * plant.typical_state[:, None] * self.rng.standard_normal((plant.nx, TRIALS))
+        self.plant, self.kernels, self.rng = (
+            plant,
+            compile_plant(plant),
+            np.random.default_rng(seed),
+        )
+        self.x = (
+            SPREAD
+            * plant.typical_state[:, None]
+            * self.rng.standard_normal((plant.nx, TRIALS))
+        )
         self.u = self.controls()
-        self.p = np.repeat(np.array(list(plant.params.values())).reshape(-1, 1), TRIALS, axis=1)
+        self.p = np.repeat(
+            np.array(list(plant.params.values())).reshape(-1, 1), TRIALS, axis=1
+        )
 
     def controls(self):
         """Random controls (nu, N) within the limits."""
-        u = SPREAD * self.plant.typical_control[:, None] * self.rng.standard_normal((self.plant.nu, TRIALS))
+        u = (
+            SPREAD
+            * self.plant.typical_control[:, None]
+            * self.rng.standard_normal((self.plant.nu, TRIALS))
+        )
         limit = np.inf if self.plant.limit is None else self.plant.limit[:, None]
         return np.clip(u, -limit, limit)
 
@@ -76,8 +90,10 @@ def finite(sample):
     nothing = np.zeros((STEPS, *sample.x.shape))
     x = sample.kernels.simulate(sample.x, u, sample.p, nothing, sample.plant.taper)
     for t, i, n in np.argwhere(~np.isfinite(x))[:1]:
-        return (f"{sample.plant.state[i]} is {x[t, i, n]} after {t} random steps, "
-                f"from x = {numbers(x[t - 1, :, n])} under u = {numbers(u[t - 1, :, n])}")
+        return (
+            f"{sample.plant.state[i]} is {x[t, i, n]} after {t} random steps, "
+            f"from x = {numbers(x[t - 1, :, n])} under u = {numbers(u[t - 1, :, n])}"
+        )
 
 
 def repeatable(sample):
@@ -97,10 +113,15 @@ def inputs_untouched(sample):
 
 def trials_apart(sample):
     """A trial does not depend on the others: a batch equals its trials one by one (to rounding where NumPy steps)."""
-    alone = [sample.kernels.step(*(a[:, n:n + 1] for a in (sample.x, sample.u, sample.p))) for n in range(TRIALS)]
+    alone = [
+        sample.kernels.step(*(a[:, n : n + 1] for a in (sample.x, sample.u, sample.p)))
+        for n in range(TRIALS)
+    ]
     together, alone = sample.step(), np.concatenate(alone, axis=1)
     rtol = 0 if sample.plant.compiled else 1e-12
-    for i, n in np.argwhere(~np.isclose(together, alone, rtol=rtol, atol=rtol, equal_nan=True))[:1]:
+    for i, n in np.argwhere(
+        ~np.isclose(together, alone, rtol=rtol, atol=rtol, equal_nan=True)
+    )[:1]:
         return f"{sample.plant.state[i]} of trial {n} is {together[i, n]} in a batch, but {alone[i, n]} alone"
 
 
@@ -118,8 +139,16 @@ def smooth(sample):
     """Jacobians at two step sizes agree, also at rest; where they do not, the plant jumps or bends, or TYPICAL is far off."""
     plant, rest = sample.plant, sample.x.copy()
     rest[np.setdiff1d(np.arange(plant.nx), plant.positions)] = 0.0
-    x, u, p = np.concatenate([sample.x, rest], axis=1), np.tile(sample.u, 2), np.tile(sample.p, 2)
-    twice = replace(plant, typical_state=2 * plant.typical_state, typical_control=2 * plant.typical_control)
+    x, u, p = (
+        np.concatenate([sample.x, rest], axis=1),
+        np.tile(sample.u, 2),
+        np.tile(sample.p, 2),
+    )
+    twice = replace(
+        plant,
+        typical_state=2 * plant.typical_state,
+        typical_control=2 * plant.typical_control,
+    )
     pair = []
     for kernels in (sample.kernels, type(sample.kernels)(twice)):
         J = kernels.jacobians(x[None], u[None], p)
@@ -130,9 +159,12 @@ def smooth(sample):
     for i, j, n in np.argwhere(rough)[:1]:
         by = (*plant.state, *plant.control)[j]
         values = " or ".join(f"{J[i, j, n]:.6g}" for J in pair)
-        return Finding("smooth", rough[:, :, :TRIALS].any(axis=(0, 1)).mean() <= 0.5,
-                       f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {numbers(x[:, n])}: "
-                       f"a jump or a bend there, or TYPICAL is far from {by}'s size")
+        return Finding(
+            "smooth",
+            rough[:, :, :TRIALS].any(axis=(0, 1)).mean() <= 0.5,
+            f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {numbers(x[:, n])}: "
+            f"a jump or a bend there, or TYPICAL is far from {by}'s size",
+        )
 
 
 def differences(function, at, sizes, rows):
@@ -148,7 +180,14 @@ def differences(function, at, sizes, rows):
 
 def wrong_entry(given, found):
     """The place (i, j) of the first derivative given that is not the one found, as a list of one or none."""
-    return np.argwhere(~np.isclose(given, found, rtol=DERIVATIVE, atol=DERIVATIVE * np.abs(found).max(initial=0.0)))[:1]
+    return np.argwhere(
+        ~np.isclose(
+            given,
+            found,
+            rtol=DERIVATIVE,
+            atol=DERIVATIVE * np.abs(found).max(initial=0.0),
+        )
+    )[:1]
 
 
 def jacobian(sample):
@@ -156,15 +195,28 @@ def jacobian(sample):
     plant, functions = sample.plant, sample.plant.functions
     if not {"jacobian", "dynamics"} <= set(functions):
         return None
-    names, by = plant.state[:plant.n_body], (*plant.state[:plant.n_body], *plant.control)
-    k, sizes = len(names), np.concatenate([plant.typical_state[:plant.n_body], plant.typical_control])
+    names, by = (
+        plant.state[: plant.n_body],
+        (*plant.state[: plant.n_body], *plant.control),
+    )
+    k, sizes = (
+        len(names),
+        np.concatenate([plant.typical_state[: plant.n_body], plant.typical_control]),
+    )
     for x, u, p in zip(sample.x[:k].T, sample.u.T, sample.p.T):
         given = np.zeros((k, len(by)))
         functions["jacobian"](x, u, p, given[:, :k], given[:, k:])
-        found = differences(lambda at, out: functions["dynamics"](at[:k], at[k:], p, out), np.concatenate([x, u]), sizes, k)
+        found = differences(
+            lambda at, out: functions["dynamics"](at[:k], at[k:], p, out),
+            np.concatenate([x, u]),
+            sizes,
+            k,
+        )
         for i, j in wrong_entry(given, found):
-            return (f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
-                    f"dynamics, at x = {numbers(x)}")
+            return (
+                f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
+                f"dynamics, at x = {numbers(x)}"
+            )
 
 
 def observe_jacobian(sample):
@@ -176,10 +228,17 @@ def observe_jacobian(sample):
     for x, p in zip(sample.x[:k].T, sample.p.T):
         given = np.zeros((len(names), k))
         functions["observe_jacobian"](x, p, given)
-        found = differences(lambda at, out: functions["observe"](at, p, out), x, plant.typical_state[:k], len(names))
+        found = differences(
+            lambda at, out: functions["observe"](at, p, out),
+            x,
+            plant.typical_state[:k],
+            len(names),
+        )
         for i, j in wrong_entry(given, found):
-            return (f"d {names[i]} / d {plant.state[j]} is {given[i, j]:.6g} by observe_jacobian and {found[i, j]:.6g} by differences "
-                    f"of observe, at x = {numbers(x)}")
+            return (
+                f"d {names[i]} / d {plant.state[j]} is {given[i, j]:.6g} by observe_jacobian and {found[i, j]:.6g} by differences "
+                f"of observe, at x = {numbers(x)}"
+            )
 
 
 def rates(sample):
@@ -189,14 +248,21 @@ def rates(sample):
         return None
     dx = np.empty_like(sample.x)
     for n in range(TRIALS):
-        plant.functions["dynamics"](sample.x[:, n], sample.u[:, n], sample.p[:, n], dx[:, n])
+        plant.functions["dynamics"](
+            sample.x[:, n], sample.u[:, n], sample.p[:, n], dx[:, n]
+        )
     C = sample.kernels.output_jacobian(sample.x[None], sample.p)[0]
     z = sample.kernels.output(sample.x[None], sample.p)[0]
-    pairs = [(plant.state, sample.x, dx), (plant.output, z, np.einsum("ijn,jn->in", C, dx))]
+    pairs = [
+        (plant.state, sample.x, dx),
+        (plant.output, z, np.einsum("ijn,jn->in", C, dx)),
+    ]
     for names, values, changes in pairs:
         for i, name in enumerate(names):
             rate = f"{name}_rate"
-            if rate in names and not np.allclose(values[names.index(rate)], changes[i], rtol=1e-6, atol=1e-8):
+            if rate in names and not np.allclose(
+                values[names.index(rate)], changes[i], rtol=1e-6, atol=1e-8
+            ):
                 return f"{rate} is not the rate of change of {name}; correct it or name it otherwise"
 
 
@@ -204,12 +270,20 @@ def drawable(sample):
     """`links` gives points whose distances do not change, the last one where the output says that the plant is, and `marks`
     gives points with values from -1 to 1."""
     functions = sample.plant.functions
-    return "links" in functions and _wrong_links(sample) or "marks" in functions and _wrong_marks(sample)
+    return (
+        "links" in functions
+        and _wrong_links(sample)
+        or "marks" in functions
+        and _wrong_marks(sample)
+    )
 
 
 def _wrong_links(sample):
     plant = sample.plant
-    points = [np.asarray(plant.functions["links"](x, p), dtype=float) for x, p in zip(sample.x.T, sample.p.T)]
+    points = [
+        np.asarray(plant.functions["links"](x, p), dtype=float)
+        for x, p in zip(sample.x.T, sample.p.T)
+    ]
     if points[0].ndim != 2 or not points[0].size or points[0].shape[1] not in (2, 3):
         return f"links gives an array {points[0].shape}; it must give points (k, 2), or (k, 3) in space"
     if len({a.shape for a in points}) > 1:
@@ -229,8 +303,15 @@ def _wrong_links(sample):
 
 
 def _wrong_marks(sample):
-    marks = [np.asarray(sample.plant.functions["marks"](x, u, p)) for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T)]
-    if marks[0].ndim != 2 or marks[0].shape[1] != 3 or len({a.shape for a in marks}) > 1:
+    marks = [
+        np.asarray(sample.plant.functions["marks"](x, u, p))
+        for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T)
+    ]
+    if (
+        marks[0].ndim != 2
+        or marks[0].shape[1] != 3
+        or len({a.shape for a in marks}) > 1
+    ):
         return f"marks gives an array {marks[0].shape}; it must give x, y and a value for each mark (k, 3) at every state"
     wrong = np.array(marks)
     wrong = wrong[~np.isfinite(wrong).all(axis=2) | (np.abs(wrong[:, :, 2]) > 1)]
@@ -246,9 +327,15 @@ def tasks(sample):
             if key in task and not (isinstance(task[key], int) and task[key] > 0):
                 return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a whole number above zero"
         for key in ("final", "running", "effort"):
-            if not (np.isfinite(task.get(key, 0.0)).all() and np.min(task.get(key, 0.0)) >= 0):
+            if not (
+                np.isfinite(task.get(key, 0.0)).all()
+                and np.min(task.get(key, 0.0)) >= 0
+            ):
                 return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a finite number, zero or above"
-        if "start" in task and len(task["start"]) not in (len(plant.positions), plant.nx):
+        if "start" in task and len(task["start"]) not in (
+            len(plant.positions),
+            plant.nx,
+        ):
             return f"TASKS[{name!r}]: start holds {len(task['start'])} numbers; give {len(plant.positions)} positions"
         if "draw" in task:
             x0, _ = task["draw"](np.random.default_rng(0), TRIALS, "training")
@@ -256,15 +343,30 @@ def tasks(sample):
                 return f"TASKS[{name!r}]: draw gives start states {np.shape(x0)}; it must give {(plant.nx, TRIALS)}"
 
 
-CHECKS = (written, finite, repeatable, inputs_untouched, trials_apart, nothing_constant, smooth, jacobian, observe_jacobian,
-          rates, drawable, tasks)
+CHECKS = (
+    written,
+    finite,
+    repeatable,
+    inputs_untouched,
+    trials_apart,
+    nothing_constant,
+    smooth,
+    jacobian,
+    observe_jacobian,
+    rates,
+    drawable,
+    tasks,
+)
 
 
 def step_seconds(plant, trials=1024):
     """Seconds of one control step of one trial, of so many at once: the median of a few."""
     kernels, rng = compile_plant(plant), np.random.default_rng(0)
     x = SPREAD * plant.typical_state[:, None] * rng.standard_normal((plant.nx, trials))
-    u, p = np.zeros((plant.nu, trials)), np.tile(np.array(list(plant.params.values()))[:, None], trials)
+    u, p = (
+        np.zeros((plant.nu, trials)),
+        np.tile(np.array(list(plant.params.values()))[:, None], trials),
+    )
     spent = []
     for _ in range(8):  # the first one compiles
         begin = time.perf_counter()
@@ -284,6 +386,10 @@ def check_plant(plant):
             found = str(error)
         except Exception as error:  # the user's own functions may raise anything
             found = f"{type(error).__name__}: {reason(plant, error)}"
-        found = found if isinstance(found, Finding) else Finding(check.__name__, not found, found or "")
+        found = (
+            found
+            if isinstance(found, Finding)
+            else Finding(check.__name__, not found, found or "")
+        )
         findings.append(replace(found, name=check.__name__.replace("_", " ")))
     return findings

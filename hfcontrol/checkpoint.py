@@ -21,8 +21,11 @@ from hfcontrol.errors import CheckpointError
 
 MARKER, VERSION = b"hfcontrol checkpoint", 1
 DIGEST_SIZE = hashlib.sha256().digest_size
-NUMBERS = "biufc"                                  # the NumPy kinds that HDF5 gives back as they were
-TEXT, ONE = h5py.h5t.py_create(h5py.string_dtype(), logical=True), h5py.h5s.create(h5py.h5s.SCALAR)
+NUMBERS = "biufc"  # the NumPy kinds that HDF5 gives back as they were
+TEXT, ONE = (
+    h5py.h5t.py_create(h5py.string_dtype(), logical=True),
+    h5py.h5s.create(h5py.h5s.SCALAR),
+)
 
 
 def save(path, tree):
@@ -49,30 +52,55 @@ def load(path):
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; `hfcontrol runs` lists the runs there are") from error
-    if hashlib.sha256(content[:-DIGEST_SIZE]).digest() != content[-DIGEST_SIZE:]:       # before HDF5 trips over it
-        fault = "is cut short or damaged" if MARKER in content else "is not an hfcontrol checkpoint"
-        raise CheckpointError(f"{path} {fault}; `hfcontrol runs` lists the runs there are")
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror}; `hfcontrol runs` lists the runs there are"
+        ) from error
+    if (
+        hashlib.sha256(content[:-DIGEST_SIZE]).digest() != content[-DIGEST_SIZE:]
+    ):  # before HDF5 trips over it
+        fault = (
+            "is cut short or damaged"
+            if MARKER in content
+            else "is not an hfcontrol checkpoint"
+        )
+        raise CheckpointError(
+            f"{path} {fault}; `hfcontrol runs` lists the runs there are"
+        )
     with h5py.File(io.BytesIO(content), "r") as file:
         if file.attrs["version"] > VERSION:
-            raise CheckpointError(f"{path} has checkpoint format {file.attrs['version']}, this hfcontrol reads up to "
-                                  f"{VERSION}; install a newer hfcontrol")
+            raise CheckpointError(
+                f"{path} has checkpoint format {file.attrs['version']}, this hfcontrol reads up to "
+                f"{VERSION}; install a newer hfcontrol"
+            )
         return _read(file)
 
 
 def _write(group, tree, where):
     for key, value in tree.items():
         if type(key) is not str or key in ("", "."):
-            raise CheckpointError(f"the key {key!r} in {where or 'the checkpoint'} cannot be saved; keys are words")
-        name, here = quote(key, safe=" "), f"{where}/{key}"             # HDF5 takes a slash for a path
+            raise CheckpointError(
+                f"the key {key!r} in {where or 'the checkpoint'} cannot be saved; keys are words"
+            )
+        name, here = (
+            quote(key, safe=" "),
+            f"{where}/{key}",
+        )  # HDF5 takes a slash for a path
         if type(value) is dict:
             _write(group.create_group(name, track_order=True), value, here)
         elif type(value) is np.ndarray and value.dtype.kind in NUMBERS:
             value = np.asarray(value, order="C")
             space = h5py.h5s.create_simple(value.shape) if value.ndim else ONE
-            _put(group, name, h5py.h5t.py_create(value.dtype, logical=True), space, value)
+            _put(
+                group, name, h5py.h5t.py_create(value.dtype, logical=True), space, value
+            )
         else:
-            _put(group, name, TEXT, ONE, np.array(json.dumps(_packed(value, here)).encode(), dtype=object))
+            _put(
+                group,
+                name,
+                TEXT,
+                ONE,
+                np.array(json.dumps(_packed(value, here)).encode(), dtype=object),
+            )
 
 
 def _put(group, name, kind, space, value):
@@ -106,12 +134,14 @@ def _packed(value, where):
         return {"tuple": [_packed(entry, where) for entry in value]}
     if isinstance(value, np.generic) and value.dtype.kind in NUMBERS:
         return {value.dtype.str: value.tobytes().hex()}
-    raise CheckpointError(f"{where} is a {kind.__name__}, which cannot be saved; turn it into a dict, a numeric array, "
-                          "a list, a tuple, a str, a number or None")
+    raise CheckpointError(
+        f"{where} is a {kind.__name__}, which cannot be saved; turn it into a dict, a numeric array, "
+        "a list, a tuple, a str, a number or None"
+    )
 
 
 def _unpacked(packed):
-    (kind, content), = packed.items()
+    ((kind, content),) = packed.items()
     if kind == "tuple":
         return tuple(content)
     if kind == "float":
@@ -129,7 +159,9 @@ def _replace(path, content):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; make room or choose another folder"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -26,7 +26,10 @@ class InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="hfcontrol")
 def cli():
     """Train recurrent controllers for your simulator by second-order optimisation, and see how good they are.
@@ -39,7 +42,20 @@ def cli():
     """
 
 
-for command in (train, evaluate, plot_error, plot, animate, simulate, export, runs, info, plants, check, compare):
+for command in (
+    train,
+    evaluate,
+    plot_error,
+    plot,
+    animate,
+    simulate,
+    export,
+    runs,
+    info,
+    plants,
+    check,
+    compare,
+):
     cli.add_command(command)
 
 
@@ -55,9 +71,17 @@ def main(arguments=None):
     except click.ClickException as error:
         _fail(f"hfcontrol: {error.format_message()}", FAILURE)
     except HFControlError as error:
-        _fail(f"hfcontrol: {error}", USAGE if isinstance(error, (UsageError, PlantError, TaskError)) else FAILURE)
+        _fail(
+            f"hfcontrol: {error}",
+            USAGE
+            if isinstance(error, (UsageError, PlantError, TaskError))
+            else FAILURE,
+        )
     except MemoryError:
-        _fail("hfcontrol: there is not enough memory; fewer --trials, --steps or --hidden units need less", FAILURE)
+        _fail(
+            "hfcontrol: there is not enough memory; fewer --trials, --steps or --hidden units need less",
+            FAILURE,
+        )
     except OSError as error:  # such as a full disk behind a redirected output
         _fail(f"hfcontrol: {error}", FAILURE)
     except (KeyboardInterrupt, click.Abort) as error:

@@ -34,8 +34,10 @@ class Wiring:
         """Raises TaskError for a delay as long as the horizon, in which nothing would be seen or done."""
         for option in ("feedback_delay", "command_delay"):
             if getattr(self, option) >= steps:
-                raise TaskError(f"--{option.replace('_', '-')} of {getattr(self, option)} steps does not fit into a horizon "
-                                f"of {steps} steps: make it shorter, or give more --steps")
+                raise TaskError(
+                    f"--{option.replace('_', '-')} of {getattr(self, option)} steps does not fit into a horizon "
+                    f"of {steps} steps: make it shorter, or give more --steps"
+                )
 
     def on(self, move):
         """The same with the arrays as `move` makes them."""
@@ -50,7 +52,11 @@ class Wiring:
 
     def slope(self, command):
         """Derivative of `limited`, entry by entry."""
-        return np.where(np.isfinite(self.limit[:, None]), 1.0 - (self.limited(command) / self.limit[:, None]) ** 2, 1.0)
+        return np.where(
+            np.isfinite(self.limit[:, None]),
+            1.0 - (self.limited(command) / self.limit[:, None]) ** 2,
+            1.0,
+        )
 
 
 class Reference(NamedTuple):
@@ -75,7 +81,9 @@ class Reference(NamedTuple):
         return tuple(self[:7])
 
 
-LIVE = Reference(*(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3)))  # nothing is fixed: plant and feedback as they are
+LIVE = Reference(
+    *(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
+)  # nothing is fixed: plant and feedback as they are
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,10 @@ class Rollout:
             total = float(np.mean(self.losses))
             return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
         losses = self.losses.reshape(len(self.theta), -1)
-        finite = (np.isfinite(losses) & np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)).all(axis=1)
+        finite = (
+            np.isfinite(losses)
+            & np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)
+        ).all(axis=1)
         return to_host(np.where(finite, losses.mean(axis=1), np.inf))
 
     def hidden(self, network):
@@ -130,14 +141,33 @@ class ClosedLoop:
     `networks`, in the fused passes of a GPU alone, how many there are; None is one whose arrays have no axis for them.
     """
 
-    def __init__(self, plant, kernels, network, scenario, wiring, fused=True, store_every=1, dtype="float64", networks=None):
+    def __init__(
+        self,
+        plant,
+        kernels,
+        network,
+        scenario,
+        wiring,
+        fused=True,
+        store_every=1,
+        dtype="float64",
+        networks=None,
+    ):
         wiring.check(scenario.steps)
         if kernels.device == "gpu":
             scenario, wiring = moved(scenario, to_device, kernels), wiring.on(to_device)
         self.plant, self.kernels, self.network = plant, kernels, network
-        self.scenario, self.wiring, self.fused, self.store_every, self.dtype = scenario, wiring, fused, store_every, dtype
+        self.scenario, self.wiring, self.fused, self.store_every, self.dtype = (
+            scenario,
+            wiring,
+            fused,
+            store_every,
+            dtype,
+        )
         self.networks, self._parts = networks, {}
-        self.rollouts = self.jacobian_steps = self.tangent_steps = self.adjoint_steps = 0
+        self.rollouts = self.jacobian_steps = self.tangent_steps = (
+            self.adjoint_steps
+        ) = 0
         self.passes = self._passes()
 
     def _passes(self):
@@ -145,10 +175,22 @@ class ClosedLoop:
         network, scenario, wiring = self.network, self.scenario, self.wiring
         if self.fused and self.kernels.device == "cpu":
             from hfcontrol.sweeps.cpu import FusedPasses
-            return FusedPasses(network, self.plant, self.kernels, scenario, wiring, self.store_every, self.dtype)
+
+            return FusedPasses(
+                network,
+                self.plant,
+                self.kernels,
+                scenario,
+                wiring,
+                self.store_every,
+                self.dtype,
+            )
         if self.fused and not any(layer.work for layer in network.layers):
             from hfcontrol.sweeps.cuda import CudaPasses
-            return CudaPasses(network, self.plant, scenario, wiring, self.dtype, self.networks)
+
+            return CudaPasses(
+                network, self.plant, scenario, wiring, self.dtype, self.networks
+            )
         return PlainPasses(network, self.kernels, scenario, wiring)
 
     @property
@@ -164,14 +206,26 @@ class ClosedLoop:
         """The same loop on some of its trials, given by how many, spread evenly among all of each network."""
         if trials not in self._parts:
             chosen = self.everywhere(self.chosen(trials))
-            self._parts[trials] = ClosedLoop(self.plant, self.kernels, self.network, picked(self.scenario, chosen), self.wiring,
-                                             self.fused, self.store_every, self.dtype, self.networks)
+            self._parts[trials] = ClosedLoop(
+                self.plant,
+                self.kernels,
+                self.network,
+                picked(self.scenario, chosen),
+                self.wiring,
+                self.fused,
+                self.store_every,
+                self.dtype,
+                self.networks,
+            )
         return self._parts[trials]
 
     @property
     def sweep_steps(self):
         """Steps of tangents and of adjoints so far, those of parts of the trials included."""
-        counts = [(self.tangent_steps, self.adjoint_steps), *(part.sweep_steps for part in self._parts.values())]
+        counts = [
+            (self.tangent_steps, self.adjoint_steps),
+            *(part.sweep_steps for part in self._parts.values()),
+        ]
         return tuple(map(sum, zip(*counts)))
 
     def chosen(self, trials):
@@ -190,15 +244,29 @@ class ClosedLoop:
         given, is added to the commands."""
         self.rollouts += not reference.model
         with np.errstate(all="ignore"):
-            x, u, command, y, rows = self.passes.rollout(self.network.weights(theta), reference, exploration)
-        return Rollout(theta, x, u, command, y, rows, reference, self.scenario.cost.losses(x, u), self.passes)
+            x, u, command, y, rows = self.passes.rollout(
+                self.network.weights(theta), reference, exploration
+            )
+        return Rollout(
+            theta,
+            x,
+            u,
+            command,
+            y,
+            rows,
+            reference,
+            self.scenario.cost.losses(x, u),
+            self.passes,
+        )
 
     def lines(self, rollout):
         """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
         w, s, reference = self.wiring, self.scenario, rollout.reference
         slope = np.zeros_like(rollout.u)
-        used = rollout.command[:s.steps - w.command_delay]
-        slope[w.command_delay:] = w.slope(used) * (1.0 + s.motor_gain[w.command_delay:])
+        used = rollout.command[: s.steps - w.command_delay]
+        slope[w.command_delay :] = w.slope(used) * (
+            1.0 + s.motor_gain[w.command_delay :]
+        )
         if reference.model:
             return Lines(reference.A, reference.B, reference.C, slope, reference.replay)
         A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
@@ -208,13 +276,27 @@ class ClosedLoop:
 
     def linearise(self, rollout):
         """The derivative of all residuals with respect to the weights, at a rollout."""
-        return Linearised(self, rollout, self.lines(rollout), self.scenario.cost.linearise(rollout.x, rollout.u))
+        return Linearised(
+            self,
+            rollout,
+            self.lines(rollout),
+            self.scenario.cost.linearise(rollout.x, rollout.u),
+        )
 
     def linear_model(self, rollout):
         """The reference that replaces the plant by its linear time-varying model about a rollout."""
         lines = self.lines(rollout)
         observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
-        return Reference(lines.A, lines.B, lines.C, rollout.x, rollout.u, observed, rollout.y, model=True)
+        return Reference(
+            lines.A,
+            lines.B,
+            lines.C,
+            rollout.x,
+            rollout.u,
+            observed,
+            rollout.y,
+            model=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -246,19 +328,35 @@ class Linearised:
         """The derivative of some of the trials alone, given by how many, spread evenly among all; it needs no plant."""
         if trials >= self.loop.trials:
             return self
-        loop, chosen, rollout = self.loop.part(trials), self.loop.chosen(trials), self.rollout
-        rows, chosen = self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes), self.loop.everywhere(chosen)
+        loop, chosen, rollout = (
+            self.loop.part(trials),
+            self.loop.chosen(trials),
+            self.rollout,
+        )
+        rows, chosen = (
+            self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes),
+            self.loop.everywhere(chosen),
+        )
 
         def pick(*arrays):
             return [a[..., chosen].copy() for a in arrays]
-        rollout = Rollout(rollout.theta, *pick(rollout.x, rollout.u, rollout.command, rollout.y), rows, LIVE,
-                          *pick(rollout.losses), loop.passes)
+
+        rollout = Rollout(
+            rollout.theta,
+            *pick(rollout.x, rollout.u, rollout.command, rollout.y),
+            rows,
+            LIVE,
+            *pick(rollout.losses),
+            loop.passes,
+        )
         lines = Lines(*pick(*self.lines[:4]), self.lines.replay)
         return Linearised(loop, rollout, lines, self.cost.picked(chosen))
 
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""
-        dx, du, _ = self.loop.passes.tangent(self.weights, self.lines, self.rollout, self.slope * v)
+        dx, du, _ = self.loop.passes.tangent(
+            self.weights, self.lines, self.rollout, self.slope * v
+        )
         self.loop.tangent_steps += du.shape[0] * du.shape[2]
         return self.cost.jvp(dx, du)
 
@@ -266,7 +364,9 @@ class Linearised:
         """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
         x_bar, u_bar = self.cost.vjp(w)
         self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[2]
-        return self.slope * self.loop.passes.adjoint(self.weights, self.lines, self.rollout, x_bar, u_bar)
+        return self.slope * self.loop.passes.adjoint(
+            self.weights, self.lines, self.rollout, x_bar, u_bar
+        )
 
     @cached_property
     def gradient(self):
@@ -277,7 +377,9 @@ class Linearised:
         """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
         x_bar, u_bar = self.cost.channel_vjp(channels)
         self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
-        J = self.loop.passes.adjoint_rows(self.weights, self.lines, self.rollout, x_bar, u_bar)
+        J = self.loop.passes.adjoint_rows(
+            self.weights, self.lines, self.rollout, x_bar, u_bar
+        )
         if self.loop.network.constraint is not None:
             J *= self.slope
         return J
@@ -288,6 +390,12 @@ class Linearised:
         The changes of the rows of all steps are held meanwhile, whichever steps are stored.
         """
         passes, rollout = self.loop.passes, self.rollout
-        dx, du, d_rows = passes.tangent(self.weights, self.lines, rollout, self.slope * v, keep_rows=True)
+        dx, du, d_rows = passes.tangent(
+            self.weights, self.lines, rollout, self.slope * v, keep_rows=True
+        )
         changed = passes.hidden_alone(d_rows)
-        return self.slope * passes.adjoint(self.weights, self.lines, rollout, dx, du, changed) / self.loop.trials
+        return (
+            self.slope
+            * passes.adjoint(self.weights, self.lines, rollout, dx, du, changed)
+            / self.loop.trials
+        )

@@ -28,18 +28,32 @@ class Constraint:
     def __init__(self, network, rng, density=1.0, frozen=(), dale=None):
         names = [layer.name for layer in network.layers]
         if not 0 < density <= 1:
-            raise UsageError(f"--density {density}: a part above 0 and up to 1 is needed")
+            raise UsageError(
+                f"--density {density}: a part above 0 and up to 1 is needed"
+            )
         if dale is not None and not 0 <= dale <= 1:
-            raise UsageError(f"--dale {dale}: the part of the units that excite, from 0 to 1, is needed")
+            raise UsageError(
+                f"--dale {dale}: the part of the units that excite, from 0 to 1, is needed"
+            )
         for name in frozen:
             if name not in names:
-                raise UsageError(f"--freeze {name}: there are layers {', '.join(names)}")
+                raise UsageError(
+                    f"--freeze {name}: there are layers {', '.join(names)}"
+                )
         if any(has_synapses(layer.cell) for layer in network.layers):
-            raise UsageError("--density, --freeze and --dale: synapses with gates of their own have no such form; choose another "
-                             "--cell")
-        self.sign, self.cut, self.frozen = np.zeros(network.size), np.zeros(network.size, bool), np.zeros(network.size, bool)
+            raise UsageError(
+                "--density, --freeze and --dale: synapses with gates of their own have no such form; choose another "
+                "--cell"
+            )
+        self.sign, self.cut, self.frozen = (
+            np.zeros(network.size),
+            np.zeros(network.size, bool),
+            np.zeros(network.size, bool),
+        )
         units = np.where(rng.random(network.n_rows) < (dale or 0.0), 1.0, -1.0)
-        for layer, sign, cut, still in zip(network.layers, *map(network.matrices, (self.sign, self.cut, self.frozen))):
+        for layer, sign, cut, still in zip(
+            network.layers, *map(network.matrices, (self.sign, self.cut, self.frozen))
+        ):
             still[:] = layer.name in frozen
             if layer.work:
                 self.frozen[layer.parameters] = layer.name in frozen
@@ -53,7 +67,11 @@ class Constraint:
     def start(self, weights):
         """Free parameters (P,) whose weights are those given, as far as the constraint lets them be: signs are turned."""
         size = np.maximum(np.abs(weights), LEAST)
-        theta = np.where(self.signed, size + np.log1p(-np.exp(-SHARPNESS * size)) / SHARPNESS, weights)
+        theta = np.where(
+            self.signed,
+            size + np.log1p(-np.exp(-SHARPNESS * size)) / SHARPNESS,
+            weights,
+        )
         return np.where(self.cut, 0.0, theta)
 
     def weights(self, theta):
@@ -71,7 +89,10 @@ class Constraint:
     def _beside(self, theta):
         """Sign, and whether signed, cut and frozen, of every weight, where theta is."""
         if type(theta) not in self._placed:
-            self._placed[type(theta)] = [beside(a, theta) for a in (self.sign, self.signed, self.cut, self.frozen)]
+            self._placed[type(theta)] = [
+                beside(a, theta)
+                for a in (self.sign, self.signed, self.cut, self.frozen)
+            ]
         return self._placed[type(theta)]
 
 

@@ -24,16 +24,38 @@ class Controller:
     """
 
     def __init__(self, network, theta, plant, wiring):
-        self.dt, self.observes, self.controls = plant.dt, plant.observation, plant.control
+        self.dt, self.observes, self.controls = (
+            plant.dt,
+            plant.observation,
+            plant.control,
+        )
         self.n_target = network.n_input - plant.ny
-        self.network, self.weights, self.limit, self._wiring = network, network.weights(theta), wiring.limit, wiring
+        self.network, self.weights, self.limit, self._wiring = (
+            network,
+            network.weights(theta),
+            wiring.limit,
+            wiring,
+        )
         self._plain = not any(layer.work for layer in network.layers)
         self.start = np.zeros(network.n_rows)
         if network.start:
             self.start[network.hidden] = self.weights[network.start]
-        self._layers = [(W, ACTIVATIONS[CELLS[layer.cell].ACTIVATION][0] if layer.cell != "linear" else None, layer.rows,
-                         [(s.columns, s.rows, s.lag) for s in layer.sources], np.ones(W.shape[1]))
-                        for layer, W in zip(network.layers, network.matrices(self.weights))] if self._plain else []
+        self._layers = (
+            [
+                (
+                    W,
+                    ACTIVATIONS[CELLS[layer.cell].ACTIVATION][0]
+                    if layer.cell != "linear"
+                    else None,
+                    layer.rows,
+                    [(s.columns, s.rows, s.lag) for s in layer.sources],
+                    np.ones(W.shape[1]),
+                )
+                for layer, W in zip(network.layers, network.matrices(self.weights))
+            ]
+            if self._plain
+            else []
+        )
         self.reset()
 
     @classmethod
@@ -45,8 +67,10 @@ class Controller:
         run = run if isinstance(run, Run) else Run.load(run)
         controller = cls(run.network, run.theta, run.plant, run.trainer.wiring)
         if dt is not None and not np.isclose(dt, controller.dt, rtol=1e-9):
-            raise UsageError(f"a controller for steps of {dt:g} s: {run.path} was trained for {controller.dt:g} s; call it that "
-                             "often, or train with another DT in the plant file")
+            raise UsageError(
+                f"a controller for steps of {dt:g} s: {run.path} was trained for {controller.dt:g} s; call it that "
+                "often, or train with another DT in the plant file"
+            )
         return controller
 
     def reset(self):
@@ -64,12 +88,18 @@ class Controller:
 
         Raises UsageError for arrays of another shape, or of another number of trials than at the step before.
         """
-        seen = self._seen(np.asarray(target, dtype=float), np.asarray(observation, dtype=float))
+        seen = self._seen(
+            np.asarray(target, dtype=float), np.asarray(observation, dtype=float)
+        )
         if seen.ndim == 1 and self._plain:
             self._rows = self._step(seen)
             return self._wiring.limited(self._rows[self.network.outputs][:, None])[:, 0]
         batch = seen if seen.ndim == 2 else seen[:, None]
-        before = self._rows if self._rows.ndim == 2 else np.repeat(self._rows[:, None], batch.shape[1], axis=1)
+        before = (
+            self._rows
+            if self._rows.ndim == 2
+            else np.repeat(self._rows[:, None], batch.shape[1], axis=1)
+        )
         after = self.network.step(self.weights, before, batch)
         self._rows = after if seen.ndim == 2 else after[:, 0]
         u = self._wiring.limited(after[self.network.outputs])
@@ -78,12 +108,20 @@ class Controller:
     def _seen(self, target, observation):
         """Both as the network's input, (n_input,) or (n_input, N)."""
         trials = observation.shape[1:]
-        if target.shape != (self.n_target, *trials) or observation.shape != (len(self.observes), *trials) or len(trials) > 1:
-            raise UsageError(f"act(target {target.shape}, observation {observation.shape}): needed are ({self.n_target},) and "
-                             f"({len(self.observes)},), or with N trials side by side behind both")
+        if (
+            target.shape != (self.n_target, *trials)
+            or observation.shape != (len(self.observes), *trials)
+            or len(trials) > 1
+        ):
+            raise UsageError(
+                f"act(target {target.shape}, observation {observation.shape}): needed are ({self.n_target},) and "
+                f"({len(self.observes)},), or with N trials side by side behind both"
+            )
         if self._rows is not self.start and self._rows.shape[1:] != trials:
-            raise UsageError(f"act: {trials or 'one'} trials after {self._rows.shape[1:] or 'one'}; call reset() before another "
-                             "number")
+            raise UsageError(
+                f"act: {trials or 'one'} trials after {self._rows.shape[1:] or 'one'}; call reset() before another "
+                "number"
+            )
         return np.concatenate([target, observation])
 
     def _step(self, seen):

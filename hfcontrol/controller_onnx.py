@@ -11,8 +11,15 @@ from hfcontrol.cells.stages import Stages, values
 from hfcontrol.errors import UsageError
 
 OPSET = 17
-OPERATIONS = {np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.true_divide: "Div", np.negative: "Neg", np.absolute: "Abs",
-              np.tanh: "Tanh"}
+OPERATIONS = {
+    np.add: "Add",
+    np.subtract: "Sub",
+    np.multiply: "Mul",
+    np.true_divide: "Div",
+    np.negative: "Neg",
+    np.absolute: "Abs",
+    np.tanh: "Tanh",
+}
 
 
 class Graph:
@@ -24,13 +31,19 @@ class Graph:
     def constant(self, value, dtype=np.float64):
         """A `Node` for an array or number."""
         name = f"constant_{len(self.constants)}"
-        self.constants.append(self.onnx.numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
+        self.constants.append(
+            self.onnx.numpy_helper.from_array(np.asarray(value, dtype=dtype), name)
+        )
         return Node(self, name)
 
     def apply(self, operation, *inputs, name=None, **attributes):
         """The `Node` of an operation on nodes."""
         name = name or f"{operation.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(operation, [i.name for i in inputs], [name], **attributes))
+        self.nodes.append(
+            self.onnx.helper.make_node(
+                operation, [i.name for i in inputs], [name], **attributes
+            )
+        )
         return Node(self, name)
 
     def part(self, node, rows):
@@ -49,7 +62,10 @@ class Node(np.lib.mixins.NDArrayOperatorsMixin):
         """NumPy's functions of nodes and numbers, and by the mixin the operators + - * /, are operations of the graph."""
         if ufunc not in OPERATIONS or method != "__call__" or options:
             return NotImplemented
-        return self.graph.apply(OPERATIONS[ufunc], *(i if isinstance(i, Node) else self.graph.constant(i) for i in inputs))
+        return self.graph.apply(
+            OPERATIONS[ufunc],
+            *(i if isinstance(i, Node) else self.graph.constant(i) for i in inputs),
+        )
 
 
 def model(controller, title):
@@ -57,39 +73,88 @@ def model(controller, title):
     try:
         import onnx
     except ImportError:
-        raise UsageError("--format onnx needs the package onnx: pip install -e '.[onnx]' in hfcontrol's folder") from None
+        raise UsageError(
+            "--format onnx needs the package onnx: pip install -e '.[onnx]' in hfcontrol's folder"
+        ) from None
     graph, net, helper = Graph(onnx), controller.network, onnx.helper
-    sizes = {"target": controller.n_target, "observation": len(controller.observes), "state": net.outputs.stop}
-    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size]) for name, size in sizes.items()]
+    sizes = {
+        "target": controller.n_target,
+        "observation": len(controller.observes),
+        "state": net.outputs.stop,
+    }
+    inputs = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size])
+        for name, size in sizes.items()
+    ]
     before = Node(graph, "state")
-    now = {(0, net.n_input): graph.apply("Concat", Node(graph, "target"), Node(graph, "observation"), axis=0)}
+    now = {
+        (0, net.n_input): graph.apply(
+            "Concat", Node(graph, "target"), Node(graph, "observation"), axis=0
+        )
+    }
     parts = [now[0, net.n_input]]
-    for layer, W, raw in zip(net.layers, net.matrices(controller.weights), net.parameters(controller.weights)):
-        now[layer.rows.start, layer.rows.stop] = _layer(graph, net, layer, W, raw, before, now)
+    for layer, W, raw in zip(
+        net.layers, net.matrices(controller.weights), net.parameters(controller.weights)
+    ):
+        now[layer.rows.start, layer.rows.stop] = _layer(
+            graph, net, layer, W, raw, before, now
+        )
         parts.append(now[layer.rows.start, layer.rows.stop])
     graph.apply("Concat", *parts, axis=0, name="next_state")
     _limited(graph, parts[-1], controller.limit)
-    outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size]) for name, size in
-               (("control", len(controller.controls)), ("next_state", sizes["state"]))]
-    made = helper.make_model(helper.make_graph(graph.nodes, "controller", inputs, outputs, graph.constants), producer_name="hfcontrol",
-                             opset_imports=[helper.make_opsetid("", OPSET)], doc_string=title, ir_version=8)
-    helper.set_model_props(made, {"dt": repr(controller.dt), "observes": ",".join(controller.observes),
-                                  "controls": ",".join(controller.controls), "start": repr(controller.start[:sizes["state"]].tolist())})
+    outputs = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size])
+        for name, size in (
+            ("control", len(controller.controls)),
+            ("next_state", sizes["state"]),
+        )
+    ]
+    made = helper.make_model(
+        helper.make_graph(graph.nodes, "controller", inputs, outputs, graph.constants),
+        producer_name="hfcontrol",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        doc_string=title,
+        ir_version=8,
+    )
+    helper.set_model_props(
+        made,
+        {
+            "dt": repr(controller.dt),
+            "observes": ",".join(controller.observes),
+            "controls": ",".join(controller.controls),
+            "start": repr(controller.start[: sizes["state"]].tolist()),
+        },
+    )
     onnx.checker.check_model(made)
     return made
 
 
 def _layer(graph, net, layer, W, raw, before, now):
     """The node of a layer's output."""
+
     def rows(source):
-        return graph.part(before, source.rows) if source.lag else now[source.rows.start, source.rows.stop]
+        return (
+            graph.part(before, source.rows)
+            if source.lag
+            else now[source.rows.start, source.rows.stop]
+        )
+
     sources = [(source, rows(source)) for source in layer.sources]
     if not layer.work:
         return _activation(layer, _sums(graph, layer, W, [node for _, node in sources]))
     cell, own, p = CELLS[layer.cell], layer.own, values(CELLS[layer.cell], raw)[..., 0]
 
     def activity(x):
-        return _activation(layer, _sums(graph, layer, W, [x if source is own else node for source, node in sources]))
+        return _activation(
+            layer,
+            _sums(
+                graph,
+                layer,
+                W,
+                [x if source is own else node for source, node in sources],
+            ),
+        )
+
     stages = Stages(cell, net.topology.scheme, net.topology.unfold)
     x, _ = stages.forward([graph.constant(v) for v in p], rows(own), activity)
     return x[-1]
@@ -99,13 +164,19 @@ def _sums(graph, layer, W, seen):
     """The summed inputs of a layer: a node, or two of a layer of synapses, or three of timed connections."""
     X = graph.apply("Concat", *seen, axis=0)
     if is_timed(layer.cell):
-        return tuple(graph.apply("MatMul", graph.constant(part[:, :-1]), X) + part[:, -1] for part in layer.kind.merged(W))
+        return tuple(
+            graph.apply("MatMul", graph.constant(part[:, :-1]), X) + part[:, -1]
+            for part in layer.kind.merged(W)
+        )
     if not has_synapses(layer.cell):
         return graph.apply("MatMul", graph.constant(W[:, :-1]), X) + W[:, -1]
     weight, slope, centre, reversal = np.logaddexp(0.0, W[0]), *W[1:]
     gates = 0.5 + 0.5 * np.tanh(0.5 * (slope * (X - centre)))
     axis = graph.constant([1], np.int64)
-    return tuple(graph.apply("ReduceSum", factor * gates, axis, keepdims=0) for factor in (weight * reversal, weight))
+    return tuple(
+        graph.apply("ReduceSum", factor * gates, axis, keepdims=0)
+        for factor in (weight * reversal, weight)
+    )
 
 
 def _activation(layer, sums):
@@ -121,4 +192,10 @@ def _limited(graph, command, limit):
     """The node `control`: LIMIT tanh(c / LIMIT) where there is a limit."""
     bounded = np.isfinite(limit)
     safe = np.where(bounded, limit, 1.0)
-    graph.apply("Where", graph.constant(bounded, np.bool_), safe * np.tanh(command / safe), command, name="control")
+    graph.apply(
+        "Where",
+        graph.constant(bounded, np.bool_),
+        safe * np.tanh(command / safe),
+        command,
+        name="control",
+    )

@@ -72,7 +72,9 @@ class Cost:
 
     def __post_init__(self):
         pairs = zip(self.weights, self.references)
-        masked = [None if w is None else np.where(np.isnan(r), 0.0, w) for w, r in pairs]
+        masked = [
+            None if w is None else np.where(np.isnan(r), 0.0, w) for w, r in pairs
+        ]
         object.__setattr__(self, "weights", Residuals(*masked))
         filled = [None if r is None else np.nan_to_num(r) for r in self.references]
         object.__setattr__(self, "references", Residuals(*filled))
@@ -84,14 +86,21 @@ class Cost:
         if reference.output is not None:
             output = self.kernels.output(x, self.params) - reference.output
         if self.own:
-            own = self.kernels.residual(self.own, x, self._padded(u, len(x)), self.target, self.params) - reference.own
+            own = (
+                self.kernels.residual(
+                    self.own, x, self._padded(u, len(x)), self.target, self.params
+                )
+                - reference.own
+            )
         return Residuals(x - reference.state, u - reference.control, output, own)
 
     def losses(self, x, u):
         """The loss of every trial (N,); not finite where the trajectory is not."""
         with np.errstate(all="ignore"):
             parts = zip(self.weights, self.residuals(x, u))
-            return sum(0.5 * (w * r * r).sum(axis=(0, 1)) for w, r in parts if r is not None)
+            return sum(
+                0.5 * (w * r * r).sum(axis=(0, 1)) for w, r in parts if r is not None
+            )
 
     def over_time(self, x, u):
         """What every time index adds to the loss of every trial (T+1, N); control adds nothing at the last."""
@@ -99,19 +108,31 @@ class Cost:
         with np.errstate(all="ignore"):
             for w, r in zip(self.weights, self.residuals(x, u)):
                 if r is not None:
-                    total[:len(r)] += 0.5 * (w * r * r).sum(axis=1)
+                    total[: len(r)] += 0.5 * (w * r * r).sum(axis=1)
         return total
 
     def at(self, t, x, u):
         """What time index t, or each trial's own (N,), adds to the losses (N,) at state x (nx, N) and, but for the last index,
         control u (nu, N)."""
+
         def now(part):
             control = part.control[:0] if u is None else at_times(part.control, t)[None]
-            state, output, own = (None if a is None else at_times(a, t)[None] for a in (part.state, part.output, part.own))
+            state, output, own = (
+                None if a is None else at_times(a, t)[None]
+                for a in (part.state, part.output, part.own)
+            )
             return Residuals(state, control, output, own)
+
         target = None if self.target is None else at_times(self.target, t)[None]
-        here = replace(self, weights=now(self.weights), references=now(self.references), target=target)
-        return here.over_time(x[None], self.weights.control[:0] if u is None else u[None])[0]
+        here = replace(
+            self,
+            weights=now(self.weights),
+            references=now(self.references),
+            target=target,
+        )
+        return here.over_time(
+            x[None], self.weights.control[:0] if u is None else u[None]
+        )[0]
 
     def linearise(self, x, u):
         """The residuals at a trajectory together with their Jacobians."""
@@ -119,7 +140,9 @@ class Cost:
         if self.references.output is not None:
             output = self.kernels.output_jacobian(x, self.params)
         if self.own:
-            own = self.kernels.residual_jacobian(self.own, x, self._padded(u, len(x)), self.target, self.params)
+            own = self.kernels.residual_jacobian(
+                self.own, x, self._padded(u, len(x)), self.target, self.params
+            )
         return LinearCost(self.weights, self.residuals(x, u), output, own)
 
     def channels(self):
@@ -133,7 +156,9 @@ class Cost:
 
     @staticmethod
     def _padded(u, times):
-        return np.concatenate([u, np.zeros_like(u, shape=(times - len(u), *u.shape[1:]))])
+        return np.concatenate(
+            [u, np.zeros_like(u, shape=(times - len(u), *u.shape[1:]))]
+        )
 
 
 @dataclass(frozen=True)
@@ -185,13 +210,29 @@ class LinearCost:
 
     def channel_residuals(self, channels):
         """The residuals of K channels times the square roots of their weights (K, N)."""
-        return np.stack([np.sqrt(self.weights[p][t, i]) * self.residuals[p][t, i] for p, t, i in channels])
+        return np.stack(
+            [
+                np.sqrt(self.weights[p][t, i]) * self.residuals[p][t, i]
+                for p, t, i in channels
+            ]
+        )
 
     def picked(self, trials):
         """The same of some of the trials, given by their numbers."""
+
         def pick(parts):
-            return None if parts is None else [None if a is None else a[..., trials].copy() for a in parts]
-        return LinearCost(Residuals(*pick(self.weights)), Residuals(*pick(self.residuals)), *pick([self.output]), pick(self.own))
+            return (
+                None
+                if parts is None
+                else [None if a is None else a[..., trials].copy() for a in parts]
+            )
+
+        return LinearCost(
+            Residuals(*pick(self.weights)),
+            Residuals(*pick(self.residuals)),
+            *pick([self.output]),
+            pick(self.own),
+        )
 
     def gradient(self):
         """Gradients of the trials' losses with respect to their trajectories: (T+1, nx, N) and (T, nu, N)."""
@@ -200,6 +241,7 @@ class LinearCost:
     def hessian(self):
         """Gauss-Newton Hessians of the trials' losses: by state (T+1, nx, nx, N), by control (T, nu, nu, N) and mixed
         (T, nu, nx, N)."""
+
         def diagonal(w):
             H = np.zeros_like(w, shape=(w.shape[0], w.shape[1], *w.shape[1:]))
             for i in range(w.shape[1]):

@@ -62,6 +62,8 @@ class ResidualRows:
         rows = linear.rows(channels)
         lead = rows.shape[:-3]
         self.matrix = rows.reshape(*lead, -1, rows.shape[-1])
-        residuals = linear.cost.channel_residuals(channels).reshape(len(channels), *lead, -1)
+        residuals = linear.cost.channel_residuals(channels).reshape(
+            len(channels), *lead, -1
+        )
         self.residuals = np.moveaxis(residuals, 0, -2).reshape(*lead, -1)
         self.gram = linear.loop.passes.gram(self.matrix)

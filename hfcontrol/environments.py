@@ -21,7 +21,9 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "gymnasium":
         raise
-    raise UsageError("hfcontrol.environments needs the package gymnasium: pip install -e '.[gym]' in hfcontrol's folder") from None
+    raise UsageError(
+        "hfcontrol.environments needs the package gymnasium: pip install -e '.[gym]' in hfcontrol's folder"
+    ) from None
 
 
 class PlantEnv(gymnasium.Env):
@@ -63,7 +65,14 @@ class PlantEnv(gymnasium.Env):
             raise UsageError("step without a trial in progress: call reset() first")
         rewards, ended = self._trials.advance([action])
         self._running = not ended[0]
-        info = {} if self._running else {name: values[0].item() for name, values in self._trials.results().items()}
+        info = (
+            {}
+            if self._running
+            else {
+                name: values[0].item()
+                for name, values in self._trials.results().items()
+            }
+        )
         return self._trials.seen[0], float(rewards[0]), bool(ended[0]), False, info
 
 
@@ -78,15 +87,33 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, plant, task=None, num_envs=1, *, scale=None, autoreset_mode=AutoresetMode.NEXT_STEP, render_mode=None,
-                 **conditions):
+    def __init__(
+        self,
+        plant,
+        task=None,
+        num_envs=1,
+        *,
+        scale=None,
+        autoreset_mode=AutoresetMode.NEXT_STEP,
+        render_mode=None,
+        **conditions,
+    ):
         _check_rendering(render_mode)
-        known = {mode.value: mode for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)}
+        known = {
+            mode.value: mode
+            for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+        }
         mode = known.get(getattr(autoreset_mode, "value", autoreset_mode))
         if mode is None:
             raise UsageError(f"autoreset_mode {autoreset_mode!r}: {' or '.join(known)}")
-        self._trials, self._ended = Trials(num_envs, plant, task, scale, **conditions), None
-        self.metadata, self.num_envs = {**self.metadata, "autoreset_mode": mode}, num_envs
+        self._trials, self._ended = (
+            Trials(num_envs, plant, task, scale, **conditions),
+            None,
+        )
+        self.metadata, self.num_envs = (
+            {**self.metadata, "autoreset_mode": mode},
+            num_envs,
+        )
         self.single_observation_space, self.single_action_space = _spaces(self._trials)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -107,7 +134,10 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv):
         """One control step under actions (N, nu)."""
         if self._ended is None:
             raise UsageError("step without trials in progress: call reset() first")
-        begin_now, same_step = self._ended, self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+        begin_now, same_step = (
+            self._ended,
+            self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP,
+        )
         rewards, ended = self._trials.advance(actions)
         rewards[begin_now], ended[begin_now] = 0.0, False
         infos = self._infos(ended, same_step) if ended.any() else {}
@@ -117,53 +147,85 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv):
             self._ended = ended
         if begin_now.any():
             self._trials.begin(np.flatnonzero(begin_now), self.np_random)
-        return self._trials.seen, rewards, ended.copy(), np.zeros(self.num_envs, dtype=bool), infos
+        return (
+            self._trials.seen,
+            rewards,
+            ended.copy(),
+            np.zeros(self.num_envs, dtype=bool),
+            infos,
+        )
 
     def _infos(self, ended, same_step):
         """What is told of the trials that ended (N,), in Gymnasium's form: every array with a mask."""
         infos, seen = {}, self._trials.seen
         for name, values in self._trials.results().items():
-            infos |= {name: np.where(ended, values, np.zeros_like(values)), f"_{name}": ended.copy()}
+            infos |= {
+                name: np.where(ended, values, np.zeros_like(values)),
+                f"_{name}": ended.copy(),
+            }
         if not same_step:
             return infos
         final = np.full(self.num_envs, None, dtype=object)
         for n in np.flatnonzero(ended):
             final[n] = seen[n]
-        return {"final_obs": final, "_final_obs": ended.copy(), "final_info": infos, "_final_info": ended.copy()}
+        return {
+            "final_obs": final,
+            "_final_obs": ended.copy(),
+            "final_info": infos,
+            "_final_info": ended.copy(),
+        }
 
 
 def _spaces(trials):
     """What may be seen and what may be done in one of the trials."""
     box = gymnasium.spaces.Box
-    return box(-np.inf, np.inf, (trials.size,), np.float64), box(-1.0, 1.0, (trials.plant.nu,), np.float64)
+    return box(-np.inf, np.inf, (trials.size,), np.float64), box(
+        -1.0, 1.0, (trials.plant.nu,), np.float64
+    )
 
 
 def _split(options):
     """The options of a reset, of which there is one; UsageError for any other."""
     unknown = set(options or {}) - {"split"}
     if unknown:
-        raise UsageError(f"reset with options {', '.join(map(str, unknown))}: the only one is split")
+        raise UsageError(
+            f"reset with options {', '.join(map(str, unknown))}: the only one is split"
+        )
     return options or {}
 
 
 def _check_rendering(mode):
     if mode is not None:
-        raise UsageError(f"render_mode {mode!r}: environments draw nothing; hfcontrol animate makes movies of runs")
+        raise UsageError(
+            f"render_mode {mode!r}: environments draw nothing; hfcontrol animate makes movies of runs"
+        )
 
 
 def _task_names(plant):
     """Names of a shipped plant's tasks, read from its file without running it, which for all of them would take long."""
     tree = ast.parse((plants_folder() / f"{plant}.py").read_text(encoding="utf-8"))
-    tasks = next(node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "TASKS")
+    tasks = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "TASKS"
+    )
     return [key.value for key in tasks.keys]
 
 
 def _register():
     """Makes the ids known to Gymnasium: hfcontrol/PLANT-TASK-v0 of all that is shipped, and hfcontrol/plant-v0."""
-    known = {f"{plant}-{task}": {"plant": plant, "task": task} for plant in plant_names() for task in _task_names(plant)}
+    known = {
+        f"{plant}-{task}": {"plant": plant, "task": task}
+        for plant in plant_names()
+        for task in _task_names(plant)
+    }
     for name, own in {**known, "plant": {}}.items():
-        gymnasium.register(f"hfcontrol/{name}-v0", f"{__name__}:PlantEnv", kwargs=own,
-                           vector_entry_point=f"{__name__}:PlantVectorEnv")
+        gymnasium.register(
+            f"hfcontrol/{name}-v0",
+            f"{__name__}:PlantEnv",
+            kwargs=own,
+            vector_entry_point=f"{__name__}:PlantVectorEnv",
+        )
 
 
 _register()

@@ -33,7 +33,9 @@ class Judgement:
 
     def outputs(self, x=None):
         """Plant outputs (T+1, nz, N) along the rollout, or along other states x."""
-        return self.loop.kernels.output(self.rollout.x if x is None else x, self.scenario.params)
+        return self.loop.kernels.output(
+            self.rollout.x if x is None else x, self.scenario.params
+        )
 
     def paths(self, x=None):
         """Hand paths (T+1, 2, N) [m]; None for a plant without a hand."""
@@ -45,12 +47,20 @@ def judge(run, split="training", settings=None, trials=None):
     """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it; the task says by how many
     `trials` it is judged, unless told otherwise."""
     task = run.task(settings)
-    loop = run.closed_loop(split, settings, trials=task.judged if trials is None else trials)
+    loop = run.closed_loop(
+        split, settings, trials=task.judged if trials is None else trials
+    )
     rollout = loop.rollout(run.theta)
     commands = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
-    commands[delay:] = rollout.command[:loop.scenario.steps - delay]
-    return Judgement(run, task, loop, rollout, optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, commands))
+    commands[delay:] = rollout.command[: loop.scenario.steps - delay]
+    return Judgement(
+        run,
+        task,
+        loop,
+        rollout,
+        optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, commands),
+    )
 
 
 def hand_errors(loop, rollout):
@@ -59,7 +69,9 @@ def hand_errors(loop, rollout):
     if hand is None:
         return None
     ends = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
-    return np.linalg.norm(ends[:, hand] - to_host(loop.scenario.goal_output[times])[:, hand], axis=1)
+    return np.linalg.norm(
+        ends[:, hand] - to_host(loop.scenario.goal_output[times])[:, hand], axis=1
+    )
 
 
 def path_deviation(paths, goal):
@@ -76,13 +88,22 @@ def path_deviation(paths, goal):
 def summary(judged):
     """The numbers of one set: losses, ratio to optimal, errors, speeds, controls, paths and successes; a dict."""
     rollout, scenario = judged.rollout, judged.scenario
-    loss, optimal = float(np.mean(rollout.losses)), float(np.mean(judged.optimum.losses))
+    loss, optimal = (
+        float(np.mean(rollout.losses)),
+        float(np.mean(judged.optimum.losses)),
+    )
     zero = judged.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
     ratios = rollout.losses / np.maximum(judged.optimum.losses, 1e-300)
     return {
-        "trials": scenario.trials, "loss": loss, "optimal_loss": optimal, "ratio": None if zero else loss / optimal,
-        "ratio_quantiles": None if zero else {q: float(np.quantile(ratios, float(q))) for q in ("0.5", "0.9", "0.99")},
-        **_motion(judged), "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
+        "trials": scenario.trials,
+        "loss": loss,
+        "optimal_loss": optimal,
+        "ratio": None if zero else loss / optimal,
+        "ratio_quantiles": None
+        if zero
+        else {q: float(np.quantile(ratios, float(q))) for q in ("0.5", "0.9", "0.99")},
+        **_motion(judged),
+        "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
         "success": float(np.mean(judged.task.success(rollout, scenario))),
     }
 
@@ -93,18 +114,32 @@ def _motion(judged):
     rollout, scenario, plant = judged.rollout, judged.scenario, judged.loop.plant
     paths, times = judged.paths(), list(scenario.arrivals)
     if paths is None:
-        off = np.where(np.isnan(scenario.goal), 0.0, rollout.x - scenario.goal)[:, :plant.n_body]
-        errors, unit, speed_unit, deviation = np.linalg.norm(off[times], axis=1), "", "", None
+        off = np.where(np.isnan(scenario.goal), 0.0, rollout.x - scenario.goal)[
+            :, : plant.n_body
+        ]
+        errors, unit, speed_unit, deviation = (
+            np.linalg.norm(off[times], axis=1),
+            "",
+            "",
+            None,
+        )
         speed = np.linalg.norm(np.delete(off[-1], plant.positions, axis=0), axis=0)
     else:
         errors, unit, speed_unit = 100 * hand_errors(judged.loop, rollout), "cm", "cm/s"
         speed = 100 * np.linalg.norm(paths[-1] - paths[-2], axis=0) / plant.dt
         ends = scenario.goal_output[-1, plant.hand]
-        reaching = len(times) == 1 and not np.ptp(scenario.goal, axis=0).any() and (paths[0] != ends).any()
+        reaching = (
+            len(times) == 1
+            and not np.ptp(scenario.goal, axis=0).any()
+            and (paths[0] != ends).any()
+        )
         deviation = path_deviation(paths, ends) if reaching else None
     return {
-        "errors": [{"step": t, **_spread(e), "unit": unit} for t, e in zip(times, errors)],
-        "error": {**_spread(errors[-1]), "unit": unit}, "final_speed": {**_spread(speed), "unit": speed_unit},
+        "errors": [
+            {"step": t, **_spread(e), "unit": unit} for t, e in zip(times, errors)
+        ],
+        "error": {**_spread(errors[-1]), "unit": unit},
+        "final_speed": {**_spread(speed), "unit": speed_unit},
         "path_deviation": None if deviation is None else _spread(deviation),
     }
 
@@ -119,9 +154,18 @@ def _returns(run, world, episodes):
         raise UsageError(f"--trials {episodes}: at least 1 is needed")
     seed = int(stream(run.settings, HELD_OUT).integers(SEEDS - episodes))
     totals = episode_returns(world, run.network.weights(run.theta), episodes, seed)
-    return {"run": str(run.path), "plant": run.settings.plant, "task": run.trainer.task.name, "episodes": episodes,
-            "return": {"mean": float(totals.mean()), "deviation": float(totals.std()), "min": float(totals.min()),
-                       "max": float(totals.max())}}
+    return {
+        "run": str(run.path),
+        "plant": run.settings.plant,
+        "task": run.trainer.task.name,
+        "episodes": episodes,
+        "return": {
+            "mean": float(totals.mean()),
+            "deviation": float(totals.std()),
+            "min": float(totals.min()),
+            "max": float(totals.max()),
+        },
+    }
 
 
 def evaluate(run=None, settings=None, trials=None):
@@ -131,8 +175,17 @@ def evaluate(run=None, settings=None, trials=None):
     """
     run = run if isinstance(run, Run) else Run.load(run)
     if run.plant.environment:
-        return _returns(run, build(settings or run.settings, run.plant_file).world, EPISODES if trials is None else trials)
+        return _returns(
+            run,
+            build(settings or run.settings, run.plant_file).world,
+            EPISODES if trials is None else trials,
+        )
     judged = {split: judge(run, split, settings, trials) for split in SPLITS}
     task = judged[SPLITS[0]].task
-    return {"run": str(run.path), "plant": run.settings.plant, "task": task.name, "noisy": task.noisy,
-            "sets": {split: summary(j) for split, j in judged.items()}}
+    return {
+        "run": str(run.path),
+        "plant": run.settings.plant,
+        "task": task.name,
+        "noisy": task.noisy,
+        "sets": {split: summary(j) for split, j in judged.items()},
+    }

@@ -12,7 +12,12 @@ import numpy as np
 from hfcontrol.errors import UsageError
 from hfcontrol.scenario import SPLITS
 
-PREFIXES = {"output": "output ", "observation": "observed ", "target": "target ", "hidden": "hidden "}  # of columns
+PREFIXES = {
+    "output": "output ",
+    "observation": "observed ",
+    "target": "target ",
+    "hidden": "hidden ",
+}  # of columns
 
 
 @contextmanager
@@ -23,14 +28,18 @@ def replacing(path, suffixes):
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise UsageError(f"{path}: its ending decides the format; it must be one of {', '.join(suffixes)}")
+        raise UsageError(
+            f"{path}: its ending decides the format; it must be one of {', '.join(suffixes)}"
+        )
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix.lower()}")
     try:
         temporary.touch()
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; give another file with --out") from error
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}; give another file with --out"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -68,50 +77,114 @@ def trajectories(run, split="training", settings=None, trials=None):
     if split not in SPLITS:
         raise UsageError(f"--split {split}: known are {', '.join(SPLITS)}")
     loop = run.closed_loop(split, settings, trials=trials)
-    plant, scenario, rollout, network = loop.plant, loop.scenario, loop.rollout(run.theta), run.network
-    values = {"state": rollout.x, "output": loop.kernels.output(rollout.x, scenario.params), "control": rollout.u,
-              "observation": rollout.y}
-    quantities = {kind: Quantity(getattr(plant, kind), plant.units[kind], values[kind]) for kind in values}
+    plant, scenario, rollout, network = (
+        loop.plant,
+        loop.scenario,
+        loop.rollout(run.theta),
+        run.network,
+    )
+    values = {
+        "state": rollout.x,
+        "output": loop.kernels.output(rollout.x, scenario.params),
+        "control": rollout.u,
+        "observation": rollout.y,
+    }
+    quantities = {
+        kind: Quantity(getattr(plant, kind), plant.units[kind], values[kind])
+        for kind in values
+    }
     in_hand = (settings or run.settings).space == "hand"
-    told, places = ("output", plant.hand) if in_hand else ("state", range(scenario.target.shape[1]))
+    told, places = (
+        ("output", plant.hand)
+        if in_hand
+        else ("state", range(scenario.target.shape[1]))
+    )
     if len(places) != plant.n_body and not in_hand:
         names, units = tuple(f"seen_{i + 1}" for i in places), ("",) * len(places)
     else:
-        names, units = (tuple(words[i] for i in places) for words in quantities[told][:2])
+        names, units = (
+            tuple(words[i] for i in places) for words in quantities[told][:2]
+        )
     quantities["target"] = Quantity(names, units, scenario.target)
-    cells = tuple(f"{layer.name}.{k + 1}" for layer in network.layers[:-1] for k in range(layer.size))
+    cells = tuple(
+        f"{layer.name}.{k + 1}"
+        for layer in network.layers[:-1]
+        for k in range(layer.size)
+    )
     quantities["hidden"] = Quantity(cells, ("",) * len(cells), rollout.hidden(network))
-    about = {"run": run.path.resolve().name, "plant": plant.name, "task": run.trainer.task.name, "split": split}
-    return Trajectories(about, plant.dt * np.arange(scenario.steps + 1), quantities,
-                        dict(zip(plant.params, scenario.params)), rollout.losses)
+    about = {
+        "run": run.path.resolve().name,
+        "plant": plant.name,
+        "task": run.trainer.task.name,
+        "split": split,
+    }
+    return Trajectories(
+        about,
+        plant.dt * np.arange(scenario.steps + 1),
+        quantities,
+        dict(zip(plant.params, scenario.params)),
+        rollout.losses,
+    )
 
 
 def _npz(path, data):
     """Arrays [time, entry, trial] with their names and units beside them; texts are arrays of text, nothing is pickled."""
-    arrays = {name: np.array(word) for name, word in data.about.items()} | {"time": data.time, "time_units": np.array("s")}
+    arrays = {name: np.array(word) for name, word in data.about.items()} | {
+        "time": data.time,
+        "time_units": np.array("s"),
+    }
     for kind, (names, units, values) in data.quantities.items():
-        arrays |= {kind: values, f"{kind}_names": np.array(names), f"{kind}_units": np.array(units)}
+        arrays |= {
+            kind: values,
+            f"{kind}_names": np.array(names),
+            f"{kind}_units": np.array(units),
+        }
     if data.params:
-        arrays |= {"parameter": np.array(list(data.params.values())), "parameter_names": np.array(list(data.params))}
+        arrays |= {
+            "parameter": np.array(list(data.params.values())),
+            "parameter_names": np.array(list(data.params)),
+        }
     np.savez_compressed(path, loss=data.losses, **arrays)
 
 
 def _csv(path, data):
     """A row for each trial (from 1 on) and time, every number so that it reads back as it was."""
     steps = len(data.time) - 1
-    always, within = ([q for q in data.quantities.items() if (len(q[1].values) > steps) == whole] for whole in (True, False))
-    heads = ["trial", "time [s]", "loss", *(f"parameter {name}" for name in data.params)]
+    always, within = (
+        [q for q in data.quantities.items() if (len(q[1].values) > steps) == whole]
+        for whole in (True, False)
+    )
+    heads = [
+        "trial",
+        "time [s]",
+        "loss",
+        *(f"parameter {name}" for name in data.params),
+    ]
     for kind, (names, units, _) in (*always, *within):
-        heads += [PREFIXES.get(kind, "") + name + (f" [{unit}]" if unit else "") for name, unit in zip(names, units)]
+        heads += [
+            PREFIXES.get(kind, "") + name + (f" [{unit}]" if unit else "")
+            for name, unit in zip(names, units)
+        ]
     params = np.array(list(data.params.values())).reshape(-1, len(data.losses))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(heads)
         for n, loss in enumerate(data.losses.tolist()):
-            now, then = (np.concatenate([q.values[:, :, n] for _, q in part], axis=1).tolist() for part in (always, within))
+            now, then = (
+                np.concatenate([q.values[:, :, n] for _, q in part], axis=1).tolist()
+                for part in (always, within)
+            )
             first = [loss, *params[:, n].tolist()]
             for t, seconds in enumerate(data.time.tolist()):
-                writer.writerow([n + 1, seconds, *first, *now[t], *(then[t] if t < steps else [""] * len(then[0]))])
+                writer.writerow(
+                    [
+                        n + 1,
+                        seconds,
+                        *first,
+                        *now[t],
+                        *(then[t] if t < steps else [""] * len(then[0])),
+                    ]
+                )
 
 
 WRITERS = {".npz": _npz, ".csv": _csv}

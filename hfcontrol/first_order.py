@@ -35,7 +35,9 @@ class _FirstOrder:
 
     def __post_init__(self):
         if not 0 < self.rate < np.inf:
-            raise UsageError(f"--learning-rate {self.rate}: a positive number is needed")
+            raise UsageError(
+                f"--learning-rate {self.rate}: a positive number is needed"
+            )
 
     def init(self, theta):
         """The state before the first update."""
@@ -46,15 +48,20 @@ class _FirstOrder:
         new = self.moved(state, hold.linearise(rollout).gradient)
         moved = hold.rollout(new.theta)
         if not np.isfinite(moved.loss):
-            return state, rollout, Report(False, rollout.loss, np.nan, self.name, 0, 1, 0)
+            return (
+                state,
+                rollout,
+                Report(False, rollout.loss, np.nan, self.name, 0, 1, 0),
+            )
         return new, moved, Report(True, moved.loss, np.nan, self.name, 1, 1)
-
 
     def moved(self, state, g):
         """The state after an update along the gradient g (P,)."""
         if self.entrywise:
             return self._moved(state, np.clip(g, -self.clip, self.clip))
-        return self._moved(state, g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300)))
+        return self._moved(
+            state, g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300))
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,12 @@ class RMSProp(_FirstOrder):
 
     def _moved(self, state, g):
         v = 0.99 * state.second + 0.01 * g * g
-        return replace(state, theta=state.theta - self.rate * g / (np.sqrt(v) + 1e-5), second=v, updates=state.updates + 1)
+        return replace(
+            state,
+            theta=state.theta - self.rate * g / (np.sqrt(v) + 1e-5),
+            second=v,
+            updates=state.updates + 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,10 +131,33 @@ class LBFGS:
                 seen.update(theta=moved.theta, rollout=moved)
             return moved.loss, to_host(hold.linearise(moved).gradient)
 
-        result = minimize(loss_and_gradient, to_host(state.theta).copy(), jac=True, method="L-BFGS-B",
-                          options={"maxiter": left, "maxcor": self.memory, "ftol": 0.0, "gtol": 0.0, "maxls": 40})
+        result = minimize(
+            loss_and_gradient,
+            to_host(state.theta).copy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxiter": left,
+                "maxcor": self.memory,
+                "ftol": 0.0,
+                "gtol": 0.0,
+                "maxls": 40,
+            },
+        )
         best = seen["rollout"]
         accepted = best.loss < rollout.loss
         updates = int(result.nit)
-        report = Report(accepted, best.loss, np.nan, self.name, updates, int(result.nfev), max(updates, 1))
-        return replace(state, theta=best.theta, updates=state.updates + updates), best, report
+        report = Report(
+            accepted,
+            best.loss,
+            np.nan,
+            self.name,
+            updates,
+            int(result.nfev),
+            max(updates, 1),
+        )
+        return (
+            replace(state, theta=best.theta, updates=state.updates + updates),
+            best,
+            report,
+        )

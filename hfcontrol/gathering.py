@@ -37,7 +37,11 @@ def obstacle(settings, loop):
     if is_continuous(settings.cell):
         return f"--cell {settings.cell} moves in continuous time"
     kind = resolve(settings.hold, loop)[0].kind
-    return None if settings.hold != "post" and kind == "scenario" else f"--hold {settings.hold} keeps {kind} fixed"
+    return (
+        None
+        if settings.hold != "post" and kind == "scenario"
+        else f"--hold {settings.hold} keeps {kind} fixed"
+    )
 
 
 def bytes_needed(loop, optimizer):
@@ -47,17 +51,25 @@ def bytes_needed(loop, optimizer):
     solver, channels = optimizer.choose_solver(loop)[0], loop.channels()
     channels = [c for c in channels if solver == "residual" or c.time == T]
     m, doubles = len(channels) * trials, 8
-    explicit = 2 * m * P + 3 * m * m + 2 * m * (T + 1) * (rows + loop.plant.nx + 2 * loop.plant.nu)
-    return (ROLLOUTS * loop.trials + trials) * T * loop.passes.bytes_per_step + doubles * (explicit + VECTORS * P)
+    explicit = (
+        2 * m * P
+        + 3 * m * m
+        + 2 * m * (T + 1) * (rows + loop.plant.nx + 2 * loop.plant.nu)
+    )
+    return (
+        ROLLOUTS * loop.trials + trials
+    ) * T * loop.passes.bytes_per_step + doubles * (explicit + VECTORS * P)
 
 
 def check_memory(loop, optimizer, seeds):
     """Raises DeviceError where so many seeds do not fit on the GPU, and says how many would."""
     each, free = bytes_needed(loop, optimizer), free_memory()
     if seeds * each > free:
-        raise DeviceError(f"--device gpu: {seeds} seeds at once need about {seeds * each / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
-                          f"on the GPU, enough for {int(free // each)}; give fewer --seeds, --trials or --steps, --jobs 1 to train by "
-                          f"turns, {CPU_INSTEAD}")
+        raise DeviceError(
+            f"--device gpu: {seeds} seeds at once need about {seeds * each / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
+            f"on the GPU, enough for {int(free // each)}; give fewer --seeds, --trials or --steps, --jobs 1 to train by "
+            f"turns, {CPU_INSTEAD}"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,9 @@ class Stack:
 
     def taken(self, rows):
         """The whole of rows."""
-        if len(rows) != len(self.rows) or any(a is not b for a, b in zip(rows, self.rows)):
+        if len(rows) != len(self.rows) or any(
+            a is not b for a, b in zip(rows, self.rows)
+        ):
             self.whole, self.rows = np.stack(rows), rows
         return self.whole
 
@@ -98,7 +112,9 @@ class Gathering:
         """Compiles or loads what so many trainings with loops like this one will call."""
         optimizer = self.trainer.optimizer
         self._gather([loop] * count)
-        rollout = self.loop.rollout(np.zeros_like(loop.scenario.x0, shape=(count, loop.network.size)))
+        rollout = self.loop.rollout(
+            np.zeros_like(loop.scenario.x0, shape=(count, loop.network.size))
+        )
         linear = self.loop.linearise(rollout)
         curved = linear.part(optimizer.curvature_trials or loop.trials)
         curved.jvp(linear.gradient)
@@ -106,19 +122,33 @@ class Gathering:
 
     def _gather(self, loops):
         """Makes the loops of all that want something one loop, unless they are the same as before."""
-        if len(loops) != len(self.loops) or any(a is not b for a, b in zip(loops, self.loops)):
+        if len(loops) != len(self.loops) or any(
+            a is not b for a, b in zip(loops, self.loops)
+        ):
             t = self.trainer
             self.loops, self.rollout = loops, None
-            self.loop = ClosedLoop(t.plant, t.kernels, t.network, joined([loop.scenario for loop in loops]), t.wiring, dtype=t.dtype,
-                                   networks=len(loops))
+            self.loop = ClosedLoop(
+                t.plant,
+                t.kernels,
+                t.network,
+                joined([loop.scenario for loop in loops]),
+                t.wiring,
+                dtype=t.dtype,
+                networks=len(loops),
+            )
 
     def rollouts(self, wanted):
         """The answer to each `RolloutWanted`."""
         self._gather([want.loop for want in wanted])
-        self.rollout = self.loop.rollout(self.thetas.taken([want.theta for want in wanted]))
+        self.rollout = self.loop.rollout(
+            self.thetas.taken([want.theta for want in wanted])
+        )
         for want in wanted:
             want.loop.rollouts += 1
-        return [Share(want.theta, loss) for want, loss in zip(wanted, self.rollout.loss.tolist())]
+        return [
+            Share(want.theta, loss)
+            for want, loss in zip(wanted, self.rollout.loss.tolist())
+        ]
 
     def steps(self, wanted):
         """The answer to each `StepWanted`."""
@@ -127,24 +157,51 @@ class Gathering:
         theta = self.thetas.taken([state.theta for state in states])
         if self.rollout is None or self.rollout.theta is not theta:
             self.rollout = self.loop.rollout(theta)
-        done = abreast.step(self.trainer.optimizer, self.loop, self.rollout, [state.damping for state in states],
-                            self.directions.taken([state.direction for state in states]), [state.updates for state in states])
+        done = abreast.step(
+            self.trainer.optimizer,
+            self.loop,
+            self.rollout,
+            [state.damping for state in states],
+            self.directions.taken([state.direction for state in states]),
+            [state.updates for state in states],
+        )
         self.rollout = done.rollout
         self._count(done)
-        numbers = zip(states, self.thetas.given(done.rollout.theta), self.directions.given(done.directions), done.damping,
-                      *(a.tolist() for a in (done.accepted, done.losses)), done.rho, *(a.tolist() for a in (done.iterations, done.tried)))
-        return [(HFState(theta, damping, direction, state.updates + accepted), Share(theta, loss),
-                 Report(accepted, loss, rho, done.solver, iterations, tried, int(accepted)))
-                for state, theta, direction, damping, accepted, loss, rho, iterations, tried in numbers]
+        numbers = zip(
+            states,
+            self.thetas.given(done.rollout.theta),
+            self.directions.given(done.directions),
+            done.damping,
+            *(a.tolist() for a in (done.accepted, done.losses)),
+            done.rho,
+            *(a.tolist() for a in (done.iterations, done.tried)),
+        )
+        return [
+            (
+                HFState(theta, damping, direction, state.updates + accepted),
+                Share(theta, loss),
+                Report(
+                    accepted, loss, rho, done.solver, iterations, tried, int(accepted)
+                ),
+            )
+            for state, theta, direction, damping, accepted, loss, rho, iterations, tried in numbers
+        ]
 
     def _count(self, done):
         """Counts in every training's own loop what an update was for it: what it would have been alone."""
-        steps, states = self.loop.scenario.steps, self.trainer.plant.nx + self.trainer.plant.nu
-        for loop, rollouts, products in zip(self.loops, done.rollouts.tolist(), done.products.tolist()):
+        steps, states = (
+            self.loop.scenario.steps,
+            self.trainer.plant.nx + self.trainer.plant.nu,
+        )
+        for loop, rollouts, products in zip(
+            self.loops, done.rollouts.tolist(), done.products.tolist()
+        ):
             loop.rollouts += rollouts
             loop.jacobian_steps += 2 * states * steps * loop.trials
             loop.tangent_steps += steps * products * done.curved
-            loop.adjoint_steps += steps * (loop.trials + done.rows + products * done.curved)
+            loop.adjoint_steps += steps * (
+                loop.trials + done.rows + products * done.curved
+            )
 
 
 def train(trainings):
@@ -157,12 +214,19 @@ def train(trainings):
     with ExitStack() as locked:
         for training in trainings:
             locked.enter_context(training.folder.lock())
-        courses = {k: training.trainer.course(training.state) for k, training in enumerate(trainings)}
+        courses = {
+            k: training.trainer.course(training.state)
+            for k, training in enumerate(trainings)
+        }
         answers, wants = dict.fromkeys(courses), {}
         while answers:
             for k, answer in answers.items():
                 yield from _advanced(k, trainings[k], courses[k], answer, wants)
-            rollouts = {k: want for k, want in sorted(wants.items()) if isinstance(want, RolloutWanted)}
+            rollouts = {
+                k: want
+                for k, want in sorted(wants.items())
+                if isinstance(want, RolloutWanted)
+            }
             served = rollouts or dict(sorted(wants.items()))
             serve = gathering.rollouts if rollouts else gathering.steps
             answers = dict(zip(served, serve(list(served.values())))) if served else {}

@@ -30,8 +30,10 @@ def posture(plant, kernels, hand, guess, params):
     missed = np.flatnonzero(np.linalg.norm(error, axis=0) > 1e-9)
     if missed.size:
         point = ", ".join(f"{v:.3f}" for v in hand[:, missed[0]])
-        raise TaskError(f"{missed.size} of {hand.shape[1]} targets are out of reach of plant {plant.name}, the first at "
-                        f"({point}) m: make the task's radius smaller")
+        raise TaskError(
+            f"{missed.size} of {hand.shape[1]} targets are out of reach of plant {plant.name}, the first at "
+            f"({point}) m: make the task's radius smaller"
+        )
     return x[plant.positions]
 
 
@@ -51,8 +53,10 @@ def reach(task, params):
     """Centre-out: N targets evenly on a circle around the start hand."""
     plant, kernels, numbers = task.plant, task.kernels, task.numbers
     if plant.hand is None:
-        raise TaskError(f"task {task.name}: its generator needs a hand, and plant {plant.name} has no hand_x and "
-                        "hand_y among its OUTPUT names; use the generator angles or a draw function")
+        raise TaskError(
+            f"task {task.name}: its generator needs a hand, and plant {plant.name} has no hand_x and "
+            "hand_y among its OUTPUT names; use the generator angles or a draw function"
+        )
 
     def draw(rng, trials, split):
         x0 = _at_start(task, trials)
@@ -68,10 +72,14 @@ def reach(task, params):
 
 def angles(task, params):
     """Go to N positions spread evenly over a span per position state."""
+
     def draw(rng, trials, split):
         x0 = _at_start(task, trials)
         goal = np.zeros_like(x0)
-        low, high = (np.reshape(np.asarray(edge, dtype=float), (-1, 1)) for edge in task.numbers["targets"])
+        low, high = (
+            np.reshape(np.asarray(edge, dtype=float), (-1, 1))
+            for edge in task.numbers["targets"]
+        )
         goal[task.plant.positions] = low + (high - low) * _around(trials, split)
         return x0, goal
 
@@ -80,13 +88,14 @@ def angles(task, params):
 
 def _and_back(there):
     """The generator that goes where another one goes, until half of the horizon, and comes back to the start."""
+
     def generator(task, params):
         draw_there = there(task, params)
 
         def draw(rng, trials, split):
             x0, goal = draw_there(rng, trials, split)
             goal = np.tile(goal, (task.steps + 1, 1, 1))
-            goal[task.steps // 2 + 1:] = x0
+            goal[task.steps // 2 + 1 :] = x0
             return x0, goal
 
         return draw
@@ -106,12 +115,15 @@ def anywhere(task, params):
     In training every second movement is but a part of one, which is drawn evenly too: of postures drawn evenly hardly two are near
     each other, and who never saw a short movement is off by centimetres where there is next to nothing to do.
     """
+
     def draw(rng, trials, split):
         x0, goal = np.zeros((2, task.plant.n_body, trials))
         for x in (x0, goal):
             x[task.plant.positions] = _anywhere(task, rng, trials)
         if split == "training":
-            goal[:, ::2] = x0[:, ::2] + rng.random(goal[:, ::2].shape[1]) * (goal - x0)[:, ::2]
+            goal[:, ::2] = (
+                x0[:, ::2] + rng.random(goal[:, ::2].shape[1]) * (goal - x0)[:, ::2]
+            )
         return x0, goal
 
     return draw
@@ -119,6 +131,7 @@ def anywhere(task, params):
 
 def stay(task, params):
     """Stay at a posture drawn evenly from a range (low, high) of each position; the task pushes."""
+
     def draw(rng, trials, split):
         x0 = np.zeros((task.plant.n_body, trials))
         x0[task.plant.positions] = _anywhere(task, rng, trials)
@@ -136,7 +149,9 @@ def _strokes(task, rng, trials):
     stroke = np.minimum(time.astype(int), int(time[-1]))
     s = (time - stroke)[:, None, None]
     postures = np.array([_anywhere(task, rng, trials) for _ in range(stroke[-1] + 2)])
-    return postures[stroke] + (postures[stroke + 1] - postures[stroke]) * (10 * s**3 - 15 * s**4 + 6 * s**5)
+    return postures[stroke] + (postures[stroke + 1] - postures[stroke]) * (
+        10 * s**3 - 15 * s**4 + 6 * s**5
+    )
 
 
 def _eights(task, rng, trials):
@@ -144,7 +159,13 @@ def _eights(task, rng, trials):
     the range, as wide and high as half of it (first position) and a quarter (the others)."""
     low, high = np.array(task.numbers["range"], dtype=float).T[:, :, None]
     phase = rng.uniform(0, 2 * np.pi, trials)
-    turn = 2 * np.pi * np.linspace(0, 1, task.steps + 1)[:, None] * rng.choice([-1.0, 1.0], trials) + phase
+    turn = (
+        2
+        * np.pi
+        * np.linspace(0, 1, task.steps + 1)[:, None]
+        * rng.choice([-1.0, 1.0], trials)
+        + phase
+    )
     wave = np.stack([np.sin(turn)] + [0.5 * np.sin(2 * turn)] * (len(low) - 1), axis=1)
     return (low + high) / 2 + (high - low) / 4 * wave
 
@@ -176,7 +197,10 @@ def _even(rng, dimensions, count):
     g = 2.0
     for _ in range(60):
         g = (1 + g) ** (1 / (dimensions + 1))
-    return (rng.random((dimensions, 1)) + np.arange(count) * g ** -np.arange(1.0, dimensions + 1)[:, None]) % 1
+    return (
+        rng.random((dimensions, 1))
+        + np.arange(count) * g ** -np.arange(1.0, dimensions + 1)[:, None]
+    ) % 1
 
 
 def around(task, params):
@@ -184,9 +208,12 @@ def around(task, params):
 
     In training they fill the spread evenly, to its corners, where few states drawn at random would leave gaps.
     """
+
     def draw(rng, trials, split):
-        start, spread, target = (np.asarray(task.numbers[name], dtype=float)[:, None] for name in
-                                 ("start", "spread", "target"))
+        start, spread, target = (
+            np.asarray(task.numbers[name], dtype=float)[:, None]
+            for name in ("start", "spread", "target")
+        )
         x0, spreading = np.repeat(start, trials, axis=1), spread[:, 0] > 0
         shape = (int(spreading.sum()), trials)
         part = _even(rng, *shape) if split == "training" else rng.random(shape)
@@ -196,7 +223,23 @@ def around(task, params):
     return draw
 
 
-GENERATORS = {"reach": reach, "angles": angles, "reach_and_back": _and_back(reach), "angles_and_back": _and_back(angles),
-              "anywhere": anywhere, "stay": stay, "follow": follow, "around": around}
-ENOUGH = {"reach": 16, "reach_and_back": 16}  # trials evenly on a circle, whose mean curvature is that of any larger number
-RANDOM = {"anywhere", "stay", "follow", "around"}  # that draw from the generator of random numbers
+GENERATORS = {
+    "reach": reach,
+    "angles": angles,
+    "reach_and_back": _and_back(reach),
+    "angles_and_back": _and_back(angles),
+    "anywhere": anywhere,
+    "stay": stay,
+    "follow": follow,
+    "around": around,
+}
+ENOUGH = {
+    "reach": 16,
+    "reach_and_back": 16,
+}  # trials evenly on a circle, whose mean curvature is that of any larger number
+RANDOM = {
+    "anywhere",
+    "stay",
+    "follow",
+    "around",
+}  # that draw from the generator of random numbers

@@ -28,8 +28,14 @@ class Guide:
     """Tasks of following the family of trajectories found for a task's trials on a plant."""
 
     def __init__(self, plant, kernels, task, wiring, rng):
-        self.plant, self.trials, self.scenario = plant, task.trials, task.draw(rng, trials=POOL * task.trials)
-        self.found = family(kernels, plant, self.scenario, replace(wiring, limit=MARGIN * wiring.limit))
+        self.plant, self.trials, self.scenario = (
+            plant,
+            task.trials,
+            task.draw(rng, trials=POOL * task.trials),
+        )
+        self.found = family(
+            kernels, plant, self.scenario, replace(wiring, limit=MARGIN * wiring.limit)
+        )
 
     def following(self, part):
         """The task of following over a part of the horizon."""
@@ -37,14 +43,34 @@ class Guide:
         state = np.zeros((steps + 1, *s.x0.shape))
         state[1:] = self.plant.dt / np.square(self.plant.typical_state)[:, None]
         control = np.zeros_like(self.found.u[:steps])
-        control[:] = CONTROL * self.plant.dt / np.square(self.plant.typical_control)[:, None]
-        cost = replace(s.cost, weights=Residuals(state, control), own=None,
-                       references=Residuals(self.found.x[:steps + 1], self.found.u[:steps]))
-        short = {name: np.ascontiguousarray(getattr(s, name)[:steps]) for name in
-                 ("target", "sensory_noise", "motor_noise", "motor_gain", "disturbance")}
-        goals = {name: getattr(s, name)[:steps + 1] for name in ("goal", "goal_output")}
+        control[:] = (
+            CONTROL * self.plant.dt / np.square(self.plant.typical_control)[:, None]
+        )
+        cost = replace(
+            s.cost,
+            weights=Residuals(state, control),
+            own=None,
+            references=Residuals(self.found.x[: steps + 1], self.found.u[:steps]),
+        )
+        short = {
+            name: np.ascontiguousarray(getattr(s, name)[:steps])
+            for name in (
+                "target",
+                "sensory_noise",
+                "motor_noise",
+                "motor_gain",
+                "disturbance",
+            )
+        }
+        goals = {
+            name: getattr(s, name)[: steps + 1] for name in ("goal", "goal_output")
+        }
         close = 0.5 * CLOSE**2 * self.plant.nx * steps * self.plant.dt
-        return Following(replace(s, cost=cost, arrivals=(steps,), **short, **goals), close, self.trials)
+        return Following(
+            replace(s, cost=cost, arrivals=(steps,), **short, **goals),
+            close,
+            self.trials,
+        )
 
 
 class Following:
@@ -57,4 +83,7 @@ class Following:
 
     def draw(self, rng):
         """A scenario of so many of the trials."""
-        return picked(self.scenario, np.sort(rng.choice(self.scenario.trials, self.trials, replace=False)))
+        return picked(
+            self.scenario,
+            np.sort(rng.choice(self.scenario.trials, self.trials, replace=False)),
+        )

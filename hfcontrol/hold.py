@@ -22,11 +22,17 @@ from hfcontrol.closed_loop import LIVE
 
 KINDS = ("auto", "model", "scenario", "inputs", "post")
 RADIUS = 0.3  # of the first model hold
-GROW, GOOD = 1.5, 0.7  # the radius grows when the true loss fell by more than this part of the prediction ...
+GROW, GOOD = (
+    1.5,
+    0.7,
+)  # the radius grows when the true loss fell by more than this part of the prediction ...
 HALVE, POOR = 0.5, 0.3  # ... halves below this part ...
 FAILED = 0.3  # ... and shrinks to this part of the deviation when the true loss rose
 LITTLE = 0.005  # an update that brings less than this part of the hold's gain ends a model hold
-SHORT, SHORT_MOST = 2, 6  # `auto` leaves `model` after so many failed or radius-bound holds of one or two updates
+SHORT, SHORT_MOST = (
+    2,
+    6,
+)  # `auto` leaves `model` after so many failed or radius-bound holds of one or two updates
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,20 @@ class HoldState:
 def resolve(kind, loop):
     """The kind to start with (`HoldState`) and a sentence that says why, for a closed loop."""
     if kind == "post":
-        return HoldState("inputs"), "post: recorded inputs first, the plant's own feedback when they stop helping"
+        return (
+            HoldState("inputs"),
+            "post: recorded inputs first, the plant's own feedback when they stop helping",
+        )
     if kind != "auto":
         return HoldState(kind), f"{kind}: as asked"
     operations, network = loop.kernels.step_operations, 2 * loop.network.size
     if operations is None:
         return HoldState("model"), "model: the plant is not compiled"
     chosen = "scenario" if operations <= network else "model"
-    return HoldState(chosen), (f"{chosen}: a plant step costs about {operations:.0f} operations, "
-                               f"a network step {network:.0f}")
+    return HoldState(chosen), (
+        f"{chosen}: a plant step costs about {operations:.0f} operations, "
+        f"a network step {network:.0f}"
+    )
 
 
 class Hold:
@@ -96,7 +107,9 @@ class InputsHold(Hold):
         after = self.loop.rollout(now.theta)
         fell = after.loss < 0.999 * state.lowest
         stalled = 0 if fell else state.stalled + 1
-        return after, replace(state, stalled=stalled, lowest=min(after.loss, state.lowest))
+        return after, replace(
+            state, stalled=stalled, lowest=min(after.loss, state.lowest)
+        )
 
 
 class ModelHold(Hold):
@@ -107,29 +120,45 @@ class ModelHold(Hold):
     def __init__(self, loop, start, state, updates):
         super().__init__(loop, start, loop.linear_model(start))
         self.radius, self.updates = state.radius, updates
-        self.typical = beside(np.array(loop.plant.typical_state, dtype=float)[:, None], start.x)
+        self.typical = beside(
+            np.array(loop.plant.typical_state, dtype=float)[:, None], start.x
+        )
 
     def deviation(self, rollout):
         """Rms deviation of the state from the start's, in typical sizes."""
-        return float(np.sqrt(np.mean(((rollout.x[1:] - self.start.x[1:]) / self.typical) ** 2)))
+        return float(
+            np.sqrt(np.mean(((rollout.x[1:] - self.start.x[1:]) / self.typical) ** 2))
+        )
 
     def over(self, before, now, target=None):
         """The trajectory left the trust radius, the update brought little of what the hold has gained, or the target is
         predicted to be reached."""
         self.updates += 1
         little = before - now.loss < LITTLE * (self.start.loss - now.loss)
-        return little or self.deviation(now) > self.radius or (target is not None and now.loss <= target)
+        return (
+            little
+            or self.deviation(now) > self.radius
+            or (target is not None and now.loss <= target)
+        )
 
     def close(self, now, state):
         """The true rollout if its loss fell, with the next trust radius."""
         deviation, predicted = self.deviation(now), self.start.loss - now.loss
         after = self.loop.rollout(now.theta)
         bound = deviation > state.radius
-        short = state.short + 1 if self.updates <= SHORT and (bound or not after.loss < self.start.loss) else 0
+        short = (
+            state.short + 1
+            if self.updates <= SHORT and (bound or not after.loss < self.start.loss)
+            else 0
+        )
         if not after.loss < self.start.loss:
-            return None, replace(state, radius=FAILED * min(deviation, state.radius), short=short)
+            return None, replace(
+                state, radius=FAILED * min(deviation, state.radius), short=short
+            )
         quality = (self.start.loss - after.loss) / predicted
-        radius = state.radius * (GROW if quality > GOOD else HALVE if quality < POOR else 1.0)
+        radius = state.radius * (
+            GROW if quality > GOOD else HALVE if quality < POOR else 1.0
+        )
         return after, replace(state, radius=radius, short=short)
 
 

@@ -12,7 +12,9 @@ from hfcontrol.cells.activations import ACTIVATIONS
 from hfcontrol.cells.stages import SCHEMES, Stages, value_slopes, values
 from hfcontrol.topology import layers_of
 
-INCOMING = 15  # connections into a unit at the start: sparse initialisation of Martens (2010)
+INCOMING = (
+    15  # connections into a unit at the start: sparse initialisation of Martens (2010)
+)
 
 
 class Network:
@@ -23,7 +25,12 @@ class Network:
     """
 
     def __init__(self, topology, n_input, n_output, rest=0.0):
-        self.topology, self.n_input, self.n_output, self.rest = topology, n_input, n_output, rest
+        self.topology, self.n_input, self.n_output, self.rest = (
+            topology,
+            n_input,
+            n_output,
+            rest,
+        )
         self.layers, self.n_rows, self.size = layers_of(topology, n_input, n_output)
         self.inputs, self.outputs = slice(0, n_input), self.layers[-1].rows
         self.hidden = slice(n_input, self.outputs.start)
@@ -47,22 +54,38 @@ class Network:
 
     def parameters(self, theta):
         """The numbers behind each layer's cell parameters (n_p, units, 1), as views into weights (P,); empty for plain cells."""
-        return [theta[layer.parameters].reshape(-1, layer.size, 1) if layer.work else theta[:0] for layer in self.layers]
+        return [
+            theta[layer.parameters].reshape(-1, layer.size, 1)
+            if layer.work
+            else theta[:0]
+            for layer in self.layers
+        ]
 
     def views(self, theta):
         """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,), and the numbers
         behind cell parameters, such as `rate_layer` (units,), and synapses, such as `slope_source_layer` (units, source). Of a cell
         with several matrices these have its names, such as `late_source_layer`, and b_layer is (matrices, units)."""
         views = {}
-        for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
+        for layer, W, raw in zip(
+            self.layers, self.matrices(theta), self.parameters(theta)
+        ):
             for source in layer.sources:
-                names = CELLS[layer.cell].SYNAPSE if has_synapses(layer.cell) else matrices_of(layer.cell)
+                names = (
+                    CELLS[layer.cell].SYNAPSE
+                    if has_synapses(layer.cell)
+                    else matrices_of(layer.cell)
+                )
                 for name, part in zip(names, W.reshape(-1, *W.shape[-2:])):
-                    views[f"{name}_{source.name}_{layer.name}"] = part[:, source.columns]
+                    views[f"{name}_{source.name}_{layer.name}"] = part[
+                        :, source.columns
+                    ]
             if not has_synapses(layer.cell):
                 views[f"b_{layer.name}"] = W[..., -1]
             if layer.work:
-                views |= {f"{name}_{layer.name}": row[:, 0] for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)}
+                views |= {
+                    f"{name}_{layer.name}": row[:, 0]
+                    for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)
+                }
         if self.start:
             views["h0"] = theta[self.start]
         return views
@@ -75,7 +98,11 @@ class Network:
     def time_constants(self, theta):
         """Time constants (units,) in control steps of all units that have one, at weights theta (P,)."""
         views = self.views(self.weights(theta))
-        rates = [np.logaddexp(0.0, view) for name, view in views.items() if name.startswith("rate_")]
+        rates = [
+            np.logaddexp(0.0, view)
+            for name, view in views.items()
+            if name.startswith("rate_")
+        ]
         return 1 / np.concatenate([np.empty(0), *rates])
 
     def initial(self, rng):
@@ -90,19 +117,29 @@ class Network:
         theta = np.zeros(self.size)
         for layer, W in zip(self.layers, self.matrices(theta)):
             if has_synapses(layer.cell):
-                self._initial_synapses(layer, W, theta[layer.parameters].reshape(-1, layer.size), rng)
+                self._initial_synapses(
+                    layer, W, theta[layer.parameters].reshape(-1, layer.size), rng
+                )
                 continue
-            fan_in = sum(min(INCOMING, s.columns.stop - s.columns.start) for s in layer.sources)
+            fan_in = sum(
+                min(INCOMING, s.columns.stop - s.columns.start) for s in layer.sources
+            )
             scale = 1 / np.sqrt(fan_in)
             for source in layer.sources:
-                for row in (row for matrix in W.reshape(-1, *W.shape[-2:]) for row in matrix[:, source.columns]):
+                for row in (
+                    row
+                    for matrix in W.reshape(-1, *W.shape[-2:])
+                    for row in matrix[:, source.columns]
+                ):
                     chosen = rng.permutation(row.size)[:INCOMING]
                     row[chosen] = scale * rng.standard_normal(chosen.size)
         W[:, -1] = self.rest  # the last layer's
         for layer, raw in zip(self.layers, self.parameters(theta)):
             for name, numbers in zip(getattr(CELLS[layer.cell], "PARAMETERS", ()), raw):
                 if name == "rate":
-                    rate = np.exp(-rng.uniform(*np.log(self.topology.time_constants), layer.size))
+                    rate = np.exp(
+                        -rng.uniform(*np.log(self.topology.time_constants), layer.size)
+                    )
                     numbers[:, 0] = np.log(np.expm1(rate))
                 elif name == "reversal":
                     numbers[:, 0] = rng.choice([-1.0, 1.0], layer.size)
@@ -115,13 +152,20 @@ class Network:
         shape = W[0].shape
         w, leak = rng.uniform(0.001, 1.0, shape), rng.uniform(0.001, 1.0, layer.size)
         tau = np.exp(rng.uniform(*np.log(self.topology.time_constants), layer.size))
-        W[1], W[2], W[3] = rng.uniform(3, 8, shape), rng.uniform(0.3, 0.8, shape), rng.choice([-1.0, 1.0], shape)
+        W[1], W[2], W[3] = (
+            rng.uniform(3, 8, shape),
+            rng.uniform(0.3, 0.8, shape),
+            rng.choice([-1.0, 1.0], shape),
+        )
         for source in layer.sources:
             if source.rows == self.inputs:
                 W[1][:, source.columns] /= 2
                 W[2][:, source.columns] = 2 * W[2][:, source.columns] - 1
         W[0] = np.log(np.expm1(w))
-        parameters[0], parameters[2] = np.log(np.expm1(leak)), rng.uniform(-0.2, 0.2, layer.size)
+        parameters[0], parameters[2] = (
+            np.log(np.expm1(leak)),
+            rng.uniform(-0.2, 0.2, layer.size),
+        )
         capacity = tau * (leak + w.sum(axis=1) / 2)
         parameters[1] = capacity + np.log(-np.expm1(-capacity))
 
@@ -132,40 +176,67 @@ class Network:
         """
         now = np.zeros_like(before)
         now[self.inputs] = inputs
-        for layer, W, raw in zip(self.layers, self.matrices(theta), self.parameters(theta)):
+        for layer, W, raw in zip(
+            self.layers, self.matrices(theta), self.parameters(theta)
+        ):
             cell = CELLS[layer.cell]
             X, phi = layer.gather(before, now, 1.0), ACTIVATIONS[cell.ACTIVATION][0]
             if not layer.work:
                 now[layer.rows] = phi(layer.kind.sums(W, X))
                 continue
             W = layer.kind.of_length(W, elapsed) if is_timed(layer.cell) else W
-            x, f = self._stages(layer, elapsed).forward(values(cell, raw), layer.begin(before, now),
-                                               lambda x, X=X, W=W, phi=phi, layer=layer: phi(layer.kind.sums(W, layer.at(X, x))))
+            x, f = self._stages(layer, elapsed).forward(
+                values(cell, raw),
+                layer.begin(before, now),
+                lambda x, X=X, W=W, phi=phi, layer=layer: phi(
+                    layer.kind.sums(W, layer.at(X, x))
+                ),
+            )
             activities, states, _ = layer.split(now)
             activities[:], states[:], now[layer.rows] = f, x[1:-1], x[-1]
         return now
 
     def _stages(self, layer, elapsed=1.0):
-        return Stages(CELLS[layer.cell], self.topology.scheme, self.topology.unfold, elapsed)
+        return Stages(
+            CELLS[layer.cell], self.topology.scheme, self.topology.unfold, elapsed
+        )
 
     def step_jvp(self, theta, v, before, now, d_before, d_inputs):
         """Tangent of the rows of one step (rows, N), in the directions of the weights (P,), the rows before and the inputs."""
         d_now = np.zeros_like(now)
         d_now[self.inputs] = d_inputs
-        for layer, W, dW, raw, d_raw in zip(self.layers, self.matrices(theta), self.matrices(v), self.parameters(theta),
-                                            self.parameters(v)):
+        for layer, W, dW, raw, d_raw in zip(
+            self.layers,
+            self.matrices(theta),
+            self.matrices(v),
+            self.parameters(theta),
+            self.parameters(v),
+        ):
             cell = CELLS[layer.cell]
-            X, dX, slope = layer.gather(before, now, 1.0), layer.gather(d_before, d_now, 0.0), ACTIVATIONS[cell.ACTIVATION][1]
+            X, dX, slope = (
+                layer.gather(before, now, 1.0),
+                layer.gather(d_before, d_now, 0.0),
+                ACTIVATIONS[cell.ACTIVATION][1],
+            )
             if not layer.work:
-                d_now[layer.rows] = slope(now[layer.rows]) * layer.kind.jvp(W, dW, X, dX)
+                d_now[layer.rows] = slope(now[layer.rows]) * layer.kind.jvp(
+                    W, dW, X, dX
+                )
                 continue
             f, states, _ = layer.split(now)
             x = (layer.begin(before, now), *states)
 
-            def d_activity(j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f):
-                return slope(f[j]) * layer.kind.jvp(W, dW, layer.at(X, x[j]), layer.at(dX, dx))
+            def d_activity(
+                j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f
+            ):
+                return slope(f[j]) * layer.kind.jvp(
+                    W, dW, layer.at(X, x[j]), layer.at(dX, dx)
+                )
+
             dp = value_slopes(cell, raw) * d_raw
-            dx, df = self._stages(layer).jvp(values(cell, raw), dp, x, f, layer.begin(d_before, d_now), d_activity)
+            dx, df = self._stages(layer).jvp(
+                values(cell, raw), dp, x, f, layer.begin(d_before, d_now), d_activity
+            )
             activities, states, _ = layer.split(d_now)
             activities[:], states[:], d_now[layer.rows] = df, dx[1:-1], dx[-1]
         return d_now
@@ -179,7 +250,11 @@ class Network:
         delta and gathered rows (`Layer.products`).
         """
         before_bar = np.zeros_like(now_bar)
-        for layer, W, raw in zip(reversed(self.layers), reversed(self.matrices(theta)), reversed(self.parameters(theta))):
+        for layer, W, raw in zip(
+            reversed(self.layers),
+            reversed(self.matrices(theta)),
+            reversed(self.parameters(theta)),
+        ):
             slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION][1]
             if layer.work:
                 self._staged_vjp(layer, W, raw, slope, before, now, now_bar, before_bar)
@@ -201,7 +276,10 @@ class Network:
             back = layer.kind.vjp(W, layer.at(X, x[j]), deltas[j])
             self._spread(layer, back, now_bar, before_bar)
             return back[own.columns] if own in layer.sources else 0.0
-        p_bar, x_bar = self._stages(layer).vjp(values(cell, raw), x, f, now_bar[layer.rows], pull)
+
+        p_bar, x_bar = self._stages(layer).vjp(
+            values(cell, raw), x, f, now_bar[layer.rows], pull
+        )
         parameters[:] = value_slopes(cell, raw) * np.stack(p_bar) if p_bar else 0.0
         (before_bar if own.lag else now_bar)[own.rows] += x_bar
 
@@ -210,7 +288,9 @@ class Network:
         """Adds the cotangent of what a layer reads, `back` (columns, N), to its sources, but for its own stages' states."""
         for source in layer.sources:
             if source is not layer.own:
-                (before_bar if source.lag else now_bar)[source.rows] += back[source.columns]
+                (before_bar if source.lag else now_bar)[source.rows] += back[
+                    source.columns
+                ]
 
     def tables(self):
         """The topology as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,
@@ -223,8 +303,27 @@ class Network:
             sources += [(s.rows.start, s.rows.stop, s.lag) for s in layer.sources]
             staged = (0,) * 10
             if own:
-                staged = (layer.stages, SCHEMES.index(self.topology.scheme), self.topology.unfold, layer.work.start,
-                          layer.parameters.start, len(cell.PARAMETERS), own.rows.start, own.lag, own.columns.start,
-                          own.columns.stop)
-            layers.append((layer.rows.start, layer.rows.stop, cell.CODE, layer.weights.start, first, len(sources), *staged))
+                staged = (
+                    layer.stages,
+                    SCHEMES.index(self.topology.scheme),
+                    self.topology.unfold,
+                    layer.work.start,
+                    layer.parameters.start,
+                    len(cell.PARAMETERS),
+                    own.rows.start,
+                    own.lag,
+                    own.columns.start,
+                    own.columns.stop,
+                )
+            layers.append(
+                (
+                    layer.rows.start,
+                    layer.rows.stop,
+                    cell.CODE,
+                    layer.weights.start,
+                    first,
+                    len(sources),
+                    *staged,
+                )
+            )
         return np.array(layers, dtype=np.int64), np.array(sources, dtype=np.int64)

@@ -40,18 +40,28 @@ class Moments:
         """The moments after more values (n, M) (Chan, Golub and LeVeque 1979)."""
         more = values.shape[1]
         count, change = self.count + more, values.mean(axis=1) - self.mean
-        spread = self.count * self.variance + more * values.var(axis=1) + change**2 * self.count * more / count
+        spread = (
+            self.count * self.variance
+            + more * values.var(axis=1)
+            + change**2 * self.count * more / count
+        )
         return Moments(self.mean + change * more / count, spread / count, count)
 
     def normal(self, values, most):
         """Values (..., n, M) less their mean, by their deviation, within +-most."""
-        return np.clip((values - self.mean[:, None]) / self.deviation[:, None], -most, most)
+        return np.clip(
+            (values - self.mean[:, None]) / self.deviation[:, None], -most, most
+        )
 
 
 def _reading_input(network, weights):
     """Of every layer that reads the input: its matrix, a view into weights (P,), the columns that do, and whether they are synapses."""
-    return [(W, s.columns, has_synapses(layer.cell)) for layer, W in zip(network.layers, network.matrices(weights))
-            for s in layer.sources if s.rows == network.inputs]
+    return [
+        (W, s.columns, has_synapses(layer.cell))
+        for layer, W in zip(network.layers, network.matrices(weights))
+        for s in layer.sources
+        if s.rows == network.inputs
+    ]
 
 
 def taken_in(network, weights, moments):

@@ -22,8 +22,14 @@ from hfcontrol.backend import beside, to_device, to_host
 from hfcontrol.kernels import load_module
 from hfcontrol.scenario import moved, picked
 
-EXPLORING, ITERATIONS = 50, 300  # at most, before trials learn from each other, and after
-TOLERANCE, NOTHING = 1e-9, 1e-14  # improvement below which an iteration was idle: of the loss, of the mean first loss
+EXPLORING, ITERATIONS = (
+    50,
+    300,
+)  # at most, before trials learn from each other, and after
+TOLERANCE, NOTHING = (
+    1e-9,
+    1e-14,
+)  # improvement below which an iteration was idle: of the loss, of the mean first loss
 IDLE = 7  # iterations in a row after which a trial has settled; meanwhile its damping grows as often, by ten
 FEW = 0.5  # part of the trials still on the move below which the others are left as they are
 LENGTHS = 0.5 ** np.arange(10)
@@ -33,7 +39,10 @@ TOGETHER = 4096  # the most trials at a time, for the memory that they take
 LEADERS, ROUNDS = 32, 5  # trials whose feedback laws the others try, and how often
 SAME = 1e-4  # relative difference of losses below which two optima are the same
 SEVERAL = 16  # trials of which one leads a family
-FAR, MUCH = 3.0, 1.5  # times as bad: how much a trial that a law does not serve counts; a trajectory left for one's own
+FAR, MUCH = (
+    3.0,
+    1.5,
+)  # times as bad: how much a trial that a law does not serve counts; a trajectory left for one's own
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,32 @@ class _System:
 
     def of(self, trials):
         """The same for some of the trials."""
-        return _System(self.kernels, picked(self.scenario, beside(np.asarray(trials), self.scenario.x0)), self.wiring)
+        return _System(
+            self.kernels,
+            picked(self.scenario, beside(np.asarray(trials), self.scenario.x0)),
+            self.wiring,
+        )
 
     def follow(self, v, gains=None, reference=None):
         """Trajectories (x, v, u, losses) of the controls v, with feedback gains (T, N, nu, nx) about a reference x."""
         s, w, (T, nu, N) = self.scenario, self.wiring, v.shape
         if gains is None:
-            gains, reference = (np.zeros_like(v, shape=shape) for shape in ((T, N, nu, len(s.x0)), (T + 1, *s.x0.shape)))
-        x, v, u = self.kernels.regulate(s.x0, v, gains, reference, s.params, w.limit, s.motor_gain, s.motor_noise,
-                                        s.disturbance, w.taper)
+            gains, reference = (
+                np.zeros_like(v, shape=shape)
+                for shape in ((T, N, nu, len(s.x0)), (T + 1, *s.x0.shape))
+            )
+        x, v, u = self.kernels.regulate(
+            s.x0,
+            v,
+            gains,
+            reference,
+            s.params,
+            w.limit,
+            s.motor_gain,
+            s.motor_noise,
+            s.disturbance,
+            w.taper,
+        )
         losses = to_host(s.cost.losses(x, u))
         return x, v, u, np.where(np.isfinite(losses), losses, np.inf)
 
@@ -82,12 +108,18 @@ class _System:
         for free in (B, l_u, l_ux, l_uu):
             free[:first] = 0.0
         matrices = [a.transpose(0, 3, 1, 2).copy() for a in (A, B, l_xx, l_uu, l_ux)]
-        vectors = [a.transpose(0, 2, 1).copy() for a in (l_x, l_u, -limit - v, limit - v)]
+        vectors = [
+            a.transpose(0, 2, 1).copy() for a in (l_x, l_u, -limit - v, limit - v)
+        ]
         return matrices, vectors
 
 
 def _piece(name):
-    return files("hfcontrol.sweeps").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
+    return (
+        files("hfcontrol.sweeps")
+        .joinpath(f"{name}_piece.py")
+        .read_text(encoding="utf-8")
+    )
 
 
 @cache
@@ -101,15 +133,22 @@ def _riccati_on_gpu(nx, nu):
     """A function with the arguments of the compiled backward pass that runs it on a GPU, for so many states and controls."""
     from hfcontrol.kernels import cuda
 
-    kernel = cuda.load_device_module("riccati", [_piece("riccati"), _piece("cuda_riccati")], {"nx": nx, "nu": nu}).device_backward
+    kernel = cuda.load_device_module(
+        "riccati", [_piece("riccati"), _piece("cuda_riccati")], {"nx": nx, "nu": nu}
+    ).device_backward
     return lambda *arguments: cuda.launch(kernel, arguments[1].shape[1], *arguments)
 
 
 def _backward(matrices, vectors, mu):
     """Feed-forward k (T, N, nu) and gains K (T, N, nu, nx) of the damped quadratic problem; mu (N,)."""
     T, N, nx, nu = matrices[1].shape
-    k, K = np.empty_like(vectors[0], shape=(T, N, nu)), np.empty_like(vectors[0], shape=(T, N, nu, nx))
-    backward = _riccati().backward if isinstance(k, np.ndarray) else _riccati_on_gpu(nx, nu)
+    k, K = (
+        np.empty_like(vectors[0], shape=(T, N, nu)),
+        np.empty_like(vectors[0], shape=(T, N, nu, nx)),
+    )
+    backward = (
+        _riccati().backward if isinstance(k, np.ndarray) else _riccati_on_gpu(nx, nu)
+    )
     backward(*matrices, *vectors, beside(mu, k), k, K)
     return k, K
 
@@ -131,7 +170,11 @@ def _search(system, k, K, x, v, u, losses):
     waiting, base, reference = np.arange(losses.size), v.copy(), x.copy()
     for length in LENGTHS:
         part = system if waiting.size == losses.size else system.of(waiting)
-        new = part.follow(_of(base + length * k, waiting), K[:, beside(waiting, K)], _of(reference, waiting))
+        new = part.follow(
+            _of(base + length * k, waiting),
+            K[:, beside(waiting, K)],
+            _of(reference, waiting),
+        )
         better = new[3] < losses[waiting]
         taken, waiting = waiting[better], waiting[~better]
         _put((x, v, u, losses), taken, [_of(found, better) for found in new])
@@ -159,7 +202,17 @@ def _improve(system, v, iterations=ITERATIONS, mu=None, idle=None):
         active = np.flatnonzero((idle < IDLE) & (losses > nothing))
         if active.size < FEW * losses.size:
             if active.size:
-                _put(found, active, _improve(system.of(active), _of(v, active), left, mu[active], idle[active]))
+                _put(
+                    found,
+                    active,
+                    _improve(
+                        system.of(active),
+                        _of(v, active),
+                        left,
+                        mu[active],
+                        idle[active],
+                    ),
+                )
             break
     return found
 
@@ -176,9 +229,15 @@ def _laws(system, leaders, found):
     trials = system.scenario.trials
     for leader in np.unique(np.linspace(0, found[3].size - 1, LEADERS).astype(int)):
         if np.isfinite(found[3][leader]):
-            x, v, u = (a[..., leader:leader + 1].copy() for a in found[:3])
-            _, K = _backward(*leaders.of([leader]).expand(x, v, u), np.full(1, DAMPING_START))
-            yield system.follow(np.repeat(v, trials, axis=2), np.repeat(K, trials, axis=1), np.repeat(x, trials, axis=2))
+            x, v, u = (a[..., leader : leader + 1].copy() for a in found[:3])
+            _, K = _backward(
+                *leaders.of([leader]).expand(x, v, u), np.full(1, DAMPING_START)
+            )
+            yield system.follow(
+                np.repeat(v, trials, axis=2),
+                np.repeat(K, trials, axis=1),
+                np.repeat(x, trials, axis=2),
+            )
 
 
 def _taken(system, leaders, found, own):
@@ -212,8 +271,12 @@ def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
     if commands is not None:
         starts.append(wiring.limited(beside(commands, scenario.x0)))
     whole = _System(kernels, scenario, wiring)
-    parts = [_best(whole.of(trials), [_of(v, trials) for v in starts])
-             for trials in np.array_split(np.arange(scenario.trials), -(-scenario.trials // TOGETHER))]
+    parts = [
+        _best(whole.of(trials), [_of(v, trials) for v in starts])
+        for trials in np.array_split(
+            np.arange(scenario.trials), -(-scenario.trials // TOGETHER)
+        )
+    ]
     x, _, u, losses = (np.concatenate(a, axis=-1) for a in zip(*parts))
     return Optimum(losses, to_host(x), to_host(u))
 
@@ -227,17 +290,25 @@ def _placed(kernels, scenario, wiring):
 
 def _starts(plant, scenario, rng=None):
     """Controls (T, nu, N) to start iLQR from: zero and noise."""
-    shape, rng = (scenario.steps, plant.nu, scenario.trials), rng or np.random.default_rng(0)
-    starts = np.zeros(shape), NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape)
+    shape, rng = (
+        (scenario.steps, plant.nu, scenario.trials),
+        rng or np.random.default_rng(0),
+    )
+    starts = (
+        np.zeros(shape),
+        NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape),
+    )
     return [beside(v, scenario.x0) for v in starts]
 
 
 def _best(system, starts):
     """The best trajectories (x, v, u, losses) of iLQR from several starts v (T, nu, N)."""
     trials, v = starts[0].shape[2], np.concatenate(starts, axis=2)
-    v[:system.wiring.command_delay] = 0.0
+    v[: system.wiring.command_delay] = 0.0
     with np.errstate(all="ignore"):
-        found = _improve(system.of(np.tile(np.arange(trials), len(starts))), v, EXPLORING)
+        found = _improve(
+            system.of(np.tile(np.arange(trials), len(starts))), v, EXPLORING
+        )
         by_start = found[3].reshape(len(starts), trials)
         chosen = by_start.argmin(axis=0) * trials + np.arange(trials)
         best = tuple(_of(a, chosen) for a in found)
@@ -254,12 +325,24 @@ def family(kernels, plant, scenario, wiring):
     """
     scenario, wiring = _placed(kernels, scenario, wiring)
     system = _System(kernels, scenario, wiring)
-    leaders = system.of(np.linspace(0, scenario.trials - 1, min(SEVERAL, scenario.trials)).astype(int))
+    leaders = system.of(
+        np.linspace(0, scenario.trials - 1, min(SEVERAL, scenario.trials)).astype(int)
+    )
     found = _best(leaders, _starts(plant, leaders.scenario))
     with np.errstate(all="ignore"):
-        own = _improve(system, np.zeros_like(scenario.x0, shape=(scenario.steps, plant.nu, scenario.trials)), EXPLORING)
+        own = _improve(
+            system,
+            np.zeros_like(
+                scenario.x0, shape=(scenario.steps, plant.nu, scenario.trials)
+            ),
+            EXPLORING,
+        )
         most = FAR * np.median(found[3])
-        followed = min(_laws(system, leaders, found), key=lambda f: np.minimum(f[3], most).sum(), default=own)
+        followed = min(
+            _laws(system, leaders, found),
+            key=lambda f: np.minimum(f[3], most).sum(),
+            default=own,
+        )
         alike = _improve(system, followed[1], EXPLORING)
         _gathered(system, alike, np.array(plant.typical_state)[:, None])
         _shared(system, alike)
@@ -272,9 +355,13 @@ def _gathered(system, found, typical):
     """Brings trials that end elsewhere than most, by a typical size from their goals, to the others: by the law of one that
     is nearer by, where this serves about as well. Changes the trajectories in place."""
     error = to_host(found[0][-1]) - np.nan_to_num(to_host(system.scenario.goal[-1]))
-    astray = ~(np.abs(error - np.median(error, axis=1, keepdims=True)) < typical).all(axis=0)
+    astray = ~(np.abs(error - np.median(error, axis=1, keepdims=True)) < typical).all(
+        axis=0
+    )
     if astray.any() and not astray.all():
         inside, outside = np.flatnonzero(~astray), np.flatnonzero(astray)
         own = [*(_of(a, outside) for a in found[:3]), MUCH * found[3][outside]]
-        taken = _taken(system.of(outside), system.of(inside), [_of(a, inside) for a in found], own)
+        taken = _taken(
+            system.of(outside), system.of(inside), [_of(a, inside) for a in found], own
+        )
         _put(found, outside, _improve(system.of(outside), taken[1], EXPLORING))

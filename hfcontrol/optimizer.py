@@ -19,12 +19,23 @@ from hfcontrol.solvers import conjugate_gradients, residual_space, woodbury
 DECAY = 0.95  # of the warm start between updates
 SHRINK, CUTS = 0.8, 20  # line search
 LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
-RAISE, REDUCE = 2.0, 0.5  # ... by these factors (Martens: 3/2 and 2/3; measured in tools/NOTES.md)
-FLOOR, FLOOR_PRECONDITIONED = 10, 3  # iterations over which CG's progress is measured: it is made earlier with one
-RETRIES, RETRY_RAISE = 8, 4.0  # a step without descent is solved again with more damping
+RAISE, REDUCE = (
+    2.0,
+    0.5,
+)  # ... by these factors (Martens: 3/2 and 2/3; measured in tools/NOTES.md)
+FLOOR, FLOOR_PRECONDITIONED = (
+    10,
+    3,
+)  # iterations over which CG's progress is measured: it is made earlier with one
+RETRIES, RETRY_RAISE = (
+    8,
+    4.0,
+)  # a step without descent is solved again with more damping
 ARMIJO = 1e-2  # the part of what the slope promises that the loss must fall by
 DAMPING_RANGE = (1e-12, 1e12)
-MOST_RESIDUALS = 4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
+MOST_RESIDUALS = (
+    4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
+)
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,15 @@ class HessianFree:
         if not 0 < self.damping < np.inf:
             raise UsageError(f"--damping {self.damping}: a positive number is needed")
         if not 0 <= self.structural < np.inf:
-            raise UsageError(f"--structural {self.structural}: a number, zero or above, is needed")
+            raise UsageError(
+                f"--structural {self.structural}: a number, zero or above, is needed"
+            )
         if self.cap < 1:
             raise UsageError(f"--cg-cap {self.cap}: at least 1 iteration is needed")
         if self.curvature_trials is not None and self.curvature_trials < 1:
-            raise UsageError(f"--curvature-trials {self.curvature_trials}: at least 1 is needed")
+            raise UsageError(
+                f"--curvature-trials {self.curvature_trials}: at least 1 is needed"
+            )
 
     def init(self, theta):
         """The state before the first update."""
@@ -87,18 +102,28 @@ class HessianFree:
         channels = loop.channels()
         if not channels:
             return "cg", "cg: residuals of a trajectory in continuous time have no rows"
-        trials, P = min(self.curvature_trials or loop.trials, loop.trials), loop.network.size
+        trials, P = (
+            min(self.curvature_trials or loop.trials, loop.trials),
+            loop.network.size,
+        )
         m, work = len(channels) * trials, P * trials * loop.scenario.steps
-        rows_cost, cg_cost = 6 * len(channels) * work + m * m * P + m**3 / 3, 30 * 8 * work
+        rows_cost, cg_cost = (
+            6 * len(channels) * work + m * m * P + m**3 / 3,
+            30 * 8 * work,
+        )
         fits = m <= min(P, MOST_RESIDUALS) and not self.structural
         solver = self.solver
         if solver == "auto":
             solver = "residual" if fits and rows_cost <= cg_cost else "cg"
         elif solver == "residual" and not fits:
-            raise UsageError(f"--solver residual: {m} residuals; it needs at most as many as weights ({P}), at most "
-                             f"{MOST_RESIDUALS}, and no --structural damping: use --solver cg or auto")
-        return solver, (f"{solver}: {m} residuals, {P} weights; an update costs about {rows_cost:.1e} operations in "
-                        f"residual space, {cg_cost:.1e} by conjugate gradients")
+            raise UsageError(
+                f"--solver residual: {m} residuals; it needs at most as many as weights ({P}), at most "
+                f"{MOST_RESIDUALS}, and no --structural damping: use --solver cg or auto"
+            )
+        return solver, (
+            f"{solver}: {m} residuals, {P} weights; an update costs about {rows_cost:.1e} operations in "
+            f"residual space, {cg_cost:.1e} by conjugate gradients"
+        )
 
     def step(self, state, rollout, hold, left=1):
         """One update: (state, rollout, report) from the state, the rollout of its weights and the hold's function.
@@ -116,8 +141,14 @@ class HessianFree:
                     break
                 lam = min(lam * RETRY_RAISE, DAMPING_RANGE[1])
         if not found:
-            report = Report(False, rollout.loss, np.nan, descent.solver, descent.iterations, 0, 0)
-            return replace(state, damping=lam, direction=np.zeros_like(state.theta)), rollout, report
+            report = Report(
+                False, rollout.loss, np.nan, descent.solver, descent.iterations, 0, 0
+            )
+            return (
+                replace(state, damping=lam, direction=np.zeros_like(state.theta)),
+                rollout,
+                report,
+            )
         new, step, predicted, full, tried = found
         rho, lam = judged(rollout.loss, new.loss, predicted, lam)
         report = Report(True, new.loss, rho, descent.solver, descent.iterations, tried)
@@ -144,7 +175,11 @@ class Descent:
 
     def __init__(self, options, state, linear, loop):
         self.options, self.state, self.linear = options, state, linear
-        self.curved = linear.part(options.curvature_trials) if options.curvature_trials else linear
+        self.curved = (
+            linear.part(options.curvature_trials)
+            if options.curvature_trials
+            else linear
+        )
         self.G, self.iterations = GaussNewton(self.curved), 0
         self.solver, _ = options.choose_solver(loop)
         self.rows = explicit_rows(self.curved, loop, self.solver)
@@ -159,23 +194,35 @@ class Descent:
     def _solve(self, lam):
         g = self.linear.gradient
         if self.solver == "residual":
-            d, Jd = residual_space(self.rows, lam, None if self.curved is self.linear else g)
+            d, Jd = residual_space(
+                self.rows, lam, None if self.curved is self.linear else g
+            )
             return [(d, float(g @ d + 0.5 * (Jd @ Jd) / self.rows.trials))]
         A = self.G + lam * Identity()
         if self.options.structural:
             A = A + (lam * self.options.structural) * Structural(self.curved)
         floor = FLOOR if self.rows is None else FLOOR_PRECONDITIONED
-        solution = conjugate_gradients(A, -g, DECAY * self.state.direction, self._preconditioner(lam),
-                                       self.options.cap, floor=floor)
+        solution = conjugate_gradients(
+            A,
+            -g,
+            DECAY * self.state.direction,
+            self._preconditioner(lam),
+            self.options.cap,
+            floor=floor,
+        )
         self.iterations += solution.iterations
         # q with damping is at hand; subtracting the damping's part leaves the undamped model
-        return [(d, value - 0.5 * self._damping_energy(d, lam)) for d, value in
-                zip(solution.directions, solution.values)]
+        return [
+            (d, value - 0.5 * self._damping_energy(d, lam))
+            for d, value in zip(solution.directions, solution.values)
+        ]
 
     def _damping_energy(self, d, lam):
         energy = lam * float(d @ d)
         if self.options.structural:
-            energy += lam * self.options.structural * float(d @ (Structural(self.curved) @ d))
+            energy += (
+                lam * self.options.structural * float(d @ (Structural(self.curved) @ d))
+            )
         return energy
 
     def _preconditioner(self, lam):
@@ -184,9 +231,14 @@ class Descent:
         if self.rows is None:
             return lambda r: r
         if not hasattr(self, "_rest"):
-            z = beside(probe(self.state.updates, self.state.theta.size), self.state.theta)
+            z = beside(
+                probe(self.state.updates, self.state.theta.size), self.state.theta
+            )
             Jz = self.rows.matrix @ z
-            self._rest = max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0) / z.size
+            self._rest = (
+                max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0)
+                / z.size
+            )
         return woodbury(self.rows, lam + self._rest)
 
 
@@ -225,4 +277,10 @@ def search(hold, rollout, candidates, gradient):
         best, tried = hold.rollout(rollout.theta + length * step), tried + 1
     if not best.loss < rollout.loss:
         return None
-    return best, length * step, length * slope + 0.5 * length**2 * curvature, full, tried
+    return (
+        best,
+        length * step,
+        length * slope + 0.5 * length**2 * curvature,
+        full,
+        tried,
+    )

@@ -76,17 +76,27 @@ class Plant:
         if self.integrator == "semi_implicit":
             return np.arange(self.n_body // 2)
         rates = {f"{name}_rate" for name in self.state}
-        return np.array([i for i, name in enumerate(self.state[:self.n_body]) if name not in rates])
+        return np.array(
+            [i for i, name in enumerate(self.state[: self.n_body]) if name not in rates]
+        )
 
     def copied(self, name):
         """Indices of the states that "observe" or "output" copies where the file gives no function of that name."""
-        return np.array(self.seen) if name == "observe" and self.seen is not None else np.arange(self.n_body)
+        return (
+            np.array(self.seen)
+            if name == "observe" and self.seen is not None
+            else np.arange(self.n_body)
+        )
 
     @property
     def hand(self):
         """Indices in the output of hand_x and hand_y as an array, or None."""
         names = ("hand_x", "hand_y")
-        return np.array([self.output.index(n) for n in names]) if set(names) <= set(self.output) else None
+        return (
+            np.array([self.output.index(n) for n in names])
+            if set(names) <= set(self.output)
+            else None
+        )
 
     @property
     def plane(self):
@@ -94,7 +104,11 @@ class Plant:
         without a hand x, y, z, or the first names that end in _x, _y, _z."""
         for name in sorted(self.output, key=lambda name: name != "hand_x"):
             if name == "x" or name.endswith("_x"):
-                names = [name[:-1] + axis for axis in "xyz" if name[:-1] + axis in self.output]
+                names = [
+                    name[:-1] + axis
+                    for axis in "xyz"
+                    if name[:-1] + axis in self.output
+                ]
                 if names[1:] and names[1].endswith("y"):
                     return np.array([self.output.index(n) for n in names])
         return None
@@ -138,7 +152,9 @@ def load_plant(name):
     Raises PlantError where there is none of that name, or its file breaks the contract.
     """
     name = str(name)
-    import_module("hfcontrol.adapters")  # named, not imported: adapters build on this module and register their kinds here
+    import_module(
+        "hfcontrol.adapters"
+    )  # named, not imported: adapters build on this module and register their kinds here
     for matches, load in _kinds:
         if matches(name):
             return load(name)
@@ -147,13 +163,17 @@ def load_plant(name):
     elif name in plant_names():
         path = plants_folder() / f"{name}.py"
     else:
-        raise PlantError(f"unknown plant {name!r}: shipped are {', '.join(plant_names())}; "
-                         f"a plant of your own is given by its path, ending in .py or .xml")
+        raise PlantError(
+            f"unknown plant {name!r}: shipped are {', '.join(plant_names())}; "
+            f"a plant of your own is given by its path, ending in .py or .xml"
+        )
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise PlantError(f"cannot read the plant file {path}: {reason}; check the path") from None
+        raise PlantError(
+            f"cannot read the plant file {path}: {reason}; check the path"
+        ) from None
     return read_plant(source, path)
 
 
@@ -172,8 +192,12 @@ def plain_calls(plant, x, u):
     x (nx,) and u (nu,) are plain tuples: a function that writes into them fails.
     """
     p = tuple(plant.params.values())
-    calls = {"dynamics": (plant.state, (x, u, p)), "step": (plant.state, (x, u, p, plant.dt)),
-             "observe": (plant.observation, (x, p)), "output": (plant.output, (x, p))}
+    calls = {
+        "dynamics": (plant.state, (x, u, p)),
+        "step": (plant.state, (x, u, p, plant.dt)),
+        "observe": (plant.observation, (x, p)),
+        "output": (plant.output, (x, p)),
+    }
     calls |= {name: (names, (x, u, x, p)) for name, names in plant.residuals.items()}
     return [(name, *call) for name, call in calls.items() if name in plant.functions]
 
@@ -183,7 +207,10 @@ def _probe(plant):
 
     Compiled code would do either silently. Arithmetic errors are left alone: compiled, they give inf or nan.
     """
-    x, u = (tuple((0.3 * size).tolist()) for size in (plant.typical_state, plant.typical_control))
+    x, u = (
+        tuple((0.3 * size).tolist())
+        for size in (plant.typical_state, plant.typical_control)
+    )
     for name, names, arguments in plain_calls(plant, x, u):
         written = [None] * len(names)
         try:
@@ -191,18 +218,30 @@ def _probe(plant):
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
-            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(plant, error)}") from error
-        missing = [f"{i} ({names[i]})" for i, value in enumerate(written) if value is None]
+            raise PlantError(
+                f"{plant.path.name}: {name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(plant, error)}"
+            ) from error
+        missing = [
+            f"{i} ({names[i]})" for i, value in enumerate(written) if value is None
+        ]
         if missing:
-            raise PlantError(f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
-                             f"at x = {numbers(x)}; it must write all {len(names)}")
+            raise PlantError(
+                f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
+                f"at x = {numbers(x)}; it must write all {len(names)}"
+            )
 
 
 def _probe_derivatives(plant):
     """Raise PlantError where a derivative that the file gives, run once as plain Python, reads or writes beyond the end."""
-    k, x, u = plant.nx, *(0.3 * size for size in (plant.typical_state, plant.typical_control))
+    k, x, u = (
+        plant.nx,
+        *(0.3 * size for size in (plant.typical_state, plant.typical_control)),
+    )
     p = np.array(list(plant.params.values()))
-    matrices = {"jacobian": (x, u, p, np.zeros((k, k)), np.zeros((k, plant.nu))), "observe_jacobian": (x, p, np.zeros((plant.ny, k)))}
+    matrices = {
+        "jacobian": (x, u, p, np.zeros((k, k)), np.zeros((k, plant.nu))),
+        "observe_jacobian": (x, p, np.zeros((plant.ny, k))),
+    }
     for name in matrices.keys() & plant.functions.keys():
         try:
             with np.errstate(all="ignore"):
@@ -210,12 +249,18 @@ def _probe_derivatives(plant):
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
-            raise PlantError(f"{plant.path.name}: {name} fails at x = {numbers(x)}: {reason(plant, error)}") from error
+            raise PlantError(
+                f"{plant.path.name}: {name} fails at x = {numbers(x)}: {reason(plant, error)}"
+            ) from error
 
 
 def reason(plant, error):
     """What an exception of a plant file's own function says, with its line there and, of an index, how many entries there are."""
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(plant.path)]
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(plant.path)
+    ]
     text = str(error)
     if isinstance(error, IndexError):
         text += f" (entries from 0 on: {plant.nx} of x, {plant.nu} of u, {plant.n_params} of p, {plant.ny} of y, {plant.nz} of z)"

@@ -51,13 +51,18 @@ class Gaussian:
 
     def entropy(self, m, log_spread):
         """Entropy (T, N)."""
-        return np.full((len(m), m.shape[2]), float((np.log(self.spread(log_spread)) + HALF_LOG_TAU + 0.5).sum()))
+        return np.full(
+            (len(m), m.shape[2]),
+            float((np.log(self.spread(log_spread)) + HALF_LOG_TAU + 0.5).sum()),
+        )
 
     def vjp(self, m, log_spread, actions, log_prob_bar, entropy_bar):
         """Cotangents of m (T, nu, N) and of log_spread (nu,) from those of log p and of the entropy, (T, N) each."""
         s = self.spread(log_spread)
         z, inside = (actions - m) / s, (log_spread > LEAST) & (log_spread < MOST)
-        by_spread = ((z * z - 1.0) * log_prob_bar[:, None]).sum(axis=(0, 2)) + entropy_bar.sum()
+        by_spread = ((z * z - 1.0) * log_prob_bar[:, None]).sum(
+            axis=(0, 2)
+        ) + entropy_bar.sum()
         return log_prob_bar[:, None] * z / s, np.where(inside, by_spread, 0.0)
 
 
@@ -84,7 +89,9 @@ class Categorical:
 
     def log_prob(self, m, log_spread, actions):
         """log p (T, N) of actions (T, 1, N)."""
-        return np.take_along_axis(self._log_softmax(m), actions.astype(np.int64), axis=1)[:, 0]
+        return np.take_along_axis(
+            self._log_softmax(m), actions.astype(np.int64), axis=1
+        )[:, 0]
 
     def entropy(self, m, log_spread):
         """Entropy (T, N)."""
@@ -97,4 +104,6 @@ class Categorical:
         p = np.exp(log_p)
         chosen = np.arange(self.actions)[:, None] == actions.astype(np.int64)
         entropy = -(p * log_p).sum(axis=1, keepdims=True)
-        return log_prob_bar[:, None] * (chosen - p) - entropy_bar[:, None] * p * (log_p + entropy), np.zeros(0)
+        return log_prob_bar[:, None] * (chosen - p) - entropy_bar[:, None] * p * (
+            log_p + entropy
+        ), np.zeros(0)

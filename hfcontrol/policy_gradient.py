@@ -79,7 +79,10 @@ class PolicyState:
     rollouts: int = 0
 
     def __post_init__(self):
-        for name, kind in (("trained", FirstOrderState), *((name, Moments) for name in ("inputs", "features", "returns"))):
+        for name, kind in (
+            ("trained", FirstOrderState),
+            *((name, Moments) for name in ("inputs", "features", "returns")),
+        ):
             if isinstance(getattr(self, name), dict):  # as a checkpoint has it
                 object.__setattr__(self, name, kind(**getattr(self, name)))
 
@@ -121,20 +124,49 @@ class PolicyGradient:
     normalise: bool = True
 
     def __post_init__(self):
-        own = {"rate": 1e-3, "epochs": 10, "minibatches": 4, "gae_lambda": 0.95, "clip": 0.2} if self.name == "ppo" else \
-              {"rate": 7e-4, "epochs": 1, "minibatches": 1, "gae_lambda": 1.0, "clip": np.inf}
+        own = (
+            {
+                "rate": 1e-3,
+                "epochs": 10,
+                "minibatches": 4,
+                "gae_lambda": 0.95,
+                "clip": 0.2,
+            }
+            if self.name == "ppo"
+            else {
+                "rate": 7e-4,
+                "epochs": 1,
+                "minibatches": 1,
+                "gae_lambda": 1.0,
+                "clip": np.inf,
+            }
+        )
         for name, value in own.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name, option, least, most in (
-                ("epochs", "epochs", 1, np.inf), ("minibatches", "minibatches", 1, np.inf), ("anneal", "anneal", 0, np.inf),
-                ("discount", "discount", 0, 1), ("gae_lambda", "gae-lambda", 0, 1), ("entropy", "entropy", 0, np.inf),
-                ("log_spread", "log-spread", LEAST, MOST)):
+            ("epochs", "epochs", 1, np.inf),
+            ("minibatches", "minibatches", 1, np.inf),
+            ("anneal", "anneal", 0, np.inf),
+            ("discount", "discount", 0, 1),
+            ("gae_lambda", "gae-lambda", 0, 1),
+            ("entropy", "entropy", 0, np.inf),
+            ("log_spread", "log-spread", LEAST, MOST),
+        ):
             if not least <= getattr(self, name) <= most:
-                raise UsageError(f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed")
-        for name, option in (("rate", "learning-rate"), ("clip", "clip"), ("value_clip", "value-clip"), ("target_kl", "target-kl")):
+                raise UsageError(
+                    f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed"
+                )
+        for name, option in (
+            ("rate", "learning-rate"),
+            ("clip", "clip"),
+            ("value_clip", "value-clip"),
+            ("target_kl", "target-kl"),
+        ):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UsageError(f"--{option} {getattr(self, name)}: a number above 0 is needed")
+                raise UsageError(
+                    f"--{option} {getattr(self, name)}: a number above 0 is needed"
+                )
 
     def rule(self, rollouts):
         """The first-order rule after so many rollouts: its rate falls to nothing in a line over `anneal` of them."""
@@ -153,8 +185,12 @@ class Learner:
     def __init__(self, options, network, policy, n_context):
         self.options, self.network, self.policy = options, network, policy
         self.n_memory = network.hidden.stop - network.hidden.start
-        self.critic = Network(Topology(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1)
-        self.normalise = options.normalise and network.constraint is None  # what signs or cuts weights has no room for scales
+        self.critic = Network(
+            Topology(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1
+        )
+        self.normalise = (
+            options.normalise and network.constraint is None
+        )  # what signs or cuts weights has no room for scales
 
     @cached_property
     def sequences(self):
@@ -171,11 +207,19 @@ class Learner:
         start = np.full(self.policy.size, self.options.log_spread)
         trained = np.concatenate([theta, start, self.critic.initial(rng)])
         inner = FirstOrderState(trained, np.zeros_like(trained), np.zeros_like(trained))
-        return PolicyState(theta, inner, Moments.of(self.network.n_input), Moments.of(self.critic.n_input), Moments.of(1))
+        return PolicyState(
+            theta,
+            inner,
+            Moments.of(self.network.n_input),
+            Moments.of(self.critic.n_input),
+            Moments.of(1),
+        )
 
     def parts(self, trained):
         """The three parts of what is trained."""
-        return np.split(trained, [self.network.size, self.network.size + self.policy.size])
+        return np.split(
+            trained, [self.network.size, self.network.size + self.policy.size]
+        )
 
     def log_spread(self, state):
         """The policy's own numbers."""
@@ -199,37 +243,69 @@ class Learner:
         """The critic's values (...) of normalised features (nf, M), and the activity that they were found along."""
         starts = np.ones((1, features.shape[1]), dtype=bool)
         rows = self.judging.activity(critic, features[None], starts)
-        return self.judging.trials(rows, self.critic.outputs, features.shape[1])[1, 0], rows, starts
+        return (
+            self.judging.trials(rows, self.critic.outputs, features.shape[1])[1, 0],
+            rows,
+            starts,
+        )
 
     def scaled(self, state, experience):
         """The state whose network has taken in the scales of an experience's inputs too, and does what it did."""
         if not self.normalise:
             return state
         raw, *others = self.parts(state.trained.theta)
-        weights, inputs = self.weights(raw, state.inputs), state.inputs.with_more(flat(experience.inputs))
+        weights, inputs = (
+            self.weights(raw, state.inputs),
+            state.inputs.with_more(flat(experience.inputs)),
+        )
         trained = np.concatenate([given_back(self.network, weights, inputs), *others])
-        return replace(state, inputs=inputs, trained=replace(state.trained, theta=trained))
+        return replace(
+            state, inputs=inputs, trained=replace(state.trained, theta=trained)
+        )
 
     def prepared(self, state, experience):
         """The `Batch` of an experience, and the state with what it taught of inputs, features and returns."""
         state = self.scaled(state, experience)
-        e, options, (raw, spread, critic) = experience, self.options, self.parts(state.trained.theta)
+        e, options, (raw, spread, critic) = (
+            experience,
+            self.options,
+            self.parts(state.trained.theta),
+        )
         weights = self.weights(raw, state.inputs)
         rows = self.sequences.activity(weights, e.inputs, e.starts)
         m = self.sequences.trials(rows, self.network.outputs, e.starts.shape[1])[1:]
         before, after = self._memory(rows, e.starts)
         features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
-        state = replace(state, features=state.features.with_more(flat(features)),
-                        returns=state.returns.with_more(discounted(e.rewards, e.starts, options.discount).reshape(1, -1)))
+        state = replace(
+            state,
+            features=state.features.with_more(flat(features)),
+            returns=state.returns.with_more(
+                discounted(e.rewards, e.starts, options.discount).reshape(1, -1)
+            ),
+        )
         features = state.features.normal(features, FARTHEST)
         values = self.values(critic, flat(features))[0].reshape(e.rewards.shape)
-        following = np.where(e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])]))
+        following = np.where(
+            e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])])
+        )
         if len(t):
-            reached = state.features.normal(np.concatenate([context, after[t, :, n].T]), FARTHEST)
+            reached = state.features.normal(
+                np.concatenate([context, after[t, :, n].T]), FARTHEST
+            )
             following[t, n] = self.values(critic, reached)[0]
         rewards = np.clip(e.rewards / state.returns.deviation[0], -FARTHEST, FARTHEST)
-        found = advantages(rewards, values, following, e.over, options.discount, options.gae_lambda)
-        return Batch(e.inputs, e.starts, e.actions, self.policy.log_prob(m, spread, e.actions), found, values, features), state
+        found = advantages(
+            rewards, values, following, e.over, options.discount, options.gae_lambda
+        )
+        return Batch(
+            e.inputs,
+            e.starts,
+            e.actions,
+            self.policy.log_prob(m, spread, e.actions),
+            found,
+            values,
+            features,
+        ), state
 
     def loss_and_gradient(self, trained, inputs, batch):
         """The loss, its gradient by all that is trained, and a tuple of divergence, clipped part and entropy."""
@@ -237,40 +313,79 @@ class Learner:
         weights = self.weights(raw, inputs)
         rows = self.sequences.activity(weights, batch.inputs, batch.starts)
         m = self.sequences.trials(rows, self.network.outputs, batch.starts.shape[1])[1:]
-        log_prob, entropy, A = self.policy.log_prob(m, spread, batch.actions), self.policy.entropy(m, spread), batch.advantages
+        log_prob, entropy, A = (
+            self.policy.log_prob(m, spread, batch.actions),
+            self.policy.entropy(m, spread),
+            batch.advantages,
+        )
         if options.name == "ppo":
             A = (A - A.mean()) / (A.std() + 1e-8)
-        loss, log_prob_bar, clipped = surrogate(log_prob, batch.log_prob, A, options.clip)
+        loss, log_prob_bar, clipped = surrogate(
+            log_prob, batch.log_prob, A, options.clip
+        )
         entropy_bar = np.full_like(entropy, -options.entropy / entropy.size)
-        m_bar, spread_bar = self.policy.vjp(m, spread, batch.actions, log_prob_bar, entropy_bar)
-        raw_bar = self._cotangent(raw, self.sequences.cotangent(weights, batch.starts, rows, m_bar), inputs)
+        m_bar, spread_bar = self.policy.vjp(
+            m, spread, batch.actions, log_prob_bar, entropy_bar
+        )
+        raw_bar = self._cotangent(
+            raw, self.sequences.cotangent(weights, batch.starts, rows, m_bar), inputs
+        )
         values, activity, starts = self.values(critic, flat(batch.features))
-        error, bar = value_loss(values, batch.values.ravel(), (batch.advantages + batch.values).ravel(), options.value_clip)
-        critic_bar = self.judging.cotangent(critic, starts, activity, VALUE_WEIGHT * bar[None, None])
+        error, bar = value_loss(
+            values,
+            batch.values.ravel(),
+            (batch.advantages + batch.values).ravel(),
+            options.value_clip,
+        )
+        critic_bar = self.judging.cotangent(
+            critic, starts, activity, VALUE_WEIGHT * bar[None, None]
+        )
         change = log_prob - batch.log_prob
-        told = (float(np.mean(np.expm1(change) - change)), float(clipped), float(entropy.mean()))
+        told = (
+            float(np.mean(np.expm1(change) - change)),
+            float(clipped),
+            float(entropy.mean()),
+        )
         loss += VALUE_WEIGHT * error - options.entropy * told[2]
         return loss, np.concatenate([raw_bar, spread_bar, critic_bar]), told
 
     def update(self, state, experience, rng):
         """The state after a round of updates on one experience, and the `Report` of it."""
         batch, state = self.prepared(state, experience)
-        inner, rule, made, told = state.trained, self.options.rule(state.rollouts), 0, (0.0, 0.0, 0.0)
+        inner, rule, made, told = (
+            state.trained,
+            self.options.rule(state.rollouts),
+            0,
+            (0.0, 0.0, 0.0),
+        )
         with single_threaded_blas():
             for part in self._parts(batch.starts.shape[1], rng):
-                _, g, told = self.loss_and_gradient(inner.theta, state.inputs, batch.of(part))
-                if self.options.target_kl is not None and told[0] > KL_MARGIN * self.options.target_kl:
+                _, g, told = self.loss_and_gradient(
+                    inner.theta, state.inputs, batch.of(part)
+                )
+                if (
+                    self.options.target_kl is not None
+                    and told[0] > KL_MARGIN * self.options.target_kl
+                ):
                     break
                 inner, made = rule.moved(inner, g), made + 1
         theta = self.parts(inner.theta)[0]
         theta = self.weights(theta, state.inputs) if self.normalise else theta
-        state = replace(state, theta=theta, trained=inner, updates=state.updates + made, rollouts=state.rollouts + 1)
+        state = replace(
+            state,
+            theta=theta,
+            trained=inner,
+            updates=state.updates + made,
+            rollouts=state.rollouts + 1,
+        )
         return state, Report(made, *told, self.options.name)
 
     def _parts(self, trials, rng):
         """Numbers of the trials of every minibatch of every pass."""
         for _ in range(self.options.epochs):
-            yield from np.array_split(rng.permutation(trials), min(self.options.minibatches, trials))
+            yield from np.array_split(
+                rng.permutation(trials), min(self.options.minibatches, trials)
+            )
 
 
 def flat(a):

@@ -33,7 +33,9 @@ class PolicyTrainer:
     interrupted: bool = False
 
     def __post_init__(self):
-        self.learner = Learner(self.optimizer, self.network, self.world.policy, self.world.n_context)
+        self.learner = Learner(
+            self.optimizer, self.network, self.world.policy, self.world.n_context
+        )
 
     def init(self, theta, rng):
         """The state before the first rollout, from weights theta (P,) and a generator of all that is random."""
@@ -44,7 +46,9 @@ class PolicyTrainer:
         """Compiles or loads all that a training will call."""
         rng = np.random.default_rng(0)
         state = self.learner.init(self.network.initial(rng), rng)
-        experience = self.world.explore(state.theta, self.world.policy, self.learner.log_spread(state), rng)
+        experience = self.world.explore(
+            state.theta, self.world.policy, self.learner.log_spread(state), rng
+        )
         batch, _ = self.learner.prepared(state, experience)
         self.learner.loss_and_gradient(state.trained.theta, state.inputs, batch.of([0]))
 
@@ -59,7 +63,12 @@ class PolicyTrainer:
         stop = self._reached(state, clock)
         while stop is None:
             inner, report = self.learner.update(state.optimizer, experience, rng)
-            state = replace(state, optimizer=inner, updates=inner.updates, random=rng.bit_generator.state)
+            state = replace(
+                state,
+                optimizer=inner,
+                updates=inner.updates,
+                random=rng.bit_generator.state,
+            )
             experience = self._explored(state, rng)
             state = self._marked(state, experience, clock)
             yield Event("hold", state, experience.loop, experience.rollout, report)
@@ -68,11 +77,19 @@ class PolicyTrainer:
 
     def _explored(self, state, rng):
         inner = state.optimizer
-        return self.world.explore(inner.theta, self.world.policy, self.learner.log_spread(inner), rng)
+        return self.world.explore(
+            inner.theta, self.world.policy, self.learner.log_spread(inner), rng
+        )
 
     @staticmethod
     def _marked(state, experience, clock, **changes):
-        state = replace(state, loss=experience.loss, rollouts=state.rollouts + 1, seconds=time.perf_counter() - clock, **changes)
+        state = replace(
+            state,
+            loss=experience.loss,
+            rollouts=state.rollouts + 1,
+            seconds=time.perf_counter() - clock,
+            **changes,
+        )
         mark = Mark(state.loss, state.updates, state.rollouts, state.seconds)
         history = (*state.history, mark) if state.updates else ()
         return replace(state, history=history, curve=(*state.curve, mark))
@@ -80,7 +97,13 @@ class PolicyTrainer:
     def _reached(self, state, clock):
         """The limit reached, if any."""
         limits = self.limits
-        return limits.reached(state.loss, limits.loss, self.interrupted, state.rollouts, time.perf_counter() - clock)
+        return limits.reached(
+            state.loss,
+            limits.loss,
+            self.interrupted,
+            state.rollouts,
+            time.perf_counter() - clock,
+        )
 
 
 def plant_loop(task, plant, kernels, network, wiring):

@@ -17,13 +17,13 @@ from hfcontrol.errors import CheckpointError
 
 try:
     import fcntl
-except ImportError:                                # Windows
+except ImportError:  # Windows
     fcntl = None
 
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 CHECKPOINT_NAME = re.compile(r"(\d{5,})-loss(-?[\d.]+e[+-]\d+|-?inf|nan)\.h5")
-WARMING = "warming.h5"                             # where a warm-up stands, until the first checkpoint is written
-LISTED = 10                                        # runs named in a message before it becomes unreadable
+WARMING = "warming.h5"  # where a warm-up stands, until the first checkpoint is written
+LISTED = 10  # runs named in a message before it becomes unreadable
 
 
 class CheckpointFile(NamedTuple):
@@ -47,8 +47,12 @@ class RunFolder:
         plant: a name or a path, of which the stem is used; now: a datetime, default the local time.
         Raises CheckpointError where the folder cannot be made.
         """
-        words = (re.sub(r"\W+", "-", word).strip("-") for word in (Path(plant).stem, task))
-        name = "-".join([*words, f"{now or datetime.now():%Y%m%d-%H%M%S}", f"seed{seed}"])
+        words = (
+            re.sub(r"\W+", "-", word).strip("-") for word in (Path(plant).stem, task)
+        )
+        name = "-".join(
+            [*words, f"{now or datetime.now():%Y%m%d-%H%M%S}", f"seed{seed}"]
+        )
         try:
             Path(root).mkdir(parents=True, exist_ok=True)
             for copy in count(1):
@@ -57,8 +61,10 @@ class RunFolder:
                     folder.mkdir()
                     return cls(folder)
         except OSError as error:
-            raise CheckpointError(f"cannot make a run folder in {root}: {error.strerror}; "
-                                  "choose a folder that can be written with --out") from error
+            raise CheckpointError(
+                f"cannot make a run folder in {root}: {error.strerror}; "
+                "choose a folder that can be written with --out"
+            ) from error
 
     @contextmanager
     def lock(self):
@@ -68,18 +74,26 @@ class RunFolder:
         blocks nobody (but where Python has no fcntl, such a file must be removed by hand).
         Raises CheckpointError, with the process id of the holder, if the folder is locked.
         """
-        take, give_back = (_take_flock, _give_back_flock) if fcntl else (_take_file, _give_back_file)
+        take, give_back = (
+            (_take_flock, _give_back_flock) if fcntl else (_take_file, _give_back_file)
+        )
         file = self.path / "lock"
         try:
             descriptor = take(file)
         except (BlockingIOError, FileExistsError) as error:
             stale = "" if fcntl else f", or remove {file} if that process is gone"
-            raise CheckpointError(f"{self.path} is in use by the training with process id {_holder(file)}; "
-                                  f"wait for it or stop it{stale}") from error
+            raise CheckpointError(
+                f"{self.path} is in use by the training with process id {_holder(file)}; "
+                f"wait for it or stop it{stale}"
+            ) from error
         except OSError as error:
-            raise CheckpointError(f"cannot lock {self.path}: {error.strerror}; train into another folder") from error
+            raise CheckpointError(
+                f"cannot lock {self.path}: {error.strerror}; train into another folder"
+            ) from error
         try:
-            with suppress(OSError):                # neither is worth a training; a full disk will be told by `save`
+            with suppress(
+                OSError
+            ):  # neither is worth a training; a full disk will be told by `save`
                 for leftover in self.path.glob("*.tmp"):
                     leftover.unlink()
                 os.ftruncate(descriptor, 0)
@@ -120,13 +134,22 @@ class RunFolder:
 
     def still_warming(self):
         """The CheckpointError of a run that can be gone on with, and nothing else."""
-        return CheckpointError(f"{self.path} has no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; "
-                               f"go on with: hfcontrol train --resume {self.path}")
+        return CheckpointError(
+            f"{self.path} has no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; "
+            f"go on with: hfcontrol train --resume {self.path}"
+        )
 
     def checkpoints(self):
         """Every `CheckpointFile` of the run, in the order of updates."""
-        matches = ((CHECKPOINT_NAME.fullmatch(path.name), path) for path in self.path.glob("*.h5"))
-        files = [CheckpointFile(int(match[1]), float(match[2]), path) for match, path in matches if match]
+        matches = (
+            (CHECKPOINT_NAME.fullmatch(path.name), path)
+            for path in self.path.glob("*.h5")
+        )
+        files = [
+            CheckpointFile(int(match[1]), float(match[2]), path)
+            for match, path in matches
+            if match
+        ]
         return sorted(files, key=lambda file: (file.updates, file.path.name))
 
     def _some(self):
@@ -134,7 +157,9 @@ class RunFolder:
         if not files and self.warming:
             raise self.still_warming()
         if not files:
-            raise CheckpointError(f"{self.path} holds no checkpoints; `hfcontrol runs` lists the runs that do")
+            raise CheckpointError(
+                f"{self.path} holds no checkpoints; `hfcontrol runs` lists the runs that do"
+            )
         return files
 
     def first(self):
@@ -147,7 +172,10 @@ class RunFolder:
 
     def best(self):
         """The checkpoint whose name tells the lowest loss, the earlier one of equals; CheckpointError if there is none."""
-        return min(self._some(), key=lambda file: math.inf if math.isnan(file.loss) else file.loss)
+        return min(
+            self._some(),
+            key=lambda file: math.inf if math.isnan(file.loss) else file.loss,
+        )
 
     def load(self, which="newest"):
         """The tree of one checkpoint.
@@ -164,11 +192,13 @@ class RunFolder:
             whole = self._whole_before(path)
             if whole is None:
                 raise
-            raise CheckpointError(f"{error}; the last whole one before it is {whole}") from error
+            raise CheckpointError(
+                f"{error}; the last whole one before it is {whole}"
+            ) from error
 
     def _whole_before(self, path):
         names = [file.path.name for file in self.checkpoints()]
-        earlier = names[:names.index(path.name)] if path.name in names else []
+        earlier = names[: names.index(path.name)] if path.name in names else []
         for name in reversed(earlier):
             with suppress(CheckpointError):
                 checkpoint.load(self.path / name)
@@ -180,7 +210,10 @@ def run_roots():
     """Where runs are looked for: ./weights, and the runs shipped with hfcontrol (in the package, or beside it)."""
     package = Path(__file__).parent
     installed = package / "weights"
-    return [Path("weights"), installed if installed.is_dir() else package.parent / "weights"]
+    return [
+        Path("weights"),
+        installed if installed.is_dir() else package.parent / "weights",
+    ]
 
 
 def list_runs(roots=None):
@@ -193,7 +226,9 @@ def list_runs(roots=None):
         for folder in root.glob("*/"):
             if _is_run(folder):
                 folders.setdefault(folder.resolve(), folder)
-    return [RunFolder(folder) for folder in sorted(folders.values(), key=_age, reverse=True)]
+    return [
+        RunFolder(folder) for folder in sorted(folders.values(), key=_age, reverse=True)
+    ]
 
 
 def _is_run(folder):
@@ -202,7 +237,9 @@ def _is_run(folder):
 
 def _age(folder):
     match = RUN_STAMP.search(folder.name)
-    return (match[1], int(match[2] or 1), folder.name) if match else ("", 0, folder.name)
+    return (
+        (match[1], int(match[2] or 1), folder.name) if match else ("", 0, folder.name)
+    )
 
 
 def find_run(text=None, roots=None):
@@ -221,10 +258,16 @@ def find_run(text=None, roots=None):
     for folder in (Path(text), *(Path(root) / text for root in roots or run_roots())):
         if _is_run(folder):
             return RunFolder(folder), "newest"
-    inside = [folder.name for folder in sorted(Path(text).glob("*/")) if _is_run(folder)]
+    inside = [
+        folder.name for folder in sorted(Path(text).glob("*/")) if _is_run(folder)
+    ]
     if inside:
-        raise CheckpointError(f"{text} is no run, but holds {len(inside)} of them, such as {Path(text) / inside[-1]}: name one")
-    fault = "holds no checkpoints" if Path(text).is_dir() else "is no run and no checkpoint"
+        raise CheckpointError(
+            f"{text} is no run, but holds {len(inside)} of them, such as {Path(text) / inside[-1]}: name one"
+        )
+    fault = (
+        "holds no checkpoints" if Path(text).is_dir() else "is no run and no checkpoint"
+    )
     raise CheckpointError(f"{text} {fault}; {_known(list_runs(roots))}")
 
 
@@ -232,7 +275,11 @@ def _known(runs):
     if not runs:
         return "make one with: hfcontrol train --plant arm2"
     names = ", ".join(run.path.name for run in runs[:LISTED])
-    return f"the newest runs are {names}" if len(runs) > LISTED else f"the runs are {names}"
+    return (
+        f"the newest runs are {names}"
+        if len(runs) > LISTED
+        else f"the runs are {names}"
+    )
 
 
 def thin(folder, keep=10):
@@ -243,13 +290,18 @@ def thin(folder, keep=10):
     run = RunFolder(Path(folder))
     files = run.checkpoints()
     spread = np.linspace(0, len(files) - 1, keep).round().astype(int)
-    kept = {file.path for file in (run.first(), run.best(), run.newest(), *(files[i] for i in spread))}
+    kept = {
+        file.path
+        for file in (run.first(), run.best(), run.newest(), *(files[i] for i in spread))
+    }
     dropped = [file.path for file in files if file.path not in kept]
     try:
         for path in dropped:
             path.unlink()
     except OSError as error:
-        raise CheckpointError(f"cannot remove {error.filename}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot remove {error.filename}: {error.strerror}"
+        ) from error
     return dropped
 
 

@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from hfcontrol import __version__
-from hfcontrol.building import HELD_OUT, SCENARIOS, build, plant_of, prepare, stream, task_of, wiring_of
+from hfcontrol.building import (
+    HELD_OUT,
+    SCENARIOS,
+    build,
+    plant_of,
+    prepare,
+    stream,
+    task_of,
+    wiring_of,
+)
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -24,7 +33,14 @@ from hfcontrol.settings import Settings, settings_for
 from hfcontrol.training_state import Stop, state_from_tree, state_tree
 from hfcontrol.warmup import WarmUp, warming_from_tree, warming_tree
 
-RESUMABLE = ("rollouts", "max_seconds", "target_loss", "target_ratio", "plant", "device")
+RESUMABLE = (
+    "rollouts",
+    "max_seconds",
+    "target_loss",
+    "target_ratio",
+    "plant",
+    "device",
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +66,10 @@ class Run:
         try:
             run.warming or run.info()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{where or folder.path}: its checkpoint is not one of a training that this hfcontrol knows "
-                                  f"({error}); `hfcontrol runs` lists the runs there are") from error
+            raise CheckpointError(
+                f"{where or folder.path}: its checkpoint is not one of a training that this hfcontrol knows "
+                f"({error}); `hfcontrol runs` lists the runs there are"
+            ) from error
         return run
 
     @property
@@ -72,7 +90,9 @@ class Run:
     @cached_property
     def warming(self):
         """The `WarmingState` of a run still in its warm-up, else None."""
-        return warming_from_tree(self.tree["warming"]) if "warming" in self.tree else None
+        return (
+            warming_from_tree(self.tree["warming"]) if "warming" in self.tree else None
+        )
 
     @property
     def theta(self):
@@ -84,8 +104,10 @@ class Run:
         """The plant of its file as it is now, under its name or at its recorded path; PlantError if it is gone."""
         path = Path(self.settings.plant)
         if path.suffix in FILES and not path.exists():
-            raise PlantError(f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
-                             f"hfcontrol train --resume {self.path} --plant FILE")
+            raise PlantError(
+                f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
+                f"hfcontrol train --resume {self.path} --plant FILE"
+            )
         return load_plant(self.settings.plant)
 
     @cached_property
@@ -104,8 +126,10 @@ class Run:
         that its weights fit."""
         trainer = build(self.settings.changed(device="cpu"), self.plant_file)
         if trainer.network.size != self.theta.size:
-            raise PlantError(f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
-                             f"{self.theta.size}; put back the plant it was trained on, or train anew")
+            raise PlantError(
+                f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
+                f"{self.theta.size}; put back the plant it was trained on, or train anew"
+            )
         return trainer
 
     @property
@@ -118,14 +142,20 @@ class Run:
         settings = settings or self.settings
         plant = plant_of(settings, self.plant_file)
         if plant.environment:
-            raise UsageError(f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
-                             "export and hf.Controller take it")
+            raise UsageError(
+                f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
+                "export and hf.Controller take it"
+            )
         if plant.observation != self.plant.observation:
-            raise UsageError(f"--observe {','.join(settings.observe)}: the run's network observes "
-                             f"{', '.join(self.plant.observation)}, and nothing else fits it")
+            raise UsageError(
+                f"--observe {','.join(settings.observe)}: the run's network observes "
+                f"{', '.join(self.plant.observation)}, and nothing else fits it"
+            )
         task = task_of(settings, plant, compile_plant(plant))
         if task.n_target != self.trainer.task.n_target:
-            raise UsageError(f"--space {settings.space}: the run was trained in {self.settings.space} space")
+            raise UsageError(
+                f"--space {settings.space}: the run was trained in {self.settings.space} space"
+            )
         return task
 
     def closed_loop(self, split="training", settings=None, taper=False, trials=None):
@@ -138,20 +168,40 @@ class Run:
             raise UsageError(f"--trials {trials}: at least 1 is needed")
         rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
         scenario = task.draw(rng, split, trials)
-        return ClosedLoop(task.plant, task.kernels, self.network, scenario, wiring_of(settings, task.plant, taper),
-                          store_every=settings.store_every)
+        return ClosedLoop(
+            task.plant,
+            task.kernels,
+            self.network,
+            scenario,
+            wiring_of(settings, task.plant, taper),
+            store_every=settings.store_every,
+        )
 
     def info(self):
         """What `hfcontrol info --json` prints: a dict of numbers, words and the loss history."""
         state, settings = self.state, self.settings
         return {
-            "run": str(self.path), "plant": settings.plant, "task": self.tree["task"], "seed": settings.seed,
-            "hold": settings.hold, "batches": settings.batches, "holds": state.holds, "updates": state.updates,
-            "rollouts": state.rollouts, "jacobian_steps": state.jacobian_steps, "parameters": self.theta.size,
-            "connections": self.tree.get("connections"), "time_constants": self.tree.get("time_constants") or None,
-            "loss": state.loss, "loss_history": [m.loss for m in state.history], "seconds": state.seconds,
-            "compile_seconds": self.tree["compile_seconds"], "solver": self.tree["solver"], "stop": self.tree["stop"],
-            "command": self.tree["command"], "version": self.tree["versions"]["hfcontrol"],
+            "run": str(self.path),
+            "plant": settings.plant,
+            "task": self.tree["task"],
+            "seed": settings.seed,
+            "hold": settings.hold,
+            "batches": settings.batches,
+            "holds": state.holds,
+            "updates": state.updates,
+            "rollouts": state.rollouts,
+            "jacobian_steps": state.jacobian_steps,
+            "parameters": self.theta.size,
+            "connections": self.tree.get("connections"),
+            "time_constants": self.tree.get("time_constants") or None,
+            "loss": state.loss,
+            "loss_history": [m.loss for m in state.history],
+            "seconds": state.seconds,
+            "compile_seconds": self.tree["compile_seconds"],
+            "solver": self.tree["solver"],
+            "stop": self.tree["stop"],
+            "command": self.tree["command"],
+            "version": self.tree["versions"]["hfcontrol"],
         }
 
 
@@ -161,8 +211,15 @@ class Training:
     It begins with `warming`, a `WarmUp`, unless that is over; until then its own `state` is None.
     """
 
-    def __init__(self, settings, trainer, state, folder, prepared, command=None, warming=None):
-        self.settings, self.trainer, self.state, self.warming = settings, trainer, state, warming
+    def __init__(
+        self, settings, trainer, state, folder, prepared, command=None, warming=None
+    ):
+        self.settings, self.trainer, self.state, self.warming = (
+            settings,
+            trainer,
+            state,
+            warming,
+        )
         self.folder, self.prepared, self.saved = folder, prepared, None
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
@@ -191,7 +248,9 @@ class Training:
         for event in self.warming.events():
             if self.warming.state is not kept and not self.warming.over:
                 kept = self.warming.state
-                self.folder.save_warming({**self._tree(), "warming": warming_tree(kept)})
+                self.folder.save_warming(
+                    {**self._tree(), "warming": warming_tree(kept)}
+                )
             yield event
 
     def note(self, event):
@@ -202,8 +261,15 @@ class Training:
 
     def save(self, stop=None):
         """Writes the checkpoint of the state as it is now; with the first after the warm-up, what was kept of that is removed."""
-        times = self.trainer.plant.dt * self.trainer.network.time_constants(self.state.theta)
-        tree = {**self._tree(), "time_constants": times.tolist(), "stop": stop and stop.word, "state": state_tree(self.state)}
+        times = self.trainer.plant.dt * self.trainer.network.time_constants(
+            self.state.theta
+        )
+        tree = {
+            **self._tree(),
+            "time_constants": times.tolist(),
+            "stop": stop and stop.word,
+            "state": state_tree(self.state),
+        }
         self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
         if self.warming is None or self.warming.over:
             self.folder.warmed(self.saved if self.warming else None)
@@ -212,12 +278,30 @@ class Training:
     def _tree(self):
         """What every file of the run has in it, which is self-contained, though nothing in it is ever executed."""
         plant = self.trainer.plant
-        versions = {"hfcontrol": __version__, "python": platform.python_version(), "numpy": np.__version__,
-                    **{name: sys.modules[name].__version__ for name in ("numba", "scipy", "h5py") if name in sys.modules}}
-        return {"settings": self.settings.tree(), "task": self.trainer.task.name, "command": self.command,
-                "plant": {"name": plant.name, "source": plant.source, "hash": plant.source_hash},
-                "solver": self.prepared.solver, "compile_seconds": self.prepared.seconds, "versions": versions,
-                "connections": self.trainer.network.connections}
+        versions = {
+            "hfcontrol": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **{
+                name: sys.modules[name].__version__
+                for name in ("numba", "scipy", "h5py")
+                if name in sys.modules
+            },
+        }
+        return {
+            "settings": self.settings.tree(),
+            "task": self.trainer.task.name,
+            "command": self.command,
+            "plant": {
+                "name": plant.name,
+                "source": plant.source,
+                "hash": plant.source_hash,
+            },
+            "solver": self.prepared.solver,
+            "compile_seconds": self.prepared.seconds,
+            "versions": versions,
+            "connections": self.trainer.network.connections,
+        }
 
 
 def begin(settings, out=None, start=None, command=None, plant=None, prepared=None):
@@ -231,18 +315,27 @@ def begin(settings, out=None, start=None, command=None, plant=None, prepared=Non
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)
     warming = WarmUp(trainer, settings, theta=None if start is None else start.theta)
-    folder = RunFolder.create(out or "weights", trainer.plant.name, trainer.task.name, settings.seed)
+    folder = RunFolder.create(
+        out or "weights", trainer.plant.name, trainer.task.name, settings.seed
+    )
     state, warming = (warming.reached, None) if warming.over else (None, warming)
     return Training(settings, trainer, state, folder, prepared, command, warming)
 
 
 def _check_start(start, trainer, settings):
-    if start.network.layers != trainer.network.layers or start.network.size != trainer.network.size:
-        raise UsageError(f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
-                         f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent, --cell, "
-                         "--learn-start and --space")
+    if (
+        start.network.layers != trainer.network.layers
+        or start.network.size != trainer.network.size
+    ):
+        raise UsageError(
+            f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
+            f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent, --cell, "
+            "--learn-start and --space"
+        )
     if settings.race > 1:
-        raise UsageError(f"--race {settings.race} with --from: there is but one network to start from; leave one of them out")
+        raise UsageError(
+            f"--race {settings.race} with --from: there is but one network to start from; leave one of them out"
+        )
 
 
 def go_on(run, limits=None, force=False):
@@ -250,21 +343,35 @@ def go_on(run, limits=None, force=False):
 
     Raises UsageError for other settings, and TrainingError when the plant's file has changed since, unless forced.
     """
-    limits = {name: value for name, value in (limits or {}).items() if value is not None}
+    limits = {
+        name: value for name, value in (limits or {}).items() if value is not None
+    }
     fixed = [f"--{name.replace('_', '-')}" for name in limits if name not in RESUMABLE]
     if fixed:
-        raise UsageError(f"--resume with {', '.join(fixed)}: only limits may change (--rollouts, --max-seconds, "
-                         "--target-loss, --target-ratio) and --device; --from RUN starts a new run from its weights")
+        raise UsageError(
+            f"--resume with {', '.join(fixed)}: only limits may change (--rollouts, --max-seconds, "
+            "--target-loss, --target-ratio) and --device; --from RUN starts a new run from its weights"
+        )
     settings = run.settings.changed(**limits)
     run = replace(run, tree={**run.tree, "settings": settings.tree()})
     if run.plant_changed and not force:
-        raise TrainingError(f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
-                            "start anew from its weights with --from")
-    trainer = run.trainer if settings.device == "cpu" else build(settings, run.plant_file)
+        raise TrainingError(
+            f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
+            "start anew from its weights with --from"
+        )
+    trainer = (
+        run.trainer if settings.device == "cpu" else build(settings, run.plant_file)
+    )
     prepared = prepare(trainer, settings if run.warming else settings.changed(guide=0))
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    state, warming = (None, WarmUp(trainer, settings, run.warming)) if run.warming else (run.state, None)
-    return Training(settings, trainer, state, run.folder, prepared, run.tree["command"], warming)
+    state, warming = (
+        (None, WarmUp(trainer, settings, run.warming))
+        if run.warming
+        else (run.state, None)
+    )
+    return Training(
+        settings, trainer, state, run.folder, prepared, run.tree["command"], warming
+    )
 
 
 def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):

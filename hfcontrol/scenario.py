@@ -40,7 +40,17 @@ class Scenario:
         return self.target.shape[0]
 
 
-ARRAYS = ("x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain", "disturbance", "goal", "goal_output")
+ARRAYS = (
+    "x0",
+    "target",
+    "params",
+    "sensory_noise",
+    "motor_noise",
+    "motor_gain",
+    "disturbance",
+    "goal",
+    "goal_output",
+)
 
 
 def picked(scenario, trials):
@@ -50,12 +60,26 @@ def picked(scenario, trials):
 
 def joined(scenarios):
     """The trials of scenarios of one task as those of one, each scenario's after those of the one before."""
+
     def together(*arrays):
         return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+
     costs = [s.cost for s in scenarios]
-    parts = {name: Residuals(*map(together, *(getattr(cost, name) for cost in costs))) for name in ("weights", "references")}
-    cost = replace(costs[0], **parts, params=together(*(c.params for c in costs)), target=together(*(c.target for c in costs)))
-    return replace(scenarios[0], cost=cost, **{name: together(*(getattr(s, name) for s in scenarios)) for name in ARRAYS})
+    parts = {
+        name: Residuals(*map(together, *(getattr(cost, name) for cost in costs)))
+        for name in ("weights", "references")
+    }
+    cost = replace(
+        costs[0],
+        **parts,
+        params=together(*(c.params for c in costs)),
+        target=together(*(c.target for c in costs)),
+    )
+    return replace(
+        scenarios[0],
+        cost=cost,
+        **{name: together(*(getattr(s, name) for s in scenarios)) for name in ARRAYS},
+    )
 
 
 def moved(scenario, move, kernels):
@@ -66,18 +90,37 @@ def moved(scenario, move, kernels):
 
 def _changed(scenario, change):
     """The scenario with every array as `change` makes it."""
+
     def changed(a):
         return None if a is None else change(a)
+
     cost = scenario.cost
-    parts = {name: Residuals(*map(changed, getattr(cost, name))) for name in ("weights", "references")}
-    cost = replace(cost, **parts, params=changed(cost.params), target=changed(cost.target))
-    return replace(scenario, cost=cost, **{name: changed(getattr(scenario, name)) for name in ARRAYS})
+    parts = {
+        name: Residuals(*map(changed, getattr(cost, name)))
+        for name in ("weights", "references")
+    }
+    cost = replace(
+        cost, **parts, params=changed(cost.params), target=changed(cost.target)
+    )
+    return replace(
+        scenario,
+        cost=cost,
+        **{name: changed(getattr(scenario, name)) for name in ARRAYS},
+    )
 
 
 def put(scenario, trials, others):
     """Writes the scenario `others` of as many trials in the place of some of a scenario's, given by their numbers."""
+
     def arrays(s):
-        return [*(getattr(s, name) for name in ARRAYS), s.cost.params, s.cost.target, *s.cost.weights, *s.cost.references]
+        return [
+            *(getattr(s, name) for name in ARRAYS),
+            s.cost.params,
+            s.cost.target,
+            *s.cost.weights,
+            *s.cost.references,
+        ]
+
     for a, b in zip(arrays(scenario), arrays(others)):
         if a is not None:
             a[..., trials] = b

@@ -13,9 +13,16 @@ from hfcontrol.evaluation import Judgement
 OPTIMAL, BODY, GOAL = "0.72", "0.35", "#D55E00"
 # A wheel on which lightness tells apart the hues that the colour-blind confuse.
 WHEEL = LinearSegmentedColormap.from_list(
-    "directions", ["#56B4E9", "#009E73", "#E69F00", "#D55E00", "#882255", "#0072B2", "#56B4E9"], N=360)
-RAMP = LinearSegmentedColormap.from_list("targets", colormaps["viridis"](np.linspace(0, 0.9)))  # without its light yellow
-VALUES = colormaps["RdBu_r"].resampled(17)  # of marks: few colours, which the palette of a movie can hold
+    "directions",
+    ["#56B4E9", "#009E73", "#E69F00", "#D55E00", "#882255", "#0072B2", "#56B4E9"],
+    N=360,
+)
+RAMP = LinearSegmentedColormap.from_list(
+    "targets", colormaps["viridis"](np.linspace(0, 0.9))
+)  # without its light yellow
+VALUES = colormaps["RdBu_r"].resampled(
+    17
+)  # of marks: few colours, which the palette of a movie can hold
 READABLE = 5  # trials with moving goals
 FLAT = 0.5  # least extent of what is drawn true to scale, along any axis, by the largest one
 
@@ -34,13 +41,19 @@ def in_plane(plant):
 def places(judged, x, plane):
     """Places (T+1, 2 or 3, N) [m] in the plane, or else positions, at states x; NaN where a trial has left the numbers."""
     with np.errstate(invalid="ignore"):
-        values = judged.outputs(x)[:, judged.run.plant.plane] if plane else x[:, judged.run.plant.positions]
+        values = (
+            judged.outputs(x)[:, judged.run.plant.plane]
+            if plane
+            else x[:, judged.run.plant.positions]
+        )
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def shown(judged, x=None):
     """Paths (T+1, 2 or 3, N) [m] where they say all, else positions, along the rollout or other states x."""
-    return places(judged, judged.rollout.x if x is None else x, in_plane(judged.run.plant))
+    return places(
+        judged, judged.rollout.x if x is None else x, in_plane(judged.run.plant)
+    )
 
 
 def goals(judged):
@@ -52,7 +65,11 @@ def stations(judged):
     """Times (indices) until which the goal stands still before it jumps, and the end; none of a goal that moves."""
     goal = np.nan_to_num(goals(judged))
     changes = (np.diff(goal, axis=0) != 0).any(axis=(1, 2))
-    return [] if (changes[1:] & changes[:-1]).any() else [*np.flatnonzero(changes), len(changes)]
+    return (
+        []
+        if (changes[1:] & changes[:-1]).any()
+        else [*np.flatnonzero(changes), len(changes)]
+    )
 
 
 def ordering(judged):
@@ -68,29 +85,48 @@ def ordering(judged):
         if np.diff(np.sort(angles), append=angles.min() + 360).max() < 180.001:
             return angles, "direction of target [deg]", True
     first = plant.positions[0]
-    pairs = (("target", judged.scenario.goal[times[0], first]), ("start", judged.scenario.x0[first])) if times else ()
+    pairs = (
+        (
+            ("target", judged.scenario.goal[times[0], first]),
+            ("start", judged.scenario.x0[first]),
+        )
+        if times
+        else ()
+    )
     for word, values in pairs:
         if np.ptp(values) > 0:
-            return values, f"{word} {label(plant.state[first], plant.units['state'][first])}", False
+            return (
+                values,
+                f"{word} {label(plant.state[first], plant.units['state'][first])}",
+                False,
+            )
     return np.arange(1.0, judged.scenario.trials + 1), "trial", False
 
 
 def chosen(judged, count):
     """Up to `count` trials spread evenly over directions or targets, in their order."""
     values, _, cyclic = ordering(judged)
-    places = np.linspace(0, len(values) - (not cyclic), min(count, len(values)), endpoint=not cyclic)
+    places = np.linspace(
+        0, len(values) - (not cyclic), min(count, len(values)), endpoint=not cyclic
+    )
     return np.argsort(values, kind="stable")[places.astype(int)]
 
 
 def readable(judged):
     """The trials that one figure can show: all of them, or a few where every one has a moving goal of its own."""
-    return np.arange(judged.scenario.trials) if stations(judged) else chosen(judged, READABLE)
+    return (
+        np.arange(judged.scenario.trials)
+        if stations(judged)
+        else chosen(judged, READABLE)
+    )
 
 
 def colouring(judged):
     """The colours of the trials (N, 4), and the colour scale they are taken from."""
     values, _, cyclic = ordering(judged)
-    ends, colours = ((0, 360), WHEEL) if cyclic else ((values.min(), values.max()), RAMP)
+    ends, colours = (
+        ((0, 360), WHEEL) if cyclic else ((values.min(), values.max()), RAMP)
+    )
     scale = ScalarMappable(Normalize(*ends), colours)
     return scale.to_rgba(values), scale
 
@@ -98,7 +134,13 @@ def colouring(judged):
 def label(name, unit):
     """Words for an axis: a name and its unit, beneath it where the line would be long."""
     words, unit = name.replace("_", " "), unit.replace("^2", "²")
-    return words + (f"\n[{unit}]" if unit and len(words + unit) > 20 else f" [{unit}]" if unit else "")
+    return words + (
+        f"\n[{unit}]"
+        if unit and len(words + unit) > 20
+        else f" [{unit}]"
+        if unit
+        else ""
+    )
 
 
 def lengths(plant, paths):
@@ -143,23 +185,41 @@ class Paths:
         plant, self.times = judged.run.plant, stations(judged)
         if trials is None:
             trials = readable(judged)
-        self.trials, self.colours, self.aims, self.lines = trials, colouring(judged)[0][trials], [], []
-        parts = [shown(judged), goals(judged), shown(judged, judged.optimum.x) if optimum else None]
+        self.trials, self.colours, self.aims, self.lines = (
+            trials,
+            colouring(judged)[0][trials],
+            [],
+            [],
+        )
+        parts = [
+            shown(judged),
+            goals(judged),
+            shown(judged, judged.optimum.x) if optimum else None,
+        ]
         if in_plane(plant):
             self.scale, unit = lengths(plant, parts[0])
             self.flat, words = 2, [label(plant.output[i], unit) for i in plant.plane]
         else:
             self.scale, self.flat = 1, 0
-            words = [label(plant.state[i], plant.units["state"][i]) for i in plant.positions]
+            words = [
+                label(plant.state[i], plant.units["state"][i]) for i in plant.positions
+            ]
         parts = [None if a is None else self.scale * a[:, :, trials] for a in parts]
         heights = [3] * (self.flat > 0) + [1] * (len(words) - self.flat)
-        grid = figure.subplots(len(heights), 1, height_ratios=heights, sharex=not self.flat, squeeze=False)
+        grid = figure.subplots(
+            len(heights), 1, height_ratios=heights, sharex=not self.flat, squeeze=False
+        )
         self.axes = list(grid[:, 0])
         if self.flat:
             self._in_plane(self.axes[0], *parts, words)
-        if words[self.flat:]:
-            time, axes = plant.dt * np.arange(len(parts[0])), self.axes[self.flat > 0:]
-            self._against_time(axes, time, *(None if a is None else a[:, self.flat:] for a in parts), words[self.flat:])
+        if words[self.flat :]:
+            time, axes = plant.dt * np.arange(len(parts[0])), self.axes[self.flat > 0 :]
+            self._against_time(
+                axes,
+                time,
+                *(None if a is None else a[:, self.flat :] for a in parts),
+                words[self.flat :],
+            )
 
     def _in_plane(self, ax, ours, goal, best, words):
         width = thickness(ours)
@@ -180,15 +240,24 @@ class Paths:
         self.lines += traces(axes, time, ours, best, words, self.colours)
         for k, ax in enumerate(axes):
             for t in self.times:
-                ax.scatter(np.full(goal.shape[2], time[t]), goal[t, k], clip_on=False,
-                           **self._ring(goal[t, k:k + 1], thickness(ours)))
+                ax.scatter(
+                    np.full(goal.shape[2], time[t]),
+                    goal[t, k],
+                    clip_on=False,
+                    **self._ring(goal[t, k : k + 1], thickness(ours)),
+                )
             if not self.times:
                 self.aims.append(ax.plot(time, goal[:, k], ls=":", lw=thickness(ours)))
 
     def _ring(self, goal, width):
         """The look of goals (k, N): each in the colour of its trial, black where all are the same."""
         same = goal.shape[1] > 1 and not np.ptp(goal, axis=1).any()
-        return {"s": 20 * width, "c": "white", "edgecolors": "black" if same else self.colours, "zorder": 3}
+        return {
+            "s": 20 * width,
+            "c": "white",
+            "edgecolors": "black" if same else self.colours,
+            "zorder": 3,
+        }
 
     def move(self, data):
         """Draws other trajectories (T+1, k, n) of the trials drawn in place of the present ones; NaN is not drawn."""
@@ -212,16 +281,31 @@ def poses(judged, x, trials):
     """The points of `links` (n, T+1, k, 2 or 3) [m] of some trials at states x (T+1, nx, N); None without links."""
     links, params = judged.run.plant.functions.get("links"), judged.scenario.params
     with np.errstate(invalid="ignore"):
-        return links and np.array([[links(state, params[:, n]) for state in x[:, :, n]] for n in trials], dtype=float)
+        return links and np.array(
+            [[links(state, params[:, n]) for state in x[:, :, n]] for n in trials],
+            dtype=float,
+        )
 
 
 def marked(judged, trials):
     """The marks (n, T+1, k, 3): x, y [m] and a value, of some trials; None without marks. The last control stays."""
-    marks, params, u = judged.run.plant.functions.get("marks"), judged.scenario.params, judged.rollout.u
+    marks, params, u = (
+        judged.run.plant.functions.get("marks"),
+        judged.scenario.params,
+        judged.rollout.u,
+    )
     u = np.concatenate([u, u[-1:]])
     with np.errstate(invalid="ignore"):
-        return marks and np.array([[marks(*pair, params[:, n]) for pair in zip(judged.rollout.x[:, :, n], u[:, :, n])]
-                                   for n in trials], dtype=float)
+        return marks and np.array(
+            [
+                [
+                    marks(*pair, params[:, n])
+                    for pair in zip(judged.rollout.x[:, :, n], u[:, :, n])
+                ]
+                for n in trials
+            ],
+            dtype=float,
+        )
 
 
 class Body:
@@ -235,18 +319,41 @@ class Body:
         ends = [-1, *np.flatnonzero(np.isnan(points[0]).all(axis=1)), points.shape[1]]
         self.parts = []
         for stroke in (slice(a + 1, b) for a, b in zip(ends[:-1], ends[1:])):
-            closed = stroke.stop - stroke.start > 2 and np.allclose(points[:, stroke.start], points[:, stroke.stop - 1])
-            self.parts.append((stroke, self._drawn(ax, points[0, stroke], closed, colour)))
+            closed = stroke.stop - stroke.start > 2 and np.allclose(
+                points[:, stroke.start], points[:, stroke.stop - 1]
+            )
+            self.parts.append(
+                (stroke, self._drawn(ax, points[0, stroke], closed, colour))
+            )
 
     def _drawn(self, ax, points, closed, colour):
         """The function that sets the points of a stroke, which is drawn."""
         if points.shape[1] == 3:
-            line, = ax.plot(*points.T, "-" if closed else "o-", color=colour, lw=2.5, ms=4)
+            (line,) = ax.plot(
+                *points.T, "-" if closed else "o-", color=colour, lw=2.5, ms=4
+            )
             return lambda now: line.set_data_3d(*now.T)
         if closed:
-            solid, = ax.fill(*points.T, facecolor="0.85", edgecolor=colour, lw=1.5, alpha=0.85, zorder=4)
+            (solid,) = ax.fill(
+                *points.T,
+                facecolor="0.85",
+                edgecolor=colour,
+                lw=1.5,
+                alpha=0.85,
+                zorder=4,
+            )
             return solid.set_xy
-        rod, = ax.plot(*points.T, "o-", color=colour, lw=6, ms=8, mfc="white", mew=2, alpha=0.85, zorder=4)
+        (rod,) = ax.plot(
+            *points.T,
+            "o-",
+            color=colour,
+            lw=6,
+            ms=8,
+            mfc="white",
+            mew=2,
+            alpha=0.85,
+            zorder=4,
+        )
         return lambda now: rod.set_data(*now.T)
 
     def pose(self, points):

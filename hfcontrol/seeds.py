@@ -26,7 +26,12 @@ from hfcontrol.run_folder import thin
 from hfcontrol.runs import begin
 from hfcontrol.settings import Settings
 
-THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = (
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
 MOST = 1024  # seeds
 
 
@@ -45,11 +50,17 @@ class Outcome:
 
 def parsed(text):
     """The seeds that "0-31", "0,3,7" or both together name, in order; UsageError for other words."""
-    fault = UsageError(f"--seeds {text}: whole numbers such as 0-31 or 0,3,7, at most {MOST} of them")
+    fault = UsageError(
+        f"--seeds {text}: whole numbers such as 0-31 or 0,3,7, at most {MOST} of them"
+    )
     found = []
     for part in str(text).split(","):
         low, dash, high = part.partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) - int(low) >= MOST):
+        if (
+            not low.isdecimal()
+            or (dash and not high.isdecimal())
+            or (dash and int(high) - int(low) >= MOST)
+        ):
             raise fault
         found += range(int(low), int(high or low) + 1)
     found = sorted(set(found))
@@ -58,7 +69,9 @@ def parsed(text):
     return found
 
 
-def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=None, tell=None):
+def train_seeds(
+    settings, seeds, out=None, jobs=None, command=None, on_outcome=None, tell=None
+):
     """The `Outcome` of every seed, the best first; `on_outcome` is called with each as it comes, and `tell` with a line on how they go.
 
     `settings` are those of every training but for the seed, `command` what their checkpoints tell; a number of `jobs` asks for
@@ -73,7 +86,9 @@ def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=N
     def note(seed, told):
         if told.get("warming"):
             if tell:
-                tell(f"seed {seed:4d}  stopped in its warm-up; go on with: hfcontrol train --resume {told['path']}")
+                tell(
+                    f"seed {seed:4d}  stopped in its warm-up; go on with: hfcontrol train --resume {told['path']}"
+                )
             return
         if "fault" in told:
             faults.append(told["fault"])
@@ -84,15 +99,34 @@ def train_seeds(settings, seeds, out=None, jobs=None, command=None, on_outcome=N
 
     on_gpu = device_for(settings.device) == "gpu"
     try:
-        why = None if not on_gpu else "--jobs asks for processes" if jobs else _abreast(settings, seeds, out, command, note)
+        why = (
+            None
+            if not on_gpu
+            else "--jobs asks for processes"
+            if jobs
+            else _abreast(settings, seeds, out, command, note)
+        )
         if why and tell:
             tell(f"the seeds share the GPU by turns: {why}")
         if why or not on_gpu:
-            _in_processes(settings, seeds, out, jobs or (1 if on_gpu else os.cpu_count() or 1), command, note)
-    except KeyboardInterrupt:  # it has reached their processes too, which end after the update in progress
+            _in_processes(
+                settings,
+                seeds,
+                out,
+                jobs or (1 if on_gpu else os.cpu_count() or 1),
+                command,
+                note,
+            )
+    except (
+        KeyboardInterrupt
+    ):  # it has reached their processes too, which end after the update in progress
         pass
     if not outcomes:
-        raise TrainingError(faults[0] if faults else "stopped before any seed was done; `hfcontrol runs` lists what was saved of them")
+        raise TrainingError(
+            faults[0]
+            if faults
+            else "stopped before any seed was done; `hfcontrol runs` lists what was saved of them"
+        )
     outcomes.sort(key=lambda o: (o.loss, o.seed))
     for outcome in outcomes[1:]:
         thin(outcome.path, keep=1)
@@ -110,13 +144,20 @@ def _abreast(settings, seeds, out, command, note):
         return why
     gathering.check_memory(loop, trainer.optimizer, len(seeds))
     gathering.Gathering(trainer).prepare(loop, len(seeds))
-    prepared = Preparation(time.perf_counter() - begun, trainer.optimizer.choose_solver(loop)[0], ())
+    prepared = Preparation(
+        time.perf_counter() - begun, trainer.optimizer.choose_solver(loop)[0], ()
+    )
     trainings = {}
     with _interruptible() as interrupted:
         for seed in seeds:
             try:
-                trainings[seed] = begin(settings.changed(seed=seed), out, command=command and f"{command} --seed {seed}", plant=plant,
-                                        prepared=prepared)
+                trainings[seed] = begin(
+                    settings.changed(seed=seed),
+                    out,
+                    command=command and f"{command} --seed {seed}",
+                    plant=plant,
+                    prepared=prepared,
+                )
             except HFControlError as error:
                 note(seed, {"fault": str(error)})
         if not trainer.task.random:
@@ -141,6 +182,7 @@ def _share_optimum(trainings):
         if not found:
             found.append(look[0](loop))
         return found[0]
+
     for training in trainings:
         training.trainer.optimal = optimal
 
@@ -154,6 +196,7 @@ def _interruptible():
         if interrupted:
             raise KeyboardInterrupt
         interrupted.append(number)
+
     with _handled(stop, signal.SIGINT, signal.SIGTERM):
         yield interrupted
 
@@ -178,8 +221,15 @@ def _in_processes(settings, seeds, out, jobs, command, note):
     def one(seed):
         if stopped:
             return
-        told = _trained({"settings": settings.changed(seed=seed).tree(), "out": out and str(out),
-                         "command": command and f"{command} --seed {seed}"}, jobs, started)
+        told = _trained(
+            {
+                "settings": settings.changed(seed=seed).tree(),
+                "out": out and str(out),
+                "command": command and f"{command} --seed {seed}",
+            },
+            jobs,
+            started,
+        )
         if told.get("stop") == "interrupted":
             stopped.append(seed)
         note(seed, told)
@@ -194,7 +244,10 @@ def _in_processes(settings, seeds, out, jobs, command, note):
         for process in processes:
             process.terminate()  # one that runs ends after the update in progress
 
-    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool, _handled(end, signal.SIGTERM):
+    with (
+        ThreadPoolExecutor(min(jobs, len(seeds))) as pool,
+        _handled(end, signal.SIGTERM),
+    ):
         try:
             list(pool.map(one, seeds))
         except KeyboardInterrupt:  # it has reached the processes too
@@ -208,19 +261,37 @@ def _told(training, event):
     state, path = event.state, str(training.folder.path)
     if event.kind == "warming":
         return {"path": path, "stop": event.stop.word, "warming": True}
-    return {"path": path, "loss": state.loss, "updates": state.updates, "rollouts": state.rollouts, "seconds": state.seconds,
-            "stop": event.stop.word}
+    return {
+        "path": path,
+        "loss": state.loss,
+        "updates": state.updates,
+        "rollouts": state.rollouts,
+        "seconds": state.seconds,
+        "stop": event.stop.word,
+    }
 
 
 def _trained(asked, jobs, started):
     """What a process of its own tells of the training asked for; `started` is called with the process."""
     threads = {name: "1" for name in THREADS} if jobs > 1 else {}
-    process = subprocess.Popen([sys.executable, "-m", "hfcontrol.seeds"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env={**os.environ, **threads})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hfcontrol.seeds"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **threads},
+    )
     started(process)
     told, errors = process.communicate(json.dumps(asked))
     lines = told.strip().splitlines()
-    return json.loads(lines[-1]) if lines else {"fault": f"the process of a seed ended without a word: {errors.strip()[-300:]}"}
+    return (
+        json.loads(lines[-1])
+        if lines
+        else {
+            "fault": f"the process of a seed ended without a word: {errors.strip()[-300:]}"
+        }
+    )
 
 
 def _answer():
@@ -230,7 +301,11 @@ def _answer():
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.append(True))
     try:
-        training = begin(Settings.from_tree(asked["settings"]), asked["out"], command=asked["command"])
+        training = begin(
+            Settings.from_tree(asked["settings"]),
+            asked["out"],
+            command=asked["command"],
+        )
         for event in training.events():
             training.trainer.interrupted = bool(interrupted)
         told = _told(training, event)

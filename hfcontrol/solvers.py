@@ -19,7 +19,9 @@ class Solution:
     stop: str = ""
 
 
-def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, tolerance=5e-4, floor=10):
+def conjugate_gradients(
+    A, b, start, precondition=lambda r: r, cap=250, tolerance=5e-4, floor=10
+):
     """Minimise q(d) = 1/2 d'A d - b'd from `start` (P,), with Martens' (2010) stopping rule and kept iterates.
 
     Stops at iteration i when the relative progress over the last k = max(floor, i / 10) iterations falls below
@@ -48,7 +50,11 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
             solution.values.append(values[-1])
             keep_at *= 1.3
         k = max(floor, i // 10)
-        if i >= k and values[-1] < 0 and values[-1] - values[i - k] > k * tolerance * values[-1]:
+        if (
+            i >= k
+            and values[-1] < 0
+            and values[-1] - values[i - k] > k * tolerance * values[-1]
+        ):
             solution.stop = "progress"
             break
         z = precondition(r)
@@ -59,7 +65,9 @@ def conjugate_gradients(A, b, start, precondition=lambda r: r, cap=250, toleranc
         p = z + (rz / rz_before) * p
     else:
         solution.stop = "cap"
-    if solution.iterations and (not solution.directions or not np.array_equal(solution.directions[-1], d)):
+    if solution.iterations and (
+        not solution.directions or not np.array_equal(solution.directions[-1], d)
+    ):
         solution.directions.append(d)
         solution.values.append(values[-1])
     return solution
@@ -91,5 +99,7 @@ def woodbury(rows, shift):
 def shifted_solver(gram, shift):
     """b -> (gram + shift I)^-1 b by Cholesky; the shift is at least what rounding makes of the gram."""
     shifted = gram.copy()
-    shifted.ravel()[::len(gram) + 1] += max(shift, len(gram) * np.finfo(float).eps * float(gram.diagonal().max()))
+    shifted.ravel()[:: len(gram) + 1] += max(
+        shift, len(gram) * np.finfo(float).eps * float(gram.diagonal().max())
+    )
     return definite_solver(shifted)

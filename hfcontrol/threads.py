@@ -12,11 +12,14 @@ from functools import cache
 @cache
 def _pool():
     from numba import config
+
     return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not copied with a process
+    os.register_at_fork(
+        after_in_child=_pool.cache_clear
+    )  # threads are not copied with a process
 
 
 def shared(jobs, kernel, *arguments, least=1):
@@ -26,7 +29,9 @@ def shared(jobs, kernel, *arguments, least=1):
 
     parts = max(1, min(get_num_threads(), jobs // least))
     edges = [jobs * part // parts for part in range(parts + 1)]
-    others = [_pool().submit(kernel, *part, *arguments) for part in zip(edges[1:], edges[2:])]
+    others = [
+        _pool().submit(kernel, *part, *arguments) for part in zip(edges[1:], edges[2:])
+    ]
     try:
         kernel(*edges[:2], *arguments)  # by this thread, which would only wait
     finally:

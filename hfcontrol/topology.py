@@ -15,7 +15,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.cells import CELLS, has_synapses, is_continuous, is_staged, is_timed, matrices_of, sums_of
+from hfcontrol.cells import (
+    CELLS,
+    has_synapses,
+    is_continuous,
+    is_staged,
+    is_timed,
+    matrices_of,
+    sums_of,
+)
 from hfcontrol.cells.connections import Dense, Synapses, Timed
 from hfcontrol.cells.stages import SCHEMES, STABLE, Stages
 from hfcontrol.errors import UsageError
@@ -64,7 +72,13 @@ class Layer:
     @property
     def kind(self):
         """What its connections are: `Dense`, `Synapses` or `Timed`."""
-        return Synapses if has_synapses(self.cell) else Timed if is_timed(self.cell) else Dense
+        return (
+            Synapses
+            if has_synapses(self.cell)
+            else Timed
+            if is_timed(self.cell)
+            else Dense
+        )
 
     @property
     def shape(self):
@@ -73,7 +87,11 @@ class Layer:
         columns, several = self.connections // self.size, len(matrices_of(self.cell))
         if has_synapses(self.cell):
             return 4, self.size, columns
-        return (self.size, columns + 1) if several == 1 else (several, self.size, columns + 1)
+        return (
+            (self.size, columns + 1)
+            if several == 1
+            else (several, self.size, columns + 1)
+        )
 
     def gather(self, before, now, last):
         """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
@@ -86,15 +104,24 @@ class Layer:
 
     def at(self, X, x):
         """What the matrix multiplies (columns, N) at the stage whose state is x (units, N)."""
-        X[self.own.columns] = x[:self.own.columns.stop - self.own.columns.start]
+        X[self.own.columns] = x[: self.own.columns.stop - self.own.columns.start]
         return X
 
     def split(self, rows):
         """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N) and
         room for parameters (n_p, k, N)."""
-        parts, sums = rows[self.work].reshape(-1, self.size, rows.shape[1]), sums_of(self.cell)
-        activities, states, parameters = np.split(parts, [sums * self.stages, (sums + 1) * self.stages - 1])
-        return activities.reshape(-1, sums, *parts.shape[1:]) if sums > 1 else activities, states, parameters
+        parts, sums = (
+            rows[self.work].reshape(-1, self.size, rows.shape[1]),
+            sums_of(self.cell),
+        )
+        activities, states, parameters = np.split(
+            parts, [sums * self.stages, (sums + 1) * self.stages - 1]
+        )
+        return (
+            activities.reshape(-1, sums, *parts.shape[1:]) if sums > 1 else activities,
+            states,
+            parameters,
+        )
 
     def products(self, before, now, delta):
         """The pairs (delta, X) that give the cotangents of the matrix (`kind.weight_vjp`): one, or one a stage."""
@@ -102,7 +129,10 @@ class Layer:
         if not self.work:
             return [(delta[self.rows], X)]
         deltas, states = self.split(delta)[0], self.split(now)[1]
-        return [(d, self.at(X.copy(), x)) for d, x in zip(deltas, (self.begin(before, now), *states))]
+        return [
+            (d, self.at(X.copy(), x))
+            for d, x in zip(deltas, (self.begin(before, now), *states))
+        ]
 
 
 @dataclass(frozen=True)
@@ -123,17 +153,25 @@ class Topology:
     def __post_init__(self):
         depth = len(self.hidden)
         if not depth or min(self.hidden) < 1:
-            raise UsageError(f"--hidden {','.join(map(str, self.hidden))}: every layer needs at least one unit, "
-                             "for example --hidden 32,32")
+            raise UsageError(
+                f"--hidden {','.join(map(str, self.hidden))}: every layer needs at least one unit, "
+                "for example --hidden 32,32"
+            )
         if self.cell not in CELLS:
-            raise UsageError(f"--cell {self.cell}: no such cell; known: {', '.join(CELLS)}")
+            raise UsageError(
+                f"--cell {self.cell}: no such cell; known: {', '.join(CELLS)}"
+            )
         for layer in self.skip:
             if not 2 <= layer <= depth:
-                raise UsageError(f"--skip {layer}: a skip goes from the input to layer 2 or above; "
-                                 f"there are {depth} hidden layers")
+                raise UsageError(
+                    f"--skip {layer}: a skip goes from the input to layer 2 or above; "
+                    f"there are {depth} hidden layers"
+                )
         for layer in self.recurrent:
             if not 1 <= layer <= depth:
-                raise UsageError(f"--recurrent {layer}: there are hidden layers 1 to {depth}")
+                raise UsageError(
+                    f"--recurrent {layer}: there are hidden layers 1 to {depth}"
+                )
         self._check_solver()
 
     def _check_solver(self):
@@ -141,16 +179,31 @@ class Topology:
         if self.scheme not in SCHEMES:
             raise UsageError(f"--scheme {self.scheme}: known are {', '.join(SCHEMES)}")
         if self.unfold < 1:
-            raise UsageError(f"--unfold {self.unfold}: at least 1 step within a control step is needed")
-        if is_staged(self.cell) and not is_continuous(self.cell) and (self.scheme, self.unfold) != ("fused", 1):
-            raise UsageError(f"--scheme {self.scheme} --unfold {self.unfold} with --cell {self.cell}: its step is one formula; leave "
-                             "both out")
+            raise UsageError(
+                f"--unfold {self.unfold}: at least 1 step within a control step is needed"
+            )
+        if (
+            is_staged(self.cell)
+            and not is_continuous(self.cell)
+            and (self.scheme, self.unfold) != ("fused", 1)
+        ):
+            raise UsageError(
+                f"--scheme {self.scheme} --unfold {self.unfold} with --cell {self.cell}: its step is one formula; leave "
+                "both out"
+            )
         if not 0 < least <= most < np.inf:
-            raise UsageError(f"--time-constants {least:g}..{most:g} control steps: two positive times, the shorter one first")
+            raise UsageError(
+                f"--time-constants {least:g}..{most:g} control steps: two positive times, the shorter one first"
+            )
         needed = 1 / (least * STABLE.get(self.scheme, np.inf))
-        if "rate" in getattr(CELLS[self.cell], "PARAMETERS", ()) and self.unfold < needed:
-            raise UsageError(f"--time-constants from {least:g} control steps: {self.scheme} with --unfold {self.unfold} is unstable "
-                             f"there; give --unfold {int(np.ceil(needed))} or more, or --scheme fused")
+        if (
+            "rate" in getattr(CELLS[self.cell], "PARAMETERS", ())
+            and self.unfold < needed
+        ):
+            raise UsageError(
+                f"--time-constants from {least:g} control steps: {self.scheme} with --unfold {self.unfold} is unstable "
+                f"there; give --unfold {int(np.ceil(needed))} or more, or --scheme fused"
+            )
 
 
 def layers_of(topology, n_input, n_output):
@@ -173,7 +226,12 @@ class _Plan:
     """Layers as they are laid out: rows and weights one after the other."""
 
     def __init__(self, n_input):
-        self.rows, self.last, self.size, self.layers = {"in": slice(0, n_input)}, n_input, 0, []
+        self.rows, self.last, self.size, self.layers = (
+            {"in": slice(0, n_input)},
+            n_input,
+            0,
+            [],
+        )
 
     def _take(self, count):
         self.size += count
@@ -191,14 +249,26 @@ class _Plan:
         sources, column = [], 0
         for place, lag in places:
             width = self.rows[place].stop - self.rows[place].start
-            sources.append(Source(place, self.rows[place], lag, slice(column, column + width)))
+            sources.append(
+                Source(place, self.rows[place], lag, slice(column, column + width))
+            )
             column += width
-        weights = self._take(4 * units * column if has_synapses(cell) else len(matrices_of(cell)) * units * (column + 1))
+        weights = self._take(
+            4 * units * column
+            if has_synapses(cell)
+            else len(matrices_of(cell)) * units * (column + 1)
+        )
         own = None
         if is_staged(cell):
             reading = [s for s in sources if s.lag or cell == "neural_ode"]
-            own = reading[0] if reading else Source(name, self.rows[name], 1, slice(column, column))
-        self.layers.append(Layer(name, cell, self.rows[name], tuple(sources), weights, own))
+            own = (
+                reading[0]
+                if reading
+                else Source(name, self.rows[name], 1, slice(column, column))
+            )
+        self.layers.append(
+            Layer(name, cell, self.rows[name], tuple(sources), weights, own)
+        )
 
     def finished(self, topology):
         """The layers with their work rows and parameters, behind all others; the number of rows and of weights."""
@@ -206,9 +276,15 @@ class _Plan:
         for layer in self.layers:
             if layer.own:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
-                stages = Stages(CELLS[layer.cell], topology.scheme, topology.unfold).count
+                stages = Stages(
+                    CELLS[layer.cell], topology.scheme, topology.unfold
+                ).count
                 rows = (1 + sums_of(layer.cell)) * stages - 1 + n_p
-                layer = replace(layer, stages=stages, work=self._more(rows * layer.size),
-                                parameters=self._take(n_p * layer.size))
+                layer = replace(
+                    layer,
+                    stages=stages,
+                    work=self._more(rows * layer.size),
+                    parameters=self._take(n_p * layer.size),
+                )
             layers.append(layer)
         return layers, self.last, self.size

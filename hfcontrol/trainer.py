@@ -18,11 +18,25 @@ from hfcontrol.backend import to_device, to_host
 from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.continuous import ContinuousLoop
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.training_state import Event, Limits, Mark, Stop, TrainingState, bare, placed
+from hfcontrol.training_state import (
+    Event,
+    Limits,
+    Mark,
+    Stop,
+    TrainingState,
+    bare,
+    placed,
+)
 
-CONVERGED, CONVERGED_HOLDS = 1e-4, 3  # so many accepted holds in a row that each bring less than this part of the loss
+CONVERGED, CONVERGED_HOLDS = (
+    1e-4,
+    3,
+)  # so many accepted holds in a row that each bring less than this part of the loss
 NOTHING = 1e-16  # part of the first loss that is nothing but rounding
-REJECTED_MOST, UNDONE_MOST = 3, 12  # holds in a row that found no descent; that the true plant undid
+REJECTED_MOST, UNDONE_MOST = (
+    3,
+    12,
+)  # holds in a row that found no descent; that the true plant undid
 
 
 class RolloutWanted(NamedTuple):
@@ -83,24 +97,47 @@ class Trainer:
         if self.hold not in holds.KINDS:
             raise UsageError(f"--hold {self.hold}: known are {', '.join(holds.KINDS)}")
         if self.limits.ratio is not None and self.task.optimum_is_zero:
-            raise UsageError("--target-ratio: with a final-state cost alone the optimal loss is zero and there is no ratio; "
-                             "use --target-loss, or give --effort or --running")
+            raise UsageError(
+                "--target-ratio: with a final-state cost alone the optimal loss is zero and there is no ratio; "
+                "use --target-loss, or give --effort or --running"
+            )
         if self.limits.ratio is not None and self.task.noisy:
-            raise UsageError("--target-ratio: with noise the optimum is one that knows the noise in advance, which no "
-                             "controller attains; use --target-loss")
+            raise UsageError(
+                "--target-ratio: with noise the optimum is one that knows the noise in advance, which no "
+                "controller attains; use --target-loss"
+            )
 
     def loop(self, rng):
         """The closed loop on a scenario drawn from rng."""
         if self.estimator:
-            return ContinuousLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.estimator)
-        return ClosedLoop(self.plant, self.kernels, self.network, self.task.draw(rng), self.wiring, self.fused,
-                          self.store_every, self.dtype)
+            return ContinuousLoop(
+                self.plant,
+                self.kernels,
+                self.network,
+                self.task.draw(rng),
+                self.wiring,
+                self.estimator,
+            )
+        return ClosedLoop(
+            self.plant,
+            self.kernels,
+            self.network,
+            self.task.draw(rng),
+            self.wiring,
+            self.fused,
+            self.store_every,
+            self.dtype,
+        )
 
     def init(self, theta, rng, hold_state=None):
         """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""
         if hold_state is None:
-            hold_state, _ = holds.resolve(self.hold, self.loop(np.random.default_rng(0)))
-        return TrainingState(self.optimizer.init(self.place(theta)), hold_state, rng.bit_generator.state)
+            hold_state, _ = holds.resolve(
+                self.hold, self.loop(np.random.default_rng(0))
+            )
+        return TrainingState(
+            self.optimizer.init(self.place(theta)), hold_state, rng.bit_generator.state
+        )
 
     def place(self, a):
         """An array where this training is."""
@@ -132,21 +169,32 @@ class _Run:
     """
 
     def __init__(self, trainer, state):
-        self.trainer, self.limits, self.state = trainer, trainer.limits, placed(state, trainer.place)
+        self.trainer, self.limits, self.state = (
+            trainer,
+            trainer.limits,
+            placed(state, trainer.place),
+        )
         self.begun, self.loop = self.state.begun or bare(self.state), None
         self._draw(self.begun.random)
 
     def _begin(self):
         """The first rollout, from which the clock runs on."""
-        state, self.start = self.state, (yield RolloutWanted(self.loop, self.begun.optimizer.theta))
+        state, self.start = (
+            self.state,
+            (yield RolloutWanted(self.loop, self.begun.optimizer.theta)),
+        )
         if not np.isfinite(self.start.loss):
-            raise TrainingError(getattr(self.start, "failure", None) or
-                                "the loss at the first weights is not finite: another --seed may help; "
-                                "`hfcontrol check` tells whether the plant itself stays finite")
+            raise TrainingError(
+                getattr(self.start, "failure", None)
+                or "the loss at the first weights is not finite: another --seed may help; "
+                "`hfcontrol check` tells whether the plant itself stays finite"
+            )
         self.fresh = not state.curve
         if state.rollouts:
             self._count(state)
-            self.loop.rollouts += self.fresh  # resumed, what is simulated again is not counted again
+            self.loop.rollouts += (
+                self.fresh
+            )  # resumed, what is simulated again is not counted again
         self.clock = time.perf_counter() - state.seconds
 
     def _draw(self, random):
@@ -160,23 +208,38 @@ class _Run:
         self.target = self.limits.loss
         if self.limits.ratio is not None:
             by_ratio = self.limits.ratio * self.trainer.optimal(self.loop)
-            self.target = by_ratio if self.target is None else max(self.target, by_ratio)
+            self.target = (
+                by_ratio if self.target is None else max(self.target, by_ratio)
+            )
 
     def _count(self, counts):
-        self.loop.rollouts, self.loop.jacobian_steps = counts.rollouts, counts.jacobian_steps
+        self.loop.rollouts, self.loop.jacobian_steps = (
+            counts.rollouts,
+            counts.jacobian_steps,
+        )
         self.loop.tangent_steps, self.loop.adjoint_steps = counts.sweep_steps
 
     def _mark(self, **changes):
         tangents, adjoints = self.loop.sweep_steps
-        self.state = replace(self.state, rollouts=self.loop.rollouts, jacobian_steps=self.loop.jacobian_steps,
-                             tangent_steps=tangents, adjoint_steps=adjoints, seconds=time.perf_counter() - self.clock, **changes)
+        self.state = replace(
+            self.state,
+            rollouts=self.loop.rollouts,
+            jacobian_steps=self.loop.jacobian_steps,
+            tangent_steps=tangents,
+            adjoint_steps=adjoints,
+            seconds=time.perf_counter() - self.clock,
+            **changes,
+        )
 
     def course(self):
         """Holds until a limit is reached."""
         stop = None
         yield from self._begin()
         if not self.state.begun:
-            self._mark(loss=self.start.loss, first=self.start.loss if self.fresh else self.state.first)
+            self._mark(
+                loss=self.start.loss,
+                first=self.start.loss if self.fresh else self.state.first,
+            )
             if self.fresh:
                 self._chart()
             self.begun = bare(self.state)
@@ -204,13 +267,27 @@ class _Run:
         over = over or stop is Stop.TARGET
         while not over and stop is None:
             before, left = current.loss, self.limits.batches - self.state.in_hold
-            inner, current, report = yield StepWanted(self.trainer.optimizer, self.state.optimizer, current, hold, left)
-            over = not report.accepted or hold.over(before, current, self.target) or report.updates >= left
-            self._mark(optimizer=inner, loss=current.loss if hold.true else self.start.loss, begun=self.begun,
-                       updates=self.state.updates + report.updates, in_hold=self.state.in_hold + report.updates, over=over)
+            inner, current, report = yield StepWanted(
+                self.trainer.optimizer, self.state.optimizer, current, hold, left
+            )
+            over = (
+                not report.accepted
+                or hold.over(before, current, self.target)
+                or report.updates >= left
+            )
+            self._mark(
+                optimizer=inner,
+                loss=current.loss if hold.true else self.start.loss,
+                begun=self.begun,
+                updates=self.state.updates + report.updates,
+                in_hold=self.state.in_hold + report.updates,
+                over=over,
+            )
             if hold.true:
                 self._chart()
-            yield Event("update", self.state, self.loop, current, report, report.accepted)
+            yield Event(
+                "update", self.state, self.loop, current, report, report.accepted
+            )
             stop = self._reached(self.state.loss)
             over = over or stop is Stop.TARGET
         if not over:
@@ -234,11 +311,21 @@ class _Run:
             random = self.random_after
             self._draw(random)
             self.start = yield RolloutWanted(self.loop, inner.theta)
-        small = begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
-        self._mark(optimizer=inner, hold=holds.next_kind(self.trainer.hold, hold_state), random=random,
-                   loss=self.start.loss, in_hold=0, over=False, begun=None, small=small if accepted else begun.small,
-                   mean=self._mean(inner.theta) if accepted else begun.mean,
-                   rejected=0 if accepted else begun.rejected + 1)
+        small = (
+            begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
+        )
+        self._mark(
+            optimizer=inner,
+            hold=holds.next_kind(self.trainer.hold, hold_state),
+            random=random,
+            loss=self.start.loss,
+            in_hold=0,
+            over=False,
+            begun=None,
+            small=small if accepted else begun.small,
+            mean=self._mean(inner.theta) if accepted else begun.mean,
+            rejected=0 if accepted else begun.rejected + 1,
+        )
         mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
         self.state = replace(self.state, history=(*self.state.history, mark))
         if not hold.true:
@@ -253,23 +340,34 @@ class _Run:
         if n == 1 or late < 0:
             return None
         theta = to_host(theta)
-        return theta.copy() if mean is None else mean + (theta - mean) / min(n, late + 1)
+        return (
+            theta.copy() if mean is None else mean + (theta - mean) / min(n, late + 1)
+        )
 
     def _chart(self):
         """Adds the loss as it is now to the learning curve."""
         s = self.state
-        self.state = replace(s, curve=(*s.curve, Mark(s.loss, s.updates, s.rollouts, s.seconds)))
+        self.state = replace(
+            s, curve=(*s.curve, Mark(s.loss, s.updates, s.rollouts, s.seconds))
+        )
 
     def _reached(self, loss, target=None):
         """The limit reached at this loss, if any."""
-        return self.limits.reached(loss, self.target if target is None else target, self.trainer.interrupted, self.loop.rollouts,
-                                   time.perf_counter() - self.clock)
+        return self.limits.reached(
+            loss,
+            self.target if target is None else target,
+            self.trainer.interrupted,
+            self.loop.rollouts,
+            time.perf_counter() - self.clock,
+        )
 
     def _settled(self):
         """Whether nothing more is to be gained: holds that bring next to nothing, or no descent at all."""
         state = self.state
         if state.small >= CONVERGED_HOLDS or state.loss < NOTHING * state.first:
             return Stop.CONVERGED
-        if state.rejected >= (UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST):
+        if state.rejected >= (
+            UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST
+        ):
             return Stop.CONVERGED if state.loss < 0.9 * state.first else Stop.FAILED
         return None

@@ -15,7 +15,11 @@ from hfcontrol.optimizer import HFState
 from hfcontrol.policy_gradient import PolicyState
 
 CURVES = ("history", "curve")  # of marks, kept as arrays
-OPTIMIZER_STATES = {"hf": HFState, "first_order": FirstOrderState, "policy": PolicyState}
+OPTIMIZER_STATES = {
+    "hf": HFState,
+    "first_order": FirstOrderState,
+    "policy": PolicyState,
+}
 
 
 class Stop(Enum):
@@ -24,8 +28,13 @@ class Stop(Enum):
     TARGET = "target", "the target was reached"
     ROLLOUTS = "rollouts", "the rollouts asked for are made"
     TIME = "time", "the time asked for is over"
-    CONVERGED = "converged", ("nothing more is to be gained: three holds in a row brought less than 1e-4 of the loss each, "
-                              "or none is left")
+    CONVERGED = (
+        "converged",
+        (
+            "nothing more is to be gained: three holds in a row brought less than 1e-4 of the loss each, "
+            "or none is left"
+        ),
+    )
     INTERRUPTED = "interrupted", "it was interrupted"
     FAILED = "failed", "no step lowers the loss any more, whatever the damping"
 
@@ -44,14 +53,20 @@ class Limits:
     seconds: float | None = None
 
     def __post_init__(self):
-        for name, option in (("batches", "batches"), ("rollouts", "rollouts"), ("seconds", "max-seconds"),
-                             ("loss", "target-loss"), ("ratio", "target-ratio")):
+        for name, option in (
+            ("batches", "batches"),
+            ("rollouts", "rollouts"),
+            ("seconds", "max-seconds"),
+            ("loss", "target-loss"),
+            ("ratio", "target-ratio"),
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{option} {value}: a number above 0 is needed")
         if self.ratio is not None and self.ratio < 1:
-            raise UsageError(f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it")
-
+            raise UsageError(
+                f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it"
+            )
 
     def reached(self, loss, target, interrupted, rollouts, seconds):
         """The `Stop` of the limit reached, if any, by a loss, where a target loss or None is to be met, and by what was spent."""
@@ -61,7 +76,9 @@ class Limits:
             return Stop.INTERRUPTED
         if self.rollouts is not None and rollouts >= self.rollouts:
             return Stop.ROLLOUTS
-        return Stop.TIME if self.seconds is not None and seconds >= self.seconds else None
+        return (
+            Stop.TIME if self.seconds is not None and seconds >= self.seconds else None
+        )
 
 
 class Mark(NamedTuple):
@@ -125,8 +142,16 @@ class TrainingState:
 
 def placed(state, move):
     """A state with the optimizer's arrays as `move` makes them: on a GPU, or back."""
-    arrays = {name: move(value) for name, value in vars(state.optimizer).items() if getattr(value, "ndim", 0)}
-    return replace(state, optimizer=replace(state.optimizer, **arrays), begun=state.begun and placed(state.begun, move))
+    arrays = {
+        name: move(value)
+        for name, value in vars(state.optimizer).items()
+        if getattr(value, "ndim", 0)
+    }
+    return replace(
+        state,
+        optimizer=replace(state.optimizer, **arrays),
+        begun=state.begun and placed(state.begun, move),
+    )
 
 
 def bare(state):
@@ -154,12 +179,21 @@ class Event:
 def state_tree(state):
     """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
     state = placed(state, to_host)
-    tree = {name: value for name, value in vars(state).items() if name not in (*CURVES, "optimizer", "hold", "begun")}
-    kind = next(k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v))
+    tree = {
+        name: value
+        for name, value in vars(state).items()
+        if name not in (*CURVES, "optimizer", "hold", "begun")
+    }
+    kind = next(
+        k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v)
+    )
     tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
     tree["hold"] = asdict(state.hold)
     for curve in CURVES:
-        tree[curve] = {name: np.array([getattr(m, name) for m in getattr(state, curve)]) for name in Mark._fields}
+        tree[curve] = {
+            name: np.array([getattr(m, name) for m in getattr(state, curve)])
+            for name in Mark._fields
+        }
     tree["begun"] = state.begun and state_tree(state.begun)
     return tree
 
@@ -167,9 +201,15 @@ def state_tree(state):
 def state_from_tree(tree):
     """The `TrainingState` of a checkpoint."""
     optimizer = dict(tree["optimizer"])
-    changes = {"optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer), "hold": HoldState(**tree["hold"]),
-               "begun": tree["begun"] and state_from_tree(tree["begun"])}
+    changes = {
+        "optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer),
+        "hold": HoldState(**tree["hold"]),
+        "begun": tree["begun"] and state_from_tree(tree["begun"]),
+    }
     for curve in CURVES:
         marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
-        changes[curve] = tuple(Mark(loss, int(updates), int(rollouts), seconds) for loss, updates, rollouts, seconds in marks)
+        changes[curve] = tuple(
+            Mark(loss, int(updates), int(rollouts), seconds)
+            for loss, updates, rollouts, seconds in marks
+        )
     return TrainingState(**{**tree, **changes})

@@ -19,8 +19,24 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.scenario import SPLITS, picked, put
 from hfcontrol.settings import settings_for
 
-CONDITIONS = ("trials", "steps", "effort", "running", "space", "feedback_delay", "command_delay", "sensory_noise",
-              "motor_noise", "push", "param", "vary", "curl_field", "actuators", "observe", "control_limit")
+CONDITIONS = (
+    "trials",
+    "steps",
+    "effort",
+    "running",
+    "space",
+    "feedback_delay",
+    "command_delay",
+    "sensory_noise",
+    "motor_noise",
+    "push",
+    "param",
+    "vary",
+    "curl_field",
+    "actuators",
+    "observe",
+    "control_limit",
+)
 SATURATING = 3.0  # an action of 1 in limits: tanh(3) = 0.995 of them
 PLENTY = 15.0  # an action of 1 in typical controls, where there is no limit: on every shipped task the optimum stays within
 FAR = 1e6  # typical sizes beyond which a state is lost, while numbers are still fit for an agent that works in float32
@@ -47,8 +63,10 @@ class Trials:
     def __init__(self, number, plant, task=None, scale=None, **conditions):
         for name in conditions:
             if name not in CONDITIONS:
-                raise UsageError(f"{name}={conditions[name]!r}: an environment has no such condition; known are "
-                                 f"{', '.join(CONDITIONS)}")
+                raise UsageError(
+                    f"{name}={conditions[name]!r}: an environment has no such condition; known are "
+                    f"{', '.join(CONDITIONS)}"
+                )
         if number < 1:
             raise UsageError(f"{number} trials: at least 1 is needed")
         settings = settings_for(plant=str(plant), task=task, **conditions)
@@ -61,18 +79,28 @@ class Trials:
         self.trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))[:, None]
         self.scale = self._scale(scale)
         self.scenario, self._stock, self._split = None, None, SPLITS[0]
-        self._fixed = not (self.task.random or {"draw", *RANDOM} & {*self.task.numbers, self.task.numbers.get("generator")})
+        self._fixed = not (
+            self.task.random
+            or {"draw", *RANDOM}
+            & {*self.task.numbers, self.task.numbers.get("generator")}
+        )
 
     def _scale(self, scale):
         """The change of the commands (nu, 1) for an action of 1: as told, or the rule's."""
         limit = self.wiring.limit
-        rule = np.where(np.isfinite(limit), SATURATING * limit, PLENTY * self.plant.typical_control)
+        rule = np.where(
+            np.isfinite(limit), SATURATING * limit, PLENTY * self.plant.typical_control
+        )
         try:
-            scales = np.broadcast_to(np.asarray(rule if scale is None else scale, dtype=float), limit.shape)
+            scales = np.broadcast_to(
+                np.asarray(rule if scale is None else scale, dtype=float), limit.shape
+            )
         except (TypeError, ValueError):
             scales = np.zeros(1)
         if not ((scales > 0) & np.isfinite(scales)).all():
-            raise UsageError(f"scale {scale}: a positive number is needed, or one for each of {', '.join(self.plant.control)}")
+            raise UsageError(
+                f"scale {scale}: a positive number is needed, or one for each of {', '.join(self.plant.control)}"
+            )
         return scales[:, None]
 
     def begin_all(self, rng, split=SPLITS[0], anew=False):
@@ -91,8 +119,8 @@ class Trials:
             if self._stock is None or not self._order.size:
                 self._restock(rng, rest.size)
             taken, self._order = np.split(self._order, [rest.size])
-            put(self.scenario, rest[:taken.size], picked(self._stock, taken))
-            rest = rest[taken.size:]
+            put(self.scenario, rest[: taken.size], picked(self._stock, taken))
+            rest = rest[taken.size :]
         self._t[trials], self._losses[trials] = 0, 0.0
         self._states[..., trials] = self.scenario.x0[:, trials]
         self._commands[..., trials] = 0.0
@@ -100,7 +128,9 @@ class Trials:
 
     def _restock(self, rng, wanted):
         if self._stock is None or not self._fixed:
-            own = np.random.default_rng([int(rng.integers(2**63)), STREAMS[self._split]])
+            own = np.random.default_rng(
+                [int(rng.integers(2**63)), STREAMS[self._split]]
+            )
             self._stock = self.task.draw(own, self._split)
         trials = self._stock.trials
         times = -(-wanted // trials) if self._fixed else 1
@@ -112,8 +142,12 @@ class Trials:
         number, wiring, plant = self.number, self.wiring, self.plant
         self.scenario = picked(self._stock, np.zeros(number, dtype=int))
         self._t, self._losses = np.zeros(number, dtype=int), np.zeros(number)
-        self._states = np.zeros((wiring.feedback_delay + 1, plant.nx, number))  # x_{t-d_y} to x_t
-        self._commands = np.zeros((wiring.command_delay + 1, plant.nu, number))  # c_{t-d_u} to c_t
+        self._states = np.zeros(
+            (wiring.feedback_delay + 1, plant.nx, number)
+        )  # x_{t-d_y} to x_t
+        self._commands = np.zeros(
+            (wiring.command_delay + 1, plant.nu, number)
+        )  # c_{t-d_u} to c_t
         self._seen = np.zeros((number, self.size))
 
     @property
@@ -153,7 +187,9 @@ class Trials:
                 cost += np.where(ended, s.cost.at(self.task.steps, after, None), 0.0)
             self._states = np.concatenate([self._states[1:], after[None]])
             seen = self._see()
-            near = (np.abs(after) <= FAR * self.plant.typical_state[:, None]).all(axis=0)
+            near = (np.abs(after) <= FAR * self.plant.typical_state[:, None]).all(
+                axis=0
+            )
         fine = near & np.isfinite(cost) & np.isfinite(seen).all(axis=1)
         self._states[-1] = np.where(fine, after, x)
         self._seen = np.where(fine[:, None], seen, self._seen)
@@ -163,8 +199,12 @@ class Trials:
     def _move(self, x, u, disturbance):
         """The next states (nx, N): by simulate, which works on all cores, where that is worth waking them."""
         if self.number < MANY:
-            return self.kernels.step(x, u, self.scenario.params) + disturbance  # the same, as there is no taper
-        return self.kernels.simulate(x, u[None], self.scenario.params, disturbance[None], self.wiring.taper)[1]
+            return (
+                self.kernels.step(x, u, self.scenario.params) + disturbance
+            )  # the same, as there is no taper
+        return self.kernels.simulate(
+            x, u[None], self.scenario.params, disturbance[None], self.wiring.taper
+        )[1]
 
     def _checked(self, actions):
         """The actions as an array (N, nu); UsageError for another shape, or numbers that are not finite."""
@@ -174,11 +214,16 @@ class Trials:
         except (TypeError, ValueError):
             given = np.full(shape, np.nan)
         if given.shape != shape or not np.isfinite(given).all():
-            raise UsageError(f"actions of shape {np.shape(given)}: needed are finite numbers of shape {shape}, by trial and "
-                             f"control ({', '.join(self.plant.control)})")
+            raise UsageError(
+                f"actions of shape {np.shape(given)}: needed are finite numbers of shape {shape}, by trial and "
+                f"control ({', '.join(self.plant.control)})"
+            )
         return given
 
     def results(self):
         """The loss of every trial so far, and whether it would succeed if it ended here: two arrays (N,)."""
         success = self.task.success(_End(self._states[-1:]), self.scenario)
-        return {"loss": self._losses.copy(), "success": success & np.isfinite(self._losses)}
+        return {
+            "loss": self._losses.copy(),
+            "success": success & np.isfinite(self._losses),
+        }

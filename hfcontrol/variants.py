@@ -21,7 +21,9 @@ def check_param(plant, name, option):
     """Raises UsageError where a plant has no parameter of that name."""
     if name not in plant.params:
         known = ", ".join(plant.params) or "none"
-        raise UsageError(f"{option} {name}: plant {plant.name} has no such parameter; it has: {known}")
+        raise UsageError(
+            f"{option} {name}: plant {plant.name} has no such parameter; it has: {known}"
+        )
 
 
 def with_actuators(plant, lag):
@@ -34,12 +36,19 @@ def with_actuators(plant, lag):
     if not lag:
         return plant
     if not 0 < lag < np.inf:
-        raise UsageError(f"--actuators {lag}: a time constant above zero, such as 40ms, is needed")
+        raise UsageError(
+            f"--actuators {lag}: a time constant above zero, such as 40ms, is needed"
+        )
     state = (*plant.state, *(f"{name}_drive" for name in plant.control))
     units = {**plant.units, "state": (*plant.units["state"], *plant.units["control"])}
-    return replace(plant, state=state, units=units, actuator_lag=float(lag),
-                   typical_state=np.concatenate([plant.typical_state, plant.typical_control]),
-                   taper=np.concatenate([plant.taper, np.full(plant.nu, np.inf)]))
+    return replace(
+        plant,
+        state=state,
+        units=units,
+        actuator_lag=float(lag),
+        typical_state=np.concatenate([plant.typical_state, plant.typical_control]),
+        taper=np.concatenate([plant.taper, np.full(plant.nu, np.inf)]),
+    )
 
 
 def observing(plant, names):
@@ -51,8 +60,15 @@ def observing(plant, names):
         names = tuple(name for name in plant.observation if not name.endswith("_rate"))
     unknown = [name for name in names if name not in plant.observation]
     if unknown or not names:
-        raise UsageError(f"--observe {','.join(names) or 'nothing'}: plant {plant.name} lets a network observe "
-                         f"{', '.join(plant.observation)}; name some of these, or positions")
+        raise UsageError(
+            f"--observe {','.join(names) or 'nothing'}: plant {plant.name} lets a network observe "
+            f"{', '.join(plant.observation)}; name some of these, or positions"
+        )
     seen = tuple(plant.observation.index(name) for name in names)
-    units = {**plant.units, "observation": tuple(plant.units["observation"][i] for i in seen)}
-    return replace(plant, observation=tuple(names), units=units, seen=seen, n_observable=plant.ny)
+    units = {
+        **plant.units,
+        "observation": tuple(plant.units["observation"][i] for i in seen),
+    }
+    return replace(
+        plant, observation=tuple(names), units=units, seen=seen, n_observable=plant.ny
+    )

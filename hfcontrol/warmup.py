@@ -19,7 +19,15 @@ import numpy as np
 
 from hfcontrol.building import SCENARIOS, WEIGHTS, stream
 from hfcontrol.guide import PARTS, Guide
-from hfcontrol.training_state import Event, Limits, Stop, TrainingState, bare, state_from_tree, state_tree
+from hfcontrol.training_state import (
+    Event,
+    Limits,
+    Stop,
+    TrainingState,
+    bare,
+    state_from_tree,
+    state_tree,
+)
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 FOLLOWED = 4  # updates on the same trajectories
@@ -63,12 +71,19 @@ class WarmingState:
 
 def warming_tree(state):
     """A `WarmingState` as a nested dict for a file."""
-    return {**vars(state), "training": state_tree(state.training), "best": state.best and state_tree(state.best)}
+    return {
+        **vars(state),
+        "training": state_tree(state.training),
+        "best": state.best and state_tree(state.best),
+    }
 
 
 def warming_from_tree(tree):
     """The `WarmingState` of a file."""
-    states = {name: tree[name] and state_from_tree(tree[name]) for name in ("training", "best")}
+    states = {
+        name: tree[name] and state_from_tree(tree[name])
+        for name in ("training", "best")
+    }
     return WarmingState(**{**tree, **states})
 
 
@@ -81,10 +96,20 @@ class WarmUp:
     """
 
     def __init__(self, trainer, settings, state=None, theta=None):
-        self.trainer, self.settings, self.stop, self._guide = trainer, settings, None, None
-        self.plan = [(GROWING, part) for part in GROWTH if settings.grow] + [(FOLLOWING, part) for part in PARTS if settings.guide] \
+        self.trainer, self.settings, self.stop, self._guide = (
+            trainer,
+            settings,
+            None,
+            None,
+        )
+        self.plan = (
+            [(GROWING, part) for part in GROWTH if settings.grow]
+            + [(FOLLOWING, part) for part in PARTS if settings.guide]
             + [(RACING, 1)] * (settings.race > 1)
-        self.state = state or WarmingState(self._first(0) if theta is None else self._on_task(theta))
+        )
+        self.state = state or WarmingState(
+            self._first(0) if theta is None else self._on_task(theta)
+        )
 
     @property
     def over(self):
@@ -97,7 +122,11 @@ class WarmUp:
         if self.over:
             return "done"
         word, part = self.plan[self.state.stage]
-        race = f"initialisation {self.state.initialisation + 1} of {self.settings.race}, " if self.settings.race > 1 else ""
+        race = (
+            f"initialisation {self.state.initialisation + 1} of {self.settings.race}, "
+            if self.settings.race > 1
+            else ""
+        )
         steps = _steps(self.trainer.task, part)
         return f"{race}{word}, {steps} step{'s' * (steps > 1)}"
 
@@ -109,39 +138,75 @@ class WarmUp:
             return s.training
         best, spent = s.best, s.others
         if not self.over:
-            best, spent = _better(best, self._candidate(s.training, s.entered)), _sum(spent, s.training)
+            best, spent = (
+                _better(best, self._candidate(s.training, s.entered)),
+                _sum(spent, s.training),
+            )
         return replace(best, **spent, seconds=s.training.seconds)
 
     def events(self):
         """The events of all the trainings it is made of, of kind "warming", until it is over; of one that is stopped before, by the
         trainer's limit of seconds or its `interrupted`, the last one tells why."""
         while not (self.over or self.stop):
-            self.stop = self.trainer.limits.reached(np.inf, None, self.trainer.interrupted, 0, self.state.training.seconds)
+            self.stop = self.trainer.limits.reached(
+                np.inf, None, self.trainer.interrupted, 0, self.state.training.seconds
+            )
             if not self.stop:
-                unguided = self.plan[self.state.stage][0] == FOLLOWING and not self._guide
+                unguided = (
+                    self.plan[self.state.stage][0] == FOLLOWING and not self._guide
+                )
                 yield from self._find_trajectories() if unguided else self._train()
         if self.stop:
-            yield Event("warming", self.state.training, None, None, stop=self.stop, doing=self._told(self.state.training))
+            yield Event(
+                "warming",
+                self.state.training,
+                None,
+                None,
+                stop=self.stop,
+                doing=self._told(self.state.training),
+            )
 
     def _find_trajectories(self):
-        yield Event("warming", self.state.training, None, None, doing="iLQR looks for trajectories to follow")
+        yield Event(
+            "warming",
+            self.state.training,
+            None,
+            None,
+            doing="iLQR looks for trajectories to follow",
+        )
         if self.trainer.interrupted:
             return
         t, begin = self.trainer, time.perf_counter()
-        self._guide = Guide(t.plant, t.kernels, t.task, t.wiring, stream(self.settings, SCENARIOS))
+        self._guide = Guide(
+            t.plant, t.kernels, t.task, t.wiring, stream(self.settings, SCENARIOS)
+        )
         training, seconds = self.state.training, time.perf_counter() - begin
         if not self.state.guided:
-            self.state = replace(self.state, guided=True, training=replace(training, seconds=training.seconds + seconds))
+            self.state = replace(
+                self.state,
+                guided=True,
+                training=replace(training, seconds=training.seconds + seconds),
+            )
 
     def _train(self):
         """The updates of a stage."""
         s, stage = self.state, self._stage()
         trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
-        for event in trainer.run(s.training if s.entered else self._on_task(s.theta, trainer, s.training)):
+        for event in trainer.run(
+            s.training if s.entered else self._on_task(s.theta, trainer, s.training)
+        ):
             state, told = event.state, self._told(event.state)
-            self.stop = event.stop if event.stop in (Stop.TIME, Stop.INTERRUPTED) else None
-            close = stage.close is not None and event.kind == "hold" and state.loss <= stage.close
-            done = not self.stop and (event.stop or close or state.updates >= stage.updates)
+            self.stop = (
+                event.stop if event.stop in (Stop.TIME, Stop.INTERRUPTED) else None
+            )
+            close = (
+                stage.close is not None
+                and event.kind == "hold"
+                and state.loss <= stage.close
+            )
+            done = not self.stop and (
+                event.stop or close or state.updates >= stage.updates
+            )
             if done:
                 self.state = self._after(state)
             elif event.kind in ("hold", "done"):
@@ -154,15 +219,23 @@ class WarmUp:
 
     def _stage(self):
         """The `Stage` it is in."""
-        (word, part), settings, own = self.plan[self.state.stage], self.settings, self.trainer.limits
+        (word, part), settings, own = (
+            self.plan[self.state.stage],
+            self.settings,
+            self.trainer.limits,
+        )
         if word == RACING:
             return Stage(self.trainer.task, RACE_UPDATES, own)
         if word == GROWING:
             task = self.trainer.task
             task = task.smaller(_steps(task, part), min(task.trials, FIRST))
-            return Stage(task, settings.grow, Limits(settings.grow, seconds=own.seconds))
+            return Stage(
+                task, settings.grow, Limits(settings.grow, seconds=own.seconds)
+            )
         task = self._guide.following(part)
-        return Stage(task, settings.guide, Limits(FOLLOWED, seconds=own.seconds), task.close)
+        return Stage(
+            task, settings.guide, Limits(FOLLOWED, seconds=own.seconds), task.close
+        )
 
     def _after(self, training):
         """The state after a stage that ends with a `TrainingState`: at the beginning of the next, or of the next initialisation."""
@@ -170,8 +243,20 @@ class WarmUp:
         if s.stage + 1 < len(self.plan):
             return replace(s, stage=s.stage + 1, training=bare(training), entered=False)
         best, k = _better(s.best, self._candidate(training)), s.initialisation + 1
-        following = self._first(k, training.seconds) if k < self.settings.race else bare(training)
-        return replace(s, training=following, initialisation=k, stage=0, entered=False, others=_sum(s.others, training), best=best)
+        following = (
+            self._first(k, training.seconds)
+            if k < self.settings.race
+            else bare(training)
+        )
+        return replace(
+            s,
+            training=following,
+            initialisation=k,
+            stage=0,
+            entered=False,
+            others=_sum(s.others, training),
+            best=best,
+        )
 
     def _candidate(self, training, entered=True):
         """What an initialisation has come to with a training's state, as a state of the task itself."""
@@ -180,17 +265,30 @@ class WarmUp:
 
     def _first(self, k, seconds=0.0):
         """The state of an initialisation that nothing was done with, after so many seconds."""
-        theta = self.trainer.network.initial(stream(self.settings, WEIGHTS, *((k,) if k else ())))
+        theta = self.trainer.network.initial(
+            stream(self.settings, WEIGHTS, *((k,) if k else ()))
+        )
         return replace(self._on_task(theta), seconds=seconds)
 
     def _on_task(self, theta, trainer=None, spent=None):
         """The state before the first rollout of a trainer, by default that of the task itself, with what was `spent` before."""
-        counted = {name: getattr(spent, name) for name in (*COUNTS, "seconds")} if spent else {}
-        return replace((trainer or self.trainer).init(theta, stream(self.settings, SCENARIOS)), **counted)
+        counted = (
+            {name: getattr(spent, name) for name in (*COUNTS, "seconds")}
+            if spent
+            else {}
+        )
+        return replace(
+            (trainer or self.trainer).init(theta, stream(self.settings, SCENARIOS)),
+            **counted,
+        )
 
     def _told(self, training):
         """What is done, in words, and how far it has come."""
-        within = f": update {training.updates}, loss {training.loss:.3g}" if np.isfinite(training.loss) else ""
+        within = (
+            f": update {training.updates}, loss {training.loss:.3g}"
+            if np.isfinite(training.loss)
+            else ""
+        )
         return self.doing + within
 
 

@@ -20,10 +20,21 @@ import numpy as np
 
 STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
 CONTROL = ("elbow_torque",)
-OBSERVATION = ("sin_shoulder", "cos_shoulder", "sin_elbow", "cos_elbow", "shoulder_rate", "elbow_rate")
+OBSERVATION = (
+    "sin_shoulder",
+    "cos_shoulder",
+    "sin_elbow",
+    "cos_elbow",
+    "shoulder_rate",
+    "elbow_rate",
+)
 OUTPUT = ("tip_x", "tip_y")
-UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m",),
-         "observation": ("", "", "", "", "5 rad/s", "5 rad/s"), "output": ("m", "m")}
+UNITS = {
+    "state": ("rad", "rad", "rad/s", "rad/s"),
+    "control": ("N m",),
+    "observation": ("", "", "", "", "5 rad/s", "5 rad/s"),
+    "output": ("m", "m"),
+}
 
 PARAMS = {
     "upper_mass": 1.0,  # [kg]
@@ -47,7 +58,9 @@ def dynamics(x, u, p, dx):
     """Rates of the state (4,) [rad/s, rad/s^2] under the torque u (1,) [N m]."""
     coupling, lower = p[M2] * p[L1] * p[S2], p[I2] + p[M2] * p[S2] ** 2
     cosine, sine = math.cos(x[1]), math.sin(x[1])
-    m11 = p[I1] + p[M1] * p[S1] ** 2 + p[M2] * p[L1] ** 2 + lower + 2 * coupling * cosine
+    m11 = (
+        p[I1] + p[M1] * p[S1] ** 2 + p[M2] * p[L1] ** 2 + lower + 2 * coupling * cosine
+    )
     m12, m22 = lower + coupling * cosine, lower
     g2 = p[G] * p[M2] * p[S2] * math.sin(x[0] + x[1])
     g1 = p[G] * (p[M1] * p[S1] + p[M2] * p[L1]) * math.sin(x[0]) + g2
@@ -77,7 +90,9 @@ def output(x, p, z):
 def links(x, p):
     """Hinge, elbow and tip (3, 2) [m]."""
     angles = np.cumsum(x[:2])
-    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.sin(angles), -np.cos(angles)])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack(
+        [np.sin(angles), -np.cos(angles)]
+    )
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -94,7 +109,12 @@ def lean(x, u, target, p, r):
 
 def stands(x, goal):
     """Which trials (N,) end with both links upright, whichever way they came up, and at rest, to 0.2 [rad, rad/s]."""
-    return np.linalg.norm([2 * np.cos(x[0] / 2), 2 * np.cos((x[0] + x[1]) / 2), x[2], x[3]], axis=0) < 0.2
+    return (
+        np.linalg.norm(
+            [2 * np.cos(x[0] / 2), 2 * np.cos((x[0] + x[1]) / 2), x[2], x[3]], axis=0
+        )
+        < 0.2
+    )
 
 
 TASKS = {
@@ -106,18 +126,34 @@ TASKS = {
         "trials": 64,
         "steps": 160,  # 8 s
         "residual": lean,
-        "residuals": ("upper_x", "upper_y", "lower_x", "lower_y", "shoulder_rate", "elbow_rate"),
+        "residuals": (
+            "upper_x",
+            "upper_y",
+            "lower_x",
+            "lower_y",
+            "shoulder_rate",
+            "elbow_rate",
+        ),
         # integral of 2 (1 + cos) of either link + 0.1 of the squared rates + 0.02 u^2
         "residual_weight": (2 * DT, 2 * DT, 2 * DT, 2 * DT, 0.2 * DT, 0.2 * DT),
         "final": 0.0,
         "effort": 0.04 * DT,
         "success": stands,
-        "train": {"guide": 32, "cg_cap": 40, "recurrent": ()},  # all of the state is seen: memory only adds ways to go wrong
+        "train": {
+            "guide": 32,
+            "cg_cap": 40,
+            "recurrent": (),
+        },  # all of the state is seen: memory only adds ways to go wrong
     },
     "balance": {
         "generator": "around",
         "start": (math.pi, 0.0, 0.0, 0.0),
-        "spread": (0.05, 0.05, 0.05, 0.05),  # [rad, rad/s]; from twice as much the motor cannot always hold it
+        "spread": (
+            0.05,
+            0.05,
+            0.05,
+            0.05,
+        ),  # [rad, rad/s]; from twice as much the motor cannot always hold it
         "target": (math.pi, 0.0, 0.0, 0.0),
         "trials": 64,
         "steps": 100,
@@ -125,6 +161,10 @@ TASKS = {
         "running": 2 * DT,  # integral of the squared angles about upright + 0.01 u^2
         "effort": 0.02 * DT,
         "success": {"state": 0.2},  # [rad, rad/s]
-        "train": {"guide": 32, "cg_cap": 40, "recurrent": ()},  # all of the state is seen: memory only adds ways to go wrong
+        "train": {
+            "guide": 32,
+            "cg_cap": 40,
+            "recurrent": (),
+        },  # all of the state is seen: memory only adds ways to go wrong
     },
 }

@@ -13,7 +13,11 @@ import numpy as np
 STATE = ("angle", "rate")
 CONTROL = ("torque",)
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("rad", "rad/s"), "control": ("N m",), "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("rad", "rad/s"),
+    "control": ("N m",),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "mass": 1.98,  # [kg]
@@ -65,10 +69,24 @@ ANYWHERE = {
 }
 TASKS = {
     "angle": ANGLE,
-    "out_and_back": {**ANGLE, "generator": "angles_and_back", "steps": 100, "final_at": (0.5, 1.0), "running": 0.0,
-                     "effort": 1e-5},
+    "out_and_back": {
+        **ANGLE,
+        "generator": "angles_and_back",
+        "steps": 100,
+        "final_at": (0.5, 1.0),
+        "running": 0.0,
+        "effort": 1e-5,
+    },
     "anywhere": {**ANYWHERE, "random": True},
-    "follow": {**ANYWHERE, "generator": "follow", "steps": 150, "final": 0.0, "running": 1.0,
-               "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]
+    "follow": {
+        **ANYWHERE,
+        "generator": "follow",
+        "steps": 150,
+        "final": 0.0,
+        "running": 1.0,
+        "preview": (0.05, 0.1, 0.2),
+        "success": {"hand": 0.02},
+        "train": {"grow": 12},
+    },  # [s], [m]
     "posture": {**ANYWHERE, "generator": "stay", "steps": 80, "push": 1.0},  # [rad/s]
 }

@@ -20,7 +20,11 @@ import numpy as np
 STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
 CONTROL = ("shoulder_torque", "elbow_torque")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m", "N m"), "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("rad", "rad", "rad/s", "rad/s"),
+    "control": ("N m", "N m"),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "upper_mass": 1.98,  # [kg]
@@ -48,7 +52,13 @@ def dynamics(x, u, p, dx):
     cosine, sine = math.cos(x[1]), math.sin(x[1])
     m11, m12, m22 = k1 + k2 * cosine, k3 + k4 * cosine, k3
     field = p[CURL] * p[L1] * p[L2] * sine
-    f1 = u[0] + k2 * sine * x[2] * x[3] + k4 * sine * x[3] ** 2 - p[FRICTION] * x[2] - field * x[3]
+    f1 = (
+        u[0]
+        + k2 * sine * x[2] * x[3]
+        + k4 * sine * x[3] ** 2
+        - p[FRICTION] * x[2]
+        - field * x[3]
+    )
     f2 = u[1] - k4 * sine * x[2] ** 2 - p[FRICTION] * x[3] + field * x[2]
     det = m11 * m22 - m12 * m12  # positive in every posture
     dx[0] = x[2]
@@ -69,7 +79,9 @@ def output(x, p, z):
 def links(x, p):
     """Shoulder, elbow and hand (3, 2) [m]."""
     angles = np.cumsum(x[:2])
-    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack(
+        [np.cos(angles), np.sin(angles)]
+    )
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -96,9 +108,30 @@ ANYWHERE = {
 }
 TASKS = {
     "reach": REACH,
-    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0), "train": {"grow": 4}},
+    "out_and_back": {
+        **REACH,
+        "generator": "reach_and_back",
+        "steps": 80,
+        "final_at": (0.5, 1.0),
+        "train": {"grow": 4},
+    },
     "anywhere": {**ANYWHERE, "random": True, "train": {"grow": 4, "batches": 4}},
-    "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
-               "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]
-    "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
+    "follow": {
+        **ANYWHERE,
+        "generator": "follow",
+        "trials": 256,
+        "steps": 150,
+        "final": 0.0,
+        "running": 1.0,
+        "preview": (0.05, 0.1, 0.2),
+        "success": {"hand": 0.02},
+        "train": {"grow": 12},
+    },  # [s], [m]
+    "posture": {
+        **ANYWHERE,
+        "generator": "stay",
+        "trials": 256,
+        "steps": 80,
+        "push": 1.0,
+    },  # [rad/s]
 }

@@ -22,7 +22,11 @@ import numpy as np
 STATE = ("shoulder", "elbow", "shoulder_rate", "elbow_rate")
 CONTROL = ("shoulder_torque", "elbow_torque")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("rad", "rad", "rad/s", "rad/s"), "control": ("N m", "N m"), "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("rad", "rad", "rad/s", "rad/s"),
+    "control": ("N m", "N m"),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "lower_mass": 1.1,  # [kg]
@@ -38,7 +42,9 @@ PARAMS = {
     "curl": 0.0,  # [N s/m], counter-clockwise
     "load": 0.0,  # [kg]
 }
-M2, L1, L2, S2, I1, I2, B11, B22, B12, B21, CURL, LOAD = range(12)  # places of the parameters in p
+M2, L1, L2, S2, I1, I2, B11, B22, B12, B21, CURL, LOAD = range(
+    12
+)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.01, "euler"  # [s]
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
@@ -54,8 +60,20 @@ def dynamics(x, u, p, dx):
     m11 = p[I1] + lower + (p[M2] + p[LOAD]) * p[L1] ** 2 + 2 * coupling * cosine
     m12, m22 = lower + coupling * cosine, lower
     field = p[CURL] * p[L1] * p[L2] * sine
-    f1 = u[0] + coupling * sine * (2 * x[2] + x[3]) * x[3] - p[B11] * x[2] - p[B12] * x[3] - field * x[3]
-    f2 = u[1] - coupling * sine * x[2] ** 2 - p[B22] * x[3] - p[B21] * x[2] + field * x[2]
+    f1 = (
+        u[0]
+        + coupling * sine * (2 * x[2] + x[3]) * x[3]
+        - p[B11] * x[2]
+        - p[B12] * x[3]
+        - field * x[3]
+    )
+    f2 = (
+        u[1]
+        - coupling * sine * x[2] ** 2
+        - p[B22] * x[3]
+        - p[B21] * x[2]
+        + field * x[2]
+    )
     det = m11 * m22 - m12 * m12  # positive in every posture
     dx[0] = x[2]
     dx[1] = x[3]
@@ -75,7 +93,9 @@ def output(x, p, z):
 def links(x, p):
     """Shoulder, elbow and hand (3, 2) [m]."""
     angles = np.cumsum(x[:2])
-    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack(
+        [np.cos(angles), np.sin(angles)]
+    )
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -102,9 +122,30 @@ ANYWHERE = {
 }
 TASKS = {
     "reach": REACH,
-    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0), "train": {"grow": 4}},
+    "out_and_back": {
+        **REACH,
+        "generator": "reach_and_back",
+        "steps": 80,
+        "final_at": (0.5, 1.0),
+        "train": {"grow": 4},
+    },
     "anywhere": {**ANYWHERE, "random": True, "train": {"grow": 4, "batches": 4}},
-    "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
-               "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]
-    "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
+    "follow": {
+        **ANYWHERE,
+        "generator": "follow",
+        "trials": 256,
+        "steps": 150,
+        "final": 0.0,
+        "running": 1.0,
+        "preview": (0.05, 0.1, 0.2),
+        "success": {"hand": 0.02},
+        "train": {"grow": 12},
+    },  # [s], [m]
+    "posture": {
+        **ANYWHERE,
+        "generator": "stay",
+        "trials": 256,
+        "steps": 80,
+        "push": 1.0,
+    },  # [rad/s]
 }

@@ -21,7 +21,11 @@ import numpy as np
 STATE = ("shoulder", "elbow", "wrist", "shoulder_rate", "elbow_rate", "wrist_rate")
 CONTROL = ("shoulder_torque", "elbow_torque", "wrist_torque")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("rad",) * 3 + ("rad/s",) * 3, "control": ("N m",) * 3, "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("rad",) * 3 + ("rad/s",) * 3,
+    "control": ("N m",) * 3,
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "upper_mass": 1.93,  # [kg]
@@ -64,14 +68,26 @@ def dynamics(x, u, p, dx):
     h12 = (p[M2] / 2 + beyond) * p[L1] * p[L2]
     h13 = (p[M3] / 2 + p[LOAD]) * p[L1] * p[L3]
     h23 = (p[M3] / 2 + p[LOAD]) * p[L2] * p[L3]
-    c12, c13, c23 = p[CURL] * p[L1] * p[L2], p[CURL] * p[L1] * p[L3], p[CURL] * p[L2] * p[L3]
+    c12, c13, c23 = (
+        p[CURL] * p[L1] * p[L2],
+        p[CURL] * p[L1] * p[L3],
+        p[CURL] * p[L2] * p[L3],
+    )
     sin2, sin3, both = math.sin(x[1]), math.sin(x[2]), math.sin(x[1] + x[2])
     w1, w2, w3 = x[3], x[3] + x[4], x[3] + x[4] + x[5]
-    t1, t2, t3 = u[0] - p[FRICTION] * x[3], u[1] - p[FRICTION] * x[4], u[2] - p[FRICTION] * x[5]
+    t1, t2, t3 = (
+        u[0] - p[FRICTION] * x[3],
+        u[1] - p[FRICTION] * x[4],
+        u[2] - p[FRICTION] * x[5],
+    )
     f1 = t1 - t2 + sin2 * w2 * (h12 * w2 - c12) + both * w3 * (h13 * w3 - c13)
     f2 = t2 - t3 - sin2 * w1 * (h12 * w1 - c12) + sin3 * w3 * (h23 * w3 - c23)
     f3 = t3 - both * w1 * (h13 * w1 - c13) - sin3 * w2 * (h23 * w2 - c23)
-    h12, h13, h23 = h12 * math.cos(x[1]), h13 * math.cos(x[1] + x[2]), h23 * math.cos(x[2])
+    h12, h13, h23 = (
+        h12 * math.cos(x[1]),
+        h13 * math.cos(x[1] + x[2]),
+        h23 * math.cos(x[2]),
+    )
     a1, a2, a3 = solve(h11, h22, h33, h12, h13, h23, f1, f2, f3)
     dx[0] = x[3]
     dx[1] = x[4]
@@ -87,14 +103,24 @@ def output(x, p, z):
     a3, w3 = a2 + x[2], w2 + x[5]
     z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(a2) + p[L3] * math.cos(a3)
     z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(a2) + p[L3] * math.sin(a3)
-    z[2] = -p[L1] * math.sin(x[0]) * x[3] - p[L2] * math.sin(a2) * w2 - p[L3] * math.sin(a3) * w3
-    z[3] = p[L1] * math.cos(x[0]) * x[3] + p[L2] * math.cos(a2) * w2 + p[L3] * math.cos(a3) * w3
+    z[2] = (
+        -p[L1] * math.sin(x[0]) * x[3]
+        - p[L2] * math.sin(a2) * w2
+        - p[L3] * math.sin(a3) * w3
+    )
+    z[3] = (
+        p[L1] * math.cos(x[0]) * x[3]
+        + p[L2] * math.cos(a2) * w2
+        + p[L3] * math.cos(a3) * w3
+    )
 
 
 def links(x, p):
     """Shoulder, elbow, wrist and the hand's tip (4, 2) [m]."""
     angles = np.cumsum(x[:3])
-    steps = np.array([p[L1], p[L2], p[L3]])[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2], p[L3]])[:, None] * np.column_stack(
+        [np.cos(angles), np.sin(angles)]
+    )
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -131,9 +157,30 @@ ANYWHERE = {
 }
 TASKS = {
     "reach": REACH,
-    "out_and_back": {**REACH, "generator": "reach_and_back", "steps": 80, "final_at": (0.5, 1.0), "train": {"grow": 4}},
+    "out_and_back": {
+        **REACH,
+        "generator": "reach_and_back",
+        "steps": 80,
+        "final_at": (0.5, 1.0),
+        "train": {"grow": 4},
+    },
     "anywhere": {**ANYWHERE, "random": True, "train": {"grow": 12, "batches": 4}},
-    "follow": {**ANYWHERE, "generator": "follow", "trials": 256, "steps": 150, "final": 0.0, "running": 1.0,
-               "preview": (0.05, 0.1, 0.2), "success": {"hand": 0.02}, "train": {"grow": 12}},  # [s], [m]
-    "posture": {**ANYWHERE, "generator": "stay", "trials": 256, "steps": 80, "push": 1.0},  # [rad/s]
+    "follow": {
+        **ANYWHERE,
+        "generator": "follow",
+        "trials": 256,
+        "steps": 150,
+        "final": 0.0,
+        "running": 1.0,
+        "preview": (0.05, 0.1, 0.2),
+        "success": {"hand": 0.02},
+        "train": {"grow": 12},
+    },  # [s], [m]
+    "posture": {
+        **ANYWHERE,
+        "generator": "stay",
+        "trials": 256,
+        "steps": 80,
+        "push": 1.0,
+    },  # [rad/s]
 }

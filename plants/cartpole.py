@@ -22,8 +22,12 @@ STATE = ("cart", "pole", "cart_rate", "pole_rate")
 CONTROL = ("motor",)
 OBSERVATION = ("cart", "sin_pole", "cos_pole", "cart_rate", "pole_rate")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("m", "rad", "m/s", "rad/s"), "control": ("",), "observation": ("m", "", "", "m/s", "5 rad/s"),
-         "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("m", "rad", "m/s", "rad/s"),
+    "control": ("",),
+    "observation": ("m", "", "", "m/s", "5 rad/s"),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "cart_mass": 1.0,  # [kg]
@@ -38,7 +42,9 @@ PARAMS = {
     "wall_stiffness": 1000.0,  # [N/m]
     "wall_damping": 0.2,  # [s/m]
 }
-MC, MP, L, J, G, GEAR, BC, BP, RAIL, WALL_K, WALL_H = range(11)  # places of the parameters in p
+MC, MP, L, J, G, GEAR, BC, BP, RAIL, WALL_K, WALL_H = range(
+    11
+)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.02, "rk4"  # [s]
 LIMIT = 1.0
@@ -58,7 +64,7 @@ def dynamics(x, u, p, dx):
     coupling = p[MP] * p[L] * math.cos(x[1])
     force = p[GEAR] * u[0] + wall(x, p) - p[BC] * x[2] + p[MP] * p[L] * sine * x[3] ** 2
     torque = p[MP] * p[G] * p[L] * sine - p[BP] * x[3]
-    det = total * p[J] - coupling ** 2  # positive at every angle
+    det = total * p[J] - coupling**2  # positive at every angle
     dx[0] = x[2]
     dx[1] = x[3]
     dx[2] = (p[J] * force - coupling * torque) / det
@@ -85,7 +91,9 @@ def output(x, p, z):
 
 def links(x, p):
     """The cart's outline, then hinge and tip of the pole (8, 2) [m]."""
-    cart = np.array([[-0.25, -0.1], [0.25, -0.1], [0.25, 0.1], [-0.25, 0.1], [-0.25, -0.1]])
+    cart = np.array(
+        [[-0.25, -0.1], [0.25, -0.1], [0.25, 0.1], [-0.25, 0.1], [-0.25, -0.1]]
+    )
     pole = 2 * p[L] * np.array([[0.0, 0.0], [np.sin(x[1]), np.cos(x[1])]])
     return np.array([x[0], 0.0]) + np.vstack([cart, np.full((1, 2), np.nan), pole])
 
@@ -106,7 +114,11 @@ def swing(x, u, target, p, r):
 
 def stands(x, goal):
     """Which trials (N,) end within 0.1 rad of upright, whichever way they came up, 0.5 rad/s, and 0.5 m of the middle."""
-    return (np.abs(2 * np.sin(x[1] / 2)) < 0.1) & (np.abs(x[3]) < 0.5) & (np.abs(x[0]) < 0.5)
+    return (
+        (np.abs(2 * np.sin(x[1] / 2)) < 0.1)
+        & (np.abs(x[3]) < 0.5)
+        & (np.abs(x[0]) < 0.5)
+    )
 
 
 def upright(x, goal):
@@ -128,12 +140,21 @@ SWING_UP = {
     "final": 0.0,
     "effort": 0.2 * DT,
     "success": stands,
-    "train": {"guide": 32, "cg_cap": 40, "recurrent": ()},  # all of the state is seen: memory only adds ways to go wrong
+    "train": {
+        "guide": 32,
+        "cg_cap": 40,
+        "recurrent": (),
+    },  # all of the state is seen: memory only adds ways to go wrong
 }
 TASKS = {
     "swing_up": SWING_UP,
-    "balance": {**SWING_UP, "start": (0.0, 0.0, 0.0, 0.0), "spread": (0.5, 0.3, 0.5, 0.5), "steps": 100,
-                "train": {"grow": 12}},
+    "balance": {
+        **SWING_UP,
+        "start": (0.0, 0.0, 0.0, 0.0),
+        "spread": (0.5, 0.3, 0.5, 0.5),
+        "steps": 100,
+        "train": {"grow": 12},
+    },
     # The source's cost, integral of 0.01 cart^2 - cos(pole), and a constant, the horizon, that makes it zero at best.
     "poster": {
         **SWING_UP,

@@ -17,8 +17,12 @@ STATE = ("x", "y", "heading", "left", "right")
 CONTROL = ("left_acceleration", "right_acceleration")
 OBSERVATION = ("x", "y", "sin_heading", "cos_heading", "left", "right")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("m", "m", "rad", "rad/s", "rad/s"), "control": ("rad/s^2", "rad/s^2"),
-         "observation": ("5 m", "5 m", "", "", "5 rad/s", "5 rad/s"), "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("m", "m", "rad", "rad/s", "rad/s"),
+    "control": ("rad/s^2", "rad/s^2"),
+    "observation": ("5 m", "5 m", "", "", "5 rad/s", "5 rad/s"),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "wheel_base": 1.0,  # [m]

@@ -18,8 +18,12 @@ STATE = ("x", "y", "x_rate", "y_rate")
 CONTROL = tuple(f"charge_{i}" for i in range(8))
 OBSERVATION = ("x", "y", "x_rate", "y_rate")
 OUTPUT = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
-UNITS = {"state": ("m", "m", "m/s", "m/s"), "control": ("",) * 8, "observation": ("0.1 m", "0.1 m", "0.025 m/s", "0.025 m/s"),
-         "output": ("m", "m", "m/s", "m/s")}
+UNITS = {
+    "state": ("m", "m", "m/s", "m/s"),
+    "control": ("",) * 8,
+    "observation": ("0.1 m", "0.1 m", "0.025 m/s", "0.025 m/s"),
+    "output": ("m", "m", "m/s", "m/s"),
+}
 
 PARAMS = {
     "strength": 1e-3,  # [m^3/s^2]
@@ -27,11 +31,28 @@ PARAMS = {
     "core": 0.1,  # [m], radius of an electrode: inside, the field falls off towards its middle
 }
 STRENGTH, DRAG, CORE = range(3)  # places of the parameters in p
-ELECTRODES = ((0.1, 0.1), (0.1, 0.9), (0.9, 0.9), (0.9, 0.1), (0.5, 0.9), (0.5, 0.1), (0.1, 0.5), (0.9, 0.5))  # [m]
+ELECTRODES = (
+    (0.1, 0.1),
+    (0.1, 0.9),
+    (0.9, 0.9),
+    (0.9, 0.1),
+    (0.5, 0.9),
+    (0.5, 0.1),
+    (0.1, 0.5),
+    (0.9, 0.5),
+)  # [m]
 
-DT, INTEGRATOR, STEPS = 0.06, "rk4", 256  # [s]; 15.36 s in steps, whose half is a whole number
+DT, INTEGRATOR, STEPS = (
+    0.06,
+    "rk4",
+    256,
+)  # [s]; 15.36 s in steps, whose half is a whole number
 LIMIT = 1.0
-MIDDLE, SEEN_LENGTH, SEEN_SPEED = 0.5, 0.1, 0.025  # [m], [m], [m/s]: of what the network sees
+MIDDLE, SEEN_LENGTH, SEEN_SPEED = (
+    0.5,
+    0.1,
+    0.025,
+)  # [m], [m], [m/s]: of what the network sees
 PREVIEW = (STEPS // 8, STEPS // 4, STEPS // 2)  # steps ahead: 1.92, 3.84 and 7.68 s
 TYPICAL = {"state": (0.5, 0.5, 0.1, 0.1), "control": 1.0}
 
@@ -97,8 +118,14 @@ def sees(goal):
     """
     step = np.arange(1, len(goal))
     now = goal[step]
-    ahead = [goal[np.minimum(step + k, len(goal) - 1), :2] - now[:, :2] for k in PREVIEW]
-    seen = ((now[:, :2] - MIDDLE) / SEEN_LENGTH, now[:, 2:4] / SEEN_SPEED, *(a / (2 * SEEN_LENGTH) for a in ahead))
+    ahead = [
+        goal[np.minimum(step + k, len(goal) - 1), :2] - now[:, :2] for k in PREVIEW
+    ]
+    seen = (
+        (now[:, :2] - MIDDLE) / SEEN_LENGTH,
+        now[:, 2:4] / SEEN_SPEED,
+        *(a / (2 * SEEN_LENGTH) for a in ahead),
+    )
     return np.concatenate(seen, axis=1)
 
 
@@ -114,7 +141,13 @@ TASKS = {
         "running": 2 * DT,
         "effort": 0.0,
         # What it sees is all that it needs to know.
-        "train": {"grow": 30, "batches": 8, "average": 8, "curvature_trials": 32, "recurrent": ()},
+        "train": {
+            "grow": 30,
+            "batches": 8,
+            "average": 8,
+            "curvature_trials": 32,
+            "recurrent": (),
+        },
         "success": {"hand": 0.02},  # [m]
     },
 }

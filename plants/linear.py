@@ -14,12 +14,22 @@ STATE = ("first", "second")
 CONTROL = ("first_push", "second_push")
 
 PARAMS = {
-    "a11": 0.0, "a12": 0.0, "a21": 0.0, "a22": 0.0,  # [1/s]
-    "b11": 1.0, "b12": 0.0, "b21": 0.0, "b22": 1.0,
-    "q1": 1.0, "q2": 1.0,  # diagonal of Q, zero or above
-    "r1": 1.0, "r2": 1.0,  # diagonal of R, zero or above
+    "a11": 0.0,
+    "a12": 0.0,
+    "a21": 0.0,
+    "a22": 0.0,  # [1/s]
+    "b11": 1.0,
+    "b12": 0.0,
+    "b21": 0.0,
+    "b22": 1.0,
+    "q1": 1.0,
+    "q2": 1.0,  # diagonal of Q, zero or above
+    "r1": 1.0,
+    "r2": 1.0,  # diagonal of R, zero or above
 }
-A11, A12, A21, A22, B11, B12, B21, B22, Q1, Q2, R1, R2 = range(12)  # places of the parameters in p
+A11, A12, A21, A22, B11, B12, B21, B22, Q1, Q2, R1, R2 = range(
+    12
+)  # places of the parameters in p
 
 DT, INTEGRATOR = 0.05, "rk4"  # [s]
 
@@ -51,7 +61,8 @@ TASKS = {
         "steps": 100,  # 5 s
         "residual": quadratic,
         "residuals": ("first", "second", "first_push", "second_push"),
-        "residual_weight": 2 * DT,  # a sum over steps of half the weighted squares is the integral
+        "residual_weight": 2
+        * DT,  # a sum over steps of half the weighted squares is the integral
         "final": 0.0,
         "running": 0.0,
         "effort": 0.0,

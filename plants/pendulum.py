@@ -17,7 +17,12 @@ STATE = ("angle", "angle_rate")
 CONTROL = ("torque",)
 OBSERVATION = ("sin_angle", "cos_angle", "angle_rate")
 OUTPUT = ("tip_x", "tip_y")
-UNITS = {"state": ("rad", "rad/s"), "control": ("N m",), "observation": ("", "", "5 rad/s"), "output": ("m", "m")}
+UNITS = {
+    "state": ("rad", "rad/s"),
+    "control": ("N m",),
+    "observation": ("", "", "5 rad/s"),
+    "output": ("m", "m"),
+}
 
 PARAMS = {
     "mass": 1.0,  # [kg]
@@ -35,7 +40,9 @@ TYPICAL = {"state": (1.0, 5.0), "control": (5.0,)}
 def dynamics(x, u, p, dx):
     """Rates of the state (2,) [rad/s, rad/s^2] under the torque u (1,) [N m]."""
     dx[0] = x[1]
-    dx[1] = (u[0] - p[FRICTION] * x[1]) / (p[M] * p[L] ** 2) - p[G] / p[L] * math.sin(x[0])
+    dx[1] = (u[0] - p[FRICTION] * x[1]) / (p[M] * p[L] ** 2) - p[G] / p[L] * math.sin(
+        x[0]
+    )
 
 
 def observe(x, p, y):
@@ -84,7 +91,11 @@ TASKS = {
         "final": 0.0,
         "effort": 0.1 * DT,
         "success": stands,
-        "train": {"guide": 32, "cg_cap": 40, "recurrent": ()},  # all of the state is seen: memory only adds ways to go wrong
+        "train": {
+            "guide": 32,
+            "cg_cap": 40,
+            "recurrent": (),
+        },  # all of the state is seen: memory only adds ways to go wrong
     },
     "balance": {
         "generator": "around",

@@ -17,10 +17,38 @@ import math
 
 import numpy as np
 
-STATE = ("x", "y", "z", "yaw", "pitch", "roll", "x_rate", "y_rate", "z_rate", "spin_x", "spin_y", "spin_z")
+STATE = (
+    "x",
+    "y",
+    "z",
+    "yaw",
+    "pitch",
+    "roll",
+    "x_rate",
+    "y_rate",
+    "z_rate",
+    "spin_x",
+    "spin_y",
+    "spin_z",
+)
 CONTROL = ("thrust", "torque_x", "torque_y", "torque_z")
-OBSERVATION = ("x", "y", "z", "sin_yaw", "sin_pitch", "sin_roll", "cos_yaw", "cos_pitch", "cos_roll",
-               "x_rate", "y_rate", "z_rate", "spin_x", "spin_y", "spin_z")
+OBSERVATION = (
+    "x",
+    "y",
+    "z",
+    "sin_yaw",
+    "sin_pitch",
+    "sin_roll",
+    "cos_yaw",
+    "cos_pitch",
+    "cos_roll",
+    "x_rate",
+    "y_rate",
+    "z_rate",
+    "spin_x",
+    "spin_y",
+    "spin_z",
+)
 OUTPUT = ("place_x", "place_y", "place_z")
 UNITS = {
     "state": ("m",) * 3 + ("rad",) * 3 + ("m/s",) * 3 + ("rad/s",) * 3,
@@ -83,11 +111,21 @@ def output(x, p, z):
 
 def links(x, p):
     """The ends of both arms and, last, their middle (6, 3) [m], as they are drawn."""
-    (cos_yaw, cos_pitch, cos_roll), (sin_yaw, sin_pitch, sin_roll) = np.cos(x[3:6]), np.sin(x[3:6])
+    (cos_yaw, cos_pitch, cos_roll), (sin_yaw, sin_pitch, sin_roll) = (
+        np.cos(x[3:6]),
+        np.sin(x[3:6]),
+    )
     ahead = ARM * np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, -sin_pitch])
-    right = ARM * np.array([sin_roll * sin_pitch * cos_yaw - cos_roll * sin_yaw,
-                            sin_roll * sin_pitch * sin_yaw + cos_roll * cos_yaw, sin_roll * cos_pitch])
-    points = x[:3] + np.array([-ahead, ahead, np.full(3, np.nan), -right, right, np.zeros(3)])
+    right = ARM * np.array(
+        [
+            sin_roll * sin_pitch * cos_yaw - cos_roll * sin_yaw,
+            sin_roll * sin_pitch * sin_yaw + cos_roll * cos_yaw,
+            sin_roll * cos_pitch,
+        ]
+    )
+    points = x[:3] + np.array(
+        [-ahead, ahead, np.full(3, np.nan), -right, right, np.zeros(3)]
+    )
     return points * (1.0, -1.0, -1.0)
 
 
@@ -112,7 +150,9 @@ def draw(rng, trials, split):
 
 def arrived(x, goal):
     """Which trials (N,) end within 25 cm of the origin and slower than 0.5 m/s."""
-    return (np.linalg.norm(x[:3], axis=0) < 0.25) & (np.linalg.norm(x[6:9], axis=0) < 0.5)
+    return (np.linalg.norm(x[:3], axis=0) < 0.25) & (
+        np.linalg.norm(x[6:9], axis=0) < 0.5
+    )
 
 
 def near(x, goal):
@@ -138,6 +178,11 @@ STABILISE = {
 TASKS = {
     "stabilise": STABILISE,
     # The source's cost, of the controls themselves: hovering costs 43.2, and in the last second it pays to let go.
-    "poster": {**STABILISE, "trials": 128, "effort_about": 0.0, "success": near,
-               "train": {"guide": 12, "cg_cap": 40, "curvature_trials": 64}},
+    "poster": {
+        **STABILISE,
+        "trials": 128,
+        "effort_about": 0.0,
+        "success": near,
+        "train": {"guide": 12, "cg_cap": 40, "curvature_trials": 64},
+    },
 }

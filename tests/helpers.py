@@ -20,7 +20,7 @@ from hfcontrol.topology import Topology
 from hfcontrol.training_state import Mark
 
 # All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
-SWING = '''
+SWING = """
 import math
 import numpy as np
 
@@ -75,10 +75,10 @@ TASKS = {
     "worth": {"draw": draw, "residual": worth, "residuals": ("place", "work", "both"),
               "residual_weight": (0.5, 0.1, 0.2), **COMMON},
 }
-'''
+"""
 
 # Two states pushed about by one control, in discrete steps: the linear-quadratic regulator is exact.
-LINEAR = '''
+LINEAR = """
 import numpy as np
 
 STATE, CONTROL = ("first", "second"), ("push",)
@@ -95,10 +95,10 @@ def draw(rng, trials, split):
 
 
 TASKS = {"home": {"draw": draw, "trials": 7, "steps": 12, "final": 2.0, "running": 0.1, "effort": 0.05}}
-'''
+"""
 
 # Not compiled: the plant runs as it is, one batch of trials at a time.
-CART = '''
+CART = """
 import numpy as np
 
 STATE, CONTROL = ("place", "place_rate"), ("push",)
@@ -114,7 +114,7 @@ def draw(rng, trials, split):
 
 
 TASKS = {"park": {"draw": draw, "trials": 7, "steps": 12, "running": 0.1, "effort": 0.05}}
-'''
+"""
 
 DISTURBANCES = {field.name for field in fields(Disturbances)}
 SOURCES = {"swing": SWING, "linear": LINEAR, "cart": CART}
@@ -123,26 +123,57 @@ SOURCES = {"swing": SWING, "linear": LINEAR, "cart": CART}
 @cache
 def plant_of(name):
     """A shipped plant, or one of those above."""
-    return read_plant(SOURCES[name], Path(f"{name}.py")) if name in SOURCES else load_plant(name)
+    return (
+        read_plant(SOURCES[name], Path(f"{name}.py"))
+        if name in SOURCES
+        else load_plant(name)
+    )
 
 
-def loop_of(plant="swing", task=None, hidden=(5, 4), delays=(0, 0), limit=None, fused=True, disturbed=False, seed=0,
-            trials=7, steps=12, topology=None, **options):
+def loop_of(
+    plant="swing",
+    task=None,
+    hidden=(5, 4),
+    delays=(0, 0),
+    limit=None,
+    fused=True,
+    disturbed=False,
+    seed=0,
+    trials=7,
+    steps=12,
+    topology=None,
+    **options,
+):
     """A closed loop on a small scenario; `limit` None takes the plant's own, `disturbed` adds random pushes."""
     plant = plant_of(plant)
     kernels = compile_plant(plant)
     asked = {name: options.pop(name) for name in DISTURBANCES & set(options)}
-    task = Task(plant, kernels, task, TaskOptions(trials=trials, steps=steps, disturbances=Disturbances(**asked), **options))
+    task = Task(
+        plant,
+        kernels,
+        task,
+        TaskOptions(
+            trials=trials, steps=steps, disturbances=Disturbances(**asked), **options
+        ),
+    )
     skip = (2,) if len(hidden) > 1 else ()
-    topology = topology or Topology(hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1)))
+    topology = topology or Topology(
+        hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1))
+    )
     limit = plant.limit if limit is None else limit
-    limit = np.array(np.broadcast_to(np.inf if limit is None else limit, (plant.nu,)), dtype=float)
+    limit = np.array(
+        np.broadcast_to(np.inf if limit is None else limit, (plant.nu,)), dtype=float
+    )
     rng = np.random.default_rng(seed)
     scenario = task.draw(rng)
     if disturbed:
-        scenario = replace(scenario, disturbance=0.03 * rng.standard_normal((steps, plant.nx, trials)))
+        scenario = replace(
+            scenario, disturbance=0.03 * rng.standard_normal((steps, plant.nx, trials))
+        )
     network = Network(topology, task.n_target + plant.ny, plant.nu)
-    return ClosedLoop(plant, kernels, network, scenario, Wiring(*delays, limit, plant.taper), fused)
+    return ClosedLoop(
+        plant, kernels, network, scenario, Wiring(*delays, limit, plant.taper), fused
+    )
 
 
 def weights_of(loop, seed=0, size=0.3):
@@ -157,7 +188,9 @@ def hold_of(kind, loop, theta):
 
 def like(residuals, rng):
     """Random numbers in the shape of some `Residuals`."""
-    return Residuals(*(None if a is None else rng.standard_normal(a.shape) for a in residuals))
+    return Residuals(
+        *(None if a is None else rng.standard_normal(a.shape) for a in residuals)
+    )
 
 
 def flat(residuals):
@@ -193,7 +226,9 @@ def relative(a, b):
 
 def training_of(plant="swing", **settings):
     """A small training: its trainer and the state before the first rollout."""
-    settings = Settings(**{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings})
+    settings = Settings(
+        **{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings}
+    )
     trainer = build(settings, plant_of(plant))
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     return trainer, trainer.init(theta, stream(settings, SCENARIOS))
@@ -202,7 +237,11 @@ def training_of(plant="swing", **settings):
 def bits(value):
     """Every bit of a state that a clock has no part in, in a form that compares with ==."""
     if is_dataclass(value):
-        return {f.name: bits(getattr(value, f.name)) for f in fields(value) if f.name != "seconds"}
+        return {
+            f.name: bits(getattr(value, f.name))
+            for f in fields(value)
+            if f.name != "seconds"
+        }
     if isinstance(value, Mark):
         return value._replace(seconds=None)
     if isinstance(value, np.ndarray):

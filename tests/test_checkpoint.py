@@ -22,28 +22,83 @@ def alike(a, b):
         return len(a) == len(b) and all(map(alike, a, b))
     if isinstance(a, (np.ndarray, np.generic)):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    return struct.pack("d", a) == struct.pack("d", b) if isinstance(a, float) else a == b
+    return (
+        struct.pack("d", a) == struct.pack("d", b) if isinstance(a, float) else a == b
+    )
 
 
 @pytest.fixture
 def whole(tmp_path):
     """A checkpoint with a bit of everything, and its tree."""
-    tree = {"theta": np.random.default_rng(0).standard_normal(50), "cost": {"effort": 1e-5}, "command": ["train", "--plant"]}
+    tree = {
+        "theta": np.random.default_rng(0).standard_normal(50),
+        "cost": {"effort": 1e-5},
+        "command": ["train", "--plant"],
+    }
     path = tmp_path / "whole.h5"
     checkpoint.save(path, tree)
     return path, tree
 
 
-@pytest.mark.parametrize("value", [
-    None, True, False, 0, -7, 2**127 + 1, 0.1, -0.0, 5e-324, float("inf"), -float("inf"), float("nan"), -float("nan"),
-    "", "reach", "Größe 手 🦾", "two\nlines", "nul\0inside", "\udcff", "null", "1",
-    [], (), [1, 2.0, "three", None, True], (1, (2, [3, ()])), [float("nan"), -float("inf"), 2**70],
-    np.float64(0.1), np.float32("nan"), np.int64(3), np.bool_(True), [np.float64(1.5), 1.5],
-    np.array(1.5), np.array(True), np.zeros(0), np.zeros((0, 3, 2)), np.arange(6, dtype=">i4").reshape(2, 3),
-    np.array([np.nan, -np.nan, np.inf, -0.0]), np.array([True, False]), np.array([1 + 2j]), np.zeros(2, np.float32),
-    np.zeros(2, np.uint8), {}, {"a": {"b": {"c": {}}}},
-    {"with/slash": 1, "with.dot": 2, "..": 3, "50 %": 4, "θ": 5, "z": 6, "a": 7, "%2F": 8},
-], ids=lambda value: ascii(value)[:30])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        0,
+        -7,
+        2**127 + 1,
+        0.1,
+        -0.0,
+        5e-324,
+        float("inf"),
+        -float("inf"),
+        float("nan"),
+        -float("nan"),
+        "",
+        "reach",
+        "Größe 手 🦾",
+        "two\nlines",
+        "nul\0inside",
+        "\udcff",
+        "null",
+        "1",
+        [],
+        (),
+        [1, 2.0, "three", None, True],
+        (1, (2, [3, ()])),
+        [float("nan"), -float("inf"), 2**70],
+        np.float64(0.1),
+        np.float32("nan"),
+        np.int64(3),
+        np.bool_(True),
+        [np.float64(1.5), 1.5],
+        np.array(1.5),
+        np.array(True),
+        np.zeros(0),
+        np.zeros((0, 3, 2)),
+        np.arange(6, dtype=">i4").reshape(2, 3),
+        np.array([np.nan, -np.nan, np.inf, -0.0]),
+        np.array([True, False]),
+        np.array([1 + 2j]),
+        np.zeros(2, np.float32),
+        np.zeros(2, np.uint8),
+        {},
+        {"a": {"b": {"c": {}}}},
+        {
+            "with/slash": 1,
+            "with.dot": 2,
+            "..": 3,
+            "50 %": 4,
+            "θ": 5,
+            "z": 6,
+            "a": 7,
+            "%2F": 8,
+        },
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
 def test_round_trip(tmp_path, value):
     checkpoint.save(tmp_path / "c.h5", {"value": value})
     assert alike(checkpoint.load(tmp_path / "c.h5"), {"value": value})
@@ -65,8 +120,23 @@ def test_any_hdf5_reader_sees_the_arrays(whole):
         assert np.array_equal(file["theta"][...], tree["theta"])
 
 
-@pytest.mark.parametrize("value", [pytest.param(object(), id="an object"), np.array(["a"]), np.array([None]), 1j, {1, 2},
-                                   [{"a": 1}], b"bytes", len, {3: 1}, {"": 1}, {".": 1}], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(object(), id="an object"),
+        np.array(["a"]),
+        np.array([None]),
+        1j,
+        {1, 2},
+        [{"a": 1}],
+        b"bytes",
+        len,
+        {3: 1},
+        {"": 1},
+        {".": 1},
+    ],
+    ids=str,
+)
 def test_what_cannot_be_saved_is_refused_by_name(tmp_path, value):
     with pytest.raises(CheckpointError, match="/deep"):
         checkpoint.save(tmp_path / "c.h5", {"deep": value})
@@ -84,7 +154,9 @@ def test_a_full_disk_leaves_what_was_there(whole, monkeypatch, call, existing):
 
     monkeypatch.setattr(os, call, full)
     target = path if existing else path.with_name("new.h5")
-    with pytest.raises(CheckpointError, match=f"{target.name}: {os.strerror(errno.ENOSPC)}"):
+    with pytest.raises(
+        CheckpointError, match=f"{target.name}: {os.strerror(errno.ENOSPC)}"
+    ):
         checkpoint.save(target, {"new": 1})
     assert sorted(path.parent.iterdir()) == before
     assert alike(checkpoint.load(path), tree)
@@ -93,7 +165,11 @@ def test_a_full_disk_leaves_what_was_there(whole, monkeypatch, call, existing):
 def test_a_kill_before_the_renaming_leaves_what_was_there(whole, monkeypatch):
     path, tree = whole
     seen = []
-    monkeypatch.setattr(os, "replace", lambda new, _: seen.append(alike(checkpoint.load(new), {"new": 1})))
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda new, _: seen.append(alike(checkpoint.load(new), {"new": 1})),
+    )
     checkpoint.save(path, {"new": 1})
     assert seen == [True], "the temporary file must be whole when it takes its place"
     assert alike(checkpoint.load(path), tree)
@@ -103,7 +179,9 @@ def test_contents_reach_the_disk_before_the_name(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a)))
+        monkeypatch.setattr(
+            os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))
+        )
     checkpoint.save(tmp_path / "c.h5", {})
     assert calls == ["fsync", "replace", "fsync"]
 
@@ -142,7 +220,10 @@ def test_a_truncated_file_of_any_length(whole):
     content = path.read_bytes()
     for length in [*range(0, len(content), 97), len(content) - 1]:
         path.write_bytes(content[:length])
-        with pytest.raises(CheckpointError, match="cut short" if checkpoint.MARKER in content[:length] else "not an"):
+        with pytest.raises(
+            CheckpointError,
+            match="cut short" if checkpoint.MARKER in content[:length] else "not an",
+        ):
             checkpoint.load(path)
 
 
@@ -150,6 +231,8 @@ def test_a_flipped_bit_anywhere(whole):
     path, _ = whole
     content = path.read_bytes()
     for place in range(0, len(content), 53):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1:])
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+        )
         with pytest.raises(CheckpointError):
             checkpoint.load(path)

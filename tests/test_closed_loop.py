@@ -12,41 +12,115 @@ from hfcontrol.closed_loop import ClosedLoop
 from hfcontrol.curvature import GaussNewton
 from hfcontrol.errors import TaskError
 from hfcontrol.topology import Topology
-from helpers import central_difference, flat, hold_of, like, loop_of, relative, residuals_of, weights_of
+from helpers import (
+    central_difference,
+    flat,
+    hold_of,
+    like,
+    loop_of,
+    relative,
+    residuals_of,
+    weights_of,
+)
 
 CASES = {
     "arm2": {"plant": "arm2", "effort": 0.0},
     "arm2, two blocks": {"plant": "arm2", "trials": 35, "running": 0.1},
     "arm2, hand": {"plant": "arm2", "space": "hand", "running": 0.1, "effort": 1e-3},
-    "arm2, limited": {"plant": "arm2", "limit": 0.3, "delays": (1, 2), "motor_fraction": 0.3},
-    "cart, not compiled": {"plant": "cart", "trials": 35, "delays": (1, 1), "sensory_noise": 0.1},
+    "arm2, limited": {
+        "plant": "arm2",
+        "limit": 0.3,
+        "delays": (1, 2),
+        "motor_fraction": 0.3,
+    },
+    "cart, not compiled": {
+        "plant": "cart",
+        "trials": 35,
+        "delays": (1, 1),
+        "sensory_noise": 0.1,
+    },
     "swing": {"trials": 35, "disturbed": True},
     "swing, sees late": {"delays": (1, 0), "sensory_noise": 0.1},
     "swing, acts late": {"delays": (0, 1), "motor_noise": 0.1, "motor_fraction": 0.2},
-    "swing, late both ways": {"delays": (2, 3), "sensory_noise": 0.1, "motor_noise": 0.1, "motor_fraction": 0.2,
-                              "disturbed": True},
+    "swing, late both ways": {
+        "delays": (2, 3),
+        "sensory_noise": 0.1,
+        "motor_noise": 0.1,
+        "motor_fraction": 0.2,
+        "disturbed": True,
+    },
     "swing, three late": {"delays": (3, 1), "trials": 1},
     "swing, moving target": {"task": "follow"},
     "swing, own residual": {"task": "worth", "delays": (1, 1)},
     "swing, hand": {"space": "hand", "effort": 0.0},
     "swing, one layer": {"hidden": (6,)},
-    "swing, three layers": {"topology": Topology((4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True)},
+    "swing, three layers": {
+        "topology": Topology((4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True)
+    },
     "swing, no memory": {"topology": Topology((4, 3), skip=(), recurrent=())},
-    "swing, linear cells": {"topology": Topology((4, 3), cell="linear", learn_start=True), "delays": (1, 0)},
-    "swing, ctrnn": {"topology": Topology((4, 3), cell="ctrnn", learn_start=True), "trials": 35, "delays": (1, 1)},
-    "swing, ctrnn by Euler": {"topology": Topology((4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,))},
-    "swing, ltc by Runge-Kutta": {"topology": Topology((4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,))},
+    "swing, linear cells": {
+        "topology": Topology((4, 3), cell="linear", learn_start=True),
+        "delays": (1, 0),
+    },
+    "swing, ctrnn": {
+        "topology": Topology((4, 3), cell="ctrnn", learn_start=True),
+        "trials": 35,
+        "delays": (1, 1),
+    },
+    "swing, ctrnn by Euler": {
+        "topology": Topology(
+            (4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,)
+        )
+    },
+    "swing, ltc by Runge-Kutta": {
+        "topology": Topology(
+            (4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
+        )
+    },
     "swing, ltc": {"topology": Topology((4, 3), cell="ltc", unfold=3)},
-    "swing, ltc with tanh": {"topology": Topology((4, 3), cell="ltc_tanh", unfold=2), "trials": 5},
-    "swing, ltc with tanh by Euler": {"topology": Topology((4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=())},
-    "swing, conductance": {"topology": Topology((4, 3), cell="ltc_conductance", unfold=2), "trials": 35},
-    "swing, conductance by Runge-Kutta": {"topology": Topology((4,), cell="ltc_conductance", scheme="rk4", unfold=8, skip=(),
-                                                               recurrent=(1,), learn_start=True)},
-    "swing, rnn-ode": {"topology": Topology((3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,))},
+    "swing, ltc with tanh": {
+        "topology": Topology((4, 3), cell="ltc_tanh", unfold=2),
+        "trials": 5,
+    },
+    "swing, ltc with tanh by Euler": {
+        "topology": Topology(
+            (4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=()
+        )
+    },
+    "swing, conductance": {
+        "topology": Topology((4, 3), cell="ltc_conductance", unfold=2),
+        "trials": 35,
+    },
+    "swing, conductance by Runge-Kutta": {
+        "topology": Topology(
+            (4,),
+            cell="ltc_conductance",
+            scheme="rk4",
+            unfold=8,
+            skip=(),
+            recurrent=(1,),
+            learn_start=True,
+        )
+    },
+    "swing, rnn-ode": {
+        "topology": Topology(
+            (3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,)
+        )
+    },
     "swing, neural ode": {"topology": Topology((4, 3), cell="neural_ode", unfold=3)},
-    "swing, closed form": {"topology": Topology((4, 3), cell="cfc", learn_start=True), "trials": 35, "delays": (1, 1)},
-    "swing, closed form without memory": {"topology": Topology((4, 3), cell="cfc", recurrent=())},
-    "cart, ltc": {"plant": "cart", "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)), "delays": (1, 0)},
+    "swing, closed form": {
+        "topology": Topology((4, 3), cell="cfc", learn_start=True),
+        "trials": 35,
+        "delays": (1, 1),
+    },
+    "swing, closed form without memory": {
+        "topology": Topology((4, 3), cell="cfc", recurrent=())
+    },
+    "cart, ltc": {
+        "plant": "cart",
+        "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)),
+        "delays": (1, 0),
+    },
 }
 KINDS = ("scenario", "model", "inputs")
 
@@ -83,9 +157,15 @@ def test_gradient_equals_differences_through_new_rollouts(options, kind, rng):
     loop = loop_of(**options)
     hold, rollout = moved(kind, loop)
     gradient = hold.linearise(rollout).gradient
-    for direction in rng.standard_normal((3, loop.network.size)) / math.sqrt(loop.network.size):
-        slope = central_difference(lambda theta: hold.rollout(theta).loss, rollout.theta, direction)
-        assert abs(slope - gradient @ direction) < 1e-7 * max(np.linalg.norm(gradient), rollout.loss)
+    for direction in rng.standard_normal((3, loop.network.size)) / math.sqrt(
+        loop.network.size
+    ):
+        slope = central_difference(
+            lambda theta: hold.rollout(theta).loss, rollout.theta, direction
+        )
+        assert abs(slope - gradient @ direction) < 1e-7 * max(
+            np.linalg.norm(gradient), rollout.loss
+        )
 
 
 @cases
@@ -94,7 +174,13 @@ def test_tangent_equals_differences_of_every_residual(options, kind, rng):
     loop = loop_of(**options)
     hold, rollout = moved(kind, loop)
     v = rng.standard_normal(loop.network.size)
-    assert relative(flat(hold.linearise(rollout).jvp(v)), central_difference(residuals_of(hold), rollout.theta, v)) < 1e-7
+    assert (
+        relative(
+            flat(hold.linearise(rollout).jvp(v)),
+            central_difference(residuals_of(hold), rollout.theta, v),
+        )
+        < 1e-7
+    )
 
 
 @cases
@@ -124,9 +210,15 @@ def test_fused_passes_equal_the_plain_ones(options, kind, rng):
 @cases
 def test_rows_hold_the_gradient_of_every_residual(options):
     loop = loop_of(**options)
-    linear, channels = loop.linearise(loop.rollout(weights_of(loop))), loop.scenario.cost.channels()
+    linear, channels = (
+        loop.linearise(loop.rollout(weights_of(loop))),
+        loop.scenario.cost.channels(),
+    )
     rows, residuals = linear.rows(channels), linear.cost.channel_residuals(channels)
-    assert relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient) < 1e-12
+    assert (
+        relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient)
+        < 1e-12
+    )
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
@@ -139,8 +231,16 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
         hold, rollout = moved(kind, loop)
         linear = hold.linearise(rollout)
         rows = linear.rows(loop.scenario.cost.channels()[-3:])
-        return [rollout.x, rollout.u, rollout.rows, linear.gradient, flat(linear.jvp(v)), linear.structural_product(v),
-                rows, loop.passes.gram(rows.reshape(-1, v.size))]
+        return [
+            rollout.x,
+            rollout.u,
+            rollout.rows,
+            linear.gradient,
+            flat(linear.jvp(v)),
+            linear.structural_product(v),
+            rows,
+            loop.passes.gram(rows.reshape(-1, v.size)),
+        ]
 
     found = []
     try:
@@ -164,16 +264,27 @@ def test_a_hold_about_its_start_is_the_start(options, kind):
     # bit for bit, unless the plant runs in NumPy and its model in compiled code
     tolerance = 0 if loop.plant.compiled or kind == "inputs" else 1e-12
     for name in ("x", "u", "command", "y", "losses"):
-        np.testing.assert_allclose(getattr(again, name), getattr(true, name), tolerance, tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(again, name),
+            getattr(true, name),
+            tolerance,
+            tolerance,
+            err_msg=name,
+        )
     if kind == "model":
         gradients = hold.linearise(again).gradient, loop.linearise(true).gradient
-        np.testing.assert_allclose(*gradients, tolerance, tolerance * np.abs(gradients[0]).max())
+        np.testing.assert_allclose(
+            *gradients, tolerance, tolerance * np.abs(gradients[0]).max()
+        )
 
 
 def test_replayed_observations_hide_the_feedback():
     loop = loop_of()
     theta = weights_of(loop)
-    gradients = [hold_of(kind, loop, theta).linearise(loop.rollout(theta)).gradient for kind in ("scenario", "model")]
+    gradients = [
+        hold_of(kind, loop, theta).linearise(loop.rollout(theta)).gradient
+        for kind in ("scenario", "model")
+    ]
     stale = hold_of("inputs", loop, theta)
     np.testing.assert_array_equal(*gradients)
     assert relative(stale.linearise(stale.first()).gradient, gradients[0]) > 1e-3
@@ -184,7 +295,11 @@ def network_by_hand(topology, views, before, inputs):
     now = {"in": inputs}
     for name in [*map(str, range(1, len(topology.hidden) + 1)), "out"]:
         total = list(views[f"b_{name}"])
-        for _, source, _ in (key.split("_") for key in views if key.startswith("W_") and key.endswith(f"_{name}")):
+        for _, source, _ in (
+            key.split("_")
+            for key in views
+            if key.startswith("W_") and key.endswith(f"_{name}")
+        ):
             rows = before[name] if source == name else now[source]
             for i, weights in enumerate(views[f"W_{source}_{name}"]):
                 total[i] += sum(weight * row for weight, row in zip(weights, rows))
@@ -203,16 +318,35 @@ def loop_by_hand(loop, theta, n):
         y.append([0.0] * plant.ny)
         plant.functions["observe"](x[max(t - w.feedback_delay, 0)], p, y[t])
         y[t] = [a + b for a, b in zip(y[t], s.sensory_noise[t, :, n])]
-        layers = network_by_hand(network.topology, views, layers, [*s.target[t, :, n], *y[t]])
+        layers = network_by_hand(
+            network.topology, views, layers, [*s.target[t, :, n], *y[t]]
+        )
         command.append(layers["out"])
         c = command[t - w.command_delay] if t >= w.command_delay else [0.0] * plant.nu
-        c = [limit * math.tanh(a / limit) if limit < math.inf else a for a, limit in zip(c, w.limit)]
-        u.append([a * (1 + s.motor_gain[t, i, n]) + s.motor_noise[t, i, n] for i, a in enumerate(c)])
+        c = [
+            limit * math.tanh(a / limit) if limit < math.inf else a
+            for a, limit in zip(c, w.limit)
+        ]
+        u.append(
+            [
+                a * (1 + s.motor_gain[t, i, n]) + s.motor_noise[t, i, n]
+                for i, a in enumerate(c)
+            ]
+        )
         dx = [0.0] * plant.nx
         plant.functions["dynamics"](x[t], u[t], p, dx)
-        raw = [a + plant.dt * rate + s.disturbance[t, i, n] for i, (a, rate) in enumerate(zip(x[t], dx))]
-        x.append([math.copysign(limit + math.tanh(abs(a) - limit), a) if abs(a) > limit else a
-                  for a, limit in zip(raw, w.taper)])
+        raw = [
+            a + plant.dt * rate + s.disturbance[t, i, n]
+            for i, (a, rate) in enumerate(zip(x[t], dx))
+        ]
+        x.append(
+            [
+                math.copysign(limit + math.tanh(abs(a) - limit), a)
+                if abs(a) > limit
+                else a
+                for a, limit in zip(raw, w.taper)
+            ]
+        )
     return np.array(x), np.array(u), np.array(y)
 
 
@@ -221,19 +355,40 @@ def loop_by_hand(loop, theta, n):
 @pytest.mark.parametrize("feedback_delay", range(4))
 def test_the_equations_number_by_number(feedback_delay, command_delay, fused):
     topology = Topology((5, 4), recurrent=(1,), learn_start=True)
-    loop = loop_of(delays=(feedback_delay, command_delay), topology=topology, disturbed=True, sensory_noise=0.1,
-                   motor_noise=0.1, motor_fraction=0.2, fused=fused)
+    loop = loop_of(
+        delays=(feedback_delay, command_delay),
+        topology=topology,
+        disturbed=True,
+        sensory_noise=0.1,
+        motor_noise=0.1,
+        motor_fraction=0.2,
+        fused=fused,
+    )
     theta = weights_of(loop, size=0.5)
     rollout = loop.rollout(theta)
-    assert (np.abs(rollout.x[1:]) > loop.wiring.taper[:, None]).any(), "the taper must be met"
+    assert (np.abs(rollout.x[1:]) > loop.wiring.taper[:, None]).any(), (
+        "the taper must be met"
+    )
     for n in (0, 6):
         for name, values in zip("xuy", loop_by_hand(loop, theta, n)):
-            np.testing.assert_allclose(getattr(rollout, name)[:, :, n], values, rtol=1e-12, atol=1e-14, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(rollout, name)[:, :, n],
+                values,
+                rtol=1e-12,
+                atol=1e-14,
+                err_msg=name,
+            )
 
 
 def with_scenario(loop, **changes):
     """The same closed loop on a scenario of which something is changed."""
-    return ClosedLoop(loop.plant, loop.kernels, loop.network, replace(loop.scenario, **changes), loop.wiring)
+    return ClosedLoop(
+        loop.plant,
+        loop.kernels,
+        loop.network,
+        replace(loop.scenario, **changes),
+        loop.wiring,
+    )
 
 
 @kinds
@@ -255,10 +410,26 @@ def test_a_trial_does_not_depend_on_the_others(kind):
 
 def test_one_trial_alone_goes_as_among_others():
     many, alone = loop_of(trials=35), loop_of(trials=1)
-    alone = with_scenario(alone, **{name: np.ascontiguousarray(getattr(many.scenario, name)[..., 33:34]) for name in (
-        "x0", "target", "params", "sensory_noise", "motor_noise", "motor_gain", "disturbance")})
+    alone = with_scenario(
+        alone,
+        **{
+            name: np.ascontiguousarray(getattr(many.scenario, name)[..., 33:34])
+            for name in (
+                "x0",
+                "target",
+                "params",
+                "sensory_noise",
+                "motor_noise",
+                "motor_gain",
+                "disturbance",
+            )
+        },
+    )
     theta = weights_of(many)
-    assert relative(alone.rollout(theta).x[:, :, 0], many.rollout(theta).x[:, :, 33]) < 1e-12
+    assert (
+        relative(alone.rollout(theta).x[:, :, 0], many.rollout(theta).x[:, :, 33])
+        < 1e-12
+    )
 
 
 def test_rollouts_of_the_true_plant_are_counted():
@@ -282,6 +453,7 @@ def test_a_delay_as_long_as_the_horizon_is_refused(delays):
 def test_memory_grows_with_trials_times_steps():
     """A linearised rollout holds, per trial and step, its rows, trajectories, Jacobians and residuals: no more than
     sweeps/cpu.py says, whatever the size."""
+
     def bytes_of(trials, steps):
         loop = loop_of("arm2", trials=trials, steps=steps, hidden=(32, 32), effort=1e-3)
         theta = weights_of(loop)
@@ -300,12 +472,27 @@ def test_memory_grows_with_trials_times_steps():
 def test_a_network_of_single_numbers_differs_by_their_rounding():
     """`dtype` is that of rows and products alone; trajectories, Jacobians and cotangents of the weights stay float64."""
     double = loop_of("arm2", trials=9)
-    single = ClosedLoop(double.plant, double.kernels, double.network, double.scenario, double.wiring, dtype="float32")
+    single = ClosedLoop(
+        double.plant,
+        double.kernels,
+        double.network,
+        double.scenario,
+        double.wiring,
+        dtype="float32",
+    )
     theta, v = weights_of(double), weights_of(double, seed=1)
     a, b = (loop.linearise(loop.rollout(theta)) for loop in (double, single))
-    assert b.rollout.rows.dtype == np.float32 and b.rollout.x.dtype == b.gradient.dtype == float
-    for x, y in ((a.rollout.x, b.rollout.x), (a.gradient, b.gradient), (GaussNewton(a) @ v, GaussNewton(b) @ v),
-                 (a.structural_product(v), b.structural_product(v)), (a.rows(double.channels()[-2:]), b.rows(double.channels()[-2:]))):
+    assert (
+        b.rollout.rows.dtype == np.float32
+        and b.rollout.x.dtype == b.gradient.dtype == float
+    )
+    for x, y in (
+        (a.rollout.x, b.rollout.x),
+        (a.gradient, b.gradient),
+        (GaussNewton(a) @ v, GaussNewton(b) @ v),
+        (a.structural_product(v), b.structural_product(v)),
+        (a.rows(double.channels()[-2:]), b.rows(double.channels()[-2:])),
+    ):
         assert 1e-10 < relative(y, x) < 1e-4
     c = replace(b, rollout=b.rollout).part(4)
     assert relative(GaussNewton(c) @ v, GaussNewton(a.part(4)) @ v) < 1e-4

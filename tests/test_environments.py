@@ -20,7 +20,9 @@ from hfcontrol.settings import settings_for
 from hfcontrol.sweeps.plain import PlainPasses
 from helpers import CART
 
-gymnasium = pytest.importorskip("gymnasium", reason="needs Gymnasium: pip install -e '.[gym]' in hfcontrol's folder")
+gymnasium = pytest.importorskip(
+    "gymnasium", reason="needs Gymnasium: pip install -e '.[gym]' in hfcontrol's folder"
+)
 
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 from gymnasium.vector import AutoresetMode, SyncVectorEnv  # noqa: E402
@@ -31,7 +33,7 @@ SHIPPED = [(plant, task) for plant in plant_names() for task in load_plant(plant
 SHIPPED_RUN = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
 
 # Beyond 1 the state is infinite; actions of 2 take some trials there, at different times, and others never.
-CLIFF = '''
+CLIFF = """
 import math
 import numpy as np
 
@@ -51,7 +53,7 @@ def draw(rng, trials, split):
 
 
 TASKS = {"go": {"draw": draw, "trials": 6, "steps": 12, "running": 0.3, "effort": 0.02}}
-'''
+"""
 
 
 @pytest.fixture
@@ -83,11 +85,15 @@ def episode(env, actions, seed=None):
         observation, reward, terminated, truncated, infos = env.step(action)
         seen.append(observation)
         rewards.append(reward)
-        assert terminated.all() == (len(rewards) == len(actions)) and not truncated.any()
+        assert (
+            terminated.all() == (len(rewards) == len(actions)) and not truncated.any()
+        )
     return np.array(seen), np.array(rewards), infos
 
 
-@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is .?infinity")
+@pytest.mark.filterwarnings(
+    "ignore:.*A Box observation space m..imum value is .?infinity"
+)
 @pytest.mark.parametrize("plant, task", SHIPPED)
 def test_gymnasiums_own_check(plant, task):
     env = gymnasium.make(f"hfcontrol/{plant}-{task}-v0").unwrapped
@@ -95,23 +101,46 @@ def test_gymnasiums_own_check(plant, task):
     check_env(env, skip_render_check=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is .?infinity")
+@pytest.mark.filterwarnings(
+    "ignore:.*A Box observation space m..imum value is .?infinity"
+)
 def test_the_check_of_plants_of_ones_own(cliff):
-    check_env(gymnasium.make("hfcontrol/plant-v0", plant=cliff, trials=3).unwrapped, skip_render_check=True)
-    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -e '.[mujoco]' in hfcontrol's folder")
-    check_env(PlantEnv(plants_folder() / "mjcf" / "reacher2.xml", "reach"), skip_render_check=True)
+    check_env(
+        gymnasium.make("hfcontrol/plant-v0", plant=cliff, trials=3).unwrapped,
+        skip_render_check=True,
+    )
+    pytest.importorskip(
+        "mujoco",
+        reason="needs MuJoCo: pip install -e '.[mujoco]' in hfcontrol's folder",
+    )
+    check_env(
+        PlantEnv(plants_folder() / "mjcf" / "reacher2.xml", "reach"),
+        skip_render_check=True,
+    )
 
 
 def test_all_that_is_shipped_is_registered():
     ours = [name for name in gymnasium.registry if name.startswith("hfcontrol/")]
-    assert sorted(ours) == sorted([*(f"hfcontrol/{plant}-{task}-v0" for plant, task in SHIPPED), "hfcontrol/plant-v0"])
+    assert sorted(ours) == sorted(
+        [
+            *(f"hfcontrol/{plant}-{task}-v0" for plant, task in SHIPPED),
+            "hfcontrol/plant-v0",
+        ]
+    )
 
 
 def test_an_id_is_enough(tmp_path):
-    code = ("import gymnasium, sys; name = 'hfcontrol.environments:hfcontrol/arm2-out_and_back-v0'; "
-            "env, envs = gymnasium.make(name, feedback_delay='40ms'), gymnasium.make_vec(name, num_envs=3, vectorization_mode="
-            "'vector_entry_point'); print('numba' in sys.modules, env.reset(seed=0)[0].shape, envs.reset(seed=0)[0].shape)")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    code = (
+        "import gymnasium, sys; name = 'hfcontrol.environments:hfcontrol/arm2-out_and_back-v0'; "
+        "env, envs = gymnasium.make(name, feedback_delay='40ms'), gymnasium.make_vec(name, num_envs=3, vectorization_mode="
+        "'vector_entry_point'); print('numba' in sys.modules, env.reset(seed=0)[0].shape, envs.reset(seed=0)[0].shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.stdout.strip() == "False (8,) (3, 8)", done.stderr
 
 
@@ -120,8 +149,20 @@ CONDITIONS = {
     "hand": ("arm2", {"space": "hand", "running": 0.1}),
     "delays": ("arm2", {"feedback_delay": "40ms", "command_delay": 2}),
     "noise": ("arm2", {"sensory_noise": 0.01, "motor_noise": "5%", "push": 1.0}),
-    "all": ("arm2", {"feedback_delay": 3, "command_delay": 1, "sensory_noise": 0.02, "motor_noise": 0.1, "curl_field": 13.0,
-                     "vary": ("load=0..1",), "param": ("friction=0.1",), "observe": ("positions",), "control_limit": 2.0}),
+    "all": (
+        "arm2",
+        {
+            "feedback_delay": 3,
+            "command_delay": 1,
+            "sensory_noise": 0.02,
+            "motor_noise": 0.1,
+            "curl_field": 13.0,
+            "vary": ("load=0..1",),
+            "param": ("friction=0.1",),
+            "observe": ("positions",),
+            "control_limit": 2.0,
+        },
+    ),
     "muscles": ("arm1", {"task": "follow", "actuators": "40ms", "steps": 30}),
     "limits": ("cartpole", {"task": "balance", "command_delay": 1}),
     "trim": ("quadrotor", {"effort": 0.1}),
@@ -137,7 +178,9 @@ def place(tmp_path):
     return lambda plant: str(tmp_path / "cart.py") if plant == "cart" else plant
 
 
-@pytest.mark.parametrize("case, trials", [*((case, 5) for case in CONDITIONS), ("all", 600), ("batch", 600)])
+@pytest.mark.parametrize(
+    "case, trials", [*((case, 5) for case in CONDITIONS), ("all", 600), ("batch", 600)]
+)
 def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rng):
     """The same commands in the passes that networks are trained with; 600 trials are stepped on all cores."""
     plant, conditions = CONDITIONS[case]
@@ -147,35 +190,61 @@ def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rn
     wiring, T = wiring_of(settings, plant, taper=False), env._trials.task.steps
     actions = 0.3 * rng.uniform(-1, 1, (T, trials, plant.nu))
     seen, rewards, infos = episode(env, actions, seed=5)
-    scale = np.where(np.isfinite(wiring.limit), 3.0 * wiring.limit, 15.0 * plant.typical_control)
+    scale = np.where(
+        np.isfinite(wiring.limit), 3.0 * wiring.limit, 15.0 * plant.typical_control
+    )
     told = Told((plant.trim + scale * actions).transpose(0, 2, 1))
-    x, u, *_ = PlainPasses(told, compile_plant(plant), env.scenario, wiring).rollout(None, LIVE)
-    np.testing.assert_allclose(-rewards.sum(axis=0), env.scenario.cost.losses(x, u), rtol=1e-12)
-    np.testing.assert_allclose(infos["loss"], env.scenario.cost.losses(x, u), rtol=1e-12)
+    x, u, *_ = PlainPasses(told, compile_plant(plant), env.scenario, wiring).rollout(
+        None, LIVE
+    )
+    np.testing.assert_allclose(
+        -rewards.sum(axis=0), env.scenario.cost.losses(x, u), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        infos["loss"], env.scenario.cost.losses(x, u), rtol=1e-12
+    )
     np.testing.assert_array_equal(seen[:-1], told.seen)
 
 
-@pytest.mark.parametrize("conditions", [{}, {"feedback_delay": 4}], ids=["plain", "delay"])
+@pytest.mark.parametrize(
+    "conditions", [{}, {"feedback_delay": 4}], ids=["plain", "delay"]
+)
 def test_a_trained_network_does_as_well_as_in_its_own_loop(conditions):
     run = hf.Run.load(SHIPPED_RUN)
     loop = run.closed_loop(settings=run.settings.changed(**conditions))
     rollout = loop.rollout(run.theta)
-    controller, envs = hf.Controller.load(run), PlantVectorEnv("arm2", "reach", num_envs=64, scale=1.0, **conditions)
+    controller, envs = (
+        hf.Controller.load(run),
+        PlantVectorEnv("arm2", "reach", num_envs=64, scale=1.0, **conditions),
+    )
     seen, _ = envs.reset(seed=3)
     total, ended = np.zeros(64), np.zeros(64, dtype=bool)
     while not ended.any():
-        seen, rewards, ended, _, infos = envs.step(controller.act(seen[:, :4].T, seen[:, 4:].T).T)
+        seen, rewards, ended, _, infos = envs.step(
+            controller.act(seen[:, :4].T, seen[:, 4:].T).T
+        )
         total -= rewards
     np.testing.assert_allclose(np.sort(total), np.sort(rollout.losses), rtol=1e-9)
-    np.testing.assert_array_equal(infos["success"].mean(), run.task().success(rollout, loop.scenario).mean())
+    np.testing.assert_array_equal(
+        infos["success"].mean(), run.task().success(rollout, loop.scenario).mean()
+    )
     assert ended.all() and infos["_success"].all()
 
 
-@pytest.mark.parametrize("task, conditions", [
-    ("reach", {"trials": 4}), ("reach", {"motor_noise": 0.1, "trials": 4}), ("anywhere", {"feedback_delay": 2})])
+@pytest.mark.parametrize(
+    "task, conditions",
+    [
+        ("reach", {"trials": 4}),
+        ("reach", {"motor_noise": 0.1, "trials": 4}),
+        ("anywhere", {"feedback_delay": 2}),
+    ],
+)
 def test_one_after_the_other_as_side_by_side(task, conditions, rng):
     """More trials than the task has in the first cases, so that its list is gone through twice, or drawn twice."""
-    env, envs = PlantEnv("arm2", task, **conditions), PlantVectorEnv("arm2", task, num_envs=6, **conditions)
+    env, envs = (
+        PlantEnv("arm2", task, **conditions),
+        PlantVectorEnv("arm2", task, num_envs=6, **conditions),
+    )
     actions = 0.1 * rng.uniform(-1, 1, (env._trials.task.steps, 6, 2))
     seen, rewards, infos = episode(envs, actions, seed=7)
     for n in range(6):
@@ -185,15 +254,30 @@ def test_one_after_the_other_as_side_by_side(task, conditions, rng):
             own.append(observation)
             assert reward == rewards[t, n] and not truncated
         np.testing.assert_array_equal(own, seen[:, n])
-        assert terminated and info == {"loss": infos["loss"][n], "success": infos["success"][n]}
+        assert terminated and info == {
+            "loss": infos["loss"][n],
+            "success": infos["success"][n],
+        }
 
 
-@pytest.mark.parametrize("plant, task, conditions", [
-    ("arm2", "reach", {}), ("arm2", "anywhere", {}), ("arm2", "reach", {"motor_noise": 0.1}), ("electric", "follow", {})])
+@pytest.mark.parametrize(
+    "plant, task, conditions",
+    [
+        ("arm2", "reach", {}),
+        ("arm2", "anywhere", {}),
+        ("arm2", "reach", {"motor_noise": 0.1}),
+        ("electric", "follow", {}),
+    ],
+)
 def test_seeds_and_splits(plant, task, conditions):
     def begun(**options):
         seen, _ = envs.reset(**options)
-        return seen, envs.scenario.x0.copy(), envs.scenario.goal.copy(), envs.scenario.motor_noise.copy()
+        return (
+            seen,
+            envs.scenario.x0.copy(),
+            envs.scenario.goal.copy(),
+            envs.scenario.motor_noise.copy(),
+        )
 
     def same(a, b):
         return all(np.array_equal(i, j, equal_nan=True) for i, j in zip(a, b))
@@ -218,11 +302,15 @@ def test_a_trial_that_ended_begins_anew_in_the_next_step(rng):
     envs = PlantVectorEnv("arm2", num_envs=3, steps=5)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     seen, _, infos = episode(envs, np.zeros((5, 3, 2)), seed=0)
-    assert set(infos) == {"loss", "_loss", "success", "_success"} and infos["_loss"].all()
+    assert (
+        set(infos) == {"loss", "_loss", "success", "_success"} and infos["_loss"].all()
+    )
     later = [envs.step(rng.uniform(-1, 1, (3, 2))) for _ in range(6)]
     first, rewards, terminated, _, infos = later[0]
     assert not rewards.any() and not terminated.any() and infos == {}
-    np.testing.assert_array_equal(first[:, 4:], seen[0][:, 4:])  # at the start, with other targets
+    np.testing.assert_array_equal(
+        first[:, 4:], seen[0][:, 4:]
+    )  # at the start, with other targets
     assert not np.array_equal(first[:, :4], seen[0][:, :4])
     assert [step[2].all() for step in later] == [False] * 5 + [True]
 
@@ -231,13 +319,21 @@ def test_a_trial_that_ended_begins_anew_in_the_next_step(rng):
 def test_a_trial_that_ended_begins_anew_at_once(mode):
     """In the form that Gymnasium's own vector of single trials has."""
     envs = PlantVectorEnv("arm2", num_envs=3, steps=5, autoreset_mode=mode)
-    sync = SyncVectorEnv([lambda: PlantEnv("arm2", steps=5)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    sync = SyncVectorEnv(
+        [lambda: PlantEnv("arm2", steps=5)] * 3, autoreset_mode=AutoresetMode.SAME_STEP
+    )
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     seen, _, infos = episode(envs, np.zeros((5, 3, 2)), seed=0)
     _, _, theirs = episode(sync, np.zeros((5, 3, 2)), seed=0)
-    assert set(infos) == set(theirs) and set(infos["final_info"]) == set(theirs["final_info"])
+    assert set(infos) == set(theirs) and set(infos["final_info"]) == set(
+        theirs["final_info"]
+    )
     for ours, other in ((infos, theirs), (infos["final_info"], theirs["final_info"])):
-        assert all(ours[name].dtype == other[name].dtype for name in ours if name != "final_info")
+        assert all(
+            ours[name].dtype == other[name].dtype
+            for name in ours
+            if name != "final_info"
+        )
     np.testing.assert_array_equal(infos["final_obs"][1][:4], seen[0, 1, :4])
     np.testing.assert_array_equal(seen[-1][:, 4:], seen[0][:, 4:])
     for _ in range(5):
@@ -250,33 +346,57 @@ def test_a_trial_that_ended_begins_anew_at_once(mode):
 def test_lost_trials(cliff, mode, beyond):
     """They end at once, alone and without a NaN; the others, and they themselves from then on, keep their own time."""
     Path(cliff).write_text(CLIFF.replace("math.inf", beyond))
-    envs = PlantVectorEnv(cliff, num_envs=6, scale=1.0, autoreset_mode=mode, feedback_delay=1)
+    envs = PlantVectorEnv(
+        cliff, num_envs=6, scale=1.0, autoreset_mode=mode, feedback_delay=1
+    )
     envs.reset(seed=0)
-    total, begun, ends, fresh = np.zeros(6), np.zeros(6, dtype=int), [], np.zeros(6, dtype=bool)
+    total, begun, ends, fresh = (
+        np.zeros(6),
+        np.zeros(6, dtype=int),
+        [],
+        np.zeros(6, dtype=bool),
+    )
     for t in range(60):
         before = picked(envs.scenario, np.arange(6))
         seen, rewards, ended, _, infos = envs.step(np.full((6, 1), 2.0))
-        assert np.isfinite(seen).all() and np.isfinite(rewards).all() and (rewards >= -1e6).all()
+        assert (
+            np.isfinite(seen).all()
+            and np.isfinite(rewards).all()
+            and (rewards >= -1e6).all()
+        )
         total[fresh], begun[fresh] = 0.0, t + 1
         total -= np.where(fresh, 0.0, rewards)
         infos = infos.get("final_info", infos)
         for n in np.flatnonzero(ended):
             lost = np.isinf(infos["loss"][n])
             ends.append((lost, t + 1 - begun[n]))
-            assert rewards[n] == -1e6 and not infos["success"][n] if lost else \
-                np.allclose([total[n], infos["loss"][n]], loss_of(before, n), rtol=1e-12)
+            assert (
+                rewards[n] == -1e6 and not infos["success"][n]
+                if lost
+                else np.allclose(
+                    [total[n], infos["loss"][n]], loss_of(before, n), rtol=1e-12
+                )
+            )
         fresh = ended if mode == "NextStep" else np.zeros(6, dtype=bool)
         if mode == "SameStep":
             total[ended], begun[ended] = 0.0, t + 1
-    assert {length for lost, length in ends if not lost} == {12} and len({length for lost, length in ends if lost}) > 1
+    assert {length for lost, length in ends if not lost} == {12} and len(
+        {length for lost, length in ends if lost}
+    ) > 1
 
 
 def loss_of(scenario, n):
     """The loss of a trial of the cliff that is pushed by 2."""
     x = [scenario.x0[:, n]]
     for _ in range(12):
-        x.append(np.array([x[-1][0] + 0.1 * x[-1][1], x[-1][1] + 0.2]) if x[-1][0] <= 1 else np.full(2, np.inf))
-    return 0.5 * (0.3 * sum(v[0] ** 2 for v in x[1:]) + (x[-1] ** 2).sum() + 12 * 0.02 * 4)
+        x.append(
+            np.array([x[-1][0] + 0.1 * x[-1][1], x[-1][1] + 0.2])
+            if x[-1][0] <= 1
+            else np.full(2, np.inf)
+        )
+    return 0.5 * (
+        0.3 * sum(v[0] ** 2 for v in x[1:]) + (x[-1] ** 2).sum() + 12 * 0.02 * 4
+    )
 
 
 def test_the_optimum_is_within_the_actions():
@@ -288,30 +408,53 @@ def test_the_optimum_is_within_the_actions():
     assert (np.abs(u) <= own.scale).mean(axis=(0, 2)).min() > 0.99
 
 
-@pytest.mark.parametrize("arguments, kind, words", [
-    ({"plant": "arm9"}, PlantError, "unknown plant 'arm9'"),
-    ({"plant": "arm2", "task": "fly"}, TaskError, "no task 'fly'"),
-    ({"plant": "arm2", "hidden": (3,)}, UsageError, "hidden=.*no such condition; known are trials, steps"),
-    ({"plant": "arm2", "steps": 0}, UsageError, "--steps 0"),
-    ({"plant": "arm2", "steps": 3, "feedback_delay": 3}, TaskError, "does not fit into a horizon of 3 steps"),
-    ({"plant": "arm2", "scale": 0}, UsageError, "scale 0: a positive number"),
-    ({"plant": "arm2", "scale": (1, 2, 3)}, UsageError, "one for each of shoulder_torque, elbow_torque"),
-    ({"plant": "arm2", "scale": "big"}, UsageError, "scale big"),
-    ({"plant": "arm2", "render_mode": "human"}, UsageError, "hfcontrol animate"),
-    ({"plant": "arm2", "num_envs": 0}, UsageError, "0 trials: at least 1"),
-    ({"plant": "arm2", "autoreset_mode": "Disabled"}, UsageError, "autoreset_mode 'Disabled': NextStep or SameStep"),
-])
+@pytest.mark.parametrize(
+    "arguments, kind, words",
+    [
+        ({"plant": "arm9"}, PlantError, "unknown plant 'arm9'"),
+        ({"plant": "arm2", "task": "fly"}, TaskError, "no task 'fly'"),
+        (
+            {"plant": "arm2", "hidden": (3,)},
+            UsageError,
+            "hidden=.*no such condition; known are trials, steps",
+        ),
+        ({"plant": "arm2", "steps": 0}, UsageError, "--steps 0"),
+        (
+            {"plant": "arm2", "steps": 3, "feedback_delay": 3},
+            TaskError,
+            "does not fit into a horizon of 3 steps",
+        ),
+        ({"plant": "arm2", "scale": 0}, UsageError, "scale 0: a positive number"),
+        (
+            {"plant": "arm2", "scale": (1, 2, 3)},
+            UsageError,
+            "one for each of shoulder_torque, elbow_torque",
+        ),
+        ({"plant": "arm2", "scale": "big"}, UsageError, "scale big"),
+        ({"plant": "arm2", "render_mode": "human"}, UsageError, "hfcontrol animate"),
+        ({"plant": "arm2", "num_envs": 0}, UsageError, "0 trials: at least 1"),
+        (
+            {"plant": "arm2", "autoreset_mode": "Disabled"},
+            UsageError,
+            "autoreset_mode 'Disabled': NextStep or SameStep",
+        ),
+    ],
+)
 def test_what_cannot_be_made(arguments, kind, words):
     with pytest.raises(kind, match=words) as caught:
         PlantVectorEnv(**arguments)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("action", [[0.0] * 3, 0.0, [[0.0, 0.0]], [0.0, np.nan], "push", None, [None, 0.0]])
+@pytest.mark.parametrize(
+    "action", [[0.0] * 3, 0.0, [[0.0, 0.0]], [0.0, np.nan], "push", None, [None, 0.0]]
+)
 def test_wrong_actions(action):
     env = PlantEnv("arm2")
     env.reset()
-    with pytest.raises(UsageError, match=r"needed are finite numbers of shape \(1, 2\)"):
+    with pytest.raises(
+        UsageError, match=r"needed are finite numbers of shape \(1, 2\)"
+    ):
         env.step(action)
 
 
@@ -326,8 +469,13 @@ def test_steps_without_a_trial():
         env.step(np.zeros(2))
 
 
-@pytest.mark.parametrize("options, words", [({"split": "test"}, "split 'test': training or held_out"),
-                                            ({"low": 1}, "options low: the only one is split")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"split": "test"}, "split 'test': training or held_out"),
+        ({"low": 1}, "options low: the only one is split"),
+    ],
+)
 def test_wrong_options(options, words):
     with pytest.raises(HFControlError, match=words):
         PlantEnv("arm2").reset(options=options)
@@ -336,5 +484,7 @@ def test_wrong_options(options, words):
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     monkeypatch.delitem(sys.modules, "hfcontrol.environments")
-    with pytest.raises(UsageError, match=r"pip install -e '\.\[gym\]' in hfcontrol's folder"):
+    with pytest.raises(
+        UsageError, match=r"pip install -e '\.\[gym\]' in hfcontrol's folder"
+    ):
         importlib.import_module("hfcontrol.environments")

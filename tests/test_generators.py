@@ -12,8 +12,17 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.task import Task, TaskOptions
 
 RANGE = ((0.0, 1.8), (0.4, 2.3))
-NUMBERS = {"start": (0.75613, 1.8553), "radius": 0.0725, "targets": ((0.2, 0.5), (1.2, 2.0)), "range": RANGE}
-SPREAD = {"start": (0.1, 1.0, 0.0, 0.0), "spread": (0.2, 0.1, 0.0, 0.5), "target": (0.5, 1.5, 0.0, np.nan)}
+NUMBERS = {
+    "start": (0.75613, 1.8553),
+    "radius": 0.0725,
+    "targets": ((0.2, 0.5), (1.2, 2.0)),
+    "range": RANGE,
+}
+SPREAD = {
+    "start": (0.1, 1.0, 0.0, 0.0),
+    "spread": (0.2, 0.1, 0.0, 0.5),
+    "target": (0.5, 1.5, 0.0, np.nan),
+}
 
 
 def task_of(generator, **numbers):
@@ -34,10 +43,14 @@ def hand_of(task, x):
 def test_a_seed_gives_one_scenario_and_held_out_ones_are_others(generator):
     task = task_of(generator)
     first, again = (task.draw(np.random.default_rng(0)) for _ in range(2))
-    held_out = task.draw(np.random.default_rng(1 if generator in RANDOM else 0), "held_out")
+    held_out = task.draw(
+        np.random.default_rng(1 if generator in RANDOM else 0), "held_out"
+    )
     for name in ("x0", "goal"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-    assert not np.array_equal(first.goal, held_out.goal, equal_nan=True) or not np.array_equal(first.x0, held_out.x0)
+    assert not np.array_equal(
+        first.goal, held_out.goal, equal_nan=True
+    ) or not np.array_equal(first.x0, held_out.x0)
 
 
 def test_reach_targets_stand_evenly_on_a_circle():
@@ -56,14 +69,23 @@ def test_postures_bring_the_hand_to_its_target(rng=np.random.default_rng(0)):
     hand = hand_of(task, x[None])[0]
     params = np.tile(np.array(list(task.plant.params.values()))[:, None], 20)
     found = posture(task.plant, task.kernels, hand, (0.9, 1.3), params)
-    np.testing.assert_allclose(hand_of(task, np.concatenate([found, np.zeros((2, 20))])[None])[0], hand, atol=1e-9)
+    np.testing.assert_allclose(
+        hand_of(task, np.concatenate([found, np.zeros((2, 20))])[None])[0],
+        hand,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("there", ["reach", "angles"])
 def test_and_back_goes_there_until_half_time(there):
-    out, both = task_of(there).draw(None), task_of(f"{there}_and_back", final_at=(0.5, 1.0)).draw(None)
+    out, both = (
+        task_of(there).draw(None),
+        task_of(f"{there}_and_back", final_at=(0.5, 1.0)).draw(None),
+    )
     np.testing.assert_array_equal(both.goal[:21], out.goal[:21])
-    np.testing.assert_array_equal(both.goal[21:], np.broadcast_to(both.x0, both.goal[21:].shape))
+    np.testing.assert_array_equal(
+        both.goal[21:], np.broadcast_to(both.x0, both.goal[21:].shape)
+    )
     assert both.arrivals == (20, 40)
     weights = both.cost.weights.state
     assert weights[[20, 40]].all() and not np.delete(weights, [20, 40], axis=0).any()
@@ -77,9 +99,13 @@ def test_follow_moves_smoothly_from_rest_beside_the_target():
     assert not scenario.x0[2:].any()
     low, high = np.array(RANGE).T[:, :, None]
     assert (path >= low - 1e-9).all() and (path <= high + 1e-9).all()
-    np.testing.assert_allclose(np.diff(path, axis=0), dt * (rates[1:] + rates[:-1]) / 2, atol=0.02)
+    np.testing.assert_allclose(
+        np.diff(path, axis=0), dt * (rates[1:] + rates[:-1]) / 2, atol=0.02
+    )
     eights = path[:, :, ::2]
-    np.testing.assert_allclose(eights[0], eights[-1], atol=1e-9)  # once through is closed
+    np.testing.assert_allclose(
+        eights[0], eights[-1], atol=1e-9
+    )  # once through is closed
 
 
 def test_strokes_are_the_straight_path_of_least_jerk():
@@ -96,10 +122,14 @@ def test_around_draws_within_the_spread():
     start, spread = (np.array(SPREAD[name])[:, None] for name in ("start", "spread"))
     off = np.abs(scenario.x0 - start)
     assert (off <= spread).all() and (off.max(axis=1) >= 0.95 * spread[:, 0]).all()
-    assert not scenario.cost.weights.state[:, 3].any()  # nobody asks for a rate whose target is not a number
+    assert not scenario.cost.weights.state[
+        :, 3
+    ].any()  # nobody asks for a rate whose target is not a number
 
 
-def test_movements_anywhere_come_in_every_length_in_training(rng=np.random.default_rng(2)):
+def test_movements_anywhere_come_in_every_length_in_training(
+    rng=np.random.default_rng(2),
+):
     """Of pairs drawn evenly in three dimensions less than one in a hundred are nearer than a tenth of the range, 4/3 pi 0.1^3; of
     those that are parts of one of a mean length of 2/3, one in seven."""
     plant = plant_of("arm3")
@@ -108,9 +138,21 @@ def test_movements_anywhere_come_in_every_length_in_training(rng=np.random.defau
 
     def near(split, trials):
         x0, goal = draw(rng, 2000, split)
-        assert ((low <= goal[:3]) & (goal[:3] <= high)).all() and not goal[3:].any() and not x0[3:].any()
-        return np.mean(np.linalg.norm((goal - x0)[:3, trials] / (high - low), axis=0) < 0.1)
-    assert near("training", slice(0, None, 2)) > 0.1 > 0.01 > max(near("training", slice(1, None, 2)), near("held_out", slice(None)))
+        assert (
+            ((low <= goal[:3]) & (goal[:3] <= high)).all()
+            and not goal[3:].any()
+            and not x0[3:].any()
+        )
+        return np.mean(
+            np.linalg.norm((goal - x0)[:3, trials] / (high - low), axis=0) < 0.1
+        )
+
+    assert (
+        near("training", slice(0, None, 2))
+        > 0.1
+        > 0.01
+        > max(near("training", slice(1, None, 2)), near("held_out", slice(None)))
+    )
 
 
 def test_stay_asks_to_stay_and_pushes():
@@ -122,7 +164,10 @@ def test_stay_asks_to_stay_and_pushes():
 
 def test_of_a_goal_that_moves_on_a_shorter_horizon_sees_the_beginning():
     """electric draws the whole of its path, whatever the horizon."""
-    short, whole = (loop_of("electric", "follow", trials=3, steps=steps).scenario for steps in (40, 256))
+    short, whole = (
+        loop_of("electric", "follow", trials=3, steps=steps).scenario
+        for steps in (40, 256)
+    )
     np.testing.assert_array_equal(short.goal, whole.goal[:41])
     assert short.steps == 40
 
@@ -130,7 +175,9 @@ def test_of_a_goal_that_moves_on_a_shorter_horizon_sees_the_beginning():
 def test_training_starts_fill_their_range_to_its_corners():
     """Of 256 starts in the plane, every square of a grid of 8 by 8 holds two to six; at random some would hold none."""
     x0 = loop_of("cartpole", "swing_up", trials=256).scenario.x0
-    cart, pole = (np.floor(8 * part).astype(int) for part in (x0[0] + 0.5, x0[1] - np.pi + 0.5))
+    cart, pole = (
+        np.floor(8 * part).astype(int) for part in (x0[0] + 0.5, x0[1] - np.pi + 0.5)
+    )
     counts = np.zeros((8, 8), dtype=int)
     np.add.at(counts, (cart, pole), 1)
     assert counts.min() >= 2 and counts.max() <= 6 and not x0[2:].any()
@@ -138,10 +185,15 @@ def test_training_starts_fill_their_range_to_its_corners():
 
 def test_a_task_may_say_what_the_network_sees_of_its_goal():
     """electric shows its goal on the observation's scales, and where it will be, also beyond a horizon that is cut."""
-    whole, cut = (loop_of("electric", "follow", trials=3, steps=steps).scenario for steps in (256, 40))
+    whole, cut = (
+        loop_of("electric", "follow", trials=3, steps=steps).scenario
+        for steps in (256, 40)
+    )
     goal, seen = whole.goal, whole.target
     np.testing.assert_allclose(seen[:, :2], (goal[1:, :2] - 0.5) / 0.1, rtol=1e-12)
-    np.testing.assert_allclose(seen[9, 6:8], (goal[10 + 64, :2] - goal[10, :2]) / 0.2, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        seen[9, 6:8], (goal[10 + 64, :2] - goal[10, :2]) / 0.2, rtol=1e-9, atol=1e-12
+    )
     np.testing.assert_array_equal(cut.target, seen[:40])
 
 
@@ -149,7 +201,9 @@ def test_a_function_that_shows_nonsense_is_told():
     plant = plant_of("electric")
     tasks = {"follow": {**plant.tasks["follow"], "sees": lambda goal: goal[:, :, 0]}}
     with pytest.raises(TaskError, match="sees gave numbers of shape"):
-        Task(replace(plant, tasks=tasks), compile_plant(plant), "follow").draw(np.random.default_rng(0))
+        Task(replace(plant, tasks=tasks), compile_plant(plant), "follow").draw(
+            np.random.default_rng(0)
+        )
 
 
 def test_a_preview_is_how_far_on_the_goal_will_be():
@@ -159,4 +213,6 @@ def test_a_preview_is_how_far_on_the_goal_will_be():
     assert seen.shape == (60, 4 + 3 * 2, 4)
     np.testing.assert_array_equal(seen[:, :4], goal[1:])
     np.testing.assert_allclose(seen[10, 6:8], goal[21, :2] - goal[11, :2], atol=1e-14)
-    np.testing.assert_allclose(seen[-1, 4:], 0, atol=1e-14)  # nothing is known beyond the end
+    np.testing.assert_allclose(
+        seen[-1, 4:], 0, atol=1e-14
+    )  # nothing is known beyond the end

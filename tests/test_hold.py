@@ -20,7 +20,11 @@ def model_hold(loop, updates=0, **state):
     """A model hold about random weights, its state, and a rollout of it after a step downhill."""
     state = HoldState("model", **state)
     hold = ModelHold(loop, loop.rollout(weights_of(loop)), state, updates)
-    return hold, state, hold.rollout(hold.start.theta - 0.01 * loop.linearise(hold.start).gradient)
+    return (
+        hold,
+        state,
+        hold.rollout(hold.start.theta - 0.01 * loop.linearise(hold.start).gradient),
+    )
 
 
 def predicting(rollout, loss):
@@ -30,10 +34,17 @@ def predicting(rollout, loss):
 
 def test_every_kind_has_its_hold_and_its_reference(loop):
     start = loop.rollout(weights_of(loop))
-    for kind, true, model, replay in (("scenario", True, False, False), ("model", False, True, False),
-                                      ("inputs", False, False, True)):
+    for kind, true, model, replay in (
+        ("scenario", True, False, False),
+        ("model", False, True, False),
+        ("inputs", False, False, True),
+    ):
         hold = begin(loop, start, HoldState(kind))
-        assert (hold.true, hold.reference.model, hold.reference.replay) == (true, model, replay)
+        assert (hold.true, hold.reference.model, hold.reference.replay) == (
+            true,
+            model,
+            replay,
+        )
         first, again = hold.first(), hold.rollout(start.theta)
         assert first.reference is hold.reference and first.loss == again.loss
         np.testing.assert_array_equal(first.x, again.x)
@@ -42,7 +53,10 @@ def test_every_kind_has_its_hold_and_its_reference(loop):
 def test_deviation_is_in_typical_sizes(loop):
     hold, _, now = model_hold(loop)
     expected = np.sqrt(np.mean((now.x[1:] - hold.start.x[1:]) ** 2))
-    assert hold.deviation(now) == pytest.approx(expected, rel=1e-12) and hold.deviation(hold.start) == 0
+    assert (
+        hold.deviation(now) == pytest.approx(expected, rel=1e-12)
+        and hold.deviation(hold.start) == 0
+    )
     hold.typical = 2 * hold.typical
     assert hold.deviation(now) == pytest.approx(expected / 2, rel=1e-12)
 
@@ -69,7 +83,10 @@ def test_a_model_hold_ends_when_it_predicts_the_target(loop):
     assert hold.over(hold.start.loss, now, now.loss)
 
 
-@pytest.mark.parametrize("quality, factor", [(0.9, 1.5), (0.71, 1.5), (0.69, 1.0), (0.31, 1.0), (0.29, 0.5), (0.05, 0.5)])
+@pytest.mark.parametrize(
+    "quality, factor",
+    [(0.9, 1.5), (0.71, 1.5), (0.69, 1.0), (0.31, 1.0), (0.29, 0.5), (0.05, 0.5)],
+)
 def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor):
     hold, state, now = model_hold(loop, radius=0.2)
     true = loop.rollout(now.theta)
@@ -81,11 +98,15 @@ def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor)
 
 
 @pytest.mark.parametrize("radius", [1e-6, 0.2])
-def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(loop, radius):
+def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(
+    loop, radius
+):
     hold, state, _ = model_hold(loop, radius=radius)
     uphill = hold.rollout(hold.start.theta + 0.01 * loop.linearise(hold.start).gradient)
     after, state = hold.close(predicting(uphill, 0.0), state)
-    assert after is None and state.radius == pytest.approx(0.3 * min(hold.deviation(uphill), radius), rel=1e-12)
+    assert after is None and state.radius == pytest.approx(
+        0.3 * min(hold.deviation(uphill), radius), rel=1e-12
+    )
 
 
 def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
@@ -95,7 +116,10 @@ def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
         hold.updates = 2
         _, state = hold.close(now, replace(state, radius=1e-6))
         assert state.short == count
-    assert next_kind("auto", state).kind == "scenario" and next_kind("model", state).kind == "model"
+    assert (
+        next_kind("auto", state).kind == "scenario"
+        and next_kind("model", state).kind == "model"
+    )
     hold.updates = 3
     assert hold.close(now, replace(state, radius=1e-6))[1].short == 0
 
@@ -112,11 +136,16 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
     state, seen = HoldState("inputs"), []
     for theta in (start.theta, start.theta, downhill, start.theta, downhill, downhill):
         assert next_kind("post", state).kind == "inputs"
-        after, state = InputsHold(loop, start).close(SimpleNamespace(theta=theta), state)
+        after, state = InputsHold(loop, start).close(
+            SimpleNamespace(theta=theta), state
+        )
         assert not after.reference.replay
         seen.append(state.stalled)
     assert seen == [0, 1, 0, 1, 2, 3]
-    assert next_kind("post", state).kind == "scenario" and next_kind("inputs", state).kind == "inputs"
+    assert (
+        next_kind("post", state).kind == "scenario"
+        and next_kind("inputs", state).kind == "inputs"
+    )
 
 
 def test_auto_compares_operation_counts_and_says_so():
@@ -124,12 +153,18 @@ def test_auto_compares_operation_counts_and_says_so():
     for loop, kind in ((cheap, "scenario"), (dear, "model")):
         state, sentence = resolve("auto", loop)
         assert state.kind == kind and f"{2 * loop.network.size}" in sentence
-    uncounted = SimpleNamespace(kernels=SimpleNamespace(step_operations=None), network=dear.network)
+    uncounted = SimpleNamespace(
+        kernels=SimpleNamespace(step_operations=None), network=dear.network
+    )
     assert resolve("auto", uncounted)[0].kind == "model"
-    assert resolve("post", cheap)[0].kind == "inputs" and resolve("inputs", cheap)[0].kind == "inputs"
+    assert (
+        resolve("post", cheap)[0].kind == "inputs"
+        and resolve("inputs", cheap)[0].kind == "inputs"
+    )
 
 
 # In a training.
+
 
 class Uphill:
     """An optimizer that the model tells the loss falls, while it rises: it goes up, and moves damping and warm start."""
@@ -140,8 +175,13 @@ class Uphill:
     def step(self, state, rollout, hold, left=1):
         _, _, report = self.inner.step(state, rollout, hold, left)
         new = hold.rollout(state.theta + 0.05 * hold.linearise(rollout).gradient)
-        state = replace(state, theta=new.theta, damping=2 * state.damping, direction=state.direction + 1,
-                        updates=state.updates + 1)
+        state = replace(
+            state,
+            theta=new.theta,
+            damping=2 * state.damping,
+            direction=state.direction + 1,
+            updates=state.updates + 1,
+        )
         return state, new, replace(report, accepted=True, loss=new.loss)
 
 
@@ -162,17 +202,24 @@ def test_an_undone_hold_restores_weights_damping_and_warm_start():
 @pytest.mark.parametrize("batches", [1, 4])
 def test_no_hold_makes_more_updates_than_asked_for(kind, batches):
     trainer, state = training_of(hold=kind, batches=batches, rollouts=20)
-    counts = [event.state.in_hold for event in trainer.run(state) if event.kind == "update"]
+    counts = [
+        event.state.in_hold for event in trainer.run(state) if event.kind == "update"
+    ]
     assert max(counts) == batches if kind != "model" else 1 <= max(counts) <= batches
 
 
 def test_damping_and_warm_start_are_carried_to_the_next_hold():
     trainer, state = training_of(hold="model", batches=4, rollouts=8)
     events = list(trainer.run(state))
-    kept = [(a, b) for a, b in zip(events, events[1:]) if b.kind == "hold" and b.accepted]
+    kept = [
+        (a, b) for a, b in zip(events, events[1:]) if b.kind == "hold" and b.accepted
+    ]
     assert len(kept) > 1
     for last, end in kept:
-        assert end.state.optimizer is last.state.optimizer and end.state.optimizer.direction.any()
+        assert (
+            end.state.optimizer is last.state.optimizer
+            and end.state.optimizer.direction.any()
+        )
 
 
 def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
@@ -180,7 +227,9 @@ def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
     holds = [event.state for event in trainer.run(state) if event.kind == "hold"]
     steps = 2 * (3 + 2) * 12 * 7
     assert [s.rollouts for s in holds] == list(range(2, 2 + len(holds)))
-    assert [s.jacobian_steps for s in holds] == [steps * (1 + k) for k in range(len(holds))]
+    assert [s.jacobian_steps for s in holds] == [
+        steps * (1 + k) for k in range(len(holds))
+    ]
 
 
 def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
@@ -189,9 +238,16 @@ def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
     changes = []
     for event in trainer.run(state):
         if event.kind != "done":
-            changes.append((event.kind == "hold" and event.accepted, event.state.random != before.state.random))
+            changes.append(
+                (
+                    event.kind == "hold" and event.accepted,
+                    event.state.random != before.state.random,
+                )
+            )
             before = event
-    assert changes.count((True, True)) > 2 and all(accepted == drawn for accepted, drawn in changes)
+    assert changes.count((True, True)) > 2 and all(
+        accepted == drawn for accepted, drawn in changes
+    )
 
 
 def test_the_linear_model_predicts_to_second_order():
@@ -200,5 +256,8 @@ def test_the_linear_model_predicts_to_second_order():
     theta, v = weights_of(loop), weights_of(loop, seed=1)
     hold = ModelHold(loop, loop.rollout(theta), HoldState("model"), 0)
     sizes = np.array([0.02, 0.01, 0.005])
-    errors = [relative(hold.rollout(theta + s * v).x, loop.rollout(theta + s * v).x) for s in sizes]
+    errors = [
+        relative(hold.rollout(theta + s * v).x, loop.rollout(theta + s * v).x)
+        for s in sizes
+    ]
     assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(2, abs=0.1)

@@ -58,8 +58,17 @@ def defined(source):
 
 def calls(source, function):
     """The names that a function of a source calls."""
-    node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
-    return {n.func.id for statement in node.body for n in ast.walk(statement) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    node = next(
+        n
+        for n in ast.parse(source).body
+        if isinstance(n, ast.FunctionDef) and n.name == function
+    )
+    return {
+        n.func.id
+        for statement in node.body
+        for n in ast.walk(statement)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    }
 
 
 @pytest.mark.parametrize("start", [1, 2, 3])
@@ -70,31 +79,47 @@ def test_written_out_code_computes_the_same(start):
 
 def test_what_can_be_is_written_out():
     source = written_out(PIECE)
-    assert calls(source, "run") == {"range", "len", "sign", "twice"}  # `twice` where it may not be evaluated
+    assert calls(source, "run") == {
+        "range",
+        "len",
+        "sign",
+        "twice",
+    }  # `twice` where it may not be evaluated
     assert calls(source, "fill") == {"range", "len"} and calls(source, "both") == set()
 
 
 def test_a_name_that_a_later_function_takes_is_left():
     """A call means what the name means when it is made."""
-    again = PIECE + "\n\n@njit()\ndef call(a):\n    return twice(a)\n\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
+    again = (
+        PIECE
+        + "\n\n@njit()\ndef call(a):\n    return twice(a)\n\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
+    )
     names = defined(written_out(again))
     assert calls(written_out(again), "call") == {"twice"} and names["call"](5) == 15
     assert names["LATE"]() == 6
 
 
 def test_a_name_that_means_another_in_the_caller_is_not_taken():
-    source = PIECE + "\n\n@njit()\ndef call(a):\n    twice = 5\n    return both(a)[1] + twice\n"
+    source = (
+        PIECE
+        + "\n\n@njit()\ndef call(a):\n    twice = 5\n    return both(a)[1] + twice\n"
+    )
     assert defined(written_out(source))["call"](3) == 11
 
 
 def test_names_that_the_caller_has_already_are_not_given():
-    source = PIECE + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n    return both(a + 1)[1] + b_1 + a_2\n"
+    source = (
+        PIECE
+        + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n    return both(a + 1)[1] + b_1 + a_2\n"
+    )
     assert defined(written_out(source))["call"](3) == 10
 
 
 def test_a_helper_that_reads_such_a_name_is_called():
-    other = ("\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
-             "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n")
+    other = (
+        "\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
+        "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n"
+    )
     assert defined(written_out(PIECE + other))["call"](3) == 11
 
 

@@ -10,18 +10,82 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfcontrol"
 
 # A module imports only from rows above it.
-LAYERS = ["errors", "backend", "threads", "plant_source", "plant_file", "plant", "adapters", "variants", "kernels", "check", "cells",
-          "topology", "network", "constraint", "cost", "scenario", "disturbances", "generators", "task", "words",
-          "sweeps", "closed_loop", "hold", "continuous", "curvature", "solvers", "optimizer", "abreast", "first_order", "optimal",
-          "guide", "policy", "normaliser", "objectives", "policy_gradient", "worlds", "training_state", "trainer", "policy_trainer",
-          "settings", "building", "trials", "environments", "warmup", "checkpoint", "run_folder", "runs", "gathering", "seeds", "controller", "evaluation", "compare",
-          "export", "controller_onnx", "controller_files", "canvas", "scenes", "plots", "compare_plots", "animate", "__init__",
-          "commands", "cli"]
+LAYERS = [
+    "errors",
+    "backend",
+    "threads",
+    "plant_source",
+    "plant_file",
+    "plant",
+    "adapters",
+    "variants",
+    "kernels",
+    "check",
+    "cells",
+    "topology",
+    "network",
+    "constraint",
+    "cost",
+    "scenario",
+    "disturbances",
+    "generators",
+    "task",
+    "words",
+    "sweeps",
+    "closed_loop",
+    "hold",
+    "continuous",
+    "curvature",
+    "solvers",
+    "optimizer",
+    "abreast",
+    "first_order",
+    "optimal",
+    "guide",
+    "policy",
+    "normaliser",
+    "objectives",
+    "policy_gradient",
+    "worlds",
+    "training_state",
+    "trainer",
+    "policy_trainer",
+    "settings",
+    "building",
+    "trials",
+    "environments",
+    "warmup",
+    "checkpoint",
+    "run_folder",
+    "runs",
+    "gathering",
+    "seeds",
+    "controller",
+    "evaluation",
+    "compare",
+    "export",
+    "controller_onnx",
+    "controller_files",
+    "canvas",
+    "scenes",
+    "plots",
+    "compare_plots",
+    "animate",
+    "__init__",
+    "commands",
+    "cli",
+]
 
 # Slow or optional libraries, and the only modules that may import them.
-OWNERS = {"h5py": {"checkpoint"}, "matplotlib": {"canvas", "scenes", "plots", "animate"}, "cupy": {"backend"},
-          "click": {"commands", "cli"}, "mujoco": {"adapters"}, "onnx": {"controller_onnx"},
-          "gymnasium": {"adapters", "environments"}}
+OWNERS = {
+    "h5py": {"checkpoint"},
+    "matplotlib": {"canvas", "scenes", "plots", "animate"},
+    "cupy": {"backend"},
+    "click": {"commands", "cli"},
+    "mujoco": {"adapters"},
+    "onnx": {"controller_onnx"},
+    "gymnasium": {"adapters", "environments"},
+}
 CUDA = "kernels/cuda.py"  # the only file that imports numba.cuda
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -38,7 +102,10 @@ def imports(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+            yield from (
+                f"{'.' * node.level}{node.module or ''}.{alias.name}"
+                for alias in node.names
+            )
 
 
 def faults(module, source):
@@ -50,7 +117,11 @@ def faults(module, source):
             yield f"{module} imports {name}: write it from hfcontrol on"
         elif module not in OWNERS.get(library, {module}):
             yield f"{module} imports {library}, which is for {' and '.join(sorted(OWNERS[library]))}"
-        elif library == "hfcontrol" and target in LAYERS[LAYERS.index(module):] and target != module:
+        elif (
+            library == "hfcontrol"
+            and target in LAYERS[LAYERS.index(module) :]
+            and target != module
+        ):
             yield f"{module} imports {target}, which is not above it"
 
 
@@ -60,40 +131,56 @@ def test_imports_point_up_the_table(path):
     assert not list(faults(layer(path), path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("module, source", [
-    ("cost", "from hfcontrol.sweeps.cpu import rollout"),
-    ("cost", "def late():\n    from hfcontrol import trainer"),
-    ("cost", "import hfcontrol.trainer as t"),
-    ("cost", "from .errors import TaskError"),
-    ("cost", "import h5py"),
-    ("cost", "from matplotlib import pyplot"),
-    ("trainer", "import click"),
-    ("sweeps", "import cupy.linalg"),
-])
+@pytest.mark.parametrize(
+    "module, source",
+    [
+        ("cost", "from hfcontrol.sweeps.cpu import rollout"),
+        ("cost", "def late():\n    from hfcontrol import trainer"),
+        ("cost", "import hfcontrol.trainer as t"),
+        ("cost", "from .errors import TaskError"),
+        ("cost", "import h5py"),
+        ("cost", "from matplotlib import pyplot"),
+        ("trainer", "import click"),
+        ("sweeps", "import cupy.linalg"),
+    ],
+)
 def test_a_wrong_import_is_found(module, source):
     assert len(list(faults(module, source))) == 1
 
 
-@pytest.mark.parametrize("module, source", [
-    ("cost", "from hfcontrol.errors import TaskError\nimport numpy"),
-    ("sweeps", "from hfcontrol.sweeps.plain import PlainPasses"),
-    ("checkpoint", "import h5py"),
-    ("cli", "from hfcontrol import __version__"),
-])
+@pytest.mark.parametrize(
+    "module, source",
+    [
+        ("cost", "from hfcontrol.errors import TaskError\nimport numpy"),
+        ("sweeps", "from hfcontrol.sweeps.plain import PlainPasses"),
+        ("checkpoint", "import h5py"),
+        ("cli", "from hfcontrol import __version__"),
+    ],
+)
 def test_a_right_import_is_let_through(module, source):
     assert not list(faults(module, source))
 
 
 def test_one_import_by_name_points_down_the_table():
     """A plant's kind may be an adapter's; what is imported by its name escapes the table, so it is listed here."""
-    found = {(layer(path), argument.value) for path in FILES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
-             for argument in node.args if isinstance(argument, ast.Constant)}
+    found = {
+        (layer(path), argument.value)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
     assert found == {("plant", "hfcontrol.adapters")}
 
 
 def test_numba_cuda_has_one_owner():
-    importers = {str(path.relative_to(PACKAGE)) for path in FILES if "numba.cuda" in imports(path.read_text(encoding="utf-8"))}
+    importers = {
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if "numba.cuda" in imports(path.read_text(encoding="utf-8"))
+    }
     assert importers == {CUDA}
 
 

@@ -14,8 +14,10 @@ from hfcontrol.errors import CheckpointError
 from hfcontrol.run_folder import RunFolder, find_run, list_runs, thin
 
 NOON = datetime(2026, 11, 21, 12, 0, 0)
-HOLDER = "import sys, time; from pathlib import Path; from hfcontrol.run_folder import RunFolder\n" \
-         "with RunFolder(Path(sys.argv[1])).lock(): print('locked', flush=True); time.sleep(60)"
+HOLDER = (
+    "import sys, time; from pathlib import Path; from hfcontrol.run_folder import RunFolder\n"
+    "with RunFolder(Path(sys.argv[1])).lock(): print('locked', flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture
@@ -43,12 +45,21 @@ def test_names(run):
 
 
 def test_a_plant_by_path_gives_its_stem(tmp_path):
-    assert RunFolder.create(tmp_path, "my plants/leg 2.py", "stand up", 3, NOON).path.parent == tmp_path
-    assert [path.name for path in tmp_path.iterdir()] == ["leg-2-stand-up-20261121-120000-seed3"]
+    assert (
+        RunFolder.create(
+            tmp_path, "my plants/leg 2.py", "stand up", 3, NOON
+        ).path.parent
+        == tmp_path
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [
+        "leg-2-stand-up-20261121-120000-seed3"
+    ]
 
 
 def test_no_two_runs_share_a_folder(tmp_path):
-    names = [RunFolder.create(tmp_path, "arm2", "reach", 0, NOON).path.name for _ in range(3)]
+    names = [
+        RunFolder.create(tmp_path, "arm2", "reach", 0, NOON).path.name for _ in range(3)
+    ]
     assert [name.partition("seed0")[2] for name in names] == ["", "-2", "-3"]
 
 
@@ -84,9 +95,16 @@ def test_order_is_numeric_and_by_name(tmp_path):
     assert (run.first().updates, run.newest().updates) == (32, 100000)
 
 
-@pytest.mark.parametrize("losses, best", [
-    ((3.0, 1e-5, 2e-5), 1), ((1.0, 0.5, 0.5), 1), ((float("nan"), 2.0), 1), ((float("inf"), -1.0, 0.0), 1), ((float("nan"),), 0),
-])
+@pytest.mark.parametrize(
+    "losses, best",
+    [
+        ((3.0, 1e-5, 2e-5), 1),
+        ((1.0, 0.5, 0.5), 1),
+        ((float("nan"), 2.0), 1),
+        ((float("inf"), -1.0, 0.0), 1),
+        ((float("nan"),), 0),
+    ],
+)
 def test_best_is_lowest_by_name_and_earlier(tmp_path, losses, best):
     run = with_checkpoints(tmp_path, *losses)
     assert run.best().updates == 32 * best
@@ -101,8 +119,17 @@ def test_an_empty_run_says_so(run):
 
 def test_load_takes_words_files_and_paths(tmp_path):
     run = with_checkpoints(tmp_path, 3.0, 1.0, 2.0)
-    assert [run.load(which)["updates"] for which in ("first", "best", "newest")] == [0, 32, 64]
-    assert run.load(run.best()) == run.load(run.best().path) == run.load(str(run.best().path)) == {"updates": 32}
+    assert [run.load(which)["updates"] for which in ("first", "best", "newest")] == [
+        0,
+        32,
+        64,
+    ]
+    assert (
+        run.load(run.best())
+        == run.load(run.best().path)
+        == run.load(str(run.best().path))
+        == {"updates": 32}
+    )
 
 
 def test_a_checkpoint_of_the_same_updates_is_replaced(run):
@@ -128,7 +155,10 @@ def test_a_damaged_newest_names_the_whole_one_before(tmp_path):
     run = with_checkpoints(tmp_path, 3.0, 2.0, 1.0, 0.5)
     for file in run.checkpoints()[2:]:
         file.path.write_bytes(file.path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"cut short.*whole one before it is .*00032-loss2.0e\+00.h5"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"cut short.*whole one before it is .*00032-loss2.0e\+00.h5",
+    ):
         run.load()
     run.first().path.write_bytes(b"")
     with pytest.raises(CheckpointError) as caught:
@@ -151,9 +181,14 @@ def test_lock_ends_with_a_failed_training(run):
         pass
 
 
-@pytest.mark.skipif(run_folder.fcntl is None, reason="without fcntl a lock outlives its process, as documented")
+@pytest.mark.skipif(
+    run_folder.fcntl is None,
+    reason="without fcntl a lock outlives its process, as documented",
+)
 def test_lock_survives_no_kill(run):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, run.path], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, run.path], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(CheckpointError, match=f"process id {holder.pid};"):
@@ -171,7 +206,9 @@ def test_lock_survives_no_kill(run):
 def test_lock_without_fcntl(run, monkeypatch):
     monkeypatch.setattr(run_folder, "fcntl", None)
     with run.lock():
-        with pytest.raises(CheckpointError, match=f"process id {os.getpid()};.*remove .*lock"):
+        with pytest.raises(
+            CheckpointError, match=f"process id {os.getpid()};.*remove .*lock"
+        ):
             run.lock().__enter__()
     assert not (run.path / "lock").exists()
 
@@ -196,7 +233,9 @@ def test_newest_run_is_by_name(tmp_path):
     early = with_checkpoints(tmp_path, 1.0)
     shipped = with_checkpoints(tmp_path, 1.0, now=NOON - timedelta(days=1))
     shipped = RunFolder(shipped.path.rename(tmp_path / "arm2-reach"))
-    RunFolder.create(tmp_path, "arm2", "reach", 0, NOON + timedelta(days=2))          # no checkpoint yet
+    RunFolder.create(
+        tmp_path, "arm2", "reach", 0, NOON + timedelta(days=2)
+    )  # no checkpoint yet
     assert list_runs([tmp_path]) == [twin, late, early, shipped]
     assert find_run(roots=[tmp_path]) == (twin, "newest")
 
@@ -206,10 +245,19 @@ def test_a_warm_up_makes_a_run_that_has_no_checkpoint(tmp_path):
     late = RunFolder.create(tmp_path, "arm2", "reach", 0, NOON + timedelta(days=1))
     late.save_warming({"warming": {"stage": 1}})
     late.save_warming({"warming": {"stage": 2}})
-    assert list_runs([tmp_path]) == [late, early] and find_run(roots=[tmp_path]) == (late, "newest")
-    assert late.load(late.warming) == {"warming": {"stage": 2}} and late.checkpoints() == []
+    assert list_runs([tmp_path]) == [late, early] and find_run(roots=[tmp_path]) == (
+        late,
+        "newest",
+    )
+    assert (
+        late.load(late.warming) == {"warming": {"stage": 2}}
+        and late.checkpoints() == []
+    )
     for ask in (late.first, late.newest, late.load, lambda: thin(late.path)):
-        with pytest.raises(CheckpointError, match=f"no checkpoint yet.*go on with: hfcontrol train --resume {late.path}$"):
+        with pytest.raises(
+            CheckpointError,
+            match=f"no checkpoint yet.*go on with: hfcontrol train --resume {late.path}$",
+        ):
             ask()
 
 
@@ -232,7 +280,9 @@ def test_the_tenth_of_a_second_follows_the_ninth(tmp_path):
 def test_a_run_under_two_roots_is_listed_once(tmp_path):
     run = with_checkpoints(tmp_path / "weights", 1.0)
     (tmp_path / "link").symlink_to(tmp_path / "weights")
-    assert list_runs([tmp_path / "weights", tmp_path / "link", tmp_path / "none"]) == [run]
+    assert list_runs([tmp_path / "weights", tmp_path / "link", tmp_path / "none"]) == [
+        run
+    ]
 
 
 def test_find_run_by_folder_name_and_file(tmp_path, monkeypatch):
@@ -246,20 +296,34 @@ def test_find_run_by_folder_name_and_file(tmp_path, monkeypatch):
 
 
 def test_find_run_tells_what_there_is(tmp_path):
-    with pytest.raises(CheckpointError, match="no run yet; make one with: hfcontrol train"):
+    with pytest.raises(
+        CheckpointError, match="no run yet; make one with: hfcontrol train"
+    ):
         find_run(roots=[tmp_path])
     runs = [with_checkpoints(tmp_path, 1.0, seed=seed) for seed in range(2)]
     with pytest.raises(CheckpointError, match="arm3 is no run") as caught:
         find_run("arm3", [tmp_path])
     assert all(run.path.name in str(caught.value) for run in runs)
-    with pytest.raises(CheckpointError, match=f"is no run, but holds 2 of them, such as {tmp_path}.*: name one"):
+    with pytest.raises(
+        CheckpointError,
+        match=f"is no run, but holds 2 of them, such as {tmp_path}.*: name one",
+    ):
         find_run(str(tmp_path), [tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="empty holds no checkpoints"):
         find_run(str(tmp_path / "empty"), [tmp_path])
 
 
-@pytest.mark.parametrize("keep, left", [(0, [0, 3, 9]), (1, [0, 3, 9]), (2, [0, 3, 9]), (4, [0, 3, 6, 9]), (99, list(range(10)))])
+@pytest.mark.parametrize(
+    "keep, left",
+    [
+        (0, [0, 3, 9]),
+        (1, [0, 3, 9]),
+        (2, [0, 3, 9]),
+        (4, [0, 3, 6, 9]),
+        (99, list(range(10))),
+    ],
+)
 def test_thin_leaves_first_best_last_and_an_even_spread(tmp_path, keep, left):
     run = with_checkpoints(tmp_path, *(abs(k - 3) + 1 for k in range(10)))
     before = {file.path for file in run.checkpoints()}

@@ -16,7 +16,10 @@ class Setting:
     def __init__(self):
         loop = loop_of("arm2", effort=0.0)
         self.linear = loop.linearise(loop.rollout(weights_of(loop)))
-        self.G, self.rows = GaussNewton(self.linear), ResidualRows(self.linear, loop.scenario.cost.channels())
+        self.G, self.rows = (
+            GaussNewton(self.linear),
+            ResidualRows(self.linear, loop.scenario.cost.channels()),
+        )
         self.g, self.size = self.linear.gradient, loop.network.size
         self.dense = np.array([self.G @ e for e in np.eye(self.size)])
         self.damped = self.dense + LAM * np.eye(self.size)
@@ -36,14 +39,18 @@ def close(d, exact, tolerance):
 def spd(rng, size=30, condition=1e3):
     """A random symmetric positive definite matrix of known condition, and a vector."""
     Q, _ = np.linalg.qr(rng.standard_normal((size, size)))
-    return Q @ np.diag(np.geomspace(1, condition, size)) @ Q.T, rng.standard_normal(size)
+    return Q @ np.diag(np.geomspace(1, condition, size)) @ Q.T, rng.standard_normal(
+        size
+    )
 
 
 def test_four_ways_to_one_direction(setting):
     """CG run to its end, residual space, Cholesky in weight space, LU: condition 1e4 or so leaves 1e-9."""
     s = setting
     assert len(s.rows.matrix) < s.size
-    cg = conjugate_gradients(s.G + LAM * Identity(), -s.g, s.none, cap=500, tolerance=0.0, floor=501)
+    cg = conjugate_gradients(
+        s.G + LAM * Identity(), -s.g, s.none, cap=500, tolerance=0.0, floor=501
+    )
     L = np.linalg.cholesky(s.damped)
     assert close(np.linalg.solve(L.T, np.linalg.solve(L, -s.g)), s.exact, 1e-9)
     d, Jd = residual_space(s.rows, LAM)
@@ -65,14 +72,20 @@ def test_values_fall_and_are_those_of_the_model(rng):
     assert len(solution.directions) == len(solution.values) > 4
     for d, value in zip(solution.directions, solution.values):
         assert value == pytest.approx(0.5 * d @ A @ d - b @ d, rel=1e-9)
-    assert np.all(np.diff(solution.values) < 0) and solution.values[0] < 0.5 * start @ A @ start - b @ start
+    assert (
+        np.all(np.diff(solution.values) < 0)
+        and solution.values[0] < 0.5 * start @ A @ start - b @ start
+    )
 
 
-@pytest.mark.parametrize("options, stop", [
-    ({"cap": 7, "tolerance": 0.0}, "cap"),
-    ({"tolerance": 1e-3, "cap": 10_000}, "progress"),
-    ({"tolerance": 1.0, "floor": 3}, "progress"),
-])
+@pytest.mark.parametrize(
+    "options, stop",
+    [
+        ({"cap": 7, "tolerance": 0.0}, "cap"),
+        ({"tolerance": 1e-3, "cap": 10_000}, "progress"),
+        ({"tolerance": 1.0, "floor": 3}, "progress"),
+    ],
+)
 def test_stops(options, stop, rng):
     A, b = spd(rng, size=200, condition=1e6)
     solution = conjugate_gradients(A, b, np.zeros(b.size), **options)
@@ -86,12 +99,19 @@ def test_progress_is_judged_by_the_rule(rng):
     """At the stop, and at none of the iterations 10 to there, the last k = max(10, i / 10) gained less than k x tolerance."""
     A, b = spd(rng, size=300, condition=1e5)
     tolerance = 2e-3
-    stop = conjugate_gradients(A, b, np.zeros(b.size), tolerance=tolerance, cap=1000).iterations
+    stop = conjugate_gradients(
+        A, b, np.zeros(b.size), tolerance=tolerance, cap=1000
+    ).iterations
     values = [0.0]
     for i in range(1, stop + 1):
-        values.append(conjugate_gradients(A, b, np.zeros(b.size), tolerance=0.0, cap=i).values[-1])
-    slow = [(values[i] - values[i - max(10, i // 10)]) / values[i] < max(10, i // 10) * tolerance
-            for i in range(10, stop + 1)]
+        values.append(
+            conjugate_gradients(A, b, np.zeros(b.size), tolerance=0.0, cap=i).values[-1]
+        )
+    slow = [
+        (values[i] - values[i - max(10, i // 10)]) / values[i]
+        < max(10, i // 10) * tolerance
+        for i in range(10, stop + 1)
+    ]
     assert stop > 120 and slow == [False] * (stop - 10) + [True]
 
 
@@ -105,14 +125,18 @@ def test_a_direction_of_no_curvature_ends_the_search():
 
 def test_the_first_iterate_is_a_multiple_of_the_gradient(setting):
     s = setting
-    first, = conjugate_gradients(s.G, -s.g, s.none, cap=1).directions
-    np.testing.assert_allclose(first, -(s.g @ s.g) / (s.g @ s.dense @ s.g) * s.g, rtol=1e-9, atol=1e-15)
+    (first,) = conjugate_gradients(s.G, -s.g, s.none, cap=1).directions
+    np.testing.assert_allclose(
+        first, -(s.g @ s.g) / (s.g @ s.dense @ s.g) * s.g, rtol=1e-9, atol=1e-15
+    )
 
 
 def test_a_warm_start_at_the_solution_stays_there(setting):
     s = setting
     solution = conjugate_gradients(s.damped, -s.g, s.exact, cap=3)
-    assert close(solution.directions[-1], s.exact, 1e-10) and not np.shares_memory(solution.directions[-1], s.exact)
+    assert close(solution.directions[-1], s.exact, 1e-10) and not np.shares_memory(
+        solution.directions[-1], s.exact
+    )
 
 
 def test_progress_of_a_warm_start_is_counted_from_its_own_value(rng):
@@ -133,12 +157,16 @@ def test_woodbury_is_the_dense_inverse(setting, shift, rng):
 
 def test_the_exact_inverse_as_preconditioner_needs_one_iteration(setting):
     s = setting
-    solution = conjugate_gradients(s.G + LAM * Identity(), -s.g, s.none, woodbury(s.rows, LAM), cap=1)
+    solution = conjugate_gradients(
+        s.G + LAM * Identity(), -s.g, s.none, woodbury(s.rows, LAM), cap=1
+    )
     assert solution.iterations == 1 and close(solution.directions[-1], s.exact, 1e-9)
 
 
 def test_a_preconditioner_changes_the_way_not_the_end(rng):
     A, b = spd(rng)
     scale = 1 / np.diag(A)
-    solution = conjugate_gradients(A, b, np.zeros(b.size), lambda r: scale * r, cap=200, tolerance=0.0, floor=201)
+    solution = conjugate_gradients(
+        A, b, np.zeros(b.size), lambda r: scale * r, cap=200, tolerance=0.0, floor=201
+    )
     assert close(solution.directions[-1], np.linalg.solve(A, b), 1e-9)

@@ -13,7 +13,9 @@ def threads(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("jobs, least", [(0, 1), (1, 1), (7, 1), (7, 3), (7, 8), (64, 8)])
+@pytest.mark.parametrize(
+    "jobs, least", [(0, 1), (1, 1), (7, 1), (7, 3), (7, 8), (64, 8)]
+)
 def test_every_job_is_done_once(threads, jobs, least):
     done, parts = [0] * jobs, []
 
@@ -21,6 +23,7 @@ def test_every_job_is_done_once(threads, jobs, least):
         parts.append(end - first)
         for job in range(first, end):
             done[job] += weight
+
     shared(jobs, run, 2, least=least)
     assert done == [2] * jobs and len(parts) == max(1, min(threads, jobs // least))
     assert max(parts) - min(parts) <= 1
@@ -37,6 +40,7 @@ def test_what_goes_wrong_is_told_when_all_have_ended(threads, bad):
                 raise ValueError(f"job {bad}")
         finally:
             ended.append(threading.current_thread())
+
     with pytest.raises(ValueError, match=f"job {bad}"):
         shared(6, run)
     assert len(ended) == threads and (threads == 1 or len(set(ended)) > 1)

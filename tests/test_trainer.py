@@ -13,19 +13,55 @@ from helpers import bits, training_of
 
 SEVERAL = {
     "scenario": {"hold": "scenario", "batches": 3, "rollouts": 30},
-    "scenario, residual space": {"hold": "scenario", "task": "go", "effort": 0.0, "running": 0.0, "batches": 3,
-                                 "rollouts": 25},
+    "scenario, residual space": {
+        "hold": "scenario",
+        "task": "go",
+        "effort": 0.0,
+        "running": 0.0,
+        "batches": 3,
+        "rollouts": 25,
+    },
     "model": {"hold": "model", "batches": 4, "rollouts": 8},
     "model, long holds": {"hold": "model", "batches": 32, "rollouts": 6},
     "inputs": {"hold": "inputs", "batches": 3, "rollouts": 16},
     "post": {"hold": "post", "batches": 2, "rollouts": 25},
-    "auto": {"plant": "arm2", "control_limit": None, "hold": "auto", "batches": 3, "rollouts": 20},
-    "noisy, scenario": {"hold": "scenario", "batches": 3, "rollouts": 30, "sensory_noise": 0.1, "motor_noise": "10%"},
-    "noisy, model": {"hold": "model", "batches": 3, "rollouts": 10, "motor_noise": 0.1, "feedback_delay": 1},
+    "auto": {
+        "plant": "arm2",
+        "control_limit": None,
+        "hold": "auto",
+        "batches": 3,
+        "rollouts": 20,
+    },
+    "noisy, scenario": {
+        "hold": "scenario",
+        "batches": 3,
+        "rollouts": 30,
+        "sensory_noise": 0.1,
+        "motor_noise": "10%",
+    },
+    "noisy, model": {
+        "hold": "model",
+        "batches": 3,
+        "rollouts": 10,
+        "motor_noise": 0.1,
+        "feedback_delay": 1,
+    },
     "fresh scenarios": {"task": "fresh", "hold": "model", "batches": 3, "rollouts": 8},
-    "structural damping": {"hold": "scenario", "batches": 3, "rollouts": 20, "structural": 0.1},
-    "to the end": {"plant": "linear", "control_limit": None, "hidden": (4,), "cell": "linear", "hold": "scenario",
-                   "batches": 30, "steps": 5},
+    "structural damping": {
+        "hold": "scenario",
+        "batches": 3,
+        "rollouts": 20,
+        "structural": 0.1,
+    },
+    "to the end": {
+        "plant": "linear",
+        "control_limit": None,
+        "hidden": (4,),
+        "cell": "linear",
+        "hold": "scenario",
+        "batches": 30,
+        "steps": 5,
+    },
     "adam": {"optimizer": "adam", "hold": "scenario", "batches": 4, "rollouts": 12},
     "momentum": {"optimizer": "momentum", "hold": "model", "batches": 4, "rollouts": 6},
     "lbfgs": {"optimizer": "lbfgs", "hold": "scenario", "batches": 5, "rollouts": 20},
@@ -49,10 +85,14 @@ def test_resuming_from_any_event_is_the_uninterrupted_training(settings):
     assert len(events) > 6
     for place, event in enumerate(events[:-1]):
         trainer, _ = training_of(**settings)
-        expected = events[place + 1:place + 5]
+        expected = events[place + 1 : place + 5]
         again = list(islice(trainer.run(event.state), len(expected)))
-        assert [e.kind for e in again] == [e.kind for e in expected], f"after event {place}, {event.kind}"
-        assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], f"after event {place}, {event.kind}"
+        assert [e.kind for e in again] == [e.kind for e in expected], (
+            f"after event {place}, {event.kind}"
+        )
+        assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], (
+            f"after event {place}, {event.kind}"
+        )
 
 
 @trainings
@@ -64,12 +104,16 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(settings):
             trainer.interrupted = number >= count
         assert event.stop is Stop.INTERRUPTED
         *_, last = training_of(**settings)[0].run(event.state)
-        assert last.stop is events[-1].stop and bits(last.state) == bits(events[-1].state)
+        assert last.stop is events[-1].stop and bits(last.state) == bits(
+            events[-1].state
+        )
 
 
 @trainings
 def test_the_same_seed_trains_the_same(settings):
-    first, second, third = (trained(**settings, seed=seed)[-1].state for seed in (3, 3, 4))
+    first, second, third = (
+        trained(**settings, seed=seed)[-1].state for seed in (3, 3, 4)
+    )
     assert bits(first) == bits(second) != bits(third)
 
 
@@ -82,8 +126,14 @@ def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
     def watched(rng):
         loop = type(trainer).loop(trainer, rng)
         roll = loop.passes.rollout
-        monkeypatch.setattr(loop.passes, "rollout", lambda theta, reference, *more: (made.append(not reference.model),
-                                                                                    roll(theta, reference, *more))[1])
+        monkeypatch.setattr(
+            loop.passes,
+            "rollout",
+            lambda theta, reference, *more: (
+                made.append(not reference.model),
+                roll(theta, reference, *more),
+            )[1],
+        )
         return loop
 
     trainer.loop = watched
@@ -97,10 +147,16 @@ def test_events_tell_a_consistent_story(settings):
     assert [e.kind for e in events].count("done") == 1 and events[-1].kind == "done"
     holds = [e for e in events if e.kind == "hold"]
     assert [e.state.holds for e in holds] == list(range(1, len(holds) + 1))
-    assert events[-1].state.updates == sum(e.report.updates for e in events if e.kind == "update")
+    assert events[-1].state.updates == sum(
+        e.report.updates for e in events if e.kind == "update"
+    )
     for event in holds:
         mark = event.state.history[-1]
-        assert mark.updates == event.state.updates and event.state.begun is None and event.state.in_hold == 0
+        assert (
+            mark.updates == event.state.updates
+            and event.state.begun is None
+            and event.state.in_hold == 0
+        )
         assert event.rollout.reference.model is event.rollout.reference.replay is False
         np.testing.assert_array_equal(event.rollout.theta, event.state.theta)
         assert event.rollout.loss == event.state.loss
@@ -108,8 +164,15 @@ def test_events_tell_a_consistent_story(settings):
 
 @pytest.mark.parametrize("hold", ["scenario", "model"])
 def test_the_true_loss_never_rises_from_hold_to_hold(hold):
-    losses = [mark.loss for mark in trained(hold=hold, batches=4, rollouts=40)[-1].state.history]
-    assert len(losses) > 2 and np.all(np.diff(losses) <= 0) and losses[-1] < 0.9 * losses[0]
+    losses = [
+        mark.loss
+        for mark in trained(hold=hold, batches=4, rollouts=40)[-1].state.history
+    ]
+    assert (
+        len(losses) > 2
+        and np.all(np.diff(losses) <= 0)
+        and losses[-1] < 0.9 * losses[0]
+    )
 
 
 @trainings
@@ -124,6 +187,7 @@ def test_the_weights_of_an_event_have_its_loss(settings):
 
 # Each way to stop.
 
+
 def test_stops_at_the_target_loss():
     target = 0.8 * trained(hold="scenario", rollouts=1)[-1].state.loss
     last = trained(hold="scenario", target_loss=target)[-1]
@@ -131,7 +195,9 @@ def test_stops_at_the_target_loss():
 
 
 def test_stops_at_the_target_ratio():
-    trainer, state = training_of("arm1", control_limit=None, trials=5, steps=20, target_ratio=1.05)
+    trainer, state = training_of(
+        "arm1", control_limit=None, trials=5, steps=20, target_ratio=1.05
+    )
     *_, last = trainer.run(state)
     best = trainer.optimal(trainer.loop(np.random.default_rng(0)))
     assert last.stop is Stop.TARGET and best < last.state.loss <= 1.05 * best
@@ -139,26 +205,38 @@ def test_stops_at_the_target_ratio():
 
 def test_the_ratio_of_a_random_task_is_to_the_optimum_of_the_same_scenario():
     """The hold that reached it was judged on the scenario before the one drawn after it."""
-    trainer, state = training_of(task="fresh", hold="scenario", batches=3, target_ratio=1.3, rollouts=100)
+    trainer, state = training_of(
+        task="fresh", hold="scenario", batches=3, target_ratio=1.3, rollouts=100
+    )
     events = list(trainer.run(state))
     assert events[-1].stop is Stop.TARGET
     last_update = [event for event in events if event.kind == "update"][-1]
     rng = np.random.default_rng()
     rng.bit_generator.state = last_update.state.random
-    assert events[-1].state.history[-1].loss <= 1.3 * trainer.optimal(trainer.loop(rng)) * (1 + 1e-9)
+    assert events[-1].state.history[-1].loss <= 1.3 * trainer.optimal(
+        trainer.loop(rng)
+    ) * (1 + 1e-9)
 
 
 def test_a_target_already_reached_takes_no_update():
     events = trained(target_loss=1e6)
     assert [e.kind for e in events] == ["start", "done"]
-    assert events[1].stop is Stop.TARGET and events[1].state.updates == 0 and events[1].state.rollouts == 1
+    assert (
+        events[1].stop is Stop.TARGET
+        and events[1].state.updates == 0
+        and events[1].state.rollouts == 1
+    )
 
 
 @pytest.mark.parametrize("hold", ["scenario", "model", "inputs"])
 def test_stops_after_the_rollouts_asked_for(hold):
     events = trained(hold=hold, rollouts=9, batches=2)
     assert events[-1].stop is Stop.ROLLOUTS and events[-1].state.rollouts >= 9
-    assert all(e.state.rollouts < 9 for e in events if e.kind == "update" and e is not events[-3] and e is not events[-2])
+    assert all(
+        e.state.rollouts < 9
+        for e in events
+        if e.kind == "update" and e is not events[-3] and e is not events[-2]
+    )
 
 
 def test_stops_when_the_time_is_over():
@@ -170,21 +248,45 @@ def test_stops_when_interrupted_between_two_updates():
     trainer, state = training_of(hold="scenario", batches=32)
     for event in trainer.run(state):
         trainer.interrupted = event.state.updates >= 3
-    assert event.stop is Stop.INTERRUPTED and event.state.updates == 3 and event.state.in_hold == 3
+    assert (
+        event.stop is Stop.INTERRUPTED
+        and event.state.updates == 3
+        and event.state.in_hold == 3
+    )
 
 
 def test_stops_where_nothing_is_to_be_gained():
-    last = trained(plant="linear", control_limit=None, hold="scenario", hidden=(4,), cell="linear", batches=4)[-1]
+    last = trained(
+        plant="linear",
+        control_limit=None,
+        hold="scenario",
+        hidden=(4,),
+        cell="linear",
+        batches=4,
+    )[-1]
     losses = [mark.loss for mark in last.state.history]
     assert last.stop is Stop.CONVERGED
-    assert all(before - after < 1e-4 * before for before, after in zip(losses[-4:-1], losses[-3:]))
+    assert all(
+        before - after < 1e-4 * before
+        for before, after in zip(losses[-4:-1], losses[-3:])
+    )
 
 
 def test_a_training_that_is_done_after_its_first_hold_has_not_failed():
     """The loss has fallen to what this network can do, all of it before the first hold's end."""
-    events = trained(plant="linear", control_limit=None, hold="scenario", hidden=(4,), cell="linear", batches=100)
+    events = trained(
+        plant="linear",
+        control_limit=None,
+        hold="scenario",
+        hidden=(4,),
+        cell="linear",
+        batches=100,
+    )
     first, last = events[0].state.loss, events[-1]
-    assert last.state.loss < 0.9 * first and last.state.history[0].loss < 1.01 * last.state.loss
+    assert (
+        last.state.loss < 0.9 * first
+        and last.state.history[0].loss < 1.01 * last.state.loss
+    )
     assert last.stop is Stop.CONVERGED
 
 
@@ -204,7 +306,11 @@ class Worse:
 
     def step(self, state, rollout, hold, left=1):
         new = hold.rollout(state.theta + 0.1 * hold.linearise(rollout).gradient)
-        return replace(state, theta=new.theta), new, Report(True, new.loss, -1.0, "worse", 1, 1)
+        return (
+            replace(state, theta=new.theta),
+            new,
+            Report(True, new.loss, -1.0, "worse", 1, 1),
+        )
 
 
 class Stubborn:
@@ -218,7 +324,11 @@ class Stubborn:
 
     def step(self, state, rollout, hold, left=1):
         _, _, report = self.optimizer.step(state, rollout, hold)
-        return state, rollout, replace(report, accepted=False, loss=rollout.loss, updates=0)
+        return (
+            state,
+            rollout,
+            replace(report, accepted=False, loss=rollout.loss, updates=0),
+        )
 
 
 @pytest.mark.parametrize("hold, most", [("scenario", 3), ("model", 12)])
@@ -232,21 +342,36 @@ def test_fails_where_no_step_lowers_the_loss(hold, most):
 
 
 def test_every_reason_to_stop_has_a_word_and_a_sentence():
-    assert len({stop.word for stop in Stop}) == len({stop.sentence for stop in Stop}) == len(Stop) == 6
+    assert (
+        len({stop.word for stop in Stop})
+        == len({stop.sentence for stop in Stop})
+        == len(Stop)
+        == 6
+    )
 
 
 def test_weights_without_a_finite_loss_are_refused():
     trainer, state = training_of()
-    state = replace(state, optimizer=trainer.optimizer.init(np.full_like(state.theta, np.nan)))
+    state = replace(
+        state, optimizer=trainer.optimizer.init(np.full_like(state.theta, np.nan))
+    )
     with pytest.raises(TrainingError, match="not finite"):
         next(trainer.run(state))
 
 
 # What is promised.
 
+
 @pytest.mark.slow
 def test_arm1_comes_within_a_thousandth_of_the_riccati_cost():
-    trainer, state = training_of("arm1", control_limit=None, hidden=(8,), trials=None, steps=None, target_ratio=1.001)
+    trainer, state = training_of(
+        "arm1",
+        control_limit=None,
+        hidden=(8,),
+        trials=None,
+        steps=None,
+        target_ratio=1.001,
+    )
     *_, last = trainer.run(state)
     loop = trainer.loop(np.random.default_rng(0))
     best = riccati_loss(loop.plant.params, trainer.task)
@@ -269,10 +394,19 @@ def riccati_loss(params, task):
 
 @pytest.mark.slow
 def test_arm2_reaches_the_error_of_the_main_job():
-    trainer, state = training_of("arm2", control_limit=None, hidden=(32, 32), trials=None, steps=None, effort=0.0,
-                                 target_loss=5e-5)
+    trainer, state = training_of(
+        "arm2",
+        control_limit=None,
+        hidden=(32, 32),
+        trials=None,
+        steps=None,
+        effort=0.0,
+        target_loss=5e-5,
+    )
     *_, last = trainer.run(state)
     assert last.stop is Stop.TARGET and last.state.loss <= 5e-5
     loop = trainer.loop(np.random.default_rng(0))
     error = loop.rollout(last.state.theta).x[-1] - loop.scenario.goal[-1]
-    assert 0.5 * np.mean((error**2).sum(axis=0)) == pytest.approx(last.state.loss, rel=1e-12)
+    assert 0.5 * np.mean((error**2).sum(axis=0)) == pytest.approx(
+        last.state.loss, rel=1e-12
+    )

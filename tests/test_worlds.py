@@ -34,7 +34,13 @@ class Counting:
 
     def step(self, action):
         self.step_now += 1
-        return (np.array([self.step_now, self.episode]), float(self.step_now), self.step_now == self.end, self.step_now == self.cut, {})
+        return (
+            np.array([self.step_now, self.episode]),
+            float(self.step_now),
+            self.step_now == self.end,
+            self.step_now == self.cut,
+            {},
+        )
 
     def close(self):
         pass
@@ -51,14 +57,22 @@ class Recall:
 
     def step(self, action):
         self.t += 1
-        return np.zeros(1), float(self.t == 4 and action == self.shown), self.t == 4, False, {}
+        return (
+            np.zeros(1),
+            float(self.t == 4 and action == self.shown),
+            self.t == 4,
+            False,
+            {},
+        )
 
     def close(self):
         pass
 
 
 def environment(make, n_observation, n_control, discrete=True, low=None, high=None):
-    return Environment("Toy-v0", make, n_observation, n_control, discrete, low, high, 0, None)
+    return Environment(
+        "Toy-v0", make, n_observation, n_control, discrete, low, high, 0, None
+    )
 
 
 def world_of(make, steps, copies=2, recurrent=(1,), n_observation=2):
@@ -80,7 +94,9 @@ def test_an_episode_that_ends_begins_anew_with_no_memory():
     np.testing.assert_array_equal(np.flatnonzero(e.over[:, 0]), [2, 5, 6])
     np.testing.assert_array_equal(np.flatnonzero(e.ended[:, 0]), [2, 5])
     np.testing.assert_array_equal(e.rewards[:, 0], [1, 2, 3, 1, 2, 3, 1])
-    t, n, context = e.cut  # the rollout is over, not the episode: what was reached is told
+    t, n, context = (
+        e.cut
+    )  # the rollout is over, not the episode: what was reached is told
     assert list(t) == [6, 6] and list(n) == [0, 1]
     np.testing.assert_array_equal(context, [[1, 1], [3, 3]])
     assert e.loss == -6
@@ -96,7 +112,9 @@ def test_a_time_limit_cuts_and_what_was_reached_is_that_of_the_old_episode():
 def test_weights_under_a_constraint_are_those_that_act():
     """What is trained is not what acts then: the network explores with the latter, as the learner takes it."""
     world = world_of(lambda: Counting(end=3), 5)
-    world.network.constraint = Constraint(world.network, np.random.default_rng(3), 0.5, (), 0.5)
+    world.network.constraint = Constraint(
+        world.network, np.random.default_rng(3), 0.5, (), 0.5
+    )
     rng = np.random.default_rng(0)
     learner = Learner(PolicyGradient(), world.network, world.policy, world.n_context)
     state = learner.init(world.network.initial(rng), rng)
@@ -125,9 +143,13 @@ def test_the_mean_return_is_of_whole_episodes_where_there_are_any():
     assert mean_return(rewards, starts, over) == np.mean([3, 4, 15])
 
 
-@pytest.mark.parametrize("discrete, numbers, expected", [
-    (True, [1.0], 1), (False, [0.5, -3.0, 4.0], [3.0, -2.0, 4.0]),
-])
+@pytest.mark.parametrize(
+    "discrete, numbers, expected",
+    [
+        (True, [1.0], 1),
+        (False, [0.5, -3.0, 4.0], [3.0, -2.0, 4.0]),
+    ],
+)
 def test_actions_are_in_units_of_half_their_range(discrete, numbers, expected):
     low, high = np.array([0.0, -2.0, -np.inf]), np.array([4.0, 2.0, np.inf])
     env = environment(None, 1, 3, discrete, low, high)
@@ -139,35 +161,64 @@ def test_only_a_network_that_remembers_recalls():
     right = {}
     for recurrent in ((1,), ()):
         world = world_of(Recall, 16, copies=16, recurrent=recurrent, n_observation=1)
-        trainer = PolicyTrainer(SimpleNamespace(), None, None, world.network, None, PolicyGradient(rate=3e-3, discount=0.9), world,
-                                Limits(rollouts=60))
-        *_, done = trainer.run(trainer.init(world.network.initial(np.random.default_rng(1)), np.random.default_rng(0)))
+        trainer = PolicyTrainer(
+            SimpleNamespace(),
+            None,
+            None,
+            world.network,
+            None,
+            PolicyGradient(rate=3e-3, discount=0.9),
+            world,
+            Limits(rollouts=60),
+        )
+        *_, done = trainer.run(
+            trainer.init(
+                world.network.initial(np.random.default_rng(1)),
+                np.random.default_rng(0),
+            )
+        )
         returns = episode_returns(world, done.state.theta, 200, 10**6)
         right[bool(recurrent)] = returns.mean()
     assert right[True] > 0.99 and right[False] < 0.65
 
 
 def trainer_of(**options):
-    settings = settings_for(plant="arm2", optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options)
+    settings = settings_for(
+        plant="arm2", optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options
+    )
     trainer = build(settings)
     return trainer, warm_up(trainer, settings)
 
 
 def test_the_rewards_of_a_plant_add_up_to_its_losses():
     """Through delays and noise too; the network sees what the plant's own loop showed it."""
-    trainer, state = trainer_of(feedback_delay=2, motor_noise="5%", sensory_noise=0.01, running=0.1)
+    trainer, state = trainer_of(
+        feedback_delay=2, motor_noise="5%", sensory_noise=0.01, running=0.1
+    )
     e = trainer._explored(state, np.random.default_rng(0))
     np.testing.assert_allclose(-e.rewards.sum(axis=0), e.rollout.losses, rtol=1e-12)
     rows = trainer.learner.sequences.activity(state.theta, e.inputs, e.starts)
     m = trainer.learner.sequences.trials(rows, trainer.network.outputs, 8)[1:]
     spread = trainer.world.policy.spread(trainer.learner.log_spread(state.optimizer))
-    assert np.abs((e.actions - m) / spread).max() < 5 and 0.8 < ((e.actions - m) / spread).std() < 1.2
-    np.testing.assert_allclose(trainer.wiring.limited(e.actions) * (1 + e.loop.scenario.motor_gain), e.rollout.u, atol=1e-12)
+    assert (
+        np.abs((e.actions - m) / spread).max() < 5
+        and 0.8 < ((e.actions - m) / spread).std() < 1.2
+    )
+    np.testing.assert_allclose(
+        trainer.wiring.limited(e.actions) * (1 + e.loop.scenario.motor_gain),
+        e.rollout.u,
+        atol=1e-12,
+    )
 
 
 def test_without_exploration_the_loss_is_the_controllers_own():
     trainer, state = trainer_of()
-    e = trainer.world.explore(state.theta, Gaussian(np.zeros(2) + 1e-300), np.zeros(2), np.random.default_rng(0))
+    e = trainer.world.explore(
+        state.theta,
+        Gaussian(np.zeros(2) + 1e-300),
+        np.zeros(2),
+        np.random.default_rng(0),
+    )
     assert e.loss == e.loop.rollout(state.theta).loss
 
 
@@ -175,42 +226,70 @@ class Wild(Gaussian):
     """Explores beyond all numbers in one trial."""
 
     def noise(self, log_spread, steps, trials, rng):
-        return super().noise(log_spread, steps, trials, rng) + np.where(np.arange(trials) == 2, 1e300, 0.0)
+        return super().noise(log_spread, steps, trials, rng) + np.where(
+            np.arange(trials) == 2, 1e300, 0.0
+        )
 
 
 def test_trials_that_leave_the_finite_numbers_are_left_out():
     trainer, state = trainer_of()
-    e = trainer.world.explore(state.theta, Wild(np.ones(2)), np.zeros(2), np.random.default_rng(0))
-    assert {a.shape[-1] for a in (e.inputs, e.starts, e.actions, e.rewards, e.context)} == {7}
-    assert all(np.isfinite(a).all() for a in (e.inputs, e.actions, e.rewards, e.context))
+    e = trainer.world.explore(
+        state.theta, Wild(np.ones(2)), np.zeros(2), np.random.default_rng(0)
+    )
+    assert {
+        a.shape[-1] for a in (e.inputs, e.starts, e.actions, e.rewards, e.context)
+    } == {7}
+    assert all(
+        np.isfinite(a).all() for a in (e.inputs, e.actions, e.rewards, e.context)
+    )
     wild = trainer.world.policy.scale.copy()
     wild[:] = 1e200
     with pytest.raises(TrainingError, match="--log-spread"):
-        trainer.world.explore(state.theta, Gaussian(wild), np.zeros(2), np.random.default_rng(0))
+        trainer.world.explore(
+            state.theta, Gaussian(wild), np.zeros(2), np.random.default_rng(0)
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["ppo", "a2c"])
 def test_a_training_that_goes_on_is_one_that_had_not_stopped(optimizer):
     def trained(rollouts, state=None):
-        settings = settings_for(plant="arm2", task="anywhere", optimizer=optimizer, trials=8, steps=12, hidden=(6, 4), rollouts=rollouts)
+        settings = settings_for(
+            plant="arm2",
+            task="anywhere",
+            optimizer=optimizer,
+            trials=8,
+            steps=12,
+            hidden=(6, 4),
+            rollouts=rollouts,
+        )
         trainer = build(settings)
         *_, done = trainer.run(state or warm_up(trainer, settings))
         assert done.stop is Stop.ROLLOUTS
         return done.state
+
     whole, parted = trained(6), trained(6, trained(3))
-    assert bits(whole.optimizer) == bits(parted.optimizer) and whole.rollouts == parted.rollouts == 6
+    assert (
+        bits(whole.optimizer) == bits(parted.optimizer)
+        and whole.rollouts == parted.rollouts == 6
+    )
     assert [m.loss for m in whole.history] == [m.loss for m in parted.history]
 
 
 def test_ppo_learns_an_easy_plant():
-    settings = settings_for(plant="linear", optimizer="ppo", rollouts=40, hidden=(8,), steps=20)
+    settings = settings_for(
+        plant="linear", optimizer="ppo", rollouts=40, hidden=(8,), steps=20
+    )
     trainer = build(settings)
     events = list(trainer.run(warm_up(trainer, settings)))
     loop = trainer.world.loop(np.random.default_rng(5))
     first, last = (loop.rollout(e.state.theta).loss for e in (events[0], events[-1]))
-    best = optimum(trainer.kernels, trainer.plant, loop.scenario, loop.wiring).losses.mean()
+    best = optimum(
+        trainer.kernels, trainer.plant, loop.scenario, loop.wiring
+    ).losses.mean()
     assert 0 < last - best < 0.3 * (first - best)
 
 
 def test_choices_are_told_by_their_numbers():
-    assert Categorical(3).likely(np.array([[0.0, 2], [1, 1], [0, 0]])).tolist() == [[1.0, 0.0]]
+    assert Categorical(3).likely(np.array([[0.0, 2], [1, 1], [0, 0]])).tolist() == [
+        [1.0, 0.0]
+    ]

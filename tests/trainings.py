@@ -16,7 +16,7 @@ SMALL = {"trials": 8, "steps": 10, "hidden": (5, 4), "batches": 4, "rollouts": 3
 SMALL_OPTIONS = "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 30".split()
 
 # A plant of a user's own, which needs no compiling and has no hand.
-CART = '''
+CART = """
 import numpy as np
 
 STATE, CONTROL = ("place", "place_rate"), ("push",)
@@ -33,10 +33,10 @@ def draw(rng, trials, split):
 
 
 TASKS = {"park": {"draw": draw, "trials": 8, "steps": 10, "effort": 1e-3}}
-'''
+"""
 
 # A plant with one position and no hand; LINKS stands where a test may put what draws it.
-PENDULUM = '''
+PENDULUM = """
 import math
 import numpy as np
 STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
@@ -48,10 +48,10 @@ def dynamics(x, u, p, dx):
 LINKS
 TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5), "trials": 4, "steps": 10,
                    "effort": 1e-3}}
-'''
+"""
 
 # A puck that is pushed about in the plane, without a hand: its outline, an eye, and lamps that show how it is pushed.
-PUCK = '''
+PUCK = """
 import numpy as np
 STATE, CONTROL = ("x", "y", "x_rate", "y_rate"), ("push_x", "push_y")
 UNITS = {"state": ("m", "m", "m/s", "m/s"), "control": ("N", "N")}
@@ -71,10 +71,10 @@ TASKS = {"follow": {**BASE, "generator": "follow", "range": ((-2.0, 2.0), (-1.0,
                   "final_at": (0.5, 1.0)},
          "around": {**BASE, "generator": "around", "start": (0.0,) * 4, "spread": (2.0, 2.0, 0.0, 0.0),
                     "target": (0.0, np.nan, 0.0, 0.0)}}
-'''
+"""
 
 # A balloon with its basket: the same in space, where z points down.
-BALLOON = '''
+BALLOON = """
 import numpy as np
 STATE, CONTROL = ("x", "y", "z", "x_rate", "y_rate", "z_rate"), ("push_x", "push_y", "push_z")
 UNITS = {"state": ("m",) * 3 + ("m/s",) * 3, "control": ("N",) * 3}
@@ -87,7 +87,7 @@ def links(x, p):
     return x[:3] * (1.0, 1.0, -1.0) + np.array([[0.0, 0.0, -0.5], [0.0, 0.0, 0.0]])
 TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0), "targets": ((-1.0, 1.0, -3.0), (1.0, 1.0, -3.0)),
                   "trials": 4, "steps": 10, "effort": 1e-3}}
-'''
+"""
 
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
@@ -95,18 +95,35 @@ ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
 def small_run(name, task, folder):
     """A tiny training of the pendulum without links, the puck or the balloon, its file in a folder."""
     path = Path(folder) / f"{name}.py"
-    path.write_text({"pendulum": PENDULUM.replace("LINKS", ""), "puck": PUCK, "balloon": BALLOON}[name])
-    return hf.train(str(path), task=task, hidden=(4,), batches=2, rollouts=6, out=folder)
+    path.write_text(
+        {"pendulum": PENDULUM.replace("LINKS", ""), "puck": PUCK, "balloon": BALLOON}[
+            name
+        ]
+    )
+    return hf.train(
+        str(path), task=task, hidden=(4,), batches=2, rollouts=6, out=folder
+    )
 
 
 def command(*arguments):
     """The words that run the command line in a process of its own."""
-    return [sys.executable, "-c", "from hfcontrol.cli import main; main()", *map(str, arguments)]
+    return [
+        sys.executable,
+        "-c",
+        "from hfcontrol.cli import main; main()",
+        *map(str, arguments),
+    ]
 
 
 def in_process(*arguments, **options):
     """Starts the command line in a process of its own, its output in pipes of text."""
-    options = {"env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    options = {
+        "env": ENVIRONMENT,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        **options,
+    }
     return subprocess.Popen(command(*arguments), **options)
 
 
@@ -132,7 +149,9 @@ def complaint(capsys, *arguments, status):
 
 def strict_json(line):
     """The object of a line of JSON; NaN and Infinity, which JSON has no words for, fail the test."""
-    return json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    return json.loads(
+        line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")
+    )
 
 
 def write_cart(folder, **changes):

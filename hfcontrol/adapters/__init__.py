@@ -11,15 +11,17 @@ def _load_mujoco(name):
     except ModuleNotFoundError as error:
         if error.name != "mujoco":
             raise
-        raise PlantError(f"plant {name} is a MuJoCo model, and the package mujoco is not installed: "
-                         f"pip install -e '.[mujoco]' in hfcontrol's folder") from None
+        raise PlantError(
+            f"plant {name} is a MuJoCo model, and the package mujoco is not installed: "
+            f"pip install -e '.[mujoco]' in hfcontrol's folder"
+        ) from None
     return load(name)
-
 
 
 def _load_gym(name):
     """The plant of a Gymnasium environment; PlantError where it cannot be one, or where a package is missing."""
     from hfcontrol.adapters.gym import load
+
     return load(name)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from hfcontrol.errors import PlantError
 from hfcontrol.plant import Plant
 
-LONGEST = 1000  # steps of a rollout, where the environment has no time limit or a longer one
+LONGEST = (
+    1000  # steps of a rollout, where the environment has no time limit or a longer one
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,43 @@ class Environment:
         """The environment of which `env` is a copy; raises PlantError for spaces that no controller of numbers can be joined to."""
         seen, done = env.observation_space, env.action_space
         if type(seen).__name__ != "Box":
-            raise PlantError(f"{name} shows {seen}; a controller needs a Box of numbers")
+            raise PlantError(
+                f"{name} shows {seen}; a controller needs a Box of numbers"
+            )
         if type(done).__name__ not in ("Box", "Discrete"):
-            raise PlantError(f"{name} takes {done}; a controller gives a Box of numbers, or one of so many (Discrete)")
-        limit, size = getattr(env.spec, "max_episode_steps", None), int(np.prod(seen.shape))
+            raise PlantError(
+                f"{name} takes {done}; a controller gives a Box of numbers, or one of so many (Discrete)"
+            )
+        limit, size = (
+            getattr(env.spec, "max_episode_steps", None),
+            int(np.prod(seen.shape)),
+        )
         if type(done).__name__ == "Discrete":
-            return cls(name, make, size, int(done.n), True, None, None, int(done.start), limit, "its actions are discrete")
+            return cls(
+                name,
+                make,
+                size,
+                int(done.n),
+                True,
+                None,
+                None,
+                int(done.start),
+                limit,
+                "its actions are discrete",
+            )
         low, high = np.ravel(done.low).astype(float), np.ravel(done.high).astype(float)
-        return cls(name, make, size, len(low), False, low, high, 0, limit, *([why] if why else []))
+        return cls(
+            name,
+            make,
+            size,
+            len(low),
+            False,
+            low,
+            high,
+            0,
+            limit,
+            *([why] if why else []),
+        )
 
     @property
     def steps(self):
@@ -82,14 +113,40 @@ def as_plant(name, make, env, why=None):
     taken = tuple(f"action{i}" for i in range(environment.n_control))
     one = np.ones(len(seen))
     return Plant(
-        name=name.rpartition(":")[2].replace("/", "-"), path=Path(name), source=f"{name}: {env.observation_space}, {env.action_space}",
-        state=seen, control=taken, observation=seen, output=seen, params={}, dt=seconds(env), integrator="none", substeps=1,
-        units={key: ("",) * len(names) for key, names in (("state", seen), ("control", taken), ("observation", seen), ("output", seen))},
-        limit=None, typical_state=one, typical_control=np.ones(len(taken)), taper=np.inf * one, environment=environment)
+        name=name.rpartition(":")[2].replace("/", "-"),
+        path=Path(name),
+        source=f"{name}: {env.observation_space}, {env.action_space}",
+        state=seen,
+        control=taken,
+        observation=seen,
+        output=seen,
+        params={},
+        dt=seconds(env),
+        integrator="none",
+        substeps=1,
+        units={
+            key: ("",) * len(names)
+            for key, names in (
+                ("state", seen),
+                ("control", taken),
+                ("observation", seen),
+                ("output", seen),
+            )
+        },
+        limit=None,
+        typical_state=one,
+        typical_control=np.ones(len(taken)),
+        taper=np.inf * one,
+        environment=environment,
+    )
 
 
 def seconds(env):
     """The time between two actions [s], where the environment tells it, else 1."""
     inner = env.unwrapped
-    told = [getattr(inner, "dt", None), getattr(inner, "tau", None), 1 / (env.metadata.get("render_fps") or 1)]
+    told = [
+        getattr(inner, "dt", None),
+        getattr(inner, "tau", None),
+        1 / (env.metadata.get("render_fps") or 1),
+    ]
     return next(float(t) for t in told if isinstance(t, int | float) and t > 0)

@@ -15,7 +15,13 @@ from hfcontrol.plant import Plant
 
 PREFIX = "gym:"  # of the names of environments
 OTHERWISE = "train it with --optimizer ppo, which needs no derivatives"
-SETTABLE = ("model", "data", "init_qpos", "frame_skip", "set_state")  # what MuJoCo's environments have
+SETTABLE = (
+    "model",
+    "data",
+    "init_qpos",
+    "frame_skip",
+    "set_state",
+)  # what MuJoCo's environments have
 
 
 def make(name):
@@ -26,33 +32,56 @@ def make(name):
     except ModuleNotFoundError as error:
         if error.name != "gymnasium":
             raise
-        raise PlantError(f"plant {name} is a Gymnasium environment, and the package gymnasium is not installed: "
-                         f"pip install -e '.[gym]' in hfcontrol's folder") from None
+        raise PlantError(
+            f"plant {name} is a Gymnasium environment, and the package gymnasium is not installed: "
+            f"pip install -e '.[gym]' in hfcontrol's folder"
+        ) from None
     wanted = name.removeprefix(PREFIX)
     try:
         with silence():
             return gymnasium.make(wanted, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise PlantError(f"{name} needs a package that is not installed: {_line(error)}") from None
+        raise PlantError(
+            f"{name} needs a package that is not installed: {_line(error)}"
+        ) from None
     except Exception as error:  # an environment may raise anything
-        close = [PREFIX + other for other in difflib.get_close_matches(wanted, set(gymnasium.registry) - {wanted}, n=3)]
-        near = f"close to it are {', '.join(close)}" if close else "give the id of a registered one"
-        raise PlantError(f"Gymnasium cannot make {name}: {_line(error)}; {near}") from None
+        close = [
+            PREFIX + other
+            for other in difflib.get_close_matches(
+                wanted, set(gymnasium.registry) - {wanted}, n=3
+            )
+        ]
+        near = (
+            f"close to it are {', '.join(close)}"
+            if close
+            else "give the id of a registered one"
+        )
+        raise PlantError(
+            f"Gymnasium cannot make {name}: {_line(error)}; {near}"
+        ) from None
 
 
 def load(name):
     """The plant of an environment, by its name `gym:ID`: with states and tasks where its state can be set, which is said of MuJoCo's,
     else one that stands for it (environment.py). PlantError where it cannot be made."""
     environment, again = make(name), partial(make, name)
-    if hasattr(environment.action_space, "n") or not all(hasattr(environment.unwrapped, part) for part in SETTABLE):
+    if hasattr(environment.action_space, "n") or not all(
+        hasattr(environment.unwrapped, part) for part in SETTABLE
+    ):
         return as_plant(name, again, environment)
     from hfcontrol.adapters.gym_mujoco import EnvironmentPlant
+
     try:
         with silence():
             fields = EnvironmentPlant(name, environment).fields()
-    except PlantError as error:  # such as a free joint: no plant, but an environment all the same
+    except (
+        PlantError
+    ) as error:  # such as a free joint: no plant, but an environment all the same
         return as_plant(name, again, environment, str(error).split("; ")[0])
-    return Plant(**fields, episodes=as_plant(name, again, environment, "its rewards have no derivatives"))
+    return Plant(
+        **fields,
+        episodes=as_plant(name, again, environment, "its rewards have no derivatives"),
+    )
 
 
 @contextmanager

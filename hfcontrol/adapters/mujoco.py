@@ -39,12 +39,16 @@ def load(name):
     try:
         path.read_bytes()
     except OSError as error:
-        raise PlantError(f"cannot read the MuJoCo model {path}: {error.strerror}; check the path") from None
+        raise PlantError(
+            f"cannot read the MuJoCo model {path}: {error.strerror}; check the path"
+        ) from None
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except (ValueError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
-        raise PlantError(f"{path.name}: MuJoCo cannot load it: {reason}; mend the file") from None
+        raise PlantError(
+            f"{path.name}: MuJoCo cannot load it: {reason}; mend the file"
+        ) from None
     return Plant(**ModelFile(path, model).fields())
 
 
@@ -62,7 +66,12 @@ class ModelPlant(PlantFile):
         self.namespace = {**self._names(simulator), "DT": dt}
         if simulator.hand is not None:
             self.functions["output"] = simulator.output
-            self.namespace["OUTPUT"] = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+            self.namespace["OUTPUT"] = (
+                "hand_x",
+                "hand_y",
+                "hand_x_rate",
+                "hand_y_rate",
+            )
             self.namespace["UNITS"]["output"] = ("m", "m", "m/s", "m/s")
         if simulator.drawable:
             self.functions["links"] = simulator.links
@@ -78,14 +87,22 @@ class ModelPlant(PlantFile):
         if model.nv == 0:
             self.fail("the model has no joints; add a hinge or slide joint to a body")
         if model.nu == 0:
-            self.fail("the model has no actuators; add one, as in <actuator><motor joint=\"elbow\"/></actuator>")
+            self.fail(
+                'the model has no actuators; add one, as in <actuator><motor joint="elbow"/></actuator>'
+            )
         kinds = mujoco.mjtJoint
-        for i in np.flatnonzero(np.isin(model.jnt_type, (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value)))[:1]:
-            self.fail(f"joint {self._joints()[i]} is a free or ball joint, whose position is a quaternion with fewer "
-                      f"rates than numbers; {self.quaternions}")
+        for i in np.flatnonzero(
+            np.isin(model.jnt_type, (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value))
+        )[:1]:
+            self.fail(
+                f"joint {self._joints()[i]} is a free or ball joint, whose position is a quaternion with fewer "
+                f"rates than numbers; {self.quaternions}"
+            )
         whole = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         if whole != 1 + model.nq + model.nv + model.na:
-            self.fail("the model keeps more than positions, rates and activations (a plugin's state, delays); drop that")
+            self.fail(
+                "the model keeps more than positions, rates and activations (a plugin's state, delays); drop that"
+            )
 
     def _joints(self):
         return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
@@ -94,12 +111,30 @@ class ModelPlant(PlantFile):
         """Names, units and limits of state and control."""
         model, joints = self.model, self._joints()
         actuators = [model.actuator(i).name or f"actuator{i}" for i in range(model.nu)]
-        activations = [f"{name}_activation" for name, count in zip(actuators, model.actuator_actnum) for _ in range(count)]
-        units = ["rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m" for kind in model.jnt_type]
-        return {"STATE": (*joints, *(f"{name}_rate" for name in joints), *activations), "CONTROL": tuple(actuators),
-                "UNITS": {"state": (*units, *(f"{unit}/s" for unit in units), *("" for _ in activations)),
-                          "control": ("",) * model.nu},
-                "LIMIT": tuple(simulator.half_range) if np.isfinite(simulator.half_range).any() else None}
+        activations = [
+            f"{name}_activation"
+            for name, count in zip(actuators, model.actuator_actnum)
+            for _ in range(count)
+        ]
+        units = [
+            "rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m"
+            for kind in model.jnt_type
+        ]
+        return {
+            "STATE": (*joints, *(f"{name}_rate" for name in joints), *activations),
+            "CONTROL": tuple(actuators),
+            "UNITS": {
+                "state": (
+                    *units,
+                    *(f"{unit}/s" for unit in units),
+                    *("" for _ in activations),
+                ),
+                "control": ("",) * model.nu,
+            },
+            "LIMIT": tuple(simulator.half_range)
+            if np.isfinite(simulator.half_range).any()
+            else None,
+        }
 
 
 class ModelFile(ModelPlant):
@@ -110,7 +145,9 @@ class ModelFile(ModelPlant):
         try:
             self.source = source_of(path, path.parent)
         except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-            self.fail(f"its text, or that of a file it includes, cannot be read: {error}")
+            self.fail(
+                f"its text, or that of a file it includes, cannot be read: {error}"
+            )
         self.check_model()
         extras = self._extras()
         timestep = model.opt.timestep
@@ -120,7 +157,9 @@ class ModelFile(ModelPlant):
         tasks = _default_tasks(simulator, dt)
         self.namespace["TASKS"] = _over(tasks, extras.get("TASKS", tasks))
         sizes = extras.get("TYPICAL", {})
-        self.namespace["TYPICAL"] = {**self.namespace["TYPICAL"], **sizes} if isinstance(sizes, dict) else sizes
+        self.namespace["TYPICAL"] = (
+            {**self.namespace["TYPICAL"], **sizes} if isinstance(sizes, dict) else sizes
+        )
         self.namespace["TAPER"] = extras.get("TAPER")
 
     def _extras(self):
@@ -131,7 +170,9 @@ class ModelFile(ModelPlant):
         except ValueError as error:
             self.fail(f"its text element hfcontrol is not JSON: {error}")
         if not isinstance(extras, dict) or not set(extras) <= set(EXTRAS):
-            self.fail(f"its text element hfcontrol holds {text}; write a JSON object with any of {', '.join(EXTRAS)}")
+            self.fail(
+                f"its text element hfcontrol holds {text}; write a JSON object with any of {', '.join(EXTRAS)}"
+            )
         return extras
 
     def _substeps(self, dt):
@@ -141,14 +182,19 @@ class ModelFile(ModelPlant):
             self.fail(f"DT is {dt!r}; give the control step in seconds, such as 0.01")
         substeps = round(dt / timestep)
         if substeps < 1 or not math.isclose(substeps * timestep, dt, rel_tol=1e-9):
-            self.fail(f"DT is {dt:g} s; it must be a multiple of the model's time step, {timestep:g} s")
+            self.fail(
+                f"DT is {dt:g} s; it must be a multiple of the model's time step, {timestep:g} s"
+            )
         return substeps
 
 
 def source_of(path, folder):
     """The text of a file and of those it includes, one after the other: what tells whether a model has changed."""
     text = path.read_text(encoding="utf-8")
-    included = [folder / part.get("file") for part in ElementTree.fromstring(text.encode()).iter("include")]
+    included = [
+        folder / part.get("file")
+        for part in ElementTree.fromstring(text.encode()).iter("include")
+    ]
     return "\n".join([text, *(source_of(other, folder) for other in included)])
 
 
@@ -158,18 +204,29 @@ def _text(model, name):
     if i < 0:
         return None
     first = model.text_adr[i]
-    return model.text_data[first:first + model.text_size[i]].rstrip(b"\0").decode()
+    return model.text_data[first : first + model.text_size[i]].rstrip(b"\0").decode()
 
 
 def hold_task(simulator, dt, steps, spread, target):
     """The task of coming to a target (n,) from states within a spread (n,) of home, and staying there."""
-    return {"generator": "around", "start": tuple(simulator.home.tolist()), "spread": spread, "target": target,
-            "running": dt, **_common(simulator, steps, 0.1 * dt), "success": {"state": 0.1}}
+    return {
+        "generator": "around",
+        "start": tuple(simulator.home.tolist()),
+        "spread": spread,
+        "target": target,
+        "running": dt,
+        **_common(simulator, steps, 0.1 * dt),
+        "success": {"state": 0.1},
+    }
 
 
 def reach_task(simulator, steps, radius, how):
     """The task of bringing the hand to places about a radius [m] away; `how` has a generator's entries, or a draw."""
-    return {**how, **_common(simulator, steps, 1e-4), "success": {"hand": radius / 10, "rates": 0.1}}
+    return {
+        **how,
+        **_common(simulator, steps, 1e-4),
+        "success": {"hand": radius / 10, "rates": 0.1},
+    }
 
 
 def _common(simulator, steps, effort):
@@ -178,8 +235,16 @@ def _common(simulator, steps, effort):
     Activations are states, but nobody asks where they end.
     """
     model = simulator.model
-    common = {"trials": 64, "steps": steps, "effort": effort / float(np.mean(simulator.typical_control))**2}
-    return {**common, "final": (1.0,) * (model.nq + model.nv) + (0.0,) * model.na} if model.na else common
+    common = {
+        "trials": 64,
+        "steps": steps,
+        "effort": effort / float(np.mean(simulator.typical_control)) ** 2,
+    }
+    return (
+        {**common, "final": (1.0,) * (model.nq + model.nv) + (0.0,) * model.na}
+        if model.na
+        else common
+    )
 
 
 def reach_radius(simulator):
@@ -190,16 +255,33 @@ def reach_radius(simulator):
 
 def _default_tasks(simulator, dt):
     """The tasks of a model that brings none."""
-    model, home, steps = simulator.model, tuple(simulator.home.tolist()), max(1, round(HORIZON / dt))
+    model, home, steps = (
+        simulator.model,
+        tuple(simulator.home.tolist()),
+        max(1, round(HORIZON / dt)),
+    )
     if simulator.hand is None:
         spread = (0.1,) * model.nq + (0.0,) * (model.nv + model.na)
         return {"hold": hold_task(simulator, dt, steps, spread, home)}
-    start, radius = (*home[:model.nq], *home[model.nq + model.nv:]), reach_radius(simulator)
-    return {"reach": reach_task(simulator, steps, radius, {"generator": "reach", "start": start, "radius": radius})}
+    start, radius = (
+        (*home[: model.nq], *home[model.nq + model.nv :]),
+        reach_radius(simulator),
+    )
+    return {
+        "reach": reach_task(
+            simulator,
+            steps,
+            radius,
+            {"generator": "reach", "start": start, "radius": radius},
+        )
+    }
 
 
 def _over(tasks, given):
     """The tasks that are given, their entries over those of a task made here of the same name."""
     if not isinstance(given, dict):
         return given  # not a dictionary: the plant file's judgement says so
-    return {name: {**tasks.get(name, {}), **task} if isinstance(task, dict) else task for name, task in given.items()}
+    return {
+        name: {**tasks.get(name, {}), **task} if isinstance(task, dict) else task
+        for name, task in given.items()
+    }

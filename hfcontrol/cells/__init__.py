@@ -16,10 +16,29 @@ every connection (connections.py) and two activities, f (2, k, N). One with MATR
 know the length of the step, three activities, f (3, k, N), and a fused step alone.
 """
 
-from hfcontrol.cells import cfc, ctrnn, linear, ltc, ltc_conductance, ltc_tanh, neural_ode, rnn_ode, tanh
+from hfcontrol.cells import (
+    cfc,
+    ctrnn,
+    linear,
+    ltc,
+    ltc_conductance,
+    ltc_tanh,
+    neural_ode,
+    rnn_ode,
+    tanh,
+)
 
-CELLS = {"tanh": tanh, "linear": linear, "ctrnn": ctrnn, "ltc": ltc, "ltc_tanh": ltc_tanh,
-         "ltc_conductance": ltc_conductance, "rnn_ode": rnn_ode, "neural_ode": neural_ode, "cfc": cfc}
+CELLS = {
+    "tanh": tanh,
+    "linear": linear,
+    "ctrnn": ctrnn,
+    "ltc": ltc,
+    "ltc_tanh": ltc_tanh,
+    "ltc_conductance": ltc_conductance,
+    "rnn_ode": rnn_ode,
+    "neural_ode": neural_ode,
+    "cfc": cfc,
+}
 
 
 def is_continuous(cell):

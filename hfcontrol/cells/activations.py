@@ -11,6 +11,10 @@ ACTIVATIONS = {
     "linear": (lambda z: z, lambda f: np.ones_like(f)),
     "tanh": (np.tanh, lambda f: 1 - f * f),
     "logistic": (_logistic, lambda f: f * (1 - f)),
-    "tanh, tanh, logistic": (lambda z: np.concatenate([np.tanh(z[:2]), _logistic(z[2:])]),  # of three sums (3, k, N)
-                             lambda f: np.concatenate([1 - f[:2] * f[:2], f[2:] * (1 - f[2:])])),
+    "tanh, tanh, logistic": (
+        lambda z: np.concatenate(
+            [np.tanh(z[:2]), _logistic(z[2:])]
+        ),  # of three sums (3, k, N)
+        lambda f: np.concatenate([1 - f[:2] * f[:2], f[2:] * (1 - f[2:])]),
+    ),
 }

@@ -80,17 +80,34 @@ class Synapses:
     def sums(cls, W, X):
         """What flows in, and the conductance (2, k, N)."""
         s, w = cls._gates(W, X), np.logaddexp(0.0, W[0])
-        return np.stack([np.einsum("ij,ijn->in", w * W[3], s), np.einsum("ij,ijn->in", w, s)])
+        return np.stack(
+            [np.einsum("ij,ijn->in", w * W[3], s), np.einsum("ij,ijn->in", w, s)]
+        )
 
     @classmethod
     def jvp(cls, W, dW, X, dX):
         """Their tangent."""
-        s, w, w_slope = cls._gates(W, X), np.logaddexp(0.0, W[0]), 0.5 * (1 + np.tanh(0.5 * W[0]))
+        s, w, w_slope = (
+            cls._gates(W, X),
+            np.logaddexp(0.0, W[0]),
+            0.5 * (1 + np.tanh(0.5 * W[0])),
+        )
         dw = w_slope * dW[0]
-        ds = s * (1 - s) * (dW[1][..., None] * (X[:-1] - W[2][..., None])
-                            + W[1][..., None] * (dX[:-1] - dW[2][..., None]))
-        return np.stack([np.einsum("ij,ijn->in", dw * W[3] + w * dW[3], s) + np.einsum("ij,ijn->in", w * W[3], ds),
-                         np.einsum("ij,ijn->in", dw, s) + np.einsum("ij,ijn->in", w, ds)])
+        ds = (
+            s
+            * (1 - s)
+            * (
+                dW[1][..., None] * (X[:-1] - W[2][..., None])
+                + W[1][..., None] * (dX[:-1] - dW[2][..., None])
+            )
+        )
+        return np.stack(
+            [
+                np.einsum("ij,ijn->in", dw * W[3] + w * dW[3], s)
+                + np.einsum("ij,ijn->in", w * W[3], ds),
+                np.einsum("ij,ijn->in", dw, s) + np.einsum("ij,ijn->in", w, ds),
+            ]
+        )
 
     @classmethod
     def _gate_bars(cls, W, X, delta):
@@ -103,13 +120,19 @@ class Synapses:
     def vjp(cls, W, X, delta):
         """The cotangent of X (columns, N); none of the last row."""
         _, _, inside = cls._gate_bars(W, X, delta)
-        return np.concatenate([np.einsum("ij,ijn->jn", W[1], inside), np.zeros_like(X[:1])])
+        return np.concatenate(
+            [np.einsum("ij,ijn->jn", W[1], inside), np.zeros_like(X[:1])]
+        )
 
     @classmethod
     def weight_vjp(cls, W, X, delta):
         """The cotangent of W, one for each trial (N, 4, k, columns - 1)."""
         s, strength, inside = cls._gate_bars(W, X, delta)
         w, w_slope = np.logaddexp(0.0, W[0]), 0.5 * (1 + np.tanh(0.5 * W[0]))
-        bars = (w_slope[..., None] * strength * s, inside * (X[:-1] - W[2][..., None]), -inside * W[1][..., None],
-                delta[0][:, None] * w[..., None] * s)
+        bars = (
+            w_slope[..., None] * strength * s,
+            inside * (X[:-1] - W[2][..., None]),
+            -inside * W[1][..., None],
+            delta[0][:, None] * w[..., None] * s,
+        )
         return np.moveaxis(np.stack(bars), -1, 0)

@@ -7,8 +7,17 @@ capacity c. Its two activities are what the synapses pour in, sum w s E, and the
 
 import numpy as np
 
-ACTIVATION, CODE, PARAMETERS = "linear", 6, {"leak": True, "capacity": True, "rest": False}
-SYNAPSE = ("weight", "slope", "centre", "reversal")  # the numbers of a connection; softplus keeps the first one positive
+ACTIVATION, CODE, PARAMETERS = (
+    "linear",
+    6,
+    {"leak": True, "capacity": True, "rest": False},
+)
+SYNAPSE = (
+    "weight",
+    "slope",
+    "centre",
+    "reversal",
+)  # the numbers of a connection; softplus keeps the first one positive
 LEAST = 1e-8  # of the denominator, as in ncps
 
 
@@ -20,7 +29,11 @@ def field(x, f, p):
 def field_slopes(x, f, p):
     """Derivatives of the field by x, both activities (2, k, N), the leak, the capacity and the rest."""
     F = field(x, f, p)
-    return -(p[0] + f[1]) / p[1], np.array([1 / p[1] + 0 * x, -x / p[1]]), ((p[2] - x) / p[1], -F / p[1], p[0] / p[1])
+    return (
+        -(p[0] + f[1]) / p[1],
+        np.array([1 / p[1] + 0 * x, -x / p[1]]),
+        ((p[2] - x) / p[1], -F / p[1], p[0] / p[1]),
+    )
 
 
 def fused(x, f, p, h):
@@ -31,4 +44,8 @@ def fused(x, f, p, h):
 def fused_slopes(x, f, p, h):
     """Derivatives of the fused step by x, both activities (2, k, N), the leak, the capacity and the rest."""
     d, y = p[1] / h + p[0] + f[1] + LEAST, fused(x, f, p, h)
-    return p[1] / h / d, np.array([1 / d, -y / d]), ((p[2] - y) / d, (x - y) / h / d, p[0] / d)
+    return (
+        p[1] / h / d,
+        np.array([1 / d, -y / d]),
+        ((p[2] - y) / d, (x - y) / h / d, p[0] / d),
+    )

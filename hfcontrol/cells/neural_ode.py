@@ -8,4 +8,12 @@ from hfcontrol.cells.rnn_ode import field, field_slopes, fused, fused_slopes
 
 ACTIVATION, CODE, PARAMETERS = "tanh", 5, {}
 
-__all__ = ["ACTIVATION", "CODE", "PARAMETERS", "field", "field_slopes", "fused", "fused_slopes"]
+__all__ = [
+    "ACTIVATION",
+    "CODE",
+    "PARAMETERS",
+    "field",
+    "field_slopes",
+    "fused",
+    "fused_slopes",
+]

@@ -40,7 +40,10 @@ class Stages:
                 x.append(self.cell.fused(x[j], f[j], p, self.h))
                 continue
             F = [self.cell.field(x[i], f[i], p) for i in self._used(j)]
-            x.append(x[self._from(j)] + self.h * sum(c * Fi for c, Fi in zip(self._parts(j), F)))
+            x.append(
+                x[self._from(j)]
+                + self.h * sum(c * Fi for c, Fi in zip(self._parts(j), F))
+            )
         return np.stack(x), np.stack(f)
 
     def jvp(self, p, dp, x, f, d_before, d_activity):
@@ -49,25 +52,43 @@ class Stages:
         for j in range(self.count):
             df.append(d_activity(j, dx[j]))
             if self.scheme == "fused":
-                dx.append(self._along(self.cell.fused_slopes(x[j], f[j], p, self.h), dx[j], df[j], dp))
+                dx.append(
+                    self._along(
+                        self.cell.fused_slopes(x[j], f[j], p, self.h), dx[j], df[j], dp
+                    )
+                )
                 continue
-            dF.append(self._along(self.cell.field_slopes(x[j], f[j], p), dx[j], df[j], dp))
-            dx.append(dx[self._from(j)] + self.h * sum(c * dF[i] for c, i in zip(self._parts(j), self._used(j))))
+            dF.append(
+                self._along(self.cell.field_slopes(x[j], f[j], p), dx[j], df[j], dp)
+            )
+            dx.append(
+                dx[self._from(j)]
+                + self.h * sum(c * dF[i] for c, i in zip(self._parts(j), self._used(j)))
+            )
         return np.stack(dx), np.stack(df)
 
     def vjp(self, p, x, f, out_bar, pull):
         """Cotangents (of p, of the state before) from that of the output; `pull(j, f_bar)` takes that of f_j and returns
         what of it goes back to x_j."""
-        x_bar, F_bar = (np.zeros_like(out_bar, shape=(count, *out_bar.shape)) for count in (self.count + 1, self.count))
+        x_bar, F_bar = (
+            np.zeros_like(out_bar, shape=(count, *out_bar.shape))
+            for count in (self.count + 1, self.count)
+        )
         p_bar, x_bar[-1] = [np.zeros_like(out_bar) for _ in p], out_bar
         for j in reversed(range(self.count)):
             if self.scheme == "fused":
-                bar, (by_x, by_f, by_p) = x_bar[j + 1], self.cell.fused_slopes(x[j], f[j], p, self.h)
+                bar, (by_x, by_f, by_p) = (
+                    x_bar[j + 1],
+                    self.cell.fused_slopes(x[j], f[j], p, self.h),
+                )
             else:
                 x_bar[self._from(j)] += x_bar[j + 1]
                 for c, i in zip(self._parts(j), self._used(j)):
                     F_bar[i] += self.h * c * x_bar[j + 1]
-                bar, (by_x, by_f, by_p) = F_bar[j], self.cell.field_slopes(x[j], f[j], p)
+                bar, (by_x, by_f, by_p) = (
+                    F_bar[j],
+                    self.cell.field_slopes(x[j], f[j], p),
+                )
             for total, by in zip(p_bar, by_p):
                 total += by * bar
             x_bar[j] += by_x * bar + pull(j, by_f * bar)
@@ -77,7 +98,9 @@ class Stages:
     def _along(slopes, dx, df, dp):
         by_x, by_f, by_p = slopes
         driven = by_f * df
-        driven = driven.sum(axis=0) if driven.ndim == 3 else driven  # of cells with two activities
+        driven = (
+            driven.sum(axis=0) if driven.ndim == 3 else driven
+        )  # of cells with two activities
         return by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
 
     def _from(self, j):

@@ -10,15 +10,51 @@ from hfcontrol.commands.options import finite, given, working
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--seeds", type=int, metavar="N", help="Trainings of each kind; the study's own number by default.")
-@click.option("--samples", type=int, metavar="N", help="Weights and starts at which a gradient is judged. [16]")
-@click.option("--updates", type=int, metavar="N", help="Of the first-order optimizers; the source's number, or less, by default.")
-@click.option("--seconds", type=float, metavar="S", help="Of every training of `cells` and `methods`; the horizon of `backsolve`.")
-@click.option("--optimizer", metavar="WORD", help="first-order, as in the source, or hf in its place. [first-order]")
-@click.option("--plant", metavar="NAME", help="Of `orders`: quadrotor or diffdrive; of `methods`: arm2 or cartpole.")
-@click.option("--most-seconds", type=float, metavar="S", help="Stop every training after so long.")
-@click.option("--out", default=".", show_default=True, type=click.Path(file_okay=False), metavar="FOLDER",
-              help="Where the figure and its numbers go, as compare-NAME.png and .json.")
+@click.option(
+    "--seeds",
+    type=int,
+    metavar="N",
+    help="Trainings of each kind; the study's own number by default.",
+)
+@click.option(
+    "--samples",
+    type=int,
+    metavar="N",
+    help="Weights and starts at which a gradient is judged. [16]",
+)
+@click.option(
+    "--updates",
+    type=int,
+    metavar="N",
+    help="Of the first-order optimizers; the source's number, or less, by default.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    help="Of every training of `cells` and `methods`; the horizon of `backsolve`.",
+)
+@click.option(
+    "--optimizer",
+    metavar="WORD",
+    help="first-order, as in the source, or hf in its place. [first-order]",
+)
+@click.option(
+    "--plant",
+    metavar="NAME",
+    help="Of `orders`: quadrotor or diffdrive; of `methods`: arm2 or cartpole.",
+)
+@click.option(
+    "--most-seconds", type=float, metavar="S", help="Stop every training after so long."
+)
+@click.option(
+    "--out",
+    default=".",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Where the figure and its numbers go, as compare-NAME.png and .json.",
+)
 def compare(name, out, **options):
     """Repeat a comparison of the sources: NAME.png and NAME.json.
 
@@ -36,8 +72,17 @@ def compare(name, out, **options):
             for word, (_, text) in STUDIES.items():
                 click.echo(f"{word:12}{text}")
             return
-        folder, words = Path(out), [name, *(str(options[key]) for key in ("plant", "optimizer") if options[key])]
-        figure, numbers = (folder / f"compare-{'-'.join(words)}{ending}" for ending in (".png", ".json"))
+        folder, words = (
+            Path(out),
+            [
+                name,
+                *(str(options[key]) for key in ("plant", "optimizer") if options[key]),
+            ],
+        )
+        figure, numbers = (
+            folder / f"compare-{'-'.join(words)}{ending}"
+            for ending in (".png", ".json")
+        )
         results, result, stopped = study(name, say, **given(**options)), None, False
         try:
             for result in results:
@@ -49,7 +94,10 @@ def compare(name, out, **options):
         from hfcontrol.compare_plots import draw
 
         draw(result, figure)
-    click.echo(f"{figure.absolute()}\n{numbers.absolute()}" + ("\nstopped: this is what was finished by then" if stopped else ""))
+    click.echo(
+        f"{figure.absolute()}\n{numbers.absolute()}"
+        + ("\nstopped: this is what was finished by then" if stopped else "")
+    )
 
 
 def _written(result, numbers):
@@ -58,4 +106,7 @@ def _written(result, numbers):
 
     numbers.parent.mkdir(parents=True, exist_ok=True)
     with replacing(numbers, (".json",)) as temporary:
-        temporary.write_text(json.dumps(finite(result), allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(finite(result), allow_nan=False, indent=1) + "\n",
+            encoding="utf-8",
+        )

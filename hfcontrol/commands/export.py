@@ -9,10 +9,25 @@ from hfcontrol.commands.options import RUN, working
 
 @click.command()
 @RUN
-@click.option("--format", "kind", default="c", show_default=True, metavar="WORD", help="c, npz or onnx.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE",
-              help="File to write, whose ending decides the format; by default one named after the run, here.")
-@click.option("--bare", is_flag=True, help="Write the network alone of a controller that was trained with delays or noise.")
+@click.option(
+    "--format",
+    "kind",
+    default="c",
+    show_default=True,
+    metavar="WORD",
+    help="c, npz or onnx.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File to write, whose ending decides the format; by default one named after the run, here.",
+)
+@click.option(
+    "--bare",
+    is_flag=True,
+    help="Write the network alone of a controller that was trained with delays or noise.",
+)
 def export(run, kind, out, bare):
     """Write a controller as C source, npz or ONNX.
 
@@ -40,5 +55,10 @@ def export(run, kind, out, bare):
             check_bare(run)
         name = run.path.resolve().name
         path = Path(out or f"{name.replace('-', '_') if kind == 'c' else name}.{kind}")
-        save(Controller.load(run), path, f"{run.plant.name} {run.trainer.task.name}, a controller", name)
+        save(
+            Controller.load(run),
+            path,
+            f"{run.plant.name} {run.trainer.task.name}, a controller",
+            name,
+        )
     click.echo(path.absolute())

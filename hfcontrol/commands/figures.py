@@ -7,15 +7,24 @@ import click
 
 from hfcontrol.commands.options import RUN, WIPE, working
 
-OUT = click.option("--out", type=click.Path(dir_okay=False), metavar="FILE",
-                   help="File to write, whose ending decides the format; by default one named after the run, here.")
+OUT = click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File to write, whose ending decides the format; by default one named after the run, here.",
+)
 SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
 
 
 @click.command("plot-error")
 @RUN
-@click.option("--axis", default="updates", show_default=True, metavar="WORD",
-              help="What the error is drawn against: updates, rollouts or seconds.")
+@click.option(
+    "--axis",
+    default="updates",
+    show_default=True,
+    metavar="WORD",
+    help="What the error is drawn against: updates, rollouts or seconds.",
+)
 @OUT
 @SHOW
 def plot_error(run, axis, out, show):
@@ -37,7 +46,13 @@ def plot_error(run, axis, out, show):
 
 @click.command()
 @RUN
-@click.option("--kind", default="paths", show_default=True, metavar="WORD", help="paths, controls, hidden, speed or tuning.")
+@click.option(
+    "--kind",
+    default="paths",
+    show_default=True,
+    metavar="WORD",
+    help="paths, controls, hidden, speed or tuning.",
+)
 @OUT
 @SHOW
 def plot(run, kind, out, show):
@@ -60,8 +75,15 @@ def plot(run, kind, out, show):
 
 @click.command()
 @RUN
-@click.option("--training", is_flag=True, help="Show the paths changing across all checkpoints.")
-@click.option("--targets", type=int, metavar="N", help="Targets to move to; 8 by default, fewer where each takes long.")
+@click.option(
+    "--training", is_flag=True, help="Show the paths changing across all checkpoints."
+)
+@click.option(
+    "--targets",
+    type=int,
+    metavar="N",
+    help="Targets to move to; 8 by default, fewer where each takes long.",
+)
 @OUT
 def animate(run, training, targets, out):
     """Show the plant moving, in a movie.

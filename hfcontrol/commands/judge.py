@@ -2,13 +2,26 @@
 
 import click
 
-from hfcontrol.commands.options import JSON, conditions, given, say_json, say_table, told, working
+from hfcontrol.commands.options import (
+    JSON,
+    conditions,
+    given,
+    say_json,
+    say_table,
+    told,
+    working,
+)
 
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @conditions
-@click.option("--trials", type=int, metavar="N", help="Trials in each set; by default as many as trained on, or as the task says.")
+@click.option(
+    "--trials",
+    type=int,
+    metavar="N",
+    help="Trials in each set; by default as many as trained on, or as the task says.",
+)
 @JSON
 def evaluate(runs, trials, as_json, **options):
     """Compare controllers with the best there could be.
@@ -30,12 +43,18 @@ def evaluate(runs, trials, as_json, **options):
     for place, run in enumerate(chosen):
         with working("looking for the optimum"):
             from hfcontrol.evaluation import evaluate as judge
+
             result = judge(run, run.settings.changed(**asked), trials)
         if as_json:
             say_json(result)
             continue
-        click.echo("\n" * (place > 0) + f"{run.path}: {run.plant.name} {result['task']}"
-                   + (f", tested with {told(asked)}" if asked else ""))
+        click.echo(
+            "\n" * (place > 0)
+            + f"{run.path}: {run.plant.name} {result['task']}"
+            + (f", tested with {told(asked)}" if asked else "")
+        )
         if run.plant_changed:
-            click.echo(f"{run.plant.path} has changed since the run was trained; this is with the plant as it is now")
+            click.echo(
+                f"{run.plant.path} has changed since the run was trained; this is with the plant as it is now"
+            )
         say_table(result)

@@ -9,9 +9,19 @@ SHOWN = 8  # losses of holds that `info` shows
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[RUN]...")
-@click.option("--thin", is_flag=True, help="Remove checkpoints of the runs named, never the first, the best or the last.")
-@click.option("--keep", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
-              help="About how many --thin leaves.")
+@click.option(
+    "--thin",
+    is_flag=True,
+    help="Remove checkpoints of the runs named, never the first, the best or the last.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="About how many --thin leaves.",
+)
 @JSON
 def runs(names, thin, keep, as_json):
     """List runs, or thin out their checkpoints.
@@ -26,7 +36,9 @@ def runs(names, thin, keep, as_json):
     from hfcontrol.run_folder import find_run, list_runs
 
     if thin and not names:
-        raise UsageError("--thin: name the runs to thin, as in hfcontrol runs --thin weights/RUN")
+        raise UsageError(
+            "--thin: name the runs to thin, as in hfcontrol runs --thin weights/RUN"
+        )
     folders = [find_run(name)[0] for name in names] or list_runs()
     if as_json and not thin:
         say_json([_told(folder) for folder in folders])
@@ -55,19 +67,27 @@ def _thin(folders, keep):
     for folder in folders:
         with folder.lock():
             removed = thin(folder.path, keep)
-        click.echo(f"{folder.path}: checkpoints removed {len(removed)}, left {len(folder.checkpoints())}")
+        click.echo(
+            f"{folder.path}: checkpoints removed {len(removed)}, left {len(folder.checkpoints())}"
+        )
 
 
 def _list(folders):
     width = max(len(str(folder.path)) for folder in folders)
-    click.echo(f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  stopped by")
+    click.echo(
+        f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  stopped by"
+    )
     for folder in folders:
         info = _told(folder)
         if "error" in info:
-            click.echo(f"{folder.path!s:{width}}  {info['error'].removeprefix(f'{folder.path} ')}")
+            click.echo(
+                f"{folder.path!s:{width}}  {info['error'].removeprefix(f'{folder.path} ')}"
+            )
         else:
-            click.echo(f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
-                       f"{info['seconds']:7.1f}  {info['stop'] or '-'}")
+            click.echo(
+                f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
+                f"{info['seconds']:7.1f}  {info['stop'] or '-'}"
+            )
 
 
 @click.command()
@@ -90,10 +110,18 @@ def info(run, as_json):
         return
     history = told.pop("loss_history")
     for name, value in told.items():
-        shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        shown = (
+            "-"
+            if value is None
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else value
+        )
         if name == "time_constants" and value:
             shown = f"{1000 * min(value):.4g} to {1000 * max(value):.4g} ms"
         click.echo(f"{name.replace('_', ' '):16} {shown}")
     if history:
-        click.echo(f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"
-                   f"{', '.join(f'{loss:.2e}' for loss in history[-SHOWN:])}")
+        click.echo(
+            f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"
+            f"{', '.join(f'{loss:.2e}' for loss in history[-SHOWN:])}"
+        )

@@ -16,21 +16,39 @@ def train_many(options, seeds, jobs, out, others, quiet, as_json):
     from hfcontrol.settings import settings_for
 
     if "seed" in options or others:
-        other = "seed" if "seed" in options else next(iter(others)).replace("start", "from")
-        raise UsageError(f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out")
+        other = (
+            "seed" if "seed" in options else next(iter(others)).replace("start", "from")
+        )
+        raise UsageError(
+            f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out"
+        )
     numbers, settings = parsed(seeds), settings_for(**options)
-    words = [word for k, word in enumerate(sys.argv[1:], 1) if not word.startswith(("--seeds", "--jobs"))
-             and sys.argv[k - 1] not in ("--seeds", "--jobs")]
+    words = [
+        word
+        for k, word in enumerate(sys.argv[1:], 1)
+        if not word.startswith(("--seeds", "--jobs"))
+        and sys.argv[k - 1] not in ("--seeds", "--jobs")
+    ]
 
     def show(outcome):
         if as_json:
             say_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:
-            click.echo(f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
-                       f"{outcome.seconds:.1f} s  {outcome.stop}")
+            click.echo(
+                f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
+                f"{outcome.seconds:.1f} s  {outcome.stop}"
+            )
+
     with nullcontext() if quiet else working(f"training {len(numbers)} controllers"):
-        outcomes = train_seeds(settings, numbers, out, jobs, shlex.join(["hfcontrol", *words]), show,
-                               None if quiet or as_json else click.echo)
+        outcomes = train_seeds(
+            settings,
+            numbers,
+            out,
+            jobs,
+            shlex.join(["hfcontrol", *words]),
+            show,
+            None if quiet or as_json else click.echo,
+        )
     _say_spread(outcomes, as_json, quiet)
 
 
@@ -43,10 +61,20 @@ def _say_spread(outcomes, as_json, quiet):
 
     losses, run = [outcome.loss for outcome in outcomes], Run.load(outcomes[0].path)
     if as_json:
-        say_json({"event": "done", "seeds": len(losses), "median": median(losses), "worst": losses[-1], **run.info()})
+        say_json(
+            {
+                "event": "done",
+                "seeds": len(losses),
+                "median": median(losses),
+                "worst": losses[-1],
+                **run.info(),
+            }
+        )
     elif not quiet:
-        click.echo(f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
-                   f"{len(losses)}; run {run.path}")
+        click.echo(
+            f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
+            f"{len(losses)}; run {run.path}"
+        )
         with working("looking for the optimum"):
             evaluation = evaluate(run)
         say_table(evaluation)

@@ -9,8 +9,19 @@ from hfcontrol.commands.options import RUN, conditions, given, working
 @click.command()
 @RUN
 @conditions
-@click.option("--split", default="training", show_default=True, metavar="WORD", help="Scenarios: training or held_out.")
-@click.option("--trials", type=int, metavar="N", help="Number of trials; the training's by default.")
+@click.option(
+    "--split",
+    default="training",
+    show_default=True,
+    metavar="WORD",
+    help="Scenarios: training or held_out.",
+)
+@click.option(
+    "--trials",
+    type=int,
+    metavar="N",
+    help="Number of trials; the training's by default.",
+)
 @OUT
 def simulate(run, split, trials, out, **options):
     """Write the controller's movements to a file.
@@ -28,5 +39,11 @@ def simulate(run, split, trials, out, **options):
         from hfcontrol.export import simulate as write
 
         run, out = run_and_file(run, out, ".npz")
-        write(run, out, split.replace("-", "_"), run.settings.changed(**given(**options)), trials)
+        write(
+            run,
+            out,
+            split.replace("-", "_"),
+            run.settings.changed(**given(**options)),
+            trials,
+        )
     click.echo(out.absolute())

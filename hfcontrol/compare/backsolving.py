@@ -27,10 +27,22 @@ def study(updates=1000, seconds=25.0, tell=None):
             except TrainingError as error:
                 stopped = str(error)
                 break
-            back = loop.problem.x0 if found_now.reconstructed is None else found_now.reconstructed
+            back = (
+                loop.problem.x0
+                if found_now.reconstructed is None
+                else found_now.reconstructed
+            )
             errors.append(float(np.linalg.norm(back - loop.problem.x0)))
             state = optimizer.moved(state, found_now.theta)
             if tell and k % 50 == 0:
-                tell(f"{name}: update {k} of {updates}, loss {losses[-1]:.4g}, reconstruction off by {errors[-1]:.2g}")
+                tell(
+                    f"{name}: update {k} of {updates}, loss {losses[-1]:.4g}, reconstruction off by {errors[-1]:.2g}"
+                )
         found[name] = {"loss": losses, "error": errors, "stopped": stopped}
-        yield {"study": "backsolve", "updates": updates, "seconds": seconds, "optimum": 2.0, "methods": found}
+        yield {
+            "study": "backsolve",
+            "updates": updates,
+            "seconds": seconds,
+            "optimum": 2.0,
+            "methods": found,
+        }

@@ -19,7 +19,9 @@ from hfcontrol.task import Task, TaskOptions
 from hfcontrol.topology import Topology
 
 ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's trainings
-JUDGE = Estimator("ctpg", 1e-6, 1e-8)  # with which held-out costs are found, whatever trained
+JUDGE = Estimator(
+    "ctpg", 1e-6, 1e-8
+)  # with which held-out costs are found, whatever trained
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon, where it grows
 TRIED = 100  # steps of Euler's method with which its price is found
 HELD_OUT = 64  # starts that no training sees ...
@@ -41,9 +43,16 @@ class Problem:
         plant = load_plant(self.plant)
         options = TaskOptions(steps=round(self.seconds / plant.dt))
         task = Task(plant, compile_plant(plant), self.task, options)
-        network = Network(Topology(self.hidden, self.cell, (), ()), task.n_target + plant.ny, plant.nu)
+        network = Network(
+            Topology(self.hidden, self.cell, (), ()), task.n_target + plant.ny, plant.nu
+        )
         wiring = wiring_of(Settings(plant=self.plant, task=self.task), plant)
-        for name, value in (("_plant", plant), ("_task", task), ("network", network), ("_wiring", wiring)):
+        for name, value in (
+            ("_plant", plant),
+            ("_task", task),
+            ("network", network),
+            ("_wiring", wiring),
+        ):
             object.__setattr__(self, name, value)
 
     def over(self, part):
@@ -53,11 +62,22 @@ class Problem:
     def loop(self, estimator, rng, trials, split="training"):
         """The closed loop on so many trials drawn from rng."""
         scenario = self._task.draw(rng, split, trials)
-        return ContinuousLoop(self._plant, self._task.kernels, self.network, scenario, self._wiring, estimator)
+        return ContinuousLoop(
+            self._plant,
+            self._task.kernels,
+            self.network,
+            scenario,
+            self._wiring,
+            estimator,
+        )
 
     def held_out(self, theta, trials=HELD_OUT):
         """The mean cost of weights theta (P,) on held-out starts; infinite where the solver gives up."""
-        return self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out").rollout(theta).loss
+        return (
+            self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out")
+            .rollout(theta)
+            .loss
+        )
 
     def initial(self, seed):
         """Random weights (P,) as this project's trainings start from, `Network.initial`, but without the plant's trim, which the source's lack too."""
@@ -93,9 +113,19 @@ class Method:
         return self.then[1].at(done) if self.then and done >= self.then[0] else self
 
 
-def second_order(name, estimator, trials=64, cap=10, batches=1, grow=6, damping=1.0, least=0.0):
+def second_order(
+    name, estimator, trials=64, cap=10, batches=1, grow=6, damping=1.0, least=0.0
+):
     """The Hessian-free method of the studies: a few conjugate gradients an update, each on fresh trials, over a horizon that grows."""
-    return Method(name, estimator, HessianFree("cg", damping=damping, cap=cap), trials, batches, grow, least)
+    return Method(
+        name,
+        estimator,
+        HessianFree("cg", damping=damping, cap=cap),
+        trials,
+        batches,
+        grow,
+        least,
+    )
 
 
 @dataclass
@@ -115,27 +145,50 @@ class Course:
 
     def tree(self):
         """For JSON, without the weights."""
-        return {"method": self.method, "seed": self.seed, "updates": self.updates, "seconds": self.seconds, "loss": self.losses,
-                "held_out": self.held_out, "evaluations": [c.all_told for c in self.counts],
-                "counts": [list(c) for c in self.counts], "stopped": self.stopped}
+        return {
+            "method": self.method,
+            "seed": self.seed,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "loss": self.losses,
+            "held_out": self.held_out,
+            "evaluations": [c.all_told for c in self.counts],
+            "counts": [list(c) for c in self.counts],
+            "stopped": self.stopped,
+        }
 
 
-def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None, start=None):
+def run(
+    problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None, start=None
+):
     """The `Course` of so many updates from weights `start` (P,), by default the source's, with about so many marks; seconds are those of
     the training alone."""
-    course, rng = Course(method.name, seed, [], [], [], [], [], []), np.random.default_rng([seed, 1])
+    course, rng = (
+        Course(method.name, seed, [], [], [], [], [], []),
+        np.random.default_rng([seed, 1]),
+    )
     theta = problem.start(seed) if start is None else start
-    state, counts, seconds, done, losses = method.optimizer.init(theta), Counts(), 0.0, 0, []
+    state, counts, seconds, done, losses = (
+        method.optimizer.init(theta),
+        Counts(),
+        0.0,
+        0,
+        [],
+    )
     every, stage, grown = max(1, updates // marks), problem, None
     linear = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
     linear = linear.linearise(linear.rollout(theta))
-    linear.jvp(linear.vjp(linear.jvp(linear.gradient)))  # compiled before the clock starts
+    linear.jvp(
+        linear.vjp(linear.jvp(linear.gradient))
+    )  # compiled before the clock starts
     _mark(course, problem, state.theta, counts, seconds, done, losses)
     while done < updates and seconds < most_seconds:
         begin, method = time.perf_counter(), method.at(done)
         if method.grow and (part := min(done // method.grow, len(GROWTH))) != grown:
             grown, stage = part, problem.over((*GROWTH, 1.0)[part])
-            state = method.optimizer.init(state.theta)  # another horizon is another function
+            state = method.optimizer.init(
+                state.theta
+            )  # another horizon is another function
         loop = stage.loop(method.estimator, rng, method.trials)
         try:
             state, found = _updated(method, state, loop, updates - done)
@@ -147,7 +200,9 @@ def run(problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None
         if done // every > course.updates[-1] // every or done >= updates:
             _mark(course, problem, state.theta, counts, seconds, done, losses)
             if tell:
-                tell(f"{method.name}, seed {seed}: update {done} of {updates}, cost {course.held_out[-1]:.4g}")
+                tell(
+                    f"{method.name}, seed {seed}: update {done} of {updates}, cost {course.held_out[-1]:.4g}"
+                )
     return course
 
 
@@ -156,8 +211,12 @@ def _updated(method, state, loop, most):
     current = loop.rollout(state.theta)
     if current.failure:
         raise TrainingError(current.failure)
-    if isinstance(method.optimizer, (Adam, Momentum)):  # who do not look at where they get to
-        return method.optimizer.moved(state, loop.linearise(current).gradient), [current.loss]
+    if isinstance(
+        method.optimizer, (Adam, Momentum)
+    ):  # who do not look at where they get to
+        return method.optimizer.moved(state, loop.linearise(current).gradient), [
+            current.loss
+        ]
     hold, losses = Hold(loop, current), []
     for _ in range(min(method.batches, most)):
         state = replace(state, damping=max(state.damping, method.least))
@@ -185,14 +244,23 @@ def matched(problem, course, method):
     if isinstance(method.optimizer, (Adam, Momentum)):
         return course.counts[-1].all_told / course.updates[-1] / method.trials / 3
     tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
-    same = run(problem, tried, course.seed, course.updates[-1], 1, start=course.thetas[0])
+    same = run(
+        problem, tried, course.seed, course.updates[-1], 1, start=course.thetas[0]
+    )
     return TRIED * course.counts[-1].all_told / same.counts[-1].all_told
 
 
 def reached(course, cost):
     """Evaluations, seconds and updates at the first mark whose held-out cost is no higher; None where there is none."""
-    for counts, seconds, updates, held_out in zip(course.counts, course.seconds, course.updates, course.held_out):
+    for counts, seconds, updates, held_out in zip(
+        course.counts, course.seconds, course.updates, course.held_out
+    ):
         if held_out <= cost:
-            return {"evaluations": counts.all_told, "without products": counts.f + counts.dx + counts.dtheta, "seconds": seconds,
-                    "updates": updates, "held_out": held_out}
+            return {
+                "evaluations": counts.all_told,
+                "without products": counts.f + counts.dx + counts.dtheta,
+                "seconds": seconds,
+                "updates": updates,
+                "held_out": held_out,
+            }
     return None

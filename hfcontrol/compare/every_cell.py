@@ -18,9 +18,15 @@ from hfcontrol.topology import Topology
 from hfcontrol.warmup import warm_up
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))
-UNITS, MODEL = 16, "ctrnn"  # units in each of two layers, and the cell whose number of weights the others are given
-WAYS = {"BPTT": Estimator("rk4", step=0.01), "stored-state adjoint": Estimator("ctpg", 1e-8, 1e-10),
-        "backsolve": Estimator("backsolve", 1e-8, 1e-10)}
+UNITS, MODEL = (
+    16,
+    "ctrnn",
+)  # units in each of two layers, and the cell whose number of weights the others are given
+WAYS = {
+    "BPTT": Estimator("rk4", step=0.01),
+    "stored-state adjoint": Estimator("ctpg", 1e-8, 1e-10),
+    "backsolve": Estimator("backsolve", 1e-8, 1e-10),
+}
 TIMES = (1.0, 0.2, 0.1, 0.05)  # time constants [s]
 SECONDS = 2.0  # of the trajectory whose gradient is asked for
 
@@ -29,21 +35,40 @@ def study(seeds=5, seconds=10.0, tell=None):
     """Held-out ratio, updates and seconds of every cell, seed by seed, and the gradients' errors by time constant; after every
     training what there is."""
     tell = tell or (lambda text: None)
-    result = {"study": "cells", "seeds": seeds, "seconds": seconds, "gradients": gradients(tell), "trainings": []}
+    result = {
+        "study": "cells",
+        "seeds": seeds,
+        "seconds": seconds,
+        "gradients": gradients(tell),
+        "trainings": [],
+    }
     yield result
     for plant, task in TASKS:
         for sizing in ("units", "weights"):
             for cell in (name for name in CELLS if name != "linear"):
                 units = UNITS if sizing == "units" else _units(plant, task, cell)
                 for seed in range(seeds):
-                    tell(f"{plant} {task}, {cell}, {units} + {units} units, seed {seed}")
-                    training = {"plant": plant, "task": task, "same": sizing, "cell": cell, "units": units, "seed": seed}
-                    result["trainings"].append(training | _trained(plant, task, cell, units, seed, seconds))
+                    tell(
+                        f"{plant} {task}, {cell}, {units} + {units} units, seed {seed}"
+                    )
+                    training = {
+                        "plant": plant,
+                        "task": task,
+                        "same": sizing,
+                        "cell": cell,
+                        "units": units,
+                        "seed": seed,
+                    }
+                    result["trainings"].append(
+                        training | _trained(plant, task, cell, units, seed, seconds)
+                    )
                     yield result
 
 
 def _settings(plant, task, cell, units, **more):
-    return settings_for(plant=plant, task=task, cell=cell, hidden=(units, units), **more)
+    return settings_for(
+        plant=plant, task=task, cell=cell, hidden=(units, units), **more
+    )
 
 
 def _units(plant, task, cell):
@@ -71,8 +96,13 @@ def _trained(plant, task, cell, units, seed, seconds):
     judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
     rollout = judged.rollout(last.state.theta)
     best = optimum(judged.kernels, judged.plant, judged.scenario, judged.wiring).losses
-    return {"weights": int(theta.size), "ratio": float(rollout.loss / best.mean()), "updates": last.state.updates,
-            "seconds": last.state.seconds, "success": float(np.mean(trainer.task.success(rollout, judged.scenario)))}
+    return {
+        "weights": int(theta.size),
+        "ratio": float(rollout.loss / best.mean()),
+        "updates": last.state.updates,
+        "seconds": last.state.seconds,
+        "success": float(np.mean(trainer.task.success(rollout, judged.scenario))),
+    }
 
 
 def gradients(tell):
@@ -84,7 +114,10 @@ def gradients(tell):
         found[str(tau)] = {}
         for name, estimator in WAYS.items():
             try:
-                error = float(np.linalg.norm(_gradient(tau, estimator) - exact) / np.linalg.norm(exact))
+                error = float(
+                    np.linalg.norm(_gradient(tau, estimator) - exact)
+                    / np.linalg.norm(exact)
+                )
             except TrainingError:
                 error = None
             found[str(tau)][name] = error
@@ -94,7 +127,11 @@ def gradients(tell):
 def _gradient(tau, estimator):
     problem = Problem("linear", None, SECONDS, (16,))
     loop = problem.loop(estimator, np.random.default_rng(0), 8)
-    topology = Topology((16,), MODEL, (), (1,), time_constants=(tau / loop.plant.dt,) * 2)
+    topology = Topology(
+        (16,), MODEL, (), (1,), time_constants=(tau / loop.plant.dt,) * 2
+    )
     network = Network(topology, problem.network.n_input, loop.plant.nu)
-    loop = ContinuousLoop(loop.plant, loop.kernels, network, loop.scenario, loop.wiring, estimator)
+    loop = ContinuousLoop(
+        loop.plant, loop.kernels, network, loop.scenario, loop.wiring, estimator
+    )
     return loop.gradient(loop.rollout(network.initial(np.random.default_rng(1)))).theta

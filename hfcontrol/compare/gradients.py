@@ -10,14 +10,20 @@ from hfcontrol.errors import TrainingError
 
 REFERENCE = Estimator("ctpg", 1e-14, 1e-14, most=100000, together=1, slack=1.0)
 TOLERANCES = 10.0 ** -np.arange(0.5, 12.1, 0.5)
-STEPS = {"euler": 10.0 ** -np.arange(0.5, 4.01, 0.25), "rk4": 10.0 ** -np.arange(0.5, 3.01, 0.25)}  # [s]
+STEPS = {
+    "euler": 10.0 ** -np.arange(0.5, 4.01, 0.25),
+    "rk4": 10.0 ** -np.arange(0.5, 3.01, 0.25),
+}  # [s]
 MOST_STEPS = 20000
 ASKED = 1e-6  # the error at which estimators are compared
 
 
 def problems():
     """The regulator at its optimum u = -x, and the robot with fresh weights and wheels that turn, both over 10 s."""
-    return {"linear": Problem("linear", None, 10.0, (2,), cell="linear"), "diffdrive": Problem("diffdrive", None, 10.0, (32, 32))}
+    return {
+        "linear": Problem("linear", None, 10.0, (2,), cell="linear"),
+        "diffdrive": Problem("diffdrive", None, 10.0, (32, 32)),
+    }
 
 
 def weights(name, problem, seed):
@@ -40,24 +46,52 @@ def study(samples=16, tell=None):
             exact = _gradient(problem, REFERENCE, seed, theta)[0]
             for estimator, at, told in _ladder():
                 if tell:
-                    tell(f"{name}, sample {seed + 1} of {samples}: {estimator.name} at {at:.0e}")
+                    tell(
+                        f"{name}, sample {seed + 1} of {samples}: {estimator.name} at {at:.0e}"
+                    )
                 try:
                     g, counts, seconds = _gradient(problem, estimator, seed, theta)
                 except TrainingError:
                     continue
                 error = float(np.linalg.norm(g - exact))
                 if np.isfinite(error):
-                    rows.append({"estimator": estimator.name, "at": at, "sample": seed, "error": error, "passes": counts.passes,
-                                 "all_told": counts.all_told, "counts": list(counts), "seconds": seconds})
-            found[name] = {"points": rows, "evaluations": at_error(rows, "passes"), "seconds": at_error(rows, "seconds")}
-            yield {"study": "gradients", "samples": samples, "error": ASKED, "plants": found}
+                    rows.append(
+                        {
+                            "estimator": estimator.name,
+                            "at": at,
+                            "sample": seed,
+                            "error": error,
+                            "passes": counts.passes,
+                            "all_told": counts.all_told,
+                            "counts": list(counts),
+                            "seconds": seconds,
+                        }
+                    )
+            found[name] = {
+                "points": rows,
+                "evaluations": at_error(rows, "passes"),
+                "seconds": at_error(rows, "seconds"),
+            }
+            yield {
+                "study": "gradients",
+                "samples": samples,
+                "error": ASKED,
+                "plants": found,
+            }
 
 
 def _ladder():
     for name in ESTIMATORS:
         for at in STEPS.get(name, TOLERANCES):
-            yield (Estimator(name, step=at, together=1) if name in FIXED
-                   else Estimator(name, at, 1e-3 * at, most=MOST_STEPS, together=1)), float(at), name
+            yield (
+                (
+                    Estimator(name, step=at, together=1)
+                    if name in FIXED
+                    else Estimator(name, at, 1e-3 * at, most=MOST_STEPS, together=1)
+                ),
+                float(at),
+                name,
+            )
 
 
 def _gradient(problem, estimator, seed, theta):
@@ -65,7 +99,9 @@ def _gradient(problem, estimator, seed, theta):
     rng = np.random.default_rng([seed, 7])
     loop = problem.loop(estimator, rng, 1)
     if problem.plant == "diffdrive":
-        loop.problem.x0[3:] = rng.standard_normal((2, 1))  # wheel speeds, as in the source
+        loop.problem.x0[3:] = rng.standard_normal(
+            (2, 1)
+        )  # wheel speeds, as in the source
     begin = time.perf_counter()
     rollout = loop.rollout(theta)
     if rollout.failure:
@@ -80,10 +116,18 @@ def at_error(rows, price, error=ASKED):
     had to be drawn on beyond the last rung; None where errors do not fall."""
     prices = {}
     for name in ESTIMATORS:
-        rungs = [[r for r in rows if r["estimator"] == name and r["at"] == at] for at in
-                 sorted({r["at"] for r in rows if r["estimator"] == name}, reverse=True)]
+        rungs = [
+            [r for r in rows if r["estimator"] == name and r["at"] == at]
+            for at in sorted(
+                {r["at"] for r in rows if r["estimator"] == name}, reverse=True
+            )
+        ]
         x = np.log([np.median([r[price] for r in rung]) for rung in rungs])
-        y = np.log(np.minimum.accumulate([max(np.median([r["error"] for r in rung]), 1e-16) for rung in rungs]))
+        y = np.log(
+            np.minimum.accumulate(
+                [max(np.median([r["error"] for r in rung]), 1e-16) for rung in rungs]
+            )
+        )
         below = np.flatnonzero(y <= np.log(error))
         k = below[0] if below.size else len(y) - 1
         if k == 0 and below.size:
@@ -92,7 +136,10 @@ def at_error(rows, price, error=ASKED):
             prices[name] = None
         else:
             part = (y[k - 1] - np.log(error)) / (y[k - 1] - y[k])
-            prices[name] = {"price": float(np.exp(x[k - 1] + part * (x[k] - x[k - 1]))), "beyond": not below.size}
+            prices[name] = {
+                "price": float(np.exp(x[k - 1] + part * (x[k] - x[k - 1]))),
+                "beyond": not below.size,
+            }
     return prices
 
 

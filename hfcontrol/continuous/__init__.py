@@ -4,4 +4,12 @@ from hfcontrol.continuous.estimators import ESTIMATORS, FIXED, Counts, Estimator
 from hfcontrol.continuous.loop import ContinuousLoop, Trajectory
 from hfcontrol.continuous.products import Linearised
 
-__all__ = ["ESTIMATORS", "FIXED", "ContinuousLoop", "Counts", "Estimator", "Linearised", "Trajectory"]
+__all__ = [
+    "ESTIMATORS",
+    "FIXED",
+    "ContinuousLoop",
+    "Counts",
+    "Estimator",
+    "Linearised",
+    "Trajectory",
+]

@@ -21,8 +21,14 @@ from hfcontrol.errors import UsageError
 
 ESTIMATORS = ("ctpg", "backsolve", "backsolve_checkpoints", "discrete", "euler", "rk4")
 FIXED = ("euler", "rk4")
-PRODUCTS = ("rk4", "midpoint")  # by which Gauss-Newton products are found on adaptive steps
-ROUGH, SHARP = 1e-6, 1e-8  # relative tolerances below which differences of second, and of fourth order are worth their price
+PRODUCTS = (
+    "rk4",
+    "midpoint",
+)  # by which Gauss-Newton products are found on adaptive steps
+ROUGH, SHARP = (
+    1e-6,
+    1e-8,
+)  # relative tolerances below which differences of second, and of fourth order are worth their price
 
 
 class Counts(NamedTuple):
@@ -72,16 +78,26 @@ class Estimator:
 
     def __post_init__(self):
         if self.name not in ESTIMATORS:
-            raise UsageError(f"--estimator {self.name}: known are {', '.join(ESTIMATORS)}")
+            raise UsageError(
+                f"--estimator {self.name}: known are {', '.join(ESTIMATORS)}"
+            )
         if self.products not in PRODUCTS:
-            raise UsageError(f"products {self.products}: known are {', '.join(PRODUCTS)}")
+            raise UsageError(
+                f"products {self.products}: known are {', '.join(PRODUCTS)}"
+            )
         for name in ("rtol", "atol"):
             if not 0 < getattr(self, name) < np.inf:
-                raise UsageError(f"--{name} {getattr(self, name)}: a positive number is needed")
+                raise UsageError(
+                    f"--{name} {getattr(self, name)}: a positive number is needed"
+                )
         if self.step is not None and not 0 < self.step < np.inf:
-            raise UsageError(f"--solver-step {self.step}: a positive time in seconds is needed")
+            raise UsageError(
+                f"--solver-step {self.step}: a positive time in seconds is needed"
+            )
         if self.most < 1 or self.together < 1:
-            raise UsageError("an estimator needs at least one step, and one trial that takes it")
+            raise UsageError(
+                "an estimator needs at least one step, and one trial that takes it"
+            )
 
     @property
     def fixed(self):

@@ -14,7 +14,10 @@ import numpy as np
 from hfcontrol.continuous.estimators import Counts
 from hfcontrol.continuous.tableaus import MIDPOINT, RK4
 
-STAGES = {"rk4": (RK4, np.array([0, 1, 1, 2])), "midpoint": (MIDPOINT, np.array([0, 1]))}
+STAGES = {
+    "rk4": (RK4, np.array([0, 1, 1, 2])),
+    "midpoint": (MIDPOINT, np.array([0, 1])),
+}
 
 
 class Grid(NamedTuple):
@@ -54,7 +57,9 @@ class Linearised:
         """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
         every = len(self.loop.blocks)
         count = min(every, max(1, round(trials / self.loop.estimator.together)))
-        return Linearised(self.loop, self.rollout, tuple(np.arange(count) * every // count))
+        return Linearised(
+            self.loop, self.rollout, tuple(np.arange(count) * every // count)
+        )
 
     @cached_property
     def gradient(self):
@@ -82,20 +87,30 @@ class Linearised:
             a, _, c = tableau = loop.tableau
             at = np.arange(steps * len(c)).reshape(steps, -1)
             times = (path.times[:-1, None] + np.outer(lengths, c)).ravel()
-            Z = path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum("ij,kjzn->kizn", a, path.S)
+            Z = path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum(
+                "ij,kjzn->kizn", a, path.S
+            )
             Z = Z.reshape(-1, *path.Z.shape[1:])
         else:
             tableau, places = STAGES[loop.estimator.products]
             at = 2 * np.arange(steps)[:, None] + places
             middle = path.times[:-1] + lengths / 2
-            times, Z = np.empty(2 * steps + 1), np.empty((2 * steps + 1, *path.Z.shape[1:]))
+            times, Z = (
+                np.empty(2 * steps + 1),
+                np.empty((2 * steps + 1, *path.Z.shape[1:])),
+            )
             times[::2], times[1::2] = path.times, middle
             Z[::2], Z[1::2] = path.Z, self.rollout.block_at(path, middle)
         nx, nu, ny, nz_out, nr = loop.problem.sizes
         rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
-        points = (np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)), *(np.empty((Q, k, width)) for k in (nu, rows, rows)))
+        points = (
+            np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)),
+            *(np.empty((Q, k, width)) for k in (nu, rows, rows)),
+        )
         problem = loop.problem.block(weights, n0, n1)
-        loop.module.linearised(problem, times, np.ascontiguousarray(Z), loop.work(width), *points)
+        loop.module.linearised(
+            problem, times, np.ascontiguousarray(Z), loop.work(width), *points
+        )
         return Grid(problem, lengths, at, points, tableau, loop.final(path.Z[-1], b)[2])
 
     def jvp(self, v):
@@ -107,10 +122,26 @@ class Linearised:
             width = grid.final.shape[2]
             dz = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
             if loop.network.start:
-                dz[loop.plant.nx:] = v[loop.start_places][:, None]
+                dz[loop.plant.nx :] = v[loop.start_places][:, None]
             dr = np.zeros((*grid.at.shape, len(loop.problem.weights), width))
-            loop.module.along(grid.problem, v, dz, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width), dr)
-            return np.concatenate([dr.ravel(), np.einsum("kin,in->kn", grid.final, dz[:loop.plant.nx]).ravel()])
+            loop.module.along(
+                grid.problem,
+                v,
+                dz,
+                grid.lengths,
+                grid.at,
+                grid.tableau,
+                grid.points,
+                loop.work(width),
+                dr,
+            )
+            return np.concatenate(
+                [
+                    dr.ravel(),
+                    np.einsum("kin,in->kn", grid.final, dz[: loop.plant.nx]).ravel(),
+                ]
+            )
+
         found = loop.each(tangent, self.grids)
         return np.concatenate(found)
 
@@ -119,24 +150,41 @@ class Linearised:
         loop, parts, place = self.loop, [], 0
         self._count(dx=1, dtheta=1)
         for grid in self.grids:
-            shape, last = (*grid.at.shape, len(loop.problem.weights), grid.final.shape[2]), grid.final.shape[::2]
+            shape, last = (
+                (*grid.at.shape, len(loop.problem.weights), grid.final.shape[2]),
+                grid.final.shape[::2],
+            )
             middle = place + int(np.prod(shape))
             end = middle + int(np.prod(last))
-            parts.append((grid, w[place:middle].reshape(shape), w[middle:end].reshape(last)))
+            parts.append(
+                (grid, w[place:middle].reshape(shape), w[middle:end].reshape(last))
+            )
             place = end
 
         def adjoint(part):
             grid, r_bars, final_bar = part
             theta_bar, width = np.zeros(loop.network.size), final_bar.shape[1]
             lam = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
-            lam[:loop.plant.nx] = np.einsum("kin,kn->in", grid.final, final_bar)
-            loop.module.along_transposed(grid.problem, lam, grid.lengths, grid.at, grid.tableau, grid.points, loop.work(width),
-                                         np.ascontiguousarray(r_bars), theta_bar)
+            lam[: loop.plant.nx] = np.einsum("kin,kn->in", grid.final, final_bar)
+            loop.module.along_transposed(
+                grid.problem,
+                lam,
+                grid.lengths,
+                grid.at,
+                grid.tableau,
+                grid.points,
+                loop.work(width),
+                np.ascontiguousarray(r_bars),
+                theta_bar,
+            )
             if loop.network.start:
-                theta_bar[loop.start_places] += lam[loop.plant.nx:].sum(axis=1)
+                theta_bar[loop.start_places] += lam[loop.plant.nx :].sum(axis=1)
             return theta_bar
+
         return self.slope * sum(loop.each(adjoint, parts))
 
     def _count(self, **each):
         stages = sum(g.at.size * g.final.shape[2] for g in self.grids)
-        self.loop.counts += Counts(**{name: stages * count for name, count in each.items()})
+        self.loop.counts += Counts(
+            **{name: stages * count for name, count in each.items()}
+        )

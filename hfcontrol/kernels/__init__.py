@@ -20,23 +20,37 @@ def compile_plant(plant, device="cpu"):
         return _on_gpu(plant)
     if not plant.compiled:
         from hfcontrol.kernels.batch import BatchKernels
+
         return BatchKernels(plant)
     if _key(plant) not in _compiled:
         from hfcontrol.kernels.cpu import CompiledKernels
+
         _compiled[_key(plant)] = CompiledKernels(plant)
     return _compiled[_key(plant)]
 
 
 def _key(plant):
-    return (plant.name, plant.source_hash, plant.dt, plant.integrator, plant.substeps, plant.actuator_lag,
-            plant.seen, *plant.typical_state, *plant.typical_control)
+    return (
+        plant.name,
+        plant.source_hash,
+        plant.dt,
+        plant.integrator,
+        plant.substeps,
+        plant.actuator_lag,
+        plant.seen,
+        *plant.typical_state,
+        *plant.typical_control,
+    )
 
 
 def _on_gpu(plant):
     if not plant.compiled:
-        raise DeviceError(f"--device gpu: plant {plant.name} is stepped by Python, not compiled, and stays on the CPU; give --device "
-                          "cpu, or write its dynamics as in `hfcontrol check --help`")
+        raise DeviceError(
+            f"--device gpu: plant {plant.name} is stepped by Python, not compiled, and stays on the CPU; give --device "
+            "cpu, or write its dynamics as in `hfcontrol check --help`"
+        )
     if ("gpu", *_key(plant)) not in _compiled:
         from hfcontrol.kernels.cuda import CudaKernels
+
         _compiled["gpu", *_key(plant)] = CudaKernels(plant)
     return _compiled["gpu", *_key(plant)]

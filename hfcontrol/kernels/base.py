@@ -8,7 +8,9 @@ import numpy as np
 from hfcontrol.backend import beside
 from hfcontrol.errors import PlantError
 
-STEP = np.cbrt(np.finfo(float).eps)  # of central differences, in typical sizes: balances truncation and rounding
+STEP = np.cbrt(
+    np.finfo(float).eps
+)  # of central differences, in typical sizes: balances truncation and rounding
 
 
 def own_array(a):
@@ -55,14 +57,22 @@ class Kernels:
 
     def step(self, x, u, p):
         """The state (nx, N) after one step from x (nx, N) under u (nu, N), without taper."""
-        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
-        return self._values("step", x[None], u[None], self._nothing(x[None]), p, self.plant.nx)[0]
+        x, u, p = self._arrays(
+            (x, u, p),
+            ("x", "u", "p"),
+            (self.plant.nx, self.plant.nu, self.plant.n_params),
+        )
+        return self._values(
+            "step", x[None], u[None], self._nothing(x[None]), p, self.plant.nx
+        )[0]
 
     def jacobians(self, x, u, p):
         """A (T, nx, nx, N) and B (T, nx, nu, N), the derivatives of the step at x (T, nx, N), u (T, nu, N) by state and
         control, by central differences and without taper."""
         plant = self.plant
-        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (plant.nx, plant.nu, plant.n_params))
+        x, u, p = self._arrays(
+            (x, u, p), ("x", "u", "p"), (plant.nx, plant.nu, plant.n_params)
+        )
         return self._slopes("step", x, u, self._nothing(x), p, plant.nx)
 
     def jacobians_along(self, x, u, p, taper):
@@ -75,7 +85,9 @@ class Kernels:
             B *= slope[:, :, None]
         return A, B
 
-    def regulate(self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper):
+    def regulate(
+        self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper
+    ):
         """Trajectory x (T+1, nx, N), arriving controls v and controls u (T, nu, N) of a plant that a linear law regulates:
 
             v[t] = v[t] + gains[t] (x[t] - reference[t]) within +-limit,   u[t] = v[t] (1 + gain[t]) + noise[t]
@@ -88,7 +100,9 @@ class Kernels:
             v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
             v[t] = np.clip(v[t], -limit[:, None], limit[:, None])
             u[t] = v[t] * (1.0 + gain[t]) + noise[t]
-            x[t + 1] = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)[1]
+            x[t + 1] = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)[
+                1
+            ]
         return x, v, u
 
     def observe(self, x, p):
@@ -109,18 +123,28 @@ class Kernels:
 
     def residual(self, name, x, u, target, p):
         """Residuals (K, nr, N) by a task's own function, of x (K, nx, N), u (K, nu, N) and target (K, nt, N)."""
-        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
+        x, u, p = self._arrays(
+            (x, u, p),
+            ("x", "u", "p"),
+            (self.plant.nx, self.plant.nu, self.plant.n_params),
+        )
         return self._values(name, x, u, self._own(target), p, self._residual_size(name))
 
     def residual_jacobian(self, name, x, u, target, p):
         """Derivatives of the residuals by state (K, nr, nx, N) and by control (K, nr, nu, N)."""
-        x, u, p = self._arrays((x, u, p), ("x", "u", "p"), (self.plant.nx, self.plant.nu, self.plant.n_params))
+        x, u, p = self._arrays(
+            (x, u, p),
+            ("x", "u", "p"),
+            (self.plant.nx, self.plant.nu, self.plant.n_params),
+        )
         return self._slopes(name, x, u, self._own(target), p, self._residual_size(name))
 
     def _residual_size(self, name):
         if name not in self.plant.residuals:
             known = ", ".join(self.plant.residuals) or "none"
-            raise PlantError(f"{self.plant.name} has no residual function {name!r}; its tasks bring: {known}")
+            raise PlantError(
+                f"{self.plant.name} has no residual function {name!r}; its tasks bring: {known}"
+            )
         return len(self.plant.residuals[name])
 
     def _map(self, name, x, p, size):
@@ -151,7 +175,11 @@ class Kernels:
         arrays = [self._own(a) for a in arrays]
         trials = arrays[0].shape[-1]
         for name, a, size in zip(names, arrays, units):
-            expected = (size, trials) if name == "p" else (*arrays[0].shape[:-2], size, trials)
+            expected = (
+                (size, trials) if name == "p" else (*arrays[0].shape[:-2], size, trials)
+            )
             if a.shape != expected:
-                raise PlantError(f"{self.plant.name}: {name} has the shape {a.shape}; it must be {expected}")
+                raise PlantError(
+                    f"{self.plant.name}: {name} has the shape {a.shape}; it must be {expected}"
+                )
         return arrays

@@ -16,22 +16,36 @@ class BatchKernels(Kernels):
     def simulate(self, x0, u, p, disturbance, taper):
         """Trajectory x (T+1, nx, N) from x0 (nx, N): x[t+1] = taper(step(x[t], u[t]) + disturbance[t]), taper (nx,)."""
         plant = self.plant
-        disturbance, u, p = self._arrays((disturbance, u, p), ("disturbance", "u", "p"),
-                                         (plant.nx, plant.nu, plant.n_params))
+        disturbance, u, p = self._arrays(
+            (disturbance, u, p),
+            ("disturbance", "u", "p"),
+            (plant.nx, plant.nu, plant.n_params),
+        )
         x = np.empty((len(u) + 1, plant.nx, u.shape[2]))
         x[0] = x0
         for t in range(len(u)):
-            x[t + 1] = taper_value(self._call("step", x[t], u[t], disturbance[t], p, plant.nx), np.asarray(taper))
+            x[t + 1] = taper_value(
+                self._call("step", x[t], u[t], disturbance[t], p, plant.nx),
+                np.asarray(taper),
+            )
         return x
 
     def _values(self, name, x, u, target, p, size):
         K, _, N = x.shape
-        flat = self._call(name, *(_columns(a) for a in (x, u, target)), np.tile(p, K), size)
+        flat = self._call(
+            name, *(_columns(a) for a in (x, u, target)), np.tile(p, K), size
+        )
         return np.ascontiguousarray(flat.reshape(size, K, N).transpose(1, 0, 2))
 
     def _slopes(self, name, x, u, target, p, size):
-        return (self._derivative(name, (x, u, target, p), 0, self.plant.typical_state, size),
-                self._derivative(name, (x, u, target, p), 1, self.plant.typical_control, size))
+        return (
+            self._derivative(
+                name, (x, u, target, p), 0, self.plant.typical_state, size
+            ),
+            self._derivative(
+                name, (x, u, target, p), 1, self.plant.typical_control, size
+            ),
+        )
 
     def _derivative(self, name, arguments, place, typical, size):
         """Central differences (K, size, n, N) by the entries of arguments[place], which is x or u."""
@@ -62,11 +76,15 @@ class BatchKernels(Kernels):
             else:
                 plant.functions[name](x.copy(), u.copy(), target, p, out)
         except Exception as error:
-            raise PlantError(f"{plant.name}: {self._written(name)} fails on {x.shape[1]} trials: {error}; "
-                             f"it gets arrays (unit, trial) and is written with NumPy's functions") from error
+            raise PlantError(
+                f"{plant.name}: {self._written(name)} fails on {x.shape[1]} trials: {error}; "
+                f"it gets arrays (unit, trial) and is written with NumPy's functions"
+            ) from error
         if out.shape != (size, x.shape[1]):
-            raise PlantError(f"{plant.name}: {self._written(name)} gives an array {out.shape} for {x.shape[1]} trials; "
-                             f"it must give {(size, x.shape[1])}")
+            raise PlantError(
+                f"{plant.name}: {self._written(name)} gives an array {out.shape} for {x.shape[1]} trials; "
+                f"it must give {(size, x.shape[1])}"
+            )
         if name == "observe" and plant.seen is not None:
             return out[list(plant.seen)]
         return out + target if name == "step" and len(target) else out

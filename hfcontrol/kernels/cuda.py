@@ -25,7 +25,10 @@ class _ForDevice(ast.NodeTransformer):
         self.sizes = sizes
 
     def visit_FunctionDef(self, node):
-        if any(ast.unparse(decorator).startswith("njit") for decorator in node.decorator_list):
+        if any(
+            ast.unparse(decorator).startswith("njit")
+            for decorator in node.decorator_list
+        ):
             node.decorator_list = [ast.parse("cuda.jit(device=True)", mode="eval").body]
         return self.generic_visit(node)
 
@@ -36,23 +39,43 @@ class _ForDevice(ast.NodeTransformer):
         self.generic_visit(node)
         if ast.unparse(node.func) != "np.empty":
             return node
-        shape = eval(compile(ast.Expression(node.args[0]), "size", "eval"), {}, self.sizes)
-        shape = tuple(max(n, 1) for n in shape) if isinstance(shape, tuple) else max(shape, 1)  # none may be empty
-        kind = ast.unparse(node.keywords[0].value).replace("np.bool_", "boolean") if node.keywords else "float64"
+        shape = eval(
+            compile(ast.Expression(node.args[0]), "size", "eval"), {}, self.sizes
+        )
+        shape = (
+            tuple(max(n, 1) for n in shape)
+            if isinstance(shape, tuple)
+            else max(shape, 1)
+        )  # none may be empty
+        kind = (
+            ast.unparse(node.keywords[0].value).replace("np.bool_", "boolean")
+            if node.keywords
+            else "float64"
+        )
         return ast.parse(f"cuda.local.array({shape}, {kind})", mode="eval").body
 
 
 def device_source(pieces, sizes):
     """The text of a CUDA module of some source pieces."""
+
     def rewritten(text):
-        return ast.unparse(ast.fix_missing_locations(_ForDevice(sizes).visit(ast.parse(text))))
+        return ast.unparse(
+            ast.fix_missing_locations(_ForDevice(sizes).visit(ast.parse(text)))
+        )
+
     return "\n\n\n".join([HEADER, *map(rewritten, pieces)]) + "\n"
 
 
 def plant_sizes(plant):
     """The numbers behind the names of array sizes in the pieces of a plant."""
-    return {"NX": plant.n_body, "NU": plant.nu, "nx": plant.nx, "nu": plant.nu, "ny": plant.ny,
-            "N_OBSERVABLE": plant.n_observable}
+    return {
+        "NX": plant.n_body,
+        "NU": plant.nu,
+        "nx": plant.nx,
+        "nu": plant.nu,
+        "ny": plant.ny,
+        "N_OBSERVABLE": plant.n_observable,
+    }
 
 
 def load_device_module(stem, pieces, sizes):
@@ -77,7 +100,11 @@ def _seen(argument):
     """
     if isinstance(argument, tuple):
         return tuple(map(_seen, argument))
-    return cuda.as_cuda_array(argument, sync=False) if hasattr(argument, "__cuda_array_interface__") else argument
+    return (
+        cuda.as_cuda_array(argument, sync=False)
+        if hasattr(argument, "__cuda_array_interface__")
+        else argument
+    )
 
 
 class CudaKernels(CompiledKernels):
@@ -86,29 +113,54 @@ class CudaKernels(CompiledKernels):
     device = "gpu"
 
     def __init__(self, plant):
-        if getattr(cuda, "implementation", "") != "NVIDIA" and not config.ENABLE_CUDASIM:
-            raise DeviceError("--device gpu: numba-cuda is not installed; pip install -e '.[gpu]' in hfcontrol's folder, or give --device cpu")
+        if (
+            getattr(cuda, "implementation", "") != "NVIDIA"
+            and not config.ENABLE_CUDASIM
+        ):
+            raise DeviceError(
+                "--device gpu: numba-cuda is not installed; pip install -e '.[gpu]' in hfcontrol's folder, or give --device cpu"
+            )
         super().__init__(plant)
 
     def _device_module(self, name, nt=0):
         """The module of a map that is given nt numbers of a target."""
         if (name, nt) not in self._modules:
             plant = self.plant
-            nr = {"step": plant.nx, "observe": plant.ny, "output": plant.nz}.get(name) or len(plant.residuals[name])
-            pieces = [*map_pieces(plant, name), piece("cuda_map"), *([piece("cuda_simulate")] if name == "step" else [])]
-            self._modules[name, nt] = load_device_module(f"{plant.name}_{name}", pieces, {"nr": nr, "nt": nt, **plant_sizes(plant)})
+            nr = {"step": plant.nx, "observe": plant.ny, "output": plant.nz}.get(
+                name
+            ) or len(plant.residuals[name])
+            pieces = [
+                *map_pieces(plant, name),
+                piece("cuda_map"),
+                *([piece("cuda_simulate")] if name == "step" else []),
+            ]
+            self._modules[name, nt] = load_device_module(
+                f"{plant.name}_{name}",
+                pieces,
+                {"nr": nr, "nt": nt, **plant_sizes(plant)},
+            )
         return self._modules[name, nt]
 
     def _run(self, name, kernel, *arguments):
         x, last = arguments[0], arguments[-1]
         if kernel == "map_values":
-            threads, module = len(last) * last.shape[2], self._device_module(name, arguments[2].shape[1])
+            threads, module = (
+                len(last) * last.shape[2],
+                self._device_module(name, arguments[2].shape[1]),
+            )
         elif kernel == "map_slopes":
             variables = x.shape[1] + arguments[1].shape[1]
-            threads, module = len(last) * variables * last.shape[3], self._device_module(name, arguments[2].shape[1])
+            threads, module = (
+                len(last) * variables * last.shape[3],
+                self._device_module(name, arguments[2].shape[1]),
+            )
         else:
             threads, module = last.shape[2], self._device_module(name)
-        launch(getattr(module, f"device_{kernel.removeprefix('map_')}"), threads, *arguments)
+        launch(
+            getattr(module, f"device_{kernel.removeprefix('map_')}"),
+            threads,
+            *arguments,
+        )
 
     @staticmethod
     def _own(a):

@@ -25,7 +25,11 @@ INLINED = '@njit(error_model="numpy", inline="always")'  # never compiled by its
 
 def piece(name):
     """The source text of a piece of this folder, such as "map"."""
-    return files("hfcontrol.kernels").joinpath(f"{name}_piece.py").read_text(encoding="utf-8")
+    return (
+        files("hfcontrol.kernels")
+        .joinpath(f"{name}_piece.py")
+        .read_text(encoding="utf-8")
+    )
 
 
 class _Own(ast.NodeTransformer):
@@ -35,7 +39,11 @@ class _Own(ast.NodeTransformer):
         self.names = names - local_names(function)
 
     def visit_Name(self, node):
-        return ast.copy_location(ast.Name(f"own_{node.id}", node.ctx), node) if node.id in self.names else node
+        return (
+            ast.copy_location(ast.Name(f"own_{node.id}", node.ctx), node)
+            if node.id in self.names
+            else node
+        )
 
     def visit_arg(self, node):
         node.annotation = None
@@ -49,14 +57,26 @@ class _Own(ast.NodeTransformer):
 def _literal(value):
     if isinstance(value, tuple):
         return f"({' '.join(_literal(v) + ',' for v in value)})"
-    return repr(float(value) if isinstance(value, float) else value)  # a NumPy number would print as a call
+    return repr(
+        float(value) if isinstance(value, float) else value
+    )  # a NumPy number would print as a call
 
 
 def given_derivatives(plant):
     """Which of `jacobian` and `observe_jacobian` the plant's file gives for the plant as it is: neither if actuators come before
     the body, and the first alone where not all is seen."""
-    names = () if plant.actuator_lag else ("jacobian",) if plant.seen is not None else ("jacobian", "observe_jacobian")
-    return [name for name in names if name in plant.functions and "dynamics" in plant.functions]
+    names = (
+        ()
+        if plant.actuator_lag
+        else ("jacobian",)
+        if plant.seen is not None
+        else ("jacobian", "observe_jacobian")
+    )
+    return [
+        name
+        for name in names
+        if name in plant.functions and "dynamics" in plant.functions
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -68,23 +88,50 @@ def plant_pieces(plant):
     `own_<name>` too.
     """
     tree = PlantSource(plant.source, plant.path.name)
-    roots = [n for n in ("dynamics", "step", "observe", "output", *plant.residuals, *given_derivatives(plant))
-             if n in plant.functions]
+    roots = [
+        n
+        for n in (
+            "dynamics",
+            "step",
+            "observe",
+            "output",
+            *plant.residuals,
+            *given_derivatives(plant),
+        )
+        if n in plant.functions
+    ]
     namespace = plant.functions[roots[0]].__globals__
-    needed = list(dict.fromkeys(name for root in roots for name in tree.check(root, namespace)))
-    read = {node.id for name in needed for node in ast.walk(tree.functions[name]) if isinstance(node, ast.Name)}
+    needed = list(
+        dict.fromkeys(name for root in roots for name in tree.check(root, namespace))
+    )
+    read = {
+        node.id
+        for name in needed
+        for node in ast.walk(tree.functions[name])
+        if isinstance(node, ast.Name)
+    }
     constants = sorted(name for name in read if is_constant(namespace.get(name)))
-    lines = [f'"""The plant {plant.name}, from its file {plant.path.name}."""', "", "import math", "",
-             "from numba import njit", "", 'inf, nan = float("inf"), float("nan")',
-             f"NX, NU, NY, NZ, NP = {plant.n_body}, {plant.nu}, {plant.ny}, {plant.nz}, {plant.n_params}",
-             f"SUBSTEPS, SUBSTEP = {plant.substeps}, {_literal(plant.dt / plant.substeps)}",
-             *(f"own_{name} = {_literal(namespace[name])}" for name in constants)]
+    lines = [
+        f'"""The plant {plant.name}, from its file {plant.path.name}."""',
+        "",
+        "import math",
+        "",
+        "from numba import njit",
+        "",
+        'inf, nan = float("inf"), float("nan")',
+        f"NX, NU, NY, NZ, NP = {plant.n_body}, {plant.nu}, {plant.ny}, {plant.nz}, {plant.n_params}",
+        f"SUBSTEPS, SUBSTEP = {plant.substeps}, {_literal(plant.dt / plant.substeps)}",
+        *(f"own_{name} = {_literal(namespace[name])}" for name in constants),
+    ]
     names = {*constants, *needed}
     for name in needed:
         function = _Own(tree.functions[name], names).visit(tree.functions[name])
         lines += ["", "", NJIT, ast.unparse(ast.fix_missing_locations(function))]
     move = "own_step" if "step" in plant.functions else f"plant_{plant.integrator}_move"
-    observe, output = (f"own_{n}" if n in plant.functions else "plant_copy" for n in ("observe", "output"))
+    observe, output = (
+        f"own_{n}" if n in plant.functions else "plant_copy"
+        for n in ("observe", "output")
+    )
     chosen = f"plant_move, plant_all, plant_output = {move}, {observe}, {output}\n"
     return ("\n".join(lines), piece("integrator"), chosen, *_variant_pieces(plant))
 
@@ -94,9 +141,15 @@ def _variant_pieces(plant):
     pieces = []
     if plant.actuator_lag:
         decay, mean = actuator_factors(plant)
-        pieces += [f"DECAY, MEAN = {_literal(decay)}, {_literal(mean)}\n", piece("actuator")]
+        pieces += [
+            f"DECAY, MEAN = {_literal(decay)}, {_literal(mean)}\n",
+            piece("actuator"),
+        ]
     if plant.seen is not None:
-        pieces += [f"SEEN, N_OBSERVABLE = {_literal(plant.seen)}, {plant.n_observable}\n", piece("seen")]
+        pieces += [
+            f"SEEN, N_OBSERVABLE = {_literal(plant.seen)}, {plant.n_observable}\n",
+            piece("seen"),
+        ]
     step = "plant_driven_step" if plant.actuator_lag else "plant_body_step"
     observe = "plant_seen" if plant.seen is not None else "plant_all"
     return [*pieces, f"plant_step, plant_observe = {step}, {observe}\n"]
@@ -109,14 +162,19 @@ def cache_folder():
     elif sys.platform == "darwin":
         candidates = [Path("~/Library/Caches/hfcontrol").expanduser()]
     else:
-        candidates = [Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hfcontrol"]
+        candidates = [
+            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            / "hfcontrol"
+        ]
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     candidates.append(Path(tempfile.gettempdir()) / f"hfcontrol-{user}")
     for folder in candidates:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=folder):
-                if not hasattr(os, "getuid") or folder.stat().st_uid == user:  # code of other users is not run
+                if (
+                    not hasattr(os, "getuid") or folder.stat().st_uid == user
+                ):  # code of other users is not run
                     return folder
         except OSError:
             continue
@@ -143,7 +201,9 @@ def _write(path, source):
     """Write the file unless it stands there: a new time stamp would cost a compilation."""
     if path.exists() and path.read_text(encoding="utf-8") == source:
         return
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", newline="\n", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, encoding="utf-8", newline="\n", delete=False
+    ) as file:
         file.write(source)
     os.replace(file.name, path)
 

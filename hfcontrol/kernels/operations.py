@@ -14,20 +14,30 @@ def step_operations(plant):
     Loops count as often as a range of plain numbers says, and once where that is not known; an if counts both branches.
     """
     functions = PlantSource(plant.source, plant.path.name).functions
-    constants = plant.functions["dynamics" if "dynamics" in plant.functions else "step"].__globals__
+    constants = plant.functions[
+        "dynamics" if "dynamics" in plant.functions else "step"
+    ].__globals__
 
     def count(node):
         total = isinstance(node, ast.BinOp | ast.UnaryOp | ast.AugAssign | ast.Compare)
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else None
-            total = count(functions[called]) if called in functions else MATH_CALL * (called is None)
+            total = (
+                count(functions[called])
+                if called in functions
+                else MATH_CALL * (called is None)
+            )
         times = repetitions(node.iter) if isinstance(node, ast.For) else 1
         return total + times * sum(map(count, ast.iter_child_nodes(node)))
 
     def repetitions(iterated):
         try:
-            return len(eval(compile(ast.Expression(iterated), "", "eval"), dict(constants)))
-        except Exception:  # the range depends on what is not known before the step is made
+            return len(
+                eval(compile(ast.Expression(iterated), "", "eval"), dict(constants))
+            )
+        except (
+            Exception
+        ):  # the range depends on what is not known before the step is made
             return 1
 
     name = "dynamics" if "dynamics" in functions else "step"

@@ -17,7 +17,12 @@ class PlainPasses:
     """
 
     def __init__(self, network, kernels, scenario, wiring, store_every=1):
-        self.network, self.kernels, self.scenario, self.wiring = network, kernels, scenario, wiring
+        self.network, self.kernels, self.scenario, self.wiring = (
+            network,
+            kernels,
+            scenario,
+            wiring,
+        )
         self.store_every = store_every
 
     def rollout(self, theta, reference, exploration=None):
@@ -25,7 +30,10 @@ class PlainPasses:
         (T, nu, N), if given, is added to the commands."""
         net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
         T, N = s.steps, s.trials
-        x, u = np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape)), np.zeros_like(s.motor_noise)
+        x, u = (
+            np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape)),
+            np.zeros_like(s.motor_noise),
+        )
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
         rows = np.zeros_like(s.x0, shape=(T // every + 1, net.n_rows, N))
         if net.start:
@@ -34,7 +42,9 @@ class PlainPasses:
         for t in range(T):
             y[t] = self._see(t, x, reference)
             now = net.step(theta, now, np.concatenate([s.target[t], y[t]]))
-            command[t] = now[net.outputs] + (0.0 if exploration is None else exploration[t])
+            command[t] = now[net.outputs] + (
+                0.0 if exploration is None else exploration[t]
+            )
             if (t + 1) % every == 0:
                 rows[(t + 1) // every] = now
             if t >= w.command_delay:
@@ -48,7 +58,9 @@ class PlainPasses:
         if reference.replay:
             return reference.recorded[t]
         if reference.model:
-            seen = reference.observed[s] + np.einsum("ijn,jn->in", reference.C[s], x[s] - reference.x[s])
+            seen = reference.observed[s] + np.einsum(
+                "ijn,jn->in", reference.C[s], x[s] - reference.x[s]
+            )
         else:
             seen = self.kernels.observe(x[s][None], self.scenario.params)[0]
         return seen + self.scenario.sensory_noise[t]
@@ -56,9 +68,15 @@ class PlainPasses:
     def _move(self, t, x, u, reference):
         if reference.model:
             moved = np.einsum("ijn,jn->in", reference.A[t], x - reference.x[t])
-            return reference.x[t + 1] + moved + np.einsum("ijn,jn->in", reference.B[t], u - reference.u[t])
+            return (
+                reference.x[t + 1]
+                + moved
+                + np.einsum("ijn,jn->in", reference.B[t], u - reference.u[t])
+            )
         s = self.scenario
-        return self.kernels.simulate(x, u[None], s.params, s.disturbance[t][None], self.wiring.taper)[1]
+        return self.kernels.simulate(
+            x, u[None], s.params, s.disturbance[t][None], self.wiring.taper
+        )[1]
 
     @staticmethod
     def picked_rows(rows, trials, passes):
@@ -79,7 +97,11 @@ class PlainPasses:
         """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
         net, w, rows = self.network, self.wiring, rollout.rows[0]
         T, N = len(rollout.u), rollout.u.shape[2]
-        dx, du, dc = np.zeros_like(rollout.x), np.zeros_like(rollout.u), np.zeros_like(rollout.u)
+        dx, du, dc = (
+            np.zeros_like(rollout.x),
+            np.zeros_like(rollout.u),
+            np.zeros_like(rollout.u),
+        )
         d_rows = np.zeros_like(rows)
         if net.start:
             d_rows[0, net.hidden] = v[net.start, None]
@@ -89,11 +111,15 @@ class PlainPasses:
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
                 d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
-            d_rows[t + 1] = net.step_jvp(theta, v, rows[t], rows[t + 1], d_rows[t], d_input)
+            d_rows[t + 1] = net.step_jvp(
+                theta, v, rows[t], rows[t + 1], d_rows[t], d_input
+            )
             dc[t] = d_rows[t + 1, net.outputs]
             if t >= w.command_delay:
                 du[t] = lines.slope[t] * dc[t - w.command_delay]
-            dx[t + 1] = np.einsum("ijn,jn->in", lines.A[t], dx[t]) + np.einsum("ijn,jn->in", lines.B[t], du[t])
+            dx[t + 1] = np.einsum("ijn,jn->in", lines.A[t], dx[t]) + np.einsum(
+                "ijn,jn->in", lines.B[t], du[t]
+            )
         return dx, du, d_rows[None]
 
     def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
@@ -107,12 +133,18 @@ class PlainPasses:
             total = u_bar[t] + np.einsum("ijn,in->jn", lines.B[t], x_bar[t + 1])
             if t >= w.command_delay:
                 c_bar[t - w.command_delay] = lines.slope[t] * total
-            now_bar = before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
+            now_bar = (
+                before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
+            )
             now_bar[net.outputs] += c_bar[t]
-            deltas[t + 1], before_bar = net.step_vjp(theta, rows[t], rows[t + 1], now_bar)
+            deltas[t + 1], before_bar = net.step_vjp(
+                theta, rows[t], rows[t + 1], now_bar
+            )
             s = t - w.feedback_delay
             if s > 0 and not lines.replay:
-                x_bar[s] += np.einsum("ijn,in->jn", lines.C[s], deltas[t + 1, n_target:net.n_input])
+                x_bar[s] += np.einsum(
+                    "ijn,in->jn", lines.C[s], deltas[t + 1, n_target : net.n_input]
+                )
             x_bar[t] += np.einsum("ijn,in->jn", lines.A[t], x_bar[t + 1])
         deltas[0] = before_bar
         return deltas
@@ -125,7 +157,14 @@ class PlainPasses:
     def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
         """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
         pairs = zip(x_bar, u_bar)
-        return np.stack([self._weight_rows(theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)) for pair in pairs])
+        return np.stack(
+            [
+                self._weight_rows(
+                    theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)
+                )
+                for pair in pairs
+            ]
+        )
 
     def _weight_rows(self, theta, rows, deltas):
         net = self.network
@@ -133,9 +172,13 @@ class PlainPasses:
         for layer, W in zip(net.layers, net.matrices(theta)):
             for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
                 for d, X in layer.products(before, now, delta):
-                    J[:, layer.weights] += layer.kind.weight_vjp(W, X, d).reshape(len(J), -1)
+                    J[:, layer.weights] += layer.kind.weight_vjp(W, X, d).reshape(
+                        len(J), -1
+                    )
                 if layer.work:
-                    J[:, layer.parameters] += layer.split(delta)[2].reshape(-1, len(J)).T
+                    J[:, layer.parameters] += (
+                        layer.split(delta)[2].reshape(-1, len(J)).T
+                    )
         if net.start:
             J[:, net.start] = deltas[0, net.hidden].T
         return J

@@ -12,7 +12,9 @@ from hfcontrol.kernels import cuda
 from hfcontrol.sweeps import cuda as sweeps
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-collect_ignore_glob = [] if SIMULATED or backend.device_for("auto") == "gpu" else ["test_*.py"]
+collect_ignore_glob = (
+    [] if SIMULATED or backend.device_for("auto") == "gpu" else ["test_*.py"]
+)
 
 if SIMULATED:
     sys.path.insert(0, os.path.dirname(__file__))
@@ -24,7 +26,9 @@ def pytest_collection_modifyitems(items):
         if os.path.dirname(__file__) in str(item.path):
             item.add_marker(pytest.mark.gpu)
             if not SIMULATED and "device" in item.fixturenames:
-                item.add_marker(pytest.mark.skip("counts what only the stand-in counts"))
+                item.add_marker(
+                    pytest.mark.skip("counts what only the stand-in counts")
+                )
 
 
 @pytest.fixture(autouse=SIMULATED)
@@ -37,9 +41,19 @@ def device(monkeypatch):
     monkeypatch.setattr(cuda, "THREADS", 8)
     monkeypatch.setattr(sweeps, "LANES", 4)
     launch, launch_blocks = cuda.launch, cuda.launch_blocks
-    monkeypatch.setattr(cuda, "launch", lambda kernel, threads, *arguments: launch(
-        kernel, threads, *map(stand_in.launched, arguments)))
-    monkeypatch.setattr(cuda, "launch_blocks", lambda kernel, blocks, threads, shared, *arguments: launch_blocks(
-        kernel, blocks, threads, shared, *map(stand_in.launched, arguments)))
+    monkeypatch.setattr(
+        cuda,
+        "launch",
+        lambda kernel, threads, *arguments: launch(
+            kernel, threads, *map(stand_in.launched, arguments)
+        ),
+    )
+    monkeypatch.setattr(
+        cuda,
+        "launch_blocks",
+        lambda kernel, blocks, threads, shared, *arguments: launch_blocks(
+            kernel, blocks, threads, shared, *map(stand_in.launched, arguments)
+        ),
+    )
     yield stand_in.ndarray
     forget()

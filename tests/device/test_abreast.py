@@ -18,48 +18,109 @@ from hfcontrol.scenario import joined
 from hfcontrol.settings import Settings
 from hfcontrol.sweeps import cuda as sweeps
 
-SMALL = {"plant": "arm2", "trials": 3, "steps": 3, "hidden": (3, 2), "running": 0.1, "effort": 1e-3, "sensory_noise": 0.01}
-EVERYTHING = {**SMALL, "feedback_delay": 1, "command_delay": 1, "motor_noise": "5%", "learn_start": True, "control_limit": 3.0}
+SMALL = {
+    "plant": "arm2",
+    "trials": 3,
+    "steps": 3,
+    "hidden": (3, 2),
+    "running": 0.1,
+    "effort": 1e-3,
+    "sensory_noise": 0.01,
+}
+EVERYTHING = {
+    **SMALL,
+    "feedback_delay": 1,
+    "command_delay": 1,
+    "motor_noise": "5%",
+    "learn_start": True,
+    "control_limit": 3.0,
+}
 
 
 def close(a, b, tolerance=1e-12):
     a, b = to_host(a), to_host(b)
-    assert a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(np.abs(a).max(), 1e-300)
+    assert a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(
+        np.abs(a).max(), 1e-300
+    )
 
 
 def loops(count=3, **options):
     """Loops on a GPU of one network each, each with noise of its own, their networks as one loop, and their weights (S, P)."""
     trainer = building.build(Settings(**options))
     kernels, rng = compile_plant(trainer.plant, "gpu"), np.random.default_rng(0)
-    scenarios = [trainer.task.draw(np.random.default_rng(seed)) for seed in range(count)]
-    alone = [ClosedLoop(trainer.plant, kernels, trainer.network, scenario, trainer.wiring) for scenario in scenarios]
-    both = ClosedLoop(trainer.plant, kernels, trainer.network, joined(scenarios), trainer.wiring, networks=count)
-    return alone, both, to_device(0.3 * rng.standard_normal((count, trainer.network.size)))
+    scenarios = [
+        trainer.task.draw(np.random.default_rng(seed)) for seed in range(count)
+    ]
+    alone = [
+        ClosedLoop(trainer.plant, kernels, trainer.network, scenario, trainer.wiring)
+        for scenario in scenarios
+    ]
+    both = ClosedLoop(
+        trainer.plant,
+        kernels,
+        trainer.network,
+        joined(scenarios),
+        trainer.wiring,
+        networks=count,
+    )
+    return (
+        alone,
+        both,
+        to_device(0.3 * rng.standard_normal((count, trainer.network.size))),
+    )
 
 
-@pytest.mark.parametrize("options, lanes", [(EVERYTHING, 4), ({**SMALL, "hidden": (5, 2)}, 2)], ids=["everything", "units shared"])
+@pytest.mark.parametrize(
+    "options, lanes",
+    [(EVERYTHING, 4), ({**SMALL, "hidden": (5, 2)}, 2)],
+    ids=["everything", "units shared"],
+)
 def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, lanes):
     """Blocks have two trials, and some at the ends of a network do not exist."""
     monkeypatch.setattr(sweeps, "LANES", lanes)
     monkeypatch.setattr(sweeps, "TILES", (2,))
     alone, both, theta = loops(**options)
     rollout = both.rollout(theta)
-    linear, v = both.linearise(rollout), to_device(np.random.default_rng(3).standard_normal(theta.shape))
+    linear, v = (
+        both.linearise(rollout),
+        to_device(np.random.default_rng(3).standard_normal(theta.shape)),
+    )
     part, channels = linear.part(2), both.channels()[-2:]
     rows = ResidualRows(part, channels)
-    together = {"hidden": rollout.hidden(both.network), **{name: getattr(rollout, name) for name in ("x", "u", "command", "y", "losses")}}
-    of_each = {"gradient": linear.gradient, "product": GaussNewton(linear) @ v, "part": GaussNewton(part) @ v,
-               "rows": rows.matrix, "residuals": rows.residuals, "gram": rows.gram}
+    together = {
+        "hidden": rollout.hidden(both.network),
+        **{
+            name: getattr(rollout, name)
+            for name in ("x", "u", "command", "y", "losses")
+        },
+    }
+    of_each = {
+        "gradient": linear.gradient,
+        "product": GaussNewton(linear) @ v,
+        "part": GaussNewton(part) @ v,
+        "rows": rows.matrix,
+        "residuals": rows.residuals,
+        "gram": rows.gram,
+    }
     for s, loop in enumerate(alone):
         own, n = loop.rollout(theta[s]), slice(s * loop.trials, (s + 1) * loop.trials)
         for name, a in together.items():
-            close(own.hidden(loop.network) if name == "hidden" else getattr(own, name), a[..., n])
+            close(
+                own.hidden(loop.network) if name == "hidden" else getattr(own, name),
+                a[..., n],
+            )
         assert own.loss == pytest.approx(rollout.loss[s], rel=1e-12)
         own = loop.linearise(own)
         part = own.part(2)
         rows = ResidualRows(part, channels)
-        expected = {"gradient": own.gradient, "product": GaussNewton(own) @ v[s], "part": GaussNewton(part) @ v[s],
-                    "rows": rows.matrix, "residuals": rows.residuals, "gram": rows.gram}
+        expected = {
+            "gradient": own.gradient,
+            "product": GaussNewton(own) @ v[s],
+            "part": GaussNewton(part) @ v[s],
+            "rows": rows.matrix,
+            "residuals": rows.residuals,
+            "gram": rows.gram,
+        }
         for name, a in expected.items():
             close(a, of_each[name][s])
 
@@ -70,21 +131,40 @@ def test_a_step_of_several_networks_is_that_of_each():
     alone, both, theta = loops(**{**SMALL, "trials": 1, "steps": 2})
     theta[1] = 1e200
     optimizer, directions = HessianFree(solver="cg", cap=4), np.zeros_like(theta)
-    done = abreast.step(optimizer, both, both.rollout(theta), [0.1, 0.1, 10.0], directions, [0, 0, 0])
+    done = abreast.step(
+        optimizer, both, both.rollout(theta), [0.1, 0.1, 10.0], directions, [0, 0, 0]
+    )
     assert done.accepted.tolist() == [True, False, True]
     for s, lam in ((0, 0.1), (2, 10.0)):
         rollout = alone[s].rollout(theta[s])
-        state, new, report = optimizer.step(HFState(theta[s], lam, directions[s]), rollout, Hold(alone[s], rollout))
+        state, new, report = optimizer.step(
+            HFState(theta[s], lam, directions[s]), rollout, Hold(alone[s], rollout)
+        )
         close(new.theta, done.rollout.theta[s], 1e-9)
-        assert (report.iterations, report.tried, state.damping) == (done.iterations[s], done.tried[s], done.damping[s])
+        assert (report.iterations, report.tried, state.damping) == (
+            done.iterations[s],
+            done.tried[s],
+            done.damping[s],
+        )
 
 
 def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypatch):
     """Those of an iteration of conjugate gradients: it waits for two arrays of numbers, launches a tangent and an adjoint, and calls
     CuPy's functions as often for three networks as for one."""
-    launches, calls, launch, wrapped = [], [], sweeps.cuda.launch_blocks, sys.modules["stand_in"].wrapped
-    monkeypatch.setattr(sweeps.cuda, "launch_blocks", lambda *arguments: launches.append(1) or launch(*arguments))
-    monkeypatch.setattr("stand_in.wrapped", lambda result: calls.append(1) or wrapped(result))
+    launches, calls, launch, wrapped = (
+        [],
+        [],
+        sweeps.cuda.launch_blocks,
+        sys.modules["stand_in"].wrapped,
+    )
+    monkeypatch.setattr(
+        sweeps.cuda,
+        "launch_blocks",
+        lambda *arguments: launches.append(1) or launch(*arguments),
+    )
+    monkeypatch.setattr(
+        "stand_in.wrapped", lambda result: calls.append(1) or wrapped(result)
+    )
     spent = []
     for count in (1, 3):
         _, both, theta = loops(count, **{**SMALL, "trials": 1, "steps": 2})
@@ -92,42 +172,90 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
         g = -linear.gradient
         for cap in (1, 2):
             before = device.waits, len(launches), len(calls)
-            found = abreast.conjugate_gradients(GaussNewton(linear), g, np.zeros_like(theta), np.ones(count, bool), cap=cap)
+            found = abreast.conjugate_gradients(
+                GaussNewton(linear),
+                g,
+                np.zeros_like(theta),
+                np.ones(count, bool),
+                cap=cap,
+            )
             assert found.iterations.tolist() == count * [cap]
-            spent.append([b - a for a, b in zip(before, (device.waits, len(launches), len(calls)))])
+            spent.append(
+                [
+                    b - a
+                    for a, b in zip(before, (device.waits, len(launches), len(calls)))
+                ]
+            )
     assert spent[:2] == spent[2:] and [b - a for a, b in zip(*spent[:2])][:2] == [2, 2]
 
 
-TINY = {"plant": "arm2", "trials": 2, "steps": 2, "hidden": (2, 2), "batches": 2, "rollouts": 3, "effort": 1e-2, "running": 0.1}
+TINY = {
+    "plant": "arm2",
+    "trials": 2,
+    "steps": 2,
+    "hidden": (2, 2),
+    "batches": 2,
+    "rollouts": 3,
+    "effort": 1e-2,
+    "running": 0.1,
+}
 
 
 def test_seeds_on_a_gpu_are_the_runs_of_each_on_the_cpu(tmp_path):
     """And can be gone on with there."""
     said = []
-    outcomes = seeds.train_seeds(Settings(device="gpu", cg_cap=3, solver="cg", **TINY), [0, 1, 2], tmp_path / "many", tell=said.append)
+    outcomes = seeds.train_seeds(
+        Settings(device="gpu", cg_cap=3, solver="cg", **TINY),
+        [0, 1, 2],
+        tmp_path / "many",
+        tell=said.append,
+    )
     assert not said and [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
     for outcome in outcomes:
-        alone = hf.train(out=tmp_path / "alone", seed=outcome.seed, cg_cap=3, solver="cg", **TINY)
-        assert outcome.loss == pytest.approx(alone.state.loss, rel=1e-6) and outcome.updates == alone.state.updates > 0
+        alone = hf.train(
+            out=tmp_path / "alone", seed=outcome.seed, cg_cap=3, solver="cg", **TINY
+        )
+        assert (
+            outcome.loss == pytest.approx(alone.state.loss, rel=1e-6)
+            and outcome.updates == alone.state.updates > 0
+        )
         assert outcome.rollouts == alone.state.rollouts
-        assert hf.Run.load(outcome.path).theta == pytest.approx(alone.theta, rel=1e-3, abs=1e-5)
+        assert hf.Run.load(outcome.path).theta == pytest.approx(
+            alone.theta, rel=1e-3, abs=1e-5
+        )
     ended = hf.resume(outcomes[0].path, rollouts=6, device="cpu")
     assert ended.state.rollouts >= 6
 
 
-def test_seeds_that_do_not_fit_are_refused_with_how_many_would(monkeypatch, device, tmp_path):
+def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
+    monkeypatch, device, tmp_path
+):
     settings = Settings(device="gpu", **TINY)
     trainer = building.build(settings)
     loop = trainer.loop(np.random.default_rng(0))
     free = int(2.5 * seeds.gathering.bytes_needed(loop, trainer.optimizer))
-    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (free, free))
-    with pytest.raises(DeviceError, match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, enough for 2; give fewer"):
+    monkeypatch.setattr(
+        sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (free, free)
+    )
+    with pytest.raises(
+        DeviceError,
+        match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, enough for 2; give fewer",
+    ):
         seeds.train_seeds(settings, [0, 1, 2], tmp_path)
 
 
 def test_what_cannot_go_abreast_goes_by_turns(monkeypatch, tmp_path):
     said = []
-    monkeypatch.setattr(seeds, "_trained", lambda asked, jobs, started: {"fault": f"by turns, {jobs} at a time"})
+    monkeypatch.setattr(
+        seeds,
+        "_trained",
+        lambda asked, jobs, started: {"fault": f"by turns, {jobs} at a time"},
+    )
     with pytest.raises(hf.HFControlError, match="by turns, 1 at a time"):
-        seeds.train_seeds(Settings(device="gpu", hold="model", **TINY), [0, 1], tmp_path, tell=said.append)
+        seeds.train_seeds(
+            Settings(device="gpu", hold="model", **TINY),
+            [0, 1],
+            tmp_path,
+            tell=said.append,
+        )
     assert said == ["the seeds share the GPU by turns: --hold model keeps model fixed"]

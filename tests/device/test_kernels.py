@@ -18,9 +18,23 @@ COMPILED = [name for name in plant_names() if load_plant(name).compiled]
 def point(plant, seed=0):
     """States, controls and parameters of a few times and trials, of typical sizes."""
     rng = np.random.default_rng(seed)
-    x = 0.3 * np.array(plant.typical_state)[:, None] * rng.standard_normal((STEPS, plant.nx, TRIALS))
-    u = 0.3 * np.array(plant.typical_control)[:, None] * rng.standard_normal((STEPS, plant.nu, TRIALS))
-    return x, u, np.repeat(np.array(list(plant.params.values()), dtype=float)[:, None], TRIALS, axis=1).reshape(-1, TRIALS)
+    x = (
+        0.3
+        * np.array(plant.typical_state)[:, None]
+        * rng.standard_normal((STEPS, plant.nx, TRIALS))
+    )
+    u = (
+        0.3
+        * np.array(plant.typical_control)[:, None]
+        * rng.standard_normal((STEPS, plant.nu, TRIALS))
+    )
+    return (
+        x,
+        u,
+        np.repeat(
+            np.array(list(plant.params.values()), dtype=float)[:, None], TRIALS, axis=1
+        ).reshape(-1, TRIALS),
+    )
 
 
 def both(plant):
@@ -56,12 +70,21 @@ def test_arms_are_exactly_the_same():
         same(a, b)
 
 
-@pytest.mark.parametrize("variant", [lambda plant: with_actuators(plant, 0.04), lambda plant: observing(plant, ("positions",))],
-                         ids=["actuators", "positions"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        lambda plant: with_actuators(plant, 0.04),
+        lambda plant: observing(plant, ("positions",)),
+    ],
+    ids=["actuators", "positions"],
+)
 def test_variants_of_a_plant_are_the_same(variant):
     plant = variant(load_plant("arm2"))
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
-    for a, b in zip([*cpu.jacobians(x, u, p), cpu.observe(x, p)], [*gpu.jacobians(x, u, p), gpu.observe(x, p)]):
+    for a, b in zip(
+        [*cpu.jacobians(x, u, p), cpu.observe(x, p)],
+        [*gpu.jacobians(x, u, p), gpu.observe(x, p)],
+    ):
         same(a, b)
 
 
@@ -70,9 +93,20 @@ def test_trajectories_are_the_same():
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
     rng = np.random.default_rng(1)
     disturbance = 1e-3 * rng.standard_normal((STEPS, plant.nx, TRIALS))
-    same(cpu.simulate(x[0], u, p, disturbance, plant.taper), gpu.simulate(x[0], u, p, disturbance, plant.taper))
-    law = (rng.standard_normal((STEPS, TRIALS, plant.nu, plant.nx)), rng.standard_normal((STEPS + 1, plant.nx, TRIALS)), p,
-           np.array([0.5, np.inf]), 0.1 * rng.standard_normal(u.shape), 0.1 * rng.standard_normal(u.shape), disturbance, plant.taper)
+    same(
+        cpu.simulate(x[0], u, p, disturbance, plant.taper),
+        gpu.simulate(x[0], u, p, disturbance, plant.taper),
+    )
+    law = (
+        rng.standard_normal((STEPS, TRIALS, plant.nu, plant.nx)),
+        rng.standard_normal((STEPS + 1, plant.nx, TRIALS)),
+        p,
+        np.array([0.5, np.inf]),
+        0.1 * rng.standard_normal(u.shape),
+        0.1 * rng.standard_normal(u.shape),
+        disturbance,
+        plant.taper,
+    )
     for a, b in zip(cpu.regulate(x[0], u, *law), gpu.regulate(x[0], u, *law)):
         same(a, b)
 
@@ -83,5 +117,8 @@ def test_residual_functions_are_the_same():
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
     target = np.random.default_rng(2).standard_normal((STEPS, plant.nx, TRIALS))
     same(cpu.residual(name, x, u, target, p), gpu.residual(name, x, u, target, p), 2)
-    for a, b in zip(cpu.residual_jacobian(name, x, u, target, p), gpu.residual_jacobian(name, x, u, target, p)):
+    for a, b in zip(
+        cpu.residual_jacobian(name, x, u, target, p),
+        gpu.residual_jacobian(name, x, u, target, p),
+    ):
         same(a, b, 4e5)

@@ -15,18 +15,39 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.settings import Settings
 from hfcontrol.sweeps import cuda as sweeps
 
-SMALL = {"plant": "arm2", "trials": 3, "steps": 4, "hidden": (3, 2), "running": 0.1, "effort": 1e-3}
-EVERYTHING = {"feedback_delay": 1, "command_delay": 1, "motor_noise": "5%", "sensory_noise": 0.01, "learn_start": True,
-              "control_limit": 3.0, **SMALL}
+SMALL = {
+    "plant": "arm2",
+    "trials": 3,
+    "steps": 4,
+    "hidden": (3, 2),
+    "running": 0.1,
+    "effort": 1e-3,
+}
+EVERYTHING = {
+    "feedback_delay": 1,
+    "command_delay": 1,
+    "motor_noise": "5%",
+    "sensory_noise": 0.01,
+    "learn_start": True,
+    "control_limit": 3.0,
+    **SMALL,
+}
 
 
 def loops(dtype="float64", fused=True, **options):
     """The same closed loop on the CPU and on the GPU, and weights for it."""
     trainer = building.build(Settings(**options))
-    theta = trainer.network.initial(np.random.default_rng(0)) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)
+    theta = trainer.network.initial(
+        np.random.default_rng(0)
+    ) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)
     parts = trainer.network, trainer.task.draw(np.random.default_rng(2)), trainer.wiring
-    return (ClosedLoop(trainer.plant, trainer.kernels, *parts, fused),
-            ClosedLoop(trainer.plant, compile_plant(trainer.plant, "gpu"), *parts, dtype=dtype), theta)
+    return (
+        ClosedLoop(trainer.plant, trainer.kernels, *parts, fused),
+        ClosedLoop(
+            trainer.plant, compile_plant(trainer.plant, "gpu"), *parts, dtype=dtype
+        ),
+        theta,
+    )
 
 
 def close(a, b, tolerance=1e-12):
@@ -46,8 +67,11 @@ def linearised(cpu, gpu, theta, a=LIVE, b=LIVE):
     return a, replace(b, lines=lines, cost=replace(b.cost, output=output))
 
 
-@pytest.mark.parametrize("options", [SMALL, EVERYTHING, {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"}],
-                         ids=["plain", "everything", "one layer"])
+@pytest.mark.parametrize(
+    "options",
+    [SMALL, EVERYTHING, {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"}],
+    ids=["plain", "everything", "one layer"],
+)
 def test_every_pass_equals_the_cpus(options):
     cpu, gpu, theta = loops(**options)
     a, b = linearised(cpu, gpu, theta)
@@ -65,8 +89,17 @@ def test_every_pass_equals_the_cpus(options):
     close(GaussNewton(a.part(2)) @ v, GaussNewton(b.part(2)) @ to_device(v))
 
 
-@pytest.mark.parametrize("multiprocessors, lanes, most", [(1, 4, 256), (1, 2, 256), (99, 4, 256), (1, 2, 4), (99, 4, 3)],
-                         ids=["units shared", "many units a thread", "one trial a block", "few threads", "few threads for one trial"])
+@pytest.mark.parametrize(
+    "multiprocessors, lanes, most",
+    [(1, 4, 256), (1, 2, 256), (99, 4, 256), (1, 2, 4), (99, 4, 3)],
+    ids=[
+        "units shared",
+        "many units a thread",
+        "one trial a block",
+        "few threads",
+        "few threads for one trial",
+    ],
+)
 def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes, most):
     """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
     than units."""
@@ -85,8 +118,14 @@ def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes
 def test_holds_keep_the_same_fixed(kind):
     cpu, gpu, theta = loops(**SMALL)
     start = cpu.rollout(theta)
-    reference = cpu.linear_model(start) if kind == "model" else LIVE._replace(recorded=start.y, replay=True)
-    there = type(reference)(*map(to_device, reference.arrays()), reference.model, reference.replay)
+    reference = (
+        cpu.linear_model(start)
+        if kind == "model"
+        else LIVE._replace(recorded=start.y, replay=True)
+    )
+    there = type(reference)(
+        *map(to_device, reference.arrays()), reference.model, reference.replay
+    )
     moved = theta + 0.1 * np.random.default_rng(4).standard_normal(theta.size)
     a, b = linearised(cpu, gpu, moved, reference, there)
     close(a.gradient, b.gradient)
@@ -94,18 +133,29 @@ def test_holds_keep_the_same_fixed(kind):
 
 def test_exploration_is_added_to_the_commands():
     cpu, gpu, theta = loops(**SMALL)
-    exploration = 0.1 * np.random.default_rng(5).standard_normal(cpu.scenario.motor_noise.shape)
-    close(cpu.rollout(theta, exploration=exploration).x, gpu.rollout(to_device(theta), exploration=to_device(exploration)).x)
+    exploration = 0.1 * np.random.default_rng(5).standard_normal(
+        cpu.scenario.motor_noise.shape
+    )
+    close(
+        cpu.rollout(theta, exploration=exploration).x,
+        gpu.rollout(to_device(theta), exploration=to_device(exploration)).x,
+    )
 
 
 def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
     """float32 changes the products by its rounding, 6e-8, a few hundred times over, and is not float64 in disguise."""
     cpu, gpu, theta = loops("float32", **SMALL)
-    a, b = cpu.linearise(cpu.rollout(theta)), gpu.linearise(gpu.rollout(to_device(theta)))
+    a, b = (
+        cpu.linearise(cpu.rollout(theta)),
+        gpu.linearise(gpu.rollout(to_device(theta))),
+    )
     v = np.random.default_rng(3).standard_normal(theta.size)
     close(a.rollout.x, b.rollout.x, 1e-5)
     close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v), 1e-4)
-    assert np.abs(a.gradient - to_host(b.gradient)).max() > 1e-10 * np.abs(a.gradient).max()
+    assert (
+        np.abs(a.gradient - to_host(b.gradient)).max()
+        > 1e-10 * np.abs(a.gradient).max()
+    )
     assert b.rollout.rows.flat.dtype == np.float32
 
 
@@ -124,6 +174,11 @@ def test_a_network_that_does_not_fit_is_refused():
 
 
 def test_trials_that_do_not_fit_are_refused(monkeypatch, device):
-    monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (1000, 1000))
-    with pytest.raises(DeviceError, match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; give fewer --trials"):
+    monkeypatch.setattr(
+        sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (1000, 1000)
+    )
+    with pytest.raises(
+        DeviceError,
+        match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; give fewer --trials",
+    ):
         loops(**SMALL)

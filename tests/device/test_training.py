@@ -19,13 +19,24 @@ def curve(run):
     return [mark.loss for mark in run.state.history]
 
 
-@pytest.mark.parametrize("options", [
-    {"solver": "cg", "effort": 1e-2, "running": 0.1, "cg_cap": 3},
-    {"solver": "residual", "effort": 0.0},
-    {"hold": "model", "solver": "residual", "effort": 0.0},
-    {"optimizer": "adam"}, {"optimizer": "lbfgs"},
-    {"solver": "residual", "effort": 0.0, "density": 0.5, "dale": 0.5, "recurrent": (1,)},
-], ids=["cg", "residual", "model", "adam", "lbfgs", "constraint"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "cg", "effort": 1e-2, "running": 0.1, "cg_cap": 3},
+        {"solver": "residual", "effort": 0.0},
+        {"hold": "model", "solver": "residual", "effort": 0.0},
+        {"optimizer": "adam"},
+        {"optimizer": "lbfgs"},
+        {
+            "solver": "residual",
+            "effort": 0.0,
+            "density": 0.5,
+            "dale": 0.5,
+            "recurrent": (1,),
+        },
+    ],
+    ids=["cg", "residual", "model", "adam", "lbfgs", "constraint"],
+)
 def test_a_training_takes_the_same_course(tmp_path, options):
     """To rounding, which a few updates amplify."""
     there = hf.train("arm2", out=tmp_path / "gpu", device="gpu", **TINY, **options)
@@ -46,14 +57,28 @@ def test_checkpoints_are_the_same_files(tmp_path):
 
 
 def test_a_run_of_a_gpu_is_evaluated_without_one(tmp_path, monkeypatch):
-    run = hf.train("arm2", out=tmp_path, device="gpu", solver="residual", effort=0.0, **TINY)
-    monkeypatch.setattr("hfcontrol.backend._cupy", lambda: pytest.fail("a GPU was asked for"))
+    run = hf.train(
+        "arm2", out=tmp_path, device="gpu", solver="residual", effort=0.0, **TINY
+    )
+    monkeypatch.setattr(
+        "hfcontrol.backend._cupy", lambda: pytest.fail("a GPU was asked for")
+    )
     run = runs.Run.load(run.path)
     assert np.isfinite(run.closed_loop("held_out", trials=2).rollout(run.theta).loss)
 
 
 def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
-    trainer = building.build(Settings(device="gpu", plant="arm2", trials=2, steps=3, hidden=(3, 2), effort=1e-2, running=0.1))
+    trainer = building.build(
+        Settings(
+            device="gpu",
+            plant="arm2",
+            trials=2,
+            steps=3,
+            hidden=(3, 2),
+            effort=1e-2,
+            running=0.1,
+        )
+    )
     loop = trainer.loop(np.random.default_rng(0))
     theta = to_device(trainer.network.initial(np.random.default_rng(1)))
     linear = loop.linearise(loop.rollout(theta))
@@ -61,7 +86,9 @@ def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
     waits = []
     for cap in (2, 4):
         before = device.waits
-        assert conjugate_gradients(A, b, np.zeros_like(theta), cap=cap).iterations == cap
+        assert (
+            conjugate_gradients(A, b, np.zeros_like(theta), cap=cap).iterations == cap
+        )
         waits.append(device.waits - before)
     assert waits[1] - waits[0] == 2 * 2
 
@@ -79,17 +106,31 @@ def test_the_optimum_is_found_there_too(monkeypatch):
 
 def test_a_float32_training_is_close_to_one_of_float64(tmp_path):
     options = {"solver": "residual", "effort": 0.0, **TINY}
-    single, double = (hf.train("arm2", out=tmp_path / device, device=device, dtype=dtype, **options)
-                      for device, dtype in (("gpu", "float32"), ("cpu", "float64")))
+    single, double = (
+        hf.train("arm2", out=tmp_path / device, device=device, dtype=dtype, **options)
+        for device, dtype in (("gpu", "float32"), ("cpu", "float64"))
+    )
     assert curve(single) == pytest.approx(curve(double), rel=1e-2)
     assert curve(single) != pytest.approx(curve(double), rel=1e-9)
 
 
-@pytest.mark.parametrize("options, line", [
-    ({"optimizer": "ppo"}, "--device gpu with --optimizer ppo: that trains on the CPU"),
-    ({"estimator": "ctpg"}, "--device gpu with --estimator ctpg: that trains on the CPU"),
-    ({"store_every": 2}, "--store-every 2 with --device gpu: a GPU stores every step"),
-])
+@pytest.mark.parametrize(
+    "options, line",
+    [
+        (
+            {"optimizer": "ppo"},
+            "--device gpu with --optimizer ppo: that trains on the CPU",
+        ),
+        (
+            {"estimator": "ctpg"},
+            "--device gpu with --estimator ctpg: that trains on the CPU",
+        ),
+        (
+            {"store_every": 2},
+            "--store-every 2 with --device gpu: a GPU stores every step",
+        ),
+    ],
+)
 def test_what_is_of_the_cpu_alone_is_refused(options, line):
     with pytest.raises(UsageError, match=line):
         Settings(device="gpu", **options)
@@ -97,17 +138,26 @@ def test_what_is_of_the_cpu_alone_is_refused(options, line):
 
 def test_a_plant_that_is_not_compiled_stays_on_the_cpu(tmp_path):
     file = tmp_path / "batch.py"
-    file.write_text('"""A plant of Python\'s."""\nSTATE, CONTROL, DT, INTEGRATOR = ("a",), ("u",), 0.1, "none"\n'
-                    'def step_batch(x, u, p, dt):\n    return x + dt * u\n'
-                    'TASKS = {"reach": {"generator": "reach", "trials": 2, "steps": 3, "start": (0.0,), "target": (1.0,)}}\n')
-    with pytest.raises(DeviceError, match="stepped by Python, not compiled, and stays on the CPU"):
+    file.write_text(
+        '"""A plant of Python\'s."""\nSTATE, CONTROL, DT, INTEGRATOR = ("a",), ("u",), 0.1, "none"\n'
+        "def step_batch(x, u, p, dt):\n    return x + dt * u\n"
+        'TASKS = {"reach": {"generator": "reach", "trials": 2, "steps": 3, "start": (0.0,), "target": (1.0,)}}\n'
+    )
+    with pytest.raises(
+        DeviceError, match="stepped by Python, not compiled, and stays on the CPU"
+    ):
         building.build(Settings(plant=str(file), device="gpu"))
 
 
 def test_nothing_is_moved_unseen(device):
     """The stand-in itself: what CuPy refuses, it refuses."""
     a = to_device(np.ones(3))
-    for forbidden in (lambda: a + np.ones(3), lambda: np.asarray(a), lambda: a[np.array([0])], lambda: np.where(np.ones(3), a, a)):
+    for forbidden in (
+        lambda: a + np.ones(3),
+        lambda: np.asarray(a),
+        lambda: a[np.array([0])],
+        lambda: np.where(np.ones(3), a, a),
+    ):
         with pytest.raises(TypeError):
             forbidden()
     assert (to_host(a + beside(np.ones(3), a)) == 2).all()

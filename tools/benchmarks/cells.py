@@ -5,7 +5,10 @@ from hfcontrol.cells import CELLS
 from benchmarks.report import show, spread, table, training
 
 RATIO, MOST_SECONDS = 1.02, 60
-UNITS = {"ltc_conductance": (16, 16), "cfc": (16, 16)}  # whose connections have four numbers; all others have 32 + 32 units
+UNITS = {
+    "ltc_conductance": (16, 16),
+    "cfc": (16, 16),
+}  # whose connections have four numbers; all others have 32 + 32 units
 
 
 def measure(seeds):
@@ -15,14 +18,44 @@ def measure(seeds):
         if cell == "linear":
             continue
         hidden = UNITS.get(cell, (32, 32))
-        results = [training((RATIO,), "ratio", cell=cell, hidden=hidden, seed=seed, max_seconds=MOST_SECONDS) for seed in seeds]
+        results = [
+            training(
+                (RATIO,),
+                "ratio",
+                cell=cell,
+                hidden=hidden,
+                seed=seed,
+                max_seconds=MOST_SECONDS,
+            )
+            for seed in seeds
+        ]
         marks = [r["marks"].get(str(RATIO)) for r in results]
-        rows.append({"cell": cell, "hidden": list(hidden), "parameters": int(results[0]["theta"].size), "seeds": list(seeds),
-                     "ratio": RATIO, "seconds": spread([m and m["seconds"] for m in marks]),
-                     "updates": spread([m and m["updates"] for m in marks]),
-                     "reached": spread([r["ratio"] for r in results])})
-    table(f"cells, arm2 reach, to a ratio of {RATIO}", ("cell", "units", "numbers", "seconds (worst)", "updates", "not", "reached"),
-          [(r["cell"], "+".join(map(str, r["hidden"])), r["parameters"],
-            f"{show(r['seconds']['median'])} ({show(r['seconds']['worst'])})", show(r["updates"]["median"]),
-            r["seconds"]["missing"], show(r["reached"]["worst"], 5)) for r in rows])
+        rows.append(
+            {
+                "cell": cell,
+                "hidden": list(hidden),
+                "parameters": int(results[0]["theta"].size),
+                "seeds": list(seeds),
+                "ratio": RATIO,
+                "seconds": spread([m and m["seconds"] for m in marks]),
+                "updates": spread([m and m["updates"] for m in marks]),
+                "reached": spread([r["ratio"] for r in results]),
+            }
+        )
+    table(
+        f"cells, arm2 reach, to a ratio of {RATIO}",
+        ("cell", "units", "numbers", "seconds (worst)", "updates", "not", "reached"),
+        [
+            (
+                r["cell"],
+                "+".join(map(str, r["hidden"])),
+                r["parameters"],
+                f"{show(r['seconds']['median'])} ({show(r['seconds']['worst'])})",
+                show(r["updates"]["median"]),
+                r["seconds"]["missing"],
+                show(r["reached"]["worst"], 5),
+            )
+            for r in rows
+        ],
+    )
     return rows

@@ -23,26 +23,86 @@ def last(results):
 
 def gradients(result):
     """A row for each plant and estimator: the median price of a gradient with the error asked for."""
-    rows = [{"study": "gradients", "plant": plant, "estimator": name, "error": result["error"], "samples": result["samples"],
-             "evaluations": found["evaluations"][name], "seconds": found["seconds"][name]}
-            for plant, found in result["plants"].items() for name in found["evaluations"]]
-    table(f"a gradient with an error of {result['error']:g}", ("plant", "estimator", "evaluations", "ms"),
-          [(r["plant"], r["estimator"], *(price(r[key], scale) for key, scale in (("evaluations", 1), ("seconds", 1e3)))) for r in rows])
+    rows = [
+        {
+            "study": "gradients",
+            "plant": plant,
+            "estimator": name,
+            "error": result["error"],
+            "samples": result["samples"],
+            "evaluations": found["evaluations"][name],
+            "seconds": found["seconds"][name],
+        }
+        for plant, found in result["plants"].items()
+        for name in found["evaluations"]
+    ]
+    table(
+        f"a gradient with an error of {result['error']:g}",
+        ("plant", "estimator", "evaluations", "ms"),
+        [
+            (
+                r["plant"],
+                r["estimator"],
+                *(
+                    price(r[key], scale)
+                    for key, scale in (("evaluations", 1), ("seconds", 1e3))
+                ),
+            )
+            for r in rows
+        ],
+    )
     return rows
 
 
 def price(found, scale=1):
     """A price as text, marked where the line had to be drawn on beyond what was tried."""
-    return "-" if found is None else ("about " if found["beyond"] else "") + show(scale * found["price"])
+    return (
+        "-"
+        if found is None
+        else ("about " if found["beyond"] else "") + show(scale * found["price"])
+    )
 
 
 def orders(result):
     """A row for each seed, beginning and number of first-order updates: the best rate's cost, and what it and Hessian-free took to it."""
-    rows = [{"study": "orders", "plant": result["plant"], "rates": result["rates"], "kind": result["kind"], **c}
-            for c in result["compared"]]
-    table(f"{result['plant']}: to the lowest cost of the best rate of {result['rates']}",
-          ("seed", "updates", "best", "cost", "its evaluations", "Hessian-free's", "ratio", "without products", "seconds", "Hessian-free's"),
-          [(r["seed"], r["after"], r["best"], show(r["cost"], 4), show(r["first_order"]["evaluations"]),
-            show(r["hf"] and r["hf"]["evaluations"]), show(r["ratio"]), show(r["hf"] and r["hf"]["without products"]),
-            show(r["first_order"]["seconds"]), show(r["hf"] and r["hf"]["seconds"])) for r in rows])
+    rows = [
+        {
+            "study": "orders",
+            "plant": result["plant"],
+            "rates": result["rates"],
+            "kind": result["kind"],
+            **c,
+        }
+        for c in result["compared"]
+    ]
+    table(
+        f"{result['plant']}: to the lowest cost of the best rate of {result['rates']}",
+        (
+            "seed",
+            "updates",
+            "best",
+            "cost",
+            "its evaluations",
+            "Hessian-free's",
+            "ratio",
+            "without products",
+            "seconds",
+            "Hessian-free's",
+        ),
+        [
+            (
+                r["seed"],
+                r["after"],
+                r["best"],
+                show(r["cost"], 4),
+                show(r["first_order"]["evaluations"]),
+                show(r["hf"] and r["hf"]["evaluations"]),
+                show(r["ratio"]),
+                show(r["hf"] and r["hf"]["without products"]),
+                show(r["first_order"]["seconds"]),
+                show(r["hf"] and r["hf"]["seconds"]),
+            )
+            for r in rows
+        ],
+    )
     return rows

@@ -11,7 +11,11 @@ from hfcontrol.settings import settings_for
 from benchmarks.report import show, table
 
 CALLS, REPEATS = 2000, 5
-CASES = {"the shipped run: 32 + 32 tanh": {}, "32 + 32 ctrnn": {"cell": "ctrnn"}, "32 + 32 ltc": {"cell": "ltc"}}
+CASES = {
+    "the shipped run: 32 + 32 tanh": {},
+    "32 + 32 ctrnn": {"cell": "ctrnn"},
+    "32 + 32 ltc": {"cell": "ltc"},
+}
 
 
 def measure(seeds):
@@ -22,10 +26,23 @@ def measure(seeds):
     for told, settings in CASES.items():
         trainer = build(settings_for(plant="arm2", **settings))
         theta = trainer.network.initial(np.random.default_rng(0))
-        controller = hf.Controller.load("weights/arm2-reach") if not settings else Controller(trainer.network, theta, trainer.plant,
-                                                                                              trainer.wiring)
-        rows.append({"told": told, "microseconds": 1e6 * min(mean_seconds(controller) for _ in range(REPEATS))})
-    table("Controller.act", ("network", "microseconds a call"), [(r["told"], show(r["microseconds"])) for r in rows])
+        controller = (
+            hf.Controller.load("weights/arm2-reach")
+            if not settings
+            else Controller(trainer.network, theta, trainer.plant, trainer.wiring)
+        )
+        rows.append(
+            {
+                "told": told,
+                "microseconds": 1e6
+                * min(mean_seconds(controller) for _ in range(REPEATS)),
+            }
+        )
+    table(
+        "Controller.act",
+        ("network", "microseconds a call"),
+        [(r["told"], show(r["microseconds"])) for r in rows],
+    )
     return rows
 
 

@@ -24,16 +24,28 @@ from hfcontrol.settings import settings_for
 from benchmarks.report import machine, show, table
 
 # trials, steps, units of each of two layers, kind of number, and whether a CPU is asked too
-PRODUCTS = [(64, 40, 32, "float64", True), (64, 40, 32, "float32", True), (512, 40, 32, "float64", True), (512, 40, 32, "float32", True),
-            (512, 40, 96, "float64", True), (512, 40, 96, "float32", True), (4096, 40, 32, "float64", False),
-            (4096, 100, 128, "float64", False), (4096, 100, 128, "float32", False), (65536, 40, 32, "float32", False)]
+PRODUCTS = [
+    (64, 40, 32, "float64", True),
+    (64, 40, 32, "float32", True),
+    (512, 40, 32, "float64", True),
+    (512, 40, 32, "float32", True),
+    (512, 40, 96, "float64", True),
+    (512, 40, 96, "float32", True),
+    (4096, 40, 32, "float64", False),
+    (4096, 100, 128, "float64", False),
+    (4096, 100, 128, "float32", False),
+    (65536, 40, 32, "float32", False),
+]
 SQUARE = {"cpu": 1024, "gpu": 8192}  # of the matrix products
 REPEATS, ENOUGH = 30, 1.0
 COST = {"running": 0.05, "effort": 1e-3}
 PAIRS, PAIRS_SECONDS = {"cpu": 512, "gpu": 65536}, {"cpu": 30, "gpu": 60}
 HELD = 1000  # starts on which a controller is judged
 TRAINED = 15.0  # seconds of each training by kind of number
-MANY, MANY_ROLLOUTS = range(32), 130  # of each: some 90 updates, lest one seed that takes ten times as many as the others decide alone
+MANY, MANY_ROLLOUTS = (
+    range(32),
+    130,
+)  # of each: some 90 updates, lest one seed that takes ten times as many as the others decide alone
 
 
 def measure(word):
@@ -41,8 +53,14 @@ def measure(word):
     device = device_for(word)
     name = machine()["processor"] if device == "cpu" else device_name()
     print(f"device: {name}", flush=True)
-    return {"device": device, "name": name, "products": products(device), "kinds": kinds(device), "anywhere": anywhere(device),
-            "seeds": many_seeds(device)}
+    return {
+        "device": device,
+        "name": name,
+        "products": products(device),
+        "kinds": kinds(device),
+        "anywhere": anywhere(device),
+        "seeds": many_seeds(device),
+    }
 
 
 def _waited(f, device):
@@ -74,22 +92,70 @@ def products(device):
     for trials, steps, units, dtype, small in PRODUCTS:
         if device == "cpu" and not small:
             continue
-        settings = settings_for(plant="arm2", trials=trials, steps=steps, hidden=(units, units), device=device, dtype=dtype, **COST)
+        settings = settings_for(
+            plant="arm2",
+            trials=trials,
+            steps=steps,
+            hidden=(units, units),
+            device=device,
+            dtype=dtype,
+            **COST,
+        )
         trainer = build(settings)
         loop = trainer.loop(stream(settings, SCENARIOS))
         theta = trainer.place(0.1 * trainer.network.initial(np.random.default_rng(0)))
         v = trainer.place(np.random.default_rng(1).standard_normal(theta.size))
         rollout = loop.rollout(theta)
-        G, work = GaussNewton(loop.linearise(rollout)), 8 * theta.size * trials * steps / 1e9
+        G, work = (
+            GaussNewton(loop.linearise(rollout)),
+            8 * theta.size * trials * steps / 1e9,
+        )
         seconds = _median(lambda G=G, v=v: G @ v, device)
-        rows.append({"trials": trials, "steps": steps, "units": units, "dtype": dtype, "ms": 1e3 * seconds,
-                     "rollout_ms": 1e3 * _median(lambda loop=loop, theta=theta: loop.rollout(theta), device),
-                     "jacobians_ms": 1e3 * _median(lambda loop=loop, rollout=rollout: loop.lines(rollout), device),
-                     "rate": work / seconds, "fraction": work / seconds / rates[dtype]})
-    table(f"G @ v, arm2 (matrix products: {show(rates['float64'])} GFLOP/s in float64, {show(rates['float32'])} in float32)",
-          ("trials", "steps", "units", "numbers", "G @ v ms", "rollout ms", "Jacobians ms", "GFLOP/s", "of the products' rate"),
-          [(r["trials"], r["steps"], r["units"], r["dtype"], show(r["ms"]), show(r["rollout_ms"]), show(r["jacobians_ms"]),
-            show(r["rate"]), f"{r['fraction']:.2f}") for r in rows])
+        rows.append(
+            {
+                "trials": trials,
+                "steps": steps,
+                "units": units,
+                "dtype": dtype,
+                "ms": 1e3 * seconds,
+                "rollout_ms": 1e3
+                * _median(lambda loop=loop, theta=theta: loop.rollout(theta), device),
+                "jacobians_ms": 1e3
+                * _median(
+                    lambda loop=loop, rollout=rollout: loop.lines(rollout), device
+                ),
+                "rate": work / seconds,
+                "fraction": work / seconds / rates[dtype],
+            }
+        )
+    table(
+        f"G @ v, arm2 (matrix products: {show(rates['float64'])} GFLOP/s in float64, {show(rates['float32'])} in float32)",
+        (
+            "trials",
+            "steps",
+            "units",
+            "numbers",
+            "G @ v ms",
+            "rollout ms",
+            "Jacobians ms",
+            "GFLOP/s",
+            "of the products' rate",
+        ),
+        [
+            (
+                r["trials"],
+                r["steps"],
+                r["units"],
+                r["dtype"],
+                show(r["ms"]),
+                show(r["rollout_ms"]),
+                show(r["jacobians_ms"]),
+                show(r["rate"]),
+                f"{r['fraction']:.2f}",
+            )
+            for r in rows
+        ],
+    )
     return {"rates": rates, "rows": rows}
 
 
@@ -115,26 +181,81 @@ def _judged(settings, trainer, theta, trials):
 def kinds(device):
     """Rows of the kind of number with the held-out ratio that trainings of the same length reach."""
     rows = []
-    for cost, words in ((COST, "running 0.05, effort 1e-3"), ({"effort": 1e-4}, "effort 1e-4")):
+    for cost, words in (
+        (COST, "running 0.05, effort 1e-3"),
+        ({"effort": 1e-4}, "effort 1e-4"),
+    ):
         for dtype in ("float64", "float32"):
             for seed in range(3):
-                settings = settings_for(plant="arm2", device=device, dtype=dtype, seed=seed, max_seconds=TRAINED, **cost)
+                settings = settings_for(
+                    plant="arm2",
+                    device=device,
+                    dtype=dtype,
+                    seed=seed,
+                    max_seconds=TRAINED,
+                    **cost,
+                )
                 trainer, state = _trained(settings)
                 ratio, _ = _judged(settings, trainer, state.theta, None)
-                rows.append({"cost": words, "dtype": dtype, "seed": seed, "ratio": ratio, "updates": state.updates, "seconds": state.seconds})
-    table(f"what float32 costs, arm2 reach, at most {TRAINED:g} s", ("cost", "numbers", "seed", "held-out ratio", "updates", "seconds"),
-          [(r["cost"], r["dtype"], r["seed"], f"{r['ratio']:.6f}", r["updates"], f"{r['seconds']:.1f}") for r in rows])
+                rows.append(
+                    {
+                        "cost": words,
+                        "dtype": dtype,
+                        "seed": seed,
+                        "ratio": ratio,
+                        "updates": state.updates,
+                        "seconds": state.seconds,
+                    }
+                )
+    table(
+        f"what float32 costs, arm2 reach, at most {TRAINED:g} s",
+        ("cost", "numbers", "seed", "held-out ratio", "updates", "seconds"),
+        [
+            (
+                r["cost"],
+                r["dtype"],
+                r["seed"],
+                f"{r['ratio']:.6f}",
+                r["updates"],
+                f"{r['seconds']:.1f}",
+            )
+            for r in rows
+        ],
+    )
     return rows
 
 
 def anywhere(device):
     """Held-out ratio and worst hand error after a training from anywhere to anywhere."""
-    settings = settings_for(plant="arm2", task="anywhere", trials=PAIRS[device], device=device, max_seconds=PAIRS_SECONDS[device])
+    settings = settings_for(
+        plant="arm2",
+        task="anywhere",
+        trials=PAIRS[device],
+        device=device,
+        max_seconds=PAIRS_SECONDS[device],
+    )
     trainer, state = _trained(settings)
     ratio, worst = _judged(settings, trainer, state.theta, HELD)
-    row = {"pairs": PAIRS[device], "ratio": ratio, "worst_cm": worst, "updates": state.updates, "seconds": state.seconds}
-    table("anywhere, arm2", ("pairs", "held-out ratio", "worst hand error [cm]", "updates", "seconds"),
-          [(row["pairs"], f"{ratio:.4f}", f"{worst:.2f}", row["updates"], f"{row['seconds']:.1f}")])
+    row = {
+        "pairs": PAIRS[device],
+        "ratio": ratio,
+        "worst_cm": worst,
+        "updates": state.updates,
+        "seconds": state.seconds,
+    }
+    table(
+        "anywhere, arm2",
+        ("pairs", "held-out ratio", "worst hand error [cm]", "updates", "seconds"),
+        [
+            (
+                row["pairs"],
+                f"{ratio:.4f}",
+                f"{worst:.2f}",
+                row["updates"],
+                f"{row['seconds']:.1f}",
+            )
+        ],
+    )
     return row
 
 
@@ -150,12 +271,16 @@ def many_seeds(device):
             else:
                 train(**asked, out=folder)
             return time.perf_counter() - begin
+
     spent = {}
     for seeds in (MANY[:1], MANY):
         if device == "gpu" or len(seeds) == 1:
             seconds(seeds)
         spent[len(seeds)] = seconds(seeds)
     times = spent[len(MANY)] / spent[1]
-    table(f"seeds of the main job, {MANY_ROLLOUTS} rollouts each", ("seeds", "seconds", "times those of one"),
-          [(n, f"{s:.2f}", f"{s / spent[1]:.1f}") for n, s in spent.items()])
+    table(
+        f"seeds of the main job, {MANY_ROLLOUTS} rollouts each",
+        ("seeds", "seconds", "times those of one"),
+        [(n, f"{s:.2f}", f"{s / spent[1]:.1f}") for n, s in spent.items()],
+    )
     return {"seconds": {str(n): s for n, s in spent.items()}, "times": times}

@@ -20,8 +20,19 @@ from hfcontrol.settings import Settings
 from benchmarks.report import show, table
 
 # trials, steps, units of each of two layers, steps from one stored step to the next
-SIZES = [(64, 40, 32, 1), (512, 40, 32, 1), (4096, 40, 32, 1), (16384, 40, 32, 1), (64, 400, 32, 1), (64, 4000, 32, 1),
-         (64, 4000, 32, 64), (64, 40, 16, 1), (64, 40, 96, 1), (64, 40, 256, 1), (512, 40, 96, 1)]
+SIZES = [
+    (64, 40, 32, 1),
+    (512, 40, 32, 1),
+    (4096, 40, 32, 1),
+    (16384, 40, 32, 1),
+    (64, 400, 32, 1),
+    (64, 4000, 32, 1),
+    (64, 4000, 32, 64),
+    (64, 40, 16, 1),
+    (64, 40, 96, 1),
+    (64, 40, 256, 1),
+    (512, 40, 96, 1),
+]
 FEW, REPEATS = 0.4, 30
 
 
@@ -31,16 +42,47 @@ def measure(seeds):
     for threads in sorted({1, numba.config.NUMBA_NUM_THREADS}):
         numba.set_num_threads(threads)
         with blas_threads(threads):
-            product = 2 * 1024**3 / seconds(lambda a=np.random.default_rng(0).random((1024, 1024)): a @ a) / 1e9
+            product = (
+                2
+                * 1024**3
+                / seconds(lambda a=np.random.default_rng(0).random((1024, 1024)): a @ a)
+                / 1e9
+            )
         for size in SIZES:
             rows.append({"threads": threads, "product_rate": product, **case(*size)})
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-    table("rates [GFLOP/s] (fraction of this machine's matrix-product rate)",
-          ("threads", "trials", "steps", "units", "store every", "rollout", "jvp", "vjp", "G @ v", "ms",
-           "kB per trial-step"),
-          [(r["threads"], r["trials"], r["steps"], r["units"], r["store_every"],
-            *(f"{r[name]:.1f} ({r[name] / r['product_rate']:.2f})" for name in ("rollout", "jvp", "vjp", "product")),
-            show(r["ms"]), show(r["bytes"] / 1e3)) for r in rows])
+    table(
+        "rates [GFLOP/s] (fraction of this machine's matrix-product rate)",
+        (
+            "threads",
+            "trials",
+            "steps",
+            "units",
+            "store every",
+            "rollout",
+            "jvp",
+            "vjp",
+            "G @ v",
+            "ms",
+            "kB per trial-step",
+        ),
+        [
+            (
+                r["threads"],
+                r["trials"],
+                r["steps"],
+                r["units"],
+                r["store_every"],
+                *(
+                    f"{r[name]:.1f} ({r[name] / r['product_rate']:.2f})"
+                    for name in ("rollout", "jvp", "vjp", "product")
+                ),
+                show(r["ms"]),
+                show(r["bytes"] / 1e3),
+            )
+            for r in rows
+        ],
+    )
     return rows
 
 
@@ -57,8 +99,14 @@ def seconds(f):
 
 def case(trials, steps, units, store_every):
     """Rates of the passes of arm2 with two layers of so many units, and the memory of a linearised rollout."""
-    settings = Settings(trials=trials, steps=steps, hidden=(units, units), running=0.05, effort=1e-3,
-                        store_every=store_every)
+    settings = Settings(
+        trials=trials,
+        steps=steps,
+        hidden=(units, units),
+        running=0.05,
+        effort=1e-3,
+        store_every=store_every,
+    )
     trainer = build(settings)
     loop = trainer.loop(stream(settings, SCENARIOS))
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
@@ -68,10 +116,24 @@ def case(trials, steps, units, store_every):
     linear = loop.linearise(loop.rollout(theta))
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    G, w, work = GaussNewton(linear), linear.jvp(v), 2 * theta.size * trials * steps / 1e9
-    times = {"rollout": seconds(lambda: loop.rollout(theta)), "jvp": seconds(lambda: linear.jvp(v)),
-             "vjp": seconds(lambda: linear.vjp(w)), "product": seconds(lambda: G @ v)}
+    G, w, work = (
+        GaussNewton(linear),
+        linear.jvp(v),
+        2 * theta.size * trials * steps / 1e9,
+    )
+    times = {
+        "rollout": seconds(lambda: loop.rollout(theta)),
+        "jvp": seconds(lambda: linear.jvp(v)),
+        "vjp": seconds(lambda: linear.vjp(w)),
+        "product": seconds(lambda: G @ v),
+    }
     counts = {"rollout": 1, "jvp": 2, "vjp": 2, "product": 4}
-    return {"trials": trials, "steps": steps, "units": units, "store_every": store_every,
-            "ms": 1e3 * times["product"], "bytes": memory / (trials * steps),
-            **{name: counts[name] * work / times[name] for name in times}}
+    return {
+        "trials": trials,
+        "steps": steps,
+        "units": units,
+        "store_every": store_every,
+        "ms": 1e3 * times["product"],
+        "bytes": memory / (trials * steps),
+        **{name: counts[name] * work / times[name] for name in times},
+    }

@@ -29,34 +29,88 @@ MOST_SECONDS, TRY_SECONDS = 30, 10
 def measure(seeds):
     """Rows of program and cost with the spread over seeds of the seconds to each loss or ratio."""
     rows = []
-    for cost, by, thresholds, settings in (("final state only", "loss", FINAL, {"effort": 0.0}),
-                                           ("default (effort 1e-5)", "ratio", FULL, {})):
-        programs = {"hfcontrol, Hessian-free": ours("hf"), "hfcontrol, L-BFGS": ours("lbfgs"),
-                    "hfcontrol, Adam": ours("adam"), **torch_programs(), **(source_programs() if by == "loss" else {})}
+    for cost, by, thresholds, settings in (
+        ("final state only", "loss", FINAL, {"effort": 0.0}),
+        ("default (effort 1e-5)", "ratio", FULL, {}),
+    ):
+        programs = {
+            "hfcontrol, Hessian-free": ours("hf"),
+            "hfcontrol, L-BFGS": ours("lbfgs"),
+            "hfcontrol, Adam": ours("adam"),
+            **torch_programs(),
+            **(source_programs() if by == "loss" else {}),
+        }
         for name, program in programs.items():
             results = program(seeds, thresholds, by, settings)
-            rows.append({"cost": cost, "by": by, "program": name, "thresholds": list(thresholds),
-                         "seconds": [spread([r["marks"].get(str(t)) for r in results]) for t in thresholds],
-                         "reached": spread([r["reached"] for r in results]),
-                         "ms": spread([r["ms"] for r in results]), "seeds": list(seeds)})
-        table(f"{cost}: seconds (median, worst) to a {by} of ...",
-              ("program", *map(str, thresholds), f"{by} reached: median", "worst", "ms per update", "worst"),
-              [(r["program"], *(f"{show(s['median'])}, {show(s['worst'])}" + (f" ({s['missing']} not)" if s["missing"]
-                                else "") for s in r["seconds"]), show(r["reached"]["median"], 5),
-                show(r["reached"]["worst"], 5), show(r["ms"]["median"]), show(r["ms"]["worst"]))
-               for r in rows if r["cost"] == cost])
+            rows.append(
+                {
+                    "cost": cost,
+                    "by": by,
+                    "program": name,
+                    "thresholds": list(thresholds),
+                    "seconds": [
+                        spread([r["marks"].get(str(t)) for r in results])
+                        for t in thresholds
+                    ],
+                    "reached": spread([r["reached"] for r in results]),
+                    "ms": spread([r["ms"] for r in results]),
+                    "seeds": list(seeds),
+                }
+            )
+        table(
+            f"{cost}: seconds (median, worst) to a {by} of ...",
+            (
+                "program",
+                *map(str, thresholds),
+                f"{by} reached: median",
+                "worst",
+                "ms per update",
+                "worst",
+            ),
+            [
+                (
+                    r["program"],
+                    *(
+                        f"{show(s['median'])}, {show(s['worst'])}"
+                        + (f" ({s['missing']} not)" if s["missing"] else "")
+                        for s in r["seconds"]
+                    ),
+                    show(r["reached"]["median"], 5),
+                    show(r["reached"]["worst"], 5),
+                    show(r["ms"]["median"]),
+                    show(r["ms"]["worst"]),
+                )
+                for r in rows
+                if r["cost"] == cost
+            ],
+        )
     return rows
 
 
 def ours(optimizer):
     """Our own training as a program of this comparison."""
+
     def program(seeds, thresholds, by, settings):
         results = []
         for seed in seeds:
-            r = training(thresholds, by, optimizer=optimizer, seed=seed, max_seconds=MOST_SECONDS, **settings)
+            r = training(
+                thresholds,
+                by,
+                optimizer=optimizer,
+                seed=seed,
+                max_seconds=MOST_SECONDS,
+                **settings,
+            )
             marks = {t: m["seconds"] for t, m in r["marks"].items()}
-            results.append({"marks": marks, "reached": r[by], "ms": 1e3 * r["seconds"] / r["updates"]})
+            results.append(
+                {
+                    "marks": marks,
+                    "reached": r[by],
+                    "ms": 1e3 * r["seconds"] / r["updates"],
+                }
+            )
         return results
+
     return program
 
 
@@ -64,8 +118,10 @@ def check_start(loss, loop, theta):
     """Raises RuntimeError where a program does not start from the loss of our closed loop with weights theta (P,)."""
     expected = loop.rollout(theta).loss
     if not np.isclose(loss, expected, rtol=1e-3):
-        raise RuntimeError(f"this program starts from a loss of {loss}, hfcontrol from {expected}: they must do the same "
-                           "task with the same weights; compare its arm and network with plants/arm2.py and network.py")
+        raise RuntimeError(
+            f"this program starts from a loss of {loss}, hfcontrol from {expected}: they must do the same "
+            "task with the same weights; compare its arm and network with plants/arm2.py and network.py"
+        )
 
 
 def torch_programs():
@@ -83,7 +139,9 @@ def source_programs():
     try:
         import hessianfree
     except ImportError:
-        print("\nhessianfree is not installed: its row is left out (pip install hessianfree)")
+        print(
+            "\nhessianfree is not installed: its row is left out (pip install hessianfree)"
+        )
         return {}
     return {f"hessianfree {hessianfree.__version__}, Hessian-free": source_hessian_free}
 
@@ -94,7 +152,9 @@ class TorchLoop:
     def __init__(self, seed, settings, dtype, threads=None):
         import torch
 
-        torch.set_num_threads(threads or fastest_threads())  # before compiling: what is compiled holds for this number
+        torch.set_num_threads(
+            threads or fastest_threads()
+        )  # before compiling: what is compiled holds for this number
         settings = Settings(seed=seed, **settings)
         trainer = build(settings)
         loop = trainer.loop(stream(settings, SCENARIOS))
@@ -105,10 +165,15 @@ class TorchLoop:
         self.start, self.target = (self.tensor(a.T) for a in (s.x0, s.goal[-1]))
         self.steps, self.dt = s.steps, loop.plant.dt
         self.effort = float(s.cost.weights.control[0, 0, 0])
-        self.p = [float(loop.plant.params[name]) for name in ("upper_mass", "lower_mass", "upper_length", "lower_length")]
+        self.p = [
+            float(loop.plant.params[name])
+            for name in ("upper_mass", "lower_mass", "upper_length", "lower_length")
+        ]
         torch.manual_seed(seed)
         self.compiled = self.compile()
-        check_start(float(self.compiled(*self.weights(self.theta)).detach()), loop, self.theta)
+        check_start(
+            float(self.compiled(*self.weights(self.theta)).detach()), loop, self.theta
+        )
 
     def tensor(self, a):
         """A NumPy array as a tensor of the loop's type."""
@@ -139,7 +204,9 @@ class TorchLoop:
         f1 = u[:, 0] + k2 * sine * r1 * r2 + k4 * sine * r2**2
         f2 = u[:, 1] - k4 * sine * r1**2
         det = m11 * m22 - m12 * m12
-        acceleration = torch.stack([(m22 * f1 - m12 * f2) / det, (m11 * f2 - m12 * f1) / det], 1)
+        acceleration = torch.stack(
+            [(m22 * f1 - m12 * f2) / det, (m11 * f2 - m12 * f1) / det], 1
+        )
         rates = x[:, 2:] + self.dt * acceleration
         return torch.cat([x[:, :2] + self.dt * rates, rates], 1)
 
@@ -172,9 +239,13 @@ def fastest_threads():
     for threads in sorted({1, numba.get_num_threads()}):
         loop = TorchLoop(0, {"effort": 0.0}, torch.float32, threads)
         weights = loop.weights(loop.theta)
-        times[threads] = seconds_of(lambda loop=loop, weights=weights: loop.compiled(*weights).backward())
+        times[threads] = seconds_of(
+            lambda loop=loop, weights=weights: loop.compiled(*weights).backward()
+        )
     fastest = min(times, key=times.get)
-    print(f"PyTorch: ms by threads tried {', '.join(f'{n}: {show(1e3 * s)}' for n, s in times.items())}; taken {fastest}")
+    print(
+        f"PyTorch: ms by threads tried {', '.join(f'{n}: {show(1e3 * s)}' for n, s in times.items())}; taken {fastest}"
+    )
     return fastest
 
 
@@ -182,7 +253,13 @@ class Marks:
     """Seconds at which each threshold was first reached."""
 
     def __init__(self, thresholds, scale):
-        self.thresholds, self.scale, self.marks, self.reached, self.noted = thresholds, scale, {}, np.inf, 0
+        self.thresholds, self.scale, self.marks, self.reached, self.noted = (
+            thresholds,
+            scale,
+            {},
+            np.inf,
+            0,
+        )
         self.begin = time.perf_counter()
 
     def note(self, loss):
@@ -208,7 +285,11 @@ class Marks:
 
     def result(self):
         """The marks, the lowest that was reached, and the mean time of an update [ms]."""
-        return {"marks": self.marks, "reached": self.reached, "ms": 1e3 * self.spent / self.noted}
+        return {
+            "marks": self.marks,
+            "reached": self.reached,
+            "ms": 1e3 * self.spent / self.noted,
+        }
 
 
 def adam(seed, thresholds, by, settings, rate, seconds):
@@ -232,9 +313,14 @@ def adam(seed, thresholds, by, settings, rate, seconds):
 
 def torch_adam(seeds, thresholds, by, settings):
     """Adam with the rate that got lowest on the first seed."""
-    tried = {rate: adam(seeds[0], thresholds, by, settings, rate, TRY_SECONDS)["reached"] for rate in RATES}
+    tried = {
+        rate: adam(seeds[0], thresholds, by, settings, rate, TRY_SECONDS)["reached"]
+        for rate in RATES
+    }
     rate = min(tried, key=tried.get)
-    print(f"PyTorch Adam: rates tried {', '.join(f'{r:g}: {show(v)}' for r, v in tried.items())}; taken {rate:g}")
+    print(
+        f"PyTorch Adam: rates tried {', '.join(f'{r:g}: {show(v)}' for r, v in tried.items())}; taken {rate:g}"
+    )
     return [adam(seed, thresholds, by, settings, rate, MOST_SECONDS) for seed in seeds]
 
 
@@ -254,12 +340,25 @@ def torch_lbfgs(seeds, thresholds, by, settings):
             loss.backward()
             if marks.note(float(loss.detach())) or marks.spent > MOST_SECONDS:
                 raise StopIteration
-            return float(loss.detach()), np.concatenate([W.grad.numpy().ravel() for W in weights])
+            return float(loss.detach()), np.concatenate(
+                [W.grad.numpy().ravel() for W in weights]
+            )
 
         try:
             with single_threaded_blas():  # on vectors as short as these, SciPy's threads only get in each other's way
-                minimize(loss_and_gradient, loop.theta, jac=True, method="L-BFGS-B",
-                         options={"maxiter": 10**6, "maxfun": 10**6, "maxcor": 50, "ftol": 0.0, "gtol": 0.0})
+                minimize(
+                    loss_and_gradient,
+                    loop.theta,
+                    jac=True,
+                    method="L-BFGS-B",
+                    options={
+                        "maxiter": 10**6,
+                        "maxfun": 10**6,
+                        "maxcor": 50,
+                        "ftol": 0.0,
+                        "gtol": 0.0,
+                    },
+                )
         except StopIteration:
             pass
         results.append(marks.result())

@@ -18,11 +18,21 @@ def machine():
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
-            model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+            model = next(
+                line.split(":")[1].strip()
+                for line in file
+                if line.startswith("model name")
+            )
     except (OSError, StopIteration):
         pass
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__,
-            "numba": numba.__version__, "scipy": scipy.__version__}
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "scipy": scipy.__version__,
+    }
 
 
 def training(thresholds, by="loss", **settings):
@@ -36,13 +46,20 @@ def training(thresholds, by="loss", **settings):
     prepare(trainer, settings)
     loop = trainer.loop(stream(settings, SCENARIOS))
     optimal = trainer.optimal(loop) if by == "ratio" else None
-    state = trainer.init(trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS))
+    state = trainer.init(
+        trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS)
+    )
     marks, products, last = {}, 0, min(thresholds)
     for event in trainer.run(state):
         state = event.state
         products += event.report.iterations if event.kind == "update" else 0
         reached = state.loss if by == "loss" else state.loss / optimal
-        spent = {"seconds": state.seconds, "updates": state.updates, "rollouts": state.rollouts, "products": products}
+        spent = {
+            "seconds": state.seconds,
+            "updates": state.updates,
+            "rollouts": state.rollouts,
+            "products": products,
+        }
         for threshold in thresholds:
             if reached <= threshold:
                 marks.setdefault(str(threshold), spent)
@@ -50,11 +67,24 @@ def training(thresholds, by="loss", **settings):
             errors = hand_errors(event.loop, event.rollout)
             if errors is not None and errors.mean() < 1e-3:
                 marks.setdefault("hand < 1 mm", spent)
-        if reached <= last and event.kind != "update" or str(last) in marks and settings.hold != "model":
+        if (
+            reached <= last
+            and event.kind != "update"
+            or str(last) in marks
+            and settings.hold != "model"
+        ):
             break
-    return {"marks": marks, "loss": state.loss, "ratio": optimal and state.loss / optimal, "updates": state.updates,
-            "rollouts": state.rollouts, "seconds": state.seconds, "stop": event.stop.word if event.stop else "target",
-            "hand_mm": None if errors is None else 1e3 * float(errors.mean()), "theta": state.theta}
+    return {
+        "marks": marks,
+        "loss": state.loss,
+        "ratio": optimal and state.loss / optimal,
+        "updates": state.updates,
+        "rollouts": state.rollouts,
+        "seconds": state.seconds,
+        "stop": event.stop.word if event.stop else "target",
+        "hand_mm": None if errors is None else 1e3 * float(errors.mean()),
+        "theta": state.theta,
+    }
 
 
 def spread(values):
@@ -77,4 +107,9 @@ def table(title, header, rows):
     widths = [max(len(str(row[i])) for row in cells) for i in range(len(header))]
     print(f"\n{title}")
     for row in cells:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip(), flush=True)
+        print(
+            "  ".join(
+                str(cell).ljust(width) for cell, width in zip(row, widths)
+            ).rstrip(),
+            flush=True,
+        )

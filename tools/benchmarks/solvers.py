@@ -25,8 +25,13 @@ def measure(seeds):
         problem = Problem("diffdrive", None, 5.0, (32, 32), 1.0)
         theta = problem.start(seed)
         exact = _ours(problem, theta, Estimator("ctpg", 1e-12, 1e-12))[1]
-        for name, prepare in (("hfcontrol ctpg", _hfcontrol), ("hfcontrol ctpg, tolerance 1e-4", _looser),
-                              ("hfcontrol discrete", _discrete), ("torchdiffeq adjoint", _torchdiffeq), ("diffrax", _diffrax)):
+        for name, prepare in (
+            ("hfcontrol ctpg", _hfcontrol),
+            ("hfcontrol ctpg, tolerance 1e-4", _looser),
+            ("hfcontrol discrete", _discrete),
+            ("torchdiffeq adjoint", _torchdiffeq),
+            ("diffrax", _diffrax),
+        ):
             try:
                 gradient = prepare(problem, theta)
             except ImportError as error:
@@ -37,21 +42,49 @@ def measure(seeds):
                 begin = time.perf_counter()
                 g = gradient()
                 seconds.append(time.perf_counter() - begin)
-            rows.append({"seed": seed, "name": name, "seconds": float(np.median(seconds)),
-                         "error": float(np.linalg.norm(g - exact) / np.linalg.norm(exact))})
+            rows.append(
+                {
+                    "seed": seed,
+                    "name": name,
+                    "seconds": float(np.median(seconds)),
+                    "error": float(np.linalg.norm(g - exact) / np.linalg.norm(exact)),
+                }
+            )
     names = list(dict.fromkeys(r["name"] for r in rows))
     ours = np.median([r["seconds"] for r in rows if r["name"] == names[0]])
-    table(f"one gradient, diffdrive, {TRIALS} trials, tolerance {TOLERANCE:g}", ("solver", "ms (median)", "times ours", "relative error"),
-          [(name, show(1e3 * np.median([r["seconds"] for r in rows if r["name"] == name])),
-            show(np.median([r["seconds"] for r in rows if r["name"] == name]) / ours),
-            show(max(r["error"] for r in rows if r["name"] == name))) for name in names])
+    table(
+        f"one gradient, diffdrive, {TRIALS} trials, tolerance {TOLERANCE:g}",
+        ("solver", "ms (median)", "times ours", "relative error"),
+        [
+            (
+                name,
+                show(
+                    1e3 * np.median([r["seconds"] for r in rows if r["name"] == name])
+                ),
+                show(
+                    np.median([r["seconds"] for r in rows if r["name"] == name]) / ours
+                ),
+                show(max(r["error"] for r in rows if r["name"] == name)),
+            )
+            for name in names
+        ],
+    )
     return rows
 
 
 def _seen(problem, views):
     """A network's matrices and biases as the peers take them, of what it observes alone: the targets are zero."""
-    return [np.array(v) for v in (views["W_in_1"][:, problem.network.n_input - 6:], views["b_1"], views["W_1_2"], views["b_2"],
-                                  views["W_2_out"], views["b_out"])]
+    return [
+        np.array(v)
+        for v in (
+            views["W_in_1"][:, problem.network.n_input - 6 :],
+            views["b_1"],
+            views["W_1_2"],
+            views["b_2"],
+            views["W_2_out"],
+            views["b_out"],
+        )
+    ]
 
 
 def _flat(parts):
@@ -64,6 +97,7 @@ def _ours(problem, theta, estimator):
     def gradient():
         g = loop.gradient(loop.rollout(theta)).theta
         return _flat(_seen(problem, problem.network.views(g)))
+
     return gradient, gradient()
 
 
@@ -90,7 +124,10 @@ def _torchdiffeq(problem, theta):
 
     torch.set_num_threads(int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count())))
     torch.set_default_dtype(torch.float64)
-    parts = [torch.tensor(p, requires_grad=True) for p in _seen(problem, problem.network.views(theta))]
+    parts = [
+        torch.tensor(p, requires_grad=True)
+        for p in _seen(problem, problem.network.views(theta))
+    ]
 
     class Robot(torch.nn.Module):
         """The state and its cost (N, 6)."""
@@ -101,20 +138,46 @@ def _torchdiffeq(problem, theta):
 
         def forward(self, t, z):
             x, y, heading, left, right = z[:, :5].unbind(1)
-            seen = torch.stack([x / 5, y / 5, torch.sin(heading), torch.cos(heading), left / 5, right / 5], 1)
+            seen = torch.stack(
+                [
+                    x / 5,
+                    y / 5,
+                    torch.sin(heading),
+                    torch.cos(heading),
+                    left / 5,
+                    right / 5,
+                ],
+                1,
+            )
             W1, b1, W2, b2, W3, b3 = self.parts
             u = torch.tanh(torch.tanh(seen @ W1.T + b1) @ W2.T + b2) @ W3.T + b3
             speed = RADIUS / 2 * (left + right)
             cost = x * x + y * y + 0.1 * (left * left + right * right + (u * u).sum(1))
-            return torch.stack([speed * torch.cos(heading), speed * torch.sin(heading), RADIUS / BASE * (right - left), u[:, 0], u[:, 1],
-                                cost], 1)
-    robot, x0 = Robot(), torch.tensor(np.concatenate([_starts(problem), np.zeros((TRIALS, 1))], 1))
+            return torch.stack(
+                [
+                    speed * torch.cos(heading),
+                    speed * torch.sin(heading),
+                    RADIUS / BASE * (right - left),
+                    u[:, 0],
+                    u[:, 1],
+                    cost,
+                ],
+                1,
+            )
+
+    robot, x0 = (
+        Robot(),
+        torch.tensor(np.concatenate([_starts(problem), np.zeros((TRIALS, 1))], 1)),
+    )
     times = torch.tensor([0.0, 5.0])
 
     def gradient():
         robot.zero_grad()
-        odeint_adjoint(robot, x0, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")[-1][:, 5].mean().backward()
+        odeint_adjoint(
+            robot, x0, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5"
+        )[-1][:, 5].mean().backward()
         return _flat(p.grad.numpy() for p in robot.parts)
+
     return gradient
 
 
@@ -131,16 +194,40 @@ def _diffrax(problem, theta):
     def field(t, z, parts):
         x, y, heading, left, right = z[:5]
         W1, b1, W2, b2, W3, b3 = parts
-        seen = jnp.array([x / 5, y / 5, jnp.sin(heading), jnp.cos(heading), left / 5, right / 5])
+        seen = jnp.array(
+            [x / 5, y / 5, jnp.sin(heading), jnp.cos(heading), left / 5, right / 5]
+        )
         u = W3 @ jnp.tanh(W2 @ jnp.tanh(W1 @ seen + b1) + b2) + b3
         speed = RADIUS / 2 * (left + right)
         cost = x * x + y * y + 0.1 * (left * left + right * right + u @ u)
-        return jnp.array([speed * jnp.cos(heading), speed * jnp.sin(heading), RADIUS / BASE * (right - left), u[0], u[1], cost])
+        return jnp.array(
+            [
+                speed * jnp.cos(heading),
+                speed * jnp.sin(heading),
+                RADIUS / BASE * (right - left),
+                u[0],
+                u[1],
+                cost,
+            ]
+        )
 
     def loss(parts):
         def one(z0):
-            return diffrax.diffeqsolve(diffrax.ODETerm(field), diffrax.Tsit5(), 0.0, 5.0, None, z0, parts, max_steps=256,
-                                       stepsize_controller=diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE)).ys[0, 5]
+            return diffrax.diffeqsolve(
+                diffrax.ODETerm(field),
+                diffrax.Tsit5(),
+                0.0,
+                5.0,
+                None,
+                z0,
+                parts,
+                max_steps=256,
+                stepsize_controller=diffrax.PIDController(
+                    rtol=TOLERANCE, atol=TOLERANCE
+                ),
+            ).ys[0, 5]
+
         return jax.vmap(one)(x0).mean()
+
     compiled = jax.jit(jax.grad(loss))
     return lambda: _flat(np.asarray(p) for p in jax.block_until_ready(compiled(parts)))

@@ -18,9 +18,15 @@ class Trials(VecEnv):
     """Our vector environment in the form of Stable-Baselines3; the arguments are those of `PlantVectorEnv`."""
 
     def __init__(self, *plant_and_task, **conditions):
-        self.inner = PlantVectorEnv(*plant_and_task, autoreset_mode="SameStep", **conditions)
+        self.inner = PlantVectorEnv(
+            *plant_and_task, autoreset_mode="SameStep", **conditions
+        )
         self.render_mode = None
-        super().__init__(self.inner.num_envs, self.inner.single_observation_space, self.inner.single_action_space)
+        super().__init__(
+            self.inner.num_envs,
+            self.inner.single_observation_space,
+            self.inner.single_action_space,
+        )
 
     def reset(self):
         """Begins all trials."""
@@ -37,8 +43,14 @@ class Trials(VecEnv):
         seen, rewards, ended, _, infos = self.inner.step(self.actions)
         told = [{} for _ in ended]
         for n in np.flatnonzero(ended):
-            told[n] = {"terminal_observation": infos["final_obs"][n], "is_success": infos["final_info"]["success"][n],
-                       "episode": {"r": -infos["final_info"]["loss"][n], "l": self.inner.scenario.steps}}
+            told[n] = {
+                "terminal_observation": infos["final_obs"][n],
+                "is_success": infos["final_info"]["success"][n],
+                "episode": {
+                    "r": -infos["final_info"]["loss"][n],
+                    "l": self.inner.scenario.steps,
+                },
+            }
         return seen, rewards, ended, told
 
     def close(self):
@@ -71,9 +83,23 @@ def ppo(envs, seed=0, epochs=10, parts=4, hidden=(32, 32), threads=1, recurrent=
     kind, policy, more = PPO, "MlpPolicy", {}
     if recurrent:
         from sb3_contrib import RecurrentPPO
-        kind, policy, more = RecurrentPPO, "MlpLstmPolicy", {"lstm_hidden_size": hidden[0]}
-    return kind(policy, envs, n_steps=steps, batch_size=steps * envs.num_envs // parts, n_epochs=epochs, gamma=1.0,
-                policy_kwargs={"net_arch": list(hidden), "log_std_init": -1.0, **more}, seed=seed, device="cpu")
+
+        kind, policy, more = (
+            RecurrentPPO,
+            "MlpLstmPolicy",
+            {"lstm_hidden_size": hidden[0]},
+        )
+    return kind(
+        policy,
+        envs,
+        n_steps=steps,
+        batch_size=steps * envs.num_envs // parts,
+        n_epochs=epochs,
+        gamma=1.0,
+        policy_kwargs={"net_arch": list(hidden), "log_std_init": -1.0, **more},
+        seed=seed,
+        device="cpu",
+    )
 
 
 def episodes(envs, act, split="held_out", seed=0):
@@ -96,7 +122,11 @@ def train(steps, plant, task, trials=64, scale=None, seed=0):
 
     def act(seen):
         return agent.predict(even.normalize_obs(seen), deterministic=True)[0]
-    nothing, before = episodes(envs, lambda seen: np.zeros(envs.inner.action_space.shape)), episodes(envs, act)
+
+    nothing, before = (
+        episodes(envs, lambda seen: np.zeros(envs.inner.action_space.shape)),
+        episodes(envs, act),
+    )
     agent.learn(steps)
     return nothing, before, episodes(envs, act)
 

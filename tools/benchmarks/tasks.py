@@ -34,13 +34,27 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("arm2", "anywhere", 30), Case("arm2_todorov", "anywhere", 30), Case("arm3", "anywhere", 120, judged=512),
-    Case("arm2", "out_and_back", 40), Case("arm2", "follow", 60), Case("arm2", "posture", 60),
-    Case("arm2", "reach", 30, DELAYED), Case("arm2", "reach", 30, {}, DELAYED),
-    Case("arm2", "reach", 60, CURL), Case("arm2", "reach", 60, {**CURL, "recurrent": ()}), Case("arm2", "reach", 60, {}, CURL),
-    Case("linear", "stabilise", 10), Case("pendulum", "balance", 30), Case("pendulum", "swing_up", 90),
-    Case("acrobot", "balance", 60), Case("acrobot", "swing_up", 240), Case("cartpole", "balance", 60), Case("cartpole", "swing_up", 120),
-    Case("diffdrive", "stabilise", 90), Case("quadrotor", "stabilise", 180, judged=64), Case("quadrotor", "poster", 240, judged=128),
+    Case("arm2", "anywhere", 30),
+    Case("arm2_todorov", "anywhere", 30),
+    Case("arm3", "anywhere", 120, judged=512),
+    Case("arm2", "out_and_back", 40),
+    Case("arm2", "follow", 60),
+    Case("arm2", "posture", 60),
+    Case("arm2", "reach", 30, DELAYED),
+    Case("arm2", "reach", 30, {}, DELAYED),
+    Case("arm2", "reach", 60, CURL),
+    Case("arm2", "reach", 60, {**CURL, "recurrent": ()}),
+    Case("arm2", "reach", 60, {}, CURL),
+    Case("linear", "stabilise", 10),
+    Case("pendulum", "balance", 30),
+    Case("pendulum", "swing_up", 90),
+    Case("acrobot", "balance", 60),
+    Case("acrobot", "swing_up", 240),
+    Case("cartpole", "balance", 60),
+    Case("cartpole", "swing_up", 120),
+    Case("diffdrive", "stabilise", 90),
+    Case("quadrotor", "stabilise", 180, judged=64),
+    Case("quadrotor", "poster", 240, judged=128),
     Case("electric", "follow", None, {"rollouts": 3000}, judged=64),
 )
 
@@ -48,11 +62,21 @@ CASES = (
 def measure(seeds, only="", before=(), add=False):
     """Rows of the cases with what every seed reached on the held-out set; those without the word `only` are as before. With `add`
     the seeds join those of before."""
-    known = {name_of(r["plant"], r["task"], r["settings"], r["tested"]): r for r in before}
-    names = {name_of(c.plant, c.task, c.settings, c.settings if c.tested is None else c.tested): c for c in CASES}
+    known = {
+        name_of(r["plant"], r["task"], r["settings"], r["tested"]): r for r in before
+    }
+    names = {
+        name_of(
+            c.plant, c.task, c.settings, c.settings if c.tested is None else c.tested
+        ): c
+        for c in CASES
+    }
     new = {name: row(case, seeds) for name, case in names.items() if only in name}
     if add:
-        new = {name: joined(known[name], r) if name in known else r for name, r in new.items()}
+        new = {
+            name: joined(known[name], r) if name in known else r
+            for name, r in new.items()
+        }
     shown(list(new.values()))
     return [{**known, **new}[name] for name in names if name in known or name in new]
 
@@ -60,10 +84,23 @@ def measure(seeds, only="", before=(), add=False):
 def joined(old, new):
     """A row with the seeds of two, the new ones in the place of the old."""
     seeds, rows = sorted({*old["seeds"], *new["seeds"]}), (new, old)
-    of = [next((r, r["seeds"].index(seed)) for r in rows if seed in r["seeds"]) for seed in seeds]
-    lists = {name: [r[name][k] for r, k in of] for name in ("success", "error", "error_max")}
-    ratio = None if None in (old["ratio"], new["ratio"]) else [r["ratio"][k] for r, k in of]
-    return {**new, **lists, "ratio": ratio, "seeds": seeds, "seconds": max(old["seconds"], new["seconds"])}
+    of = [
+        next((r, r["seeds"].index(seed)) for r in rows if seed in r["seeds"])
+        for seed in seeds
+    ]
+    lists = {
+        name: [r[name][k] for r, k in of] for name in ("success", "error", "error_max")
+    }
+    ratio = (
+        None if None in (old["ratio"], new["ratio"]) else [r["ratio"][k] for r, k in of]
+    )
+    return {
+        **new,
+        **lists,
+        "ratio": ratio,
+        "seeds": seeds,
+        "seconds": max(old["seconds"], new["seconds"]),
+    }
 
 
 def name_of(plant, task, settings, tested):
@@ -73,43 +110,96 @@ def name_of(plant, task, settings, tested):
 
 def shown(rows):
     """Prints rows as a table, the worst of the seeds, and returns them."""
-    table("held-out scenarios after training (worst of the seeds)",
-          ("plant", "task", "trained with", "tested with", "seconds", "cores", "ratio", "success", "error mean", "error max"),
-          [(r["plant"], r["task"], words(r["settings"]), words(r["tested"]), r["seconds"], r["threads"],
-            "-" if r["ratio"] is None else show(max(r["ratio"]), 5), f"{100 * min(r['success']):.1f} %",
-            f"{show(max(r['error']))} {r['unit']}", f"{show(max(r['error_max']))} {r['unit']}") for r in rows])
+    table(
+        "held-out scenarios after training (worst of the seeds)",
+        (
+            "plant",
+            "task",
+            "trained with",
+            "tested with",
+            "seconds",
+            "cores",
+            "ratio",
+            "success",
+            "error mean",
+            "error max",
+        ),
+        [
+            (
+                r["plant"],
+                r["task"],
+                words(r["settings"]),
+                words(r["tested"]),
+                r["seconds"],
+                r["threads"],
+                "-" if r["ratio"] is None else show(max(r["ratio"]), 5),
+                f"{100 * min(r['success']):.1f} %",
+                f"{show(max(r['error']))} {r['unit']}",
+                f"{show(max(r['error_max']))} {r['unit']}",
+            )
+            for r in rows
+        ],
+    )
     return rows
 
 
 def words(settings):
     """Settings as the options that give them."""
-    return " ".join(f"--{name.replace('_', '-')} {value if value not in ((), []) else 'none'}"
-                    for name, value in settings.items())
+    return " ".join(
+        f"--{name.replace('_', '-')} {value if value not in ((), []) else 'none'}"
+        for name, value in settings.items()
+    )
 
 
 def row(case, seeds):
     """The row of a case; each seed is printed as it comes."""
-    sets, limit, taken = [], {} if case.seconds is None else {"max_seconds": case.seconds}, []
+    sets, limit, taken = (
+        [],
+        {} if case.seconds is None else {"max_seconds": case.seconds},
+        [],
+    )
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            run = train(case.plant, task=case.task, seed=seed, out=folder, **case.settings, **limit)
+            run = train(
+                case.plant,
+                task=case.task,
+                seed=seed,
+                out=folder,
+                **case.settings,
+                **limit,
+            )
             tested = run.settings.changed(**(case.tested or {}))
-            told = summary(judge(run, "held_out", tested, case.judged)) | {"success": success(run, tested)}
-        print(f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
-              f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "
-              f"(max {show(told['error']['max'])}) {told['error']['unit']}", flush=True)
+            told = summary(judge(run, "held_out", tested, case.judged)) | {
+                "success": success(run, tested)
+            }
+        print(
+            f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
+            f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "
+            f"(max {show(told['error']['max'])}) {told['error']['unit']}",
+            flush=True,
+        )
         sets.append(told)
         taken.append(run.state.seconds)
     ratios = [s["ratio"] for s in sets]
     tested = case.settings if case.tested is None else case.tested
-    return {**case._asdict(), "seconds": case.seconds or round(max(taken)), "threads": numba.get_num_threads(), "tested": tested, "seeds": list(seeds),
-            "ratio": None if None in ratios else ratios, "success": [s["success"] for s in sets],
-            "error": [max(e["mean"] for e in s["errors"]) for s in sets],
-            "error_max": [max(e["max"] for e in s["errors"]) for s in sets], "unit": sets[0]["error"]["unit"],
-            "processor": machine()["processor"]}
+    return {
+        **case._asdict(),
+        "seconds": case.seconds or round(max(taken)),
+        "threads": numba.get_num_threads(),
+        "tested": tested,
+        "seeds": list(seeds),
+        "ratio": None if None in ratios else ratios,
+        "success": [s["success"] for s in sets],
+        "error": [max(e["mean"] for e in s["errors"]) for s in sets],
+        "error_max": [max(e["max"] for e in s["errors"]) for s in sets],
+        "unit": sets[0]["error"]["unit"],
+        "processor": machine()["processor"],
+    }
 
 
 def success(run, settings):
     """The part of many held-out trials that succeed."""
     loop = run.closed_loop("held_out", settings, trials=MANY)
-    return float(np.mean(run.task(settings).success(loop.rollout(run.theta), loop.scenario)))
+    return float(
+        np.mean(run.task(settings).success(loop.rollout(run.theta), loop.scenario))
+    )

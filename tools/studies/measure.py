@@ -10,7 +10,10 @@ from hfcontrol.closed_loop import ClosedLoop, Linearised
 from hfcontrol.optimal import optimum
 from hfcontrol.settings import Settings
 
-MOST_UPDATES, HELD_OUT_TRIALS = 400, 256  # updates and not seconds: counts are not to depend on how busy the machine is
+MOST_UPDATES, HELD_OUT_TRIALS = (
+    400,
+    256,
+)  # updates and not seconds: counts are not to depend on how busy the machine is
 
 
 class Products:
@@ -22,9 +25,11 @@ class Products:
 
     def jvp(self, original):
         """`Linearised.jvp`, counted: every product takes one tangent pass."""
+
         def jvp(linear, v):
             self.count += linear.loop.trials / self.trials
             return original(linear, v)
+
         return jvp
 
 
@@ -37,9 +42,13 @@ def yardstick(settings):
         return lambda event: event.state.loss
     loop = trainer.loop(stream(settings, SCENARIOS))
     if trainer.task.random:
-        scenario = trainer.task.draw(stream(settings, HELD_OUT), "held_out", HELD_OUT_TRIALS)
+        scenario = trainer.task.draw(
+            stream(settings, HELD_OUT), "held_out", HELD_OUT_TRIALS
+        )
         loop = ClosedLoop(loop.plant, loop.kernels, loop.network, scenario, loop.wiring)
-    optimal = optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring).losses.mean()
+    optimal = optimum(
+        loop.kernels, loop.plant, loop.scenario, loop.wiring
+    ).losses.mean()
     if trainer.task.random:
         return lambda event: loop.rollout(event.state.theta).loss / optimal
     return lambda event: event.state.loss / optimal
@@ -56,14 +65,23 @@ def training(variant, thresholds, **settings):
         for change in variant:
             changes.enter_context(change)
         products = Products(trainer.task.trials)
-        changes.enter_context(mock.patch.object(Linearised, "jvp", products.jvp(Linearised.jvp)))
-        state = trainer.init(trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS))
+        changes.enter_context(
+            mock.patch.object(Linearised, "jvp", products.jvp(Linearised.jvp))
+        )
+        state = trainer.init(
+            trainer.network.initial(stream(settings, WEIGHTS)),
+            stream(settings, SCENARIOS),
+        )
         events, begin = trainer.run(state), time.process_time()
         for event in events:
             seconds += time.process_time() - begin
             value = reached(event)
-            spent = {"updates": event.state.updates, "rollouts": event.state.rollouts, "products": products.count,
-                     "seconds": seconds}
+            spent = {
+                "updates": event.state.updates,
+                "rollouts": event.state.rollouts,
+                "products": products.count,
+                "seconds": seconds,
+            }
             for threshold in thresholds:
                 if value <= threshold:
                     marks.setdefault(threshold, spent)

@@ -14,9 +14,11 @@ from hfcontrol.cost import Residuals
 
 def no_rows(original):
     """None: M = I."""
+
     def init(self, options, state, linear, loop):
         original(self, options, state, linear, loop)
         self.rows = self.rows if self.solver == "residual" else None
+
     return init
 
 
@@ -30,16 +32,22 @@ def about(rows, solve_rest):
 
 def rest_product(descent, v):
     """R v, one product with G."""
-    return descent.G @ v - (descent.rows.matrix @ v) @ descent.rows.matrix / descent.rows.trials
+    return (
+        descent.G @ v
+        - (descent.rows.matrix @ v) @ descent.rows.matrix / descent.rows.trials
+    )
 
 
 def probes_of(descent, count):
     """Random signs (count, P)."""
-    return np.random.default_rng(descent.state.updates).choice([-1.0, 1.0], size=(count, descent.state.theta.size))
+    return np.random.default_rng(descent.state.updates).choice(
+        [-1.0, 1.0], size=(count, descent.state.theta.size)
+    )
 
 
 def with_rest(estimate):
     """The variant whose `estimate(descent)`, made once an update, gives a solver `lam -> (v -> (R~ + lam I)^-1 v)`."""
+
     def make(original):
         def _preconditioner(self, lam):
             if self.rows is None:
@@ -47,13 +55,17 @@ def with_rest(estimate):
             if not hasattr(self, "_solver_of_rest"):
                 self._solver_of_rest = estimate(self)
             return about(self.rows, self._solver_of_rest(lam))
+
         return _preconditioner
+
     return make
 
 
 def diagonal(descent):
     """R as its diagonal, from eight probes: diag R = E[z * R z] (Hutchinson; Chapelle and Erhan 2011)."""
-    rest = np.mean([z * rest_product(descent, z) for z in probes_of(descent, 8)], axis=0)
+    rest = np.mean(
+        [z * rest_product(descent, z) for z in probes_of(descent, 8)], axis=0
+    )
     rest = np.maximum(rest, 0.1 * max(rest.mean(), 0.0))
     return lambda lam: lambda v: v / (rest + lam)
 
@@ -77,13 +89,19 @@ def layer_blocks(descent):
     """
     linear, last = descent.linear, descent.linear.loop.scenario.steps
     rng = np.random.default_rng(descent.state.updates)
-    signed = Residuals(*(None if w is None else np.sqrt(w) * rng.choice([-1.0, 1.0], size=w.shape)
-                         for w in linear.cost.weights))
+    signed = Residuals(
+        *(
+            None if w is None else np.sqrt(w) * rng.choice([-1.0, 1.0], size=w.shape)
+            for w in linear.cost.weights
+        )
+    )
     for part in signed:
         if part is not None and len(part) > last:
             part[last] = 0.0
     x_bar, u_bar = linear.cost.vjp(signed)
-    gradients = linear.loop.passes.adjoint_rows(linear.weights, linear.lines, linear.rollout, x_bar[None], u_bar[None])[0]
+    gradients = linear.loop.passes.adjoint_rows(
+        linear.weights, linear.lines, linear.rollout, x_bar[None], u_bar[None]
+    )[0]
     blocks = []
     for layer in linear.loop.network.layers:
         W = gradients[:, layer.weights].reshape(-1, *layer.shape)
@@ -100,12 +118,15 @@ def layer_blocks(descent):
                 W = U @ ((U.T @ W @ V) / (spectrum + lam)) @ V.T
                 out[..., layer.weights] = W.reshape(*v.shape[:-1], -1)
             return out
+
         return solve
+
     return solver
 
 
 def uncoupled_layers(original):
     """The final residuals' curvature without what couples the layers: M_l = J_l'J_l / N + (lam + s) I for each layer l."""
+
     def _preconditioner(self, lam):
         if self.rows is None:
             return original(self, lam)
@@ -115,7 +136,10 @@ def uncoupled_layers(original):
             J = np.ascontiguousarray(self.rows.matrix[:, layer.weights])
             part = SimpleNamespace(matrix=J, gram=J @ J.T, trials=self.rows.trials)
             solves.append((layer.weights, solvers.woodbury(part, lam + self._rest)))
-        return lambda v: np.concatenate([solve(v[weights]) for weights, solve in solves])
+        return lambda v: np.concatenate(
+            [solve(v[weights]) for weights, solve in solves]
+        )
+
     return _preconditioner
 
 
@@ -130,25 +154,35 @@ def seldom_probed(original):
         if self.rows is not None:
             kept["rest"] = self._rest
         return solve
+
     return _preconditioner
 
 
 def with_more_rows(more):
     """The variant that puts `more(descent)`, rows C (k, P) with C'C an estimate of R, beside the final residuals' rows."""
+
     def make(original):
         def init(self, options, state, linear, loop):
             original(self, options, state, linear, loop)
             if self.solver == "cg" and self.rows is not None:
-                J = np.concatenate([self.rows.matrix, np.sqrt(self.rows.trials) * more(self)])
-                self.rows = SimpleNamespace(matrix=J, gram=J @ J.T, trials=self.rows.trials)
+                J = np.concatenate(
+                    [self.rows.matrix, np.sqrt(self.rows.trials) * more(self)]
+                )
+                self.rows = SimpleNamespace(
+                    matrix=J, gram=J @ J.T, trials=self.rows.trials
+                )
+
         return init
+
     return make
 
 
 def few_trials(descent):
     """Rows of all other residuals on four trials: C = J_4 / 2."""
     scenario = descent.linear.loop.scenario
-    rows = descent.linear.part(4).rows([c for c in scenario.cost.channels() if c.time < scenario.steps])
+    rows = descent.linear.part(4).rows(
+        [c for c in scenario.cost.channels() if c.time < scenario.steps]
+    )
     return rows.reshape(-1, rows.shape[2]) / 2
 
 
@@ -162,8 +196,11 @@ def eigenbasis():
             Z = np.ascontiguousarray(np.linalg.qr(probes_of(descent, 20).T)[0].T)
             Y = np.array([rest_product(descent, z) for z in Z])
             nu = 1e-8 * np.linalg.norm(Y)
-            kept["rows"] = np.linalg.solve(np.linalg.cholesky(Z @ (Y + nu * Z).T), Y + nu * Z)
+            kept["rows"] = np.linalg.solve(
+                np.linalg.cholesky(Z @ (Y + nu * Z).T), Y + nu * Z
+            )
         return kept["rows"]
+
     return more
 
 
@@ -193,4 +230,5 @@ def quasi_newton(original):
         solution = original(Watched(), b, start, refined, cap, **rules)
         pairs[:] = [(s, y) for s, y in seen[1:] if s @ y > 0 and s.size == b.size][-8:]
         return solution
+
     return conjugate_gradients

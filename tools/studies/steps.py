@@ -7,10 +7,12 @@ from hfcontrol import solvers
 
 def small_outputs(original):
     """Output weights a tenth of the others at the start."""
+
     def initial(self, rng):
         theta = original(self, rng)
         self.matrices(theta)[-1][:] *= 0.1
         return theta
+
     return initial
 
 
@@ -30,6 +32,7 @@ def momentum(original):
             Jd = rows.matrix @ d
         last["d"] = d
         return d, Jd
+
     return residual_space
 
 
@@ -43,13 +46,16 @@ class Dampings:
 
     def solve(self, original):
         """`Descent._solve` with a candidate for each damping."""
+
         def _solve(descent, lam):
             self.lam = lam
             return [original(descent, lam * factor)[0] for factor in self.FACTORS]
+
         return _solve
 
     def search(self, original):
         """The search that rolls all of them out."""
+
         def search(hold, rollout, candidates, gradient):
             if len(candidates) != len(self.FACTORS):
                 return original(hold, rollout, candidates, gradient)
@@ -60,20 +66,26 @@ class Dampings:
                 d, predicted = candidates[best]
                 return ends[best], d, predicted, d, len(ends)
             return original(hold, rollout, candidates[-1:], gradient)
+
         return search
 
     def step(self, original):
         """`HessianFree.step`, which leaves the best damping instead of the rule's."""
+
         def step(optimizer, state, rollout, hold, left=1):
             after, new, report = original(optimizer, state, rollout, hold, left)
             if self.follow and report.accepted and self.best:
-                after = type(after)(after.theta, float(self.best), after.direction, after.updates)
+                after = type(after)(
+                    after.theta, float(self.best), after.direction, after.updates
+                )
             return after, new, report
+
         return step
 
 
 def lengths(original):
     """Five lengths of the step rolled out, the best taken: a line search that could be one batch of trials."""
+
     def search(hold, rollout, candidates, gradient):
         if not candidates:
             return None
@@ -87,6 +99,7 @@ def lengths(original):
         length = tried[best]
         value = length * slope + length**2 * (predicted - slope)
         return ends[best], length * step, value, step, len(tried)
+
     return search
 
 
@@ -103,35 +116,49 @@ class Geodesic:
 
     def residual_space(self, original):
         """The solve, which is kept for a second one."""
+
         def residual_space(rows, lam, gradient=None):
             self.rows, self.lam = rows, lam
             return original(rows, lam, gradient)
+
         return residual_space
 
     def conjugate_gradients(self, original):
         """The solve, which is kept for a second one."""
+
         def conjugate_gradients(A, b, start, precondition=lambda r: r, *rest, **rules):
-            self.second = lambda rhs: original(A, rhs, np.zeros_like(rhs), precondition, *rest, **rules).directions
+            self.second = lambda rhs: (
+                original(
+                    A, rhs, np.zeros_like(rhs), precondition, *rest, **rules
+                ).directions
+            )
             return original(A, b, start, precondition, *rest, **rules)
+
         return conjugate_gradients
 
     def solve(self, original):
         """`Descent._solve`, of which the descent is kept."""
+
         def _solve(descent, lam):
             self.descent = descent
             return original(descent, lam)
+
         return _solve
 
     def search(self, original):
         """The search from the corrected step."""
+
         def search(hold, rollout, candidates, gradient):
             if candidates:
                 d, predicted = candidates[-1]
                 near = hold.rollout(rollout.theta + self.H * d)
                 a = self._acceleration(near, d) if np.isfinite(near.loss) else None
-                if a is not None and 2 * np.linalg.norm(a) <= self.MOST * np.linalg.norm(d):
+                if a is not None and 2 * np.linalg.norm(
+                    a
+                ) <= self.MOST * np.linalg.norm(d):
                     candidates = [*candidates[:-1], (d + a / 2, predicted)]
             return original(hold, rollout, candidates, gradient)
+
         return search
 
     def _acceleration(self, near, d):
@@ -139,22 +166,37 @@ class Geodesic:
         cost = linear.loop.scenario.cost
         if self.descent.solver == "residual":
             channels = cost.channels()
-            bent = cost.linearise(near.x, near.u).channel_residuals(channels).ravel() - self.rows.residuals
+            bent = (
+                cost.linearise(near.x, near.u).channel_residuals(channels).ravel()
+                - self.rows.residuals
+            )
             bent = 2 / self.H * (bent / self.H - self.rows.matrix @ d)
-            y = solvers.cho_solve(solvers.factor(self.rows.gram, self.rows.trials * self.lam), bent)
+            y = solvers.cho_solve(
+                solvers.factor(self.rows.gram, self.rows.trials * self.lam), bent
+            )
             return -(y @ self.rows.matrix)
         straight = linear.jvp(d)
         pairs = zip(cost.residuals(near.x, near.u), linear.cost.residuals, straight)
-        bent = type(straight)(*(None if r is None else 2 / self.H * ((r - r0) / self.H - Jd) for r, r0, Jd in pairs))
-        directions = self.second(-linear.vjp(linear.cost.weights * bent) / linear.loop.trials)
+        bent = type(straight)(
+            *(
+                None if r is None else 2 / self.H * ((r - r0) / self.H - Jd)
+                for r, r0, Jd in pairs
+            )
+        )
+        directions = self.second(
+            -linear.vjp(linear.cost.weights * bent) / linear.loop.trials
+        )
         return directions[-1] if directions else None
 
 
 def rules(**changed):
     """Other rules for when CG stops."""
+
     def make(original):
-        return lambda A, b, start, precondition, cap, **as_shipped: original(A, b, start, precondition, cap,
-                                                                             **{**as_shipped, **changed})
+        return lambda A, b, start, precondition, cap, **as_shipped: original(
+            A, b, start, precondition, cap, **{**as_shipped, **changed}
+        )
+
     return make
 
 
@@ -167,19 +209,40 @@ class Adaptive:
 
     def solve(self, original):
         """`Descent._solve`, of which the damping is watched."""
+
         def _solve(descent, lam):
             fell = self.before is not None and lam < self.before
             rose = self.before is not None and lam > self.before
-            self.tolerance = float(np.clip(self.tolerance * (0.5 if fell else 2.0 if rose else 1.0), 5e-5, 5e-3))
-            self.cap = float(np.clip(self.cap * (1.3 if fell else 1 / 1.3 if rose else 1.0), 3.0, 100.0))
+            self.tolerance = float(
+                np.clip(
+                    self.tolerance * (0.5 if fell else 2.0 if rose else 1.0), 5e-5, 5e-3
+                )
+            )
+            self.cap = float(
+                np.clip(
+                    self.cap * (1.3 if fell else 1 / 1.3 if rose else 1.0), 3.0, 100.0
+                )
+            )
             self.before = lam
             return original(descent, lam)
+
         return _solve
 
     def gradients(self, original):
         """The solve with the tolerance or the cap of now."""
+
         def conjugate_gradients(A, b, start, precondition, cap, **as_shipped):
             if self.what == "cap":
-                return original(A, b, start, precondition, round(self.cap), **as_shipped)
-            return original(A, b, start, precondition, cap, **{**as_shipped, "tolerance": self.tolerance})
+                return original(
+                    A, b, start, precondition, round(self.cap), **as_shipped
+                )
+            return original(
+                A,
+                b,
+                start,
+                precondition,
+                cap,
+                **{**as_shipped, "tolerance": self.tolerance},
+            )
+
         return conjugate_gradients
