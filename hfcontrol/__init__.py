@@ -10,15 +10,15 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "train": "runs",
-    "resume": "runs",
-    "Run": "runs",
-    "evaluate": "evaluation",
-    "load_plant": "plant",
-    "plant_names": "plant",
-    "check_plant": "check",
-    "Settings": "settings",
-    "Controller": "controller",
+    "train": "api.training",
+    "resume": "api.training",
+    "Run": "runs.run",
+    "evaluate": "evaluation.evaluation",
+    "load_plant": "plant.registry",
+    "plant_names": "plant.registry",
+    "check_plant": "evaluation.plant_check",
+    "Settings": "runs.settings",
+    "Controller": "deploy.controller",
     "HFControlError": "errors",
 }
 __all__ = ["__version__", *_PUBLIC]

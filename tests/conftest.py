@@ -17,7 +17,7 @@ if (
 
 # What one process runs, by file, where it is not that file's tests alone: those that compile the same passes, and few long ones among
 # many short ones, for groups of many tests begin first.
-TOGETHER = {"test_memory": "test_closed_loop", "test_simulated": "test_cells"}
+TOGETHER = {"test_memory": "test_loop", "test_simulated": "test_cells"}
 
 
 def pytest_collection_modifyitems(items):

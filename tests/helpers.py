@@ -6,18 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
-from hfcontrol.closed_loop import ClosedLoop, Wiring
-from hfcontrol.cost import Residuals
-from hfcontrol.disturbances import Disturbances
-from hfcontrol.hold import HoldState, begin
+from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network import Network
-from hfcontrol.plant import load_plant, read_plant
-from hfcontrol.settings import Settings
-from hfcontrol.task import Task, TaskOptions
-from hfcontrol.topology import Topology
-from hfcontrol.training_state import Mark
+from hfcontrol.network.architecture import Topology
+from hfcontrol.network.network import Network
+from hfcontrol.plant.reader import read_plant
+from hfcontrol.plant.registry import load_plant
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
+from hfcontrol.tasks.cost import Residuals
+from hfcontrol.tasks.disturbances import Disturbances
+from hfcontrol.tasks.task import Task, TaskOptions
+from hfcontrol.training.holds import HoldState, begin
+from hfcontrol.training.state import Mark
 
 # All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
 SWING = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hfcontrol as hf
-from hfcontrol.cli import main
+from hfcontrol.cli.app import main
 
 # What is small of a training, as settings and as options of the command line.
 SMALL = {"trials": 8, "steps": 10, "hidden": (5, 4), "batches": 4, "rollouts": 30}

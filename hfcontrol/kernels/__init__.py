@@ -49,8 +49,9 @@ def _on_gpu(plant):
             f"--device gpu: plant {plant.name} is stepped by Python, not compiled, and stays on the CPU; give --device "
             "cpu, or write its dynamics as in `hfcontrol check --help`"
         )
-    if ("gpu", *_key(plant)) not in _compiled:
+    key = ("gpu", *_key(plant))
+    if key not in _compiled:
         from hfcontrol.kernels.cuda import CudaKernels
 
-        _compiled["gpu", *_key(plant)] = CudaKernels(plant)
-    return _compiled["gpu", *_key(plant)]
+        _compiled[key] = CudaKernels(plant)
+    return _compiled[key]

@@ -5,7 +5,7 @@ Trajectories are float64 arrays [time, unit, trial]: K times (or T steps) and N 
 
 import numpy as np
 
-from hfcontrol.backend import beside
+from hfcontrol.arrays.device import beside
 from hfcontrol.errors import PlantError
 
 STEP = np.cbrt(

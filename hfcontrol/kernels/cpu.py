@@ -4,11 +4,11 @@ from functools import cached_property
 
 import numpy as np
 
+from hfcontrol.arrays.threads import shared
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels
 from hfcontrol.kernels.generate import INLINED, load_module, piece, plant_pieces
 from hfcontrol.kernels.operations import step_operations
-from hfcontrol.threads import shared
 
 LEAST_JOBS = 8  # so few trials, or times, are not worth another core
 MAPS = {

@@ -9,7 +9,7 @@ import ast
 
 from numba import config, cuda
 
-from hfcontrol.backend import to_device
+from hfcontrol.arrays.device import to_device
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
 from hfcontrol.kernels.generate import load_module, piece

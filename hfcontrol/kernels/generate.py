@@ -17,16 +17,16 @@ from pathlib import Path
 
 from hfcontrol.kernels.base import actuator_factors
 from hfcontrol.kernels.inlining import written_out
-from hfcontrol.plant_source import PlantSource, is_constant, local_names
+from hfcontrol.plant.source import PlantSource, is_constant, local_names
 
 NJIT = '@njit(cache=True, error_model="numpy", nogil=True)'
 INLINED = '@njit(error_model="numpy", inline="always")'  # never compiled by itself
 
 
 def piece(name):
-    """The source text of a piece of this folder, such as "map"."""
+    """The source text of a piece of the folder `pieces`, such as "map"."""
     return (
-        files("hfcontrol.kernels")
+        files("hfcontrol.kernels.pieces")
         .joinpath(f"{name}_piece.py")
         .read_text(encoding="utf-8")
     )

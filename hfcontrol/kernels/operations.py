@@ -2,7 +2,7 @@
 
 import ast
 
-from hfcontrol.plant_source import PlantSource
+from hfcontrol.plant.source import PlantSource
 
 MATH_CALL = 20  # operations of a call of math.*, about those of a sine
 STAGES = {"euler": 1, "semi_implicit": 1, "rk4": 4, "none": 1}

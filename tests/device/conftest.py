@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from hfcontrol import backend
+from hfcontrol.arrays import device as backend
+from hfcontrol.closed_loop.passes import cuda as sweeps
 from hfcontrol.kernels import cuda
-from hfcontrol.sweeps import cuda as sweeps
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 collect_ignore_glob = (

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
-from hfcontrol import abreast, building, seeds
-from hfcontrol.backend import to_device, to_host
-from hfcontrol.closed_loop import ClosedLoop
-from hfcontrol.curvature import GaussNewton, ResidualRows
+from hfcontrol.arrays.device import to_device, to_host
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.passes import cuda as sweeps
 from hfcontrol.errors import DeviceError
-from hfcontrol.hold import Hold
 from hfcontrol.kernels import compile_plant
-from hfcontrol.optimizer import HessianFree, HFState
-from hfcontrol.scenario import joined
-from hfcontrol.settings import Settings
-from hfcontrol.sweeps import cuda as sweeps
+from hfcontrol.optim import many_networks as abreast
+from hfcontrol.optim.curvature import GaussNewton, ResidualRows
+from hfcontrol.optim.hessian_free import HessianFree, HFState
+from hfcontrol.runs import factory as building
+from hfcontrol.runs import seeds
+from hfcontrol.runs.settings import Settings
+from hfcontrol.tasks.scenario import joined
+from hfcontrol.training.holds import Hold
 
 SMALL = {
     "plant": "arm2",

@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from hfcontrol.backend import to_host
+from hfcontrol.arrays.device import to_host
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant import load_plant, plant_names
-from hfcontrol.variants import observing, with_actuators
+from hfcontrol.plant.modifiers import observing, with_actuators
+from hfcontrol.plant.registry import load_plant, plant_names
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 STEPS, TRIALS = 2, 3

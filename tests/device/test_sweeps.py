@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hfcontrol import building
-from hfcontrol.backend import to_device, to_host
-from hfcontrol.closed_loop import LIVE, ClosedLoop
-from hfcontrol.curvature import GaussNewton
+from hfcontrol.arrays.device import to_device, to_host
+from hfcontrol.closed_loop.loop import LIVE, ClosedLoop
+from hfcontrol.closed_loop.passes import cuda as sweeps
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.settings import Settings
-from hfcontrol.sweeps import cuda as sweeps
+from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.runs import factory as building
+from hfcontrol.runs.settings import Settings
 
 SMALL = {
     "plant": "arm2",

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
-from hfcontrol import building, runs
-from hfcontrol.backend import beside, to_device, to_host
-from hfcontrol.curvature import GaussNewton, Identity
+from hfcontrol.arrays.device import beside, to_device, to_host
 from hfcontrol.errors import DeviceError, UsageError
-from hfcontrol.optimal import family, optimum
-from hfcontrol.solvers import conjugate_gradients
-from hfcontrol.settings import Settings
+from hfcontrol.optim.curvature import GaussNewton, Identity
+from hfcontrol.optim.linear_solvers import conjugate_gradients
+from hfcontrol.optim.yardstick import family, optimum
+from hfcontrol.runs import factory as building
+from hfcontrol.runs import run as runs
+from hfcontrol.runs.settings import Settings
 
 TINY = {"trials": 2, "steps": 2, "hidden": (2, 2), "batches": 2, "rollouts": 3}
 
@@ -61,7 +62,7 @@ def test_a_run_of_a_gpu_is_evaluated_without_one(tmp_path, monkeypatch):
         "arm2", out=tmp_path, device="gpu", solver="residual", effort=0.0, **TINY
     )
     monkeypatch.setattr(
-        "hfcontrol.backend._cupy", lambda: pytest.fail("a GPU was asked for")
+        "hfcontrol.arrays.device._cupy", lambda: pytest.fail("a GPU was asked for")
     )
     run = runs.Run.load(run.path)
     assert np.isfinite(run.closed_loop("held_out", trials=2).rollout(run.theta).loss)
@@ -94,7 +95,7 @@ def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
 
 
 def test_the_optimum_is_found_there_too(monkeypatch):
-    monkeypatch.setattr("hfcontrol.optimal.LEADERS", 2)
+    monkeypatch.setattr("hfcontrol.optim.yardstick.LEADERS", 2)
     trainer = building.build(Settings(plant="linear", trials=2, steps=4))
     gpu = building.build(Settings(plant="linear", trials=2, steps=4, device="gpu"))
     scenario = trainer.task.draw(np.random.default_rng(0))

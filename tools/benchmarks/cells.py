@@ -1,8 +1,7 @@
 """Every cell on arm2's reach task with its default cost: ratios to the optimal loss, and what they take."""
 
-from hfcontrol.cells import CELLS
-
 from benchmarks.report import show, spread, table, training
+from hfcontrol.network.cells import CELLS
 
 RATIO, MOST_SECONDS = 1.02, 60
 UNITS = {

@@ -1,8 +1,7 @@
 """The comparisons of the sources (`hfcontrol compare`), and of each the few numbers that say how it ended."""
 
-from hfcontrol.compare import study
-
 from benchmarks.report import show, table
+from hfcontrol.studies import study
 
 SAMPLES = 8  # at which gradients are judged
 

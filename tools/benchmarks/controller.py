@@ -5,10 +5,9 @@ import time
 import numpy as np
 
 import hfcontrol as hf
-from hfcontrol.controller import Controller
-from hfcontrol.settings import settings_for
-
 from benchmarks.report import show, table
+from hfcontrol.deploy.controller import Controller
+from hfcontrol.runs.settings import settings_for
 
 CALLS, REPEATS = 2000, 5
 CASES = {
@@ -20,7 +19,7 @@ CASES = {
 
 def measure(seeds):
     """A row for each network: the fastest of a few means."""
-    from hfcontrol.building import build
+    from hfcontrol.runs.factory import build
 
     rows = []
     for told, settings in CASES.items():

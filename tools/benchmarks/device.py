@@ -10,18 +10,18 @@ import time
 
 import numpy as np
 
-from hfcontrol.backend import array_module, device_for, device_name, to_device
-from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, stream
-from hfcontrol.closed_loop import ClosedLoop
-from hfcontrol.curvature import GaussNewton
-from hfcontrol.evaluation import hand_errors
-from hfcontrol.kernels import compile_plant
-from hfcontrol.optimal import optimum
-from hfcontrol.runs import train
-from hfcontrol.seeds import train_seeds
-from hfcontrol.settings import settings_for
-
 from benchmarks.report import machine, show, table
+from hfcontrol.api.training import train
+from hfcontrol.arrays.device import array_module, device_for, device_name, to_device
+from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.evaluation.evaluation import hand_errors
+from hfcontrol.kernels import compile_plant
+from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.seeds import train_seeds
+from hfcontrol.runs.settings import settings_for
 
 # trials, steps, units of each of two layers, kind of number, and whether a CPU is asked too
 PRODUCTS = [

@@ -12,12 +12,12 @@ import tracemalloc
 import numba
 import numpy as np
 
-from hfcontrol.backend import blas_threads
-from hfcontrol.building import SCENARIOS, build, stream
-from hfcontrol.curvature import GaussNewton
-from hfcontrol.settings import Settings
-
 from benchmarks.report import show, table
+from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.arrays.threads import blas_threads
+from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
 
 # trials, steps, units of each of two layers, steps from one stored step to the next
 SIZES = [

@@ -1,11 +1,11 @@
 """Seconds to a loss or to a ratio to the optimal loss, for every cost of the reach task, on both arms."""
 
-from hfcontrol.building import SCENARIOS, build, stream
-from hfcontrol.evaluation import path_deviation as deviation
-from hfcontrol.optimal import optimum
-from hfcontrol.settings import Settings
-
 from benchmarks.report import show, spread, table, training
+from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.evaluation.evaluation import path_deviation as deviation
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
 
 LOSSES, RATIOS = (1e-2, 1e-3, 5e-5, 1e-6, 1e-8), (1.1, 1.02, 1.01, 1.001)
 COSTS = {

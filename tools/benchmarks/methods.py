@@ -3,11 +3,10 @@ ended."""
 
 from pathlib import Path
 
-from hfcontrol.compare import study
-from hfcontrol.compare_plots import draw
-
 from benchmarks.comparisons import last
 from benchmarks.report import show, table
+from hfcontrol.studies import study
+from hfcontrol.studies.plots import draw
 
 SECONDS = {"arm2": 30.0, "cartpole": 60.0}
 PICTURES = Path(__file__).parent.parent / "pictures"

@@ -14,12 +14,12 @@ from functools import cache
 import numba
 import numpy as np
 
-from hfcontrol.backend import single_threaded_blas
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
-from hfcontrol.settings import Settings
-
 from benchmarks.limit import seconds as seconds_of
 from benchmarks.report import show, spread, table, training
+from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.threads import single_threaded_blas
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
 
 FINAL, FULL = (1e-2, 1e-3, 5e-5, 1e-6), (1.1, 1.01, 1.001)
 RATES = (1e-3, 3e-3, 1e-2)

@@ -3,9 +3,8 @@
 import tempfile
 
 import hfcontrol as hf
-from hfcontrol.evaluation import evaluate
-
 from benchmarks.report import show, table
+from hfcontrol.evaluation.evaluation import evaluate
 
 MLP = {"cell": "tanh", "recurrent": ()}
 LTC = {"cell": "ltc", "hidden": (16,), "skip": ()}

@@ -5,9 +5,10 @@ import platform
 
 import numpy as np
 
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, prepare, stream
-from hfcontrol.evaluation import hand_errors
-from hfcontrol.settings import Settings
+from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.evaluation.evaluation import hand_errors
+from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.settings import Settings
 
 
 def machine():

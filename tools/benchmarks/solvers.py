@@ -9,10 +9,9 @@ import time
 
 import numpy as np
 
-from hfcontrol.compare.course import Problem
-from hfcontrol.continuous import Estimator
-
 from benchmarks.report import show, table
+from hfcontrol.closed_loop.continuous import Estimator
+from hfcontrol.studies.course import Problem
 
 TRIALS, TOLERANCE, REPEATS = 64, 1e-6, 7
 BASE, RADIUS = 1.0, 0.5  # of the robot [m]

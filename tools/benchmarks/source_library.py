@@ -15,10 +15,10 @@ import numba
 import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
-from hfcontrol.building import SCENARIOS, WEIGHTS, build, stream
-from hfcontrol.settings import Settings
-
 from benchmarks.peers import check_start
+from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
 
 CONNECTIONS, RECURRENT = (
     {0: [1, 2], 1: [2], 2: [3]},

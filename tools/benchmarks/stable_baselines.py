@@ -11,7 +11,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from hfcontrol.environments import PlantVectorEnv
+from hfcontrol.environments.gymnasium_env import PlantVectorEnv
 
 
 class Trials(VecEnv):

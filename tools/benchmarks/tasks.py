@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from hfcontrol.evaluation import judge, summary
-from hfcontrol.runs import train
-
 from benchmarks.report import machine, show, table
+from hfcontrol.api.training import train
+from hfcontrol.evaluation.evaluation import judge, summary
 
 DELAYED = {"feedback_delay": "40ms", "command_delay": "20ms", "motor_noise": "5%"}
 CURL = {"curl_field": 13.0, "trials": 256}

@@ -3,11 +3,10 @@ in one run on the same cores (optional: pip install sb3-contrib). Ours is recurr
 
 import time
 
-from hfcontrol.building import build
-from hfcontrol.settings import settings_for
-from hfcontrol.warmup import warm_up
-
 from benchmarks.report import show, table
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import settings_for
+from hfcontrol.training.curriculum import warm_up
 
 ROLLOUTS = 20
 THEIRS = {

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from functools import cache
 from unittest import mock
 
-from hfcontrol.building import HELD_OUT, SCENARIOS, WEIGHTS, build, prepare, stream
-from hfcontrol.closed_loop import ClosedLoop, Linearised
-from hfcontrol.optimal import optimum
-from hfcontrol.settings import Settings
+from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.closed_loop.loop import ClosedLoop, Linearised
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.settings import Settings
 
 MOST_UPDATES, HELD_OUT_TRIALS = (
     400,

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from hfcontrol import solvers
-from hfcontrol.cost import Residuals
+from hfcontrol.optim import linear_solvers as solvers
+from hfcontrol.tasks.cost import Residuals
 
 
 def no_rows(original):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hfcontrol import solvers
+from hfcontrol.optim import linear_solvers as solvers
 
 
 def small_outputs(original):

@@ -1,0 +1,1 @@
+"""What `import hfcontrol as hf` offers."""

@@ -1,0 +1,1 @@
+"""Where numbers live: device, threads, files, random streams and linear algebra."""

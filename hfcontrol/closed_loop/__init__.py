@@ -1,0 +1,1 @@
+"""Plant and network as one dynamical system: rollout, linearisation and their passes."""

@@ -1,0 +1,20 @@
+"""Continuous time: plant and network as one differential equation, solved adaptively, with gradients and Gauss-Newton products."""
+
+from hfcontrol.closed_loop.continuous.estimators import (
+    ESTIMATORS,
+    FIXED,
+    Counts,
+    Estimator,
+)
+from hfcontrol.closed_loop.continuous.loop import ContinuousLoop, Trajectory
+from hfcontrol.closed_loop.continuous.products import Linearised
+
+__all__ = [
+    "ESTIMATORS",
+    "FIXED",
+    "ContinuousLoop",
+    "Counts",
+    "Estimator",
+    "Linearised",
+    "Trajectory",
+]

@@ -1,0 +1,362 @@
+"""Plant and network as one dynamical system with parameters theta, and its three operations.
+
+`ClosedLoop.rollout(theta)` simulates all trials of a scenario; `ClosedLoop.linearise(rollout)` gives the system's
+derivative there, with `jvp` (tangent of all residuals) and `vjp` (cotangent of the weights): the exact discrete pair of
+the rollout as coded, through the plant *and* through the feedback path x -> y -> network. The equations stand in
+sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, stored step, row, trial].
+
+On a GPU several networks of one shape may go as one loop, which costs as many calls as one: the trials of each stand after those of
+the one before, and what has P entries, weights, tangents and gradients, begins with an axis for the networks, (networks, P).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.device import beside, to_device, to_host
+from hfcontrol.closed_loop.passes.plain import PlainPasses
+from hfcontrol.tasks.scenario import moved, picked
+
+
+class Reference(NamedTuple):
+    """What stays fixed in a rollout.
+
+    With `model` the plant is its linear model about the trajectory x, u, with A (T, nx, nx, N), B (T, nx, nu, N), the
+    noiseless observations `observed` (T, ny, N) of x and C (T, ny, nx, N); with `replay` the network sees `recorded`.
+    """
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    observed: np.ndarray
+    recorded: np.ndarray
+    model: bool = False
+    replay: bool = False
+
+    def arrays(self):
+        """The arrays alone, in the order of the fields."""
+        return tuple(self[:7])
+
+
+LIVE = Reference(
+    *(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
+)  # nothing is fixed: plant and feedback as they are
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One simulation of all trials: weights, trajectories, what was kept fixed, the loss of every trial (N,), and the
+    passes that made it, which know the activity between stored steps."""
+
+    theta: np.ndarray
+    x: np.ndarray
+    u: np.ndarray
+    command: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+    reference: Reference
+    losses: np.ndarray
+    passes: object
+
+    @cached_property
+    def loss(self):
+        """The mean over trials, of each network where there are several (networks,); infinite where any trial left the finite
+        numbers."""
+        if self.theta.ndim == 1:
+            total = float(np.mean(self.losses))
+            return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
+        losses = self.losses.reshape(len(self.theta), -1)
+        finite = (
+            np.isfinite(losses)
+            & np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)
+        ).all(axis=1)
+        return to_host(np.where(finite, losses.mean(axis=1), np.inf))
+
+    def hidden(self, network):
+        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
+        return self.passes.activity(network.weights(self.theta), self)
+
+
+class Lines(NamedTuple):
+    """The plant's Jacobians along a rollout, and the slope of control against command (T, nu, N)."""
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    slope: np.ndarray
+    replay: bool
+
+
+class ClosedLoop:
+    """One network on one plant and scenario; counts the rollouts of the true plant, its steps for Jacobians, and, trial by trial, the
+    steps of tangents and adjoints, which need no plant.
+
+    `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
+    network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
+    again, one at a time, which takes a little time for much memory. The plain passes store every step all the same. With kernels
+    of a GPU everything is there, from weights to residuals; `dtype` is the network's kind of number in the fused passes, and
+    `networks`, in the fused passes of a GPU alone, how many there are; None is one whose arrays have no axis for them.
+    """
+
+    def __init__(
+        self,
+        plant,
+        kernels,
+        network,
+        scenario,
+        wiring,
+        fused=True,
+        store_every=1,
+        dtype="float64",
+        networks=None,
+    ):
+        wiring.check(scenario.steps)
+        if kernels.device == "gpu":
+            scenario, wiring = moved(scenario, to_device, kernels), wiring.on(to_device)
+        self.plant, self.kernels, self.network = plant, kernels, network
+        self.scenario, self.wiring, self.fused, self.store_every, self.dtype = (
+            scenario,
+            wiring,
+            fused,
+            store_every,
+            dtype,
+        )
+        self.networks, self._parts = networks, {}
+        self.rollouts = self.jacobian_steps = self.tangent_steps = (
+            self.adjoint_steps
+        ) = 0
+        self.passes = self._passes()
+
+    def _passes(self):
+        """The passes for this network and device; those of time-continuous cells on a GPU are the plain ones."""
+        network, scenario, wiring = self.network, self.scenario, self.wiring
+        if self.fused and self.kernels.device == "cpu":
+            from hfcontrol.closed_loop.passes.cpu import FusedPasses
+
+            return FusedPasses(
+                network,
+                self.plant,
+                self.kernels,
+                scenario,
+                wiring,
+                self.store_every,
+                self.dtype,
+            )
+        if self.fused and not any(layer.work for layer in network.layers):
+            from hfcontrol.closed_loop.passes.cuda import CudaPasses
+
+            return CudaPasses(
+                network, self.plant, scenario, wiring, self.dtype, self.networks
+            )
+        return PlainPasses(network, self.kernels, scenario, wiring)
+
+    @property
+    def trials(self):
+        """The number of trials, N, of each network."""
+        return self.scenario.trials // (self.networks or 1)
+
+    def channels(self):
+        """The residuals that weigh anything, as a list of `Channel`."""
+        return self.scenario.cost.channels()
+
+    def part(self, trials):
+        """The same loop on some of its trials, given by how many, spread evenly among all of each network."""
+        if trials not in self._parts:
+            chosen = self.everywhere(self.chosen(trials))
+            self._parts[trials] = ClosedLoop(
+                self.plant,
+                self.kernels,
+                self.network,
+                picked(self.scenario, chosen),
+                self.wiring,
+                self.fused,
+                self.store_every,
+                self.dtype,
+                self.networks,
+            )
+        return self._parts[trials]
+
+    @property
+    def sweep_steps(self):
+        """Steps of tangents and of adjoints so far, those of parts of the trials included."""
+        counts = [
+            (self.tangent_steps, self.adjoint_steps),
+            *(part.sweep_steps for part in self._parts.values()),
+        ]
+        return tuple(map(sum, zip(*counts)))
+
+    def chosen(self, trials):
+        """The numbers of so many trials of a network, spread evenly among all, where the scenario is."""
+        return beside(np.arange(trials) * self.trials // trials, self.scenario.x0)
+
+    def everywhere(self, chosen):
+        """The numbers, among the trials of all networks, of trials chosen in each."""
+        if self.networks is None:
+            return chosen
+        firsts = beside(self.trials * np.arange(self.networks), chosen)
+        return (firsts[:, None] + chosen).ravel()
+
+    def rollout(self, theta, reference=LIVE, exploration=None):
+        """The simulation of all trials with weights theta (..., P), with what `reference` keeps fixed; `exploration` (T, nu, N), if
+        given, is added to the commands."""
+        self.rollouts += not reference.model
+        with np.errstate(all="ignore"):
+            x, u, command, y, rows = self.passes.rollout(
+                self.network.weights(theta), reference, exploration
+            )
+        return Rollout(
+            theta,
+            x,
+            u,
+            command,
+            y,
+            rows,
+            reference,
+            self.scenario.cost.losses(x, u),
+            self.passes,
+        )
+
+    def lines(self, rollout):
+        """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
+        w, s, reference = self.wiring, self.scenario, rollout.reference
+        slope = np.zeros_like(rollout.u)
+        used = rollout.command[: s.steps - w.command_delay]
+        slope[w.command_delay :] = w.slope(used) * (
+            1.0 + s.motor_gain[w.command_delay :]
+        )
+        if reference.model:
+            return Lines(reference.A, reference.B, reference.C, slope, reference.replay)
+        A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
+        C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
+        self.jacobian_steps += 2 * (len(s.x0) + rollout.u.shape[1]) * s.steps * s.trials
+        return Lines(A, B, C, slope, reference.replay)
+
+    def linearise(self, rollout):
+        """The derivative of all residuals with respect to the weights, at a rollout."""
+        return Linearised(
+            self,
+            rollout,
+            self.lines(rollout),
+            self.scenario.cost.linearise(rollout.x, rollout.u),
+        )
+
+    def linear_model(self, rollout):
+        """The reference that replaces the plant by its linear time-varying model about a rollout."""
+        lines = self.lines(rollout)
+        observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
+        return Reference(
+            lines.A,
+            lines.B,
+            lines.C,
+            rollout.x,
+            rollout.u,
+            observed,
+            rollout.y,
+            model=True,
+        )
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """The closed loop about one rollout: a linear map from weights (..., P) to residuals, and its transpose; of several networks,
+    each to its own residuals."""
+
+    loop: ClosedLoop
+    rollout: Rollout
+    lines: Lines
+    cost: object
+
+    @property
+    def trials(self):
+        """The number of trials, of each network."""
+        return self.loop.trials
+
+    @cached_property
+    def weights(self):
+        """The weights (P,) at the rollout."""
+        return self.loop.network.weights(self.rollout.theta)
+
+    @cached_property
+    def slope(self):
+        """Derivative of each weight by what is trained, (P,) or 1."""
+        return self.loop.network.slope(self.rollout.theta)
+
+    def part(self, trials):
+        """The derivative of some of the trials alone, given by how many, spread evenly among all; it needs no plant."""
+        if trials >= self.loop.trials:
+            return self
+        loop, chosen, rollout = (
+            self.loop.part(trials),
+            self.loop.chosen(trials),
+            self.rollout,
+        )
+        rows, chosen = (
+            self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes),
+            self.loop.everywhere(chosen),
+        )
+
+        def pick(*arrays):
+            return [a[..., chosen].copy() for a in arrays]
+
+        rollout = Rollout(
+            rollout.theta,
+            *pick(rollout.x, rollout.u, rollout.command, rollout.y),
+            rows,
+            LIVE,
+            *pick(rollout.losses),
+            loop.passes,
+        )
+        lines = Lines(*pick(*self.lines[:4]), self.lines.replay)
+        return Linearised(loop, rollout, lines, self.cost.picked(chosen))
+
+    def jvp(self, v):
+        """Tangent of all residuals in the direction v (P,), as `Residuals`."""
+        dx, du, _ = self.loop.passes.tangent(
+            self.weights, self.lines, self.rollout, self.slope * v
+        )
+        self.loop.tangent_steps += du.shape[0] * du.shape[2]
+        return self.cost.jvp(dx, du)
+
+    def vjp(self, w):
+        """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
+        x_bar, u_bar = self.cost.vjp(w)
+        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[2]
+        return self.slope * self.loop.passes.adjoint(
+            self.weights, self.lines, self.rollout, x_bar, u_bar
+        )
+
+    @cached_property
+    def gradient(self):
+        """Gradient of the loss (P,)."""
+        return self.vjp(self.cost.weights * self.cost.residuals) / self.loop.trials
+
+    def rows(self, channels):
+        """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
+        x_bar, u_bar = self.cost.channel_vjp(channels)
+        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
+        J = self.loop.passes.adjoint_rows(
+            self.weights, self.lines, self.rollout, x_bar, u_bar
+        )
+        if self.loop.network.constraint is not None:
+            J *= self.slope
+        return J
+
+    def structural_product(self, v):
+        """S @ v (P,) with <v, S v> = 1/N sum of the squared changes of hidden state, state and control along v.
+
+        The changes of the rows of all steps are held meanwhile, whichever steps are stored.
+        """
+        passes, rollout = self.loop.passes, self.rollout
+        dx, du, d_rows = passes.tangent(
+            self.weights, self.lines, rollout, self.slope * v, keep_rows=True
+        )
+        changed = passes.hidden_alone(d_rows)
+        return (
+            self.slope
+            * passes.adjoint(self.weights, self.lines, rollout, dx, du, changed)
+            / self.loop.trials
+        )

@@ -1,0 +1,1 @@
+"""Controllers outside of hfcontrol: the Controller object, C, ONNX and npz."""

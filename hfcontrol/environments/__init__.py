@@ -1,0 +1,5 @@
+"""Plants and tasks as Gymnasium environments; importing this package registers them."""
+
+from hfcontrol.environments.gymnasium_env import PlantEnv, PlantVectorEnv
+
+__all__ = ["PlantEnv", "PlantVectorEnv"]

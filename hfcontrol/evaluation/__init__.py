@@ -1,0 +1,1 @@
+"""Evaluation: controllers against the yardstick, and plants against their contract."""

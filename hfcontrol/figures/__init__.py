@@ -1,0 +1,1 @@
+"""Figures and movies of a run; the only package that imports matplotlib."""

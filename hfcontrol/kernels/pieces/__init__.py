@@ -1,0 +1,1 @@
+"""Source pieces of compiled kernels, glued into generated modules."""

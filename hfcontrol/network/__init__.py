@@ -1,0 +1,1 @@
+"""Networks: architecture, cells, the flat weight vector, constraints and input scaling."""

@@ -1,0 +1,79 @@
+"""Training states as nested dictionaries for checkpoints."""
+
+from dataclasses import asdict
+
+import numpy as np
+
+from hfcontrol.arrays.device import to_host
+from hfcontrol.optim.first_order import FirstOrderState
+from hfcontrol.optim.hessian_free import HFState
+from hfcontrol.policy_gradient.learner import PolicyState
+from hfcontrol.training.curriculum import WarmingState
+from hfcontrol.training.holds import HoldState
+from hfcontrol.training.state import Mark, TrainingState, placed
+
+CURVES = ("history", "curve")  # of marks, kept as arrays
+
+
+OPTIMIZER_STATES = {
+    "hf": HFState,
+    "first_order": FirstOrderState,
+    "policy": PolicyState,
+}
+
+
+def state_tree(state):
+    """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
+    state = placed(state, to_host)
+    tree = {
+        name: value
+        for name, value in vars(state).items()
+        if name not in (*CURVES, "optimizer", "hold", "begun")
+    }
+    kind = next(
+        k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v)
+    )
+    tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
+    tree["hold"] = asdict(state.hold)
+    for curve in CURVES:
+        tree[curve] = {
+            name: np.array([getattr(m, name) for m in getattr(state, curve)])
+            for name in Mark._fields
+        }
+    tree["begun"] = state.begun and state_tree(state.begun)
+    return tree
+
+
+def state_from_tree(tree):
+    """The `TrainingState` of a checkpoint."""
+    optimizer = dict(tree["optimizer"])
+    changes = {
+        "optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer),
+        "hold": HoldState(**tree["hold"]),
+        "begun": tree["begun"] and state_from_tree(tree["begun"]),
+    }
+    for curve in CURVES:
+        marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
+        changes[curve] = tuple(
+            Mark(loss, int(updates), int(rollouts), seconds)
+            for loss, updates, rollouts, seconds in marks
+        )
+    return TrainingState(**{**tree, **changes})
+
+
+def warming_tree(state):
+    """A `WarmingState` as a nested dict for a file."""
+    return {
+        **vars(state),
+        "training": state_tree(state.training),
+        "best": state.best and state_tree(state.best),
+    }
+
+
+def warming_from_tree(tree):
+    """The `WarmingState` of a file."""
+    states = {
+        name: tree[name] and state_from_tree(tree[name])
+        for name in ("training", "best")
+    }
+    return WarmingState(**{**tree, **states})

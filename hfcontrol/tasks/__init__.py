@@ -1,0 +1,1 @@
+"""Tasks: what a plant is asked to do, as scenarios and weighted residuals."""

@@ -1,0 +1,1 @@
+"""Training: holds, the trainer and its state, curriculum and guidance."""

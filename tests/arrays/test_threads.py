@@ -1,0 +1,46 @@
+"""Jobs shared out over threads: each is done once, and what goes wrong in any is told."""
+
+import threading
+
+import pytest
+
+from hfcontrol.arrays.threads import shared
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request, monkeypatch):
+    monkeypatch.setattr("numba.get_num_threads", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "jobs, least", [(0, 1), (1, 1), (7, 1), (7, 3), (7, 8), (64, 8)]
+)
+def test_every_job_is_done_once(threads, jobs, least):
+    done, parts = [0] * jobs, []
+
+    def run(first, end, weight):
+        parts.append(end - first)
+        for job in range(first, end):
+            done[job] += weight
+
+    shared(jobs, run, 2, least=least)
+    assert done == [2] * jobs and len(parts) == max(1, min(threads, jobs // least))
+    assert max(parts) - min(parts) <= 1
+
+
+@pytest.mark.parametrize("bad", [0, 5])
+def test_what_goes_wrong_is_told_when_all_have_ended(threads, bad):
+    """The first part is done by the caller's own thread, the last by another where there are any."""
+    ended = []
+
+    def run(first, end):
+        try:
+            if first <= bad < end:
+                raise ValueError(f"job {bad}")
+        finally:
+            ended.append(threading.current_thread())
+
+    with pytest.raises(ValueError, match=f"job {bad}"):
+        shared(6, run)
+    assert len(ended) == threads and (threads == 1 or len(set(ended)) > 1)

@@ -1,0 +1,274 @@
+"""Stored steps: activity that is computed again between them changes no result, and takes no memory."""
+
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+from helpers import flat, like, loop_of, relative, training_of, weights_of
+from loop_cases import cases, kinds, moved
+from trainings import SMALL, SMALL_OPTIONS, complaint
+
+import hfcontrol as hf
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.errors import UsageError
+from hfcontrol.runs.settings import Settings
+
+EVERY = (
+    2,
+    5,
+    11,
+    12,
+    40,
+)  # of twelve steps: whole segments, a rest, a rest of one step, one segment, beyond the horizon
+
+every_few = pytest.mark.parametrize("every", EVERY)
+
+
+def thinned(loop, every):
+    """The same closed loop, which stores every so many steps."""
+    return ClosedLoop(
+        loop.plant,
+        loop.kernels,
+        loop.network,
+        loop.scenario,
+        loop.wiring,
+        store_every=every,
+    )
+
+
+def results(kind, loop):
+    """What a closed loop gives about a rollout of a hold, by name."""
+    hold, rollout = moved(kind, loop)
+    linear, rng = hold.linearise(rollout), np.random.default_rng(1)
+    v, w = rng.standard_normal(loop.network.size), like(linear.cost.residuals, rng)
+    found = {
+        name: getattr(rollout, name) for name in ("x", "u", "command", "y", "losses")
+    }
+    found |= {
+        "hidden": rollout.hidden(loop.network),
+        "tangent": flat(linear.jvp(v)),
+        "adjoint": linear.vjp(w),
+        "gradient": linear.gradient,
+        "structural": linear.structural_product(v),
+    }
+    return found, linear.rows(loop.scenario.cost.channels()[-5:])
+
+
+@cases
+@kinds
+def test_what_is_computed_again_has_the_same_bits(options, kind):
+    """But for sums of another order in the rows of the Jacobian, and a plant in NumPy, whose rollouts round otherwise."""
+    loop = loop_of(**options)
+    found, rows = results(kind, loop)
+    for every in EVERY:
+        again, rows_again = results(kind, thinned(loop, every))
+        assert relative(rows_again, rows) < 1e-12, every
+        for name, value in found.items():
+            if loop.plant.compiled:
+                np.testing.assert_array_equal(
+                    again[name], value, err_msg=f"{name} of {every}"
+                )
+            else:
+                assert relative(again[name], value) < 1e-12, (name, every)
+
+
+@every_few
+@kinds
+def test_the_adjoint_between_stored_steps_is_the_transpose_of_the_tangent(
+    kind, every, rng
+):
+    loop = thinned(
+        loop_of(
+            delays=(2, 3),
+            sensory_noise=0.1,
+            motor_fraction=0.2,
+            disturbed=True,
+            trials=35,
+        ),
+        every,
+    )
+    hold, rollout = moved(kind, loop)
+    linear = hold.linearise(rollout)
+    v = rng.standard_normal(loop.network.size)
+    w, Jv = like(linear.cost.residuals, rng), linear.jvp(v)
+    size = math.sqrt(w.dot(w) * Jv.dot(Jv))
+    assert size > 0
+    assert abs(w.dot(Jv) - linear.vjp(w) @ v) < 1e-12 * size
+
+
+@every_few
+def test_the_rows_between_stored_steps_hold_the_gradient(every):
+    loop = thinned(loop_of(trials=35, delays=(1, 1)), every)
+    linear, channels = (
+        loop.linearise(loop.rollout(weights_of(loop))),
+        loop.scenario.cost.channels(),
+    )
+    rows, residuals = linear.rows(channels), linear.cost.channel_residuals(channels)
+    assert (
+        relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient)
+        < 1e-12
+    )
+
+
+@every_few
+@pytest.mark.parametrize("plant", ["swing", "cart"], ids=["compiled", "not compiled"])
+def test_only_stored_steps_are_kept(plant, every):
+    """And they are those of the plain passes, which store every step whatever they are asked."""
+    loop = loop_of(plant, trials=35, steps=13)
+    plain = ClosedLoop(
+        loop.plant,
+        loop.kernels,
+        loop.network,
+        loop.scenario,
+        loop.wiring,
+        fused=False,
+        store_every=every,
+    )
+    theta = weights_of(loop)
+    rows, whole = thinned(loop, every).rollout(theta).rows, plain.rollout(theta).rows[0]
+    assert whole.shape[0] == 14 and rows.shape == (
+        2,
+        13 // every + 1,
+        loop.network.n_rows,
+        18,
+    )
+    for block, trials in enumerate((slice(0, 18), slice(18, 35))):
+        here = whole[::every, :, trials]
+        np.testing.assert_allclose(
+            rows[block, :, :, : here.shape[2]], here, rtol=1e-12, atol=1e-14
+        )
+
+
+def test_a_linearisation_reads_the_stored_steps():
+    """Its rows are computed from them, not found elsewhere: with one of them changed the tangent is another."""
+    loop = thinned(loop_of(), 5)
+    rollout = loop.rollout(weights_of(loop))
+    v = weights_of(loop, seed=1)
+    tangent = flat(loop.linearise(rollout).jvp(v))
+    rows = rollout.rows.copy()
+    rows[:, 2] += 0.1
+    assert (
+        relative(flat(loop.linearise(replace(rollout, rows=rows)).jvp(v)), tangent)
+        > 1e-3
+    )
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
+def test_stored_steps_give_the_same_on_any_number_of_threads():
+    loop, found = thinned(loop_of(trials=70, delays=(1, 1), sensory_noise=0.1), 5), []
+    try:
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            found.append(results("scenario", loop))
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    (a, rows_a), (b, rows_b) = found
+    np.testing.assert_array_equal(rows_a, rows_b)
+    for name, value in a.items():
+        np.testing.assert_array_equal(b[name], value, err_msg=name)
+
+
+def bytes_per_trial_step(trials, steps, every):
+    """Of arm2 with 32+32 units: what a linearised rollout holds, and the most beyond it that its products take meanwhile,
+    without the rows of the Jacobian that they give."""
+    loop = thinned(
+        loop_of("arm2", trials=trials, steps=steps, hidden=(32, 32), effort=1e-3), every
+    )
+    theta = weights_of(loop, size=0.1)
+    v, channels = weights_of(loop, seed=1), loop.scenario.cost.channels()[-2:]
+
+    def products(linear):
+        linear.vjp(linear.jvp(v))
+        linear.rows(channels)
+
+    products(loop.linearise(loop.rollout(theta)))
+    tracemalloc.start()
+    linear = loop.linearise(loop.rollout(theta))
+    held = tracemalloc.get_traced_memory()[0]
+    products(linear)
+    more = (
+        tracemalloc.get_traced_memory()[1]
+        - held
+        - 8 * len(channels) * trials * loop.network.size
+    )
+    tracemalloc.stop()
+    return held / (trials * steps), more / (trials * steps)
+
+
+ROWS = 8 * (
+    4 + 4 + 32 + 32 + 2
+)  # bytes of one step of one trial: targets, observations, units, outputs
+
+
+@pytest.mark.parametrize("every", [1, 16, 64])
+def test_memory_grows_with_trials_times_steps_and_no_more_than_stated(every):
+    """In sweeps/cpu.py."""
+    for size in ((64, 160), (64, 640), (256, 160)):
+        held, _ = bytes_per_trial_step(*size, every)
+        stated = ROWS / every + 8 * 70
+        assert 0.5 * stated < held < stated
+
+
+def test_fewer_stored_steps_take_less_memory():
+    few = np.array([4, 16, 64])
+    whole, *held = [bytes_per_trial_step(64, 640, every)[0] for every in (1, *few)]
+    np.testing.assert_allclose(whole - np.array(held), ROWS * (1 - 1 / few), rtol=0.02)
+
+
+def test_nothing_of_all_steps_is_made_between_stored_ones():
+    """Tangents and cotangents of the trajectory are smaller than the rows of all steps; the deltas of the Jacobian's rows,
+    one for each row and residual, would not be."""
+    (_, whole), (_, thin) = (bytes_per_trial_step(64, 640, every) for every in (1, 16))
+    assert whole > ROWS > thin
+
+
+@pytest.mark.parametrize("hold", ["scenario", "model"])
+@pytest.mark.parametrize("solver", ["cg", "residual"])
+def test_a_training_goes_the_same_way(hold, solver):
+    """To roundings of the Jacobian's rows, which a dozen updates do not amplify beyond 1e-6."""
+    ends = []
+    for every in (1, 5):
+        trainer, state = training_of(
+            store_every=every,
+            hold=hold,
+            solver=solver,
+            running=0.0,
+            effort=0.0,
+            rollouts=12,
+        )
+        assert trainer.loop(np.random.default_rng(0)).passes.store_every == every
+        *_, end = trainer.run(state)
+        ends.append(end.state)
+    assert ends[0].updates == ends[1].updates > 0
+    assert relative(ends[1].theta, ends[0].theta) < 1e-6
+
+
+def test_a_run_is_looked_at_as_it_was_trained(tmp_path):
+    run = hf.train("arm2", out=tmp_path, store_every=3, **SMALL)
+    thin, whole = (
+        run.closed_loop(),
+        run.closed_loop(settings=run.settings.changed(store_every=1)),
+    )
+    a, b = thin.rollout(run.theta), whole.rollout(run.theta)
+    assert a.rows.shape[1] < b.rows.shape[1]
+    np.testing.assert_array_equal(a.hidden(run.network), b.hidden(run.network))
+
+
+@pytest.mark.parametrize("every", [0, -4])
+def test_a_step_that_cannot_be_stored_is_refused_in_one_line(
+    every, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    told = f"--store-every {every}: 1 or above is needed"
+    with pytest.raises(UsageError, match=told):
+        Settings(store_every=every)
+    assert told in complaint(
+        capsys, "train", *SMALL_OPTIONS, "--store-every", every, status=2
+    )
+    assert "--store-every" in complaint(
+        capsys, "train", *SMALL_OPTIONS, "--store-every", "few", status=2
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,122 @@
+"""The network along recorded inputs with starts in the middle: the plain step, finite differences, and what must not matter."""
+
+import numpy as np
+import pytest
+from helpers import relative
+
+from hfcontrol.closed_loop.passes.sequences import Sequences
+from hfcontrol.network.architecture import Topology
+from hfcontrol.network.cells import CELLS, is_continuous
+from hfcontrol.network.network import Network
+
+T, N = 7, 5
+SCHEMES = [
+    ("tanh", {}),
+    ("cfc", {}),
+    *(
+        (cell, {"scheme": "fused", "unfold": 2})
+        for cell in CELLS
+        if is_continuous(cell)
+    ),
+    ("ltc", {"scheme": "rk4"}),
+]
+cells = pytest.mark.parametrize(
+    "cell, more",
+    SCHEMES,
+    ids=[f"{cell}-{more.get('scheme', 'plain')}" for cell, more in SCHEMES],
+)
+
+
+def setting(cell, more, rng, learn_start=True):
+    """A network, its passes, weights, inputs and starts, some of them in the middle."""
+    network = Network(Topology((4, 3), cell, (2,), (1, 2), learn_start, **more), 3, 2)
+    theta = network.initial(rng) + 0.2 * rng.standard_normal(network.size)
+    starts = rng.random((T, N)) < 0.3
+    starts[0] = True
+    return network, Sequences(network), theta, rng.standard_normal((T, 3, N)), starts
+
+
+def plain(network, theta, inputs, starts):
+    """Outputs (T, 2, N) by the network's own step."""
+    first = np.zeros((network.n_rows, 1))
+    first[network.hidden, 0] = theta[network.start] if network.start else 0.0
+    rows, outputs = np.zeros((network.n_rows, inputs.shape[2])), []
+    for seen, begins in zip(inputs, starts):
+        rows = network.step(theta, np.where(begins, first, rows), seen)
+        outputs.append(rows[network.outputs])
+    return np.array(outputs)
+
+
+@cells
+def test_outputs_are_those_of_the_plain_step_and_their_adjoint_of_differences(
+    cell, more, rng
+):
+    network, passes, theta, inputs, starts = setting(cell, more, rng)
+    rows = passes.activity(theta, inputs, starts)
+    np.testing.assert_allclose(
+        passes.trials(rows, network.outputs, N)[1:],
+        plain(network, theta, inputs, starts),
+        atol=1e-13,
+    )
+    out_bar, v = rng.standard_normal((T, 2, N)), rng.standard_normal(theta.size)
+    ends = [
+        (out_bar * plain(network, theta + s * v, inputs, starts)).sum()
+        for s in (1e-6, -1e-6)
+    ]
+    assert passes.cotangent(theta, starts, rows, out_bar) @ v == pytest.approx(
+        (ends[0] - ends[1]) / 2e-6, rel=1e-7
+    )
+
+
+@cells
+def test_two_episodes_in_one_column_are_two_columns(cell, more, rng):
+    network, passes, theta, inputs, _ = setting(cell, more, rng)
+    long, short = np.zeros((2, T, N), dtype=bool)
+    long[0] = short[0] = long[4] = True
+    whole, out_bar = (
+        passes.activity(theta, inputs, long),
+        rng.standard_normal((T, 2, N)),
+    )
+    parts = [
+        (
+            passes.activity(theta, inputs[some], short[: len(inputs[some])]),
+            inputs[some],
+            out_bar[some],
+        )
+        for some in (slice(0, 4), slice(4, T))
+    ]
+    outputs = [passes.trials(rows, network.outputs, N)[1:] for rows, _, _ in parts]
+    np.testing.assert_array_equal(
+        np.concatenate(outputs), passes.trials(whole, network.outputs, N)[1:]
+    )
+    apart = sum(
+        passes.cotangent(theta, short[: len(seen)], rows, bar)
+        for rows, seen, bar in parts
+    )
+    assert relative(passes.cotangent(theta, long, whole, out_bar), apart) < 1e-13
+
+
+def test_the_order_of_the_trials_does_not_matter(rng):
+    network, passes, theta, inputs, starts = setting("ltc", {}, rng, learn_start=False)
+    out_bar, order = rng.standard_normal((T, 2, N)), rng.permutation(N)
+    found = [
+        passes.cotangent(theta, s, passes.activity(theta, i, s), bar)
+        for i, s, bar in (
+            (inputs, starts, out_bar),
+            (inputs[..., order], starts[..., order], out_bar[..., order]),
+        )
+    ]
+    assert relative(*found) < 1e-14
+
+
+def test_a_start_forgets_all_that_was_before(rng):
+    network, passes, theta, inputs, starts = setting("ctrnn", {}, rng)
+    starts[:], starts[0], starts[3] = False, True, True
+    other = inputs.copy()
+    other[:3] += 1.0
+    outputs = [
+        passes.trials(passes.activity(theta, i, starts), network.outputs, N)[1:]
+        for i in (inputs, other)
+    ]
+    np.testing.assert_array_equal(outputs[0][3:], outputs[1][3:])
+    assert np.abs(outputs[0][2] - outputs[1][2]).min() > 0

@@ -1,0 +1,305 @@
+"""A trained network on its own, in Python, in C and as an npz: the same commands as in the closed loop, and what is refused."""
+
+import ctypes
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trainings import call, complaint
+
+import hfcontrol as hf
+from hfcontrol.deploy.controller import Controller
+from hfcontrol.deploy.files import save
+from hfcontrol.errors import UsageError
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings
+
+CELLS = pytest.mark.parametrize(
+    "settings",
+    [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "cfc"}],
+    ids=["tanh", "learned start", "ctrnn", "cfc"],
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A small run of each kind, made when asked for."""
+    made = {}
+
+    def run(**settings):
+        key = tuple(sorted(settings.items()))
+        if key not in made:
+            made[key] = hf.train(
+                "arm2",
+                hidden=(5, 4),
+                trials=4,
+                steps=8,
+                batches=2,
+                rollouts=6,
+                control_limit=2.0,
+                out=tmp_path_factory.mktemp("runs"),
+                **settings,
+            )
+        return made[key]
+
+    return run
+
+
+@CELLS
+def test_commands_are_those_of_the_closed_loop(runs, settings):
+    run = runs(**settings)
+    loop = run.closed_loop()
+    rollout, target = loop.rollout(run.theta), loop.scenario.target
+    together, alone = hf.Controller.load(run), hf.Controller.load(run)
+    for t in range(loop.scenario.steps):
+        u = together.act(target[t], rollout.y[t])
+        np.testing.assert_allclose(u, rollout.u[t], rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(
+            alone.act(target[t, :, 1], rollout.y[t, :, 1]),
+            u[:, 1],
+            rtol=1e-12,
+            atol=1e-14,
+        )
+    np.testing.assert_allclose(
+        together.hidden, rollout.hidden(run.network)[-1], rtol=1e-11, atol=1e-13
+    )
+    first = rollout.u[0]
+    together.reset()
+    np.testing.assert_allclose(
+        together.act(target[0], rollout.y[0]), first, rtol=1e-11, atol=1e-13
+    )
+
+
+def test_what_it_tells(runs):
+    controller = hf.Controller.load(runs())
+    assert (
+        controller.dt == 0.01
+        and controller.n_target == 4
+        and len(controller.observes) == 4
+    )
+    assert controller.controls == ("shoulder_torque", "elbow_torque")
+
+
+@pytest.mark.parametrize(
+    "target, observation, words",
+    [
+        (
+            (3,),
+            (4,),
+            r"act\(target \(3,\), observation \(4,\)\): needed are \(4,\) and \(4,\)",
+        ),
+        ((4, 2), (4, 3), "needed are"),
+        ((4,), (4, 1), "needed are"),
+        ((4, 1, 1), (4, 1, 1), "needed are"),
+    ],
+)
+def test_wrong_shapes(runs, target, observation, words):
+    with pytest.raises(UsageError, match=words):
+        hf.Controller.load(runs()).act(np.zeros(target), np.zeros(observation))
+
+
+def test_another_number_of_trials_needs_a_reset(runs):
+    controller = hf.Controller.load(runs())
+    controller.act(np.zeros((4, 2)), np.zeros((4, 2)))
+    with pytest.raises(UsageError, match=r"call reset\(\)"):
+        controller.act(np.zeros((4, 3)), np.zeros((4, 3)))
+    controller.reset()
+    assert controller.act(np.zeros(4), np.zeros(4)).shape == (2,)
+
+
+def test_another_control_step(runs):
+    assert hf.Controller.load(runs(), dt=0.01).dt == 0.01
+    with pytest.raises(UsageError, match="steps of 0.02 s: .* was trained for 0.01 s"):
+        hf.Controller.load(runs(), dt=0.02)
+
+
+def test_it_compiles_nothing():
+    code = (
+        "import sys, numpy as np, hfcontrol as hf; c = hf.Controller.load('weights/arm2-reach'); "
+        "c.act(np.zeros(4), np.zeros(4)); print('numba' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+EXPORTED = pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"learn_start": True, "skip": "none"},
+        {"cell": "ctrnn"},
+        {"cell": "ltc", "scheme": "rk4", "unfold": 2},
+        {"cell": "ltc_tanh"},
+        {"cell": "ltc_conductance"},
+        {"cell": "neural_ode", "scheme": "euler", "unfold": 3},
+        {"cell": "rnn_ode"},
+        {"cell": "cfc"},
+        {"recurrent": ()},
+    ],
+    ids=lambda settings: (
+        settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else "")
+    ),
+)
+
+
+def trained(**settings):
+    """The controller of random weights on arm2, without a training."""
+    settings = Settings(plant="arm2", hidden=(5, 4), control_limit=2.0, **settings)
+    trainer = build(settings)
+    theta = trainer.network.initial(np.random.default_rng(3))
+    theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
+    return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
+
+
+def compiled(folder, name, real, *flags):
+    """The exported file as a library: its reset and step, with a state of plenty of room."""
+    library = folder / f"{name}{len(flags)}.so"
+    subprocess.run(
+        [
+            "gcc",
+            "-std=c99",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            *flags,
+            folder / f"{name}.c",
+            "-o",
+            library,
+            "-lm",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    code, state = ctypes.CDLL(str(library)), (real * 4096)()
+
+    def step(target, observation):
+        arrays = [(real * len(a))(*a) for a in (target, observation)]
+        control = (real * 2)()
+        getattr(code, f"{name}_step")(state, *arrays, control)
+        return np.array(control)
+
+    return lambda: getattr(code, f"{name}_reset")(state), step
+
+
+@EXPORTED
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_the_c_file_does_what_the_controller_does(tmp_path, rng, settings):
+    controller = trained(**settings)
+    save(controller, tmp_path / "arm.c", "arm2 reach", "run")
+    inputs = rng.standard_normal((6, 2, 4))
+    for real, flags, tolerance in (
+        (ctypes.c_double, (), 1e-12),
+        (ctypes.c_float, ("-DHFCONTROL_FLOAT",), 1e-4),
+    ):
+        reset, step = compiled(tmp_path, "arm", real, *flags)
+        for _ in range(2):
+            reset()
+            controller.reset()
+            for target, observation in inputs:
+                np.testing.assert_allclose(
+                    step(target, observation),
+                    controller.act(target, observation),
+                    tolerance,
+                    tolerance,
+                )
+
+
+@EXPORTED
+def test_the_onnx_graph_does_what_the_controller_does(tmp_path, rng, settings):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    controller = trained(**settings)
+    save(controller, tmp_path / "arm.onnx", "arm2 reach", "run")
+    session = runtime.InferenceSession(
+        tmp_path / "arm.onnx", providers=["CPUExecutionProvider"]
+    )
+    state = np.array(json.loads(session.get_modelmeta().custom_metadata_map["start"]))
+    for target, observation in rng.standard_normal((6, 2, 4)):
+        control, state = session.run(
+            ["control", "next_state"],
+            {"target": target, "observation": observation, "state": state},
+        )
+        np.testing.assert_allclose(
+            control, controller.act(target, observation), rtol=1e-6, atol=1e-9
+        )
+
+
+def test_without_the_extra(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert "pip install -e '.[onnx]' in hfcontrol's folder" in complaint(
+        capsys, "export", shipped, "--format", "onnx", status=2
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_npz_is_enough(tmp_path, rng):
+    """The README's reader."""
+    controller = trained()
+    save(controller, tmp_path / "arm.npz", "arm2 reach", "run")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    names = {}
+    exec(
+        readme.split("```python\n# a reader")[1].split("```")[0], names
+    )  # what the README shows is what is tested
+    step = names["reader"](tmp_path / "arm.npz")
+    for target, observation in rng.standard_normal((6, 2, 4)):
+        np.testing.assert_allclose(
+            step(target, observation),
+            controller.act(target, observation),
+            rtol=1e-12,
+            atol=1e-14,
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--format", "exe"], "--format exe: c, npz or onnx"),
+        (["--out", "arm.txt"], "its ending decides the format"),
+        (["--out", "2arms.c"], "choose a name that begins with a letter"),
+    ],
+)
+def test_wrong_exports(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert words in complaint(capsys, "export", shipped, *arguments, status=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_delays_and_noise_are_not_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = hf.train(
+        "arm2",
+        trials=4,
+        steps=6,
+        hidden=(3,),
+        rollouts=2,
+        feedback_delay="20ms",
+        motor_noise="5%",
+    )
+    line = complaint(capsys, "export", run.path, status=2)
+    assert "--feedback-delay 20ms --motor-noise 5%" in line and "--bare" in line
+    assert call(capsys, "export", run.path, "--bare")[0] == 0
+
+
+def test_the_command(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+    assert (
+        call(capsys, "export", shipped)[0] == 0 and (tmp_path / "arm2_reach.c").exists()
+    )
+    assert (
+        call(capsys, "export", shipped, "--format", "npz")[0] == 0
+        and (tmp_path / "arm2-reach.npz").exists()
+    )

@@ -1,0 +1,293 @@
+"""The judgement of a controller: each number found again by other means, and what it is judged on."""
+
+import numpy as np
+import pytest
+from trainings import CART, PENDULUM, SMALL, write_cart
+
+import hfcontrol as hf
+from hfcontrol.errors import TaskError, UsageError
+from hfcontrol.evaluation.evaluation import evaluate, judge, path_deviation
+from hfcontrol.plant.probe import plain_calls
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """A controller that reaches roughly: better than nothing, worse than the optimum."""
+    return hf.train("arm2", out=folder, **{**SMALL, "steps": 20, "rollouts": 60})
+
+
+@pytest.fixture(scope="module")
+def parked(folder):
+    """A controller of a plant without a hand, trained until nothing more was to be gained."""
+    return hf.train(
+        str(write_cart(folder)), out=folder, hidden=(4,), batches=8, hold="scenario"
+    )
+
+
+def rotated(points, angle):
+    """Points (..., 2, N) turned about the origin."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.einsum("ij,tjn->tin", turn, points)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, np.pi / 2, 4.0])
+def test_path_deviation_in_closed_form(angle):
+    """A straight line; semicircles of two sizes, each half its diameter away; one of a parabola, its height away."""
+    s = np.linspace(0, 1, 201)
+    half = np.stack([(1 - np.cos(np.pi * s)) / 2, np.sin(np.pi * s) / 2])
+    paths = np.stack(
+        [[s, 0 * s], half, -7 * half, [s, 1.2 * s * (1 - s)]], axis=2
+    ).transpose(1, 0, 2)
+    paths = rotated(paths, angle) + np.array([0.3, -2.0])[:, None]
+    np.testing.assert_allclose(
+        path_deviation(paths, paths[-1]), [0, 0.5, 0.5, 0.3], atol=1e-12
+    )
+
+
+def test_path_deviation_is_about_the_goal():
+    """A path that misses its goal deviates from the line it should have taken."""
+    s = np.linspace(0, 1, 11)
+    paths = np.stack([s, s])[:, :, None].transpose(1, 0, 2)
+    np.testing.assert_allclose(path_deviation(paths, np.array([[2.0], [0.0]])), 0.5)
+
+
+@pytest.mark.parametrize("split", ["training", "held_out"])
+def test_every_number_found_again(run, split):
+    """Each number of the summary from the trajectories alone, trial by trial, with the plant's plain functions."""
+    told, judged = evaluate(run)["sets"][split], judge(run, split)
+    x, u, goal, plant, trials = (
+        judged.rollout.x,
+        judged.rollout.u,
+        judged.scenario.goal,
+        run.plant,
+        SMALL["trials"],
+    )
+    effort = run.trainer.task.numbers["effort"]
+
+    def hand(state):
+        z = [0.0] * plant.nz
+        arguments = next(
+            call[2]
+            for call in plain_calls(plant, tuple(state), (0.0,) * plant.nu)
+            if call[0] == "output"
+        )
+        plant.functions["output"](*arguments, z)
+        return np.array(z[:2])
+
+    def losses(x, u):
+        return [
+            0.5 * sum((x[-1, :, n] - goal[-1, :, n]) ** 2)
+            + 0.5 * effort * (u[:, :, n] ** 2).sum()
+            for n in range(trials)
+        ]
+
+    loss, optimal = losses(x, u), losses(judged.optimum.x, judged.optimum.u)
+    errors = [
+        100 * np.hypot(*(hand(x[-1, :, n]) - hand(goal[-1, :, n])))
+        for n in range(trials)
+    ]
+    speeds = [
+        100 * np.hypot(*(hand(x[-1, :, n]) - hand(x[-2, :, n]))) / plant.dt
+        for n in range(trials)
+    ]
+    approx = pytest.approx
+    assert told["trials"] == trials
+    assert (told["loss"], told["optimal_loss"]) == (
+        approx(np.mean(loss)),
+        approx(np.mean(optimal)),
+    )
+    assert told["ratio"] == approx(np.mean(loss) / np.mean(optimal))
+    assert told["ratio_quantiles"] == {
+        q: approx(np.quantile(np.divide(loss, optimal), float(q)))
+        for q in ("0.5", "0.9", "0.99")
+    }
+    assert told["error"] == {
+        "mean": approx(np.mean(errors)),
+        "max": approx(max(errors)),
+        "unit": "cm",
+    }
+    assert told["final_speed"] == {
+        "mean": approx(np.mean(speeds)),
+        "max": approx(max(speeds)),
+        "unit": "cm/s",
+    }
+    assert told["peak_control"] == approx(
+        np.abs(u).reshape(len(u), plant.nu, -1).max(axis=(0, 2))
+    )
+    asked = run.trainer.task.numbers["success"]
+    succeeded = [
+        errors[n] < 100 * asked["hand"]
+        and np.linalg.norm(x[-1, 2:, n]) < asked["rates"]
+        for n in range(trials)
+    ]
+    assert told["success"] == np.mean(succeeded)
+    paths = np.array(
+        [[hand(x[t, :, n]) for n in range(trials)] for t in range(len(x))]
+    ).transpose(0, 2, 1)
+    away = path_deviation(
+        paths, np.array([hand(goal[-1, :, n]) for n in range(trials)]).T
+    )
+    assert told["path_deviation"] == {
+        "mean": approx(away.mean()),
+        "max": approx(away.max()),
+    }
+
+
+def test_a_controller_is_no_better_than_the_optimum(run):
+    for told in evaluate(run)["sets"].values():
+        assert told["ratio"] > 1 and told["ratio_quantiles"]["0.5"] > 1
+        assert told["error"]["mean"] <= told["error"]["max"]
+
+
+def test_near_the_optimum_the_ratio_is_one(folder):
+    """The target ratio is what the evaluation finds; the optimum stands fast against a good controller's own controls."""
+    run = hf.train(
+        "arm2",
+        out=folder,
+        trials=8,
+        steps=20,
+        hidden=(8, 8),
+        running=0.05,
+        effort=1e-3,
+        target_ratio=1.02,
+    )
+    assert run.info()["stop"] == "target"
+    told = evaluate(run)["sets"]["training"]
+    assert 1 - 1e-6 < told["ratio"] <= 1.02 + 1e-9
+    assert evaluate(run)["sets"]["held_out"]["ratio"] > 1 - 1e-6
+
+
+def test_held_out_targets_lie_between_the_trained(run):
+    """Every held-out target is in the middle between two neighbours on the circle, and at the same distance."""
+
+    def around(split):
+        scenario = run.closed_loop(split).scenario
+        start = run.closed_loop(split).kernels.output(
+            scenario.x0[None], scenario.params
+        )[0, run.plant.hand]
+        line = scenario.goal_output[-1, run.plant.hand] - start
+        return np.unwrap(np.arctan2(line[1], line[0])), np.hypot(*line)
+
+    (trained, distance), (held_out, other) = around("training"), around("held_out")
+    np.testing.assert_allclose(held_out[:-1], (trained[:-1] + trained[1:]) / 2)
+    np.testing.assert_allclose(other, distance)
+
+
+def test_the_same_every_time(run):
+    assert (
+        evaluate(run) == evaluate(run.path) == evaluate(str(run.folder.newest().path))
+    )
+
+
+def test_a_task_says_by_how_many_trials_it_is_judged(folder):
+    text = PENDULUM.replace("LINKS", "").replace(
+        '"trials": 4', '"trials": 4, "judged": JUDGED'
+    )
+    for judged, count in ((3, 3), (5, 4)):  # never by more than it was trained on
+        path = folder / f"judged_{judged}.py"
+        path.write_text(text.replace("JUDGED", str(judged)))
+        run = hf.train(str(path), hidden=(4,), batches=2, rollouts=6, out=folder)
+        assert [told["trials"] for told in evaluate(run)["sets"].values()] == [
+            count,
+            count,
+        ]
+    assert evaluate(run, trials=6)["sets"]["held_out"]["trials"] == 6
+    path.write_text(text.replace("JUDGED", "0"))
+    with pytest.raises(
+        TaskError, match="task swing of judged_5: judged 0, .* at least 1 is needed"
+    ):
+        hf.train(str(path), out=folder)
+
+
+def test_more_trials(run):
+    sets = evaluate(run, trials=3)["sets"]
+    assert [told["trials"] for told in sets.values()] == [3, 3]
+    assert sets["training"] != evaluate(run)["sets"]["training"]
+    for trials in (0, -1):
+        with pytest.raises(UsageError, match="--trials"):
+            evaluate(run, trials=trials)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"feedback_delay": 2},
+        {"command_delay": "20ms"},
+        {"sensory_noise": 0.1},
+        {"motor_noise": "50%"},
+        {"control_limit": 0.05},
+        {"steps": 25},
+        {"effort": 1e-3},
+    ],
+    ids=str,
+)
+def test_other_conditions_than_in_training(run, conditions):
+    usual, told = (
+        evaluate(run, settings)["sets"]
+        for settings in (None, run.settings.changed(**conditions))
+    )
+    for split in usual:
+        assert told[split]["loss"] != usual[split]["loss"]
+    if "control_limit" in conditions:
+        assert max(told["training"]["peak_control"]) <= conditions["control_limit"]
+    assert evaluate(run)["sets"] == usual
+
+
+def test_a_command_delay_binds_the_optimum_too(run):
+    delayed = run.settings.changed(command_delay=5)
+    judged = judge(run, settings=delayed)
+    assert not judged.optimum.u[:5].any() and judged.optimum.u[5:].any()
+    assert (
+        evaluate(run, delayed)["sets"]["training"]["optimal_loss"]
+        > evaluate(run)["sets"]["training"]["optimal_loss"]
+    )
+
+
+@pytest.mark.parametrize(
+    "conditions, error",
+    [
+        ({"space": "hand"}, UsageError),
+        ({"task": "no such"}, TaskError),
+        ({"feedback_delay": 20}, TaskError),
+        ({"motor_noise": "much"}, UsageError),
+    ],
+    ids=str,
+)
+def test_conditions_that_cannot_be(run, conditions, error):
+    with pytest.raises(error):
+        evaluate(run, run.settings.changed(**conditions))
+
+
+def test_where_the_optimum_is_zero_there_is_no_ratio(folder):
+    run = hf.train("arm2", out=folder, **SMALL, effort=0.0)
+    for told in evaluate(run)["sets"].values():
+        assert (
+            told["ratio"] is None
+            and told["ratio_quantiles"] is None
+            and told["optimal_loss"] < told["loss"]
+        )
+
+
+def test_a_plant_without_a_hand(parked):
+    told = evaluate(parked)
+    assert told["plant"].endswith("cart.py") and CART == parked.plant.source
+    for one in told["sets"].values():
+        assert (
+            one["path_deviation"] is None
+            and one["error"]["unit"] == one["final_speed"]["unit"] == ""
+        )
+        assert one["error"]["mean"] >= one["final_speed"]["mean"] > 0
+        assert one["ratio"] >= 1
+
+
+def test_public_names_stay_what_they_are():
+    """A module of the same name must not come to stand in a function's place."""
+    for _ in range(2):
+        assert all(
+            callable(getattr(hf, name)) for name in hf.__all__ if name != "__version__"
+        )

@@ -1,0 +1,160 @@
+"""CUDA kernels compile for an H200 (sm_90), which needs no GPU: the simulator lets through what the compiler does not. No kernel of a
+shipped plant spills registers."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hfcontrol.arrays import device as backend
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.passes import cuda as sweeps
+from hfcontrol.kernels import compile_plant
+from hfcontrol.plant.registry import load_plant, plant_names
+from hfcontrol.runs import factory as building
+from hfcontrol.runs.settings import Settings
+
+COMPILED = [name for name in plant_names() if load_plant(name).compiled]
+
+
+class Card:
+    """All that a compilation asks of a device."""
+
+    compute_capability = (9, 0)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Kernels are compiled and assembled where they would be launched; yields what ptxas says of each."""
+    numba_cuda = pytest.importorskip(
+        "numba_cuda",
+        reason="the compiler for CUDA is not installed: pip install -e '.[gpu-test]'",
+    )
+    nvidia = Path(pytest.importorskip("nvidia").__path__[0])
+    assembler = next(nvidia.rglob("ptxas"), None) or pytest.skip(
+        "ptxas is not installed: pip install -e '.[gpu-test]'"
+    )
+    from numba import cuda, typeof
+
+    assert cuda.implementation == "NVIDIA" and numba_cuda
+    from numba.cuda import dispatcher
+
+    from hfcontrol.kernels import cuda as kernels
+
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: Card)
+    monkeypatch.setattr(backend, "_cupy", lambda: np)
+    monkeypatch.setattr(sweeps, "require_memory", lambda needed, what: None)
+    told = {}
+
+    def compile_only(kernel, *arguments):
+        text, _ = cuda.compile_ptx(
+            kernel.py_func, tuple(map(typeof, arguments)), cc=Card.compute_capability
+        )
+        done = subprocess.run(
+            [assembler, "-v", "--gpu-name", "sm_90", "-o", "/dev/null", "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        told[kernel.py_func.__name__] = done.stderr
+
+    monkeypatch.setattr(
+        kernels,
+        "launch",
+        lambda kernel, threads, *arguments: compile_only(kernel, *arguments),
+    )
+    monkeypatch.setattr(
+        kernels,
+        "launch_blocks",
+        lambda kernel, blocks, threads, shared, *arguments: compile_only(
+            kernel, *arguments
+        ),
+    )
+    return told
+
+
+def every_kernel(plant, trials, dtype="float64", **options):
+    """Launches each kind of kernel that a training with a plant makes use of."""
+    trainer = building.build(Settings(plant=plant, trials=trials, steps=3, **options))
+    scenario, theta = (
+        trainer.task.draw(np.random.default_rng(0)),
+        trainer.network.initial(np.random.default_rng(1)),
+    )
+    loop = ClosedLoop(
+        trainer.plant,
+        compile_plant(trainer.plant, "gpu"),
+        trainer.network,
+        scenario,
+        trainer.wiring,
+        dtype=dtype,
+    )
+    linear = loop.linearise(loop.rollout(theta))
+    linear.jvp(theta)
+    linear.vjp(linear.cost.residuals)
+    v, (nx, nu) = scenario.motor_noise, (trainer.plant.nx, trainer.plant.nu)
+    loop.kernels.simulate(
+        scenario.x0, v, scenario.params, scenario.disturbance, trainer.wiring.taper
+    )
+    loop.kernels.regulate(
+        scenario.x0,
+        v,
+        np.zeros((3, trials, nu, nx)),
+        np.zeros((4, nx, trials)),
+        scenario.params,
+        np.ones(nu),
+        scenario.motor_gain,
+        v,
+        scenario.disturbance,
+        trainer.wiring.taper,
+    )
+    return loop.passes
+
+
+def free_of_spills(told):
+    for name, text in told.items():
+        assert "spill stores" in text and all(
+            "0 bytes spill stores, 0 bytes spill loads" in line
+            for line in text.splitlines()
+            if "spill" in line
+        ), f"{name}: {text}"
+
+
+@pytest.mark.parametrize("plant", COMPILED)
+def test_kernels_of_every_plant_compile_without_spills(compiled, monkeypatch, plant):
+    monkeypatch.setattr(sweeps, "processors", lambda: 132)
+    every_kernel(plant, 8)
+    assert {
+        "rollout",
+        "tangent",
+        "adjoint",
+        "device_slopes",
+        "device_simulate",
+        "device_regulate",
+    } <= set(compiled)
+    free_of_spills(compiled)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_kernels_of_many_trials_and_units_compile_without_spills(
+    compiled, monkeypatch, dtype
+):
+    """Eight trials and four units to a thread; and a block shares no more than it may."""
+    monkeypatch.setattr(sweeps, "processors", lambda: 1)
+    passes = every_kernel("arm2", 32, dtype, hidden=(128, 128))
+    assert (passes.together, passes.units) == (8, 4) and passes.shared <= 48 * 1024
+    free_of_spills(compiled)
+
+
+def test_the_backward_pass_of_ilqr_compiles(compiled):
+    from hfcontrol.optim import yardstick as optimal
+
+    matrices = [
+        np.zeros((2, 3, *shape)) for shape in ((4, 4), (4, 2), (4, 4), (2, 2), (2, 4))
+    ]
+    vectors = [np.zeros((2, 3, n)) for n in (4, 2, 2, 2)]
+    optimal._riccati_on_gpu.__wrapped__(4, 2)(
+        *matrices, *vectors, np.zeros(3), np.zeros((2, 3, 2)), np.zeros((2, 3, 2, 4))
+    )
+    assert "device_backward" in compiled

@@ -1,0 +1,117 @@
+"""Closed loops that together have everything a loop can have, by name."""
+
+import pytest
+from helpers import hold_of, weights_of
+
+from hfcontrol.network.architecture import Topology
+
+CASES = {
+    "arm2": {"plant": "arm2", "effort": 0.0},
+    "arm2, two blocks": {"plant": "arm2", "trials": 35, "running": 0.1},
+    "arm2, hand": {"plant": "arm2", "space": "hand", "running": 0.1, "effort": 1e-3},
+    "arm2, limited": {
+        "plant": "arm2",
+        "limit": 0.3,
+        "delays": (1, 2),
+        "motor_fraction": 0.3,
+    },
+    "cart, not compiled": {
+        "plant": "cart",
+        "trials": 35,
+        "delays": (1, 1),
+        "sensory_noise": 0.1,
+    },
+    "swing": {"trials": 35, "disturbed": True},
+    "swing, sees late": {"delays": (1, 0), "sensory_noise": 0.1},
+    "swing, acts late": {"delays": (0, 1), "motor_noise": 0.1, "motor_fraction": 0.2},
+    "swing, late both ways": {
+        "delays": (2, 3),
+        "sensory_noise": 0.1,
+        "motor_noise": 0.1,
+        "motor_fraction": 0.2,
+        "disturbed": True,
+    },
+    "swing, three late": {"delays": (3, 1), "trials": 1},
+    "swing, moving target": {"task": "follow"},
+    "swing, own residual": {"task": "worth", "delays": (1, 1)},
+    "swing, hand": {"space": "hand", "effort": 0.0},
+    "swing, one layer": {"hidden": (6,)},
+    "swing, three layers": {
+        "topology": Topology((4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True)
+    },
+    "swing, no memory": {"topology": Topology((4, 3), skip=(), recurrent=())},
+    "swing, linear cells": {
+        "topology": Topology((4, 3), cell="linear", learn_start=True),
+        "delays": (1, 0),
+    },
+    "swing, ctrnn": {
+        "topology": Topology((4, 3), cell="ctrnn", learn_start=True),
+        "trials": 35,
+        "delays": (1, 1),
+    },
+    "swing, ctrnn by Euler": {
+        "topology": Topology(
+            (4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,)
+        )
+    },
+    "swing, ltc by Runge-Kutta": {
+        "topology": Topology(
+            (4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
+        )
+    },
+    "swing, ltc": {"topology": Topology((4, 3), cell="ltc", unfold=3)},
+    "swing, ltc with tanh": {
+        "topology": Topology((4, 3), cell="ltc_tanh", unfold=2),
+        "trials": 5,
+    },
+    "swing, ltc with tanh by Euler": {
+        "topology": Topology(
+            (4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=()
+        )
+    },
+    "swing, conductance": {
+        "topology": Topology((4, 3), cell="ltc_conductance", unfold=2),
+        "trials": 35,
+    },
+    "swing, conductance by Runge-Kutta": {
+        "topology": Topology(
+            (4,),
+            cell="ltc_conductance",
+            scheme="rk4",
+            unfold=8,
+            skip=(),
+            recurrent=(1,),
+            learn_start=True,
+        )
+    },
+    "swing, rnn-ode": {
+        "topology": Topology(
+            (3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,)
+        )
+    },
+    "swing, neural ode": {"topology": Topology((4, 3), cell="neural_ode", unfold=3)},
+    "swing, closed form": {
+        "topology": Topology((4, 3), cell="cfc", learn_start=True),
+        "trials": 35,
+        "delays": (1, 1),
+    },
+    "swing, closed form without memory": {
+        "topology": Topology((4, 3), cell="cfc", recurrent=())
+    },
+    "cart, ltc": {
+        "plant": "cart",
+        "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)),
+        "delays": (1, 0),
+    },
+}
+KINDS = ("scenario", "model", "inputs")
+
+cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def moved(kind, loop):
+    """A hold of a kind, and its rollout at weights other than those of its start."""
+    theta = weights_of(loop)
+    hold = hold_of(kind, loop, theta)
+    return hold, hold.rollout(theta + weights_of(loop, seed=1, size=0.03))

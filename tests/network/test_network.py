@@ -1,0 +1,289 @@
+"""The network: one flat weight vector, named views that cover it, and a step whose derivatives are right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import central_difference, relative
+
+from hfcontrol.errors import UsageError
+from hfcontrol.network.architecture import Topology
+from hfcontrol.network.cells import CELLS, matrices_of
+from hfcontrol.network.network import INCOMING, Network
+
+TOPOLOGIES = {
+    "one layer": Topology((6,), skip=(), recurrent=(1,)),
+    "one layer, no memory": Topology((6,), skip=(), recurrent=()),
+    "default shape": Topology((5, 4)),
+    "linear": Topology((5, 4), cell="linear"),
+    "learned start": Topology((5, 4), learn_start=True),
+    "no skip": Topology((5, 4), skip=()),
+    "three layers": Topology(
+        (3, 5, 4), skip=(2, 3), recurrent=(1, 3), learn_start=True
+    ),
+    "three layers, top skip": Topology((3, 5, 4), skip=(3,), recurrent=(2,)),
+    "ctrnn": Topology((5, 4), cell="ctrnn"),
+    "ctrnn, Euler": Topology(
+        (5, 4), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,), learn_start=True
+    ),
+    "ctrnn, Runge-Kutta": Topology(
+        (5,), cell="ctrnn", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
+    ),
+    "ltc": Topology((5, 4), cell="ltc", unfold=6),
+    "ltc, Runge-Kutta": Topology(
+        (5, 4), cell="ltc", scheme="rk4", skip=(), recurrent=(1,)
+    ),
+    "ltc, Euler": Topology((5,), cell="ltc", scheme="euler", skip=(), recurrent=()),
+    "ltc_tanh": Topology((5, 4), cell="ltc_tanh", unfold=3),
+    "ltc_tanh, Euler": Topology(
+        (4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=(1,)
+    ),
+    "conductance": Topology((5, 4), cell="ltc_conductance", unfold=3),
+    "conductance, Runge-Kutta": Topology(
+        (4,),
+        cell="ltc_conductance",
+        scheme="rk4",
+        unfold=8,
+        skip=(),
+        recurrent=(1,),
+        learn_start=True,
+    ),
+    "conductance, Euler": Topology(
+        (5, 4), cell="ltc_conductance", scheme="euler", unfold=8, recurrent=(2,)
+    ),
+    "rnn_ode": Topology((5, 4), cell="rnn_ode", scheme="rk4"),
+    "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
+    "neural_ode": Topology((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
+    "neural_ode, Euler": Topology(
+        (5,), cell="neural_ode", scheme="euler", unfold=4, skip=(), recurrent=(1,)
+    ),
+    "closed form": Topology((5, 4), cell="cfc", learn_start=True),
+    "closed form, second layer": Topology((5, 4), cell="cfc", skip=(), recurrent=(2,)),
+}
+N_INPUT, N_OUTPUT, TRIALS = 7, 2, 3
+
+topologies = pytest.mark.parametrize(
+    "topology", TOPOLOGIES.values(), ids=TOPOLOGIES.keys()
+)
+plain_cells = pytest.mark.parametrize(
+    "topology",
+    [t for t in TOPOLOGIES.values() if t.cell in ("tanh", "linear")],
+    ids=[name for name, t in TOPOLOGIES.items() if t.cell in ("tanh", "linear")],
+)
+
+
+def network_of(topology):
+    return Network(topology, N_INPUT, N_OUTPUT)
+
+
+def point(network, rng):
+    """Weights, rows before and inputs, all random; not so large that units are too fast for differences."""
+    return (
+        0.5 * rng.standard_normal(network.size),
+        rng.standard_normal((network.n_rows, TRIALS)),
+        rng.standard_normal((N_INPUT, TRIALS)),
+    )
+
+
+@topologies
+def test_views_cover_theta_exactly_once(topology):
+    network = network_of(topology)
+    theta = np.zeros(network.size)
+    for view in network.views(theta).values():
+        view += 1
+    np.testing.assert_array_equal(theta, 1)
+
+
+@plain_cells
+def test_views_and_matrices_share_the_weights(topology, rng):
+    """What the matrices multiply is what the names say: the summed input of each layer, either way."""
+    network = network_of(topology)
+    theta, before, inputs = point(network, rng)
+    views, now = network.views(theta), network.step(theta, before, inputs)
+    rows = {"in": now[network.inputs]} | {
+        layer.name: now[layer.rows] for layer in network.layers
+    }
+    for layer in network.layers:
+        total = views[f"b_{layer.name}"][:, None] + np.zeros((1, TRIALS))
+        for source in ["in", *(other.name for other in network.layers)]:
+            if f"W_{source}_{layer.name}" in views:
+                read = before[layer.rows] if source == layer.name else rows[source]
+                total = total + views[f"W_{source}_{layer.name}"] @ read
+        expected = np.tanh(total) if layer.cell == "tanh" else total
+        np.testing.assert_allclose(rows[layer.name], expected, rtol=1e-12, atol=1e-14)
+
+
+@plain_cells
+def test_views_have_the_shapes_of_the_topology(topology):
+    network = network_of(topology)
+    sizes = dict(
+        zip(["in", *map(str, range(1, 9))], [N_INPUT, *topology.hidden]), out=N_OUTPUT
+    )
+    last = str(len(topology.hidden))
+    expected = {f"W_{k - 1 or 'in'}_{k}" for k in range(1, int(last) + 1)} | {
+        f"W_{last}_out"
+    }
+    expected |= {f"W_in_{k}" for k in topology.skip} | {
+        f"W_{k}_{k}" for k in topology.recurrent
+    }
+    views = network.views(np.zeros(network.size))
+    weights = {
+        name: view.shape for name, view in views.items() if name.startswith("W_")
+    }
+    assert weights == {
+        name: (sizes[name.split("_")[2]], sizes[name.split("_")[1]])
+        for name in expected
+    }
+    biases = {name: view.shape for name, view in views.items() if name.startswith("b_")}
+    assert biases == {
+        f"b_{name}": (size,) for name, size in sizes.items() if name != "in"
+    }
+    assert ("h0" in views) == topology.learn_start
+    if topology.learn_start:
+        assert views["h0"].shape == (sum(topology.hidden),)
+
+
+@topologies
+def test_initial_weights_are_sparse_and_follow_the_generator(topology):
+    wide = Network(
+        replace(topology, hidden=tuple(8 * size for size in topology.hidden)),
+        40,
+        N_OUTPUT,
+    )
+    theta, again, other = (
+        wide.initial(np.random.default_rng(seed)) for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(theta, again)
+    assert (theta != other).any()
+    for name, view in wide.views(theta).items():
+        if name.startswith("rate_"):
+            tau = 1 / np.log1p(np.exp(view))
+            assert np.all((tau >= 1) & (tau <= 20)) and len(np.unique(tau)) == tau.size
+        elif topology.cell == "ltc_conductance" and not name.startswith(
+            ("W_", "b_", "h0")
+        ):
+            assert np.isfinite(view).all() and len(np.unique(view)) > 1
+        elif name.startswith("reversal_"):
+            assert set(view) <= {-1.0, 1.0}
+        elif name.startswith(
+            ("W_", *(f"{matrix}_" for matrix in matrices_of(topology.cell)))
+        ):
+            np.testing.assert_array_equal(
+                (view != 0).sum(axis=1), min(INCOMING, view.shape[1]), name
+            )
+        else:
+            np.testing.assert_array_equal(view, 0, name)
+
+
+def test_the_summed_input_starts_with_unit_variance(rng):
+    network = Network(Topology((200,), skip=(), recurrent=(1,)), 40, N_OUTPUT)
+    views = network.views(network.initial(rng))
+    summed = views["W_in_1"] @ rng.standard_normal((40, 500)) + views[
+        "W_1_1"
+    ] @ rng.standard_normal((200, 500))
+    assert summed.var() == pytest.approx(1, rel=0.1)
+
+
+@topologies
+def test_tangent_equals_central_differences(topology, rng):
+    network = network_of(topology)
+    (theta, before, inputs), (v, d_before, d_inputs) = (
+        point(network, rng),
+        point(network, rng),
+    )
+
+    def step(s):
+        return network.step(theta + s * v, before + s * d_before, inputs + s * d_inputs)
+
+    tangent = network.step_jvp(theta, v, before, step(0.0), d_before, d_inputs)
+    assert relative(tangent, central_difference(step, 0.0, 1.0)) < 1e-8
+
+
+@topologies
+def test_adjoint_is_the_transpose_of_the_tangent(topology, rng):
+    network = network_of(topology)
+    (theta, before, inputs), (_, d_before, d_inputs) = (
+        point(network, rng),
+        point(network, rng),
+    )
+    now, v = network.step(theta, before, inputs), rng.standard_normal(network.size)
+    w = rng.standard_normal(now.shape)
+    w[network.outputs.stop :] = 0.0
+    tangent = network.step_jvp(theta, v, before, now, d_before, d_inputs)
+    delta, before_bar = network.step_vjp(theta, before, now, w.copy())
+    pulled = np.vdot(before_bar, d_before) + np.vdot(delta[network.inputs], d_inputs)
+    for layer, dW, d_raw in zip(
+        network.layers, network.matrices(v), network.parameters(v)
+    ):
+        W = network.matrices(theta)[network.layers.index(layer)]
+        pulled += sum(
+            np.sum(layer.kind.weight_vjp(W, X, d) * dW)
+            for d, X in layer.products(before, now, delta)
+        )
+        if layer.work:
+            pulled += np.sum(layer.split(delta)[2] * d_raw)
+    assert abs(pulled - np.vdot(w, tangent)) < 1e-13 * np.linalg.norm(
+        w
+    ) * np.linalg.norm(tangent)
+
+
+@plain_cells
+def test_tables_say_what_the_objects_say(topology):
+    network = network_of(topology)
+    layers, sources = network.tables()
+    assert len(layers) == len(topology.hidden) + 1
+    for layer, (first_row, end_row, code, place, first, end) in zip(
+        network.layers, layers[:, :6]
+    ):
+        assert (first_row, end_row, place) == (
+            layer.rows.start,
+            layer.rows.stop,
+            layer.weights.start,
+        )
+        assert code == CELLS[layer.cell].CODE
+        assert sources[first:end].tolist() == [
+            [s.rows.start, s.rows.stop, s.lag] for s in layer.sources
+        ]
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"hidden": ()}, "--hidden : every layer needs at least one unit"),
+        ({"hidden": (4, 0)}, "--hidden 4,0: every layer needs at least one unit"),
+        ({"cell": "lstm"}, "--cell lstm: no such cell; known: "),
+        (
+            {"skip": (1,)},
+            "--skip 1: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+        ),
+        (
+            {"skip": (3,)},
+            "--skip 3: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+        ),
+        ({"recurrent": (0,)}, "--recurrent 0: there are hidden layers 1 to 2"),
+        ({"recurrent": (1, 3)}, "--recurrent 3: there are hidden layers 1 to 2"),
+        ({"scheme": "heun"}, "--scheme heun: known are fused, euler, rk4"),
+        ({"unfold": 0}, "--unfold 0: at least 1 step"),
+        (
+            {"cell": "cfc", "unfold": 6},
+            "--scheme fused --unfold 6 with --cell cfc: its step is one formula",
+        ),
+        (
+            {"cell": "cfc", "scheme": "rk4"},
+            "--scheme rk4 --unfold 1 with --cell cfc: its step is one formula",
+        ),
+        (
+            {"time_constants": (0.0, 1.0)},
+            "--time-constants 0..1 control steps: two positive times",
+        ),
+        (
+            {"cell": "ltc", "scheme": "euler", "time_constants": (0.2, 1.0)},
+            "--time-constants from 0.2 control steps: euler with "
+            "--unfold 1 is unstable there; give --unfold 3 or more",
+        ),
+    ],
+)
+def test_a_wrong_topology_is_told_in_one_line(options, told):
+    with pytest.raises(UsageError) as caught:
+        Topology(**options)
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)

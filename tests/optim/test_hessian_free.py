@@ -1,0 +1,395 @@
+"""One step of every optimizer: on a problem with a known answer, on a closed loop, and where nothing helps."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import hold_of, loop_of, weights_of
+
+from hfcontrol.errors import UsageError
+from hfcontrol.optim import hessian_free as optimizer
+from hfcontrol.optim.curvature import GaussNewton, Structural
+from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
+from hfcontrol.optim.hessian_free import HessianFree, search
+from hfcontrol.tasks.cost import Channel
+
+FEW = {"plant": "arm2", "effort": 0.0}
+MANY = {"delays": (1, 1), "sensory_noise": 0.1}
+SOLVERS = {
+    "residual": (FEW, HessianFree("residual")),
+    "cg, preconditioned": (MANY, HessianFree("cg")),
+    "cg, few residuals": (FEW, HessianFree("cg")),
+    "structural": (MANY, HessianFree("cg", structural=0.1)),
+    "residual, few trials": (FEW, HessianFree("residual", curvature_trials=4)),
+    "cg, few trials": (MANY, HessianFree("cg", structural=0.1, curvature_trials=6)),
+}
+
+solvers = pytest.mark.parametrize(
+    "options, method", SOLVERS.values(), ids=SOLVERS.keys()
+)
+
+
+class LeastSquares:
+    """A hold whose residuals J theta - b (m,) are linear in the weights (P,): one step can solve it."""
+
+    def __init__(self, rng, residuals=6, size=10):
+        self.J, self.b = (
+            rng.standard_normal((residuals, size)),
+            rng.standard_normal(residuals),
+        )
+        self.channels = [Channel(0, 1, i) for i in range(residuals)]
+        self.loop = SimpleNamespace(
+            trials=1,
+            network=SimpleNamespace(size=size),
+            scenario=SimpleNamespace(steps=1),
+            channels=lambda: self.channels,
+            passes=SimpleNamespace(gram=lambda rows: rows @ rows.T),
+        )
+
+    def rollout(self, theta):
+        r = self.J @ theta - self.b
+        return SimpleNamespace(theta=theta, r=r, loss=0.5 * float(r @ r))
+
+    def linearise(self, rollout):
+        cost = SimpleNamespace(
+            weights=1.0, channel_residuals=lambda channels: rollout.r[:, None]
+        )
+        return SimpleNamespace(
+            gradient=self.J.T @ rollout.r,
+            jvp=lambda v: self.J @ v,
+            vjp=lambda w: self.J.T @ w,
+            rows=lambda channels: self.J[:, None],
+            cost=cost,
+            loop=self.loop,
+            trials=1,
+        )
+
+
+def steps(method, hold, rollout, count):
+    """States, rollouts and reports of some steps, the start first."""
+    state, found = method.init(rollout.theta), []
+    found.append((state, rollout, None))
+    for _ in range(count):
+        found.append(method.step(found[-1][0], found[-1][1], hold))
+    return found
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, 10), (10, 6)], ids=["fewer residuals", "more residuals"]
+)
+@pytest.mark.parametrize("solver", ["cg", "auto"])
+def test_one_undamped_step_solves_a_linear_problem(solver, shape, rng):
+    hold = LeastSquares(rng, *shape)
+    start = hold.rollout(rng.standard_normal(shape[1]))
+    method = HessianFree(solver, damping=1e-10)
+    state, new, report = method.step(method.init(start.theta), start, hold)
+    best = hold.rollout(np.linalg.lstsq(hold.J, hold.b, rcond=None)[0]).loss
+    assert report.accepted and report.solver == (
+        "cg" if shape[0] > shape[1] else {"auto": "residual"}.get(solver, "cg")
+    )
+    assert (
+        new.loss == pytest.approx(best, rel=1e-7, abs=1e-12)
+        and new.loss < 0.9 * start.loss
+    )
+    assert report.rho == pytest.approx(1, rel=1e-6) and state.damping == pytest.approx(
+        1e-10 / 2
+    )
+    assert state.updates == report.updates == 1 and report.loss == new.loss
+    np.testing.assert_array_equal(state.theta, new.theta)
+
+
+@solvers
+def test_no_step_raises_the_loss(options, method):
+    loop = loop_of(**options)
+    found = steps(method, *started(loop), 15)
+    losses = [rollout.loss for _, rollout, _ in found]
+    assert np.all(np.diff(losses) <= 0) and losses[-1] < 0.7 * losses[0]
+    for state, rollout, report in found[1:]:
+        assert report.loss == rollout.loss == loop.rollout(state.theta).loss
+
+
+def started(loop):
+    """The hold `scenario` about random weights, and its first rollout."""
+    hold = hold_of("scenario", loop, weights_of(loop))
+    return hold, hold.first()
+
+
+@solvers
+def test_tiny_steps_go_as_predicted(options, method):
+    """The reduction ratio tends to 1 with the step, in proportion to it."""
+    loop = loop_of(**options)
+    hold, rollout = started(loop)
+    gaps = []
+    for damping in (1e3, 1e4, 1e5):
+        tight = replace(method, damping=damping)
+        _, _, report = tight.step(tight.init(rollout.theta), rollout, hold)
+        gaps.append(abs(report.rho - 1))
+    assert gaps[0] < 0.1 and gaps[1] < 0.2 * gaps[0] and gaps[2] < 0.2 * gaps[1]
+
+
+@solvers
+def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, method):
+    """From so little damping that the first steps go too far."""
+    hold, rollout = started(loop_of(**options))
+    found = steps(replace(method, damping=1e-3), hold, rollout, 12)
+    factors = set()
+    for (state, rollout, _), (after, new, report) in zip(found, found[1:]):
+        linear = hold.linearise(rollout)
+        step = after.theta - state.theta
+        curved = linear.part(method.curvature_trials or hold.loop.trials)
+        predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(curved) @ step)
+        assert report.rho == pytest.approx(
+            (new.loss - rollout.loss) / predicted, rel=1e-5
+        )
+        factor = 0.5 if report.rho > 0.75 else 2.0 if report.rho < 0.25 else 1.0
+        assert after.damping == pytest.approx(state.damping * factor, rel=1e-12)
+        factors.add(factor)
+    assert len(factors) > 1
+
+
+@solvers
+def test_the_direction_solves_the_damped_system(options, method):
+    """To what the stopping rule of CG leaves of the model's value, and exactly in residual space."""
+    loop = loop_of(**options)
+    hold, rollout = started(loop)
+    linear = hold.linearise(rollout)
+    state, _, _ = method.step(method.init(rollout.theta), rollout, hold)
+    curved = linear.part(method.curvature_trials or loop.trials)
+    curvature = GaussNewton(curved) + method.damping * method.structural * Structural(
+        curved
+    )
+    A = np.array(
+        [curvature @ e for e in np.eye(rollout.theta.size)]
+    ) + method.damping * np.eye(rollout.theta.size)
+    exact = np.linalg.solve(A, -linear.gradient)
+
+    def model(d):
+        return linear.gradient @ d + 0.5 * d @ A @ d
+
+    assert model(state.direction) == pytest.approx(
+        model(exact), rel=1e-9 if method.solver == "residual" else 1e-2
+    )
+
+
+def test_the_warm_start_decays(monkeypatch):
+    loop, starts = loop_of(**MANY), []
+    original = optimizer.conjugate_gradients
+
+    def watched(A, b, start, *more, **named):
+        starts.append(start.copy())
+        return original(A, b, start, *more, **named)
+
+    monkeypatch.setattr(optimizer, "conjugate_gradients", watched)
+    found = steps(HessianFree("cg"), *started(loop), 3)
+    for (state, _, _), start in zip(found, starts):
+        np.testing.assert_array_equal(start, 0.95 * state.direction)
+    assert starts[1].any()
+
+
+@pytest.mark.parametrize("solver", ["cg", "auto"])
+def test_where_nothing_is_finite_the_weights_stay(solver, rng):
+    hold = LeastSquares(rng)
+    start = hold.rollout(rng.standard_normal(10))
+    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.inf)
+    method = HessianFree(solver)
+    before = method.init(start.theta)
+    state, rollout, report = method.step(before, start, hold)
+    assert (
+        not report.accepted
+        and report.updates == 0
+        and report.loss == start.loss
+        and rollout is start
+    )
+    assert (
+        state.theta is before.theta and state.updates == 0 and not state.direction.any()
+    )
+    assert state.damping == 4.0**9 * before.damping
+
+
+def test_damping_stays_in_its_range(rng):
+    hold = LeastSquares(rng)
+    start = hold.rollout(rng.standard_normal(10))
+    least = HessianFree(damping=1e-12)
+    assert least.step(least.init(start.theta), start, hold)[0].damping == 1e-12
+    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.inf)
+    most = HessianFree(damping=1e11)
+    assert most.step(most.init(start.theta), start, hold)[0].damping == 1e12
+
+
+# The search along candidates, on the loss (theta - 1)^2 / 2 of one weight.
+
+
+def searched(*candidates, loss=lambda theta: 0.5 * float((theta[0] - 1) ** 2)):
+    hold = SimpleNamespace(
+        rollout=lambda theta: SimpleNamespace(theta=theta, loss=loss(theta))
+    )
+    pairs = [(np.array([d]), -d + 0.5 * d * d) for d in candidates]
+    return search(hold, hold.rollout(np.zeros(1)), pairs, np.array([-1.0]))
+
+
+def test_search_walks_back_while_the_loss_falls():
+    new, step, predicted, full, tried = searched(0.5, 1.1, 1.5, 3.0)
+    assert (new.theta[0], step[0], full[0], tried) == (1.1, 1.1, 3.0, 4)
+    assert predicted == pytest.approx(-1.1 + 0.5 * 1.1**2)
+
+
+def test_search_shortens_a_step_that_is_too_long():
+    new, step, predicted, _, tried = searched(4.0)
+    lengths = 0.8 ** np.arange(20)
+    enough = 0.5 * (4 * lengths - 1) ** 2 <= 0.5 - 1e-2 * 4 * lengths
+    first = int(np.argmax(enough))
+    assert (
+        new.theta[0] == step[0] == pytest.approx(4 * lengths[first])
+        and tried == 1 + first > 2
+    )
+    assert predicted == pytest.approx(-step[0] + 0.5 * step[0] ** 2)
+
+
+def test_search_finds_nothing_uphill():
+    assert searched() is None and searched(-1.0) is None
+    assert searched(1.0, loss=lambda theta: np.inf if theta.any() else 0.5) is None
+
+
+# The choice of the solver.
+
+
+@pytest.mark.parametrize(
+    "options, structural, chosen",
+    [(FEW, 0.0, "residual"), (FEW, 0.1, "cg"), (MANY, 0.0, "cg")],
+)
+def test_auto_chooses_by_operation_counts_and_says_so(options, structural, chosen):
+    loop = loop_of(**options)
+    m = len(loop.scenario.cost.channels()) * loop.trials
+    solver, sentence = HessianFree(structural=structural).choose_solver(loop)
+    assert solver == chosen and sentence.startswith(
+        f"{chosen}: {m} residuals, {loop.network.size} weights; an update costs"
+    )
+
+
+@pytest.mark.parametrize("options, structural", [(MANY, 0.0), (FEW, 0.1)])
+def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
+    loop = loop_of(**options)
+    with pytest.raises(
+        UsageError, match="--solver residual: .* use --solver cg or auto"
+    ):
+        HessianFree("residual", structural=structural).choose_solver(loop)
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda: HessianFree(damping=0.0), "--damping 0.0: a positive number"),
+        (lambda: HessianFree(damping=np.nan), "--damping nan"),
+        (lambda: HessianFree(structural=-1.0), "--structural -1.0"),
+        (lambda: HessianFree(cap=0), "--cg-cap 0: at least 1"),
+        (lambda: HessianFree(curvature_trials=0), "--curvature-trials 0: at least 1"),
+        (lambda: Adam(0.0), "--learning-rate 0.0: a positive number"),
+        (lambda: Momentum(np.inf), "--learning-rate inf"),
+    ],
+)
+def test_a_wrong_number_is_told_in_one_line(make, told):
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+# The rivals, each against its formula on gradients of its own.
+
+
+def by_adam(gradient, theta, count, rate):
+    m = v = np.zeros_like(theta)
+    for k in range(1, count + 1):
+        g = gradient(theta)
+        m, v = m + 0.1 * (g - m), v + 0.001 * (g**2 - v)
+        theta = theta - rate * (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + 1e-8)
+    return theta
+
+
+def by_momentum(gradient, theta, count, rate):
+    velocity = np.zeros_like(theta)
+    for _ in range(count):
+        velocity = 0.9 * velocity - rate * gradient(theta)
+        theta = theta + velocity
+    return theta
+
+
+@pytest.mark.parametrize(
+    "method, formula", [(Adam(0.01), by_adam), (Momentum(0.01), by_momentum)]
+)
+def test_first_order_methods_follow_their_formulas(method, formula):
+    loop = loop_of(**MANY)
+    hold, start = started(loop)
+    norms = []
+
+    def clipped(theta):
+        g = loop.linearise(loop.rollout(theta)).gradient
+        norms.append(np.linalg.norm(g))
+        return g / max(norms[-1], 1.0)
+
+    found = steps(method, hold, start, 40)
+    np.testing.assert_allclose(
+        found[-1][0].theta,
+        formula(clipped, start.theta, 40, method.rate),
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    assert found[-1][1].loss < 0.9 * start.loss and found[-1][0].updates == 40
+    assert max(norms) > 1, "the clip must be met"
+
+
+def test_first_order_methods_do_not_go_where_nothing_is_finite(rng):
+    hold = LeastSquares(rng)
+    start = hold.rollout(rng.standard_normal(10))
+    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.nan)
+    for method in (Adam(), Momentum()):
+        before = method.init(start.theta)
+        state, rollout, report = method.step(before, start, hold)
+        assert (
+            state is before
+            and rollout is start
+            and not report.accepted
+            and report.updates == 0
+        )
+
+
+def test_lbfgs_solves_a_linear_problem_within_its_updates(rng):
+    hold = LeastSquares(rng, 10, 6)
+    start = hold.rollout(rng.standard_normal(6))
+    best = hold.rollout(np.linalg.lstsq(hold.J, hold.b, rcond=None)[0]).loss
+    few, many = (
+        LBFGS().step(LBFGS().init(start.theta), start, hold, left) for left in (2, 60)
+    )
+    assert few[2].updates == few[0].updates == 2 and best < few[1].loss < start.loss
+    assert (
+        many[1].loss == pytest.approx(best, rel=1e-9)
+        and many[2].tried >= many[2].updates > 2
+    )
+    np.testing.assert_array_equal(many[0].theta, many[1].theta)
+
+
+def test_lbfgs_lowers_the_loss_of_a_closed_loop():
+    hold, start = started(loop_of(**MANY))
+    state, rollout, report = LBFGS().step(LBFGS().init(start.theta), start, hold, 20)
+    assert (
+        report.accepted
+        and rollout.loss < 0.7 * start.loss
+        and hold.rollout(state.theta).loss == rollout.loss
+    )
+
+
+@pytest.mark.parametrize("most, trials", [(4096, 7), (10, 3)])
+def test_the_preconditioner_takes_as_many_trials_as_fit(monkeypatch, most, trials):
+    """Of 7 trials with 3 final residuals each; the direction is the same to what conjugate gradients leave."""
+    loop = loop_of(**MANY)
+    rollout = loop.rollout(weights_of(loop))
+    method = HessianFree("cg", cap=400)
+    monkeypatch.setattr(optimizer, "MOST_RESIDUALS", most)
+    descent = optimizer.Descent(
+        method, method.init(rollout.theta), loop.linearise(rollout), loop
+    )
+    directions = descent.solve(1.0)
+    assert descent.rows.trials == trials and directions
+    g = descent.linear.gradient
+    left = descent.G @ directions[-1][0] + directions[-1][0] + g
+    assert np.linalg.norm(left) < 0.05 * np.linalg.norm(g)

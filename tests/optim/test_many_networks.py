@@ -1,0 +1,438 @@
+"""Several networks abreast go the ways that each goes alone: the step, and whole trainings, with CPU loops in the place of a GPU's."""
+
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import loop_of, weights_of
+from linear_problems import close, spd
+
+import hfcontrol as hf
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.optim import many_networks as abreast
+from hfcontrol.optim.curvature import Operator
+from hfcontrol.optim.hessian_free import HessianFree, HFState
+from hfcontrol.optim.linear_solvers import conjugate_gradients
+from hfcontrol.runs import run as runs
+from hfcontrol.runs import seeds
+from hfcontrol.runs.settings import settings_for
+from hfcontrol.tasks.cost import Residuals
+from hfcontrol.tasks.scenario import joined
+from hfcontrol.training import many_networks as gathering
+from hfcontrol.training.holds import Hold
+
+
+class Abreast:
+    """Closed loops of one network each as one of several: as a GPU's is, but one after the other."""
+
+    def __init__(self, loops):
+        self.loops, self.network, self.plant, self.trials = (
+            loops,
+            loops[0].network,
+            loops[0].plant,
+            loops[0].trials,
+        )
+        self.scenario, self.channels = (
+            joined([loop.scenario for loop in loops]),
+            loops[0].channels,
+        )
+        self.passes = SimpleNamespace(gram=lambda J: J @ J.swapaxes(-1, -2))
+
+    def rollout(self, theta):
+        rollouts = [loop.rollout(t.copy()) for loop, t in zip(self.loops, theta)]
+        return SimpleNamespace(
+            theta=theta, loss=np.array([r.loss for r in rollouts]), all=rollouts
+        )
+
+    def linearise(self, rollout):
+        return Linearised(
+            self, [loop.linearise(r) for loop, r in zip(self.loops, rollout.all)]
+        )
+
+
+class Linearised:
+    """The derivative of `Abreast`: trials side by side, weights with an axis for the networks."""
+
+    def __init__(self, loop, linears):
+        self.loop, self.linears, self.trials = loop, linears, loop.trials
+        self.gradient = np.stack([linear.gradient for linear in linears])
+        costs = [linear.cost for linear in linears]
+        self.cost = SimpleNamespace(
+            weights=together([c.weights for c in costs]),
+            channel_residuals=lambda channels: np.concatenate(
+                [c.channel_residuals(channels) for c in costs], axis=1
+            ),
+        )
+
+    def part(self, trials):
+        parts = [linear.part(trials) for linear in self.linears]
+        return (
+            self
+            if trials >= self.trials
+            else Linearised(Abreast([part.loop for part in parts]), parts)
+        )
+
+    def jvp(self, v):
+        return together([linear.jvp(row) for linear, row in zip(self.linears, v)])
+
+    def vjp(self, w):
+        split = zip(
+            *(
+                len(self.linears) * [None]
+                if a is None
+                else np.split(a, len(self.linears), axis=2)
+                for a in w
+            )
+        )
+        return np.stack(
+            [
+                linear.vjp(Residuals(*parts))
+                for linear, parts in zip(self.linears, split)
+            ]
+        )
+
+    def rows(self, channels):
+        return np.stack([linear.rows(channels) for linear in self.linears])
+
+
+def together(residuals):
+    """The residuals of several networks, trials side by side."""
+    return Residuals(
+        *(
+            None if parts[0] is None else np.concatenate(parts, axis=2)
+            for parts in zip(*residuals)
+        )
+    )
+
+
+def test_conjugate_gradients_of_several_problems_are_those_of_each(rng):
+    """One stops early, one goes on, one meets curvature below zero at once, and one is not to be touched. Iterations are few: rounding
+    grows with them."""
+    problems = [spd(rng, 40, condition) for condition in (3.0, 100.0, 10.0, 10.0)]
+    matrices = [A for A, _ in problems]
+    matrices[2] = -matrices[2]
+    start = np.stack([np.zeros(40), *rng.standard_normal((3, 40))])
+    A, b = np.stack(matrices), np.stack([b for _, b in problems])
+    live = np.array([True, True, True, False])
+    found = abreast.conjugate_gradients(
+        Operator(lambda v: (A @ v[:, :, None])[:, :, 0]), b, start, live, cap=15
+    )
+    for s in range(4):
+        alone = (
+            conjugate_gradients(matrices[s], b[s], start[s], cap=15)
+            if live[s]
+            else None
+        )
+        assert found.iterations[s] == (alone.iterations if alone else 0)
+        own = [(d[s], values[s]) for d, values, whose in found.candidates() if whose[s]]
+        assert len(own) == (len(alone.directions) if alone else 0)
+        for (d, value), expected, model in zip(
+            own, *((alone.directions, alone.values) if alone else ((), ()))
+        ):
+            assert close(d, expected, 1e-9) and value == pytest.approx(model, rel=1e-9)
+    assert found.iterations[0] < found.iterations[1] and found.iterations[2] == 0
+    assert (found.directions[3] == start[3]).all()
+
+
+def loops_of(**options):
+    return [
+        loop_of(
+            "arm2", hidden=(5, 4), trials=8, seed=seed, sensory_noise=0.01, **options
+        )
+        for seed in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "cost, options",
+    [
+        (
+            {"effort": 1e-2, "running": 0.1},
+            {"solver": "cg", "curvature_trials": 4, "cap": 20},
+        ),
+        ({"effort": 1e-2, "running": 0.1}, {"solver": "cg"}),
+        ({"effort": 1e-2, "running": 0.1, "space": "hand"}, {"solver": "cg", "cap": 6}),
+        ({"effort": 0.0}, {"solver": "residual"}),
+        ({"effort": 0.0}, {"solver": "residual", "curvature_trials": 4}),
+    ],
+    ids=[
+        "cg of some trials",
+        "cg",
+        "cg in hand space",
+        "residual",
+        "residual of some trials",
+    ],
+)
+def test_a_step_of_several_networks_is_that_of_each(cost, options):
+    """Three in a row, from dampings small enough for some steps to be cut, too large for rounding to grow; counts are the same."""
+    loops, optimizer, both = (
+        loops_of(**cost),
+        HessianFree(**options),
+        Abreast(loops_of(**cost)),
+    )
+    rollout, damping, tried = (
+        both.rollout(np.stack([weights_of(loops[0], seed, 0.5) for seed in range(3)])),
+        [0.01, 0.1, 10.0],
+        [],
+    )
+    directions = np.zeros_like(rollout.theta)
+    for updates in range(3):
+        done = abreast.step(
+            optimizer, both, rollout, damping, directions, [updates] * 3
+        )
+        for s, loop in enumerate(loops):
+            own = loop.rollout(rollout.theta[s])
+            before, swept = loop.rollouts, loop.sweep_steps
+            alone, new, report = optimizer.step(
+                HFState(own.theta, damping[s], directions[s], updates),
+                own,
+                Hold(loop, own),
+            )
+            assert (done.accepted[s], done.iterations[s], done.tried[s]) == (
+                report.accepted,
+                report.iterations,
+                report.tried,
+            )
+            assert (
+                done.rollouts[s] == loop.rollouts - before
+                and done.solver == report.solver
+            )
+            swept = [a - b for a, b in zip(loop.sweep_steps, swept)]
+            products = loop.scenario.steps * done.products[s] * done.curved
+            assert swept == [
+                products,
+                products + loop.scenario.steps * (loop.trials + done.rows),
+            ]
+            assert close(done.rollout.theta[s], alone.theta, 1e-6) and close(
+                done.directions[s], alone.direction, 1e-6
+            )
+            assert (done.losses[s], done.rho[s]) == pytest.approx(
+                (new.loss, report.rho), rel=1e-6
+            )
+            assert done.damping[s] == pytest.approx(
+                alone.damping
+            ) and done.rollout.loss[s] == pytest.approx(done.losses[s], rel=1e-12)
+            tried.append(report.tried)
+        rollout, damping, directions = done.rollout, done.damping, done.directions
+    assert max(tried) > min(tried)
+
+
+@pytest.mark.parametrize("solver", ["cg", "residual"])
+def test_a_network_without_descent_is_rejected_and_the_others_go_on(solver):
+    """Weights that are not finite have no step; eight times more damping is tried, as for one alone."""
+    loops, optimizer = loops_of(effort=0.0), HessianFree(solver=solver)
+    theta = np.stack([weights_of(loop, seed, 0.5) for seed, loop in enumerate(loops)])
+    theta[1] = 1e200
+    both = Abreast(loops)
+    done = abreast.step(
+        optimizer, both, both.rollout(theta), [0.1] * 3, np.zeros_like(theta), [0] * 3
+    )
+    assert done.accepted.tolist() == [True, False, True]
+    for s, loop in enumerate(loops):
+        rollout = loop.rollout(theta[s])
+        state, new, report = optimizer.step(
+            HFState(theta[s], 0.1, np.zeros_like(theta[s])),
+            rollout,
+            Hold(loop, rollout),
+        )
+        assert (
+            done.rollout.theta[s] == pytest.approx(new.theta, rel=1e-6, abs=1e-9)
+            and report.accepted == done.accepted[s]
+        )
+        assert (
+            done.damping[s] == pytest.approx(state.damping)
+            and done.iterations[s] == report.iterations
+        )
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """Trains seeds abreast though there is no GPU."""
+
+    class Loop(Abreast):
+        def __init__(self, plant, kernels, network, scenario, wiring, dtype, networks):
+            super().__init__(
+                [
+                    ClosedLoop(plant, kernels, network, loop.scenario, wiring)
+                    for loop in gathered[-1]
+                ]
+            )
+
+    gathered = []
+    gather = gathering.Gathering._gather
+
+    def remembering(self, loops):
+        gathered.append(loops)
+        gather(self, loops)
+
+    monkeypatch.setattr(gathering.Gathering, "_gather", remembering)
+    monkeypatch.setattr(gathering, "ClosedLoop", Loop)
+    monkeypatch.setattr(seeds, "device_for", lambda word: "gpu")
+    monkeypatch.setattr(gathering, "check_memory", lambda loop, optimizer, count: None)
+    return gathered
+
+
+SMALL = {"plant": "arm2", "trials": 8, "steps": 12, "hidden": (5, 4), "batches": 3}
+
+
+@pytest.mark.parametrize(
+    "options, apart",
+    [
+        ({"effort": 1e-3, "rollouts": 12}, False),
+        ({"effort": 0.0, "target_loss": 0.02}, True),
+        ({"task": "anywhere", "rollouts": 9, "grow": 0}, True),
+        ({"effort": 1e-3, "target_ratio": 3.0}, True),
+    ],
+    ids=["cg", "residual", "random", "ratio"],
+)
+def test_seeds_abreast_are_the_runs_of_each_alone(tmp_path, many, options, apart):
+    """To rounding, and with the same counts of everything; those that end early leave the others to go on."""
+    asked = settings_for(**{**SMALL, **options})
+    came = []
+    outcomes = seeds.train_seeds(
+        asked, [0, 1, 2], tmp_path / "many", None, "hfcontrol train", came.append
+    )
+    assert sorted(o.seed for o in came) == [0, 1, 2] and [
+        o.loss for o in outcomes
+    ] == sorted(o.loss for o in outcomes)
+    assert ({len(loops) for loops in many} > {3}) is apart
+    for outcome in outcomes:
+        alone = hf.train(
+            out=tmp_path / "alone", seed=outcome.seed, **{**SMALL, **options}
+        )
+        run = hf.Run.load(outcome.path)
+        assert (
+            outcome.loss == run.state.loss == pytest.approx(alone.state.loss, rel=1e-5)
+        )
+        assert (
+            run.theta == pytest.approx(alone.theta, rel=1e-4, abs=1e-6)
+            and run.settings == alone.settings
+        )
+        assert (
+            run.info()["command"] == f"hfcontrol train --seed {outcome.seed}"
+            and run.info()["stop"] == alone.info()["stop"]
+        )
+        for name in (
+            "updates",
+            "rollouts",
+            "jacobian_steps",
+            "sweep_steps",
+            "random",
+            "small",
+            "rejected",
+            "in_hold",
+            "holds",
+        ):
+            assert getattr(run.state, name) == getattr(alone.state, name), name
+
+
+def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_alone(
+    tmp_path, many
+):
+    """At a place within a hold, from which each resumes as if it had not stopped."""
+    options = {**SMALL, "effort": 1e-3, "rollouts": 12}
+    trainings = [
+        runs.begin(settings_for(seed=seed, **options), tmp_path) for seed in range(3)
+    ]
+    for k, event in gathering.train(trainings):
+        for training in trainings:
+            training.trainer.interrupted = event.state.updates >= 4
+    for seed, training in enumerate(trainings):
+        run = training.run
+        assert (
+            run.info()["stop"] == "interrupted"
+            and run.state.updates == 4
+            and run.state.in_hold == 1
+        )
+        ended = hf.resume(run.path)
+        alone = hf.train(out=tmp_path / "alone", seed=seed, **options)
+        assert (
+            ended.state.loss == pytest.approx(alone.state.loss, rel=1e-5)
+            and ended.state.updates == alone.state.updates
+        )
+
+
+def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(
+    tmp_path, many, monkeypatch
+):
+    """After the update in which it comes; what handled it before handles it again."""
+    step, before = abreast.step, signal.getsignal(signal.SIGINT)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(abreast, "step", interrupted)
+    outcomes = seeds.train_seeds(
+        settings_for(**SMALL, effort=1e-3, rollouts=12), [0, 1, 2], tmp_path
+    )
+    assert [(o.stop, o.updates) for o in outcomes] == 3 * [("interrupted", 1)]
+    assert signal.getsignal(signal.SIGINT) is before and all(
+        hf.Run.load(o.path).state.in_hold == 1 for o in outcomes
+    )
+
+
+@pytest.mark.parametrize(
+    "options, line",
+    [
+        ({"hold": "model"}, "--hold model keeps model fixed"),
+        ({"hold": "post"}, "--hold post keeps inputs fixed"),
+        ({"optimizer": "adam"}, "--optimizer adam makes no Hessian-free steps"),
+        ({"race": 2}, "--race is for one at a time"),
+        ({"cell": "ctrnn"}, "--cell ctrnn moves in continuous time"),
+        ({"grow": 1}, "--grow is for one at a time"),
+        ({"density": 0.5}, "--density is for one at a time"),
+        ({"dale": 0.5}, "--dale is for one at a time"),
+    ],
+)
+def test_what_cannot_go_abreast_goes_by_turns_and_says_why(
+    tmp_path, many, monkeypatch, options, line
+):
+    said, turns = [], []
+    monkeypatch.setattr(
+        seeds,
+        "_trained",
+        lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"},
+    )
+    with pytest.raises(hf.HFControlError, match="none"):
+        seeds.train_seeds(
+            settings_for(**{**SMALL, **options}), [0, 1], tmp_path, tell=said.append
+        )
+    assert (
+        said == [f"the seeds share the GPU by turns: {line}"]
+        and turns == [1, 1]
+        and not many
+    )
+
+
+def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
+    said, turns = [], []
+    monkeypatch.setattr(
+        seeds,
+        "_trained",
+        lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"},
+    )
+    with pytest.raises(hf.HFControlError, match="none"):
+        seeds.train_seeds(settings_for(**SMALL), [0, 1], tmp_path, 2, tell=said.append)
+    assert said == [
+        "the seeds share the GPU by turns: --jobs asks for processes"
+    ] and turns == [2, 2]
+
+
+def test_a_seed_that_fails_leaves_the_others_to_go_on(tmp_path, many, monkeypatch):
+    """Its first weights have a loss that is not finite."""
+    init = runs.WarmUp
+    monkeypatch.setattr(
+        runs,
+        "WarmUp",
+        lambda trainer, settings, theta: init(
+            trainer,
+            settings,
+            theta=np.full(trainer.network.size, 1e200) if settings.seed == 1 else theta,
+        ),
+    )
+    outcomes = seeds.train_seeds(
+        settings_for(**SMALL, effort=1e-3, rollouts=6), [0, 1, 2], tmp_path
+    )
+    assert {o.seed for o in outcomes} == {0, 2}

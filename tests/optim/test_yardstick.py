@@ -1,0 +1,273 @@
+"""The yardstick: iLQR against the Riccati recursion, and against what no small change of the controls may improve."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import central_difference, dense_jacobian, flat, loop_of
+
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.optim.yardstick import _riccati, _System, optimum
+
+LINEAR = {
+    "arm1": {"plant": "arm1", "task": "angle", "steps": 50, "effort": 1e-3},
+    "linear": {"plant": "linear"},
+    "linear, acts late": {"plant": "linear", "delays": (2, 3)},
+    "linear, sees late": {"plant": "linear", "delays": (3, 0)},
+}
+NONLINEAR = {
+    "arm2": {"plant": "arm2", "effort": 1e-3, "running": 0.05},
+    "arm2, limited, late": {
+        "plant": "arm2",
+        "effort": 1e-4,
+        "limit": 0.3,
+        "delays": (0, 2),
+    },
+    "arm2, hand": {"plant": "arm2", "effort": 1e-3, "space": "hand"},
+    "swing": {"disturbed": True, "motor_fraction": 0.2},
+    "swing, own residual": {"task": "worth"},
+}
+
+
+def optimum_of(loop, **more):
+    return optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, **more)
+
+
+def matrices(loop):
+    """A and B of a linear plant from its own step on unit vectors."""
+    plant, p = loop.plant, loop.scenario.params[:, :1]
+    basis = np.eye(plant.nx + plant.nu)
+    columns = [
+        loop.kernels.step(e[: plant.nx, None], e[plant.nx :, None], p)[:, 0]
+        for e in basis
+    ]
+    return np.split(np.array(columns).T, [plant.nx], axis=1)
+
+
+def riccati_losses(loop):
+    """The optimal loss of every trial, about a target at which the plant rests; no command before the delay is over."""
+    (A, B), cost, s = matrices(loop), loop.scenario.cost, loop.scenario
+    P = np.diag(cost.weights.state[-1, :, 0])
+    for t in reversed(range(s.steps)):
+        move = A
+        if t >= loop.wiring.command_delay:
+            R = np.diag(cost.weights.control[t, :, 0])
+            K = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+            move = A - B @ K
+        P = A.T @ P @ move + np.diag(cost.weights.state[t, :, 0])
+    error = s.x0 - s.goal[0]
+    return 0.5 * np.einsum("in,ij,jn->n", error, P, error)
+
+
+@pytest.mark.parametrize("options", LINEAR.values(), ids=LINEAR.keys())
+def test_linear_plants_have_their_riccati_cost(options):
+    loop = loop_of(**options)
+    expected = riccati_losses(loop)
+    np.testing.assert_allclose(
+        optimum_of(loop).losses, expected, rtol=1e-9, atol=1e-9 * expected.max()
+    )
+
+
+def test_the_expansion_is_by_commands_not_controls(rng):
+    """Gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
+    loop = loop_of(task="worth", trials=1, delays=(0, 2), motor_fraction=0.3)
+    s, system = loop.scenario, _System(loop.kernels, loop.scenario, loop.wiring)
+    v = rng.standard_normal((12, 2, 1))
+
+    def control(t, command):
+        return command * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+
+    def controls(v):
+        return np.array([control(t, v[t]) for t in range(s.steps)])
+
+    x = loop.kernels.simulate(
+        0.5 * rng.standard_normal((3, 1)),
+        controls(v),
+        s.params,
+        s.disturbance,
+        loop.wiring.taper,
+    )
+
+    def residuals(d):
+        return flat(
+            s.cost.residuals(
+                d[: x.size].reshape(x.shape), controls(d[x.size :].reshape(v.shape))
+            )
+        )
+
+    at, W = np.concatenate([x.ravel(), v.ravel()]), flat(s.cost.weights)
+    J = dense_jacobian(residuals, at)
+    g, H = J.T @ (W * residuals(at)), J.T @ (W[:, None] * J)
+    (_, B, l_xx, l_uu, l_ux), (l_x, l_u, low, high) = system.expand(x, v, controls(v))
+    for bound, side in ((low, -1), (high, 1)):
+        np.testing.assert_array_equal(
+            bound, (side * loop.wiring.limit[:, None] - v).transpose(0, 2, 1)
+        )
+    assert not any(free[:2].any() for free in (B, l_uu, l_ux, l_u))
+
+    def next_state(t, command):
+        u = control(t, command[:, None])[None]
+        return loop.kernels.simulate(
+            x[t], u, s.params, s.disturbance[t][None], loop.wiring.taper
+        )[1, :, 0]
+
+    for t in range(2, s.steps):
+        at_x, at_v = slice(3 * t, 3 * t + 3), slice(x.size + 2 * t, x.size + 2 * t + 2)
+        pairs = [
+            (l_x[t, 0], g[at_x]),
+            (l_u[t, 0], g[at_v]),
+            (l_xx[t, 0], H[at_x, at_x]),
+            (l_uu[t, 0], H[at_v, at_v]),
+            (l_ux[t, 0], H[at_v, at_x]),
+            (B[t, 0], dense_jacobian(partial(next_state, t), v[t, :, 0])),
+        ]
+        for found, expected in pairs:
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
+    """Open-loop differences of the loss by the arriving controls, against those where they are not optimal: zero between
+    the limits, and uphill from a control that is at one."""
+    loop = loop_of(**options)
+    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
+    best = optimum_of(loop)
+    v, limit = best.u / (1 + loop.scenario.motor_gain), loop.wiring.limit[:, None]
+    np.testing.assert_allclose(system.follow(v)[3], best.losses, rtol=1e-7)
+    late = loop.wiring.command_delay
+    for _ in range(5):
+        direction = rng.standard_normal(v.shape)
+        direction[:late] = 0
+        inside = np.where(np.abs(v) < limit - 1e-3, direction, 0)
+        slopes = [
+            central_difference(lambda v: system.follow(v)[3], *at, 1e-4)
+            for at in ((v, inside), (commands, direction))
+        ]
+        assert np.abs(slopes[0]).max() < 1e-3 * np.abs(slopes[1]).max()
+    inward = np.where(np.abs(v) == limit, -np.sign(v), 0.0)
+    assert (system.follow(v + 1e-5 * inward)[3] >= best.losses * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_bounded_quadratic_problem_is_solved(size, rng):
+    """As Karush, Kuhn and Tucker ask: no slope where a control is free, none that draws it inside where it is held."""
+    solve = _riccati().bounded
+    for _ in range(50):
+        half = rng.standard_normal((size, size))
+        H, G, low, high = (
+            half @ half.T + 0.1 * np.eye(size),
+            2 * rng.standard_normal((size, 4)),
+            -rng.random(size),
+            rng.random(size),
+        )
+        S = np.zeros_like(G)
+        solve(H, G, low, high, np.zeros(size, dtype=bool), np.empty((size, size)), S)
+        k, slope = S[:, 3], H @ S[:, 3] + G[:, 3]
+        at_low, at_high = k <= low, k >= high
+        free = ~at_low & ~at_high
+        assert (
+            (k >= low).all()
+            and (k <= high).all()
+            and np.abs(slope[free]).max(initial=0) < 1e-9
+        )
+        assert (slope[at_low] > -1e-9).all() and (slope[at_high] < 1e-9).all()
+        K = np.zeros((size, 3))
+        K[free] = -np.linalg.solve(H[np.ix_(free, free)], G[free, :3])
+        np.testing.assert_allclose(S[:, :3], K, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_the_optimum_is_a_trajectory_of_the_plant_and_keeps_limit_and_delay(options):
+    loop = loop_of(**options)
+    best, s, w = optimum_of(loop), loop.scenario, loop.wiring
+    x = loop.kernels.simulate(s.x0, best.u, s.params, s.disturbance, w.taper)
+    np.testing.assert_array_equal(x, best.x)
+    np.testing.assert_allclose(
+        s.cost.losses(best.x, best.u), best.losses, rtol=1e-13
+    )  # summed in another order
+    np.testing.assert_array_equal(best.u[: w.command_delay], 0)
+    bounded = np.abs(best.u) / (1 + s.motor_gain)
+    assert (bounded[w.command_delay :] > 0).any() and (
+        bounded < w.limit[:, None] + 1e-12
+    ).all()
+
+
+@pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
+def test_no_start_is_better_than_the_optimum(options, rng):
+    """Neither doing nothing, nor the controller's own commands, nor any other."""
+    loop = loop_of(**options)
+    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    shape = (loop.scenario.steps, loop.plant.nu, loop.trials)
+    commands = 0.5 * rng.standard_normal(shape)
+    commands[: loop.wiring.command_delay] = 0
+    best = optimum_of(loop, commands=commands.copy()).losses
+    for start in (np.zeros(shape), commands):
+        assert (best <= system.follow(start)[3]).all()
+
+
+def test_a_longer_delay_and_a_tighter_limit_cost_more():
+    loop = loop_of("arm2", effort=1e-4)
+    wirings = [
+        Wiring(0, delay, np.full(2, limit), loop.wiring.taper)
+        for delay, limit in ((0, np.inf), (2, np.inf), (4, np.inf), (4, 0.5), (4, 0.2))
+    ]
+    losses = [
+        optimum(loop.kernels, loop.plant, loop.scenario, wiring).losses.mean()
+        for wiring in wirings
+    ]
+    assert np.all(np.diff(losses) > 0)
+
+
+def test_each_trial_has_its_own_optimum():
+    loop = loop_of("arm2", effort=1e-3, trials=7)
+    few = loop_of("arm2", effort=1e-3, trials=1)
+    alone = replace(
+        few.scenario,
+        target=loop.scenario.target[:, :, 3:4],
+        cost=replace(
+            few.scenario.cost,
+            references=type(few.scenario.cost.references)(
+                *(
+                    None if a is None else a[..., 3:4]
+                    for a in loop.scenario.cost.references
+                )
+            ),
+        ),
+    )
+    found = optimum(few.kernels, few.plant, alone, few.wiring).losses[0]
+    assert found == pytest.approx(optimum_of(loop).losses[3], rel=1e-6)
+
+
+@pytest.mark.parametrize("plant", ["swing", "cart"])
+def test_a_regulated_plant_moves_as_its_steps_say(plant, rng):
+    loop = loop_of(plant, disturbed=True, motor_fraction=0.2, motor_noise=0.1)
+    s, w, nx, nu = loop.scenario, loop.wiring, loop.plant.nx, loop.plant.nu
+    v, gains = (
+        rng.standard_normal((s.steps, nu, s.trials)),
+        0.1 * rng.standard_normal((s.steps, s.trials, nu, nx)),
+    )
+    reference = 0.3 * rng.standard_normal((s.steps + 1, nx, s.trials))
+    x, arriving, u = loop.kernels.regulate(
+        s.x0,
+        v,
+        gains,
+        reference,
+        s.params,
+        w.limit,
+        s.motor_gain,
+        s.motor_noise,
+        s.disturbance,
+        w.taper,
+    )
+    law = np.clip(
+        v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1]),
+        -w.limit[:, None],
+        w.limit[:, None],
+    )
+    np.testing.assert_allclose(arriving, law, rtol=1e-12)
+    np.testing.assert_allclose(u, law * (1 + s.motor_gain) + s.motor_noise, rtol=1e-12)
+    np.testing.assert_allclose(
+        x, loop.kernels.simulate(s.x0, u, s.params, s.disturbance, w.taper), rtol=1e-12
+    )

@@ -1,0 +1,120 @@
+"""What disturbs a trial: sizes, places and independence of what is drawn."""
+
+import numpy as np
+import pytest
+from helpers import plant_of
+
+from hfcontrol.errors import UsageError
+from hfcontrol.runs.quantities import assignments, curl_range, duration, ranges
+from hfcontrol.tasks.disturbances import LATEST, PUSH_SECONDS, Disturbances
+
+STEPS, TRIALS = 50, 4000
+
+
+def test_parameters_vary_evenly_in_their_range_and_no_others():
+    plant = plant_of("arm2")
+    names = list(plant.params)
+    drawn = Disturbances(vary=(("lower_mass", 1.0, 3.0),)).params(
+        plant, np.random.default_rng(0), TRIALS
+    )
+    varied = drawn[names.index("lower_mass")]
+    assert 1.0 <= varied.min() and varied.max() <= 3.0
+    assert varied.mean() == pytest.approx(2.0, abs=4 * 2 / np.sqrt(12 * TRIALS))
+    for name, value in plant.params.items():
+        if name != "lower_mass":
+            assert (drawn[names.index(name)] == value).all()
+
+
+def test_a_push_changes_the_rates_alone_and_once():
+    plant, size = plant_of("arm2"), 0.3
+    pushes = Disturbances(push=size).pushes(
+        plant, np.random.default_rng(1), STEPS, TRIALS
+    )
+    assert not pushes[:, plant.positions].any()
+    lasting = round(PUSH_SECONDS / plant.dt)
+    acting = pushes[:, 2:].any(axis=1)
+    assert (acting.sum(axis=0) == lasting).all()
+    first = acting.argmax(axis=0)
+    assert acting[first + lasting - 1, np.arange(TRIALS)].all()  # without a gap
+    assert len(np.unique(first)) == int(LATEST * STEPS) - lasting + 1
+    total = pushes.sum(axis=0)[2:]
+    assert total.std() == pytest.approx(size, rel=0.05) and abs(
+        np.corrcoef(total)[0, 1]
+    ) < 4 / np.sqrt(TRIALS)
+
+
+def test_what_a_user_asks_for_replaces_the_tasks_own_push():
+    plant, rng = plant_of("arm2"), np.random.default_rng(2)
+    assert Disturbances().pushes(plant, rng, STEPS, 8, own=0.1).any()
+    assert not Disturbances(push=0.0).pushes(plant, rng, STEPS, 8, own=0.1).any()
+
+
+def test_noise_is_independent_of_dimension_trial_and_time():
+    plant = plant_of("arm2")
+    sensory, motor, gain = Disturbances(sensory_noise=0.2, motor_fraction=0.05).noise(
+        plant, np.random.default_rng(3), 20, 500
+    )
+    assert (
+        sensory.std() == pytest.approx(0.2, rel=0.03)
+        and gain.std() == pytest.approx(0.05, rel=0.03)
+        and not motor.any()
+    )
+    flat = sensory.transpose(0, 2, 1).reshape(-1, plant.ny)
+    assert np.abs(np.corrcoef(flat.T) - np.eye(plant.ny)).max() < 5 / np.sqrt(len(flat))
+    assert abs(
+        np.corrcoef(sensory[:-1].ravel(), sensory[1:].ravel())[0, 1]
+    ) < 5 / np.sqrt(sensory.size)
+
+
+def test_words_for_parameters():
+    plant = plant_of("arm2")
+    assert assignments(("a=1", "b = -2.5e-3")) == {"a": 1.0, "b": -0.0025}
+    assert ranges(("lower_mass=1..3",), plant) == (("lower_mass", 1.0, 3.0),)
+    own = plant.params["upper_mass"]
+    assert ranges(("upper_mass=20%",), plant) == (
+        ("upper_mass", pytest.approx(0.8 * own), pytest.approx(1.2 * own)),
+    )
+    assert (
+        duration("40ms", "actuators")
+        == duration("0.04", "actuators")
+        == pytest.approx(0.04)
+    )
+
+
+@pytest.mark.parametrize(
+    "read, told",
+    [
+        (
+            lambda: assignments(("friction",)),
+            "--param friction: a parameter and a finite number",
+        ),
+        (
+            lambda: assignments(("friction=soft",)),
+            "--param friction=soft: a parameter and a finite number",
+        ),
+        (
+            lambda: ranges(("lower_mass=3..1",), plant_of("arm2")),
+            "--vary lower_mass=3..1: a parameter with its range",
+        ),
+        (
+            lambda: ranges(("lower_mass=heavy",), plant_of("arm2")),
+            "--vary lower_mass=heavy: a parameter with its range",
+        ),
+        (
+            lambda: ranges(("wrist=0..1",), plant_of("arm2")),
+            "--vary wrist: plant arm2 has no such parameter",
+        ),
+        (
+            lambda: curl_range(13.0, plant_of("linear")),
+            "--curl-field 13.0: plant linear has no hand",
+        ),
+        (
+            lambda: duration("soon", "actuators"),
+            "--actuators soon: seconds such as 0.04",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(read, told):
+    with pytest.raises(UsageError) as caught:
+        read()
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)

@@ -1,0 +1,257 @@
+"""What comes before a training proper: growing horizons and races, their results and what they cost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import bits
+
+import hfcontrol as hf
+from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.errors import TaskError, UsageError
+from hfcontrol.plant.reader import read_plant
+from hfcontrol.plant.registry import load_plant
+from hfcontrol.runs.factory import build
+from hfcontrol.runs.settings import Settings, settings_for
+from hfcontrol.runs.state_tree import warming_from_tree, warming_tree
+from hfcontrol.training import curriculum as warmup
+from hfcontrol.training.curriculum import WarmUp
+from hfcontrol.training.state import Stop
+
+SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
+
+
+def test_weights_grow_with_the_horizon():
+    """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other, with arrivals that
+    weigh by the cube."""
+    settings = Settings(**SMALL, grow=3)
+    trainer, rollouts = build(settings), 0
+    theta = trainer.network.initial(stream(settings, WEIGHTS))
+    for steps in (2, 4, 8):
+        short = build(settings.changed(steps=steps, batches=3))
+        short.task.numbers["final"] *= (steps / 16) ** 3
+        for event in short.run(short.init(theta, stream(settings, SCENARIOS))):
+            if event.state.updates >= 3:
+                break
+        theta, rollouts = event.state.theta, rollouts + event.state.rollouts
+    grown = warmup.warm_up(trainer, settings)
+    np.testing.assert_array_equal(grown.theta, theta)
+    assert grown.rollouts == rollouts and grown.seconds > 0 and grown.updates == 0
+
+
+@pytest.mark.parametrize(
+    "name, final", [("arm2", 30.0), ("pendulum", 1.0), ("electric", 0.0)]
+)
+def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
+    trainer = build(
+        settings_for(
+            plant=name,
+            task={"arm2": "anywhere", "pendulum": "balance", "electric": "follow"}[
+                name
+            ],
+        )
+    )
+    task, rng = trainer.task, np.random.default_rng(0)
+    before, short = (
+        t.draw(rng, trials=2).cost.weights.state
+        for t in (task, task.smaller(task.steps // 4, 2))
+    )
+    np.testing.assert_allclose(
+        short[-1] - short[-2], final / 64 * np.ones_like(short[-1]), rtol=1e-12
+    )
+    np.testing.assert_array_equal(
+        short[:-1], before[: len(short) - 1]
+    )  # what runs along weighs what it did
+    np.testing.assert_array_equal(task.draw(rng, trials=2).cost.weights.state, before)
+
+
+def test_what_growing_cost_is_counted_once(tmp_path):
+    run = hf.train(**SMALL, grow=2, rollouts=30, out=tmp_path)
+    settings = run.settings
+    before = warmup.warm_up(build(settings), settings)
+    first = run.state.curve[0]
+    assert (
+        first.updates == 0
+        and first.rollouts == before.rollouts + 1
+        and first.seconds > 0
+    )
+    assert run.state.first == first.loss and run.state.rollouts >= 30
+
+
+def test_grown_weights_win_races():
+    settings = Settings(**SMALL, grow=2, race=2)
+    best, alone = (
+        warmup.warm_up(build(s), s) for s in (settings, replace(settings, race=1))
+    )
+    assert best.updates >= warmup.RACE_UPDATES and best.rollouts > 2 * alone.rollouts
+
+
+@pytest.mark.parametrize("given, grow", [({}, 12), ({"grow": 3}, 3)])
+def test_a_task_has_its_own_way_of_training(given, grow):
+    settings = settings_for(plant="quadrotor", task="stabilise", **given)
+    assert settings.grow == grow and settings.batches == Settings().batches
+
+
+def test_a_task_that_asks_for_what_is_no_setting(tmp_path):
+    path = tmp_path / "mine.py"
+    source = load_plant("arm1").source
+    path.write_text(
+        source.replace('"trials": 16,', '"trials": 16, "train": {"colour": 3},')
+    )
+    with pytest.raises(
+        TaskError, match="its train entry has 'colour', which is no setting"
+    ) as caught:
+        settings_for(plant=str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_negative_growth_is_told():
+    with pytest.raises(UsageError, match="--grow -1: 0 or above is needed"):
+        Settings(grow=-1)
+
+
+def test_an_untrained_network_gives_the_trim():
+    settings = Settings(plant="quadrotor", trials=4, steps=4)
+    trainer = build(settings)
+    theta = trainer.network.initial(stream(settings, WEIGHTS))
+    np.testing.assert_array_equal(
+        trainer.network.views(theta)["b_out"], trainer.plant.trim
+    )
+    assert trainer.plant.trim[0] == pytest.approx(3.0 * 9.8)
+
+
+@pytest.mark.parametrize("trim", ["(1.0, 2.0)", "float('nan')", "'up'"])
+def test_a_wrong_trim_is_told(trim, tmp_path):
+    source = load_plant("arm1").source + f"\nTRIM = {trim}\n"
+    with pytest.raises(
+        hf.HFControlError, match="TRIM is .*give the control at rest"
+    ) as caught:
+        read_plant(source, tmp_path / "arm1.py")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more, rollouts", [({"grow": 50}, 20), ({"guide": 50}, 0)])
+def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
+    """After the first update of growing; with guidance, whose seconds count, before any."""
+    settings = Settings(**SMALL, effort=1e-3, **more)
+    whole, cut = (
+        warmup.warm_up(build(s), s)
+        for s in (settings, replace(settings, max_seconds=1e-6))
+    )
+    assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
+
+
+def test_what_is_done_is_told():
+    settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
+    told = [event.doing for event in WarmUp(build(settings), settings).events()]
+    parts = [text.split(":")[0] for text in told if "update 1" in text]
+    assert parts == [f"growing, {steps} steps" for steps in (2, 4, 8)] + [
+        f"following, {steps} steps" for steps in range(2, 17, 2)
+    ]
+    assert told.count("iLQR looks for trajectories to follow") == 1 and told[
+        -1
+    ].startswith("following, 16 steps: update 1, loss ")
+
+
+TINY = {**SMALL, "trials": 4, "steps": 8, "effort": 1e-3, "batches": 5}
+WAYS = {
+    "grow": {"grow": 7},
+    "guide": {"guide": 5},
+    "race": {"race": 2},
+    "all": {"grow": 2, "guide": 1, "race": 3},
+}
+
+
+@pytest.fixture
+def found_once(monkeypatch):
+    """Trajectories to follow, which need not be found again after every interruption of a test: they are the same."""
+    guide, found = warmup.Guide, []
+    monkeypatch.setattr(
+        warmup,
+        "Guide",
+        lambda *arguments: (
+            found[0] if found else found.append(guide(*arguments)) or found[0]
+        ),
+    )
+
+
+def gone_through(settings, every, theta=None):
+    """A warm-up that is interrupted after every so many events and goes on from its tree, and how often that was."""
+    state, times = None, 0
+    while True:
+        trainer = build(settings)
+        warming = WarmUp(trainer, settings, state, None if state else theta)
+        for count, event in enumerate(warming.events(), 1):
+            trainer.interrupted = count >= every
+        if warming.over:
+            return warming, times
+        assert event.stop is warming.stop is Stop.INTERRUPTED
+        state, times = warming_from_tree(warming_tree(warming.state)), times + 1
+
+
+@pytest.mark.parametrize("every", [2, 7])
+@pytest.mark.parametrize("way", WAYS)
+def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
+    """In the middle of holds, between them, and between stages; all but the seconds."""
+    settings = Settings(**TINY, **WAYS[way])
+    warming, times = gone_through(settings, every)
+    assert times >= 2 and bits(warming.reached) == bits(
+        warmup.warm_up(build(settings), settings)
+    )
+
+
+def test_weights_that_were_given_are_in_its_state():
+    settings = Settings(**SMALL, grow=3)
+    theta = build(settings).network.initial(stream(settings, WEIGHTS, 5))
+    given, drawn = (
+        warmup.warm_up(build(settings), settings, weights) for weights in (theta, None)
+    )
+    warming, _ = gone_through(settings, 2, theta)
+    assert bits(warming.reached) == bits(given) != bits(drawn)
+
+
+def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch):
+    """By a clock that goes on by itself a little and by a thousand seconds wherever trajectories are found."""
+    settings, clock = Settings(**TINY, guide=1, race=2), [0.0]
+
+    def ticking():
+        clock[0] += 1e-6
+        return clock[0]
+
+    class Slow(warmup.Guide):
+        def __init__(self, *arguments):
+            clock[0] += 1000
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(warmup.time, "perf_counter", ticking)
+    monkeypatch.setattr(warmup, "Guide", Slow)
+    warming, _ = gone_through(settings, 9)
+    assert clock[0] > 3000 and warming.reached.seconds == pytest.approx(1000, abs=1)
+
+
+def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
+    monkeypatch.setattr(warmup, "Guide", None)
+    settings = Settings(**TINY, guide=1)
+    trainer = build(settings)
+    warming = WarmUp(trainer, settings)
+    for event in warming.events():
+        trainer.interrupted = True
+    assert event.stop is warming.stop is Stop.INTERRUPTED and not warming.state.guided
+
+
+def test_the_limit_of_seconds_is_of_all_that_race():
+    """Each would come to it alone; what is gone on from is the best until then."""
+    settings = Settings(**SMALL, race=1000)
+    limited = settings.changed(max_seconds=0.2)
+    warming = WarmUp(build(limited), limited)
+    for event in warming.events():
+        pass
+    assert event.stop is warming.stop is Stop.TIME and not warming.over
+    assert 0.1 < warming.reached.seconds < 5 and warming.state.initialisation < 100
+    state = warming.state
+    assert (
+        warming.reached.rollouts == state.others["rollouts"] + state.training.rollouts
+    )
+    assert warming.reached.loss == min(
+        s.loss for s in (state.best, state.training) if s
+    )

@@ -1,0 +1,270 @@
+"""Holds: when one ends, how it is judged, what is undone, and when the kind changes."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import loop_of, relative, training_of, weights_of
+
+from hfcontrol.training.holds import (
+    HoldState,
+    InputsHold,
+    ModelHold,
+    begin,
+    next_kind,
+    resolve,
+)
+from hfcontrol.training.state import Event
+
+
+@pytest.fixture(scope="module")
+def loop():
+    return loop_of()
+
+
+def model_hold(loop, updates=0, **state):
+    """A model hold about random weights, its state, and a rollout of it after a step downhill."""
+    state = HoldState("model", **state)
+    hold = ModelHold(loop, loop.rollout(weights_of(loop)), state, updates)
+    return (
+        hold,
+        state,
+        hold.rollout(hold.start.theta - 0.01 * loop.linearise(hold.start).gradient),
+    )
+
+
+def predicting(rollout, loss):
+    """The same rollout with another loss, of every trial."""
+    return replace(rollout, losses=np.full_like(rollout.losses, loss))
+
+
+def test_every_kind_has_its_hold_and_its_reference(loop):
+    start = loop.rollout(weights_of(loop))
+    for kind, true, model, replay in (
+        ("scenario", True, False, False),
+        ("model", False, True, False),
+        ("inputs", False, False, True),
+    ):
+        hold = begin(loop, start, HoldState(kind))
+        assert (hold.true, hold.reference.model, hold.reference.replay) == (
+            true,
+            model,
+            replay,
+        )
+        first, again = hold.first(), hold.rollout(start.theta)
+        assert first.reference is hold.reference and first.loss == again.loss
+        np.testing.assert_array_equal(first.x, again.x)
+
+
+def test_deviation_is_in_typical_sizes(loop):
+    hold, _, now = model_hold(loop)
+    expected = np.sqrt(np.mean((now.x[1:] - hold.start.x[1:]) ** 2))
+    assert (
+        hold.deviation(now) == pytest.approx(expected, rel=1e-12)
+        and hold.deviation(hold.start) == 0
+    )
+    hold.typical = 2 * hold.typical
+    assert hold.deviation(now) == pytest.approx(expected / 2, rel=1e-12)
+
+
+def test_a_model_hold_ends_outside_its_radius(loop):
+    hold, _, now = model_hold(loop)
+    deviation = hold.deviation(now)
+    for radius, over in ((1.01 * deviation, False), (0.99 * deviation, True)):
+        hold = ModelHold(loop, hold.start, HoldState("model", radius=radius), 0)
+        assert hold.over(hold.start.loss, now) is over
+
+
+@pytest.mark.parametrize("part, over", [(0.03, False), (0.002, True)])
+def test_a_model_hold_ends_when_an_update_brings_little(loop, part, over):
+    hold, _, now = model_hold(loop, radius=1e6)
+    gained = 0.1 * hold.start.loss
+    now = predicting(now, hold.start.loss - gained)
+    assert hold.over(now.loss + part * gained, now) is over
+
+
+def test_a_model_hold_ends_when_it_predicts_the_target(loop):
+    hold, _, now = model_hold(loop, radius=1e6)
+    assert not hold.over(hold.start.loss, now, 0.9 * now.loss)
+    assert hold.over(hold.start.loss, now, now.loss)
+
+
+@pytest.mark.parametrize(
+    "quality, factor",
+    [(0.9, 1.5), (0.71, 1.5), (0.69, 1.0), (0.31, 1.0), (0.29, 0.5), (0.05, 0.5)],
+)
+def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor):
+    hold, state, now = model_hold(loop, radius=0.2)
+    true = loop.rollout(now.theta)
+    assert true.loss < hold.start.loss
+    now = predicting(now, hold.start.loss - (hold.start.loss - true.loss) / quality)
+    after, state = hold.close(now, state)
+    assert state.radius == pytest.approx(0.2 * factor, rel=1e-12)
+    assert after.loss == true.loss and not after.reference.model
+
+
+@pytest.mark.parametrize("radius", [1e-6, 0.2])
+def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(
+    loop, radius
+):
+    hold, state, _ = model_hold(loop, radius=radius)
+    uphill = hold.rollout(hold.start.theta + 0.01 * loop.linearise(hold.start).gradient)
+    after, state = hold.close(predicting(uphill, 0.0), state)
+    assert after is None and state.radius == pytest.approx(
+        0.3 * min(hold.deviation(uphill), radius), rel=1e-12
+    )
+
+
+def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
+    hold, state, now = model_hold(loop, radius=1e-6)
+    for count in range(1, 7):
+        assert next_kind("auto", state).kind == "model"
+        hold.updates = 2
+        _, state = hold.close(now, replace(state, radius=1e-6))
+        assert state.short == count
+    assert (
+        next_kind("auto", state).kind == "scenario"
+        and next_kind("model", state).kind == "model"
+    )
+    hold.updates = 3
+    assert hold.close(now, replace(state, radius=1e-6))[1].short == 0
+
+
+def test_a_short_hold_inside_its_radius_does_not_count(loop):
+    hold, state, now = model_hold(loop, radius=1e6, short=3)
+    hold.updates = 1
+    assert hold.close(now, state)[1].short == 0
+
+
+def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
+    start = loop.rollout(weights_of(loop))
+    downhill = start.theta - 0.01 * loop.linearise(start).gradient
+    state, seen = HoldState("inputs"), []
+    for theta in (start.theta, start.theta, downhill, start.theta, downhill, downhill):
+        assert next_kind("post", state).kind == "inputs"
+        after, state = InputsHold(loop, start).close(
+            SimpleNamespace(theta=theta), state
+        )
+        assert not after.reference.replay
+        seen.append(state.stalled)
+    assert seen == [0, 1, 0, 1, 2, 3]
+    assert (
+        next_kind("post", state).kind == "scenario"
+        and next_kind("inputs", state).kind == "inputs"
+    )
+
+
+def test_auto_compares_operation_counts_and_says_so():
+    cheap, dear = loop_of("arm2", hidden=(32, 32)), loop_of("arm2", hidden=(2,))
+    for loop, kind in ((cheap, "scenario"), (dear, "model")):
+        state, sentence = resolve("auto", loop)
+        assert state.kind == kind and f"{2 * loop.network.size}" in sentence
+    uncounted = SimpleNamespace(
+        kernels=SimpleNamespace(step_operations=None), network=dear.network
+    )
+    assert resolve("auto", uncounted)[0].kind == "model"
+    assert (
+        resolve("post", cheap)[0].kind == "inputs"
+        and resolve("inputs", cheap)[0].kind == "inputs"
+    )
+
+
+# In a training.
+
+
+class Uphill:
+    """An optimizer that the model tells the loss falls, while it rises: it goes up, and moves damping and warm start."""
+
+    def __init__(self, optimizer):
+        self.init, self.inner = optimizer.init, optimizer
+
+    def step(self, state, rollout, hold, left=1):
+        _, _, report = self.inner.step(state, rollout, hold, left)
+        new = hold.rollout(state.theta + 0.05 * hold.linearise(rollout).gradient)
+        state = replace(
+            state,
+            theta=new.theta,
+            damping=2 * state.damping,
+            direction=state.direction + 1,
+            updates=state.updates + 1,
+        )
+        return state, new, replace(report, accepted=True, loss=new.loss)
+
+
+def test_an_undone_hold_restores_weights_damping_and_warm_start():
+    trainer, state = training_of(hold="model", batches=3)
+    trainer.optimizer = Uphill(trainer.optimizer)
+    events = [event for event in trainer.run(state) if event.kind == "hold"]
+    assert len(events) == 12
+    for event in events:
+        inner = event.state.optimizer
+        assert not event.accepted and inner.damping == state.optimizer.damping
+        np.testing.assert_array_equal(inner.theta, state.theta)
+        np.testing.assert_array_equal(inner.direction, state.optimizer.direction)
+    assert events[-1].state.hold.radius < 0.3**10 and events[-1].state.updates >= 12
+
+
+@pytest.mark.parametrize("kind", ["scenario", "model", "inputs"])
+@pytest.mark.parametrize("batches", [1, 4])
+def test_no_hold_makes_more_updates_than_asked_for(kind, batches):
+    trainer, state = training_of(hold=kind, batches=batches, rollouts=20)
+    counts = [
+        event.state.in_hold for event in trainer.run(state) if event.kind == "update"
+    ]
+    assert max(counts) == batches if kind != "model" else 1 <= max(counts) <= batches
+
+
+def test_damping_and_warm_start_are_carried_to_the_next_hold():
+    trainer, state = training_of(hold="model", batches=4, rollouts=8)
+    events = list(trainer.run(state))
+    kept = [
+        (a, b) for a, b in zip(events, events[1:]) if b.kind == "hold" and b.accepted
+    ]
+    assert len(kept) > 1
+    for last, end in kept:
+        assert (
+            end.state.optimizer is last.state.optimizer
+            and end.state.optimizer.direction.any()
+        )
+
+
+def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
+    trainer, state = training_of(hold="model", batches=8, rollouts=6)
+    holds = [event.state for event in trainer.run(state) if event.kind == "hold"]
+    steps = 2 * (3 + 2) * 12 * 7
+    assert [s.rollouts for s in holds] == list(range(2, 2 + len(holds)))
+    assert [s.jacobian_steps for s in holds] == [
+        steps * (1 + k) for k in range(len(holds))
+    ]
+
+
+def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
+    trainer, state = training_of(task="fresh", hold="model", batches=3, rollouts=14)
+    before = Event("hold", state, None, None)
+    changes = []
+    for event in trainer.run(state):
+        if event.kind != "done":
+            changes.append(
+                (
+                    event.kind == "hold" and event.accepted,
+                    event.state.random != before.state.random,
+                )
+            )
+            before = event
+    assert changes.count((True, True)) > 2 and all(
+        accepted == drawn for accepted, drawn in changes
+    )
+
+
+def test_the_linear_model_predicts_to_second_order():
+    """The error of its trajectory falls with the square of the step: slope 2."""
+    loop = loop_of(delays=(1, 1))
+    theta, v = weights_of(loop), weights_of(loop, seed=1)
+    hold = ModelHold(loop, loop.rollout(theta), HoldState("model"), 0)
+    sizes = np.array([0.02, 0.01, 0.005])
+    errors = [
+        relative(hold.rollout(theta + s * v).x, loop.rollout(theta + s * v).x)
+        for s in sizes
+    ]
+    assert np.polyfit(np.log(sizes), np.log(errors), 1)[0] == pytest.approx(2, abs=0.1)

@@ -1,0 +1,412 @@
+"""Training: it stops for the reason it says, goes on bit for bit where it was stopped, and reaches what it promises."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from helpers import bits, training_of
+
+from hfcontrol.errors import TrainingError
+from hfcontrol.optim.hessian_free import Report
+from hfcontrol.training.state import Stop
+
+SEVERAL = {
+    "scenario": {"hold": "scenario", "batches": 3, "rollouts": 30},
+    "scenario, residual space": {
+        "hold": "scenario",
+        "task": "go",
+        "effort": 0.0,
+        "running": 0.0,
+        "batches": 3,
+        "rollouts": 25,
+    },
+    "model": {"hold": "model", "batches": 4, "rollouts": 8},
+    "model, long holds": {"hold": "model", "batches": 32, "rollouts": 6},
+    "inputs": {"hold": "inputs", "batches": 3, "rollouts": 16},
+    "post": {"hold": "post", "batches": 2, "rollouts": 25},
+    "auto": {
+        "plant": "arm2",
+        "control_limit": None,
+        "hold": "auto",
+        "batches": 3,
+        "rollouts": 20,
+    },
+    "noisy, scenario": {
+        "hold": "scenario",
+        "batches": 3,
+        "rollouts": 30,
+        "sensory_noise": 0.1,
+        "motor_noise": "10%",
+    },
+    "noisy, model": {
+        "hold": "model",
+        "batches": 3,
+        "rollouts": 10,
+        "motor_noise": 0.1,
+        "feedback_delay": 1,
+    },
+    "fresh scenarios": {"task": "fresh", "hold": "model", "batches": 3, "rollouts": 8},
+    "structural damping": {
+        "hold": "scenario",
+        "batches": 3,
+        "rollouts": 20,
+        "structural": 0.1,
+    },
+    "to the end": {
+        "plant": "linear",
+        "control_limit": None,
+        "hidden": (4,),
+        "cell": "linear",
+        "hold": "scenario",
+        "batches": 30,
+        "steps": 5,
+    },
+    "adam": {"optimizer": "adam", "hold": "scenario", "batches": 4, "rollouts": 12},
+    "momentum": {"optimizer": "momentum", "hold": "model", "batches": 4, "rollouts": 6},
+    "lbfgs": {"optimizer": "lbfgs", "hold": "scenario", "batches": 5, "rollouts": 20},
+}
+
+trainings = pytest.mark.parametrize("settings", SEVERAL.values(), ids=SEVERAL.keys())
+
+
+def trained(**settings):
+    """The events of a whole training."""
+    trainer, state = training_of(**settings)
+    events = list(islice(trainer.run(state), 1000))
+    assert events[-1].kind == "done", "it must end by itself"
+    return events
+
+
+@trainings
+def test_resuming_from_any_event_is_the_uninterrupted_training(settings):
+    """Whatever state an event showed, a run from there goes through the same next states, every bit of them."""
+    events = trained(**settings)
+    assert len(events) > 6
+    for place, event in enumerate(events[:-1]):
+        trainer, _ = training_of(**settings)
+        expected = events[place + 1 : place + 5]
+        again = list(islice(trainer.run(event.state), len(expected)))
+        assert [e.kind for e in again] == [e.kind for e in expected], (
+            f"after event {place}, {event.kind}"
+        )
+        assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], (
+            f"after event {place}, {event.kind}"
+        )
+
+
+@trainings
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(settings):
+    events = trained(**settings)
+    for count in range(1, len(events) - 1, 1 + len(events) // 5):
+        trainer, state = training_of(**settings)
+        for number, event in enumerate(trainer.run(state), 1):
+            trainer.interrupted = number >= count
+        assert event.stop is Stop.INTERRUPTED
+        *_, last = training_of(**settings)[0].run(event.state)
+        assert last.stop is events[-1].stop and bits(last.state) == bits(
+            events[-1].state
+        )
+
+
+@trainings
+def test_the_same_seed_trains_the_same(settings):
+    first, second, third = (
+        trained(**settings, seed=seed)[-1].state for seed in (3, 3, 4)
+    )
+    assert bits(first) == bits(second) != bits(third)
+
+
+@trainings
+def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
+    """Each simulation of all trials on the plant, line searches and L-BFGS included; none of the linear model's."""
+    trainer, state = training_of(**settings)
+    made = []
+
+    def watched(rng):
+        loop = type(trainer).loop(trainer, rng)
+        roll = loop.passes.rollout
+        monkeypatch.setattr(
+            loop.passes,
+            "rollout",
+            lambda theta, reference, *more: (
+                made.append(not reference.model),
+                roll(theta, reference, *more),
+            )[1],
+        )
+        return loop
+
+    trainer.loop = watched
+    for event in trainer.run(state):
+        assert event.state.rollouts == sum(made)
+
+
+@trainings
+def test_events_tell_a_consistent_story(settings):
+    events = trained(**settings)
+    assert [e.kind for e in events].count("done") == 1 and events[-1].kind == "done"
+    holds = [e for e in events if e.kind == "hold"]
+    assert [e.state.holds for e in holds] == list(range(1, len(holds) + 1))
+    assert events[-1].state.updates == sum(
+        e.report.updates for e in events if e.kind == "update"
+    )
+    for event in holds:
+        mark = event.state.history[-1]
+        assert (
+            mark.updates == event.state.updates
+            and event.state.begun is None
+            and event.state.in_hold == 0
+        )
+        assert event.rollout.reference.model is event.rollout.reference.replay is False
+        np.testing.assert_array_equal(event.rollout.theta, event.state.theta)
+        assert event.rollout.loss == event.state.loss
+
+
+@pytest.mark.parametrize("hold", ["scenario", "model"])
+def test_the_true_loss_never_rises_from_hold_to_hold(hold):
+    losses = [
+        mark.loss
+        for mark in trained(hold=hold, batches=4, rollouts=40)[-1].state.history
+    ]
+    assert (
+        len(losses) > 2
+        and np.all(np.diff(losses) <= 0)
+        and losses[-1] < 0.9 * losses[0]
+    )
+
+
+@trainings
+def test_the_weights_of_an_event_have_its_loss(settings):
+    """Also inside a hold that is not judged yet: then they are those of its beginning."""
+    trainer, state = training_of(**settings)
+    for event in trainer.run(state):
+        rng = np.random.default_rng()
+        rng.bit_generator.state = event.state.random
+        assert trainer.loop(rng).rollout(event.state.theta).loss == event.state.loss
+
+
+# Each way to stop.
+
+
+def test_stops_at_the_target_loss():
+    target = 0.8 * trained(hold="scenario", rollouts=1)[-1].state.loss
+    last = trained(hold="scenario", target_loss=target)[-1]
+    assert last.stop is Stop.TARGET and last.state.loss <= target
+
+
+def test_stops_at_the_target_ratio():
+    trainer, state = training_of(
+        "arm1", control_limit=None, trials=5, steps=20, target_ratio=1.05
+    )
+    *_, last = trainer.run(state)
+    best = trainer.optimal(trainer.loop(np.random.default_rng(0)))
+    assert last.stop is Stop.TARGET and best < last.state.loss <= 1.05 * best
+
+
+def test_the_ratio_of_a_random_task_is_to_the_optimum_of_the_same_scenario():
+    """The hold that reached it was judged on the scenario before the one drawn after it."""
+    trainer, state = training_of(
+        task="fresh", hold="scenario", batches=3, target_ratio=1.3, rollouts=100
+    )
+    events = list(trainer.run(state))
+    assert events[-1].stop is Stop.TARGET
+    last_update = [event for event in events if event.kind == "update"][-1]
+    rng = np.random.default_rng()
+    rng.bit_generator.state = last_update.state.random
+    assert events[-1].state.history[-1].loss <= 1.3 * trainer.optimal(
+        trainer.loop(rng)
+    ) * (1 + 1e-9)
+
+
+def test_a_target_already_reached_takes_no_update():
+    events = trained(target_loss=1e6)
+    assert [e.kind for e in events] == ["start", "done"]
+    assert (
+        events[1].stop is Stop.TARGET
+        and events[1].state.updates == 0
+        and events[1].state.rollouts == 1
+    )
+
+
+@pytest.mark.parametrize("hold", ["scenario", "model", "inputs"])
+def test_stops_after_the_rollouts_asked_for(hold):
+    events = trained(hold=hold, rollouts=9, batches=2)
+    assert events[-1].stop is Stop.ROLLOUTS and events[-1].state.rollouts >= 9
+    assert all(
+        e.state.rollouts < 9
+        for e in events
+        if e.kind == "update" and e is not events[-3] and e is not events[-2]
+    )
+
+
+def test_stops_when_the_time_is_over():
+    last = trained(max_seconds=1e-9)[-1]
+    assert last.stop is Stop.TIME and last.state.updates == 0
+
+
+def test_stops_when_interrupted_between_two_updates():
+    trainer, state = training_of(hold="scenario", batches=32)
+    for event in trainer.run(state):
+        trainer.interrupted = event.state.updates >= 3
+    assert (
+        event.stop is Stop.INTERRUPTED
+        and event.state.updates == 3
+        and event.state.in_hold == 3
+    )
+
+
+def test_stops_where_nothing_is_to_be_gained():
+    last = trained(
+        plant="linear",
+        control_limit=None,
+        hold="scenario",
+        hidden=(4,),
+        cell="linear",
+        batches=4,
+    )[-1]
+    losses = [mark.loss for mark in last.state.history]
+    assert last.stop is Stop.CONVERGED
+    assert all(
+        before - after < 1e-4 * before
+        for before, after in zip(losses[-4:-1], losses[-3:])
+    )
+
+
+def test_a_training_that_is_done_after_its_first_hold_has_not_failed():
+    """The loss has fallen to what this network can do, all of it before the first hold's end."""
+    events = trained(
+        plant="linear",
+        control_limit=None,
+        hold="scenario",
+        hidden=(4,),
+        cell="linear",
+        batches=100,
+    )
+    first, last = events[0].state.loss, events[-1]
+    assert (
+        last.state.loss < 0.9 * first
+        and last.state.history[0].loss < 1.01 * last.state.loss
+    )
+    assert last.stop is Stop.CONVERGED
+
+
+def test_post_goes_on_with_the_plant_where_recorded_inputs_only_harm():
+    """Three holds that raise the loss are the reason to switch, not to call the training converged."""
+    trainer, state = training_of(hold="post", batches=2)
+    trainer.optimizer = Worse(trainer.optimizer)
+    kinds = [event.state.hold.kind for event in islice(trainer.run(state), 20)]
+    assert kinds[0] == "inputs" and kinds.count("scenario") > 2
+
+
+class Worse:
+    """An optimizer that takes every step uphill."""
+
+    def __init__(self, optimizer):
+        self.init = optimizer.init
+
+    def step(self, state, rollout, hold, left=1):
+        new = hold.rollout(state.theta + 0.1 * hold.linearise(rollout).gradient)
+        return (
+            replace(state, theta=new.theta),
+            new,
+            Report(True, new.loss, -1.0, "worse", 1, 1),
+        )
+
+
+class Stubborn:
+    """An optimizer that finds no descent."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    def init(self, theta):
+        return self.optimizer.init(theta)
+
+    def step(self, state, rollout, hold, left=1):
+        _, _, report = self.optimizer.step(state, rollout, hold)
+        return (
+            state,
+            rollout,
+            replace(report, accepted=False, loss=rollout.loss, updates=0),
+        )
+
+
+@pytest.mark.parametrize("hold, most", [("scenario", 3), ("model", 12)])
+def test_fails_where_no_step_lowers_the_loss(hold, most):
+    trainer, state = training_of(hold=hold)
+    trainer.optimizer = Stubborn(trainer.optimizer)
+    events = list(trainer.run(state))
+    assert events[-1].stop is Stop.FAILED and events[-1].state.holds == most
+    assert not any(e.accepted for e in events if e.kind == "hold")
+    np.testing.assert_array_equal(events[-1].state.theta, state.theta)
+
+
+def test_every_reason_to_stop_has_a_word_and_a_sentence():
+    assert (
+        len({stop.word for stop in Stop})
+        == len({stop.sentence for stop in Stop})
+        == len(Stop)
+        == 6
+    )
+
+
+def test_weights_without_a_finite_loss_are_refused():
+    trainer, state = training_of()
+    state = replace(
+        state, optimizer=trainer.optimizer.init(np.full_like(state.theta, np.nan))
+    )
+    with pytest.raises(TrainingError, match="not finite"):
+        next(trainer.run(state))
+
+
+# What is promised.
+
+
+@pytest.mark.slow
+def test_arm1_comes_within_a_thousandth_of_the_riccati_cost():
+    trainer, state = training_of(
+        "arm1",
+        control_limit=None,
+        hidden=(8,),
+        trials=None,
+        steps=None,
+        target_ratio=1.001,
+    )
+    *_, last = trainer.run(state)
+    loop = trainer.loop(np.random.default_rng(0))
+    best = riccati_loss(loop.plant.params, trainer.task)
+    assert best * (1 - 1e-9) < last.state.loss < 1.001 * best
+
+
+def riccati_loss(params, task):
+    """The optimal loss of arm1's task, which is to bring the error (angle - target, rate) to rest from (-target, 0)."""
+    dt, inertia = 0.01, params["mass"] * params["length"] ** 2
+    A, B = np.array([[1.0, dt], [0.0, 1.0]]), np.array([[dt * dt], [dt]]) / inertia
+    numbers = task.numbers
+    running, final = np.diag([numbers["running"], 0.0]), numbers["final"] * np.eye(2)
+    P = final + running
+    for t in reversed(range(task.steps)):
+        K = np.linalg.solve(numbers["effort"] + B.T @ P @ B, B.T @ P @ A)
+        P = A.T @ P @ (A - B @ K) + (running if t else 0.0)
+    targets = task.draw(np.random.default_rng(0)).goal[-1, 0]
+    return 0.5 * P[0, 0] * np.mean(targets**2)
+
+
+@pytest.mark.slow
+def test_arm2_reaches_the_error_of_the_main_job():
+    trainer, state = training_of(
+        "arm2",
+        control_limit=None,
+        hidden=(32, 32),
+        trials=None,
+        steps=None,
+        effort=0.0,
+        target_loss=5e-5,
+    )
+    *_, last = trainer.run(state)
+    assert last.stop is Stop.TARGET and last.state.loss <= 5e-5
+    loop = trainer.loop(np.random.default_rng(0))
+    error = loop.rollout(last.state.theta).x[-1] - loop.scenario.goal[-1]
+    assert 0.5 * np.mean((error**2).sum(axis=0)) == pytest.approx(
+        last.state.loss, rel=1e-12
+    )
