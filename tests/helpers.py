@@ -10,17 +10,17 @@ from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.cost import Residuals
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.task import Task, TaskOptions
-from hfcontrol.training.holds import HoldState, begin
-from hfcontrol.training.state import Mark
+from hfcontrol.training.holds import HoldState, begin_hold
+from hfcontrol.training.state import CurvePoint
 
 # All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
 SWING = """
@@ -144,7 +144,7 @@ def loop_of(
     seed=0,
     trials=7,
     steps=12,
-    topology=None,
+    architecture=None,
     **options,
 ):
     """A closed loop on a small scenario; `limit` None takes the plant's own, `disturbed` adds random pushes."""
@@ -160,7 +160,7 @@ def loop_of(
         ),
     )
     skip = (2,) if len(hidden) > 1 else ()
-    topology = topology or Topology(
+    architecture = architecture or Architecture(
         hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1))
     )
     limit = plant.limit if limit is None else limit
@@ -173,7 +173,7 @@ def loop_of(
         scenario = replace(
             scenario, disturbance=0.03 * rng.standard_normal((steps, plant.nx, trials))
         )
-    network = Network(topology, task.n_target + plant.ny, plant.nu)
+    network = Network(architecture, task.n_target + plant.ny, plant.nu)
     return ClosedLoop(
         plant, kernels, network, scenario, Wiring(*delays, limit, plant.taper), fused
     )
@@ -186,7 +186,7 @@ def weights_of(loop, seed=0, size=0.3):
 
 def hold_of(kind, loop, theta):
     """The hold of a kind about the rollout of theta (P,)."""
-    return begin(loop, loop.rollout(theta), HoldState(kind))
+    return begin_hold(loop, loop.rollout(theta), HoldState(kind))
 
 
 def like(residuals, rng):
@@ -232,7 +232,7 @@ def training_of(plant="swing", **settings):
     settings = Settings(
         **{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings}
     )
-    trainer = build(settings, plant_of(plant))
+    trainer = make_trainer(settings, plant_of(plant))
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     return trainer, trainer.init(theta, stream(settings, SCENARIOS))
 
@@ -245,7 +245,7 @@ def bits(value):
             for f in fields(value)
             if f.name != "seconds"
         }
-    if isinstance(value, Mark):
+    if isinstance(value, CurvePoint):
         return value._replace(seconds=None)
     if isinstance(value, np.ndarray):
         return value.tobytes()

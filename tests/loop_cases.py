@@ -3,7 +3,7 @@
 import pytest
 from helpers import hold_of, weights_of
 
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 
 CASES = {
     "arm2": {"plant": "arm2", "effort": 0.0},
@@ -37,44 +37,46 @@ CASES = {
     "swing, hand": {"space": "hand", "effort": 0.0},
     "swing, one layer": {"hidden": (6,)},
     "swing, three layers": {
-        "topology": Topology((4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True)
+        "architecture": Architecture(
+            (4, 5, 3), skip=(2, 3), recurrent=(1, 3), learn_start=True
+        )
     },
-    "swing, no memory": {"topology": Topology((4, 3), skip=(), recurrent=())},
+    "swing, no memory": {"architecture": Architecture((4, 3), skip=(), recurrent=())},
     "swing, linear cells": {
-        "topology": Topology((4, 3), cell="linear", learn_start=True),
+        "architecture": Architecture((4, 3), cell="linear", learn_start=True),
         "delays": (1, 0),
     },
     "swing, ctrnn": {
-        "topology": Topology((4, 3), cell="ctrnn", learn_start=True),
+        "architecture": Architecture((4, 3), cell="ctrnn", learn_start=True),
         "trials": 35,
         "delays": (1, 1),
     },
     "swing, ctrnn by Euler": {
-        "topology": Topology(
+        "architecture": Architecture(
             (4, 3), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,)
         )
     },
     "swing, ltc by Runge-Kutta": {
-        "topology": Topology(
+        "architecture": Architecture(
             (4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
         )
     },
-    "swing, ltc": {"topology": Topology((4, 3), cell="ltc", unfold=3)},
+    "swing, ltc": {"architecture": Architecture((4, 3), cell="ltc", unfold=3)},
     "swing, ltc with tanh": {
-        "topology": Topology((4, 3), cell="ltc_tanh", unfold=2),
+        "architecture": Architecture((4, 3), cell="ltc_tanh", unfold=2),
         "trials": 5,
     },
     "swing, ltc with tanh by Euler": {
-        "topology": Topology(
+        "architecture": Architecture(
             (4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=()
         )
     },
     "swing, conductance": {
-        "topology": Topology((4, 3), cell="ltc_conductance", unfold=2),
+        "architecture": Architecture((4, 3), cell="ltc_conductance", unfold=2),
         "trials": 35,
     },
     "swing, conductance by Runge-Kutta": {
-        "topology": Topology(
+        "architecture": Architecture(
             (4,),
             cell="ltc_conductance",
             scheme="rk4",
@@ -85,22 +87,24 @@ CASES = {
         )
     },
     "swing, rnn-ode": {
-        "topology": Topology(
+        "architecture": Architecture(
             (3,), cell="rnn_ode", scheme="rk4", skip=(), recurrent=(1,)
         )
     },
-    "swing, neural ode": {"topology": Topology((4, 3), cell="neural_ode", unfold=3)},
+    "swing, neural ode": {
+        "architecture": Architecture((4, 3), cell="neural_ode", unfold=3)
+    },
     "swing, closed form": {
-        "topology": Topology((4, 3), cell="cfc", learn_start=True),
+        "architecture": Architecture((4, 3), cell="cfc", learn_start=True),
         "trials": 35,
         "delays": (1, 1),
     },
     "swing, closed form without memory": {
-        "topology": Topology((4, 3), cell="cfc", recurrent=())
+        "architecture": Architecture((4, 3), cell="cfc", recurrent=())
     },
     "cart, ltc": {
         "plant": "cart",
-        "topology": Topology((4,), cell="ltc", skip=(), recurrent=(1,)),
+        "architecture": Architecture((4,), cell="ltc", skip=(), recurrent=(1,)),
         "delays": (1, 0),
     },
 }

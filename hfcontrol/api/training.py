@@ -2,7 +2,7 @@
 
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.runs.training import begin, go_on
+from hfcontrol.runs.training import continue_training, start_training
 
 
 def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
@@ -11,7 +11,7 @@ def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
     `settings` are the fields of `Settings`; `start` is a run whose weights to begin with, `on_event` is called with every
     `Event`, those of the warm-up too. Raises kinds of HFControlError only.
     """
-    training = begin(settings_for(plant=plant, **settings), out, start)
+    training = start_training(settings_for(plant=plant, **settings), out, start)
     for event in training.events():
         if on_event:
             on_event(event)
@@ -20,7 +20,7 @@ def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
 
 def resume(where=None, *, force=False, on_event=None, **limits):
     """Go on with a run, the newest by default, and return it: `hf.resume("weights/...", rollouts=100)`."""
-    training = go_on(Run.load(where, warming=True), limits, force)
+    training = continue_training(Run.load(where, warming=True), limits, force)
     for event in training.events():
         if on_event:
             on_event(event)

@@ -75,7 +75,7 @@ def to_host(a):
     return a.get() if hasattr(a, "get") else a
 
 
-def beside(a, other):
+def to_device_of(a, other):
     """An array of NumPy's where another array is, with its own kind of number."""
     return a if isinstance(other, np.ndarray) else to_device(a, a.dtype)
 

@@ -8,7 +8,7 @@ from hfcontrol.errors import CheckpointError, UsageError
 
 
 @contextmanager
-def replacing(path, suffixes):
+def atomic_write(path, suffixes):
     """A temporary file beside `path` that takes its place when all went well and is removed when not.
 
     Raises UsageError for a suffix that is not allowed, and where the file cannot be written.
@@ -31,7 +31,7 @@ def replacing(path, suffixes):
         temporary.unlink(missing_ok=True)
 
 
-def _replace(path, content):
+def write_atomically(path, content):
     """Put content in place of a file by way of a temporary neighbour, so that a kill at any instant leaves a whole file."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -24,7 +24,7 @@ if hasattr(os, "register_at_fork"):
     )  # threads are not copied with a process
 
 
-def shared(jobs, kernel, *arguments, least=1):
+def run_in_parallel(jobs, kernel, *arguments, least=1):
     """Calls kernel(first, end, *arguments) on parts of range(jobs), contiguous, as equal as can be and of at least so many jobs, one
     on each of Numba's threads; returns when all have ended, and raises what any of them raises."""
     from numba import get_num_threads  # who only loads a run needs no Numba

@@ -102,10 +102,10 @@ def compare(name, out, **options):
 
 def _written(result, numbers):
     """Writes what is known so far, whole or not at all: whoever kills a study loses the training in progress alone."""
-    from hfcontrol.arrays.files import replacing
+    from hfcontrol.arrays.files import atomic_write
 
     numbers.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(numbers, (".json",)) as temporary:
+    with atomic_write(numbers, (".json",)) as temporary:
         temporary.write_text(
             json.dumps(finite(result), allow_nan=False, indent=1) + "\n",
             encoding="utf-8",

@@ -42,9 +42,9 @@ def evaluate(runs, trials, as_json, **options):
     asked = given(**options)
     for place, run in enumerate(chosen):
         with working("looking for the optimum"):
-            from hfcontrol.evaluation.evaluation import evaluate as judge
+            from hfcontrol.evaluation.evaluation import evaluate as compare_with_optimum
 
-            result = judge(run, run.settings.changed(**asked), trials)
+            result = compare_with_optimum(run, run.settings.changed(**asked), trials)
         if as_json:
             say_json(result)
             continue

@@ -100,7 +100,7 @@ def unfit_start(task, scenario):
     """What is not finite at the starts of a scenario: an observation, the state a step later, or their derivatives; nothing if all is."""
     import numpy as np
 
-    from hfcontrol.plant.probe import numbers
+    from hfcontrol.plant.probe import format_numbers
 
     plant, kernels, x, p = task.plant, task.kernels, scenario.x0[None], scenario.params
     u = np.zeros((1, plant.nu, scenario.trials)) + plant.trim[:, None]
@@ -115,5 +115,5 @@ def unfit_start(task, scenario):
     for what, values in found.items():
         wrong = ~np.isfinite(values).all(axis=tuple(range(values.ndim - 1)))
         for n in np.flatnonzero(wrong)[:1]:
-            return f"{what} is not finite at its start x = {numbers(x[0, :, n])}: start elsewhere, or keep dynamics and observe finite there"
+            return f"{what} is not finite at its start x = {format_numbers(x[0, :, n])}: start elsewhere, or keep dynamics and observe finite there"
     return ""

@@ -111,9 +111,9 @@ class Progress:
     def __init__(self, training):
         self.live, self.report = sys.stdout.isatty(), None
         trainer, task, state = training.trainer, training.trainer.task, training.state
-        topology = trainer.network.topology
-        hidden = "+".join(map(str, topology.hidden))
-        units = f"{hidden} {topology.cell} units{'' if topology.recurrent else ' without recurrence'}"
+        architecture = trainer.network.architecture
+        hidden = "+".join(map(str, architecture.hidden))
+        units = f"{hidden} {architecture.cell} units{'' if architecture.recurrent else ' without recurrence'}"
         click.echo(
             f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps of "
             f"{1000 * trainer.plant.dt:g} ms; {units}, "

@@ -12,7 +12,7 @@ from hfcontrol.errors import UsageError
 
 def train_many(options, seeds, jobs, out, others, quiet, as_json):
     """Trains the controllers of many seeds and shows what became of each, their spread, and how good the best is."""
-    from hfcontrol.runs.seeds import parsed, train_seeds
+    from hfcontrol.runs.seeds import parse_seeds, train_seeds
     from hfcontrol.runs.settings import settings_for
 
     if "seed" in options or others:
@@ -22,7 +22,7 @@ def train_many(options, seeds, jobs, out, others, quiet, as_json):
         raise UsageError(
             f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out"
         )
-    numbers, settings = parsed(seeds), settings_for(**options)
+    numbers, settings = parse_seeds(seeds), settings_for(**options)
     words = [
         word
         for k, word in enumerate(sys.argv[1:], 1)

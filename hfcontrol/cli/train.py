@@ -352,15 +352,15 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
 def _prepared(options, out, resume, start, force):
     """The training that the options ask for, compiled and ready."""
     from hfcontrol.runs import run as runs
-    from hfcontrol.runs.training import begin, go_on
     from hfcontrol.runs.settings import settings_for
+    from hfcontrol.runs.training import continue_training, start_training
 
     if resume is not None:
         options |= given(out=out, **{"from": start})
-        return go_on(runs.Run.load(resume, warming=True), options, force)
+        return continue_training(runs.Run.load(resume, warming=True), options, force)
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
-    return begin(
+    return start_training(
         settings_for(**options), out, None if start is None else runs.Run.load(start)
     )
 

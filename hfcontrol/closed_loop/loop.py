@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside, to_device, to_host
+from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.closed_loop.passes.plain import PlainPasses
-from hfcontrol.tasks.scenario import moved, picked
+from hfcontrol.tasks.scenario import move_scenario, select_trials
 
 
-class Reference(NamedTuple):
+class LinearModel(NamedTuple):
     """What stays fixed in a rollout.
 
     With `model` the plant is its linear model about the trajectory x, u, with A (T, nx, nx, N), B (T, nx, nu, N), the
@@ -42,7 +42,7 @@ class Reference(NamedTuple):
         return tuple(self[:7])
 
 
-LIVE = Reference(
+LIVE = LinearModel(
     *(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
 )  # nothing is fixed: plant and feedback as they are
 
@@ -58,7 +58,7 @@ class Rollout:
     command: np.ndarray
     y: np.ndarray
     rows: np.ndarray
-    reference: Reference
+    reference: LinearModel
     losses: np.ndarray
     passes: object
 
@@ -116,7 +116,10 @@ class ClosedLoop:
     ):
         wiring.check(scenario.steps)
         if kernels.device == "gpu":
-            scenario, wiring = moved(scenario, to_device, kernels), wiring.on(to_device)
+            scenario, wiring = (
+                move_scenario(scenario, to_device, kernels),
+                wiring.on(to_device),
+            )
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.fused, self.store_every, self.dtype = (
             scenario,
@@ -171,7 +174,7 @@ class ClosedLoop:
                 self.plant,
                 self.kernels,
                 self.network,
-                picked(self.scenario, chosen),
+                select_trials(self.scenario, chosen),
                 self.wiring,
                 self.fused,
                 self.store_every,
@@ -191,13 +194,13 @@ class ClosedLoop:
 
     def chosen(self, trials):
         """The numbers of so many trials of a network, spread evenly among all, where the scenario is."""
-        return beside(np.arange(trials) * self.trials // trials, self.scenario.x0)
+        return to_device_of(np.arange(trials) * self.trials // trials, self.scenario.x0)
 
     def everywhere(self, chosen):
         """The numbers, among the trials of all networks, of trials chosen in each."""
         if self.networks is None:
             return chosen
-        firsts = beside(self.trials * np.arange(self.networks), chosen)
+        firsts = to_device_of(self.trials * np.arange(self.networks), chosen)
         return (firsts[:, None] + chosen).ravel()
 
     def rollout(self, theta, reference=LIVE, exploration=None):
@@ -248,7 +251,7 @@ class ClosedLoop:
         """The reference that replaces the plant by its linear time-varying model about a rollout."""
         lines = self.lines(rollout)
         observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
-        return Reference(
+        return LinearModel(
             lines.A,
             lines.B,
             lines.C,

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from hfcontrol import __version__
-from hfcontrol.arrays.files import replacing
+from hfcontrol.arrays.files import atomic_write
 from hfcontrol.deploy.onnx import model
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS, has_synapses, is_continuous, is_timed
@@ -73,7 +73,7 @@ def save(controller, path, title, run):
 
     The C file compiles for float with -DHFCONTROL_FLOAT; its functions are named after the file.
     """
-    with replacing(path, FORMATS) as temporary:
+    with atomic_write(path, FORMATS) as temporary:
         if path.suffix.lower() == ".npz":
             np.savez_compressed(temporary, **_arrays(controller, title, run))
         elif path.suffix.lower() == ".onnx":
@@ -131,8 +131,8 @@ def _arrays(controller, title, run):
         "n_target": controller.n_target,
         "observes": controller.observes,
         "controls": controller.controls,
-        "scheme": net.topology.scheme,
-        "unfold": net.topology.unfold,
+        "scheme": net.architecture.scheme,
+        "unfold": net.architecture.unfold,
         "layers": layers,
     }
     arrays = {
@@ -193,7 +193,7 @@ def _source(controller, name, title, run):
             if CELLS[layer.cell].PARAMETERS:
                 blocks.append(_table(f"parameters{k}", values(CELLS[layer.cell], raw)))
             if is_continuous(layer.cell):
-                blocks.append(_cell_function(layer, k, net.topology.scheme))
+                blocks.append(_cell_function(layer, k, net.architecture.scheme))
         steps.append(_layer(net, layer, k))
     body = "".join(steps)
     before = "    const real *before = state->rows;\n" if "before[" in body else ""
@@ -328,7 +328,7 @@ def _activity(layer, k, units, columns, place, phi):
 
 def _stages(net, layer, k, units, columns, place, phi):
     """C that takes x through the stages of a control step (cells/stages.py)."""
-    scheme, unfold = net.topology.scheme, net.topology.unfold
+    scheme, unfold = net.architecture.scheme, net.architecture.unfold
     h = f"R({1.0 / unfold!r})"
     activity = _activity(layer, k, units, columns, place, phi)
     each = f"            for (int i = 0; i < {units}; i++) "

@@ -155,7 +155,7 @@ def _layer(graph, net, layer, W, raw, before, now):
             ),
         )
 
-    stages = Stages(cell, net.topology.scheme, net.topology.unfold)
+    stages = Stages(cell, net.architecture.scheme, net.architecture.unfold)
     x, _ = stages.forward([graph.constant(v) for v in p], rows(own), activity)
     return x[-1]
 

@@ -14,11 +14,11 @@ import numpy as np
 from hfcontrol.arrays.random import HELD_OUT, SCENARIOS
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.runs.factory import plant_of, task_of, wiring_of
+from hfcontrol.runs.factory import make_plant, make_task, make_wiring
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import at_times
 from hfcontrol.tasks.generators import RANDOM
-from hfcontrol.tasks.scenario import SPLITS, picked, put
+from hfcontrol.tasks.scenario import SPLITS, replace_trials, select_trials
 
 CONDITIONS = (
     "trials",
@@ -71,10 +71,10 @@ class Trials:
         if number < 1:
             raise UsageError(f"{number} trials: at least 1 is needed")
         settings = settings_for(plant=str(plant), task=task, **conditions)
-        self.plant = plant_of(settings)
+        self.plant = make_plant(settings)
         self.kernels = compile_plant(self.plant)
-        self.task = task_of(settings, self.plant, self.kernels)
-        self.wiring = wiring_of(settings, self.plant, taper=False)
+        self.task = make_task(settings, self.plant, self.kernels)
+        self.wiring = make_wiring(settings, self.plant, taper=False)
         self.wiring.check(self.task.steps)
         self.number, self.size = number, self.task.n_target + self.plant.ny
         self.trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))[:, None]
@@ -120,7 +120,9 @@ class Trials:
             if self._stock is None or not self._order.size:
                 self._restock(rng, rest.size)
             taken, self._order = np.split(self._order, [rest.size])
-            put(self.scenario, rest[: taken.size], picked(self._stock, taken))
+            replace_trials(
+                self.scenario, rest[: taken.size], select_trials(self._stock, taken)
+            )
             rest = rest[taken.size :]
         self._t[trials], self._losses[trials] = 0, 0.0
         self._states[..., trials] = self.scenario.x0[:, trials]
@@ -141,7 +143,7 @@ class Trials:
 
     def _allocate(self):
         number, wiring, plant = self.number, self.wiring, self.plant
-        self.scenario = picked(self._stock, np.zeros(number, dtype=int))
+        self.scenario = select_trials(self._stock, np.zeros(number, dtype=int))
         self._t, self._losses = np.zeros(number, dtype=int), np.zeros(number)
         self._states = np.zeros(
             (wiring.feedback_delay + 1, plant.nx, number)

@@ -9,7 +9,7 @@ from hfcontrol.arrays.random import HELD_OUT, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.policy_gradient.worlds import SEEDS, episode_returns
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.tasks.scenario import SPLITS
 
@@ -18,7 +18,7 @@ ZERO = 1e-12  # an optimal loss below this part of the initial one is an optimum
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Comparison:
     """One set of scenarios run by the controller: task, loop, its rollout and the optimum of every trial."""
 
     run: Run
@@ -44,7 +44,7 @@ class Judgement:
         return None if hand is None else self.outputs(x)[:, hand]
 
 
-def judge(run, split="training", settings=None, trials=None):
+def compare_with_optimum(run, split="training", settings=None, trials=None):
     """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it; the task says by how many
     `trials` it is judged, unless told otherwise."""
     task = run.task(settings)
@@ -55,7 +55,7 @@ def judge(run, split="training", settings=None, trials=None):
     commands = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
     commands[delay:] = rollout.command[: loop.scenario.steps - delay]
-    return Judgement(
+    return Comparison(
         run,
         task,
         loop,
@@ -178,10 +178,12 @@ def evaluate(run=None, settings=None, trials=None):
     if run.plant.environment:
         return _returns(
             run,
-            build(settings or run.settings, run.plant_file).world,
+            make_trainer(settings or run.settings, run.plant_file).world,
             EPISODES if trials is None else trials,
         )
-    judged = {split: judge(run, split, settings, trials) for split in SPLITS}
+    judged = {
+        split: compare_with_optimum(run, split, settings, trials) for split in SPLITS
+    }
     task = judged[SPLITS[0]].task
     return {
         "run": str(run.path),

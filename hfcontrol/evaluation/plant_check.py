@@ -10,7 +10,7 @@ import numpy as np
 
 from hfcontrol.errors import HFControlError
 from hfcontrol.kernels import STEP, compile_plant
-from hfcontrol.plant.probe import numbers, plain_calls, reason
+from hfcontrol.plant.probe import describe_error, format_numbers, plain_calls
 
 TRIALS, STEPS = 16, 1000
 SPREAD = 0.3  # of the random states and controls, in typical sizes
@@ -75,24 +75,24 @@ def written(sample):
             try:
                 sample.plant.functions[name](*arguments, out)
             except (ArithmeticError, ValueError) as error:
-                return f"{name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(sample.plant, error)}"
+                return f"{name} fails at x = {format_numbers(x)}, u = {format_numbers(u)}: {describe_error(sample.plant, error)}"
             for i, value in enumerate(out):
                 if value is None:
-                    return f"{name} leaves entry {i} ({names[i]}) unwritten at x = {numbers(x)}, u = {numbers(u)}"
+                    return f"{name} leaves entry {i} ({names[i]}) unwritten at x = {format_numbers(x)}, u = {format_numbers(u)}"
 
 
 def finite(sample):
     """All numbers stay finite, at random states and through many random steps."""
     for names, values in (*sample.maps(), (sample.plant.state, sample.step())):
         for i, n in np.argwhere(~np.isfinite(values))[:1]:
-            return f"{names[i]} is {values[i, n]} at x = {numbers(sample.x[:, n])}, u = {numbers(sample.u[:, n])}"
+            return f"{names[i]} is {values[i, n]} at x = {format_numbers(sample.x[:, n])}, u = {format_numbers(sample.u[:, n])}"
     u = np.array([sample.controls() for _ in range(STEPS)])
     nothing = np.zeros((STEPS, *sample.x.shape))
     x = sample.kernels.simulate(sample.x, u, sample.p, nothing, sample.plant.taper)
     for t, i, n in np.argwhere(~np.isfinite(x))[:1]:
         return (
             f"{sample.plant.state[i]} is {x[t, i, n]} after {t} random steps, "
-            f"from x = {numbers(x[t - 1, :, n])} under u = {numbers(u[t - 1, :, n])}"
+            f"from x = {format_numbers(x[t - 1, :, n])} under u = {format_numbers(u[t - 1, :, n])}"
         )
 
 
@@ -162,7 +162,7 @@ def smooth(sample):
         return Finding(
             "smooth",
             rough[:, :, :TRIALS].any(axis=(0, 1)).mean() <= 0.5,
-            f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {numbers(x[:, n])}: "
+            f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {format_numbers(x[:, n])}: "
             f"a jump or a bend there, or TYPICAL is far from {by}'s size",
         )
 
@@ -215,7 +215,7 @@ def jacobian(sample):
         for i, j in wrong_entry(given, found):
             return (
                 f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
-                f"dynamics, at x = {numbers(x)}"
+                f"dynamics, at x = {format_numbers(x)}"
             )
 
 
@@ -237,7 +237,7 @@ def observe_jacobian(sample):
         for i, j in wrong_entry(given, found):
             return (
                 f"d {names[i]} / d {plant.state[j]} is {given[i, j]:.6g} by observe_jacobian and {found[i, j]:.6g} by differences "
-                f"of observe, at x = {numbers(x)}"
+                f"of observe, at x = {format_numbers(x)}"
             )
 
 
@@ -316,7 +316,7 @@ def _wrong_marks(sample):
     wrong = np.array(marks)
     wrong = wrong[~np.isfinite(wrong).all(axis=2) | (np.abs(wrong[:, :, 2]) > 1)]
     if len(wrong):
-        return f"marks gives {numbers(wrong[0])}; it must give finite places, and values from -1 to 1"
+        return f"marks gives {format_numbers(wrong[0])}; it must give finite places, and values from -1 to 1"
 
 
 def tasks(sample):
@@ -385,7 +385,7 @@ def check_plant(plant):
         except HFControlError as error:
             found = str(error)
         except Exception as error:  # the user's own functions may raise anything
-            found = f"{type(error).__name__}: {reason(plant, error)}"
+            found = f"{type(error).__name__}: {describe_error(plant, error)}"
         found = (
             found
             if isinstance(found, Finding)

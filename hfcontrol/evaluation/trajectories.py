@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.files import replacing
+from hfcontrol.arrays.files import atomic_write
 from hfcontrol.errors import UsageError
 from hfcontrol.tasks.scenario import SPLITS
 
@@ -169,5 +169,5 @@ def simulate(run, path, split="training", settings=None, trials=None):
 
     Raises UsageError for another ending, and where the file cannot be written.
     """
-    with replacing(path, WRITERS) as temporary:
+    with atomic_write(path, WRITERS) as temporary:
         WRITERS[temporary.suffix](temporary, trajectories(run, split, settings, trials))

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-from hfcontrol.evaluation.evaluation import Judgement
+from hfcontrol.evaluation.evaluation import Comparison
 
 OPTIMAL, BODY, GOAL = "0.72", "0.35", "#D55E00"
 # A wheel on which lightness tells apart the hues that the colour-blind confuse.
@@ -30,7 +30,7 @@ FLAT = 0.5  # least extent of what is drawn true to scale, along any axis, by th
 def simulated(run):
     """The controller of a run on its training scenarios, without the optimum, which takes long to find."""
     loop = run.closed_loop()
-    return Judgement(run, run.task(), loop, loop.rollout(run.theta), None)
+    return Comparison(run, run.task(), loop, loop.rollout(run.theta), None)
 
 
 def in_plane(plant):

@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hfcontrol.arrays.files import replacing
+from hfcontrol.arrays.files import atomic_write
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import judge
+from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures.drawing import (
     BODY,
     GOAL,
@@ -268,7 +268,7 @@ def reaches(run, targets=None):
 
 def learning(run):
     """The scene of all trials, over the optimum, at each checkpoint up to that of the run, thinned where there are many."""
-    judged = judge(run)
+    judged = compare_with_optimum(run)
     files = [
         file for file in run.folder.checkpoints() if file.updates <= run.state.updates
     ]
@@ -407,7 +407,7 @@ def animate(run, path, targets=None, training=False, progress=None):
     """
     if targets is not None and targets < 1:
         raise UsageError(f"--targets {targets}: at least 1 is needed")
-    with rc_context(STYLE), replacing(path, WRITERS) as temporary:
+    with rc_context(STYLE), atomic_write(path, WRITERS) as temporary:
         if temporary.suffix == ".mp4" and not shutil.which("ffmpeg"):
             raise UsageError(
                 f"{path}: mp4 needs ffmpeg, which is not installed; install it, or use .gif or .html"

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from hfcontrol.arrays.files import replacing
+from hfcontrol.arrays.files import atomic_write
 from hfcontrol.errors import UsageError
 
 # Without dates and versions a figure is a function of its run.
@@ -35,11 +35,11 @@ STYLE = {
 
 
 @contextmanager
-def drawing(width, height, path=None, show=False):
+def figure_file(width, height, path=None, show=False):
     """A figure [inch] to draw into, saved and shown afterwards; wrong paths and missing displays are told at once."""
     with (
         rc_context(STYLE),
-        replacing(path, METADATA) if path else nullcontext() as temporary,
+        atomic_write(path, METADATA) if path else nullcontext() as temporary,
     ):
         figure = (
             _window(width, height)

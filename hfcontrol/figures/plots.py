@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import judge, summary
+from hfcontrol.evaluation.evaluation import compare_with_optimum, summary
 from hfcontrol.figures.drawing import (
     OPTIMAL,
     Paths,
@@ -23,7 +23,7 @@ from hfcontrol.figures.drawing import (
     simulated,
     traces,
 )
-from hfcontrol.figures.output import drawing
+from hfcontrol.figures.output import figure_file
 
 AXES = {
     "updates": "updates",
@@ -95,8 +95,8 @@ def plot_error(run, path=None, axis="updates", show=False):
         raise UsageError(f"--axis {axis}: known are {', '.join(AXES)}")
     if run.plant.environment:
         return _plot_returns(run, path, axis, show)
-    with drawing(8.4, 3.9, path, show) as figure:
-        judged = judge(run)
+    with figure_file(8.4, 3.9, path, show) as figure:
+        judged = compare_with_optimum(run)
         left, right = figure.subfigures(1, 2)
         _learning_curve(left.subplots(), run.state, axis)
         paths = Paths(right, judged)
@@ -108,7 +108,7 @@ def plot_error(run, path=None, axis="updates", show=False):
 
 def _plot_returns(run, path, axis, show):
     """The return of the exploring policy of an environment, which has no paths to show."""
-    with drawing(6.4, 3.9, path, show) as figure:
+    with figure_file(6.4, 3.9, path, show) as figure:
         ax, marks = figure.subplots(), run.state.curve
         ax.plot(
             [getattr(m, axis) for m in marks],
@@ -356,16 +356,16 @@ def plot(run, kind="paths", path=None, show=False):
     """
     if kind not in KINDS:
         raise UsageError(f"--kind {kind}: known are {', '.join(KINDS)}")
-    with drawing(7.2, 4.0, path, show) as figure:
-        judged = judge(run) if kind in OVER_OPTIMUM else simulated(run)
+    with figure_file(7.2, 4.0, path, show) as figure:
+        judged = compare_with_optimum(run) if kind in OVER_OPTIMUM else simulated(run)
         KINDS[kind](figure, judged)
         figure.suptitle(heading(judged))
     return figure
 
 
 def plot_holds(rows, path=None, show=False):
-    """Learning curves of several runs, given as pairs (label, history of `Mark`s): against rollouts and seconds."""
-    with drawing(8.4, 4.2, path, show) as figure:
+    """Learning curves of several runs, given as pairs (label, history of `CurvePoint`s): against rollouts and seconds."""
+    with figure_file(8.4, 4.2, path, show) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, axis in zip(axes, ("rollouts", "seconds")):
             ax.set(xscale="log", yscale="log", xlabel=AXES[axis])

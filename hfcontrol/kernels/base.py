@@ -5,7 +5,7 @@ Trajectories are float64 arrays [time, unit, trial]: K times (or T steps) and N 
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.errors import PlantError
 
 STEP = np.cbrt(
@@ -150,14 +150,18 @@ class Kernels:
     def _map(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            return x[:, beside(self.plant.copied(name), x)].copy()
+            return x[:, to_device_of(self.plant.copied(name), x)].copy()
         return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
 
     def _map_jacobian(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
             J = np.zeros_like(x, shape=(len(x), size, self.plant.nx, x.shape[2]))
-            J[:, beside(np.arange(size), x), beside(self.plant.copied(name), x)] = 1.0
+            J[
+                :,
+                to_device_of(np.arange(size), x),
+                to_device_of(self.plant.copied(name), x),
+            ] = 1.0
             return J
         return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]
 

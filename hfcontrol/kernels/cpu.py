@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hfcontrol.arrays.threads import shared
+from hfcontrol.arrays.threads import run_in_parallel
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels
 from hfcontrol.kernels.generate import INLINED, load_module, piece, plant_pieces
@@ -105,7 +105,7 @@ class CompiledKernels(Kernels):
             "map_slopes": len(out) * -(-out.shape[-1] // module.MAP_WIDTH),
         }.get(kernel, out.shape[-1])
         try:
-            shared(jobs, getattr(module, kernel), *arguments, least=LEAST_JOBS)
+            run_in_parallel(jobs, getattr(module, kernel), *arguments, least=LEAST_JOBS)
         except NumbaError as error:
             reason = " ".join(str(error).split())
             raise PlantError(

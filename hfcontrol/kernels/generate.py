@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from hfcontrol.kernels.base import actuator_factors
-from hfcontrol.kernels.inlining import written_out
+from hfcontrol.kernels.inlining import inline_helpers
 from hfcontrol.plant.source import PlantSource, is_constant, local_names
 
 NJIT = '@njit(cache=True, error_model="numpy", nogil=True)'
@@ -186,7 +186,7 @@ def load_module(stem, pieces):
     import numba
     import numpy
 
-    source = written_out("\n\n".join(pieces))
+    source = inline_helpers("\n\n".join(pieces))
     versions = (numba.__version__, numpy.__version__, *sys.version_info[:2])
     key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{key}"

@@ -147,7 +147,7 @@ def _renamings(node):
     ]
 
 
-def written_out(source):
+def inline_helpers(source):
     """The source of a module with its helpers written out where they are called; one that cannot be stays as it is, and so does a
     call of a name that a later function takes."""
     module, helpers = ast.parse(source), {}

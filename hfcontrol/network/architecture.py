@@ -22,8 +22,8 @@ from hfcontrol.network.cells import (
     is_continuous,
     is_staged,
     is_timed,
-    matrices_of,
-    sums_of,
+    matrix_names,
+    sum_counts,
 )
 from hfcontrol.network.connections import Dense, Synapses, Timed
 from hfcontrol.network.stages import SCHEMES, STABLE, Stages
@@ -84,7 +84,7 @@ class Layer:
     def shape(self):
         """Shape of the matrix: a row for each unit, a column for each source row and one for the bias; several of these for
         some cells; four, without biases, where connections are synapses."""
-        columns, several = self.connections // self.size, len(matrices_of(self.cell))
+        columns, several = self.connections // self.size, len(matrix_names(self.cell))
         if has_synapses(self.cell):
             return 4, self.size, columns
         return (
@@ -112,7 +112,7 @@ class Layer:
         room for parameters (n_p, k, N)."""
         parts, sums = (
             rows[self.work].reshape(-1, self.size, rows.shape[1]),
-            sums_of(self.cell),
+            sum_counts(self.cell),
         )
         activities, states, parameters = np.split(
             parts, [sums * self.stages, (sums + 1) * self.stages - 1]
@@ -136,7 +136,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Topology:
+class Architecture:
     """What a user chooses: hidden sizes, cell, layers with a skip from the input, recurrent layers, learned start; for
     time-continuous cells the scheme that solves them, its steps in a control step, and the time constants (least, most) at
     the start, in control steps."""
@@ -206,20 +206,20 @@ class Topology:
             )
 
 
-def layers_of(topology, n_input, n_output):
-    """The layers of a topology between so many inputs and outputs, the number of rows, and that of weights."""
+def lay_out_layers(architecture, n_input, n_output):
+    """The layers of a architecture between so many inputs and outputs, the number of rows, and that of weights."""
     plan = _Plan(n_input)
-    below, hidden = "in", topology.hidden
+    below, hidden = "in", architecture.hidden
     for k, units in enumerate(hidden, 1):
-        name, again = str(k), k in topology.recurrent
-        places = [(below, 0)] + [("in", 0)] * (k in topology.skip)
-        if topology.cell == "neural_ode":
+        name, again = str(k), k in architecture.recurrent
+        places = [(below, 0)] + [("in", 0)] * (k in architecture.skip)
+        if architecture.cell == "neural_ode":
             plan.add(f"{name}.0", "tanh", units, places)
             places, again = [], False
-        plan.add(name, topology.cell, units, places + [(name, 1)] * again)
+        plan.add(name, architecture.cell, units, places + [(name, 1)] * again)
         below = name
     plan.add("out", "linear", n_output, [(below, 0)])
-    return plan.finished(topology)
+    return plan.finished(architecture)
 
 
 class _Plan:
@@ -256,7 +256,7 @@ class _Plan:
         weights = self._take(
             4 * units * column
             if has_synapses(cell)
-            else len(matrices_of(cell)) * units * (column + 1)
+            else len(matrix_names(cell)) * units * (column + 1)
         )
         own = None
         if is_staged(cell):
@@ -270,16 +270,16 @@ class _Plan:
             Layer(name, cell, self.rows[name], tuple(sources), weights, own)
         )
 
-    def finished(self, topology):
+    def finished(self, architecture):
         """The layers with their work rows and parameters, behind all others; the number of rows and of weights."""
         layers = []
         for layer in self.layers:
             if layer.own:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
                 stages = Stages(
-                    CELLS[layer.cell], topology.scheme, topology.unfold
+                    CELLS[layer.cell], architecture.scheme, architecture.unfold
                 ).count
-                rows = (1 + sums_of(layer.cell)) * stages - 1 + n_p
+                rows = (1 + sum_counts(layer.cell)) * stages - 1 + n_p
                 layer = replace(
                     layer,
                     stages=stages,

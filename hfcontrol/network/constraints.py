@@ -9,7 +9,7 @@ so that every derivative is that by the weights times the slope dw_i / dtheta_i.
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import has_synapses
 
@@ -90,7 +90,7 @@ class Constraint:
         """Sign, and whether signed, cut and frozen, of every weight, where theta is."""
         if type(theta) not in self._placed:
             self._placed[type(theta)] = [
-                beside(a, theta)
+                to_device_of(a, theta)
                 for a in (self.sign, self.signed, self.cut, self.frozen)
             ]
         return self._placed[type(theta)]

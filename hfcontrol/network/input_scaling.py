@@ -64,7 +64,7 @@ def _reading_input(network, weights):
     ]
 
 
-def taken_in(network, weights, moments):
+def fold(network, weights, moments):
     """The weights (P,) that do on inputs themselves what `weights` do on normalised ones."""
     new, mean, d = weights.copy(), moments.mean, moments.deviation
     for W, columns, synapses in _reading_input(network, new):
@@ -77,7 +77,7 @@ def taken_in(network, weights, moments):
     return new
 
 
-def given_back(network, weights, moments):
+def unfold(network, weights, moments):
     """The weights (P,) that do on normalised inputs what `weights` do on inputs themselves: the inverse of `taken_in`."""
     new, mean, d = weights.copy(), moments.mean, moments.deviation
     for W, columns, synapses in _reading_input(network, new):
@@ -90,7 +90,7 @@ def given_back(network, weights, moments):
     return new
 
 
-def taken_out(network, cotangent, moments):
+def fold_vjp(network, cotangent, moments):
     """The cotangent (P,) of the weights on normalised inputs from that of those on inputs themselves: `taken_in` transposed."""
     new, mean, d = cotangent.copy(), moments.mean, moments.deviation
     for W, columns, synapses in _reading_input(network, new):

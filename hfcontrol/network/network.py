@@ -2,14 +2,14 @@
 
     a_l = W_l [source rows of l; 1],      h_l = cell(a_l)
 
-for its layers (topology.py) one after the other: one product per layer and step, or stage of time-continuous cells.
+for its layers (architecture.py) one after the other: one product per layer and step, or stage of time-continuous cells.
 """
 
 import numpy as np
 
 from hfcontrol.network.activations import ACTIVATIONS
-from hfcontrol.network.architecture import layers_of
-from hfcontrol.network.cells import CELLS, has_synapses, is_timed, matrices_of
+from hfcontrol.network.architecture import lay_out_layers
+from hfcontrol.network.cells import CELLS, has_synapses, is_timed, matrix_names
 from hfcontrol.network.stages import SCHEMES, Stages, value_slopes, values
 
 INCOMING = (
@@ -18,24 +18,26 @@ INCOMING = (
 
 
 class Network:
-    """Layers of a `Topology` between n_input inputs and n_output outputs; P = `size` weights.
+    """Layers of a `Architecture` between n_input inputs and n_output outputs; P = `size` weights.
 
     `rest` is the output at the start, number by number or one for all. With a `constraint` (constraint.py) what is trained
     are free parameters theta, and the weights a function of them.
     """
 
-    def __init__(self, topology, n_input, n_output, rest=0.0):
-        self.topology, self.n_input, self.n_output, self.rest = (
-            topology,
+    def __init__(self, architecture, n_input, n_output, rest=0.0):
+        self.architecture, self.n_input, self.n_output, self.rest = (
+            architecture,
             n_input,
             n_output,
             rest,
         )
-        self.layers, self.n_rows, self.size = layers_of(topology, n_input, n_output)
+        self.layers, self.n_rows, self.size = lay_out_layers(
+            architecture, n_input, n_output
+        )
         self.inputs, self.outputs = slice(0, n_input), self.layers[-1].rows
         self.hidden = slice(n_input, self.outputs.start)
         self.start = None
-        if topology.learn_start:
+        if architecture.learn_start:
             self.start = slice(self.size, self.size + self.hidden.stop - n_input)
             self.size = self.start.stop
         self.constraint = None
@@ -73,7 +75,7 @@ class Network:
                 names = (
                     CELLS[layer.cell].SYNAPSE
                     if has_synapses(layer.cell)
-                    else matrices_of(layer.cell)
+                    else matrix_names(layer.cell)
                 )
                 for name, part in zip(names, W.reshape(-1, *W.shape[-2:])):
                     views[f"{name}_{source.name}_{layer.name}"] = part[
@@ -138,7 +140,9 @@ class Network:
             for name, numbers in zip(getattr(CELLS[layer.cell], "PARAMETERS", ()), raw):
                 if name == "rate":
                     rate = np.exp(
-                        -rng.uniform(*np.log(self.topology.time_constants), layer.size)
+                        -rng.uniform(
+                            *np.log(self.architecture.time_constants), layer.size
+                        )
                     )
                     numbers[:, 0] = np.log(np.expm1(rate))
                 elif name == "reversal":
@@ -151,7 +155,7 @@ class Network:
         time constants asked for. Numbers behind positive ones are inverse softplus."""
         shape = W[0].shape
         w, leak = rng.uniform(0.001, 1.0, shape), rng.uniform(0.001, 1.0, layer.size)
-        tau = np.exp(rng.uniform(*np.log(self.topology.time_constants), layer.size))
+        tau = np.exp(rng.uniform(*np.log(self.architecture.time_constants), layer.size))
         W[1], W[2], W[3] = (
             rng.uniform(3, 8, shape),
             rng.uniform(0.3, 0.8, shape),
@@ -198,7 +202,10 @@ class Network:
 
     def _stages(self, layer, elapsed=1.0):
         return Stages(
-            CELLS[layer.cell], self.topology.scheme, self.topology.unfold, elapsed
+            CELLS[layer.cell],
+            self.architecture.scheme,
+            self.architecture.unfold,
+            elapsed,
         )
 
     def step_jvp(self, theta, v, before, now, d_before, d_inputs):
@@ -293,7 +300,7 @@ class Network:
                 ]
 
     def tables(self):
-        """The topology as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,
+        """The architecture as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,
         first source, end source, then for time-continuous cells stages, scheme, unfoldings, first work row, place of the
         parameters, their number, first row and lag of the state before, its first and end column) and sources (first row,
         end row, lag)."""
@@ -305,8 +312,8 @@ class Network:
             if own:
                 staged = (
                     layer.stages,
-                    SCHEMES.index(self.topology.scheme),
-                    self.topology.unfold,
+                    SCHEMES.index(self.architecture.scheme),
+                    self.architecture.unfold,
                     layer.work.start,
                     layer.parameters.start,
                     len(cell.PARAMETERS),

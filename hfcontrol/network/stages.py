@@ -14,7 +14,7 @@ the adjoint its transpose.
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside
+from hfcontrol.arrays.device import to_device_of
 
 SCHEMES = ("fused", "euler", "rk4")
 PART = (0.5, 0.5, 1.0)  # of h, that an inner stage of rk4 goes
@@ -130,4 +130,6 @@ def value_slopes(cell, raw):
 
 def _positive(cell, raw):
     """Which parameters are positive (n_p, 1, 1), where their numbers are."""
-    return beside(np.reshape([*cell.PARAMETERS.values()], (-1, 1, 1)).astype(bool), raw)
+    return to_device_of(
+        np.reshape([*cell.PARAMETERS.values()], (-1, 1, 1)).astype(bool), raw
+    )

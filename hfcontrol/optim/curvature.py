@@ -52,7 +52,7 @@ class Structural(Operator):
         super().__init__(linear.structural_product)
 
 
-class ResidualRows:
+class ResidualJacobian:
     """The weighted residual Jacobian, explicit: rows (m, P) and residuals (m,) of some channels, both scaled by the
     roots of the weights, so that their part of G is rows' rows / N and of the gradient rows' residuals / N. Those of several
     networks are (networks, m, P) and (networks, m)."""

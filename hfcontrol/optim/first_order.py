@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from hfcontrol.arrays.device import beside, to_host
+from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.hessian_free import Report
 
@@ -124,7 +124,7 @@ class LBFGS:
         seen = {"theta": state.theta, "rollout": rollout}
 
         def loss_and_gradient(theta):
-            moved = hold.rollout(beside(theta.copy(), state.theta))
+            moved = hold.rollout(to_device_of(theta.copy(), state.theta))
             if not np.isfinite(moved.loss):
                 return 1e300, np.zeros_like(theta)
             if moved.loss <= seen["rollout"].loss:

@@ -11,10 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.curvature import GaussNewton, Identity, ResidualRows, Structural
+from hfcontrol.optim.curvature import (
+    GaussNewton,
+    Identity,
+    ResidualJacobian,
+    Structural,
+)
 from hfcontrol.optim.linear_solvers import conjugate_gradients, residual_space, woodbury
 
 DECAY = 0.95  # of the warm start between updates
@@ -151,12 +156,12 @@ class HessianFree:
                 report,
             )
         new, step, predicted, full, tried = found
-        rho, lam = judged(rollout.loss, new.loss, predicted, lam)
+        rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
         report = Report(True, new.loss, rho, descent.solver, descent.iterations, tried)
         return HFState(new.theta, lam, full, state.updates + 1), new, report
 
 
-def judged(before, after, predicted, lam):
+def update_damping(before, after, predicted, lam):
     """The reduction ratio of a step from the loss before to the loss after, and the damping after a step made with lam."""
     rho = (after - before) / predicted if predicted < 0 else np.nan
     if not rho >= LOWER:
@@ -232,7 +237,7 @@ class Descent:
         if self.rows is None:
             return lambda r: r
         if not hasattr(self, "_rest"):
-            z = beside(
+            z = to_device_of(
                 probe(self.state.updates, self.state.theta.size), self.state.theta
             )
             Jz = self.rows.matrix @ z
@@ -251,7 +256,7 @@ def explicit_rows(curved, loop, solver):
         channels = [c for c in channels if c.time == loop.scenario.steps]
         if len(channels) * curved.loop.trials > MOST_RESIDUALS:
             curved = curved.part(MOST_RESIDUALS // len(channels))
-    return ResidualRows(curved, channels) if channels else None
+    return ResidualJacobian(curved, channels) if channels else None
 
 
 def search(hold, rollout, candidates, gradient):

@@ -74,7 +74,7 @@ def conjugate_gradients(
 
 
 def residual_space(rows, lam, gradient=None):
-    """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), and J d (m,), from `ResidualRows` of all
+    """The exact minimiser d = -J'(J J' + N lam I)^-1 r of the damped model (P,), and J d (m,), from `ResidualJacobian` of all
     residuals. The push-through identity turns (J'J / N + lam I)^-1 J'r / N of size P into a system of size m.
 
     With a gradient g other than J'r / N, that of more trials than the rows are of, it is -(J'J / N + lam I)^-1 g by

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside, to_host
+from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.linear_algebra import inverse_factors
 from hfcontrol.optim.curvature import GaussNewton, Operator
 from hfcontrol.optim.hessian_free import (
@@ -26,8 +26,8 @@ from hfcontrol.optim.hessian_free import (
     RETRY_RAISE,
     SHRINK,
     explicit_rows,
-    judged,
     probe,
+    update_damping,
 )
 
 
@@ -38,7 +38,7 @@ def dots(a, b):
 
 def column(numbers, beside_what):
     """A number for each network (S,) as a column (S, 1), where an array is."""
-    return beside(np.asarray(numbers), beside_what)[:, None]
+    return to_device_of(np.asarray(numbers), beside_what)[:, None]
 
 
 @dataclass
@@ -205,7 +205,9 @@ class Descents:
         if not hasattr(self, "_mean_rest"):
             size = self.start.shape[1]
             probes = {count: probe(count, size) for count in set(self.updates)}
-            z = beside(np.stack([probes[count] for count in self.updates]), self.start)
+            z = to_device_of(
+                np.stack([probes[count] for count in self.updates]), self.start
+            )
             Jz = (self.rows.matrix @ z[:, :, None])[:, :, 0]
             all_of_it, explicit = to_host(np.stack([dots(z, self.G @ z), dots(Jz, Jz)]))
             self._mean_rest = (
@@ -326,7 +328,7 @@ def step(options, loop, rollout, damping, directions, updates):
             lam = np.where(live, np.minimum(lam * RETRY_RAISE, DAMPING_RANGE[1]), lam)
     accepted = ~live
     ratios = [
-        judged(*numbers) if done else (np.nan, numbers[3])
+        update_damping(*numbers) if done else (np.nan, numbers[3])
         for done, *numbers in zip(
             accepted.tolist(),
             rollout.loss.tolist(),

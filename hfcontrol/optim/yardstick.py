@@ -17,10 +17,10 @@ from functools import cache
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside, to_device, to_host
+from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.kernels import load_module
 from hfcontrol.kernels.generate import piece
-from hfcontrol.tasks.scenario import moved, picked
+from hfcontrol.tasks.scenario import move_scenario, select_trials
 
 EXPLORING, ITERATIONS = (
     50,
@@ -67,7 +67,9 @@ class _System:
         """The same for some of the trials."""
         return _System(
             self.kernels,
-            picked(self.scenario, beside(np.asarray(trials), self.scenario.x0)),
+            select_trials(
+                self.scenario, to_device_of(np.asarray(trials), self.scenario.x0)
+            ),
             self.wiring,
         )
 
@@ -141,7 +143,7 @@ def _backward(matrices, vectors, mu):
     backward = (
         _riccati().backward if isinstance(k, np.ndarray) else _riccati_on_gpu(nx, nu)
     )
-    backward(*matrices, *vectors, beside(mu, k), k, K)
+    backward(*matrices, *vectors, to_device_of(mu, k), k, K)
     return k, K
 
 
@@ -153,7 +155,7 @@ def _of(a, trials):
 def _numbers(trials, a):
     """Trials, given by numbers or by whether they are taken, as numbers where an array is."""
     trials = np.asarray(trials)
-    return beside(np.flatnonzero(trials) if trials.dtype == bool else trials, a)
+    return to_device_of(np.flatnonzero(trials) if trials.dtype == bool else trials, a)
 
 
 def _search(system, k, K, x, v, u, losses):
@@ -164,7 +166,7 @@ def _search(system, k, K, x, v, u, losses):
         part = system if waiting.size == losses.size else system.of(waiting)
         new = part.follow(
             _of(base + length * k, waiting),
-            K[:, beside(waiting, K)],
+            K[:, to_device_of(waiting, K)],
             _of(reference, waiting),
         )
         better = new[3] < losses[waiting]
@@ -261,7 +263,7 @@ def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
     scenario, wiring = _placed(kernels, scenario, wiring)
     starts = _starts(plant, scenario, rng)
     if commands is not None:
-        starts.append(wiring.limited(beside(commands, scenario.x0)))
+        starts.append(wiring.limited(to_device_of(commands, scenario.x0)))
     whole = _System(kernels, scenario, wiring)
     parts = [
         _best(whole.of(trials), [_of(v, trials) for v in starts])
@@ -277,7 +279,7 @@ def _placed(kernels, scenario, wiring):
     """Scenario and wiring where the kernels are."""
     if kernels.device == "cpu":
         return scenario, wiring
-    return moved(scenario, to_device, kernels), wiring.on(to_device)
+    return move_scenario(scenario, to_device, kernels), wiring.on(to_device)
 
 
 def _starts(plant, scenario, rng=None):
@@ -290,7 +292,7 @@ def _starts(plant, scenario, rng=None):
         np.zeros(shape),
         NOISE * np.asarray(plant.typical_control)[:, None] * rng.standard_normal(shape),
     )
-    return [beside(v, scenario.x0) for v in starts]
+    return [to_device_of(v, scenario.x0) for v in starts]
 
 
 def _best(system, starts):

@@ -51,7 +51,7 @@ def with_actuators(plant, lag):
     )
 
 
-def observing(plant, names):
+def with_observations(plant, names):
     """The plant with only some of its observations; `names` is a tuple of them, or ("positions",) for all but the rates.
 
     Raises UsageError for names that are not among its observations.

@@ -40,7 +40,7 @@ def _probe(plant):
             continue
         except Exception as error:
             raise PlantError(
-                f"{plant.path.name}: {name} fails at x = {numbers(x)}, u = {numbers(u)}: {reason(plant, error)}"
+                f"{plant.path.name}: {name} fails at x = {format_numbers(x)}, u = {format_numbers(u)}: {describe_error(plant, error)}"
             ) from error
         missing = [
             f"{i} ({names[i]})" for i, value in enumerate(written) if value is None
@@ -48,7 +48,7 @@ def _probe(plant):
         if missing:
             raise PlantError(
                 f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
-                f"at x = {numbers(x)}; it must write all {len(names)}"
+                f"at x = {format_numbers(x)}; it must write all {len(names)}"
             )
 
 
@@ -71,11 +71,11 @@ def _probe_derivatives(plant):
             continue
         except Exception as error:
             raise PlantError(
-                f"{plant.path.name}: {name} fails at x = {numbers(x)}: {reason(plant, error)}"
+                f"{plant.path.name}: {name} fails at x = {format_numbers(x)}: {describe_error(plant, error)}"
             ) from error
 
 
-def reason(plant, error):
+def describe_error(plant, error):
     """What an exception of a plant file's own function says, with its line there and, of an index, how many entries there are."""
     lines = [
         line
@@ -88,6 +88,6 @@ def reason(plant, error):
     return f"line {lines[-1]}, {text}" if lines else text
 
 
-def numbers(values):
+def format_numbers(values):
     """Numbers as messages show them."""
     return "(" + ", ".join(f"{v:.4g}" for v in values) + ")"

@@ -16,8 +16,8 @@ import numpy as np
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.closed_loop.passes.sequences import Sequences
 from hfcontrol.errors import UsageError
-from hfcontrol.network.architecture import Topology
-from hfcontrol.network.input_scaling import Moments, given_back, taken_in, taken_out
+from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, FirstOrderState, RMSProp
 from hfcontrol.policy_gradient.objectives import (
@@ -191,7 +191,7 @@ class Learner:
         self.options, self.network, self.policy = options, network, policy
         self.n_memory = network.hidden.stop - network.hidden.start
         self.critic = Network(
-            Topology(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1
+            Architecture(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1
         )
         self.normalise = (
             options.normalise and network.constraint is None
@@ -233,10 +233,10 @@ class Learner:
     def weights(self, raw, inputs):
         """The weights (P,) that act, of what is trained and the moments of the inputs."""
         weights = self.network.weights(raw)
-        return taken_in(self.network, weights, inputs) if self.normalise else weights
+        return fold(self.network, weights, inputs) if self.normalise else weights
 
     def _cotangent(self, raw, bar, inputs):
-        bar = taken_out(self.network, bar, inputs) if self.normalise else bar
+        bar = fold_vjp(self.network, bar, inputs) if self.normalise else bar
         return self.network.slope(raw) * bar
 
     def _memory(self, rows, starts):
@@ -263,7 +263,7 @@ class Learner:
             self.weights(raw, state.inputs),
             state.inputs.with_more(flat(experience.inputs)),
         )
-        trained = np.concatenate([given_back(self.network, weights, inputs), *others])
+        trained = np.concatenate([unfold(self.network, weights, inputs), *others])
         return replace(
             state, inputs=inputs, trained=replace(state.trained, theta=trained)
         )

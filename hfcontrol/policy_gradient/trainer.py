@@ -12,7 +12,7 @@ import numpy as np
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.policy_gradient.learner import Learner
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.state import Event, Limits, Mark, TrainingState
+from hfcontrol.training.state import CurvePoint, Event, Limits, TrainingState
 
 
 @dataclass
@@ -90,7 +90,7 @@ class PolicyTrainer:
             seconds=time.perf_counter() - clock,
             **changes,
         )
-        mark = Mark(state.loss, state.updates, state.rollouts, state.seconds)
+        mark = CurvePoint(state.loss, state.updates, state.rollouts, state.seconds)
         history = (*state.history, mark) if state.updates else ()
         return replace(state, history=history, curve=(*state.curve, mark))
 

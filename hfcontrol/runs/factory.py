@@ -10,13 +10,13 @@ from hfcontrol.arrays.random import CONSTRAINT, SCENARIOS, stream
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network.architecture import TIME_CONSTANTS, Topology
+from hfcontrol.network.architecture import TIME_CONSTANTS, Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.plant.modifiers import observing, with_actuators, with_params
+from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.learner import PolicyGradient
 from hfcontrol.policy_gradient.trainer import PolicyTrainer, plant_loop
@@ -33,7 +33,7 @@ from hfcontrol.runs.quantities import (
 from hfcontrol.runs.settings import POLICY, POLICY_OPTIONS
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.task import Task, TaskOptions
-from hfcontrol.training.holds import resolve
+from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
 
@@ -55,7 +55,7 @@ OF_PLANTS = (
 )  # without meaning in an environment
 
 
-def wiring_of(settings, plant, taper=True):
+def make_wiring(settings, plant, taper=True):
     """The wiring between plant and network; without `taper` it is that of a plant outside training."""
     limit = settings.control_limit
     if isinstance(limit, str) and limit == "plant":
@@ -80,8 +80,8 @@ def wiring_of(settings, plant, taper=True):
     )
 
 
-def topology_of(settings, dt):
-    """The network's topology: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent; times are
+def make_architecture(settings, dt):
+    """The network's architecture: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent; times are
     told in control steps of dt [s]."""
     depth = len(settings.hidden)
     named = {
@@ -110,7 +110,7 @@ def topology_of(settings, dt):
         times = tuple(
             tau / dt for tau in durations(settings.time_constants, "time-constants")
         )
-    return Topology(
+    return Architecture(
         tuple(settings.hidden),
         settings.cell,
         tuple(skip),
@@ -122,17 +122,19 @@ def topology_of(settings, dt):
     )
 
 
-def plant_of(settings, plant=None):
+def make_plant(settings, plant=None):
     """The plant with the parameters, actuators and observations that the settings ask for, or its environment's own episodes."""
     plant = plant or load_plant(settings.plant)
     if settings.task == Episodes.name and plant.episodes:
         plant = plant.episodes
     plant = with_params(plant, assignments(settings.param))
     plant = with_actuators(plant, duration(settings.actuators, "actuators"))
-    return observing(plant, tuple(settings.observe)) if settings.observe else plant
+    return (
+        with_observations(plant, tuple(settings.observe)) if settings.observe else plant
+    )
 
 
-def task_of(settings, plant, kernels):
+def make_task(settings, plant, kernels):
     """The task with the user's numbers over its own."""
     vary = (*ranges(settings.vary, plant), *curl_range(settings.curl_field, plant))
     disturbances = Disturbances(
@@ -149,9 +151,11 @@ def task_of(settings, plant, kernels):
     return Task(plant, kernels, settings.task, options)
 
 
-def network_of(settings, n_input, plant):
+def make_network(settings, n_input, plant):
     """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
-    network = Network(topology_of(settings, plant.dt), n_input, plant.nu, plant.trim)
+    network = Network(
+        make_architecture(settings, plant.dt), n_input, plant.nu, plant.trim
+    )
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         network.constraint = Constraint(
             network,
@@ -163,7 +167,7 @@ def network_of(settings, n_input, plant):
     return network
 
 
-def optimizer_of(settings, task):
+def make_optimizer(settings, task):
     """The optimizer with its options; unless asked otherwise, it takes the curvature of as many trials as the task needs."""
     if settings.optimizer == "hf":
         trials = (
@@ -209,7 +213,7 @@ def _environment_trainer(settings, plant, limits):
                 "not of environments; leave it out"
             )
     network, seen = (
-        network_of(settings, plant.ny, plant),
+        make_network(settings, plant.ny, plant),
         np.array(plant.seen if plant.seen is not None else range(plant.ny)),
     )
     task = Episodes(
@@ -222,16 +226,16 @@ def _environment_trainer(settings, plant, limits):
         plant,
         None,
         network,
-        wiring_of(settings, plant),
-        optimizer_of(settings, task),
+        make_wiring(settings, plant),
+        make_optimizer(settings, task),
         world,
         limits,
     )
 
 
-def build(settings, plant=None):
+def make_trainer(settings, plant=None):
     """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
-    plant = plant_of(settings, plant)
+    plant = make_plant(settings, plant)
     limits = Limits(
         settings.batches,
         settings.target_loss,
@@ -241,16 +245,16 @@ def build(settings, plant=None):
     )
     if plant.environment:
         return _environment_trainer(settings, plant, limits)
-    task = task_of(settings, plant, compile_plant(plant))
+    task = make_task(settings, plant, compile_plant(plant))
     kernels = compile_plant(plant, device_for(settings.device))
-    network = network_of(settings, task.n_target + plant.ny, plant)
+    network = make_network(settings, task.n_target + plant.ny, plant)
 
     def optimal(loop):
         return float(
             np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses)
         )
 
-    wiring, optimizer = wiring_of(settings, plant), optimizer_of(settings, task)
+    wiring, optimizer = make_wiring(settings, plant), make_optimizer(settings, task)
     if settings.optimizer in POLICY:
         world = PlantWorld(
             plant_loop(task, plant, kernels, network, wiring), plant, task.n_target
@@ -299,7 +303,7 @@ def prepare(trainer, settings):
     loop = trainer.loop(stream(settings, SCENARIOS))
     linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
     linear.jvp(linear.gradient)
-    solver, reasons = settings.optimizer, [f"hold {resolve(trainer.hold, loop)[1]}"]
+    solver, reasons = settings.optimizer, [f"hold {choose_hold(trainer.hold, loop)[1]}"]
     if trainer.kernels.device == "gpu":
         reasons.append(
             f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import h5py
 import numpy as np
 
-from hfcontrol.arrays.files import _replace
+from hfcontrol.arrays.files import write_atomically
 from hfcontrol.errors import CheckpointError
 
 MARKER, VERSION = b"hfcontrol checkpoint", 1
@@ -40,7 +40,7 @@ def save(path, tree):
         file.attrs.update(format=np.bytes_(MARKER), version=VERSION)
         _write(file, tree, where="")
     content = buffer.getvalue()
-    _replace(Path(path), content + hashlib.sha256(content).digest())
+    write_atomically(Path(path), content + hashlib.sha256(content).digest())
 
 
 def load(path):

@@ -13,10 +13,10 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant.registry import FILES, load_plant
-from hfcontrol.runs.factory import build, plant_of, task_of, wiring_of
+from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder, find_run
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.state_tree import state_from_tree, warming_from_tree
+from hfcontrol.runs.state_tree import curriculum_from_tree, state_from_tree
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,11 @@ class Run:
 
     @cached_property
     def warming(self):
-        """The `WarmingState` of a run still in its warm-up, else None."""
+        """The `CurriculumState` of a run still in its warm-up, else None."""
         return (
-            warming_from_tree(self.tree["warming"]) if "warming" in self.tree else None
+            curriculum_from_tree(self.tree["warming"])
+            if "warming" in self.tree
+            else None
         )
 
     @property
@@ -89,7 +91,7 @@ class Run:
     @cached_property
     def plant(self):
         """The plant that was trained on: that of its file with the parameters, actuators and observations asked for."""
-        return plant_of(self.settings, self.plant_file)
+        return make_plant(self.settings, self.plant_file)
 
     @property
     def plant_changed(self):
@@ -100,7 +102,7 @@ class Run:
     def trainer(self):
         """The trainer that its settings describe, on the CPU wherever it was trained; PlantError where the plant is no longer one
         that its weights fit."""
-        trainer = build(self.settings.changed(device="cpu"), self.plant_file)
+        trainer = make_trainer(self.settings.changed(device="cpu"), self.plant_file)
         if trainer.network.size != self.theta.size:
             raise PlantError(
                 f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
@@ -116,7 +118,7 @@ class Run:
     def task(self, settings=None):
         """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
         settings = settings or self.settings
-        plant = plant_of(settings, self.plant_file)
+        plant = make_plant(settings, self.plant_file)
         if plant.environment:
             raise UsageError(
                 f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
@@ -127,7 +129,7 @@ class Run:
                 f"--observe {','.join(settings.observe)}: the run's network observes "
                 f"{', '.join(self.plant.observation)}, and nothing else fits it"
             )
-        task = task_of(settings, plant, compile_plant(plant))
+        task = make_task(settings, plant, compile_plant(plant))
         if task.n_target != self.trainer.task.n_target:
             raise UsageError(
                 f"--space {settings.space}: the run was trained in {self.settings.space} space"
@@ -149,7 +151,7 @@ class Run:
             task.kernels,
             self.network,
             scenario,
-            wiring_of(settings, task.plant, taper),
+            make_wiring(settings, task.plant, taper),
             store_every=settings.store_every,
         )
 

@@ -21,10 +21,10 @@ from hfcontrol.arrays.device import device_for
 from hfcontrol.arrays.random import SCENARIOS, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import Preparation, build
+from hfcontrol.runs.factory import Preparation, make_trainer
 from hfcontrol.runs.folder import thin
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.training import begin
+from hfcontrol.runs.training import start_training
 from hfcontrol.training import many_networks as gathering
 
 THREADS = (
@@ -49,7 +49,7 @@ class Outcome:
     stop: str
 
 
-def parsed(text):
+def parse_seeds(text):
     """The seeds that "0-31", "0,3,7" or both together name, in order; UsageError for other words."""
     fault = UsageError(
         f"--seeds {text}: whole numbers such as 0-31 or 0,3,7, at most {MOST} of them"
@@ -138,7 +138,7 @@ def _abreast(settings, seeds, out, command, note):
     """Trains all seeds at once on a GPU, and notes what became of each; or does nothing, and returns why they cannot go so."""
     begun = time.perf_counter()
     plant = load_plant(settings.plant)
-    trainer = build(settings, plant)
+    trainer = make_trainer(settings, plant)
     loop = trainer.loop(stream(settings, SCENARIOS))
     why = gathering.obstacle(settings, loop)
     if why:
@@ -152,7 +152,7 @@ def _abreast(settings, seeds, out, command, note):
     with _interruptible() as interrupted:
         for seed in seeds:
             try:
-                trainings[seed] = begin(
+                trainings[seed] = start_training(
                     settings.changed(seed=seed),
                     out,
                     command=command and f"{command} --seed {seed}",
@@ -302,7 +302,7 @@ def _answer():
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.append(True))
     try:
-        training = begin(
+        training = start_training(
             Settings.from_tree(asked["settings"]),
             asked["out"],
             command=asked["command"],

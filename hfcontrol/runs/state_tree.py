@@ -8,9 +8,9 @@ from hfcontrol.arrays.device import to_host
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
 from hfcontrol.policy_gradient.learner import PolicyState
-from hfcontrol.training.curriculum import WarmingState
+from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.state import Mark, TrainingState, placed
+from hfcontrol.training.state import CurvePoint, TrainingState, move_state
 
 CURVES = ("history", "curve")  # of marks, kept as arrays
 
@@ -24,7 +24,7 @@ OPTIMIZER_STATES = {
 
 def state_tree(state):
     """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
-    state = placed(state, to_host)
+    state = move_state(state, to_host)
     tree = {
         name: value
         for name, value in vars(state).items()
@@ -38,7 +38,7 @@ def state_tree(state):
     for curve in CURVES:
         tree[curve] = {
             name: np.array([getattr(m, name) for m in getattr(state, curve)])
-            for name in Mark._fields
+            for name in CurvePoint._fields
         }
     tree["begun"] = state.begun and state_tree(state.begun)
     return tree
@@ -53,16 +53,16 @@ def state_from_tree(tree):
         "begun": tree["begun"] and state_from_tree(tree["begun"]),
     }
     for curve in CURVES:
-        marks = zip(*(tree[curve][name].tolist() for name in Mark._fields))
+        marks = zip(*(tree[curve][name].tolist() for name in CurvePoint._fields))
         changes[curve] = tuple(
-            Mark(loss, int(updates), int(rollouts), seconds)
+            CurvePoint(loss, int(updates), int(rollouts), seconds)
             for loss, updates, rollouts, seconds in marks
         )
     return TrainingState(**{**tree, **changes})
 
 
-def warming_tree(state):
-    """A `WarmingState` as a nested dict for a file."""
+def curriculum_tree(state):
+    """A `CurriculumState` as a nested dict for a file."""
     return {
         **vars(state),
         "training": state_tree(state.training),
@@ -70,10 +70,10 @@ def warming_tree(state):
     }
 
 
-def warming_from_tree(tree):
-    """The `WarmingState` of a file."""
+def curriculum_from_tree(tree):
+    """The `CurriculumState` of a file."""
     states = {
         name: tree[name] and state_from_tree(tree[name])
         for name in ("training", "best")
     }
-    return WarmingState(**{**tree, **states})
+    return CurriculumState(**{**tree, **states})

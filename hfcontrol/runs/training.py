@@ -10,11 +10,11 @@ import numpy as np
 
 from hfcontrol import __version__
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.run import Run
-from hfcontrol.runs.state_tree import state_tree, warming_tree
-from hfcontrol.training.curriculum import WarmUp
+from hfcontrol.runs.state_tree import curriculum_tree, state_tree
+from hfcontrol.training.curriculum import Curriculum
 from hfcontrol.training.state import Stop
 
 RESUMABLE = (
@@ -30,7 +30,7 @@ RESUMABLE = (
 class Training:
     """A training in progress in its run folder; `events` yields the trainer's, each already on disk when it arrives.
 
-    It begins with `warming`, a `WarmUp`, unless that is over; until then its own `state` is None.
+    It begins with `warming`, a `Curriculum`, unless that is over; until then its own `state` is None.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Training:
             if self.warming.state is not kept and not self.warming.over:
                 kept = self.warming.state
                 self.folder.save_warming(
-                    {**self._tree(), "warming": warming_tree(kept)}
+                    {**self._tree(), "warming": curriculum_tree(kept)}
                 )
             yield event
 
@@ -126,17 +126,21 @@ class Training:
         }
 
 
-def begin(settings, out=None, start=None, command=None, plant=None, prepared=None):
+def start_training(
+    settings, out=None, start=None, command=None, plant=None, prepared=None
+):
     """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`. For many seeds the
     `plant` of the settings may be given, and what is `prepared` already.
 
     Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
     """
-    trainer = build(settings, plant)
+    trainer = make_trainer(settings, plant)
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)
-    warming = WarmUp(trainer, settings, theta=None if start is None else start.theta)
+    warming = Curriculum(
+        trainer, settings, theta=None if start is None else start.theta
+    )
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, trainer.task.name, settings.seed
     )
@@ -160,7 +164,7 @@ def _check_start(start, trainer, settings):
         )
 
 
-def go_on(run, limits=None, force=False):
+def continue_training(run, limits=None, force=False):
     """The `Training` that goes on from a run's checkpoint or in its warm-up; `limits` may replace the settings named in RESUMABLE.
 
     Raises UsageError for other settings, and TrainingError when the plant's file has changed since, unless forced.
@@ -182,12 +186,14 @@ def go_on(run, limits=None, force=False):
             "start anew from its weights with --from"
         )
     trainer = (
-        run.trainer if settings.device == "cpu" else build(settings, run.plant_file)
+        run.trainer
+        if settings.device == "cpu"
+        else make_trainer(settings, run.plant_file)
     )
     prepared = prepare(trainer, settings if run.warming else settings.changed(guide=0))
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
     state, warming = (
-        (None, WarmUp(trainer, settings, run.warming))
+        (None, Curriculum(trainer, settings, run.warming))
         if run.warming
         else (run.state, None)
     )

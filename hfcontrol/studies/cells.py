@@ -9,14 +9,14 @@ from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.network import Network
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.studies.course import Problem
-from hfcontrol.training.curriculum import warm_up
+from hfcontrol.training.curriculum import run_curriculum
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))
 UNITS, MODEL = (
@@ -80,19 +80,19 @@ def _units(plant, task, cell):
 
 
 def _size(plant, task, cell, units):
-    return build(_settings(plant, task, cell, units)).network.size
+    return make_trainer(_settings(plant, task, cell, units)).network.size
 
 
 def _trained(plant, task, cell, units, seed, seconds):
     """What a training of so many seconds reaches on the held-out set."""
     settings = _settings(plant, task, cell, units, seed=seed, max_seconds=seconds)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     loop = trainer.loop(stream(settings, SCENARIOS))
     linear = loop.linearise(loop.rollout(theta))  # compiles before the clock starts
     linear.jvp(linear.gradient)
     linear.rows(loop.channels()[-1:])
-    *_, last = trainer.run(warm_up(trainer, settings))
+    *_, last = trainer.run(run_curriculum(trainer, settings))
     held_out = trainer.task.draw(stream(settings, HELD_OUT), "held_out")
     judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
     rollout = judged.rollout(last.state.theta)
@@ -128,10 +128,10 @@ def gradients(tell):
 def _gradient(tau, estimator):
     problem = Problem("linear", None, SECONDS, (16,))
     loop = problem.loop(estimator, np.random.default_rng(0), 8)
-    topology = Topology(
+    architecture = Architecture(
         (16,), MODEL, (), (1,), time_constants=(tau / loop.plant.dt,) * 2
     )
-    network = Network(topology, problem.network.n_input, loop.plant.nu)
+    network = Network(architecture, problem.network.n_input, loop.plant.nu)
     loop = ContinuousLoop(
         loop.plant, loop.kernels, network, loop.scenario, loop.wiring, estimator
     )

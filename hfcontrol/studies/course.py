@@ -8,12 +8,12 @@ import numpy as np
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Counts, Estimator
 from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import wiring_of
+from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task, TaskOptions
 from hfcontrol.training.holds import Hold
@@ -44,9 +44,11 @@ class Problem:
         options = TaskOptions(steps=round(self.seconds / plant.dt))
         task = Task(plant, compile_plant(plant), self.task, options)
         network = Network(
-            Topology(self.hidden, self.cell, (), ()), task.n_target + plant.ny, plant.nu
+            Architecture(self.hidden, self.cell, (), ()),
+            task.n_target + plant.ny,
+            plant.nu,
         )
-        wiring = wiring_of(Settings(plant=self.plant, task=self.task), plant)
+        wiring = make_wiring(Settings(plant=self.plant, task=self.task), plant)
         for name, value in (
             ("_plant", plant),
             ("_task", task),

@@ -17,9 +17,9 @@ from hfcontrol.arrays.random import HELD_OUT, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.training.curriculum import warm_up
+from hfcontrol.training.curriculum import run_curriculum
 
 TASKS = {"arm2": "reach", "cartpole": "balance"}
 RATIO = 1.1  # to which the plant steps are told
@@ -100,7 +100,7 @@ def trained(plant, name, seed, seconds, tell):
         **METHODS[name].options,
         **rate,
     )
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     prepare(trainer, settings)
     judged = _held_out(trainer, settings)
     best = float(
@@ -109,7 +109,7 @@ def trained(plant, name, seed, seconds, tell):
         )
     )
     scored, aside = {price: [] for price in (*PRICES, "ratio")}, 0.0
-    for event in trainer.run(warm_up(trainer, settings)):
+    for event in trainer.run(run_curriculum(trainer, settings)):
         state = event.state
         clock = max(
             state.seconds - aside, *scored["seconds"][-1:], 0.0

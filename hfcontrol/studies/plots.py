@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hfcontrol.figures.output import drawing
+from hfcontrol.figures.output import figure_file
 from hfcontrol.figures.plots import COLOURS, LINES
 from hfcontrol.studies.gradients import front
 from hfcontrol.studies.methods import at, mean_and_interval
@@ -41,7 +41,7 @@ def draw(result, path):
 
 def _gradients(result, path):
     plants = result["plants"]
-    with drawing(9.6, 3.6 * len(plants), path) as figure:
+    with figure_file(9.6, 3.6 * len(plants), path) as figure:
         rows = np.atleast_2d(figure.subplots(len(plants), 2, sharey="row"))
         for (name, found), pair in zip(plants.items(), rows):
             for ax, price, label in zip(
@@ -80,7 +80,7 @@ def _gradients(result, path):
 
 
 def _backsolve(result, path):
-    with drawing(9.0, 3.6, path) as figure:
+    with figure_file(9.0, 3.6, path) as figure:
         left, right = figure.subplots(1, 2)
         for k, (name, found) in enumerate(result["methods"].items()):
             style = {"color": COLOURS[k], "label": NAMES[name], "ls": LINES[k]}
@@ -153,7 +153,7 @@ def _training(result, path):
         if result["study"] == "diffdrive"
         else len(paths["methods"])
     )
-    with drawing(max(8.4, 3.2 * stages), 3.6 + 3.4 * (stages > 0), path) as figure:
+    with figure_file(max(8.4, 3.2 * stages), 3.6 + 3.4 * (stages > 0), path) as figure:
         upper, *lower = figure.subfigures(1 + (stages > 0), 1, squeeze=False)[:, 0]
         for ax, price in zip(
             upper.subplots(1, 2, sharey=True), ("evaluations", "seconds")
@@ -221,7 +221,7 @@ def _visited(axes, paths, places):
 
 def _orders(result, path):
     """Hessian-free beside the first-order courses begun in either way, a row each."""
-    with drawing(9.0, 6.8, path) as figure:
+    with figure_file(9.0, 6.8, path) as figure:
         for pair, (begun, ratios) in zip(
             figure.subplots(2, 2, sharey=True), result["ratios"].items()
         ):
@@ -245,7 +245,7 @@ def _orders(result, path):
 
 def _methods(result, path):
     """The interquartile mean of the held-out ratio less one, with its interval, against plant steps and against time."""
-    with drawing(9.6, 3.9, path) as figure:
+    with figure_file(9.6, 3.9, path) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, price, label in zip(
             axes,
@@ -290,7 +290,7 @@ def _cells(result, path):
     groups = list(
         dict.fromkeys((t["plant"], t["task"], t["same"]) for t in result["trainings"])
     )
-    with drawing(max(8.4, 2.9 * (1 + len(groups))), 3.8, path) as figure:
+    with figure_file(max(8.4, 2.9 * (1 + len(groups))), 3.8, path) as figure:
         first, *axes = figure.subplots(1, 1 + len(groups), squeeze=False)[0]
         times = list(result["gradients"])
         for k, way in enumerate(next(iter(result["gradients"].values()))):

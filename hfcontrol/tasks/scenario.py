@@ -53,12 +53,12 @@ ARRAYS = (
 )
 
 
-def picked(scenario, trials):
+def select_trials(scenario, trials):
     """The scenario of some of its trials, given by their numbers in any order and as often as wanted."""
     return _changed(scenario, lambda a: a[..., trials].copy())
 
 
-def joined(scenarios):
+def concatenate_scenarios(scenarios):
     """The trials of scenarios of one task as those of one, each scenario's after those of the one before."""
 
     def together(*arrays):
@@ -82,10 +82,10 @@ def joined(scenarios):
     )
 
 
-def moved(scenario, move, kernels):
+def move_scenario(scenario, move, kernels):
     """The scenario with every array as `move` makes it, and the kernels of where they are then."""
-    moved = _changed(scenario, move)
-    return replace(moved, cost=replace(moved.cost, kernels=kernels))
+    move_scenario = _changed(scenario, move)
+    return replace(move_scenario, cost=replace(move_scenario.cost, kernels=kernels))
 
 
 def _changed(scenario, change):
@@ -109,7 +109,7 @@ def _changed(scenario, change):
     )
 
 
-def put(scenario, trials, others):
+def replace_trials(scenario, trials, others):
     """Writes the scenario `others` of as many trials in the place of some of a scenario's, given by their numbers."""
 
     def arrays(s):

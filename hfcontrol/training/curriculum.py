@@ -5,10 +5,10 @@ end drowns what could be learnt at the beginning; a short horizon tells the firs
 after. Where that does not help, good trajectories show the way (guide.py). Where the loss has many local minima, several
 initial weights get a start and the best goes on.
 
-    for event in (warming := WarmUp(trainer, settings)).events(): ...
+    for event in (warming := Curriculum(trainer, settings)).events(): ...
     trainer.run(warming.reached)
 
-`WarmingState` is all that a later `WarmUp` needs to go on bit for bit. Trajectories to follow are not in it: the seed gives them again.
+`CurriculumState` is all that a later `Curriculum` needs to go on bit for bit. Trajectories to follow are not in it: the seed gives them again.
 """
 
 import time
@@ -19,7 +19,7 @@ import numpy as np
 
 from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.training.guidance import PARTS, Guide
-from hfcontrol.training.state import Event, Limits, Stop, TrainingState, bare
+from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 FOLLOWED = 4  # updates on the same trajectories
@@ -39,7 +39,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WarmingState:
+class CurriculumState:
     """Where a warm-up stands: in which stage of which initialisation, and with what.
 
     `training` is the `TrainingState` within the stage or, before that is `entered`, the one whose weights and counts it begins with;
@@ -61,7 +61,7 @@ class WarmingState:
         return self.training.theta
 
 
-class WarmUp:
+class Curriculum:
     """`settings.grow` updates at each shorter horizon, at most `settings.guide` updates of following at each, and a dozen updates
     where initialisations race, of each of `settings.race`; from given weights theta (P,), not raced, or from the state of an earlier one.
 
@@ -81,7 +81,7 @@ class WarmUp:
             + [(FOLLOWING, part) for part in PARTS if settings.guide]
             + [(RACING, 1)] * (settings.race > 1)
         )
-        self.state = state or WarmingState(
+        self.state = state or CurriculumState(
             self._first(0) if theta is None else self._on_task(theta)
         )
 
@@ -215,12 +215,14 @@ class WarmUp:
         """The state after a stage that ends with a `TrainingState`: at the beginning of the next, or of the next initialisation."""
         s = self.state
         if s.stage + 1 < len(self.plan):
-            return replace(s, stage=s.stage + 1, training=bare(training), entered=False)
+            return replace(
+                s, stage=s.stage + 1, training=without_curve(training), entered=False
+            )
         best, k = _better(s.best, self._candidate(training)), s.initialisation + 1
         following = (
             self._first(k, training.seconds)
             if k < self.settings.race
-            else bare(training)
+            else without_curve(training)
         )
         return replace(
             s,
@@ -266,9 +268,9 @@ class WarmUp:
         return self.doing + within
 
 
-def warm_up(trainer, settings, theta=None):
+def run_curriculum(trainer, settings, theta=None):
     """The state to train on from, after the whole warm-up of a new training or, if given, from weights theta (P,)."""
-    warming = WarmUp(trainer, settings, theta=theta)
+    warming = Curriculum(trainer, settings, theta=theta)
     for _ in warming.events():
         pass
     return warming.reached

@@ -15,7 +15,7 @@ import numpy as np
 
 from hfcontrol.optim.yardstick import family
 from hfcontrol.tasks.cost import Residuals
-from hfcontrol.tasks.scenario import picked
+from hfcontrol.tasks.scenario import select_trials
 
 PARTS = tuple(k / 8 for k in range(1, 9))  # of the horizon
 MARGIN = 0.9  # of the limits is what the trajectories use: a network reaches a limit only with infinite commands
@@ -83,7 +83,7 @@ class Following:
 
     def draw(self, rng):
         """A scenario of so many of the trials."""
-        return picked(
+        return select_trials(
             self.scenario,
             np.sort(rng.choice(self.scenario.trials, self.trials, replace=False)),
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.arrays.device import beside
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.closed_loop.loop import LIVE
 
 KINDS = ("auto", "model", "scenario", "inputs", "post")
@@ -46,7 +46,7 @@ class HoldState:
     lowest: float = np.inf
 
 
-def resolve(kind, loop):
+def choose_hold(kind, loop):
     """The kind to start with (`HoldState`) and a sentence that says why, for a closed loop."""
     if kind == "post":
         return (
@@ -120,7 +120,7 @@ class ModelHold(Hold):
     def __init__(self, loop, start, state, updates):
         super().__init__(loop, start, loop.linear_model(start))
         self.radius, self.updates = state.radius, updates
-        self.typical = beside(
+        self.typical = to_device_of(
             np.array(loop.plant.typical_state, dtype=float)[:, None], start.x
         )
 
@@ -162,7 +162,7 @@ class ModelHold(Hold):
         return after, replace(state, radius=radius, short=short)
 
 
-def begin(loop, start, state, updates=0):
+def begin_hold(loop, start, state, updates=0):
     """The hold of the kind in use, about the true rollout `start`, in which so many updates are made already."""
     if state.kind == "model":
         return ModelHold(loop, start, state, updates)

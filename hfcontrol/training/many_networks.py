@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfcontrol.arrays.device import CPU_INSTEAD, free_memory
-from hfcontrol.closed_loop.loop import LIVE, ClosedLoop, Reference
+from hfcontrol.closed_loop.loop import LIVE, ClosedLoop, LinearModel
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
 from hfcontrol.optim import many_networks as abreast
 from hfcontrol.optim.hessian_free import HFState, Report, explicit_rows
-from hfcontrol.tasks.scenario import joined
-from hfcontrol.training.holds import resolve
+from hfcontrol.tasks.scenario import concatenate_scenarios
+from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Event
 from hfcontrol.training.trainer import RolloutWanted
 
@@ -36,7 +36,7 @@ def obstacle(settings, loop):
         return f"--optimizer {settings.optimizer} makes no Hessian-free steps"
     if is_continuous(settings.cell):
         return f"--cell {settings.cell} moves in continuous time"
-    kind = resolve(settings.hold, loop)[0].kind
+    kind = choose_hold(settings.hold, loop)[0].kind
     return (
         None
         if settings.hold != "post" and kind == "scenario"
@@ -78,7 +78,7 @@ class Share:
 
     theta: np.ndarray
     loss: float
-    reference: Reference = LIVE
+    reference: LinearModel = LIVE
 
 
 class Stack:
@@ -131,7 +131,7 @@ class Gathering:
                 t.plant,
                 t.kernels,
                 t.network,
-                joined([loop.scenario for loop in loops]),
+                concatenate_scenarios([loop.scenario for loop in loops]),
                 t.wiring,
                 dtype=t.dtype,
                 networks=len(loops),

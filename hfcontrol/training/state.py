@@ -71,7 +71,7 @@ class Limits:
         )
 
 
-class Mark(NamedTuple):
+class CurvePoint(NamedTuple):
     """A point of the learning curve: a true loss, and the updates, true rollouts and seconds spent until then."""
 
     loss: float
@@ -84,7 +84,7 @@ class Mark(NamedTuple):
 class TrainingState:
     """Where a training stands: optimizer, hold and generator state, counts, and the learning curve.
 
-    `history` has a `Mark` for the end of each hold, `curve` one for every update whose true loss is known.
+    `history` has a `CurvePoint` for the end of each hold, `curve` one for every update whose true loss is known.
     `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
     it is the state at the hold's beginning, and `in_hold` the updates made since. `mean` is that of the weights after the
     last holds, where the training averages them.
@@ -130,7 +130,7 @@ class TrainingState:
         return to_host((self.begun if unjudged else self).optimizer.theta)
 
 
-def placed(state, move):
+def move_state(state, move):
     """A state with the optimizer's arrays as `move` makes them: on a GPU, or back."""
     arrays = {
         name: move(value)
@@ -140,11 +140,11 @@ def placed(state, move):
     return replace(
         state,
         optimizer=replace(state.optimizer, **arrays),
-        begun=state.begun and placed(state.begun, move),
+        begun=state.begun and move_state(state.begun, move),
     )
 
 
-def bare(state):
+def without_curve(state):
     """A state without its learning curve: all that a hold needs to know of how it began."""
     return replace(state, history=(), curve=())
 

@@ -19,13 +19,13 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.training import holds
 from hfcontrol.training.state import (
+    CurvePoint,
     Event,
     Limits,
-    Mark,
     Stop,
     TrainingState,
-    bare,
-    placed,
+    move_state,
+    without_curve,
 )
 
 CONVERGED, CONVERGED_HOLDS = (
@@ -132,7 +132,7 @@ class Trainer:
     def init(self, theta, rng, hold_state=None):
         """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""
         if hold_state is None:
-            hold_state, _ = holds.resolve(
+            hold_state, _ = holds.choose_hold(
                 self.hold, self.loop(np.random.default_rng(0))
             )
         return TrainingState(
@@ -172,9 +172,9 @@ class _Run:
         self.trainer, self.limits, self.state = (
             trainer,
             trainer.limits,
-            placed(state, trainer.place),
+            move_state(state, trainer.place),
         )
-        self.begun, self.loop = self.state.begun or bare(self.state), None
+        self.begun, self.loop = self.state.begun or without_curve(self.state), None
         self._draw(self.begun.random)
 
     def _begin(self):
@@ -242,7 +242,7 @@ class _Run:
             )
             if self.fresh:
                 self._chart()
-            self.begun = bare(self.state)
+            self.begun = without_curve(self.state)
             stop = self._reached(self.start.loss) or self._settled()
             if self.fresh:
                 yield Event("start", self.state, self.loop, self.start)
@@ -257,7 +257,7 @@ class _Run:
         A training that is stopped inside a hold leaves it open: resumed, it goes on as if it had not stopped.
         """
         state = self.state
-        hold = holds.begin(self.loop, self.start, self.begun.hold, state.in_hold)
+        hold = holds.begin_hold(self.loop, self.start, self.begun.hold, state.in_hold)
         current = hold.first()
         if state.begun:
             current = hold.rollout(state.optimizer.theta)
@@ -326,11 +326,13 @@ class _Run:
             mean=self._mean(inner.theta) if accepted else begun.mean,
             rejected=0 if accepted else begun.rejected + 1,
         )
-        mark = Mark(loss, self.state.updates, self.state.rollouts, self.state.seconds)
+        mark = CurvePoint(
+            loss, self.state.updates, self.state.rollouts, self.state.seconds
+        )
         self.state = replace(self.state, history=(*self.state.history, mark))
         if not hold.true:
             self.state = replace(self.state, curve=(*self.state.curve, mark))
-        self.begun = bare(self.state)
+        self.begun = without_curve(self.state)
         return accepted
 
     def _mean(self, theta):
@@ -348,7 +350,7 @@ class _Run:
         """Adds the loss as it is now to the learning curve."""
         s = self.state
         self.state = replace(
-            s, curve=(*s.curve, Mark(s.loss, s.updates, s.rollouts, s.seconds))
+            s, curve=(*s.curve, CurvePoint(s.loss, s.updates, s.rollouts, s.seconds))
         )
 
     def _reached(self, loss, target=None):

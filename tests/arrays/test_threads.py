@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from hfcontrol.arrays.threads import shared
+from hfcontrol.arrays.threads import run_in_parallel
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -24,7 +24,7 @@ def test_every_job_is_done_once(threads, jobs, least):
         for job in range(first, end):
             done[job] += weight
 
-    shared(jobs, run, 2, least=least)
+    run_in_parallel(jobs, run, 2, least=least)
     assert done == [2] * jobs and len(parts) == max(1, min(threads, jobs // least))
     assert max(parts) - min(parts) <= 1
 
@@ -42,5 +42,5 @@ def test_what_goes_wrong_is_told_when_all_have_ended(threads, bad):
             ended.append(threading.current_thread())
 
     with pytest.raises(ValueError, match=f"job {bad}"):
-        shared(6, run)
+        run_in_parallel(6, run)
     assert len(ended) == threads and (threads == 1 or len(set(ended)) > 1)

@@ -20,11 +20,11 @@ from hfcontrol.closed_loop.continuous.tableaus import RK4, TSIT5
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task, TaskOptions
 
@@ -41,7 +41,7 @@ def linear_loop(estimator, trials=3, hidden=(2,), cell="linear"):
         plant, kernels, None, TaskOptions(trials=trials, steps=round(T / plant.dt))
     )
     network = Network(
-        Topology(hidden, cell, (), ()), task.n_target + plant.ny, plant.nu
+        Architecture(hidden, cell, (), ()), task.n_target + plant.ny, plant.nu
     )
     wiring = Wiring(0, 0, np.full(2, np.inf), plant.taper)
     return ContinuousLoop(
@@ -59,14 +59,14 @@ def regulator(loop):
 
 
 def swing_loop(
-    estimator=TIGHT, cell="ctrnn", task="worth", trials=3, space="joint", **topology
+    estimator=TIGHT, cell="ctrnn", task="worth", trials=3, space="joint", **architecture
 ):
     """A plant with everything in it, under cells of a kind."""
     plant = plant_of("swing")
     kernels = compile_plant(plant)
     task = Task(plant, kernels, task, TaskOptions(trials=trials, space=space))
     recurrent = () if cell == "tanh" else (1, 2)
-    shape = Topology((4, 3), cell, (2,), recurrent, **topology)
+    shape = Architecture((4, 3), cell, (2,), recurrent, **architecture)
     network = Network(shape, task.n_target + plant.ny, plant.nu)
     wiring = Wiring(0, 0, np.array([0.8, np.inf]), plant.taper)
     return ContinuousLoop(
@@ -140,7 +140,7 @@ def test_derivatives_that_the_plant_file_gives_take_the_place_of_differences():
         plant = replace(given, functions=functions)
         task = Task(plant, compile_plant(plant), None, TaskOptions(trials=3, steps=40))
         network = Network(
-            Topology((4, 3), "tanh", (2,), ()), task.n_target + plant.ny, plant.nu
+            Architecture((4, 3), "tanh", (2,), ()), task.n_target + plant.ny, plant.nu
         )
         loop = ContinuousLoop(
             plant,
@@ -338,7 +338,7 @@ def test_as_many_blocks_and_threads_as_you_like(monkeypatch):
 def test_hessian_free_finds_the_best_gain():
     """u = -k x costs |x0|^2 (1 + k^2) (1 - e^-2kT) / 2k. A law with another gain each way, and a constant, can be a little better on
     8 starts."""
-    trainer = build(
+    trainer = make_trainer(
         Settings(
             plant="linear",
             estimator="ctpg",
@@ -384,7 +384,7 @@ def test_a_solver_that_gives_up_says_where():
         and "state first" in rollout.failure
         and "step" in rollout.failure
     )
-    trainer = build(
+    trainer = make_trainer(
         Settings(
             plant="linear",
             estimator="ctpg",

@@ -21,7 +21,7 @@ from loop_cases import cases, kinds, moved
 
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TaskError
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.optim.curvature import GaussNewton
 
 
@@ -180,10 +180,10 @@ def test_replayed_observations_hide_the_feedback():
     assert relative(stale.linearise(stale.first()).gradient, gradients[0]) > 1e-3
 
 
-def network_by_hand(topology, views, before, inputs):
+def network_by_hand(architecture, views, before, inputs):
     """One step of the network, unit by unit from its named weights: activity of every layer from that before."""
     now = {"in": inputs}
-    for name in [*map(str, range(1, len(topology.hidden) + 1)), "out"]:
+    for name in [*map(str, range(1, len(architecture.hidden) + 1)), "out"]:
         total = list(views[f"b_{name}"])
         for _, source, _ in (
             key.split("_")
@@ -201,7 +201,7 @@ def loop_by_hand(loop, theta, n):
     """Trajectories (x, u, y) of trial n, number by number from the equations, with the plant file's own functions."""
     plant, network, s, w = loop.plant, loop.network, loop.scenario, loop.wiring
     views, p = network.views(theta), list(s.params[:, n])
-    ends = np.cumsum(network.topology.hidden)
+    ends = np.cumsum(network.architecture.hidden)
     layers = {str(k): h0 for k, h0 in enumerate(np.split(views["h0"], ends[:-1]), 1)}
     x, u, y, command = [list(s.x0[:, n])], [], [], []
     for t in range(s.steps):
@@ -209,7 +209,7 @@ def loop_by_hand(loop, theta, n):
         plant.functions["observe"](x[max(t - w.feedback_delay, 0)], p, y[t])
         y[t] = [a + b for a, b in zip(y[t], s.sensory_noise[t, :, n])]
         layers = network_by_hand(
-            network.topology, views, layers, [*s.target[t, :, n], *y[t]]
+            network.architecture, views, layers, [*s.target[t, :, n], *y[t]]
         )
         command.append(layers["out"])
         c = command[t - w.command_delay] if t >= w.command_delay else [0.0] * plant.nu
@@ -244,10 +244,10 @@ def loop_by_hand(loop, theta, n):
 @pytest.mark.parametrize("command_delay", range(4))
 @pytest.mark.parametrize("feedback_delay", range(4))
 def test_the_equations_number_by_number(feedback_delay, command_delay, fused):
-    topology = Topology((5, 4), recurrent=(1,), learn_start=True)
+    architecture = Architecture((5, 4), recurrent=(1,), learn_start=True)
     loop = loop_of(
         delays=(feedback_delay, command_delay),
-        topology=topology,
+        architecture=architecture,
         disturbed=True,
         sensory_noise=0.1,
         motor_noise=0.1,

@@ -5,7 +5,7 @@ import pytest
 from helpers import relative
 
 from hfcontrol.closed_loop.passes.sequences import Sequences
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, is_continuous
 from hfcontrol.network.network import Network
 
@@ -29,7 +29,9 @@ cells = pytest.mark.parametrize(
 
 def setting(cell, more, rng, learn_start=True):
     """A network, its passes, weights, inputs and starts, some of them in the middle."""
-    network = Network(Topology((4, 3), cell, (2,), (1, 2), learn_start, **more), 3, 2)
+    network = Network(
+        Architecture((4, 3), cell, (2,), (1, 2), learn_start, **more), 3, 2
+    )
     theta = network.initial(rng) + 0.2 * rng.standard_normal(network.size)
     starts = rng.random((T, N)) < 0.3
     starts[0] = True

@@ -15,7 +15,7 @@ import hfcontrol as hf
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.deploy.files import save
 from hfcontrol.errors import UsageError
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
 CELLS = pytest.mark.parametrize(
@@ -151,7 +151,7 @@ EXPORTED = pytest.mark.parametrize(
 def trained(**settings):
     """The controller of random weights on arm2, without a training."""
     settings = Settings(plant="arm2", hidden=(5, 4), control_limit=2.0, **settings)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     theta = trainer.network.initial(np.random.default_rng(3))
     theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
     return Controller(trainer.network, theta, trainer.plant, trainer.wiring)

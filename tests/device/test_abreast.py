@@ -12,12 +12,12 @@ from hfcontrol.closed_loop.passes import cuda as sweeps
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim import many_networks as abreast
-from hfcontrol.optim.curvature import GaussNewton, ResidualRows
+from hfcontrol.optim.curvature import GaussNewton, ResidualJacobian
 from hfcontrol.optim.hessian_free import HessianFree, HFState
 from hfcontrol.runs import factory as building
 from hfcontrol.runs import seeds
 from hfcontrol.runs.settings import Settings
-from hfcontrol.tasks.scenario import joined
+from hfcontrol.tasks.scenario import concatenate_scenarios
 from hfcontrol.training.holds import Hold
 
 SMALL = {
@@ -48,7 +48,7 @@ def close(a, b, tolerance=1e-12):
 
 def loops(count=3, **options):
     """Loops on a GPU of one network each, each with noise of its own, their networks as one loop, and their weights (S, P)."""
-    trainer = building.build(Settings(**options))
+    trainer = building.make_trainer(Settings(**options))
     kernels, rng = compile_plant(trainer.plant, "gpu"), np.random.default_rng(0)
     scenarios = [
         trainer.task.draw(np.random.default_rng(seed)) for seed in range(count)
@@ -61,7 +61,7 @@ def loops(count=3, **options):
         trainer.plant,
         kernels,
         trainer.network,
-        joined(scenarios),
+        concatenate_scenarios(scenarios),
         trainer.wiring,
         networks=count,
     )
@@ -88,7 +88,7 @@ def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, la
         to_device(np.random.default_rng(3).standard_normal(theta.shape)),
     )
     part, channels = linear.part(2), both.channels()[-2:]
-    rows = ResidualRows(part, channels)
+    rows = ResidualJacobian(part, channels)
     together = {
         "hidden": rollout.hidden(both.network),
         **{
@@ -114,7 +114,7 @@ def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, la
         assert own.loss == pytest.approx(rollout.loss[s], rel=1e-12)
         own = loop.linearise(own)
         part = own.part(2)
-        rows = ResidualRows(part, channels)
+        rows = ResidualJacobian(part, channels)
         expected = {
             "gradient": own.gradient,
             "product": GaussNewton(own) @ v[s],
@@ -233,7 +233,7 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
     monkeypatch, device, tmp_path
 ):
     settings = Settings(device="gpu", **TINY)
-    trainer = building.build(settings)
+    trainer = building.make_trainer(settings)
     loop = trainer.loop(np.random.default_rng(0))
     free = int(2.5 * seeds.gathering.bytes_needed(loop, trainer.optimizer))
     monkeypatch.setattr(

@@ -7,7 +7,7 @@ import pytest
 
 from hfcontrol.arrays.device import to_host
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant.modifiers import observing, with_actuators
+from hfcontrol.plant.modifiers import with_actuators, with_observations
 from hfcontrol.plant.registry import load_plant, plant_names
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -74,7 +74,7 @@ def test_arms_are_exactly_the_same():
     "variant",
     [
         lambda plant: with_actuators(plant, 0.04),
-        lambda plant: observing(plant, ("positions",)),
+        lambda plant: with_observations(plant, ("positions",)),
     ],
     ids=["actuators", "positions"],
 )

@@ -36,7 +36,7 @@ EVERYTHING = {
 
 def loops(dtype="float64", fused=True, **options):
     """The same closed loop on the CPU and on the GPU, and weights for it."""
-    trainer = building.build(Settings(**options))
+    trainer = building.make_trainer(Settings(**options))
     theta = trainer.network.initial(
         np.random.default_rng(0)
     ) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)

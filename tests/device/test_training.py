@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
-from hfcontrol.arrays.device import beside, to_device, to_host
+from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.errors import DeviceError, UsageError
 from hfcontrol.optim.curvature import GaussNewton, Identity
 from hfcontrol.optim.linear_solvers import conjugate_gradients
@@ -69,7 +69,7 @@ def test_a_run_of_a_gpu_is_evaluated_without_one(tmp_path, monkeypatch):
 
 
 def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
-    trainer = building.build(
+    trainer = building.make_trainer(
         Settings(
             device="gpu",
             plant="arm2",
@@ -96,8 +96,10 @@ def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
 
 def test_the_optimum_is_found_there_too(monkeypatch):
     monkeypatch.setattr("hfcontrol.optim.yardstick.LEADERS", 2)
-    trainer = building.build(Settings(plant="linear", trials=2, steps=4))
-    gpu = building.build(Settings(plant="linear", trials=2, steps=4, device="gpu"))
+    trainer = building.make_trainer(Settings(plant="linear", trials=2, steps=4))
+    gpu = building.make_trainer(
+        Settings(plant="linear", trials=2, steps=4, device="gpu")
+    )
     scenario = trainer.task.draw(np.random.default_rng(0))
     for find in (optimum, family):
         a = find(trainer.kernels, trainer.plant, scenario, trainer.wiring)
@@ -147,7 +149,7 @@ def test_a_plant_that_is_not_compiled_stays_on_the_cpu(tmp_path):
     with pytest.raises(
         DeviceError, match="stepped by Python, not compiled, and stays on the CPU"
     ):
-        building.build(Settings(plant=str(file), device="gpu"))
+        building.make_trainer(Settings(plant=str(file), device="gpu"))
 
 
 def test_nothing_is_moved_unseen(device):
@@ -161,4 +163,4 @@ def test_nothing_is_moved_unseen(device):
     ):
         with pytest.raises(TypeError):
             forbidden()
-    assert (to_host(a + beside(np.ones(3), a)) == 2).all()
+    assert (to_host(a + to_device_of(np.ones(3), a)) == 2).all()

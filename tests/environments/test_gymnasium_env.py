@@ -16,9 +16,9 @@ from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.registry import load_plant, plant_names, plants_folder
-from hfcontrol.runs.factory import plant_of, wiring_of
+from hfcontrol.runs.factory import make_plant, make_wiring
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.tasks.scenario import picked
+from hfcontrol.tasks.scenario import select_trials
 
 gymnasium = pytest.importorskip(
     "gymnasium", reason="needs Gymnasium: pip install -e '.[gym]' in hfcontrol's folder"
@@ -186,8 +186,8 @@ def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rn
     plant, conditions = CONDITIONS[case]
     env = PlantVectorEnv(place(plant), num_envs=trials, **conditions)
     settings = settings_for(plant=place(plant), **conditions)
-    plant = plant_of(settings)
-    wiring, T = wiring_of(settings, plant, taper=False), env._trials.task.steps
+    plant = make_plant(settings)
+    wiring, T = make_wiring(settings, plant, taper=False), env._trials.task.steps
     actions = 0.3 * rng.uniform(-1, 1, (T, trials, plant.nu))
     seen, rewards, infos = episode(env, actions, seed=5)
     scale = np.where(
@@ -357,7 +357,7 @@ def test_lost_trials(cliff, mode, beyond):
         np.zeros(6, dtype=bool),
     )
     for t in range(60):
-        before = picked(envs.scenario, np.arange(6))
+        before = select_trials(envs.scenario, np.arange(6))
         seen, rewards, ended, _, infos = envs.step(np.full((6, 1), 2.0))
         assert (
             np.isfinite(seen).all()

@@ -6,7 +6,11 @@ from trainings import CART, PENDULUM, SMALL, write_cart
 
 import hfcontrol as hf
 from hfcontrol.errors import TaskError, UsageError
-from hfcontrol.evaluation.evaluation import evaluate, judge, path_deviation
+from hfcontrol.evaluation.evaluation import (
+    compare_with_optimum,
+    evaluate,
+    path_deviation,
+)
 from hfcontrol.plant.probe import plain_calls
 
 
@@ -59,7 +63,7 @@ def test_path_deviation_is_about_the_goal():
 @pytest.mark.parametrize("split", ["training", "held_out"])
 def test_every_number_found_again(run, split):
     """Each number of the summary from the trajectories alone, trial by trial, with the plant's plain functions."""
-    told, judged = evaluate(run)["sets"][split], judge(run, split)
+    told, judged = evaluate(run)["sets"][split], compare_with_optimum(run, split)
     x, u, goal, plant, trials = (
         judged.rollout.x,
         judged.rollout.u,
@@ -240,7 +244,7 @@ def test_other_conditions_than_in_training(run, conditions):
 
 def test_a_command_delay_binds_the_optimum_too(run):
     delayed = run.settings.changed(command_delay=5)
-    judged = judge(run, settings=delayed)
+    judged = compare_with_optimum(run, settings=delayed)
     assert not judged.optimum.u[:5].any() and judged.optimum.u[5:].any()
     assert (
         evaluate(run, delayed)["sets"]["training"]["optimal_loss"]

@@ -19,11 +19,11 @@ import hfcontrol as hf
 from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import Judgement, judge
+from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum
 from hfcontrol.figures import movies as animate
 from hfcontrol.figures.drawing import READABLE, chosen, simulated
 from hfcontrol.plant.registry import plant_names
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 
@@ -161,7 +161,7 @@ def test_ffmpeg_makes_a_movie(run, tmp_path):
 
 
 def test_the_reaches_are_those_of_the_run(run):
-    judged, scene = judge(run), animate.reaches(run, 8)
+    judged, scene = compare_with_optimum(run), animate.reaches(run, 8)
     ax = scene.figure.axes[0]
     trails, arm = ax.lines[:8], ax.lines[-1]
     frames = len(scene.durations) // 8
@@ -181,13 +181,15 @@ def test_the_reaches_are_those_of_the_run(run):
 def test_training_shows_every_checkpoint(run, tmp_path):
     scene, files = animate.learning(run), run.folder.checkpoints()
     assert len(scene.durations) == len(files) > 2
-    trials = judge(run).scenario.trials
+    trials = compare_with_optimum(run).scenario.trials
     for k, file in enumerate(files):
         scene.draw(k)
         drawn = np.array(
             [line.get_xydata() for line in scene.figure.axes[0].lines[trials:]]
         ).transpose(1, 2, 0)
-        np.testing.assert_array_equal(drawn, 100 * judge(Run.load(file.path)).paths())
+        np.testing.assert_array_equal(
+            drawn, 100 * compare_with_optimum(Run.load(file.path)).paths()
+        )
         assert f"{file.updates} updates" in scene.figure.get_suptitle()
     animate.animate(run, tmp_path / "training.gif", training=True)
     assert length(tmp_path / "training.gif")[1] == pytest.approx(
@@ -412,7 +414,7 @@ def test_a_trial_that_leaves_the_numbers_is_drawn_as_far_as_it_goes(
 def test_every_shipped_plant_is_drawn(name, monkeypatch):
     """By an untrained controller: whatever its task, the last point of links is at the plant's place, and nothing warns."""
     settings = Settings(plant=name, trials=3, hidden=(3,))
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     scenario = trainer.task.draw(stream(settings, SCENARIOS))
     loop = ClosedLoop(
         trainer.plant,
@@ -423,7 +425,7 @@ def test_every_shipped_plant_is_drawn(name, monkeypatch):
         fused=False,
     )
     run = SimpleNamespace(plant=trainer.plant, network=trainer.network, trainer=trainer)
-    judged = Judgement(
+    judged = Comparison(
         run,
         trainer.task,
         loop,

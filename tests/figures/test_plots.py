@@ -14,7 +14,7 @@ from trainings import small_run
 
 import hfcontrol as hf
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import judge
+from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures import drawing as scenes
 from hfcontrol.figures import plots
 from hfcontrol.figures.drawing import OPTIMAL, simulated
@@ -110,7 +110,7 @@ def test_the_learning_curve_is_that_of_the_run(run, axis):
 
 
 def test_the_hand_paths_are_those_of_the_run_over_the_optimum(run):
-    judged, figure = judge(run), plots.plot_error(run)
+    judged, figure = compare_with_optimum(run), plots.plot_error(run)
     ax, trials = figure.axes[1], judged.scenario.trials
     optimal, ours = ax.lines[:trials], ax.lines[trials:]
     assert len(ours) == trials
@@ -125,7 +125,7 @@ def test_the_hand_paths_are_those_of_the_run_over_the_optimum(run):
 
 
 def test_controls_and_speeds_are_those_of_the_run(run):
-    judged = judge(run)
+    judged = compare_with_optimum(run)
     time = run.plant.dt * np.arange(judged.scenario.steps)
     for k, ax in enumerate(plots.plot(run, "controls").axes[:2]):
         for n, line in enumerate(ax.lines[judged.scenario.trials :]):
@@ -147,7 +147,7 @@ def test_controls_and_speeds_are_those_of_the_run(run):
 
 
 def test_hidden_units_are_sorted_by_their_peaks(run):
-    activity = judge(run).rollout.hidden(run.network)
+    activity = compare_with_optimum(run).rollout.hidden(run.network)
     figure = plots.plot(run, "hidden")
     images = [
         ax.images[0].get_array() for ax in figure.axes if ax.images and ax.get_title()
@@ -164,7 +164,7 @@ def test_hidden_units_are_sorted_by_their_peaks(run):
 
 
 def test_a_plant_without_a_hand_shows_its_positions(pendulum):
-    judged = judge(pendulum)
+    judged = compare_with_optimum(pendulum)
     ax = plots.plot_error(pendulum).axes[1]
     drawn = np.array([line.get_ydata() for line in ax.lines[judged.scenario.trials :]])
     np.testing.assert_array_equal(drawn.T, judged.rollout.x[:, 0])
@@ -175,7 +175,7 @@ def test_a_plant_without_a_hand_shows_its_positions(pendulum):
 
 def test_a_plant_without_a_place_has_the_speed_of_its_positions(pendulum):
     """Semi-implicit Euler moves a position by its new rate, which is the rate of the state after the step."""
-    judged, ax = judge(pendulum), plots.plot(pendulum, "speed").axes[0]
+    judged, ax = compare_with_optimum(pendulum), plots.plot(pendulum, "speed").axes[0]
     lines = drawn(ax.lines[judged.scenario.trials :])[:, 1]
     np.testing.assert_allclose(
         lines, np.abs(judged.rollout.x[1:, 1]), rtol=1e-9, atol=1e-13
@@ -207,7 +207,7 @@ def test_a_plants_place_is_found_by_its_names(tmp_path, state, plane):
 
 def test_a_place_in_space_is_drawn_from_above_and_against_time(own):
     run = own("balloon", "rise")
-    judged, (plane, height) = judge(run), plots.plot(run, "paths").axes
+    judged, (plane, height) = compare_with_optimum(run), plots.plot(run, "paths").axes
     trials, (scale, unit) = judged.scenario.trials, scale_of(plane)
     np.testing.assert_array_equal(
         drawn(plane.lines[trials:]), scale * judged.rollout.x[:, :2]
@@ -229,7 +229,7 @@ def test_a_place_in_space_is_drawn_from_above_and_against_time(own):
 
 def test_goals_that_move_are_dotted(own):
     run = own("puck", "follow")
-    judged, ax = judge(run), plots.plot(run, "paths").axes[0]
+    judged, ax = compare_with_optimum(run), plots.plot(run, "paths").axes[0]
     goals = [line for line in ax.lines if line.get_linestyle() == ":"]
     paths = [
         line
@@ -248,7 +248,7 @@ def test_goals_that_move_are_dotted(own):
 
 
 def test_goals_that_jump_are_marked_where_they_stood(own):
-    judged = judge(own("puck", "back"))
+    judged = compare_with_optimum(own("puck", "back"))
     ax, steps = plots.plot(judged.run, "paths").axes[0], judged.scenario.steps
     scale, _ = scale_of(ax)
     assert scenes.stations(judged) == [steps // 2, steps]
@@ -260,7 +260,7 @@ def test_goals_that_jump_are_marked_where_they_stood(own):
 
 def test_what_is_not_asked_for_has_no_goal(own):
     """`around` leaves y free here: there is no place to go to, and nothing to mark."""
-    judged = judge(own("puck", "around"))
+    judged = compare_with_optimum(own("puck", "around"))
     goals = scenes.goals(judged)
     assert np.isnan(goals[:, 1]).all() and not goals[:, 0].any()
     assert (
@@ -292,7 +292,10 @@ def test_trials_are_told_apart_by_what_differs(run, pendulum, own):
 def test_the_legend_has_the_colours_of_the_lines(run):
     ax = plots.plot(run, "speed").axes[0]
     *network, optimal = ax.get_legend().findobj(Line2D)
-    used = {to_hex(line.get_color()) for line in ax.lines[judge(run).scenario.trials :]}
+    used = {
+        to_hex(line.get_color())
+        for line in ax.lines[compare_with_optimum(run).scenario.trials :]
+    }
     shown = {to_hex(line.get_color()) for line in network}
     assert len(shown) >= 3 and shown <= used
     assert to_hex(optimal.get_color()) == to_hex(OPTIMAL)

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from hfcontrol.kernels.inlining import written_out
+from hfcontrol.kernels.inlining import inline_helpers
 
 PIECE = '''
 def njit(**options):
@@ -74,11 +74,11 @@ def calls(source, function):
 @pytest.mark.parametrize("start", [1, 2, 3])
 def test_written_out_code_computes_the_same(start):
     """Own names of helpers that the caller has too, arguments that a helper changes, and parts that are not evaluated, among them."""
-    assert defined(written_out(PIECE))["run"](start) == defined(PIECE)["run"](start)
+    assert defined(inline_helpers(PIECE))["run"](start) == defined(PIECE)["run"](start)
 
 
 def test_what_can_be_is_written_out():
-    source = written_out(PIECE)
+    source = inline_helpers(PIECE)
     assert calls(source, "run") == {
         "range",
         "len",
@@ -94,8 +94,8 @@ def test_a_name_that_a_later_function_takes_is_left():
         PIECE
         + "\n\n@njit()\ndef call(a):\n    return twice(a)\n\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
     )
-    names = defined(written_out(again))
-    assert calls(written_out(again), "call") == {"twice"} and names["call"](5) == 15
+    names = defined(inline_helpers(again))
+    assert calls(inline_helpers(again), "call") == {"twice"} and names["call"](5) == 15
     assert names["LATE"]() == 6
 
 
@@ -104,7 +104,7 @@ def test_a_name_that_means_another_in_the_caller_is_not_taken():
         PIECE
         + "\n\n@njit()\ndef call(a):\n    twice = 5\n    return both(a)[1] + twice\n"
     )
-    assert defined(written_out(source))["call"](3) == 11
+    assert defined(inline_helpers(source))["call"](3) == 11
 
 
 def test_names_that_the_caller_has_already_are_not_given():
@@ -112,7 +112,7 @@ def test_names_that_the_caller_has_already_are_not_given():
         PIECE
         + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n    return both(a + 1)[1] + b_1 + a_2\n"
     )
-    assert defined(written_out(source))["call"](3) == 10
+    assert defined(inline_helpers(source))["call"](3) == 10
 
 
 def test_a_helper_that_reads_such_a_name_is_called():
@@ -120,9 +120,9 @@ def test_a_helper_that_reads_such_a_name_is_called():
         "\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
         "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n"
     )
-    assert defined(written_out(PIECE + other))["call"](3) == 11
+    assert defined(inline_helpers(PIECE + other))["call"](3) == 11
 
 
 def test_another_name_of_a_helper_is_written_out_too():
-    source = written_out(PIECE + "\n\n@njit()\ndef call(a):\n    return later(a)\n")
+    source = inline_helpers(PIECE + "\n\n@njit()\ndef call(a):\n    return later(a)\n")
     assert calls(source, "call") == set() and defined(source)["call"](5) == 10

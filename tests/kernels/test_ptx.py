@@ -77,7 +77,9 @@ def compiled(monkeypatch):
 
 def every_kernel(plant, trials, dtype="float64", **options):
     """Launches each kind of kernel that a training with a plant makes use of."""
-    trainer = building.build(Settings(plant=plant, trials=trials, steps=3, **options))
+    trainer = building.make_trainer(
+        Settings(plant=plant, trials=trials, steps=3, **options)
+    )
     scenario, theta = (
         trainer.task.draw(np.random.default_rng(0)),
         trainer.network.initial(np.random.default_rng(1)),

@@ -8,7 +8,7 @@ import pytest
 from helpers import central_difference, relative
 
 from hfcontrol.network.activations import ACTIVATIONS
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import (
     CELLS,
     cfc,
@@ -16,7 +16,7 @@ from hfcontrol.network.cells import (
     is_continuous,
     ltc,
     ltc_tanh,
-    sums_of,
+    sum_counts,
 )
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import STABLE, Stages, value_slopes, values
@@ -42,9 +42,9 @@ def activities(cell, rng):
     """Random activities, of the sign that the cell's have (4, 3), (2, 4, 3) or (4, 4, 3)."""
     if has_synapses(cell):
         return np.array([rng.standard_normal((4, 3)), rng.exponential(1.0, (4, 3))])
-    if sums_of(cell) > 1:
+    if sum_counts(cell) > 1:
         return ACTIVATIONS[CELLS[cell].ACTIVATION][0](
-            rng.standard_normal((sums_of(cell), 4, 3))
+            rng.standard_normal((sum_counts(cell), 4, 3))
         )
     f = np.tanh(rng.standard_normal((4, 3)))
     return np.abs(f) if CELLS[cell].ACTIVATION == "logistic" else f
@@ -170,7 +170,7 @@ def test_slopes_of_the_fields(cell, fused, rng):
     )
     more = (0.7,) if fused else ()
     by_x, by_f, by_p = slopes(x, f, p, *more)
-    driven = (by_f * df).sum(axis=0) if sums_of(cell) > 1 else by_f * df
+    driven = (by_f * df).sum(axis=0) if sum_counts(cell) > 1 else by_f * df
     tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
     difference = central_difference(
         lambda s: function(x + s * dx, f + s * df, p + s * dp, *more), 0.0, 1.0
@@ -191,15 +191,15 @@ def test_values_are_positive_where_they_must_be(rng):
 
 def test_the_liquid_network_of_the_report_is_counted():
     """16 units, 4 inputs, 2 outputs: k (k + n + d) = 352 connections; with mu, tau and A 400 numbers, and 2 output biases."""
-    liquid = Network(Topology((16,), cell="ltc", skip=(), recurrent=(1,)), 4, 2)
+    liquid = Network(Architecture((16,), cell="ltc", skip=(), recurrent=(1,)), 4, 2)
     assert liquid.connections == 352 and liquid.size == 352 + 48 + 2
-    perceptron = Network(Topology((16,), skip=(), recurrent=()), 4, 2)
+    perceptron = Network(Architecture((16,), skip=(), recurrent=()), 4, 2)
     assert perceptron.connections == 96 and perceptron.size == 114
 
 
 def closed_form(rng, units=5):
     """A layer of the closed form on three inputs and itself: network, weights, rows before and inputs, and all that it reads."""
-    network = Network(Topology((units,), cell="cfc", skip=(), recurrent=(1,)), 3, 2)
+    network = Network(Architecture((units,), cell="cfc", skip=(), recurrent=(1,)), 3, 2)
     theta, before, inputs = (
         rng.standard_normal(shape)
         for shape in (network.size, (network.n_rows, 4), (3, 4))
@@ -286,7 +286,7 @@ def test_the_closed_form_equals_the_package(rng):
 
 
 def test_a_block_without_memory_forgets(rng):
-    network = Network(Topology((5, 4), cell="neural_ode", unfold=3), 3, 2)
+    network = Network(Architecture((5, 4), cell="neural_ode", unfold=3), 3, 2)
     theta, inputs = rng.standard_normal(network.size), rng.standard_normal((3, 2))
     a, b = (
         network.step(theta, before, inputs)
@@ -301,7 +301,9 @@ def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
     """Of one layer whose inputs stay, with twice the unfoldings."""
     one, two = (
         Network(
-            Topology((4,), cell=cell, skip=(), recurrent=(1,), scheme=scheme, unfold=n),
+            Architecture(
+                (4,), cell=cell, skip=(), recurrent=(1,), scheme=scheme, unfold=n
+            ),
             3,
             2,
         )
@@ -319,7 +321,7 @@ def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
 
 def test_time_constants_are_told():
     network = Network(
-        Topology(
+        Architecture(
             (6,), cell="ctrnn", skip=(), recurrent=(1,), time_constants=(2.0, 8.0)
         ),
         3,
@@ -336,7 +338,9 @@ def golden_network(numbers):
     [from, to], ours [to, from]; what is positive stands as an inverse softplus.
     """
     network = Network(
-        Topology((16,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)), 4, 2
+        Architecture((16,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)),
+        4,
+        2,
     )
     theta, given = np.zeros(network.size), {}
     for i, (name, shape, low, high) in enumerate(numbers["order"]):
@@ -418,7 +422,9 @@ def test_the_conductance_cell_equals_the_package(time, rng):
     from ncps.wirings import FullyConnected
 
     network = Network(
-        Topology((5,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)), 3, 2
+        Architecture((5,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)),
+        3,
+        2,
     )
     theta = network.initial(rng)
     views, positive = (

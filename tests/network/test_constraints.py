@@ -5,7 +5,7 @@ import pytest
 from helpers import loop_of
 
 from hfcontrol.errors import UsageError
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import GaussNewton
@@ -81,7 +81,7 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
 
 @cases
 def test_the_closed_form_has_a_connection_in_all_its_matrices_or_in_none(options):
-    loop, theta = constrained(options, topology=Topology((4, 3), cell="cfc"))
+    loop, theta = constrained(options, architecture=Architecture((4, 3), cell="cfc"))
     linear = loop.linearise(loop.rollout(theta))
     v, w = np.random.default_rng(6).standard_normal((2, theta.size))
     assert linear.jvp(v).dot(linear.jvp(w)) == pytest.approx(
@@ -154,7 +154,7 @@ def test_a_wrong_constraint_is_told_in_one_line(options, told):
 
 
 def test_a_frozen_layer_keeps_its_time_constants(rng):
-    network = Network(Topology((4, 3), cell="ltc"), 3, 2)
+    network = Network(Architecture((4, 3), cell="ltc"), 3, 2)
     views = network.views(Constraint(network, rng, frozen=("1",)).frozen)
     assert all(
         view.all() == name.endswith("_1") and view.any() == name.endswith("_1")

@@ -7,39 +7,39 @@ import pytest
 from helpers import central_difference, relative
 
 from hfcontrol.errors import UsageError
-from hfcontrol.network.architecture import Topology
-from hfcontrol.network.cells import CELLS, matrices_of
+from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.cells import CELLS, matrix_names
 from hfcontrol.network.network import INCOMING, Network
 
 TOPOLOGIES = {
-    "one layer": Topology((6,), skip=(), recurrent=(1,)),
-    "one layer, no memory": Topology((6,), skip=(), recurrent=()),
-    "default shape": Topology((5, 4)),
-    "linear": Topology((5, 4), cell="linear"),
-    "learned start": Topology((5, 4), learn_start=True),
-    "no skip": Topology((5, 4), skip=()),
-    "three layers": Topology(
+    "one layer": Architecture((6,), skip=(), recurrent=(1,)),
+    "one layer, no memory": Architecture((6,), skip=(), recurrent=()),
+    "default shape": Architecture((5, 4)),
+    "linear": Architecture((5, 4), cell="linear"),
+    "learned start": Architecture((5, 4), learn_start=True),
+    "no skip": Architecture((5, 4), skip=()),
+    "three layers": Architecture(
         (3, 5, 4), skip=(2, 3), recurrent=(1, 3), learn_start=True
     ),
-    "three layers, top skip": Topology((3, 5, 4), skip=(3,), recurrent=(2,)),
-    "ctrnn": Topology((5, 4), cell="ctrnn"),
-    "ctrnn, Euler": Topology(
+    "three layers, top skip": Architecture((3, 5, 4), skip=(3,), recurrent=(2,)),
+    "ctrnn": Architecture((5, 4), cell="ctrnn"),
+    "ctrnn, Euler": Architecture(
         (5, 4), cell="ctrnn", scheme="euler", unfold=2, recurrent=(2,), learn_start=True
     ),
-    "ctrnn, Runge-Kutta": Topology(
+    "ctrnn, Runge-Kutta": Architecture(
         (5,), cell="ctrnn", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
     ),
-    "ltc": Topology((5, 4), cell="ltc", unfold=6),
-    "ltc, Runge-Kutta": Topology(
+    "ltc": Architecture((5, 4), cell="ltc", unfold=6),
+    "ltc, Runge-Kutta": Architecture(
         (5, 4), cell="ltc", scheme="rk4", skip=(), recurrent=(1,)
     ),
-    "ltc, Euler": Topology((5,), cell="ltc", scheme="euler", skip=(), recurrent=()),
-    "ltc_tanh": Topology((5, 4), cell="ltc_tanh", unfold=3),
-    "ltc_tanh, Euler": Topology(
+    "ltc, Euler": Architecture((5,), cell="ltc", scheme="euler", skip=(), recurrent=()),
+    "ltc_tanh": Architecture((5, 4), cell="ltc_tanh", unfold=3),
+    "ltc_tanh, Euler": Architecture(
         (4,), cell="ltc_tanh", scheme="euler", skip=(), recurrent=(1,)
     ),
-    "conductance": Topology((5, 4), cell="ltc_conductance", unfold=3),
-    "conductance, Runge-Kutta": Topology(
+    "conductance": Architecture((5, 4), cell="ltc_conductance", unfold=3),
+    "conductance, Runge-Kutta": Architecture(
         (4,),
         cell="ltc_conductance",
         scheme="rk4",
@@ -48,32 +48,34 @@ TOPOLOGIES = {
         recurrent=(1,),
         learn_start=True,
     ),
-    "conductance, Euler": Topology(
+    "conductance, Euler": Architecture(
         (5, 4), cell="ltc_conductance", scheme="euler", unfold=8, recurrent=(2,)
     ),
-    "rnn_ode": Topology((5, 4), cell="rnn_ode", scheme="rk4"),
-    "rnn_ode, fused": Topology((5, 4), cell="rnn_ode", unfold=2),
-    "neural_ode": Topology((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
-    "neural_ode, Euler": Topology(
+    "rnn_ode": Architecture((5, 4), cell="rnn_ode", scheme="rk4"),
+    "rnn_ode, fused": Architecture((5, 4), cell="rnn_ode", unfold=2),
+    "neural_ode": Architecture((5, 4), cell="neural_ode", scheme="rk4", unfold=2),
+    "neural_ode, Euler": Architecture(
         (5,), cell="neural_ode", scheme="euler", unfold=4, skip=(), recurrent=(1,)
     ),
-    "closed form": Topology((5, 4), cell="cfc", learn_start=True),
-    "closed form, second layer": Topology((5, 4), cell="cfc", skip=(), recurrent=(2,)),
+    "closed form": Architecture((5, 4), cell="cfc", learn_start=True),
+    "closed form, second layer": Architecture(
+        (5, 4), cell="cfc", skip=(), recurrent=(2,)
+    ),
 }
 N_INPUT, N_OUTPUT, TRIALS = 7, 2, 3
 
 topologies = pytest.mark.parametrize(
-    "topology", TOPOLOGIES.values(), ids=TOPOLOGIES.keys()
+    "architecture", TOPOLOGIES.values(), ids=TOPOLOGIES.keys()
 )
 plain_cells = pytest.mark.parametrize(
-    "topology",
+    "architecture",
     [t for t in TOPOLOGIES.values() if t.cell in ("tanh", "linear")],
     ids=[name for name, t in TOPOLOGIES.items() if t.cell in ("tanh", "linear")],
 )
 
 
-def network_of(topology):
-    return Network(topology, N_INPUT, N_OUTPUT)
+def network_of(architecture):
+    return Network(architecture, N_INPUT, N_OUTPUT)
 
 
 def point(network, rng):
@@ -86,8 +88,8 @@ def point(network, rng):
 
 
 @topologies
-def test_views_cover_theta_exactly_once(topology):
-    network = network_of(topology)
+def test_views_cover_theta_exactly_once(architecture):
+    network = network_of(architecture)
     theta = np.zeros(network.size)
     for view in network.views(theta).values():
         view += 1
@@ -95,9 +97,9 @@ def test_views_cover_theta_exactly_once(topology):
 
 
 @plain_cells
-def test_views_and_matrices_share_the_weights(topology, rng):
+def test_views_and_matrices_share_the_weights(architecture, rng):
     """What the matrices multiply is what the names say: the summed input of each layer, either way."""
-    network = network_of(topology)
+    network = network_of(architecture)
     theta, before, inputs = point(network, rng)
     views, now = network.views(theta), network.step(theta, before, inputs)
     rows = {"in": now[network.inputs]} | {
@@ -114,17 +116,18 @@ def test_views_and_matrices_share_the_weights(topology, rng):
 
 
 @plain_cells
-def test_views_have_the_shapes_of_the_topology(topology):
-    network = network_of(topology)
+def test_views_have_the_shapes_of_the_topology(architecture):
+    network = network_of(architecture)
     sizes = dict(
-        zip(["in", *map(str, range(1, 9))], [N_INPUT, *topology.hidden]), out=N_OUTPUT
+        zip(["in", *map(str, range(1, 9))], [N_INPUT, *architecture.hidden]),
+        out=N_OUTPUT,
     )
-    last = str(len(topology.hidden))
+    last = str(len(architecture.hidden))
     expected = {f"W_{k - 1 or 'in'}_{k}" for k in range(1, int(last) + 1)} | {
         f"W_{last}_out"
     }
-    expected |= {f"W_in_{k}" for k in topology.skip} | {
-        f"W_{k}_{k}" for k in topology.recurrent
+    expected |= {f"W_in_{k}" for k in architecture.skip} | {
+        f"W_{k}_{k}" for k in architecture.recurrent
     }
     views = network.views(np.zeros(network.size))
     weights = {
@@ -138,15 +141,15 @@ def test_views_have_the_shapes_of_the_topology(topology):
     assert biases == {
         f"b_{name}": (size,) for name, size in sizes.items() if name != "in"
     }
-    assert ("h0" in views) == topology.learn_start
-    if topology.learn_start:
-        assert views["h0"].shape == (sum(topology.hidden),)
+    assert ("h0" in views) == architecture.learn_start
+    if architecture.learn_start:
+        assert views["h0"].shape == (sum(architecture.hidden),)
 
 
 @topologies
-def test_initial_weights_are_sparse_and_follow_the_generator(topology):
+def test_initial_weights_are_sparse_and_follow_the_generator(architecture):
     wide = Network(
-        replace(topology, hidden=tuple(8 * size for size in topology.hidden)),
+        replace(architecture, hidden=tuple(8 * size for size in architecture.hidden)),
         40,
         N_OUTPUT,
     )
@@ -159,14 +162,14 @@ def test_initial_weights_are_sparse_and_follow_the_generator(topology):
         if name.startswith("rate_"):
             tau = 1 / np.log1p(np.exp(view))
             assert np.all((tau >= 1) & (tau <= 20)) and len(np.unique(tau)) == tau.size
-        elif topology.cell == "ltc_conductance" and not name.startswith(
+        elif architecture.cell == "ltc_conductance" and not name.startswith(
             ("W_", "b_", "h0")
         ):
             assert np.isfinite(view).all() and len(np.unique(view)) > 1
         elif name.startswith("reversal_"):
             assert set(view) <= {-1.0, 1.0}
         elif name.startswith(
-            ("W_", *(f"{matrix}_" for matrix in matrices_of(topology.cell)))
+            ("W_", *(f"{matrix}_" for matrix in matrix_names(architecture.cell)))
         ):
             np.testing.assert_array_equal(
                 (view != 0).sum(axis=1), min(INCOMING, view.shape[1]), name
@@ -176,7 +179,7 @@ def test_initial_weights_are_sparse_and_follow_the_generator(topology):
 
 
 def test_the_summed_input_starts_with_unit_variance(rng):
-    network = Network(Topology((200,), skip=(), recurrent=(1,)), 40, N_OUTPUT)
+    network = Network(Architecture((200,), skip=(), recurrent=(1,)), 40, N_OUTPUT)
     views = network.views(network.initial(rng))
     summed = views["W_in_1"] @ rng.standard_normal((40, 500)) + views[
         "W_1_1"
@@ -185,8 +188,8 @@ def test_the_summed_input_starts_with_unit_variance(rng):
 
 
 @topologies
-def test_tangent_equals_central_differences(topology, rng):
-    network = network_of(topology)
+def test_tangent_equals_central_differences(architecture, rng):
+    network = network_of(architecture)
     (theta, before, inputs), (v, d_before, d_inputs) = (
         point(network, rng),
         point(network, rng),
@@ -200,8 +203,8 @@ def test_tangent_equals_central_differences(topology, rng):
 
 
 @topologies
-def test_adjoint_is_the_transpose_of_the_tangent(topology, rng):
-    network = network_of(topology)
+def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
+    network = network_of(architecture)
     (theta, before, inputs), (_, d_before, d_inputs) = (
         point(network, rng),
         point(network, rng),
@@ -228,10 +231,10 @@ def test_adjoint_is_the_transpose_of_the_tangent(topology, rng):
 
 
 @plain_cells
-def test_tables_say_what_the_objects_say(topology):
-    network = network_of(topology)
+def test_tables_say_what_the_objects_say(architecture):
+    network = network_of(architecture)
     layers, sources = network.tables()
-    assert len(layers) == len(topology.hidden) + 1
+    assert len(layers) == len(architecture.hidden) + 1
     for layer, (first_row, end_row, code, place, first, end) in zip(
         network.layers, layers[:, :6]
     ):
@@ -285,5 +288,5 @@ def test_tables_say_what_the_objects_say(topology):
 )
 def test_a_wrong_topology_is_told_in_one_line(options, told):
     with pytest.raises(UsageError) as caught:
-        Topology(**options)
+        Architecture(**options)
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)

@@ -13,15 +13,15 @@ from helpers import (
 )
 
 from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.optim.curvature import (
     GaussNewton,
     Identity,
     Operator,
-    ResidualRows,
+    ResidualJacobian,
     Structural,
 )
-from hfcontrol.tasks.scenario import picked
+from hfcontrol.tasks.scenario import select_trials
 
 CASES = {
     "arm2": {"plant": "arm2", "running": 0.1, "effort": 1e-3},
@@ -34,7 +34,7 @@ CASES = {
     },
     "swing, own residual": {
         "task": "worth",
-        "topology": Topology((3,), skip=(), recurrent=(1,), learn_start=True),
+        "architecture": Architecture((3,), skip=(), recurrent=(1,), learn_start=True),
     },
     "swing, hand": {"space": "hand", "delays": (0, 1)},
 }
@@ -102,7 +102,7 @@ def test_structural_damping_equals_the_dense_matrix(options, kind):
 def test_residual_rows_are_the_dense_jacobian(options):
     hold, rollout, linear = setting(options)
     channels = hold.loop.scenario.cost.channels()
-    rows = ResidualRows(linear, channels)
+    rows = ResidualJacobian(linear, channels)
     J, N = dense_jacobian(residuals_of(hold), rollout.theta), hold.loop.trials
     W, r = flat(linear.cost.weights), flat(linear.cost.residuals)
     weighted = [np.sqrt(W)[:, None] * J, np.sqrt(W) * r]
@@ -160,7 +160,7 @@ def test_a_part_is_the_derivative_of_these_trials_alone(options, kind, every, rn
         loop.plant,
         loop.kernels,
         loop.network,
-        picked(loop.scenario, np.array(CHOSEN[loop.trials])),
+        select_trials(loop.scenario, np.array(CHOSEN[loop.trials])),
         loop.wiring,
         fused=False,
     )

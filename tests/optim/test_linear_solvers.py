@@ -5,7 +5,7 @@ import pytest
 from helpers import loop_of, weights_of
 from linear_problems import close, spd
 
-from hfcontrol.optim.curvature import GaussNewton, Identity, ResidualRows
+from hfcontrol.optim.curvature import GaussNewton, Identity, ResidualJacobian
 from hfcontrol.optim.linear_solvers import conjugate_gradients, residual_space, woodbury
 
 LAM = 0.01
@@ -19,7 +19,7 @@ class Setting:
         self.linear = loop.linearise(loop.rollout(weights_of(loop)))
         self.G, self.rows = (
             GaussNewton(self.linear),
-            ResidualRows(self.linear, loop.scenario.cost.channels()),
+            ResidualJacobian(self.linear, loop.scenario.cost.channels()),
         )
         self.g, self.size = self.linear.gradient, loop.network.size
         self.dense = np.array([self.G @ e for e in np.eye(self.size)])

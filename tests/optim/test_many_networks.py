@@ -18,7 +18,7 @@ from hfcontrol.runs import run as runs
 from hfcontrol.runs import seeds
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import Residuals
-from hfcontrol.tasks.scenario import joined
+from hfcontrol.tasks.scenario import concatenate_scenarios
 from hfcontrol.training import many_networks as gathering
 from hfcontrol.training.holds import Hold
 
@@ -34,7 +34,7 @@ class Abreast:
             loops[0].trials,
         )
         self.scenario, self.channels = (
-            joined([loop.scenario for loop in loops]),
+            concatenate_scenarios([loop.scenario for loop in loops]),
             loops[0].channels,
         )
         self.passes = SimpleNamespace(gram=lambda J: J @ J.swapaxes(-1, -2))
@@ -422,10 +422,10 @@ def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
 
 def test_a_seed_that_fails_leaves_the_others_to_go_on(tmp_path, many, monkeypatch):
     """Its first weights have a loss that is not finite."""
-    init = runs.WarmUp
+    init = runs.Curriculum
     monkeypatch.setattr(
         runs,
-        "WarmUp",
+        "Curriculum",
         lambda trainer, settings, theta: init(
             trainer,
             settings,

@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant.modifiers import observing, with_actuators, with_params
+from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 
 LAG = 0.04  # [s]
 
@@ -95,8 +95,8 @@ def test_fewer_observations_are_entries_of_all(name, rng=np.random.default_rng(3
     plain = plant_of(name)
     names = plain.observation[::-2]
     for variant in (
-        observing(plain, names),
-        observing(with_actuators(plain, LAG), names),
+        with_observations(plain, names),
+        with_observations(with_actuators(plain, LAG), names),
     ):
         x0, _, p, _ = drawn(variant, rng)
         x, seen = x0[None], [plain.observation.index(name) for name in names]
@@ -113,7 +113,7 @@ def test_fewer_observations_are_entries_of_all(name, rng=np.random.default_rng(3
 
 
 def test_positions_are_what_is_no_rate():
-    assert observing(plant_of("arm2"), ("positions",)).observation == (
+    assert with_observations(plant_of("arm2"), ("positions",)).observation == (
         "shoulder",
         "elbow",
     )
@@ -139,7 +139,7 @@ def test_parameters_replace_the_plants_own():
             "--actuators -1.0: a time constant above zero",
         ),
         (
-            lambda plant: observing(plant, ("wrist",)),
+            lambda plant: with_observations(plant, ("wrist",)),
             "--observe wrist: plant arm2 lets a network observe shoulder, elbow",
         ),
     ],

@@ -13,7 +13,7 @@ from hfcontrol.errors import PlantError
 from hfcontrol.evaluation.plant_check import check_plant
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant.registry import load_plant, plants_folder
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.state import Stop
@@ -436,7 +436,7 @@ def test_the_command_line_takes_a_model(capsys):
 def test_the_reacher_is_trained_in_a_handful_of_rollouts():
     """64 targets to within 2 % of the optimum, by the hold that `auto` takes for a plant that is not compiled."""
     settings = Settings(plant=REACHER, target_ratio=1.02, rollouts=20)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     state = trainer.init(
         trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS)
     )

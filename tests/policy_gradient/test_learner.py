@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import relative
 
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS
-from hfcontrol.network.input_scaling import Moments, given_back, taken_in, taken_out
+from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
 from hfcontrol.policy_gradient.learner import Batch, Experience, Learner, PolicyGradient
 from hfcontrol.policy_gradient.objectives import advantages, discounted
@@ -21,7 +21,7 @@ policies = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.key
 
 def learner_of(policy, cell="ltc", **options):
     network = Network(
-        Topology((4, 3), cell, (2,), (1, 2), learn_start=True),
+        Architecture((4, 3), cell, (2,), (1, 2), learn_start=True),
         N_INPUT,
         policy.size or policy.actions,
     )
@@ -188,7 +188,7 @@ def test_the_order_of_the_trials_does_not_matter(rng):
 
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
-    network = Network(Topology((4, 3), cell, (2,), (1, 2)), N_INPUT, 2)
+    network = Network(Architecture((4, 3), cell, (2,), (1, 2)), N_INPUT, 2)
     weights, moments = (
         network.initial(rng),
         Moments.of(N_INPUT).with_more(5 + 3 * rng.standard_normal((N_INPUT, 40))),
@@ -199,7 +199,7 @@ def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
         rows = [
             network.step(w, before, seen)
             for w, before, seen in zip(
-                (weights, taken_in(network, weights, moments)),
+                (weights, fold(network, weights, moments)),
                 rows,
                 ((x - moments.mean[:, None]) / moments.deviation[:, None], x),
             )
@@ -208,16 +208,14 @@ def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
         rows[1][network.outputs], rows[0][network.outputs], atol=1e-12
     )
     np.testing.assert_allclose(
-        given_back(network, taken_in(network, weights, moments), moments),
+        unfold(network, fold(network, weights, moments), moments),
         weights,
         atol=1e-13,
     )
     v, bar = rng.standard_normal((2, network.size))
-    tangent = taken_in(network, weights + v, moments) - taken_in(
-        network, weights, moments
-    )
+    tangent = fold(network, weights + v, moments) - fold(network, weights, moments)
     assert tangent @ bar == pytest.approx(
-        v @ taken_out(network, bar, moments), rel=1e-10
+        v @ fold_vjp(network, bar, moments), rel=1e-10
     )
 
 

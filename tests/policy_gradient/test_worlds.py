@@ -7,7 +7,7 @@ import pytest
 from helpers import bits
 
 from hfcontrol.errors import TrainingError
-from hfcontrol.network.architecture import Topology
+from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
 from hfcontrol.optim.yardstick import optimum
@@ -20,9 +20,9 @@ from hfcontrol.policy_gradient.worlds import (
     episode_returns,
     mean_return,
 )
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.training.curriculum import warm_up
+from hfcontrol.training.curriculum import run_curriculum
 from hfcontrol.training.state import Limits, Stop
 
 
@@ -81,7 +81,7 @@ def environment(make, n_observation, n_control, discrete=True, low=None, high=No
 
 def world_of(make, steps, copies=2, recurrent=(1,), n_observation=2):
     env = environment(make, n_observation, 2)
-    network = Network(Topology((8,), "tanh", (), recurrent), n_observation, 2)
+    network = Network(Architecture((8,), "tanh", (), recurrent), n_observation, 2)
     return EnvironmentWorld(env, network, np.arange(n_observation), copies, steps)
 
 
@@ -190,8 +190,8 @@ def trainer_of(**options):
     settings = settings_for(
         plant="arm2", optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options
     )
-    trainer = build(settings)
-    return trainer, warm_up(trainer, settings)
+    trainer = make_trainer(settings)
+    return trainer, run_curriculum(trainer, settings)
 
 
 def test_the_rewards_of_a_plant_add_up_to_its_losses():
@@ -266,8 +266,8 @@ def test_a_training_that_goes_on_is_one_that_had_not_stopped(optimizer):
             hidden=(6, 4),
             rollouts=rollouts,
         )
-        trainer = build(settings)
-        *_, done = trainer.run(state or warm_up(trainer, settings))
+        trainer = make_trainer(settings)
+        *_, done = trainer.run(state or run_curriculum(trainer, settings))
         assert done.stop is Stop.ROLLOUTS
         return done.state
 
@@ -283,8 +283,8 @@ def test_ppo_learns_an_easy_plant():
     settings = settings_for(
         plant="linear", optimizer="ppo", rollouts=40, hidden=(8,), steps=20
     )
-    trainer = build(settings)
-    events = list(trainer.run(warm_up(trainer, settings)))
+    trainer = make_trainer(settings)
+    events = list(trainer.run(run_curriculum(trainer, settings)))
     loop = trainer.world.loop(np.random.default_rng(5))
     first, last = (loop.rollout(e.state.theta).loss for e in (events[0], events[-1]))
     best = optimum(

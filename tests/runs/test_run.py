@@ -19,7 +19,7 @@ from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageEr
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs import run as runs
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import curriculum as warmup
@@ -227,12 +227,14 @@ def test_from_weights_that_do_not_fit(other):
 
 def test_a_race_goes_on_with_the_best():
     settings = Settings(**{**SMALL, "rollouts": None}, race=3)
-    trainer = build(settings)
-    ends = [warmup.warm_up(trainer, replace(settings, race=1, seed=settings.seed))]
+    trainer = make_trainer(settings)
+    ends = [
+        warmup.run_curriculum(trainer, replace(settings, race=1, seed=settings.seed))
+    ]
     for event in trainer.run(ends[0]):
         if event.state.updates >= warmup.RACE_UPDATES:
             break
-    best = warmup.warm_up(trainer, settings)
+    best = warmup.run_curriculum(trainer, settings)
     assert best.updates >= warmup.RACE_UPDATES and best.loss <= event.state.loss
     assert (
         best.rollouts > event.state.rollouts

@@ -15,7 +15,7 @@ import hfcontrol as hf
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.runs import seeds as many
-from hfcontrol.runs.seeds import parsed, train_seeds
+from hfcontrol.runs.seeds import parse_seeds, train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
 
 TINY = {
@@ -33,13 +33,13 @@ TINY = {
     [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1-2", [1, 2, 5]), ("0,0,1-1", [0, 1])],
 )
 def test_seeds_are_named_by_numbers_and_ranges(text, seeds):
-    assert parsed(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "0-5000", "-1", "1..3", "0-", "1.5"])
 def test_other_words_are_refused(text):
     with pytest.raises(UsageError, match="whole numbers such as 0-31"):
-        parsed(text)
+        parse_seeds(text)
 
 
 def test_each_is_the_run_that_its_seed_alone_makes(tmp_path):

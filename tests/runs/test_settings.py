@@ -8,7 +8,7 @@ from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
-from hfcontrol.runs.factory import topology_of
+from hfcontrol.runs.factory import make_architecture
 from hfcontrol.runs.quantities import delay_steps, motor_noises
 from hfcontrol.runs.settings import Settings, settings_for
 
@@ -136,8 +136,8 @@ def test_motor_noise_is_in_control_units_or_in_percent():
     ],
 )
 def test_words_for_connections(options, skip, recurrent):
-    topology = topology_of(Settings(**options), 0.01)
-    assert (topology.skip, topology.recurrent) == (skip, recurrent)
+    architecture = make_architecture(Settings(**options), 0.01)
+    assert (architecture.skip, architecture.recurrent) == (skip, recurrent)
 
 
 @pytest.mark.parametrize(

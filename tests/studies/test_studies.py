@@ -25,7 +25,7 @@ from hfcontrol.studies.course import (
     second_order,
 )
 from hfcontrol.studies.plots import PLANES, draw
-from hfcontrol.training.curriculum import warm_up
+from hfcontrol.training.curriculum import run_curriculum
 
 REGULATOR = ("linear", None, 2.0, (4,), 1.0)
 
@@ -318,7 +318,7 @@ def test_cells_grow_their_horizon_where_the_task_asks(monkeypatch):
 
     def noted(trainer, settings):
         grown.append(settings.grow)
-        return warm_up(trainer, settings)
+        return run_curriculum(trainer, settings)
 
     monkeypatch.setattr(every_cell, "warm_up", noted)
     found = every_cell._trained("cartpole", "balance", "tanh", 2, 0, 0.05)

@@ -11,11 +11,11 @@ from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings, settings_for
-from hfcontrol.runs.state_tree import warming_from_tree, warming_tree
+from hfcontrol.runs.state_tree import curriculum_from_tree, curriculum_tree
 from hfcontrol.training import curriculum as warmup
-from hfcontrol.training.curriculum import WarmUp
+from hfcontrol.training.curriculum import Curriculum
 from hfcontrol.training.state import Stop
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
@@ -25,16 +25,16 @@ def test_weights_grow_with_the_horizon():
     """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other, with arrivals that
     weigh by the cube."""
     settings = Settings(**SMALL, grow=3)
-    trainer, rollouts = build(settings), 0
+    trainer, rollouts = make_trainer(settings), 0
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     for steps in (2, 4, 8):
-        short = build(settings.changed(steps=steps, batches=3))
+        short = make_trainer(settings.changed(steps=steps, batches=3))
         short.task.numbers["final"] *= (steps / 16) ** 3
         for event in short.run(short.init(theta, stream(settings, SCENARIOS))):
             if event.state.updates >= 3:
                 break
         theta, rollouts = event.state.theta, rollouts + event.state.rollouts
-    grown = warmup.warm_up(trainer, settings)
+    grown = warmup.run_curriculum(trainer, settings)
     np.testing.assert_array_equal(grown.theta, theta)
     assert grown.rollouts == rollouts and grown.seconds > 0 and grown.updates == 0
 
@@ -43,7 +43,7 @@ def test_weights_grow_with_the_horizon():
     "name, final", [("arm2", 30.0), ("pendulum", 1.0), ("electric", 0.0)]
 )
 def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
-    trainer = build(
+    trainer = make_trainer(
         settings_for(
             plant=name,
             task={"arm2": "anywhere", "pendulum": "balance", "electric": "follow"}[
@@ -68,7 +68,7 @@ def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
 def test_what_growing_cost_is_counted_once(tmp_path):
     run = hf.train(**SMALL, grow=2, rollouts=30, out=tmp_path)
     settings = run.settings
-    before = warmup.warm_up(build(settings), settings)
+    before = warmup.run_curriculum(make_trainer(settings), settings)
     first = run.state.curve[0]
     assert (
         first.updates == 0
@@ -81,7 +81,8 @@ def test_what_growing_cost_is_counted_once(tmp_path):
 def test_grown_weights_win_races():
     settings = Settings(**SMALL, grow=2, race=2)
     best, alone = (
-        warmup.warm_up(build(s), s) for s in (settings, replace(settings, race=1))
+        warmup.run_curriculum(make_trainer(s), s)
+        for s in (settings, replace(settings, race=1))
     )
     assert best.updates >= warmup.RACE_UPDATES and best.rollouts > 2 * alone.rollouts
 
@@ -112,7 +113,7 @@ def test_negative_growth_is_told():
 
 def test_an_untrained_network_gives_the_trim():
     settings = Settings(plant="quadrotor", trials=4, steps=4)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     np.testing.assert_array_equal(
         trainer.network.views(theta)["b_out"], trainer.plant.trim
@@ -135,7 +136,7 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
     """After the first update of growing; with guidance, whose seconds count, before any."""
     settings = Settings(**SMALL, effort=1e-3, **more)
     whole, cut = (
-        warmup.warm_up(build(s), s)
+        warmup.run_curriculum(make_trainer(s), s)
         for s in (settings, replace(settings, max_seconds=1e-6))
     )
     assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
@@ -143,7 +144,9 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
 
 def test_what_is_done_is_told():
     settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
-    told = [event.doing for event in WarmUp(build(settings), settings).events()]
+    told = [
+        event.doing for event in Curriculum(make_trainer(settings), settings).events()
+    ]
     parts = [text.split(":")[0] for text in told if "update 1" in text]
     assert parts == [f"growing, {steps} steps" for steps in (2, 4, 8)] + [
         f"following, {steps} steps" for steps in range(2, 17, 2)
@@ -179,14 +182,14 @@ def gone_through(settings, every, theta=None):
     """A warm-up that is interrupted after every so many events and goes on from its tree, and how often that was."""
     state, times = None, 0
     while True:
-        trainer = build(settings)
-        warming = WarmUp(trainer, settings, state, None if state else theta)
+        trainer = make_trainer(settings)
+        warming = Curriculum(trainer, settings, state, None if state else theta)
         for count, event in enumerate(warming.events(), 1):
             trainer.interrupted = count >= every
         if warming.over:
             return warming, times
         assert event.stop is warming.stop is Stop.INTERRUPTED
-        state, times = warming_from_tree(warming_tree(warming.state)), times + 1
+        state, times = curriculum_from_tree(curriculum_tree(warming.state)), times + 1
 
 
 @pytest.mark.parametrize("every", [2, 7])
@@ -196,15 +199,16 @@ def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
     settings = Settings(**TINY, **WAYS[way])
     warming, times = gone_through(settings, every)
     assert times >= 2 and bits(warming.reached) == bits(
-        warmup.warm_up(build(settings), settings)
+        warmup.run_curriculum(make_trainer(settings), settings)
     )
 
 
 def test_weights_that_were_given_are_in_its_state():
     settings = Settings(**SMALL, grow=3)
-    theta = build(settings).network.initial(stream(settings, WEIGHTS, 5))
+    theta = make_trainer(settings).network.initial(stream(settings, WEIGHTS, 5))
     given, drawn = (
-        warmup.warm_up(build(settings), settings, weights) for weights in (theta, None)
+        warmup.run_curriculum(make_trainer(settings), settings, weights)
+        for weights in (theta, None)
     )
     warming, _ = gone_through(settings, 2, theta)
     assert bits(warming.reached) == bits(given) != bits(drawn)
@@ -232,8 +236,8 @@ def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch
 def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
     monkeypatch.setattr(warmup, "Guide", None)
     settings = Settings(**TINY, guide=1)
-    trainer = build(settings)
-    warming = WarmUp(trainer, settings)
+    trainer = make_trainer(settings)
+    warming = Curriculum(trainer, settings)
     for event in warming.events():
         trainer.interrupted = True
     assert event.stop is warming.stop is Stop.INTERRUPTED and not warming.state.guided
@@ -243,7 +247,7 @@ def test_the_limit_of_seconds_is_of_all_that_race():
     """Each would come to it alone; what is gone on from is the best until then."""
     settings = Settings(**SMALL, race=1000)
     limited = settings.changed(max_seconds=0.2)
-    warming = WarmUp(build(limited), limited)
+    warming = Curriculum(make_trainer(limited), limited)
     for event in warming.events():
         pass
     assert event.stop is warming.stop is Stop.TIME and not warming.over

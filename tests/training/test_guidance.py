@@ -6,7 +6,7 @@ from helpers import loop_of
 
 from hfcontrol.arrays.random import SCENARIOS, stream
 from hfcontrol.optim.yardstick import SAME, _laws, _System, family, optimum
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import curriculum as warmup
 from hfcontrol.training import guidance as guide
@@ -64,7 +64,7 @@ def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
 def guided():
     """A guide of a small training, its settings and its trainer."""
     settings = Settings(**SMALL, guide=40)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     rng = stream(settings, SCENARIOS)
     return (
         guide.Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, rng),
@@ -113,7 +113,7 @@ def test_each_hold_follows_others_of_the_trajectories(guided, rng):
 def test_a_guided_network_follows(guided):
     """From the first weights to within ten times the goal, over all of the horizon; and its cost is near the optimum."""
     the, trainer, settings = guided
-    state = warmup.warm_up(trainer, settings)
+    state = warmup.run_curriculum(trainer, settings)
     following = the.following(1)
     loop = trainer.loop(stream(settings, SCENARIOS))
     loops = [

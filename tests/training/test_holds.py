@@ -11,9 +11,9 @@ from hfcontrol.training.holds import (
     HoldState,
     InputsHold,
     ModelHold,
-    begin,
+    begin_hold,
+    choose_hold,
     next_kind,
-    resolve,
 )
 from hfcontrol.training.state import Event
 
@@ -46,7 +46,7 @@ def test_every_kind_has_its_hold_and_its_reference(loop):
         ("model", False, True, False),
         ("inputs", False, False, True),
     ):
-        hold = begin(loop, start, HoldState(kind))
+        hold = begin_hold(loop, start, HoldState(kind))
         assert (hold.true, hold.reference.model, hold.reference.replay) == (
             true,
             model,
@@ -158,15 +158,15 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
 def test_auto_compares_operation_counts_and_says_so():
     cheap, dear = loop_of("arm2", hidden=(32, 32)), loop_of("arm2", hidden=(2,))
     for loop, kind in ((cheap, "scenario"), (dear, "model")):
-        state, sentence = resolve("auto", loop)
+        state, sentence = choose_hold("auto", loop)
         assert state.kind == kind and f"{2 * loop.network.size}" in sentence
     uncounted = SimpleNamespace(
         kernels=SimpleNamespace(step_operations=None), network=dear.network
     )
-    assert resolve("auto", uncounted)[0].kind == "model"
+    assert choose_hold("auto", uncounted)[0].kind == "model"
     assert (
-        resolve("post", cheap)[0].kind == "inputs"
-        and resolve("inputs", cheap)[0].kind == "inputs"
+        choose_hold("post", cheap)[0].kind == "inputs"
+        and choose_hold("inputs", cheap)[0].kind == "inputs"
     )
 
 

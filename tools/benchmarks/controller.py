@@ -19,11 +19,11 @@ CASES = {
 
 def measure(seeds):
     """A row for each network: the fastest of a few means."""
-    from hfcontrol.runs.factory import build
+    from hfcontrol.runs.factory import make_trainer
 
     rows = []
     for told, settings in CASES.items():
-        trainer = build(settings_for(plant="arm2", **settings))
+        trainer = make_trainer(settings_for(plant="arm2", **settings))
         theta = trainer.network.initial(np.random.default_rng(0))
         controller = (
             hf.Controller.load("weights/arm2-reach")

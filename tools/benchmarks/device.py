@@ -19,7 +19,7 @@ from hfcontrol.evaluation.evaluation import hand_errors
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import settings_for
 
@@ -101,7 +101,7 @@ def products(device):
             dtype=dtype,
             **COST,
         )
-        trainer = build(settings)
+        trainer = make_trainer(settings)
         loop = trainer.loop(stream(settings, SCENARIOS))
         theta = trainer.place(0.1 * trainer.network.initial(np.random.default_rng(0)))
         v = trainer.place(np.random.default_rng(1).standard_normal(theta.size))
@@ -161,7 +161,7 @@ def products(device):
 
 def _trained(settings):
     """The trainer, the weights after a training and its seconds; compiled before the clock starts."""
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     prepare(trainer, settings)
     theta = trainer.network.initial(stream(settings, WEIGHTS))
     *_, last = trainer.run(trainer.init(theta, stream(settings, SCENARIOS)))

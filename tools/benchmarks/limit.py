@@ -16,7 +16,7 @@ from benchmarks.report import show, table
 from hfcontrol.arrays.random import SCENARIOS, stream
 from hfcontrol.arrays.threads import blas_threads
 from hfcontrol.optim.curvature import GaussNewton
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
 # trials, steps, units of each of two layers, steps from one stored step to the next
@@ -107,7 +107,7 @@ def case(trials, steps, units, store_every):
         effort=1e-3,
         store_every=store_every,
     )
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     loop = trainer.loop(stream(settings, SCENARIOS))
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
     v = np.random.default_rng(1).standard_normal(theta.size)

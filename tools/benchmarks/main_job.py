@@ -4,7 +4,7 @@ from benchmarks.report import show, spread, table, training
 from hfcontrol.arrays.random import SCENARIOS, stream
 from hfcontrol.evaluation.evaluation import path_deviation as deviation
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
 LOSSES, RATIOS = (1e-2, 1e-3, 5e-5, 1e-6, 1e-8), (1.1, 1.02, 1.01, 1.001)
@@ -93,7 +93,7 @@ def cases(name, seeds, thresholds, by, max_seconds=MOST_SECONDS, **settings):
 def path_deviation(theta, seed, settings):
     """Mean largest deviation from the straight line [% of reach] of the controller's paths and of the optimal ones."""
     settings = Settings(seed=seed, **settings)
-    loop = build(settings).loop(stream(settings, SCENARIOS))
+    loop = make_trainer(settings).loop(stream(settings, SCENARIOS))
     rollout, scenario = loop.rollout(theta), loop.scenario
     best = optimum(loop.kernels, loop.plant, scenario, loop.wiring)
     goal = scenario.goal_output[-1, loop.plant.hand]

@@ -18,7 +18,7 @@ from benchmarks.limit import seconds as seconds_of
 from benchmarks.report import show, spread, table, training
 from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.arrays.threads import single_threaded_blas
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
 FINAL, FULL = (1e-2, 1e-3, 5e-5, 1e-6), (1.1, 1.01, 1.001)
@@ -156,7 +156,7 @@ class TorchLoop:
             threads or fastest_threads()
         )  # before compiling: what is compiled holds for this number
         settings = Settings(seed=seed, **settings)
-        trainer = build(settings)
+        trainer = make_trainer(settings)
         loop = trainer.loop(stream(settings, SCENARIOS))
         self.torch, self.dtype, self.network = torch, dtype, trainer.network
         self.theta = trainer.network.initial(stream(settings, WEIGHTS))
@@ -211,7 +211,7 @@ class TorchLoop:
         return torch.cat([x[:, :2] + self.dt * rates, rates], 1)
 
     def loss(self, W1, W2, W3):
-        """Mean cost of all trials, for the default topology."""
+        """Mean cost of all trials, for the default architecture."""
         torch, x = self.torch, self.start
         ones = torch.ones((len(x), 1), dtype=self.dtype)
         h1 = torch.zeros((len(x), W1.shape[0]), dtype=self.dtype)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
 from hfcontrol.evaluation.evaluation import hand_errors
-from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import Settings
 
 
@@ -43,7 +43,7 @@ def training(thresholds, by="loss", **settings):
     [mm] and where the hand error first went below 1 mm.
     """
     settings = Settings(**settings)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     prepare(trainer, settings)
     loop = trainer.loop(stream(settings, SCENARIOS))
     optimal = trainer.optimal(loop) if by == "ratio" else None

@@ -17,7 +17,7 @@ from hessianfree.nonlinearities import Linear, Plant, Tanh
 
 from benchmarks.peers import check_start
 from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
 CONNECTIONS, RECURRENT = (
@@ -94,7 +94,7 @@ class SourceTraining:
 
     def __init__(self, seed, settings):
         settings = Settings(seed=seed, learn_start=True, **settings)
-        trainer = build(settings)
+        trainer = make_trainer(settings)
         self.loop, self.network, self.updates = (
             trainer.loop(stream(settings, SCENARIOS)),
             trainer.network,

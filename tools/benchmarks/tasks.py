@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.report import machine, show, table
 from hfcontrol.api.training import train
-from hfcontrol.evaluation.evaluation import judge, summary
+from hfcontrol.evaluation.evaluation import compare_with_optimum, summary
 
 DELAYED = {"feedback_delay": "40ms", "command_delay": "20ms", "motor_noise": "5%"}
 CURL = {"curl_field": 13.0, "trials": 256}
@@ -168,9 +168,9 @@ def row(case, seeds):
                 **limit,
             )
             tested = run.settings.changed(**(case.tested or {}))
-            told = summary(judge(run, "held_out", tested, case.judged)) | {
-                "success": success(run, tested)
-            }
+            told = summary(
+                compare_with_optimum(run, "held_out", tested, case.judged)
+            ) | {"success": success(run, tested)}
         print(
             f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
             f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "

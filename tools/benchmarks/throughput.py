@@ -4,9 +4,9 @@ in one run on the same cores (optional: pip install sb3-contrib). Ours is recurr
 import time
 
 from benchmarks.report import show, table
-from hfcontrol.runs.factory import build
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.training.curriculum import warm_up
+from hfcontrol.training.curriculum import run_curriculum
 
 ROLLOUTS = 20
 THEIRS = {
@@ -56,10 +56,10 @@ def ours(seed):
     settings = settings_for(
         plant="arm2", task="reach", optimizer="ppo", rollouts=ROLLOUTS, seed=seed
     )
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     trainer.prepare()
     begin = time.perf_counter()
-    *_, done = trainer.run(warm_up(trainer, settings))
+    *_, done = trainer.run(run_curriculum(trainer, settings))
     return (
         done.state.rollouts
         * trainer.task.trials

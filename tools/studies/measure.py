@@ -8,7 +8,7 @@ from unittest import mock
 from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
 from hfcontrol.closed_loop.loop import ClosedLoop, Linearised
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import build, prepare
+from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import Settings
 
 MOST_UPDATES, HELD_OUT_TRIALS = (
@@ -38,7 +38,7 @@ class Products:
 def yardstick(settings):
     """The loss of weights as a ratio to the optimal one (a function of event): on the trials trained on, on held-out ones
     for a random task; or the loss itself where the optimum is zero."""
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     if trainer.task.optimum_is_zero:
         return lambda event: event.state.loss
     loop = trainer.loop(stream(settings, SCENARIOS))
@@ -59,7 +59,7 @@ def training(variant, thresholds, **settings):
     """The spent updates, rollouts, products and processor seconds {threshold: dict} at which each threshold was reached,
     by one training with the changes of a variant (context managers)."""
     settings = Settings(**settings)
-    trainer = build(settings)
+    trainer = make_trainer(settings)
     prepare(trainer, settings)
     reached, marks, seconds = yardstick(settings), {}, 0.0
     with ExitStack() as changes:

@@ -244,7 +244,7 @@ def _check_stability(plant, network, estimator):
     ):
         return
     shortest, step = (
-        plant.dt * network.topology.time_constants[0],
+        plant.dt * network.architecture.time_constants[0],
         estimator.step or plant.dt,
     )
     longest = STABLE[estimator.name] * shortest

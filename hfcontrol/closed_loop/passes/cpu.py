@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from hfcontrol.arrays.threads import shared, single_threaded_blas
+from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.kernels import generate, plant_pieces
 from hfcontrol.kernels.generate import piece
@@ -128,7 +128,7 @@ class FusedPasses:
             self.dtype,
         )
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 self.blocks,
                 self.module.rollout,
                 self._real(theta),
@@ -160,7 +160,7 @@ class FusedPasses:
             (self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]), self.dtype
         )
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 self.blocks,
                 self.derivatives.all_rows,
                 self._real(theta),
@@ -236,7 +236,7 @@ class FusedPasses:
             self.dtype,
         )
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 self.blocks,
                 self.derivatives.tangent,
                 self._real(theta),
@@ -279,7 +279,7 @@ class FusedPasses:
         if rows_bar is None:
             rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]), self.dtype)
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 len(x_bar) * self.blocks,
                 self.derivatives.adjoint,
                 self._real(theta),
@@ -296,5 +296,7 @@ class FusedPasses:
         out, width = np.empty((len(J), len(J))), min(CHUNK, -(-len(J) // 2))
         chunks = -(-len(J) // width)
         with single_threaded_blas():
-            shared(chunks * (chunks + 1) // 2, self.derivatives.gram, J, width, out)
+            run_in_parallel(
+                chunks * (chunks + 1) // 2, self.derivatives.gram, J, width, out
+            )
         return out

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from hfcontrol.arrays.threads import shared, single_threaded_blas
+from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.closed_loop.passes.cpu import block_width, network_pieces
 from hfcontrol.kernels import generate
 from hfcontrol.kernels.generate import piece
@@ -44,7 +44,7 @@ class Sequences:
             (-(-inputs.shape[2] // width), len(inputs) + 1, self.network.n_rows, width)
         )
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 len(rows),
                 self.module.activity,
                 weights,
@@ -66,7 +66,7 @@ class Sequences:
         """The cotangent (P,) of the weights from that of the outputs, out_bar (T, n_output, N), along the activity `rows`."""
         theta_bars = np.zeros((len(rows), self.network.size))
         with single_threaded_blas():
-            shared(
+            run_in_parallel(
                 len(rows),
                 self.module.cotangent,
                 weights,

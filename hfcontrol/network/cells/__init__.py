@@ -51,7 +51,7 @@ def is_staged(cell):
     return hasattr(CELLS.get(cell), "fused")
 
 
-def matrices_of(cell):
+def matrix_names(cell):
     """Names of the matrices of the connections to the cell of this name that are no synapses."""
     return getattr(CELLS[cell], "MATRICES", ("W",))
 
@@ -61,7 +61,7 @@ def is_timed(cell):
     return hasattr(CELLS.get(cell), "MATRICES")
 
 
-def sums_of(cell):
+def sum_counts(cell):
     """How many numbers a unit of the cell of this name sums, and how many activities it has."""
     return 2 if has_synapses(cell) else 3 if is_timed(cell) else 1
 
