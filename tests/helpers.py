@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
@@ -233,8 +233,8 @@ def training_of(plant="swing", **settings):
         **{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings}
     )
     trainer = make_trainer(settings, plant_of(plant))
-    theta = trainer.network.initial(stream(settings, WEIGHTS))
-    return trainer, trainer.init(theta, stream(settings, SCENARIOS))
+    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
+    return trainer, trainer.init(theta, stream(settings.seed, Stream.SCENARIOS))
 
 
 def bits(value):

@@ -1,12 +1,22 @@
-"""Streams of random numbers that one seed gives."""
+"""Independent streams of random numbers, all derived from one seed."""
+
+from enum import IntEnum
 
 import numpy as np
 
-WEIGHTS, SCENARIOS, HELD_OUT, CONSTRAINT = range(
-    4
-)  # the streams of random numbers that one seed gives
+
+class Stream(IntEnum):
+    """What a stream of random numbers is used for.
+
+    The numbers enter the seed of the generator: a new member goes to the end.
+    """
+
+    WEIGHTS = 0
+    SCENARIOS = 1
+    HELD_OUT = 2
+    CONSTRAINT = 3
 
 
-def stream(settings, which, *more):
-    """One of the generators of random numbers that the seed gives."""
-    return np.random.default_rng([settings.seed, which, *more])
+def stream(seed: int, which: Stream, *more: int) -> np.random.Generator:
+    """Return the generator of one stream of `seed`; `more` numbers its substreams."""
+    return np.random.default_rng([seed, int(which), *more])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS
+from hfcontrol.arrays.random import Stream
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.runs.factory import make_plant, make_task, make_wiring
@@ -43,7 +43,7 @@ PLENTY = 15.0  # an action of 1 in typical controls, where there is no limit: on
 FAR = 1e6  # typical sizes beyond which a state is lost, while numbers are still fit for an agent that works in float32
 LOST = 1e6  # minus the reward of the step in which a trial is lost
 MANY = 512  # trials whose steps are shared among the cores
-STREAMS = dict(zip(SPLITS, (SCENARIOS, HELD_OUT)))
+STREAMS = dict(zip(SPLITS, (Stream.SCENARIOS, Stream.HELD_OUT)))
 
 
 @dataclass(frozen=True)

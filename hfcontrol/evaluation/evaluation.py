@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
-from hfcontrol.arrays.random import HELD_OUT, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.policy_gradient.worlds import SEEDS, episode_returns
@@ -153,7 +153,7 @@ def _returns(run, world, episodes):
     """The returns of a controller of an environment over so many whole episodes, none of them seen in training."""
     if episodes < 1:
         raise UsageError(f"--trials {episodes}: at least 1 is needed")
-    seed = int(stream(run.settings, HELD_OUT).integers(SEEDS - episodes))
+    seed = int(stream(run.settings.seed, Stream.HELD_OUT).integers(SEEDS - episodes))
     totals = episode_returns(world, run.network.weights(run.theta), episodes, seed)
     return {
         "run": str(run.path),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.device import device_for, device_name
-from hfcontrol.arrays.random import CONSTRAINT, SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -159,7 +159,7 @@ def make_network(settings, n_input, plant):
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         network.constraint = Constraint(
             network,
-            stream(settings, CONSTRAINT),
+            stream(settings.seed, Stream.CONSTRAINT),
             settings.density,
             settings.freeze,
             settings.dale,
@@ -300,7 +300,7 @@ def prepare(trainer, settings):
                 f"{trainer.world.described}",
             ),
         )
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
     linear.jvp(linear.gradient)
     solver, reasons = settings.optimizer, [f"hold {choose_hold(trainer.hold, loop)[1]}"]

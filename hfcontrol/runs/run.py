@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -144,7 +144,9 @@ class Run:
         settings, task = settings or self.settings, self.task(settings)
         if trials is not None and trials < 1:
             raise UsageError(f"--trials {trials}: at least 1 is needed")
-        rng = stream(settings, SCENARIOS if split == "training" else HELD_OUT)
+        rng = stream(
+            settings.seed, Stream.SCENARIOS if split == "training" else Stream.HELD_OUT
+        )
         scenario = task.draw(rng, split, trials)
         return ClosedLoop(
             task.plant,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfcontrol.arrays.device import device_for
-from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import Preparation, make_trainer
@@ -139,7 +139,7 @@ def _abreast(settings, seeds, out, command, note):
     begun = time.perf_counter()
     plant = load_plant(settings.plant)
     trainer = make_trainer(settings, plant)
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     why = gathering.obstacle(settings, loop)
     if why:
         return why

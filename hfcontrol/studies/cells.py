@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError
@@ -87,13 +87,13 @@ def _trained(plant, task, cell, units, seed, seconds):
     """What a training of so many seconds reaches on the held-out set."""
     settings = _settings(plant, task, cell, units, seed=seed, max_seconds=seconds)
     trainer = make_trainer(settings)
-    theta = trainer.network.initial(stream(settings, WEIGHTS))
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     linear = loop.linearise(loop.rollout(theta))  # compiles before the clock starts
     linear.jvp(linear.gradient)
     linear.rows(loop.channels()[-1:])
     *_, last = trainer.run(run_curriculum(trainer, settings))
-    held_out = trainer.task.draw(stream(settings, HELD_OUT), "held_out")
+    held_out = trainer.task.draw(stream(settings.seed, Stream.HELD_OUT), "held_out")
     judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
     rollout = judged.rollout(last.state.theta)
     best = optimum(judged.kernels, judged.plant, judged.scenario, judged.wiring).losses

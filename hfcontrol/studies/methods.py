@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
-from hfcontrol.arrays.random import HELD_OUT, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import optimum
@@ -141,7 +141,7 @@ def _apart(now, scored):
 
 
 def _held_out(trainer, settings):
-    scenario = trainer.task.draw(stream(settings, HELD_OUT), "held_out")
+    scenario = trainer.task.draw(stream(settings.seed, Stream.HELD_OUT), "held_out")
     return ClosedLoop(
         trainer.plant, trainer.kernels, trainer.network, scenario, trainer.wiring
     )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.training.guidance import PARTS, Guide
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 
@@ -152,7 +152,11 @@ class Curriculum:
             return
         t, begin = self.trainer, time.perf_counter()
         self._guide = Guide(
-            t.plant, t.kernels, t.task, t.wiring, stream(self.settings, SCENARIOS)
+            t.plant,
+            t.kernels,
+            t.task,
+            t.wiring,
+            stream(self.settings.seed, Stream.SCENARIOS),
         )
         training, seconds = self.state.training, time.perf_counter() - begin
         if not self.state.guided:
@@ -242,7 +246,7 @@ class Curriculum:
     def _first(self, k, seconds=0.0):
         """The state of an initialisation that nothing was done with, after so many seconds."""
         theta = self.trainer.network.initial(
-            stream(self.settings, WEIGHTS, *((k,) if k else ()))
+            stream(self.settings.seed, Stream.WEIGHTS, *((k,) if k else ()))
         )
         return replace(self._on_task(theta), seconds=seconds)
 
@@ -254,7 +258,9 @@ class Curriculum:
             else {}
         )
         return replace(
-            (trainer or self.trainer).init(theta, stream(self.settings, SCENARIOS)),
+            (trainer or self.trainer).init(
+                theta, stream(self.settings.seed, Stream.SCENARIOS)
+            ),
             **counted,
         )
 

@@ -16,7 +16,7 @@ from PIL import Image
 from trainings import PENDULUM, small_run
 
 import hfcontrol as hf
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum
@@ -415,7 +415,7 @@ def test_every_shipped_plant_is_drawn(name, monkeypatch):
     """By an untrained controller: whatever its task, the last point of links is at the plant's place, and nothing warns."""
     settings = Settings(plant=name, trials=3, hidden=(3,))
     trainer = make_trainer(settings)
-    scenario = trainer.task.draw(stream(settings, SCENARIOS))
+    scenario = trainer.task.draw(stream(settings.seed, Stream.SCENARIOS))
     loop = ClosedLoop(
         trainer.plant,
         trainer.kernels,
@@ -429,7 +429,7 @@ def test_every_shipped_plant_is_drawn(name, monkeypatch):
         run,
         trainer.task,
         loop,
-        loop.rollout(trainer.network.initial(stream(settings, WEIGHTS))),
+        loop.rollout(trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))),
         None,
     )
     monkeypatch.setattr(animate, "simulated", lambda _: judged)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from trainings import call, complaint
 
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import PlantError
 from hfcontrol.evaluation.plant_check import check_plant
 from hfcontrol.kernels import compile_plant
@@ -438,7 +438,8 @@ def test_the_reacher_is_trained_in_a_handful_of_rollouts():
     settings = Settings(plant=REACHER, target_ratio=1.02, rollouts=20)
     trainer = make_trainer(settings)
     state = trainer.init(
-        trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS)
+        trainer.network.initial(stream(settings.seed, Stream.WEIGHTS)),
+        stream(settings.seed, Stream.SCENARIOS),
     )
     *_, done = trainer.run(state)
     assert state.hold.kind == done.state.hold.kind == "model" and done.loop.trials == 64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import training_of
 
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
@@ -202,11 +202,17 @@ def test_a_tree_gives_the_settings_back():
 
 def test_the_streams_of_a_seed_differ():
     settings = Settings(seed=1)
-    streams = [stream(settings, which) for which in (WEIGHTS, SCENARIOS, HELD_OUT)]
-    streams += [stream(settings, WEIGHTS, 1), stream(Settings(seed=2), WEIGHTS)]
+    streams = [
+        stream(settings.seed, which)
+        for which in (Stream.WEIGHTS, Stream.SCENARIOS, Stream.HELD_OUT)
+    ]
+    streams += [
+        stream(settings.seed, Stream.WEIGHTS, 1),
+        stream(Settings(seed=2).seed, Stream.WEIGHTS),
+    ]
     assert len({rng.bytes(16) for rng in streams}) == len(streams)
-    assert stream(settings, WEIGHTS).bytes(16) == stream(
-        Settings(seed=1), WEIGHTS
+    assert stream(settings.seed, Stream.WEIGHTS).bytes(16) == stream(
+        Settings(seed=1).seed, Stream.WEIGHTS
     ).bytes(16)
 
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import bits
 
 import hfcontrol as hf
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
@@ -26,11 +26,13 @@ def test_weights_grow_with_the_horizon():
     weigh by the cube."""
     settings = Settings(**SMALL, grow=3)
     trainer, rollouts = make_trainer(settings), 0
-    theta = trainer.network.initial(stream(settings, WEIGHTS))
+    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
     for steps in (2, 4, 8):
         short = make_trainer(settings.changed(steps=steps, batches=3))
         short.task.numbers["final"] *= (steps / 16) ** 3
-        for event in short.run(short.init(theta, stream(settings, SCENARIOS))):
+        for event in short.run(
+            short.init(theta, stream(settings.seed, Stream.SCENARIOS))
+        ):
             if event.state.updates >= 3:
                 break
         theta, rollouts = event.state.theta, rollouts + event.state.rollouts
@@ -114,7 +116,7 @@ def test_negative_growth_is_told():
 def test_an_untrained_network_gives_the_trim():
     settings = Settings(plant="quadrotor", trials=4, steps=4)
     trainer = make_trainer(settings)
-    theta = trainer.network.initial(stream(settings, WEIGHTS))
+    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
     np.testing.assert_array_equal(
         trainer.network.views(theta)["b_out"], trainer.plant.trim
     )
@@ -205,7 +207,9 @@ def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
 
 def test_weights_that_were_given_are_in_its_state():
     settings = Settings(**SMALL, grow=3)
-    theta = make_trainer(settings).network.initial(stream(settings, WEIGHTS, 5))
+    theta = make_trainer(settings).network.initial(
+        stream(settings.seed, Stream.WEIGHTS, 5)
+    )
     given, drawn = (
         warmup.run_curriculum(make_trainer(settings), settings, weights)
         for weights in (theta, None)

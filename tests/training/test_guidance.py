@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import loop_of
 
-from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.optim.yardstick import SAME, _laws, _System, family, optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -65,7 +65,7 @@ def guided():
     """A guide of a small training, its settings and its trainer."""
     settings = Settings(**SMALL, guide=40)
     trainer = make_trainer(settings)
-    rng = stream(settings, SCENARIOS)
+    rng = stream(settings.seed, Stream.SCENARIOS)
     return (
         guide.Guide(trainer.plant, trainer.kernels, trainer.task, trainer.wiring, rng),
         trainer,
@@ -115,7 +115,7 @@ def test_a_guided_network_follows(guided):
     the, trainer, settings = guided
     state = warmup.run_curriculum(trainer, settings)
     following = the.following(1)
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     loops = [
         type(loop)(
             loop.plant, loop.kernels, loop.network, following.scenario, loop.wiring

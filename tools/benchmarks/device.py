@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.report import machine, show, table
 from hfcontrol.api.training import train
 from hfcontrol.arrays.device import array_module, device_for, device_name, to_device
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.evaluation.evaluation import hand_errors
 from hfcontrol.kernels import compile_plant
@@ -102,7 +102,7 @@ def products(device):
             **COST,
         )
         trainer = make_trainer(settings)
-        loop = trainer.loop(stream(settings, SCENARIOS))
+        loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
         theta = trainer.place(0.1 * trainer.network.initial(np.random.default_rng(0)))
         v = trainer.place(np.random.default_rng(1).standard_normal(theta.size))
         rollout = loop.rollout(theta)
@@ -163,15 +163,17 @@ def _trained(settings):
     """The trainer, the weights after a training and its seconds; compiled before the clock starts."""
     trainer = make_trainer(settings)
     prepare(trainer, settings)
-    theta = trainer.network.initial(stream(settings, WEIGHTS))
-    *_, last = trainer.run(trainer.init(theta, stream(settings, SCENARIOS)))
+    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
+    *_, last = trainer.run(trainer.init(theta, stream(settings.seed, Stream.SCENARIOS)))
     return trainer, last.state
 
 
 def _judged(settings, trainer, theta, trials):
     """Held-out ratio and worst hand error [cm] of weights (P,), found on the CPU in float64."""
     kernels = compile_plant(trainer.plant)
-    scenario = trainer.task.draw(stream(settings, HELD_OUT), "held_out", trials)
+    scenario = trainer.task.draw(
+        stream(settings.seed, Stream.HELD_OUT), "held_out", trials
+    )
     loop = ClosedLoop(trainer.plant, kernels, trainer.network, scenario, trainer.wiring)
     rollout = loop.rollout(theta)
     best = optimum(kernels, trainer.plant, scenario, trainer.wiring).losses.mean()

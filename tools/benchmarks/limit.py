@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from benchmarks.report import show, table
-from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.threads import blas_threads
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.runs.factory import make_trainer
@@ -108,7 +108,7 @@ def case(trials, steps, units, store_every):
         store_every=store_every,
     )
     trainer = make_trainer(settings)
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
     v = np.random.default_rng(1).standard_normal(theta.size)
     loop.linearise(loop.rollout(theta))

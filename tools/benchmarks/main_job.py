@@ -1,7 +1,7 @@
 """Seconds to a loss or to a ratio to the optimal loss, for every cost of the reach task, on both arms."""
 
 from benchmarks.report import show, spread, table, training
-from hfcontrol.arrays.random import SCENARIOS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.evaluation.evaluation import path_deviation as deviation
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
@@ -93,7 +93,7 @@ def cases(name, seeds, thresholds, by, max_seconds=MOST_SECONDS, **settings):
 def path_deviation(theta, seed, settings):
     """Mean largest deviation from the straight line [% of reach] of the controller's paths and of the optimal ones."""
     settings = Settings(seed=seed, **settings)
-    loop = make_trainer(settings).loop(stream(settings, SCENARIOS))
+    loop = make_trainer(settings).loop(stream(settings.seed, Stream.SCENARIOS))
     rollout, scenario = loop.rollout(theta), loop.scenario
     best = optimum(loop.kernels, loop.plant, scenario, loop.wiring)
     goal = scenario.goal_output[-1, loop.plant.hand]

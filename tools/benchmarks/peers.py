@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.limit import seconds as seconds_of
 from benchmarks.report import show, spread, table, training
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -157,9 +157,9 @@ class TorchLoop:
         )  # before compiling: what is compiled holds for this number
         settings = Settings(seed=seed, **settings)
         trainer = make_trainer(settings)
-        loop = trainer.loop(stream(settings, SCENARIOS))
+        loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
         self.torch, self.dtype, self.network = torch, dtype, trainer.network
-        self.theta = trainer.network.initial(stream(settings, WEIGHTS))
+        self.theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
         self.optimal = trainer.optimal(loop)
         s = loop.scenario
         self.start, self.target = (self.tensor(a.T) for a in (s.x0, s.goal[-1]))

@@ -5,7 +5,7 @@ import platform
 
 import numpy as np
 
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.evaluation.evaluation import hand_errors
 from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import Settings
@@ -45,10 +45,11 @@ def training(thresholds, by="loss", **settings):
     settings = Settings(**settings)
     trainer = make_trainer(settings)
     prepare(trainer, settings)
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     optimal = trainer.optimal(loop) if by == "ratio" else None
     state = trainer.init(
-        trainer.network.initial(stream(settings, WEIGHTS)), stream(settings, SCENARIOS)
+        trainer.network.initial(stream(settings.seed, Stream.WEIGHTS)),
+        stream(settings.seed, Stream.SCENARIOS),
     )
     marks, products, last = {}, 0, min(thresholds)
     for event in trainer.run(state):

@@ -16,7 +16,7 @@ import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
 from benchmarks.peers import check_start
-from hfcontrol.arrays.random import SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
@@ -96,7 +96,7 @@ class SourceTraining:
         settings = Settings(seed=seed, learn_start=True, **settings)
         trainer = make_trainer(settings)
         self.loop, self.network, self.updates = (
-            trainer.loop(stream(settings, SCENARIOS)),
+            trainer.loop(stream(settings.seed, Stream.SCENARIOS)),
             trainer.network,
             0,
         )
@@ -107,7 +107,7 @@ class SourceTraining:
             conns=CONNECTIONS,
             rec_layers=RECURRENT,
         )
-        theta = self.network.initial(stream(settings, WEIGHTS))
+        theta = self.network.initial(stream(settings.seed, Stream.WEIGHTS))
         self.take(theta)
         self.net.forward(self.arm, deriv=True)  # compiles what is not compiled yet
         check_start(self.net.error(inputs=self.arm), self.loop, theta)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import cache
 from unittest import mock
 
-from hfcontrol.arrays.random import HELD_OUT, SCENARIOS, WEIGHTS, stream
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop, Linearised
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer, prepare
@@ -41,10 +41,10 @@ def yardstick(settings):
     trainer = make_trainer(settings)
     if trainer.task.optimum_is_zero:
         return lambda event: event.state.loss
-    loop = trainer.loop(stream(settings, SCENARIOS))
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     if trainer.task.random:
         scenario = trainer.task.draw(
-            stream(settings, HELD_OUT), "held_out", HELD_OUT_TRIALS
+            stream(settings.seed, Stream.HELD_OUT), "held_out", HELD_OUT_TRIALS
         )
         loop = ClosedLoop(loop.plant, loop.kernels, loop.network, scenario, loop.wiring)
     optimal = optimum(
@@ -70,8 +70,8 @@ def training(variant, thresholds, **settings):
             mock.patch.object(Linearised, "jvp", products.jvp(Linearised.jvp))
         )
         state = trainer.init(
-            trainer.network.initial(stream(settings, WEIGHTS)),
-            stream(settings, SCENARIOS),
+            trainer.network.initial(stream(settings.seed, Stream.WEIGHTS)),
+            stream(settings.seed, Stream.SCENARIOS),
         )
         events, begin = trainer.run(state), time.process_time()
         for event in events:
