@@ -34,15 +34,15 @@ class LinearModel(NamedTuple):
     u: np.ndarray
     observed: np.ndarray
     recorded: np.ndarray
-    model: bool = False
-    replay: bool = False
+    replaces_plant: bool = False
+    replays_inputs: bool = False
 
     def arrays(self):
         """The arrays alone, in the order of the fields."""
         return tuple(self[:7])
 
 
-LIVE = LinearModel(
+NOTHING_FIXED = LinearModel(
     *(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
 )  # nothing is fixed: plant and feedback as they are
 
@@ -58,7 +58,7 @@ class Rollout:
     command: np.ndarray
     y: np.ndarray
     rows: np.ndarray
-    reference: LinearModel
+    linear_model: LinearModel
     losses: np.ndarray
     passes: object
 
@@ -88,7 +88,7 @@ class Lines(NamedTuple):
     B: np.ndarray
     C: np.ndarray
     slope: np.ndarray
-    replay: bool
+    replays_inputs: bool
 
 
 class ClosedLoop:
@@ -118,7 +118,7 @@ class ClosedLoop:
         if kernels.device == "gpu":
             scenario, wiring = (
                 move_scenario(scenario, to_device, kernels),
-                wiring.on(to_device),
+                wiring.move(to_device),
             )
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.fused, self.store_every, self.dtype = (
@@ -162,11 +162,11 @@ class ClosedLoop:
         """The number of trials, N, of each network."""
         return self.scenario.trials // (self.networks or 1)
 
-    def channels(self):
-        """The residuals that weigh anything, as a list of `Channel`."""
-        return self.scenario.cost.channels()
+    def active_residuals(self):
+        """The residuals that weigh anything, as a list of `ResidualIndex`."""
+        return self.scenario.cost.active_residuals()
 
-    def part(self, trials):
+    def subset(self, trials):
         """The same loop on some of its trials, given by how many, spread evenly among all of each network."""
         if trials not in self._parts:
             chosen = self.everywhere(self.chosen(trials))
@@ -203,13 +203,13 @@ class ClosedLoop:
         firsts = to_device_of(self.trials * np.arange(self.networks), chosen)
         return (firsts[:, None] + chosen).ravel()
 
-    def rollout(self, theta, reference=LIVE, exploration=None):
-        """The simulation of all trials with weights theta (..., P), with what `reference` keeps fixed; `exploration` (T, nu, N), if
+    def rollout(self, theta, linear_model=NOTHING_FIXED, exploration=None):
+        """The simulation of all trials with weights theta (..., P), with what `linear_model` keeps fixed; `exploration` (T, nu, N), if
         given, is added to the commands."""
-        self.rollouts += not reference.model
+        self.rollouts += not linear_model.replaces_plant
         with np.errstate(all="ignore"):
             x, u, command, y, rows = self.passes.rollout(
-                self.network.weights(theta), reference, exploration
+                self.network.weights(theta), linear_model, exploration
             )
         return Rollout(
             theta,
@@ -218,25 +218,31 @@ class ClosedLoop:
             command,
             y,
             rows,
-            reference,
+            linear_model,
             self.scenario.cost.losses(x, u),
             self.passes,
         )
 
     def lines(self, rollout):
         """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
-        w, s, reference = self.wiring, self.scenario, rollout.reference
+        w, s, linear_model = self.wiring, self.scenario, rollout.linear_model
         slope = np.zeros_like(rollout.u)
         used = rollout.command[: s.steps - w.command_delay]
         slope[w.command_delay :] = w.slope(used) * (
             1.0 + s.motor_gain[w.command_delay :]
         )
-        if reference.model:
-            return Lines(reference.A, reference.B, reference.C, slope, reference.replay)
+        if linear_model.replaces_plant:
+            return Lines(
+                linear_model.A,
+                linear_model.B,
+                linear_model.C,
+                slope,
+                linear_model.replays_inputs,
+            )
         A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
         C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
         self.jacobian_steps += 2 * (len(s.x0) + rollout.u.shape[1]) * s.steps * s.trials
-        return Lines(A, B, C, slope, reference.replay)
+        return Lines(A, B, C, slope, linear_model.replays_inputs)
 
     def linearise(self, rollout):
         """The derivative of all residuals with respect to the weights, at a rollout."""
@@ -248,7 +254,7 @@ class ClosedLoop:
         )
 
     def linear_model(self, rollout):
-        """The reference that replaces the plant by its linear time-varying model about a rollout."""
+        """The linear_model that replaces the plant by its linear time-varying model about a rollout."""
         lines = self.lines(rollout)
         observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
         return LinearModel(
@@ -259,7 +265,7 @@ class ClosedLoop:
             rollout.u,
             observed,
             rollout.y,
-            model=True,
+            replaces_plant=True,
         )
 
 
@@ -288,12 +294,12 @@ class Linearised:
         """Derivative of each weight by what is trained, (P,) or 1."""
         return self.loop.network.slope(self.rollout.theta)
 
-    def part(self, trials):
+    def subset(self, trials):
         """The derivative of some of the trials alone, given by how many, spread evenly among all; it needs no plant."""
         if trials >= self.loop.trials:
             return self
         loop, chosen, rollout = (
-            self.loop.part(trials),
+            self.loop.subset(trials),
             self.loop.chosen(trials),
             self.rollout,
         )
@@ -309,12 +315,12 @@ class Linearised:
             rollout.theta,
             *pick(rollout.x, rollout.u, rollout.command, rollout.y),
             rows,
-            LIVE,
+            NOTHING_FIXED,
             *pick(rollout.losses),
             loop.passes,
         )
-        lines = Lines(*pick(*self.lines[:4]), self.lines.replay)
-        return Linearised(loop, rollout, lines, self.cost.picked(chosen))
+        lines = Lines(*pick(*self.lines[:4]), self.lines.replays_inputs)
+        return Linearised(loop, rollout, lines, self.cost.select_trials(chosen))
 
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""
@@ -339,7 +345,7 @@ class Linearised:
 
     def rows(self, channels):
         """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
-        x_bar, u_bar = self.cost.channel_vjp(channels)
+        x_bar, u_bar = self.cost.residual_cotangents(channels)
         self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
         J = self.loop.passes.adjoint_rows(
             self.weights, self.lines, self.rollout, x_bar, u_bar

@@ -25,11 +25,11 @@ class Wiring:
                     f"of {steps} steps: make it shorter, or give more --steps"
                 )
 
-    def on(self, move):
+    def move(self, move):
         """The same with the arrays as `move` makes them."""
         return replace(self, limit=move(self.limit), taper=move(self.taper))
 
-    def limited(self, command):
+    def apply_limit(self, command):
         """The controls of commands (..., nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
         limit = self.limit[:, None]
         bounded = np.isfinite(limit)
@@ -37,9 +37,9 @@ class Wiring:
         return np.where(bounded, safe * np.tanh(command / safe), command)
 
     def slope(self, command):
-        """Derivative of `limited`, entry by entry."""
+        """Derivative of `apply_limit`, entry by entry."""
         return np.where(
             np.isfinite(self.limit[:, None]),
-            1.0 - (self.limited(command) / self.limit[:, None]) ** 2,
+            1.0 - (self.apply_limit(command) / self.limit[:, None]) ** 2,
             1.0,
         )

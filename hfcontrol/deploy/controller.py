@@ -93,7 +93,9 @@ class Controller:
         )
         if seen.ndim == 1 and self._plain:
             self._rows = self._step(seen)
-            return self._wiring.limited(self._rows[self.network.outputs][:, None])[:, 0]
+            return self._wiring.apply_limit(self._rows[self.network.outputs][:, None])[
+                :, 0
+            ]
         batch = seen if seen.ndim == 2 else seen[:, None]
         before = (
             self._rows
@@ -102,7 +104,7 @@ class Controller:
         )
         after = self.network.step(self.weights, before, batch)
         self._rows = after if seen.ndim == 2 else after[:, 0]
-        u = self._wiring.limited(after[self.network.outputs])
+        u = self._wiring.apply_limit(after[self.network.outputs])
         return u if seen.ndim == 2 else u[:, 0]
 
     def _seen(self, target, observation):

@@ -179,15 +179,17 @@ class Trials:
         s, t, x = self.scenario, self._time(), self._states[-1]
         command = self.trim + self.scale * self._checked(actions).T
         self._commands = np.concatenate([self._commands[1:], command[None]])
-        u = self.wiring.limited(self._commands[0])
+        u = self.wiring.apply_limit(self._commands[0])
         u = u * (1.0 + at_times(s.motor_gain, t)) + at_times(s.motor_noise, t)
         with np.errstate(all="ignore"):
-            cost = s.cost.at(t, x, u)
+            cost = s.cost.losses_at(t, x, u)
             after = self._move(x, u, at_times(s.disturbance, t))
             self._t += 1
             ended = self._t >= self.task.steps
             if ended.any():
-                cost += np.where(ended, s.cost.at(self.task.steps, after, None), 0.0)
+                cost += np.where(
+                    ended, s.cost.losses_at(self.task.steps, after, None), 0.0
+                )
             self._states = np.concatenate([self._states[1:], after[None]])
             seen = self._see()
             near = (np.abs(after) <= FAR * self.plant.typical_state[:, None]).all(

@@ -49,7 +49,7 @@ def compare_with_optimum(run, split="training", settings=None, trials=None):
     `trials` it is judged, unless told otherwise."""
     task = run.task(settings)
     loop = run.closed_loop(
-        split, settings, trials=task.judged if trials is None else trials
+        split, settings, trials=task.evaluation_trials if trials is None else trials
     )
     rollout = loop.rollout(run.theta)
     commands = np.zeros_like(rollout.command)

@@ -62,7 +62,7 @@ class ResidualJacobian:
         rows = linear.rows(channels)
         lead = rows.shape[:-3]
         self.matrix = rows.reshape(*lead, -1, rows.shape[-1])
-        residuals = linear.cost.channel_residuals(channels).reshape(
+        residuals = linear.cost.scaled_residuals(channels).reshape(
             len(channels), *lead, -1
         )
         self.residuals = np.moveaxis(residuals, 0, -2).reshape(*lead, -1)

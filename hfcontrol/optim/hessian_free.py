@@ -105,7 +105,7 @@ class HessianFree:
         In operations per weight, trial and step: a product with G costs 8, conjugate gradients take some 30 of them;
         a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
         """
-        channels = loop.channels()
+        channels = loop.active_residuals()
         if not channels:
             return "cg", "cg: residuals of a trajectory in continuous time have no rows"
         trials, P = (
@@ -182,7 +182,7 @@ class Descent:
     def __init__(self, options, state, linear, loop):
         self.options, self.state, self.linear = options, state, linear
         self.curved = (
-            linear.part(options.curvature_trials)
+            linear.subset(options.curvature_trials)
             if options.curvature_trials
             else linear
         )
@@ -251,11 +251,11 @@ class Descent:
 def explicit_rows(curved, loop, solver):
     """The residuals whose Jacobian is made explicit, or None: all of them in residual space, for conjugate gradients those of the
     last step, of as many trials as fit, whose curvature is the preconditioner's."""
-    channels = loop.channels()
+    channels = loop.active_residuals()
     if solver == "cg" and channels:
         channels = [c for c in channels if c.time == loop.scenario.steps]
         if len(channels) * curved.loop.trials > MOST_RESIDUALS:
-            curved = curved.part(MOST_RESIDUALS // len(channels))
+            curved = curved.subset(MOST_RESIDUALS // len(channels))
     return ResidualJacobian(curved, channels) if channels else None
 
 

@@ -151,7 +151,7 @@ class Descents:
             updates,
         )
         self.curved = (
-            linear.part(options.curvature_trials)
+            linear.subset(options.curvature_trials)
             if options.curvature_trials
             else linear
         )

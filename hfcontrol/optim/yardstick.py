@@ -263,7 +263,7 @@ def optimum(kernels, plant, scenario, wiring, commands=None, rng=None):
     scenario, wiring = _placed(kernels, scenario, wiring)
     starts = _starts(plant, scenario, rng)
     if commands is not None:
-        starts.append(wiring.limited(to_device_of(commands, scenario.x0)))
+        starts.append(wiring.apply_limit(to_device_of(commands, scenario.x0)))
     whole = _System(kernels, scenario, wiring)
     parts = [
         _best(whole.of(trials), [_of(v, trials) for v in starts])
@@ -279,7 +279,7 @@ def _placed(kernels, scenario, wiring):
     """Scenario and wiring where the kernels are."""
     if kernels.device == "cpu":
         return scenario, wiring
-    return move_scenario(scenario, to_device, kernels), wiring.on(to_device)
+    return move_scenario(scenario, to_device, kernels), wiring.move(to_device)
 
 
 def _starts(plant, scenario, rng=None):

@@ -241,15 +241,17 @@ class Learner:
 
     def _memory(self, rows, starts):
         """The hidden units' activity (T, hidden, N) with which each step begins, as the critic is shown it."""
-        memory = self.sequences.trials(rows, self.network.hidden, starts.shape[1])
+        memory = self.sequences.merge_blocks(rows, self.network.hidden, starts.shape[1])
         return np.where(starts[:, None], 0.0, memory[:-1]), memory[1:]
 
     def values(self, critic, features):
         """The critic's values (...) of normalised features (nf, M), and the activity that they were found along."""
         starts = np.ones((1, features.shape[1]), dtype=bool)
-        rows = self.judging.activity(critic, features[None], starts)
+        rows = self.judging.activations(critic, features[None], starts)
         return (
-            self.judging.trials(rows, self.critic.outputs, features.shape[1])[1, 0],
+            self.judging.merge_blocks(rows, self.critic.outputs, features.shape[1])[
+                1, 0
+            ],
             rows,
             starts,
         )
@@ -277,8 +279,10 @@ class Learner:
             self.parts(state.trained.theta),
         )
         weights = self.weights(raw, state.inputs)
-        rows = self.sequences.activity(weights, e.inputs, e.starts)
-        m = self.sequences.trials(rows, self.network.outputs, e.starts.shape[1])[1:]
+        rows = self.sequences.activations(weights, e.inputs, e.starts)
+        m = self.sequences.merge_blocks(rows, self.network.outputs, e.starts.shape[1])[
+            1:
+        ]
         before, after = self._memory(rows, e.starts)
         features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
         state = replace(
@@ -316,8 +320,10 @@ class Learner:
         """The loss, its gradient by all that is trained, and a tuple of divergence, clipped part and entropy."""
         options, (raw, spread, critic) = self.options, self.parts(trained)
         weights = self.weights(raw, inputs)
-        rows = self.sequences.activity(weights, batch.inputs, batch.starts)
-        m = self.sequences.trials(rows, self.network.outputs, batch.starts.shape[1])[1:]
+        rows = self.sequences.activations(weights, batch.inputs, batch.starts)
+        m = self.sequences.merge_blocks(
+            rows, self.network.outputs, batch.starts.shape[1]
+        )[1:]
         log_prob, entropy, A = (
             self.policy.log_prob(m, spread, batch.actions),
             self.policy.entropy(m, spread),
@@ -333,7 +339,7 @@ class Learner:
             m, spread, batch.actions, log_prob_bar, entropy_bar
         )
         raw_bar = self._cotangent(
-            raw, self.sequences.cotangent(weights, batch.starts, rows, m_bar), inputs
+            raw, self.sequences.adjoint(weights, batch.starts, rows, m_bar), inputs
         )
         values, activity, starts = self.values(critic, flat(batch.features))
         error, bar = value_loss(
@@ -342,7 +348,7 @@ class Learner:
             (batch.advantages + batch.values).ravel(),
             options.value_clip,
         )
-        critic_bar = self.judging.cotangent(
+        critic_bar = self.judging.adjoint(
             critic, starts, activity, VALUE_WEIGHT * bar[None, None]
         )
         change = log_prob - batch.log_prob

@@ -48,7 +48,7 @@ class PlantWorld:
             raise TrainingError(
                 "no trial stays finite under the exploring policy: explore less (--log-spread -2), or another --seed"
             )
-        costs = loop.scenario.cost.over_time(rollout.x, rollout.u)[:, sane]
+        costs = loop.scenario.cost.losses_over_time(rollout.x, rollout.u)[:, sane]
         costs[-2] += costs[-1]
         left = np.broadcast_to((1 - np.arange(T) / T)[:, None, None], (T, 1, N))
         inputs = np.concatenate([loop.scenario.target, rollout.y], axis=1)[..., sane]

@@ -315,11 +315,11 @@ def prepare(trainer, settings):
         )
     if settings.optimizer == "hf":
         solver, why = trainer.optimizer.choose_solver(loop)
-        if loop.channels():
-            linear.rows(loop.channels()[-1:])
+        if loop.active_residuals():
+            linear.rows(loop.active_residuals()[-1:])
         reasons.append(f"solver {why}")
     if settings.guide:
-        trainer.optimal(loop.part(1))
+        trainer.optimal(loop.subset(1))
         reasons.append(
             f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon"
         )

@@ -91,7 +91,7 @@ def _trained(plant, task, cell, units, seed, seconds):
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     linear = loop.linearise(loop.rollout(theta))  # compiles before the clock starts
     linear.jvp(linear.gradient)
-    linear.rows(loop.channels()[-1:])
+    linear.rows(loop.active_residuals()[-1:])
     *_, last = trainer.run(run_curriculum(trainer, settings))
     held_out = trainer.task.draw(stream(settings.seed, Stream.HELD_OUT), "held_out")
     judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)

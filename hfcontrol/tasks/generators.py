@@ -61,7 +61,9 @@ def reach(task, params):
     def draw(rng, trials, split):
         x0 = _at_start(task, trials)
         angle = 2 * np.pi * _around(trials, split)
-        centre = kernels.output(task.whole(x0)[None], params)[0, plant.hand]
+        centre = kernels.output(task.with_actuator_states(x0)[None], params)[
+            0, plant.hand
+        ]
         hand = centre + numbers["radius"] * np.array([np.cos(angle), np.sin(angle)])
         goal = np.zeros_like(x0)
         goal[plant.positions] = posture(plant, kernels, hand, numbers["start"], params)

@@ -148,7 +148,7 @@ class Task:
         )
 
     @property
-    def judged(self):
+    def evaluation_trials(self):
         """By how many trials, at most those of a training, controllers are judged, where the optimum of all of these takes too long."""
         return min(self.trials, self.numbers.get("judged", self.trials))
 
@@ -184,7 +184,7 @@ class Task:
             or self.numbers.get("residual")
         )
 
-    def smaller(self, steps, trials):
+    def shrink(self, steps, trials):
         """The same task over a shorter horizon, with another number of trials; what the arrivals weigh shrinks by the part's cube.
 
         To move by d within T takes an effort of at least 12 d^2 / T^3, the integral of the square of an acceleration that falls
@@ -201,7 +201,7 @@ class Task:
         )
         return task
 
-    def whole(self, x):
+    def with_actuator_states(self, x):
         """States of the plant itself (..., n, N) with those of its actuators, at rest, behind them (..., nx, N)."""
         drives = self.plant.nx - self.plant.n_body
         return (
@@ -304,7 +304,9 @@ class Task:
             raise TaskError(
                 f"task {self.name} of {self.plant.name}: a start that is not finite, or a trial without any target"
             )
-        return np.ascontiguousarray(self.whole(x0)), self.whole(goal)
+        return np.ascontiguousarray(
+            self.with_actuator_states(x0)
+        ), self.with_actuator_states(goal)
 
     def _cost(self, goal, goal_output, target, params):
         """Final state, running positions and effort as weighted residuals, in joint or hand space (then with the final

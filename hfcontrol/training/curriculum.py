@@ -206,7 +206,7 @@ class Curriculum:
             return Stage(self.trainer.task, RACE_UPDATES, own)
         if word == GROWING:
             task = self.trainer.task
-            task = task.smaller(_steps(task, part), min(task.trials, FIRST))
+            task = task.shrink(_steps(task, part), min(task.trials, FIRST))
             return Stage(
                 task, settings.grow, Limits(settings.grow, seconds=own.seconds)
             )

@@ -49,7 +49,7 @@ class Guide:
         cost = replace(
             s.cost,
             weights=Residuals(state, control),
-            own=None,
+            custom=None,
             references=Residuals(self.found.x[: steps + 1], self.found.u[:steps]),
         )
         short = {

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
-from hfcontrol.closed_loop.loop import LIVE
+from hfcontrol.closed_loop.loop import NOTHING_FIXED
 
 KINDS = ("auto", "model", "scenario", "inputs", "post")
 RADIUS = 0.3  # of the first model hold
@@ -66,20 +66,20 @@ def choose_hold(kind, loop):
 
 
 class Hold:
-    """The hold `scenario`, and the base of the others: the closed loop with a reference that stays fixed."""
+    """The hold `scenario`, and the base of the others: the closed loop with a linear_model that stays fixed."""
 
     true = True  # whether the hold's loss is that of the closed loop as it is
 
-    def __init__(self, loop, start, reference=LIVE):
-        self.loop, self.start, self.reference = loop, start, reference
+    def __init__(self, loop, start, linear_model=NOTHING_FIXED):
+        self.loop, self.start, self.linear_model = loop, start, linear_model
 
     def first(self):
         """The start, seen as a rollout of the hold's function: about itself every hold gives the same trajectory."""
-        return replace(self.start, reference=self.reference)
+        return replace(self.start, linear_model=self.linear_model)
 
     def rollout(self, theta):
         """The hold's own function at theta (P,)."""
-        return self.loop.rollout(theta, self.reference)
+        return self.loop.rollout(theta, self.linear_model)
 
     def linearise(self, rollout):
         """Its derivative at one of its rollouts."""
@@ -100,7 +100,9 @@ class InputsHold(Hold):
     true = False
 
     def __init__(self, loop, start):
-        super().__init__(loop, start, LIVE._replace(recorded=start.y, replay=True))
+        super().__init__(
+            loop, start, NOTHING_FIXED._replace(recorded=start.y, replays_inputs=True)
+        )
 
     def close(self, now, state):
         """The true loss decides nothing here, as in the source; where it stops falling, `post` leaves this hold."""

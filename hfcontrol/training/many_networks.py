@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfcontrol.arrays.device import CPU_INSTEAD, free_memory
-from hfcontrol.closed_loop.loop import LIVE, ClosedLoop, LinearModel
+from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
 from hfcontrol.optim import many_networks as abreast
@@ -48,7 +48,7 @@ def bytes_needed(loop, optimizer):
     """Bytes on the GPU, about, of one training more, whose closed loop is given."""
     T, P, rows = loop.scenario.steps, loop.network.size, loop.network.n_rows
     trials = min(optimizer.curvature_trials or loop.trials, loop.trials)
-    solver, channels = optimizer.choose_solver(loop)[0], loop.channels()
+    solver, channels = optimizer.choose_solver(loop)[0], loop.active_residuals()
     channels = [c for c in channels if solver == "residual" or c.time == T]
     m, doubles = len(channels) * trials, 8
     explicit = (
@@ -78,7 +78,7 @@ class Share:
 
     theta: np.ndarray
     loss: float
-    reference: LinearModel = LIVE
+    linear_model: LinearModel = NOTHING_FIXED
 
 
 class Stack:
@@ -116,7 +116,7 @@ class Gathering:
             np.zeros_like(loop.scenario.x0, shape=(count, loop.network.size))
         )
         linear = self.loop.linearise(rollout)
-        curved = linear.part(optimizer.curvature_trials or loop.trials)
+        curved = linear.subset(optimizer.curvature_trials or loop.trials)
         curved.jvp(linear.gradient)
         explicit_rows(curved, self.loop, optimizer.choose_solver(self.loop)[0])
 

@@ -81,7 +81,7 @@ def test_fused_passes_equal_the_plain_ones(options, kind, rng):
     fused, plain = loop_of(**options), loop_of(**options, fused=False)
     assert type(fused.passes) is not type(plain.passes)
     hold, a = moved(kind, fused)
-    b = plain.rollout(a.theta, hold.reference)
+    b = plain.rollout(a.theta, hold.linear_model)
     for name in ("x", "u", "command", "y", "losses"):
         assert relative(getattr(a, name), getattr(b, name)) < 1e-12, name
     network = fused.network
@@ -91,7 +91,7 @@ def test_fused_passes_equal_the_plain_ones(options, kind, rng):
     assert relative(flat(c.jvp(v)), flat(d.jvp(v))) < 1e-12
     assert relative(c.vjp(w), d.vjp(w)) < 1e-12
     assert relative(c.structural_product(v), d.structural_product(v)) < 1e-12
-    channels = fused.scenario.cost.channels()[-5:]
+    channels = fused.scenario.cost.active_residuals()[-5:]
     assert relative(c.rows(channels), d.rows(channels)) < 1e-12
     matrix = c.rows(channels).reshape(-1, network.size)
     assert relative(fused.passes.gram(matrix), plain.passes.gram(matrix)) < 1e-12
@@ -102,9 +102,9 @@ def test_rows_hold_the_gradient_of_every_residual(options):
     loop = loop_of(**options)
     linear, channels = (
         loop.linearise(loop.rollout(weights_of(loop))),
-        loop.scenario.cost.channels(),
+        loop.scenario.cost.active_residuals(),
     )
-    rows, residuals = linear.rows(channels), linear.cost.channel_residuals(channels)
+    rows, residuals = linear.rows(channels), linear.cost.scaled_residuals(channels)
     assert (
         relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient)
         < 1e-12
@@ -120,7 +120,7 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
     def results():
         hold, rollout = moved(kind, loop)
         linear = hold.linearise(rollout)
-        rows = linear.rows(loop.scenario.cost.channels()[-3:])
+        rows = linear.rows(loop.scenario.cost.active_residuals()[-3:])
         return [
             rollout.x,
             rollout.u,
@@ -381,8 +381,11 @@ def test_a_network_of_single_numbers_differs_by_their_rounding():
         (a.gradient, b.gradient),
         (GaussNewton(a) @ v, GaussNewton(b) @ v),
         (a.structural_product(v), b.structural_product(v)),
-        (a.rows(double.channels()[-2:]), b.rows(double.channels()[-2:])),
+        (
+            a.rows(double.active_residuals()[-2:]),
+            b.rows(double.active_residuals()[-2:]),
+        ),
     ):
         assert 1e-10 < relative(y, x) < 1e-4
-    c = replace(b, rollout=b.rollout).part(4)
-    assert relative(GaussNewton(c) @ v, GaussNewton(a.part(4)) @ v) < 1e-4
+    c = replace(b, rollout=b.rollout).subset(4)
+    assert relative(GaussNewton(c) @ v, GaussNewton(a.subset(4)) @ v) < 1e-4

@@ -54,7 +54,7 @@ def results(kind, loop):
         "gradient": linear.gradient,
         "structural": linear.structural_product(v),
     }
-    return found, linear.rows(loop.scenario.cost.channels()[-5:])
+    return found, linear.rows(loop.scenario.cost.active_residuals()[-5:])
 
 
 @cases
@@ -104,9 +104,9 @@ def test_the_rows_between_stored_steps_hold_the_gradient(every):
     loop = thinned(loop_of(trials=35, delays=(1, 1)), every)
     linear, channels = (
         loop.linearise(loop.rollout(weights_of(loop))),
-        loop.scenario.cost.channels(),
+        loop.scenario.cost.active_residuals(),
     )
-    rows, residuals = linear.rows(channels), linear.cost.channel_residuals(channels)
+    rows, residuals = linear.rows(channels), linear.cost.scaled_residuals(channels)
     assert (
         relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient)
         < 1e-12
@@ -178,7 +178,7 @@ def bytes_per_trial_step(trials, steps, every):
         loop_of("arm2", trials=trials, steps=steps, hidden=(32, 32), effort=1e-3), every
     )
     theta = weights_of(loop, size=0.1)
-    v, channels = weights_of(loop, seed=1), loop.scenario.cost.channels()[-2:]
+    v, channels = weights_of(loop, seed=1), loop.scenario.cost.active_residuals()[-2:]
 
     def products(linear):
         linear.vjp(linear.jvp(v))

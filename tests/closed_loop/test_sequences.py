@@ -54,9 +54,9 @@ def test_outputs_are_those_of_the_plain_step_and_their_adjoint_of_differences(
     cell, more, rng
 ):
     network, passes, theta, inputs, starts = setting(cell, more, rng)
-    rows = passes.activity(theta, inputs, starts)
+    rows = passes.activations(theta, inputs, starts)
     np.testing.assert_allclose(
-        passes.trials(rows, network.outputs, N)[1:],
+        passes.merge_blocks(rows, network.outputs, N)[1:],
         plain(network, theta, inputs, starts),
         atol=1e-13,
     )
@@ -65,7 +65,7 @@ def test_outputs_are_those_of_the_plain_step_and_their_adjoint_of_differences(
         (out_bar * plain(network, theta + s * v, inputs, starts)).sum()
         for s in (1e-6, -1e-6)
     ]
-    assert passes.cotangent(theta, starts, rows, out_bar) @ v == pytest.approx(
+    assert passes.adjoint(theta, starts, rows, out_bar) @ v == pytest.approx(
         (ends[0] - ends[1]) / 2e-6, rel=1e-7
     )
 
@@ -76,33 +76,35 @@ def test_two_episodes_in_one_column_are_two_columns(cell, more, rng):
     long, short = np.zeros((2, T, N), dtype=bool)
     long[0] = short[0] = long[4] = True
     whole, out_bar = (
-        passes.activity(theta, inputs, long),
+        passes.activations(theta, inputs, long),
         rng.standard_normal((T, 2, N)),
     )
     parts = [
         (
-            passes.activity(theta, inputs[some], short[: len(inputs[some])]),
+            passes.activations(theta, inputs[some], short[: len(inputs[some])]),
             inputs[some],
             out_bar[some],
         )
         for some in (slice(0, 4), slice(4, T))
     ]
-    outputs = [passes.trials(rows, network.outputs, N)[1:] for rows, _, _ in parts]
+    outputs = [
+        passes.merge_blocks(rows, network.outputs, N)[1:] for rows, _, _ in parts
+    ]
     np.testing.assert_array_equal(
-        np.concatenate(outputs), passes.trials(whole, network.outputs, N)[1:]
+        np.concatenate(outputs), passes.merge_blocks(whole, network.outputs, N)[1:]
     )
     apart = sum(
-        passes.cotangent(theta, short[: len(seen)], rows, bar)
+        passes.adjoint(theta, short[: len(seen)], rows, bar)
         for rows, seen, bar in parts
     )
-    assert relative(passes.cotangent(theta, long, whole, out_bar), apart) < 1e-13
+    assert relative(passes.adjoint(theta, long, whole, out_bar), apart) < 1e-13
 
 
 def test_the_order_of_the_trials_does_not_matter(rng):
     network, passes, theta, inputs, starts = setting("ltc", {}, rng, learn_start=False)
     out_bar, order = rng.standard_normal((T, 2, N)), rng.permutation(N)
     found = [
-        passes.cotangent(theta, s, passes.activity(theta, i, s), bar)
+        passes.adjoint(theta, s, passes.activations(theta, i, s), bar)
         for i, s, bar in (
             (inputs, starts, out_bar),
             (inputs[..., order], starts[..., order], out_bar[..., order]),
@@ -117,7 +119,9 @@ def test_a_start_forgets_all_that_was_before(rng):
     other = inputs.copy()
     other[:3] += 1.0
     outputs = [
-        passes.trials(passes.activity(theta, i, starts), network.outputs, N)[1:]
+        passes.merge_blocks(passes.activations(theta, i, starts), network.outputs, N)[
+            1:
+        ]
         for i in (inputs, other)
     ]
     np.testing.assert_array_equal(outputs[0][3:], outputs[1][3:])

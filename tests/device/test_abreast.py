@@ -87,7 +87,7 @@ def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, la
         both.linearise(rollout),
         to_device(np.random.default_rng(3).standard_normal(theta.shape)),
     )
-    part, channels = linear.part(2), both.channels()[-2:]
+    part, channels = linear.subset(2), both.active_residuals()[-2:]
     rows = ResidualJacobian(part, channels)
     together = {
         "hidden": rollout.hidden(both.network),
@@ -113,7 +113,7 @@ def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, la
             )
         assert own.loss == pytest.approx(rollout.loss[s], rel=1e-12)
         own = loop.linearise(own)
-        part = own.part(2)
+        part = own.subset(2)
         rows = ResidualJacobian(part, channels)
         expected = {
             "gradient": own.gradient,

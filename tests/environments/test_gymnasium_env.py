@@ -10,7 +10,7 @@ import pytest
 from helpers import CART
 
 import hfcontrol as hf
-from hfcontrol.closed_loop.loop import LIVE
+from hfcontrol.closed_loop.loop import NOTHING_FIXED
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -195,7 +195,7 @@ def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rn
     )
     told = Told((plant.trim + scale * actions).transpose(0, 2, 1))
     x, u, *_ = PlainPasses(told, compile_plant(plant), env.scenario, wiring).rollout(
-        None, LIVE
+        None, NOTHING_FIXED
     )
     np.testing.assert_allclose(
         -rewards.sum(axis=0), env.scenario.cost.losses(x, u), rtol=1e-12

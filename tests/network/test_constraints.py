@@ -70,7 +70,7 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
     w = linear.jvp(rng.standard_normal(theta.size))
     v = rng.standard_normal(theta.size)
     assert linear.jvp(v).dot(w) == pytest.approx(linear.vjp(w) @ v, rel=1e-10)
-    J = linear.rows(loop.scenario.cost.channels()).reshape(-1, theta.size)
+    J = linear.rows(loop.scenario.cost.active_residuals()).reshape(-1, theta.size)
     np.testing.assert_allclose(
         GaussNewton(linear) @ v, J.T @ (J @ v) / loop.trials, rtol=1e-8, atol=1e-12
     )

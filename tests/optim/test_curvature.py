@@ -101,7 +101,7 @@ def test_structural_damping_equals_the_dense_matrix(options, kind):
 @cases
 def test_residual_rows_are_the_dense_jacobian(options):
     hold, rollout, linear = setting(options)
-    channels = hold.loop.scenario.cost.channels()
+    channels = hold.loop.scenario.cost.active_residuals()
     rows = ResidualJacobian(linear, channels)
     J, N = dense_jacobian(residuals_of(hold), rollout.theta), hold.loop.trials
     W, r = flat(linear.cost.weights), flat(linear.cost.residuals)
@@ -117,7 +117,7 @@ def test_residual_rows_are_the_dense_jacobian(options):
 
 def test_one_row_of_the_jacobian_is_one_trial_of_one_channel():
     hold, rollout, linear = setting(CASES["swing, own residual"])
-    channels = hold.loop.scenario.cost.channels()[::7]
+    channels = hold.loop.scenario.cost.active_residuals()[::7]
     rows = linear.rows(channels)
 
     cost = hold.loop.scenario.cost
@@ -168,8 +168,11 @@ def test_a_part_is_the_derivative_of_these_trials_alone(options, kind, every, rn
         hold.linearise(hold.rollout(theta + weights_of(loop, seed=1, size=0.03)))
         for hold in (hold_of(kind, each, theta) for each in (loop, alone))
     )
-    rollouts, part = loop.rollouts, part.part(PART)
-    v, channels = rng.standard_normal(theta.size), alone.scenario.cost.channels()
+    rollouts, part = loop.rollouts, part.subset(PART)
+    v, channels = (
+        rng.standard_normal(theta.size),
+        alone.scenario.cost.active_residuals(),
+    )
     assert relative(GaussNewton(part) @ v, GaussNewton(whole) @ v) < 1e-9
     assert relative(Structural(part) @ v, Structural(whole) @ v) < 1e-9
     assert relative(part.rows(channels), whole.rows(channels)) < 1e-9
@@ -179,7 +182,7 @@ def test_a_part_is_the_derivative_of_these_trials_alone(options, kind, every, rn
 
 def test_all_trials_are_no_part():
     _, _, linear = setting(CASES["arm2"])
-    assert linear.part(linear.loop.trials) is linear and linear.part(99) is linear
+    assert linear.subset(linear.loop.trials) is linear and linear.subset(99) is linear
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_targets_on_a_circle_need_few_trials_for_their_mean_curvature(
     linear = loop.linearise(loop.rollout(weights_of(loop)))
     v = rng.standard_normal(loop.network.size)
     errors = [
-        relative(GaussNewton(linear.part(n)) @ v, GaussNewton(linear) @ v)
+        relative(GaussNewton(linear.subset(n)) @ v, GaussNewton(linear) @ v)
         for n in (4, 8, 16, 32)
     ]
     assert errors[0] > 1e-5 > errors[1] > 1e-9 > max(errors[2:])

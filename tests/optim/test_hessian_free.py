@@ -12,7 +12,7 @@ from hfcontrol.optim import hessian_free as optimizer
 from hfcontrol.optim.curvature import GaussNewton, Structural
 from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree, search
-from hfcontrol.tasks.cost import Channel
+from hfcontrol.tasks.cost import ResidualIndex
 
 FEW = {"plant": "arm2", "effort": 0.0}
 MANY = {"delays": (1, 1), "sensory_noise": 0.1}
@@ -38,12 +38,12 @@ class LeastSquares:
             rng.standard_normal((residuals, size)),
             rng.standard_normal(residuals),
         )
-        self.channels = [Channel(0, 1, i) for i in range(residuals)]
+        self.channels = [ResidualIndex(0, 1, i) for i in range(residuals)]
         self.loop = SimpleNamespace(
             trials=1,
             network=SimpleNamespace(size=size),
             scenario=SimpleNamespace(steps=1),
-            channels=lambda: self.channels,
+            active_residuals=lambda: self.channels,
             passes=SimpleNamespace(gram=lambda rows: rows @ rows.T),
         )
 
@@ -53,7 +53,7 @@ class LeastSquares:
 
     def linearise(self, rollout):
         cost = SimpleNamespace(
-            weights=1.0, channel_residuals=lambda channels: rollout.r[:, None]
+            weights=1.0, scaled_residuals=lambda channels: rollout.r[:, None]
         )
         return SimpleNamespace(
             gradient=self.J.T @ rollout.r,
@@ -137,7 +137,7 @@ def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, meth
     for (state, rollout, _), (after, new, report) in zip(found, found[1:]):
         linear = hold.linearise(rollout)
         step = after.theta - state.theta
-        curved = linear.part(method.curvature_trials or hold.loop.trials)
+        curved = linear.subset(method.curvature_trials or hold.loop.trials)
         predicted = linear.gradient @ step + 0.5 * step @ (GaussNewton(curved) @ step)
         assert report.rho == pytest.approx(
             (new.loss - rollout.loss) / predicted, rel=1e-5
@@ -155,7 +155,7 @@ def test_the_direction_solves_the_damped_system(options, method):
     hold, rollout = started(loop)
     linear = hold.linearise(rollout)
     state, _, _ = method.step(method.init(rollout.theta), rollout, hold)
-    curved = linear.part(method.curvature_trials or loop.trials)
+    curved = linear.subset(method.curvature_trials or loop.trials)
     curvature = GaussNewton(curved) + method.damping * method.structural * Structural(
         curved
     )
@@ -260,7 +260,7 @@ def test_search_finds_nothing_uphill():
 )
 def test_auto_chooses_by_operation_counts_and_says_so(options, structural, chosen):
     loop = loop_of(**options)
-    m = len(loop.scenario.cost.channels()) * loop.trials
+    m = len(loop.scenario.cost.active_residuals()) * loop.trials
     solver, sentence = HessianFree(structural=structural).choose_solver(loop)
     assert solver == chosen and sentence.startswith(
         f"{chosen}: {m} residuals, {loop.network.size} weights; an update costs"

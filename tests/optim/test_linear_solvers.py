@@ -19,7 +19,7 @@ class Setting:
         self.linear = loop.linearise(loop.rollout(weights_of(loop)))
         self.G, self.rows = (
             GaussNewton(self.linear),
-            ResidualJacobian(self.linear, loop.scenario.cost.channels()),
+            ResidualJacobian(self.linear, loop.scenario.cost.active_residuals()),
         )
         self.g, self.size = self.linear.gradient, loop.network.size
         self.dense = np.array([self.G @ e for e in np.eye(self.size)])

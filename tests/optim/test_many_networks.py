@@ -33,9 +33,9 @@ class Abreast:
             loops[0].plant,
             loops[0].trials,
         )
-        self.scenario, self.channels = (
+        self.scenario, self.active_residuals = (
             concatenate_scenarios([loop.scenario for loop in loops]),
-            loops[0].channels,
+            loops[0].active_residuals,
         )
         self.passes = SimpleNamespace(gram=lambda J: J @ J.swapaxes(-1, -2))
 
@@ -60,13 +60,13 @@ class Linearised:
         costs = [linear.cost for linear in linears]
         self.cost = SimpleNamespace(
             weights=together([c.weights for c in costs]),
-            channel_residuals=lambda channels: np.concatenate(
-                [c.channel_residuals(channels) for c in costs], axis=1
+            scaled_residuals=lambda channels: np.concatenate(
+                [c.scaled_residuals(channels) for c in costs], axis=1
             ),
         )
 
-    def part(self, trials):
-        parts = [linear.part(trials) for linear in self.linears]
+    def subset(self, trials):
+        parts = [linear.subset(trials) for linear in self.linears]
         return (
             self
             if trials >= self.trials

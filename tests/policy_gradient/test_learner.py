@@ -39,10 +39,10 @@ def explored(learner, state, rng):
     ended = over.copy()
     ended[1, 1] = ended[-1, :2] = False
     raw, spread, _ = learner.parts(state.trained.theta)
-    rows = learner.sequences.activity(
+    rows = learner.sequences.activations(
         learner.weights(raw, state.inputs), inputs, starts
     )
-    m = learner.sequences.trials(rows, learner.network.outputs, N)[1:]
+    m = learner.sequences.merge_blocks(rows, learner.network.outputs, N)[1:]
     actions = np.array([learner.policy.draw(means, spread, rng) for means in m])
     t, n = np.nonzero(over & ~ended)
     return Experience(
@@ -150,10 +150,10 @@ def test_a2c_is_the_loss_written_for_it(rng):
 
     def loss(trained):
         raw, spread, critic = learner.parts(trained)
-        rows = learner.sequences.activity(
+        rows = learner.sequences.activations(
             learner.weights(raw, state.inputs), batch.inputs, batch.starts
         )
-        m = learner.sequences.trials(rows, learner.network.outputs, N)[1:]
+        m = learner.sequences.merge_blocks(rows, learner.network.outputs, N)[1:]
         s = policy.scale[:, None] * np.exp(spread)[:, None]
         log_p = np.log(
             np.exp(-0.5 * ((batch.actions - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))

@@ -124,8 +124,8 @@ def test_weights_under_a_constraint_are_those_that_act():
     state = learner.init(world.network.initial(rng), rng)
     e = world.explore(state.theta, Likely(2), np.zeros(0), rng)
     weights = world.network.weights(state.theta)
-    rows = learner.sequences.activity(weights, e.inputs, e.starts)
-    m = learner.sequences.trials(rows, world.network.outputs, 2)[1:]
+    rows = learner.sequences.activations(weights, e.inputs, e.starts)
+    m = learner.sequences.merge_blocks(rows, world.network.outputs, 2)[1:]
     np.testing.assert_array_equal(e.actions[:, 0], m.argmax(axis=1))
     assert not np.array_equal(weights, state.theta)
 
@@ -201,15 +201,15 @@ def test_the_rewards_of_a_plant_add_up_to_its_losses():
     )
     e = trainer._explored(state, np.random.default_rng(0))
     np.testing.assert_allclose(-e.rewards.sum(axis=0), e.rollout.losses, rtol=1e-12)
-    rows = trainer.learner.sequences.activity(state.theta, e.inputs, e.starts)
-    m = trainer.learner.sequences.trials(rows, trainer.network.outputs, 8)[1:]
+    rows = trainer.learner.sequences.activations(state.theta, e.inputs, e.starts)
+    m = trainer.learner.sequences.merge_blocks(rows, trainer.network.outputs, 8)[1:]
     spread = trainer.world.policy.spread(trainer.learner.log_spread(state.optimizer))
     assert (
         np.abs((e.actions - m) / spread).max() < 5
         and 0.8 < ((e.actions - m) / spread).std() < 1.2
     )
     np.testing.assert_allclose(
-        trainer.wiring.limited(e.actions) * (1 + e.loop.scenario.motor_gain),
+        trainer.wiring.apply_limit(e.actions) * (1 + e.loop.scenario.motor_gain),
         e.rollout.u,
         atol=1e-12,
     )

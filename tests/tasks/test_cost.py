@@ -60,17 +60,17 @@ def test_adjoint_is_the_transpose_of_the_tangent(options, rng):
 @cases
 def test_losses_come_about_step_by_step(options, rng):
     cost, x, u = setting(options, rng)
-    found = cost.over_time(x, u)
+    found = cost.losses_over_time(x, u)
     np.testing.assert_allclose(found.sum(axis=0), cost.losses(x, u), rtol=1e-12)
     for t, both in enumerate(zip(x, [*u, None])):
-        np.testing.assert_array_equal(cost.at(t, *both), found[t])
+        np.testing.assert_array_equal(cost.losses_at(t, *both), found[t])
     own, each = rng.integers(0, len(u), x.shape[2]), np.arange(x.shape[2])
     np.testing.assert_array_equal(
-        cost.at(own, x[own, :, each].T, u[own, :, each].T), found[own, each]
+        cost.losses_at(own, x[own, :, each].T, u[own, :, each].T), found[own, each]
     )
     later = x.copy()
     later[-1] += 1.0
-    np.testing.assert_array_equal(cost.over_time(later, u)[:-1], found[:-1])
+    np.testing.assert_array_equal(cost.losses_over_time(later, u)[:-1], found[:-1])
 
 
 @cases
@@ -134,14 +134,14 @@ def test_hessian_is_that_of_the_dense_jacobian(options, rng):
 def test_channels_are_the_residuals_that_weigh(options, rng):
     """Each is a row of the Jacobian; together they give the whole gradient and every weight."""
     cost, x, u = setting(options, rng)
-    linear, channels = cost.linearise(x, u), cost.channels()
+    linear, channels = cost.linearise(x, u), cost.active_residuals()
     assert len(set(channels)) == len(channels)
     weighing = sum(
         int(np.any(w != 0, axis=2).sum()) for w in cost.weights if w is not None
     )
     assert len(channels) == weighing > 0
-    x_bar, u_bar = linear.channel_vjp(channels)
-    values = linear.channel_residuals(channels)
+    x_bar, u_bar = linear.residual_cotangents(channels)
+    values = linear.scaled_residuals(channels)
     for bar, expected in zip((x_bar, u_bar), linear.gradient()):
         assert (
             relative(np.einsum("ktin,kn->tin", bar, values) + 1, expected + 1) < 1e-12
@@ -179,7 +179,8 @@ def test_one_trial_may_be_masked_alone(rng):
     other[-1, 0] += 1
     changed = masked.losses(other, u) != masked.losses(x, u)
     assert (
-        changed.tolist() == [True, False, True] and masked.channels() == cost.channels()
+        changed.tolist() == [True, False, True]
+        and masked.active_residuals() == cost.active_residuals()
     )
 
 
@@ -187,7 +188,7 @@ def test_the_own_residual_sees_the_target_and_no_control_after_the_last(rng):
     loop = loop_of(task="worth")
     s, cost = loop.scenario, loop.scenario.cost
     x, u = rng.standard_normal((13, 3, 7)), rng.standard_normal((12, 2, 7))
-    own = cost.residuals(x, u).own
+    own = cost.residuals(x, u).custom
     np.testing.assert_allclose(
         own[1:, 0], np.sin(x[1:, 0]) - s.target[:, 0], rtol=1e-14
     )

@@ -56,7 +56,7 @@ def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
     task, rng = trainer.task, np.random.default_rng(0)
     before, short = (
         t.draw(rng, trials=2).cost.weights.state
-        for t in (task, task.smaller(task.steps // 4, 2))
+        for t in (task, task.shrink(task.steps // 4, 2))
     )
     np.testing.assert_allclose(
         short[-1] - short[-2], final / 64 * np.ones_like(short[-1]), rtol=1e-12

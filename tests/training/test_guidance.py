@@ -52,7 +52,10 @@ def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
     )
     alone = [
         optimum(
-            swing_up.kernels, swing_up.plant, swing_up.part(1).scenario, swing_up.wiring
+            swing_up.kernels,
+            swing_up.plant,
+            swing_up.subset(1).scenario,
+            swing_up.wiring,
         ).losses[0]
     ]
     assert best.losses[0] <= alone[0] * (1 + SAME)

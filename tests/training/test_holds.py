@@ -47,13 +47,17 @@ def test_every_kind_has_its_hold_and_its_reference(loop):
         ("inputs", False, False, True),
     ):
         hold = begin_hold(loop, start, HoldState(kind))
-        assert (hold.true, hold.reference.model, hold.reference.replay) == (
+        assert (
+            hold.true,
+            hold.linear_model.replaces_plant,
+            hold.linear_model.replays_inputs,
+        ) == (
             true,
             model,
             replay,
         )
         first, again = hold.first(), hold.rollout(start.theta)
-        assert first.reference is hold.reference and first.loss == again.loss
+        assert first.linear_model is hold.linear_model and first.loss == again.loss
         np.testing.assert_array_equal(first.x, again.x)
 
 
@@ -101,7 +105,7 @@ def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor)
     now = predicting(now, hold.start.loss - (hold.start.loss - true.loss) / quality)
     after, state = hold.close(now, state)
     assert state.radius == pytest.approx(0.2 * factor, rel=1e-12)
-    assert after.loss == true.loss and not after.reference.model
+    assert after.loss == true.loss and not after.linear_model.replaces_plant
 
 
 @pytest.mark.parametrize("radius", [1e-6, 0.2])
@@ -146,7 +150,7 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
         after, state = InputsHold(loop, start).close(
             SimpleNamespace(theta=theta), state
         )
-        assert not after.reference.replay
+        assert not after.linear_model.replays_inputs
         seen.append(state.stalled)
     assert seen == [0, 1, 0, 1, 2, 3]
     assert (

@@ -129,9 +129,9 @@ def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
         monkeypatch.setattr(
             loop.passes,
             "rollout",
-            lambda theta, reference, *more: (
-                made.append(not reference.model),
-                roll(theta, reference, *more),
+            lambda theta, linear_model, *more: (
+                made.append(not linear_model.replaces_plant),
+                roll(theta, linear_model, *more),
             )[1],
         )
         return loop
@@ -157,7 +157,11 @@ def test_events_tell_a_consistent_story(settings):
             and event.state.begun is None
             and event.state.in_hold == 0
         )
-        assert event.rollout.reference.model is event.rollout.reference.replay is False
+        assert (
+            event.rollout.linear_model.replaces_plant
+            is event.rollout.linear_model.replays_inputs
+            is False
+        )
         np.testing.assert_array_equal(event.rollout.theta, event.state.theta)
         assert event.rollout.loss == event.state.loss
 

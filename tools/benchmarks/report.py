@@ -65,7 +65,7 @@ def training(thresholds, by="loss", **settings):
         for threshold in thresholds:
             if reached <= threshold:
                 marks.setdefault(str(threshold), spent)
-        if event.kind != "update" or event.rollout.reference.model is False:
+        if event.kind != "update" or event.rollout.linear_model.replaces_plant is False:
             errors = hand_errors(event.loop, event.rollout)
             if errors is not None and errors.mean() < 1e-3:
                 marks.setdefault("hand < 1 mm", spent)

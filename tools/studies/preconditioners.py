@@ -180,8 +180,8 @@ def with_more_rows(more):
 def few_trials(descent):
     """Rows of all other residuals on four trials: C = J_4 / 2."""
     scenario = descent.linear.loop.scenario
-    rows = descent.linear.part(4).rows(
-        [c for c in scenario.cost.channels() if c.time < scenario.steps]
+    rows = descent.linear.subset(4).rows(
+        [c for c in scenario.cost.active_residuals() if c.time < scenario.steps]
     )
     return rows.reshape(-1, rows.shape[2]) / 2
 

@@ -165,9 +165,9 @@ class Geodesic:
         linear = self.descent.linear
         cost = linear.loop.scenario.cost
         if self.descent.solver == "residual":
-            channels = cost.channels()
+            channels = cost.active_residuals()
             bent = (
-                cost.linearise(near.x, near.u).channel_residuals(channels).ravel()
+                cost.linearise(near.x, near.u).scaled_residuals(channels).ravel()
                 - self.rows.residuals
             )
             bent = 2 / self.H * (bent / self.H - self.rows.matrix @ d)

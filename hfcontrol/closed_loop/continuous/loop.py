@@ -19,7 +19,7 @@ from hfcontrol.closed_loop.continuous.estimators import Counts
 from hfcontrol.closed_loop.continuous.problem import module_of, problem_of
 from hfcontrol.closed_loop.continuous.products import Linearised
 from hfcontrol.closed_loop.continuous.tableaus import EULER, RK4, STEP5, TSIT5
-from hfcontrol.closed_loop.loop import LIVE
+from hfcontrol.closed_loop.loop import NOTHING_FIXED
 from hfcontrol.errors import TrainingError
 
 MODES = {
@@ -58,7 +58,7 @@ class Trajectory:
     paths: tuple
     losses: np.ndarray
     failure: str | None = None
-    reference: object = LIVE
+    linear_model: object = NOTHING_FIXED
 
     @cached_property
     def loss(self):
@@ -110,7 +110,7 @@ class ContinuousLoop:
         self.wiring, self.estimator = wiring, estimator
         self.problem = problem_of(plant, network, scenario, wiring, estimator)
         self.module = module_of(
-            plant, scenario.cost.own, any(layer.own for layer in network.layers)
+            plant, scenario.cost.custom, any(layer.own for layer in network.layers)
         )
         edges = np.append(
             np.arange(0, scenario.trials, estimator.together), scenario.trials
@@ -133,7 +133,7 @@ class ContinuousLoop:
         """None of tangents and of adjoints."""
         return self.tangent_steps, self.adjoint_steps
 
-    def channels(self):
+    def active_residuals(self):
         """None: residuals are spread over time."""
         return []
 
@@ -182,7 +182,7 @@ class ContinuousLoop:
         """Where the learned start of the cells stands among the weights."""
         return self.network.start.start + self.problem.cells - self.network.hidden.start
 
-    def rollout(self, theta, reference=LIVE):
+    def rollout(self, theta, linear_model=NOTHING_FIXED):
         """The `Trajectory` of all trials with weights theta (P,)."""
         weights, self.rollouts = self.network.weights(theta), self.rollouts + 1
         with np.errstate(all="ignore"):
@@ -208,7 +208,7 @@ class ContinuousLoop:
             tuple(path for path, *_ in solved),
             losses,
             failures[0] if failures else None,
-            reference,
+            linear_model,
         )
 
     def _adaptive(self, weights, b):

@@ -201,13 +201,17 @@ def problem_of(plant, network, scenario, wiring, estimator):
     outputs, final_output = (
         _density(w.output, "output") if w.output is not None else (nothing[0], None)
     )
-    own = _density(w.own, "task's own residual")[0] if w.own is not None else nothing[0]
+    own = (
+        _density(w.custom, "task's own residual")[0]
+        if w.custom is not None
+        else nothing[0]
+    )
     seen = np.concatenate([scenario.target, scenario.target[-1:]])
     moving = (
         seen,
         ref.state,
         nothing if ref.output is None else ref.output,
-        nothing if w.own is None else cost.target,
+        nothing if w.custom is None else cost.target,
     )
     seen, goal, output, target = map(_still, moving)
     kinks = np.unique(

@@ -53,7 +53,7 @@ class Linearised:
         """The number of trials."""
         return sum(self.loop.blocks[b][1] - self.loop.blocks[b][0] for b in self.blocks)
 
-    def part(self, trials):
+    def subset(self, trials):
         """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
         every = len(self.loop.blocks)
         count = min(every, max(1, round(trials / self.loop.estimator.together)))

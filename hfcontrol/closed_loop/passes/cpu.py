@@ -112,10 +112,10 @@ class FusedPasses:
         )
         self.inputs += (w.feedback_delay, w.command_delay)
 
-    def rollout(self, theta, reference, exploration=None):
+    def rollout(self, theta, linear_model, exploration=None):
         """See `PlainPasses.rollout`."""
-        if self.simulated and not reference.model:
-            *trajectory, rows = self.simulated.rollout(theta, reference, exploration)
+        if self.simulated and not linear_model.replaces_plant:
+            *trajectory, rows = self.simulated.rollout(theta, linear_model, exploration)
             return *trajectory, self._in_blocks(rows[0])
         s = self.scenario
         T, N = s.steps, s.trials
@@ -139,9 +139,9 @@ class FusedPasses:
                 self.inputs,
                 self.wiring.limit,
                 self.wiring.taper,
-                reference.model,
-                reference.replay,
-                reference.arrays(),
+                linear_model.replaces_plant,
+                linear_model.replays_inputs,
+                linear_model.arrays(),
                 exploration,
                 x,
                 u,
@@ -215,7 +215,7 @@ class FusedPasses:
             lines.slope,
             self.wiring.feedback_delay,
             self.wiring.command_delay,
-            lines.replay,
+            lines.replays_inputs,
         )
         return (
             self.layers,

@@ -237,7 +237,7 @@ class CudaPasses:
             kernel, (self.blocks, copies), self.threads, self.shared, *arguments
         )
 
-    def rollout(self, theta, reference, exploration=None):
+    def rollout(self, theta, linear_model, exploration=None):
         """See `PlainPasses.rollout`."""
         s = self.scenario
         T, (nx, N) = s.steps, s.x0.shape
@@ -256,8 +256,8 @@ class CudaPasses:
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
         fixed = (
-            tuple(map(to_device, reference.arrays()))
-            if reference.model or reference.replay
+            tuple(map(to_device, linear_model.arrays()))
+            if linear_model.replaces_plant or linear_model.replays_inputs
             else self._nothing
         )
         module = rollout_module(self.plant, self.dtype.name, self.together, self.units)
@@ -270,8 +270,8 @@ class CudaPasses:
             self.inputs,
             self.wiring.limit,
             self.wiring.taper,
-            reference.model,
-            reference.replay,
+            linear_model.replaces_plant,
+            linear_model.replays_inputs,
             fixed,
             exploration,
             x,
@@ -317,7 +317,7 @@ class CudaPasses:
             lines.slope,
             self.wiring.feedback_delay,
             self.wiring.command_delay,
-            lines.replay,
+            lines.replays_inputs,
         )
 
     @cached_property

@@ -25,8 +25,8 @@ class PlainPasses:
         )
         self.store_every = store_every
 
-    def rollout(self, theta, reference, exploration=None):
-        """Trajectories (x, u, command, y, rows) of the weights theta, with what `reference` keeps fixed; `exploration`
+    def rollout(self, theta, linear_model, exploration=None):
+        """Trajectories (x, u, command, y, rows) of the weights theta, with what `linear_model` keeps fixed; `exploration`
         (T, nu, N), if given, is added to the commands."""
         net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
         T, N = s.steps, s.trials
@@ -40,7 +40,7 @@ class PlainPasses:
             rows[0, net.hidden] = theta[net.start, None]
         x[0], now = s.x0, rows[0]
         for t in range(T):
-            y[t] = self._see(t, x, reference)
+            y[t] = self._see(t, x, linear_model)
             now = net.step(theta, now, np.concatenate([s.target[t], y[t]]))
             command[t] = now[net.outputs] + (
                 0.0 if exploration is None else exploration[t]
@@ -48,30 +48,30 @@ class PlainPasses:
             if (t + 1) % every == 0:
                 rows[(t + 1) // every] = now
             if t >= w.command_delay:
-                u[t] = w.limited(command[t - w.command_delay])
+                u[t] = w.apply_limit(command[t - w.command_delay])
             u[t] = u[t] * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
-            x[t + 1] = self._move(t, x[t], u[t], reference)
+            x[t + 1] = self._move(t, x[t], u[t], linear_model)
         return x, u, command, y, rows[None]
 
-    def _see(self, t, x, reference):
+    def _see(self, t, x, linear_model):
         s = max(t - self.wiring.feedback_delay, 0)
-        if reference.replay:
-            return reference.recorded[t]
-        if reference.model:
-            seen = reference.observed[s] + np.einsum(
-                "ijn,jn->in", reference.C[s], x[s] - reference.x[s]
+        if linear_model.replays_inputs:
+            return linear_model.recorded[t]
+        if linear_model.replaces_plant:
+            seen = linear_model.observed[s] + np.einsum(
+                "ijn,jn->in", linear_model.C[s], x[s] - linear_model.x[s]
             )
         else:
             seen = self.kernels.observe(x[s][None], self.scenario.params)[0]
         return seen + self.scenario.sensory_noise[t]
 
-    def _move(self, t, x, u, reference):
-        if reference.model:
-            moved = np.einsum("ijn,jn->in", reference.A[t], x - reference.x[t])
+    def _move(self, t, x, u, linear_model):
+        if linear_model.replaces_plant:
+            moved = np.einsum("ijn,jn->in", linear_model.A[t], x - linear_model.x[t])
             return (
-                reference.x[t + 1]
+                linear_model.x[t + 1]
                 + moved
-                + np.einsum("ijn,jn->in", reference.B[t], u - reference.u[t])
+                + np.einsum("ijn,jn->in", linear_model.B[t], u - linear_model.u[t])
             )
         s = self.scenario
         return self.kernels.simulate(
@@ -109,7 +109,7 @@ class PlainPasses:
         n_target = net.n_input - lines.C.shape[1]
         for t in range(T):
             s = t - w.feedback_delay
-            if s > 0 and not lines.replay:
+            if s > 0 and not lines.replays_inputs:
                 d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
             d_rows[t + 1] = net.step_jvp(
                 theta, v, rows[t], rows[t + 1], d_rows[t], d_input
@@ -141,7 +141,7 @@ class PlainPasses:
                 theta, rows[t], rows[t + 1], now_bar
             )
             s = t - w.feedback_delay
-            if s > 0 and not lines.replay:
+            if s > 0 and not lines.replays_inputs:
                 x_bar[s] += np.einsum(
                     "ijn,in->jn", lines.C[s], deltas[t + 1, n_target : net.n_input]
                 )

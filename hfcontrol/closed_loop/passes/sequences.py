@@ -37,7 +37,7 @@ class Sequences:
             network.start.start if network.start else -1,
         )
 
-    def activity(self, weights, inputs, starts):
+    def activations(self, weights, inputs, starts):
         """Rows (block, T+1, row, trial) with weights (P,); the first of each block are zero."""
         width = block_width(inputs.shape[2])
         rows = np.empty(
@@ -55,14 +55,14 @@ class Sequences:
             )
         return rows
 
-    def trials(self, rows, which, count):
+    def merge_blocks(self, rows, which, count):
         """Some rows, told by a slice, of so many trials (T+1, rows, count), from those in blocks."""
         part = rows[:, :, which]
         return np.moveaxis(part, 0, 2).reshape(part.shape[1], part.shape[2], -1)[
             :, :, :count
         ]
 
-    def cotangent(self, weights, starts, rows, out_bar):
+    def adjoint(self, weights, starts, rows, out_bar):
         """The cotangent (P,) of the weights from that of the outputs, out_bar (T, n_output, N), along the activity `rows`."""
         theta_bars = np.zeros((len(rows), self.network.size))
         with single_threaded_blas():
