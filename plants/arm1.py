@@ -1,9 +1,11 @@
-"""arm1: one link turned by a torque at its joint, a point mass at its end, no gravity: q'' = u / (m l^2).
+"""arm1: one link turned by a torque at its joint, with a point mass at its end.
 
-A linear plant, so that the linear-quadratic regulator is its exact answer. It is stepped by semi-implicit Euler:
-q' += dt q'', then q += dt q' with the new rate.
+There is no gravity, so that q'' = u / (m l^2). The plant is linear: the
+linear-quadratic regulator is its exact solution. The plant uses semi-implicit Euler
+steps: q' += dt q'', then q += dt q' with the new rate.
 
-Source: the one-link arm of "Deep learning for control using augmented Hessian-free optimization" (blog post).
+Source: the one-link arm of "Deep learning for control using augmented Hessian-free
+optimization" (blog post).
 """
 
 import math
@@ -23,21 +25,23 @@ PARAMS = {
     "mass": 1.98,  # [kg]
     "length": 0.31,  # [m]
 }
-MASS, LENGTH = range(2)  # places of the parameters in p
+# Indices of the parameters in p, in the order of PARAMS.
+MASS, LENGTH = range(2)
 
-DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
+DT = 0.01  # [s]
+INTEGRATOR = "semi_implicit"
 TYPICAL = {"state": (1.0, 1.0), "control": (1.0,)}
-TAPER = 2 * math.pi
+TAPER = 2 * math.pi  # [rad, rad/s]
 
 
 def dynamics(x, u, p, dx):
-    """Rates of angle and rate (2,) [rad/s, rad/s^2] under the torque u (1,) [N m]."""
+    """Write the time derivative dx (2,) [rad/s, rad/s^2]; u (1,) is a torque [N m]."""
     dx[0] = x[1]
     dx[1] = u[0] / (p[MASS] * p[LENGTH] ** 2)
 
 
 def output(x, p, z):
-    """Position [m] and velocity [m/s] of the hand, the end of the link."""
+    """Write position [m] and velocity [m/s] of the link's end, z (4,)."""
     z[0] = p[LENGTH] * math.cos(x[0])
     z[1] = p[LENGTH] * math.sin(x[0])
     z[2] = -p[LENGTH] * math.sin(x[0]) * x[1]
@@ -45,14 +49,15 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """Joint and hand (2, 2) [m]."""
-    return np.array([[0.0, 0.0], [p[LENGTH] * np.cos(x[0]), p[LENGTH] * np.sin(x[0])]])
+    """Return the positions of joint and hand (2, 2) [m]."""
+    hand = [p[LENGTH] * np.cos(x[0]), p[LENGTH] * np.sin(x[0])]
+    return np.array([[0.0, 0.0], hand])
 
 
 ANGLE = {
     "generator": "angles",
     "start": (0.0,),  # [rad]
-    "targets": (-1.0, 1.0),  # [rad], from and to
+    "targets": (-1.0, 1.0),  # [rad], first and last
     "trials": 16,
     "steps": 50,
     "final": 1.0,
@@ -84,9 +89,14 @@ TASKS = {
         "steps": 150,
         "final": 0.0,
         "running": 1.0,
-        "preview": (0.05, 0.1, 0.2),
-        "success": {"hand": 0.02},
+        "preview": (0.05, 0.1, 0.2),  # [s]
+        "success": {"hand": 0.02},  # [m]
         "train": {"grow": 12},
-    },  # [s], [m]
-    "posture": {**ANYWHERE, "generator": "stay", "steps": 80, "push": 1.0},  # [rad/s]
+    },
+    "posture": {
+        **ANYWHERE,
+        "generator": "stay",
+        "steps": 80,
+        "push": 1.0,  # [rad/s]
+    },
 }

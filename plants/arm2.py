@@ -1,16 +1,22 @@
-"""arm2: a planar arm of two links, driven by torques at the joints, in the horizontal plane (no gravity).
+"""arm2: a planar arm of two links in the horizontal plane, with torques at the joints.
 
-Uniform rods; M(q) q'' + h(q, q') = u - friction q' + J'f with
+There is no gravity. The links are uniform rods with the equations of motion
+
+    M(q) q'' + h(q, q') = u - friction q' + J'f
 
     M = [[K1 + K2 cos q2, K3 + K4 cos q2], [K3 + K4 cos q2, K3]]
     h = (-K2 sin(q2) q1' q2' - K4 sin(q2) q2'^2,  K4 sin(q2) q1'^2)
-    K1 = (m1/3 + m2 + load) l1^2 + K3,  K2 = (m2 + 2 load) l1 l2,  K3 = (m2/3 + load) l2^2,  K4 = K2 / 2
 
-The load is a point mass in the hand. A curl field pushes the hand with the force f = curl (-y', x') [N], square to its
-velocity (x', y'); at the joints that is J'f = curl l1 l2 sin(q2) (-q2', q1'). Friction, curl and load are off.
+    K1 = (m1/3 + m2 + load) l1^2 + K3      K2 = (m2 + 2 load) l1 l2
+    K3 = (m2/3 + load) l2^2                K4 = K2 / 2
 
-Source: the arm of "Deep learning for control using augmented Hessian-free optimization" (blog post); force fields of the
-hand's velocity after Shadmehr and Mussa-Ivaldi (Journal of Neuroscience 1994).
+The load is a point mass in the hand. A curl field pushes the hand with the force
+f = curl (-y', x') [N], perpendicular to its velocity (x', y'). At the joints this is
+J'f = curl l1 l2 sin(q2) (-q2', q1'). Friction, curl and load are zero by default.
+
+Source: the arm of "Deep learning for control using augmented Hessian-free
+optimization" (blog post). Velocity-dependent force fields: Shadmehr and Mussa-Ivaldi
+(Journal of Neuroscience 1994).
 """
 
 import math
@@ -31,26 +37,31 @@ PARAMS = {
     "lower_mass": 1.32,  # [kg]
     "upper_length": 0.31,  # [m]
     "lower_length": 0.27,  # [m]
-    "friction": 0.0,  # [N m s], at either joint
+    "friction": 0.0,  # [N m s], at each joint
     "curl": 0.0,  # [N s/m], counter-clockwise
     "load": 0.0,  # [kg]
 }
-M1, M2, L1, L2, FRICTION, CURL, LOAD = range(7)  # places of the parameters in p
+# Indices of the parameters in p, in the order of PARAMS.
+M1, M2, L1, L2, FRICTION, CURL, LOAD = range(7)
 
-DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
+DT = 0.01  # [s]
+INTEGRATOR = "semi_implicit"
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
-# The source has 2 pi for the rates too, which fast reaches exceed.
+# The source limits the rates to 2 pi as well, but fast reaches exceed that.
 TAPER = (2 * math.pi, 2 * math.pi, 8 * math.pi, 8 * math.pi)  # [rad, rad, rad/s, rad/s]
 
 
 def dynamics(x, u, p, dx):
-    """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
+    """Write the time derivative dx (4,) [rad/s, rad/s^2]; u (2,) are torques [N m]."""
     k2 = (p[M2] + 2 * p[LOAD]) * p[L1] * p[L2]
     k3 = p[M2] * p[L2] ** 2 / 3 + p[LOAD] * p[L2] ** 2
     k1 = (p[M1] / 3 + p[M2] + p[LOAD]) * p[L1] ** 2 + k3
     k4 = k2 / 2
-    cosine, sine = math.cos(x[1]), math.sin(x[1])
-    m11, m12, m22 = k1 + k2 * cosine, k3 + k4 * cosine, k3
+    cosine = math.cos(x[1])
+    sine = math.sin(x[1])
+    m11 = k1 + k2 * cosine
+    m12 = k3 + k4 * cosine
+    m22 = k3
     field = p[CURL] * p[L1] * p[L2] * sine
     f1 = (
         u[0]
@@ -60,7 +71,8 @@ def dynamics(x, u, p, dx):
         - field * x[3]
     )
     f2 = u[1] - k4 * sine * x[2] ** 2 - p[FRICTION] * x[3] + field * x[2]
-    det = m11 * m22 - m12 * m12  # positive in every posture
+    # M is positive definite, so det > 0 in every posture.
+    det = m11 * m22 - m12 * m12
     dx[0] = x[2]
     dx[1] = x[3]
     dx[2] = (m22 * f1 - m12 * f2) / det
@@ -68,8 +80,9 @@ def dynamics(x, u, p, dx):
 
 
 def output(x, p, z):
-    """Position [m] and velocity [m/s] of the hand."""
-    both, both_rate = x[0] + x[1], x[2] + x[3]
+    """Write position [m] and velocity [m/s] of the hand, z (4,)."""
+    both = x[0] + x[1]  # direction of the lower link
+    both_rate = x[2] + x[3]
     z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(both)
     z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(both)
     z[2] = -p[L1] * math.sin(x[0]) * x[2] - p[L2] * math.sin(both) * both_rate
@@ -77,11 +90,10 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """Shoulder, elbow and hand (3, 2) [m]."""
+    """Return the positions of shoulder, elbow and hand (3, 2) [m]."""
     angles = np.cumsum(x[:2])
-    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack(
-        [np.cos(angles), np.sin(angles)]
-    )
+    directions = np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2]])[:, None] * directions
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -123,15 +135,15 @@ TASKS = {
         "steps": 150,
         "final": 0.0,
         "running": 1.0,
-        "preview": (0.05, 0.1, 0.2),
-        "success": {"hand": 0.02},
+        "preview": (0.05, 0.1, 0.2),  # [s]
+        "success": {"hand": 0.02},  # [m]
         "train": {"grow": 12},
-    },  # [s], [m]
+    },
     "posture": {
         **ANYWHERE,
         "generator": "stay",
         "trials": 256,
         "steps": 80,
-        "push": 1.0,
-    },  # [rad/s]
+        "push": 1.0,  # [rad/s]
+    },
 }

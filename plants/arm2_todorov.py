@@ -1,18 +1,26 @@
-"""arm2_todorov: a planar arm of two links with human segments, driven by torques at the joints, no gravity.
+"""arm2_todorov: a planar arm of two links with human segments, with joint torques.
 
-M(q) q'' + h(q, q') = u + J'f, the lower link's centre of mass at s2 from the elbow, inertias i1, i2 about the joints, with
+There is no gravity. The equations of motion are M(q) q'' + h(q, q') = u + J'f. The
+lower link's centre of mass is s2 from the elbow. i1 and i2 are the links' inertias
+about their joints.
 
-    M = [[i1 + I2 + (m2 + load) l1^2 + 2 c cos q2, I2 + c cos q2], [I2 + c cos q2, I2]]
-    h = (-c sin(q2) (2 q1' + q2') q2' + b11 q1' + b12 q2',  c sin(q2) q1'^2 + b22 q2' + b21 q1')
-    c = l1 (m2 s2 + load l2),  I2 = i2 + load l2^2
+    M = [[i1 + I2 + (m2 + load) l1^2 + 2 c cos q2, I2 + c cos q2],
+         [I2 + c cos q2,                           I2]]
+    h = (-c sin(q2) (2 q1' + q2') q2' + b11 q1' + b12 q2',
+         c sin(q2) q1'^2 + b22 q2' + b21 q1')
 
-Friction is off; its published values are b11 = 0.7, b22 = 0.8, b12 = b21 = 0.08. So are the load, a point mass in the
-hand, and the curl field, a force f = curl (-y', x') [N] on the hand of velocity (x', y'); at the joints that is
-J'f = curl l1 l2 sin(q2) (-q2', q1').
-Stepped by explicit Euler, as in the reference: q += dt q' with the old rate, then q' += dt q''.
+    c = l1 (m2 s2 + load l2)      I2 = i2 + load l2^2
 
-Source: the second arm of "Deep learning for control using augmented Hessian-free optimization" (blog post), after
-MATLAB code of E. Todorov.
+Friction is zero by default; the published values are b11 = 0.7, b22 = 0.8,
+b12 = b21 = 0.08. Load and curl field are zero as well. The load is a point mass in the
+hand. The curl field pushes the hand with the force f = curl (-y', x') [N], where
+(x', y') is its velocity. At the joints this is J'f = curl l1 l2 sin(q2) (-q2', q1').
+
+The plant uses explicit Euler steps, as the reference does: q += dt q' with the old
+rate, then q' += dt q''.
+
+Source: the second arm of "Deep learning for control using augmented Hessian-free
+optimization" (blog post), after MATLAB code of E. Todorov.
 """
 
 import math
@@ -32,9 +40,9 @@ PARAMS = {
     "lower_mass": 1.1,  # [kg]
     "upper_length": 0.31,  # [m]
     "lower_length": 0.27,  # [m]
-    "lower_centre": 0.16,  # [m] from the elbow
-    "upper_inertia": 0.025,  # [kg m^2]
-    "lower_inertia": 0.045,  # [kg m^2]
+    "lower_centre": 0.16,  # [m], from the elbow
+    "upper_inertia": 0.025,  # [kg m^2], about the shoulder
+    "lower_inertia": 0.045,  # [kg m^2], about the elbow
     "shoulder_friction": 0.0,  # b11 [N m s]
     "elbow_friction": 0.0,  # b22 [N m s]
     "shoulder_by_elbow_friction": 0.0,  # b12 [N m s]
@@ -42,23 +50,25 @@ PARAMS = {
     "curl": 0.0,  # [N s/m], counter-clockwise
     "load": 0.0,  # [kg]
 }
-M2, L1, L2, S2, I1, I2, B11, B22, B12, B21, CURL, LOAD = range(
-    12
-)  # places of the parameters in p
+# Indices of the parameters in p, in the order of PARAMS.
+M2, L1, L2, S2, I1, I2, B11, B22, B12, B21, CURL, LOAD = range(12)
 
-DT, INTEGRATOR = 0.01, "euler"  # [s]
+DT = 0.01  # [s]
+INTEGRATOR = "euler"
 TYPICAL = {"state": (1.0, 1.0, 1.0, 1.0), "control": (1.0, 1.0)}
-# The source has 2 pi for the rates too, which fast reaches exceed.
+# The source limits the rates to 2 pi as well, but fast reaches exceed that.
 TAPER = (2 * math.pi, 2 * math.pi, 8 * math.pi, 8 * math.pi)  # [rad, rad, rad/s, rad/s]
 
 
 def dynamics(x, u, p, dx):
-    """Rates of the joints (4,) [rad/s, rad/s^2] under the torques u (2,) [N m]."""
+    """Write the time derivative dx (4,) [rad/s, rad/s^2]; u (2,) are torques [N m]."""
     coupling = p[M2] * p[L1] * p[S2] + p[LOAD] * p[L1] * p[L2]
     lower = p[I2] + p[LOAD] * p[L2] ** 2
-    cosine, sine = math.cos(x[1]), math.sin(x[1])
+    cosine = math.cos(x[1])
+    sine = math.sin(x[1])
     m11 = p[I1] + lower + (p[M2] + p[LOAD]) * p[L1] ** 2 + 2 * coupling * cosine
-    m12, m22 = lower + coupling * cosine, lower
+    m12 = lower + coupling * cosine
+    m22 = lower
     field = p[CURL] * p[L1] * p[L2] * sine
     f1 = (
         u[0]
@@ -74,7 +84,8 @@ def dynamics(x, u, p, dx):
         - p[B21] * x[2]
         + field * x[2]
     )
-    det = m11 * m22 - m12 * m12  # positive in every posture
+    # M is positive definite, so det > 0 in every posture.
+    det = m11 * m22 - m12 * m12
     dx[0] = x[2]
     dx[1] = x[3]
     dx[2] = (m22 * f1 - m12 * f2) / det
@@ -82,8 +93,9 @@ def dynamics(x, u, p, dx):
 
 
 def output(x, p, z):
-    """Position [m] and velocity [m/s] of the hand."""
-    both, both_rate = x[0] + x[1], x[2] + x[3]
+    """Write position [m] and velocity [m/s] of the hand, z (4,)."""
+    both = x[0] + x[1]  # direction of the lower link
+    both_rate = x[2] + x[3]
     z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(both)
     z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(both)
     z[2] = -p[L1] * math.sin(x[0]) * x[2] - p[L2] * math.sin(both) * both_rate
@@ -91,11 +103,10 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """Shoulder, elbow and hand (3, 2) [m]."""
+    """Return the positions of shoulder, elbow and hand (3, 2) [m]."""
     angles = np.cumsum(x[:2])
-    steps = np.array([p[L1], p[L2]])[:, None] * np.column_stack(
-        [np.cos(angles), np.sin(angles)]
-    )
+    directions = np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2]])[:, None] * directions
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
@@ -137,15 +148,15 @@ TASKS = {
         "steps": 150,
         "final": 0.0,
         "running": 1.0,
-        "preview": (0.05, 0.1, 0.2),
-        "success": {"hand": 0.02},
+        "preview": (0.05, 0.1, 0.2),  # [s]
+        "success": {"hand": 0.02},  # [m]
         "train": {"grow": 12},
-    },  # [s], [m]
+    },
     "posture": {
         **ANYWHERE,
         "generator": "stay",
         "trials": 256,
         "steps": 80,
-        "push": 1.0,
-    },  # [rad/s]
+        "push": 1.0,  # [rad/s]
+    },
 }

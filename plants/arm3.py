@@ -1,17 +1,25 @@
-"""arm3: a planar arm of three links, driven by torques at the joints, in the horizontal plane (no gravity).
+"""arm3: a planar arm of three links in the horizontal plane, with joint torques.
 
-Uniform rods of human size: upper arm, forearm and hand. In the directions a = (q1, q1 + q2, q1 + q2 + q3) of the links
-Lagrange's equations hold no product of two different rates:
+There is no gravity. The links are uniform rods of human size: upper arm, forearm and
+hand. Let a = (q1, q1 + q2, q1 + q2 + q3) be the directions of the links. Written in a,
+Lagrange's equations contain no product of two different rates:
 
-    sum_j H_ij cos(a_i - a_j) a_j'' = F_i - F_i+1 + sum_j sin(a_i - a_j) (curl l_i l_j a_j' - H_ij a_j'^2)
-    H_ii = (m_i / 3 + M_i) l_i^2,   H_ij = (m_j / 2 + M_j) l_i l_j  for i < j,   M_i = load + the masses beyond link i
+    sum_j H_ij cos(a_i - a_j) a_j''
+        = F_i - F_i+1 + sum_j sin(a_i - a_j) (curl l_i l_j a_j' - H_ij a_j'^2)
 
-with F = u - friction q' at the joints, and none beyond the last. The load is a point mass in the hand; a curl field
-pushes the hand with the force curl (-y', x') [N], square to its velocity (x', y'). Friction, curl and load are off.
+    H_ii = (m_i / 3 + M_i) l_i^2
+    H_ij = (m_j / 2 + M_j) l_i l_j    for i < j
+    M_i  = load + the masses of the links beyond link i
+    F    = u - friction q' at the joints, and zero beyond the last
 
-Source: stands for the larger three-link arm of "Deep learning for control using augmented Hessian-free optimization" (blog
-post), whose start posture it has; force fields of the hand's velocity after Shadmehr and Mussa-Ivaldi (Journal of
-Neuroscience 1994).
+The load is a point mass in the hand. A curl field pushes the hand with the force
+curl (-y', x') [N], perpendicular to its velocity (x', y'). Friction, curl and load are
+zero by default.
+
+Source: stands in for the larger three-link arm of "Deep learning for control using
+augmented Hessian-free optimization" (blog post) and has its start posture.
+Velocity-dependent force fields: Shadmehr and Mussa-Ivaldi (Journal of Neuroscience
+1994).
 """
 
 import math
@@ -38,18 +46,25 @@ PARAMS = {
     "curl": 0.0,  # [N s/m], counter-clockwise
     "load": 0.0,  # [kg]
 }
-M1, M2, M3, L1, L2, L3, FRICTION, CURL, LOAD = range(9)  # places of the parameters in p
+# Indices of the parameters in p, in the order of PARAMS.
+M1, M2, M3, L1, L2, L3, FRICTION, CURL, LOAD = range(9)
 
-DT, INTEGRATOR = 0.01, "semi_implicit"  # [s]
-# The hand is light: its wrist takes a tenth of the other torques.
+DT = 0.01  # [s]
+INTEGRATOR = "semi_implicit"
+# The hand is light: the wrist needs a tenth of the other joints' torque.
 TYPICAL = {"state": 1.0, "control": (1.0, 1.0, 0.1)}
 TAPER = (2 * math.pi,) * 3 + (8 * math.pi,) * 3  # [rad], [rad/s]
 
 
 def solve(h11, h22, h33, h12, h13, h23, f1, f2, f3):
-    """The solution of a symmetric positive definite system of three equations, by LDL' factors."""
-    l21, l31 = h12 / h11, h13 / h11
-    d2, rest = h22 - l21 * h12, h23 - l21 * h13
+    """Return the solution a (3,) of H a = f for a symmetric positive definite H (3, 3).
+
+    The system is solved by the factors H = L D L'.
+    """
+    l21 = h12 / h11
+    l31 = h13 / h11
+    d2 = h22 - l21 * h12
+    rest = h23 - l21 * h13
     l32 = rest / d2
     d3 = h33 - l31 * h13 - l32 * rest
     y2 = f2 - l21 * f1
@@ -60,7 +75,8 @@ def solve(h11, h22, h33, h12, h13, h23, f1, f2, f3):
 
 
 def dynamics(x, u, p, dx):
-    """Rates of the joints (6,) [rad/s, rad/s^2] under the torques u (3,) [N m]."""
+    """Write the time derivative dx (6,) [rad/s, rad/s^2]; u (3,) are torques [N m]."""
+    # Inertias H_ij, without the factor cos(a_i - a_j).
     beyond = p[M3] + p[LOAD]
     h11 = (p[M1] / 3 + p[M2] + beyond) * p[L1] ** 2
     h22 = (p[M2] / 3 + beyond) * p[L2] ** 2
@@ -68,26 +84,30 @@ def dynamics(x, u, p, dx):
     h12 = (p[M2] / 2 + beyond) * p[L1] * p[L2]
     h13 = (p[M3] / 2 + p[LOAD]) * p[L1] * p[L3]
     h23 = (p[M3] / 2 + p[LOAD]) * p[L2] * p[L3]
-    c12, c13, c23 = (
-        p[CURL] * p[L1] * p[L2],
-        p[CURL] * p[L1] * p[L3],
-        p[CURL] * p[L2] * p[L3],
-    )
-    sin2, sin3, both = math.sin(x[1]), math.sin(x[2]), math.sin(x[1] + x[2])
-    w1, w2, w3 = x[3], x[3] + x[4], x[3] + x[4] + x[5]
-    t1, t2, t3 = (
-        u[0] - p[FRICTION] * x[3],
-        u[1] - p[FRICTION] * x[4],
-        u[2] - p[FRICTION] * x[5],
-    )
+
+    # Curl field.
+    c12 = p[CURL] * p[L1] * p[L2]
+    c13 = p[CURL] * p[L1] * p[L3]
+    c23 = p[CURL] * p[L2] * p[L3]
+
+    # Rates of the directions, and torques at the joints less friction.
+    sin2 = math.sin(x[1])
+    sin3 = math.sin(x[2])
+    both = math.sin(x[1] + x[2])
+    w1 = x[3]
+    w2 = x[3] + x[4]
+    w3 = x[3] + x[4] + x[5]
+    t1 = u[0] - p[FRICTION] * x[3]
+    t2 = u[1] - p[FRICTION] * x[4]
+    t3 = u[2] - p[FRICTION] * x[5]
+
     f1 = t1 - t2 + sin2 * w2 * (h12 * w2 - c12) + both * w3 * (h13 * w3 - c13)
     f2 = t2 - t3 - sin2 * w1 * (h12 * w1 - c12) + sin3 * w3 * (h23 * w3 - c23)
     f3 = t3 - both * w1 * (h13 * w1 - c13) - sin3 * w2 * (h23 * w2 - c23)
-    h12, h13, h23 = (
-        h12 * math.cos(x[1]),
-        h13 * math.cos(x[1] + x[2]),
-        h23 * math.cos(x[2]),
-    )
+
+    h12 = h12 * math.cos(x[1])
+    h13 = h13 * math.cos(x[1] + x[2])
+    h23 = h23 * math.cos(x[2])
     a1, a2, a3 = solve(h11, h22, h33, h12, h13, h23, f1, f2, f3)
     dx[0] = x[3]
     dx[1] = x[4]
@@ -98,9 +118,11 @@ def dynamics(x, u, p, dx):
 
 
 def output(x, p, z):
-    """Position [m] and velocity [m/s] of the hand's tip."""
-    a2, w2 = x[0] + x[1], x[3] + x[4]
-    a3, w3 = a2 + x[2], w2 + x[5]
+    """Write position [m] and velocity [m/s] of the hand's tip, z (4,)."""
+    a2 = x[0] + x[1]
+    a3 = a2 + x[2]
+    w2 = x[3] + x[4]
+    w3 = w2 + x[5]
     z[0] = p[L1] * math.cos(x[0]) + p[L2] * math.cos(a2) + p[L3] * math.cos(a3)
     z[1] = p[L1] * math.sin(x[0]) + p[L2] * math.sin(a2) + p[L3] * math.sin(a3)
     z[2] = (
@@ -116,16 +138,18 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """Shoulder, elbow, wrist and the hand's tip (4, 2) [m]."""
+    """Return the positions of shoulder, elbow, wrist and tip of the hand (4, 2) [m]."""
     angles = np.cumsum(x[:3])
-    steps = np.array([p[L1], p[L2], p[L3]])[:, None] * np.column_stack(
-        [np.cos(angles), np.sin(angles)]
-    )
+    directions = np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.array([p[L1], p[L2], p[L3]])[:, None] * directions
     return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
 
 
 def strain(x, u, target, p, r):
-    """Torques by what each joint has to move: with equal weights the light hand would spin at the edge of the taper."""
+    """Write the torques scaled by the inertia that each joint moves, r (3,).
+
+    With equal weights the light hand would spin at the limit of the taper.
+    """
     r[0] = u[0]
     r[1] = u[1]
     r[2] = 10 * u[2]
@@ -172,15 +196,15 @@ TASKS = {
         "steps": 150,
         "final": 0.0,
         "running": 1.0,
-        "preview": (0.05, 0.1, 0.2),
-        "success": {"hand": 0.02},
+        "preview": (0.05, 0.1, 0.2),  # [s]
+        "success": {"hand": 0.02},  # [m]
         "train": {"grow": 12},
-    },  # [s], [m]
+    },
     "posture": {
         **ANYWHERE,
         "generator": "stay",
         "trials": 256,
         "steps": 80,
-        "push": 1.0,
-    },  # [rad/s]
+        "push": 1.0,  # [rad/s]
+    },
 }

@@ -1,12 +1,16 @@
-"""diffdrive: a robot on two driven wheels, side by side, whose accelerations are the controls.
+"""diffdrive: a robot on two driven wheels that controls the wheels' accelerations.
 
-    x' = r/2 (left + right) cos(heading)     y' = r/2 (left + right) sin(heading)     heading' = r/b (right - left)
+    x' = r/2 (left + right) cos(heading)
+    y' = r/2 (left + right) sin(heading)
+    heading' = r/b (right - left)
 
-with wheels of radius r, b apart, that turn at the speeds `left` and `right` and do not slip.
+The wheels have the radius r and the distance b. They turn at the speeds `left` and
+`right` and do not slip.
 
-One step of 0.05 s is exact to 1e-6 of a typical size over 5 s of random controls.
+Steps of 0.05 s have an error of 1e-6 of a typical size over 5 s of random controls.
 
-Source: the differential drive of Ainsworth et al., "Faster Policy Learning with Continuous-Time Gradients" (L4DC 2021).
+Source: the differential drive of Ainsworth et al., "Faster Policy Learning with
+Continuous-Time Gradients" (L4DC 2021).
 """
 
 import math
@@ -28,14 +32,16 @@ PARAMS = {
     "wheel_base": 1.0,  # [m]
     "wheel_radius": 0.5,  # [m]
 }
-BASE, RADIUS = range(2)  # places of the parameters in p
+# Indices of the parameters in p, in the order of PARAMS.
+BASE, RADIUS = range(2)
 
-DT, INTEGRATOR = 0.05, "rk4"  # [s]
+DT = 0.05  # [s]
+INTEGRATOR = "rk4"
 TYPICAL = {"state": (5.0, 5.0, 3.0, 5.0, 5.0), "control": (5.0, 5.0)}
 
 
 def dynamics(x, u, p, dx):
-    """Rates of the state (5,) under the wheels' accelerations u (2,) [rad/s^2]."""
+    """Write the time derivative dx (5,); u (2,) are the accelerations [rad/s^2]."""
     speed = p[RADIUS] / 2 * (x[3] + x[4])
     dx[0] = speed * math.cos(x[2])
     dx[1] = speed * math.sin(x[2])
@@ -45,9 +51,14 @@ def dynamics(x, u, p, dx):
 
 
 def jacobian(x, u, p, A, B):
-    """Derivatives A (5, 5) and B (5, 2) of the rates."""
-    half, turn = p[RADIUS] / 2, p[RADIUS] / p[BASE]
-    along, across = half * math.cos(x[2]), half * math.sin(x[2])
+    """Write the derivatives of `dynamics`: A (5, 5) by state, B (5, 2) by control.
+
+    Entries that are not written stay zero.
+    """
+    half = p[RADIUS] / 2
+    turn = p[RADIUS] / p[BASE]
+    along = half * math.cos(x[2])
+    across = half * math.sin(x[2])
     A[0, 2] = -(x[3] + x[4]) * across
     A[0, 3] = A[0, 4] = along
     A[1, 2] = (x[3] + x[4]) * along
@@ -58,7 +69,11 @@ def jacobian(x, u, p, A, B):
 
 
 def observe(x, p, y):
-    """Position by 5 m, heading by sine and cosine, wheel speeds by 5 rad/s."""
+    """Write the observation, y (6,).
+
+    Positions are in units of 5 m and wheel speeds in units of 5 rad/s. The heading is
+    given by sine and cosine.
+    """
     y[0] = x[0] / 5
     y[1] = x[1] / 5
     y[2] = math.sin(x[2])
@@ -68,14 +83,14 @@ def observe(x, p, y):
 
 
 def observe_jacobian(x, p, C):
-    """Derivatives C (6, 5) of what is seen."""
+    """Write the derivatives C (6, 5) of `observe`; other entries stay zero."""
     C[0, 0] = C[1, 1] = C[4, 3] = C[5, 4] = 0.2
     C[2, 2] = math.cos(x[2])
     C[3, 2] = -math.sin(x[2])
 
 
 def output(x, p, z):
-    """Position [m] and velocity [m/s] of the middle between the wheels."""
+    """Write position [m] and velocity [m/s] of the midpoint of the wheels, z (4,)."""
     speed = p[RADIUS] / 2 * (x[3] + x[4])
     z[0] = x[0]
     z[1] = x[1]
@@ -84,14 +99,19 @@ def output(x, p, z):
 
 
 def links(x, p):
-    """The outline from the middle over the left wheel, the nose and the right wheel back to the middle (5, 2) [m]."""
+    """Return the robot's outline (5, 2) [m].
+
+    The outline runs from the midpoint to the left wheel, the nose, the right wheel and
+    back.
+    """
     ahead = np.array([np.cos(x[2]), np.sin(x[2])])
-    left, nose = p[BASE] / 2 * np.array([-ahead[1], ahead[0]]), p[RADIUS] * ahead
+    left = p[BASE] / 2 * np.array([-ahead[1], ahead[0]])
+    nose = p[RADIUS] * ahead
     return x[:2] + np.array([0 * left, left, nose, -left, 0 * left])
 
 
 def away(x, u, target, p, r):
-    """Distance from the origin and speeds of the wheels."""
+    """Write the position and the speeds of the wheels, r (4,)."""
     r[0] = x[0]
     r[1] = x[1]
     r[2] = x[3]
@@ -99,11 +119,12 @@ def away(x, u, target, p, r):
 
 
 TASKS = {
-    "stabilise": {  # the source's cost: integral of x^2 + y^2 + 0.1 (left^2 + right^2 + u.u)
+    # The source's cost: integral of x^2 + y^2 + 0.1 (left^2 + right^2 + u.u).
+    "stabilise": {
         "generator": "around",
         "start": (0.0, 0.0, math.pi, 0.0, 0.0),
         "spread": (5.0, 5.0, math.pi, 0.0, 0.0),  # [m, m, rad]
-        "target": (0.0, 0.0, math.nan, 0.0, 0.0),  # whatever the heading
+        "target": (0.0, 0.0, math.nan, 0.0, 0.0),  # any heading
         "trials": 128,
         "steps": 100,  # 5 s
         "residual": away,

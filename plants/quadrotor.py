@@ -1,16 +1,21 @@
-"""quadrotor: a rigid body in space that its rotors lift along its own axis and turn; x ahead, y to the right, z down.
+"""quadrotor: a rigid body in space, lifted along its own axis and turned by its rotors.
 
-With R = Rz(yaw) Ry(pitch) Rx(roll) from the body to the world, the spin w in the body and its inertias I,
+The axes are x ahead, y to the right and z down. R = Rz(yaw) Ry(pitch) Rx(roll) turns
+body coordinates into world coordinates, w is the angular velocity in body coordinates,
+and I are the moments of inertia.
 
-    (x, y, z)'' = g e3 - thrust / m R e3     R' = R [w]x     I w' = torque - w x I w
+    (x, y, z)'' = g e3 - thrust / m R e3
+    R' = R [w]x
+    I w' = torque - w x I w
 
-Pitch must stay off 90 degrees, where yaw and roll are not told apart. Hovering takes a thrust of m g = 29.4 N, where
-networks start from.
+Pitch must stay away from 90 degrees, where yaw and roll are not unique. Hovering takes
+a thrust of m g = 29.4 N. This is the thrust of an untrained network.
 
-One step of 0.05 s is exact to 1e-4 of a typical size over 5 s about hovering.
+Steps of 0.05 s have an error of 1e-4 of a typical size over 5 s near hovering.
 
-Source: the quadrotor of Ainsworth et al., "Faster Policy Learning with Continuous-Time Gradients" (L4DC 2021), whose y''
-has the other sign: this plant in a mirror, where its starts and costs are the same.
+Source: the quadrotor of Ainsworth et al., "Faster Policy Learning with Continuous-Time
+Gradients" (L4DC 2021). Its y'' has the opposite sign: it is the mirror image of this
+plant, with the same starts and costs.
 """
 
 import math
@@ -64,18 +69,25 @@ PARAMS = {
     "inertia_y": 1.0,  # [kg m^2]
     "inertia_z": 1.0,  # [kg m^2]
 }
-M, G, IX, IY, IZ = range(5)  # places of the parameters in p
-ARM = 0.4  # [m], for the eye alone
+# Indices of the parameters in p, in the order of PARAMS.
+M, G, IX, IY, IZ = range(5)
 
-DT, INTEGRATOR = 0.05, "rk4"  # [s]
+ARM = 0.4  # [m], for drawings only
+
+DT = 0.05  # [s]
+INTEGRATOR = "rk4"
 TYPICAL = {"state": 1.0, "control": (30.0, 3.0, 3.0, 3.0)}
-TRIM = (PARAMS["mass"] * PARAMS["gravity"], 0.0, 0.0, 0.0)  # hovering
+TRIM = (PARAMS["mass"] * PARAMS["gravity"], 0.0, 0.0, 0.0)  # hovering [N, N m]
 
 
 def dynamics(x, u, p, dx):
-    """Rates of the state (12,) under thrust [N] and torques [N m], u (4,)."""
-    cos_yaw, cos_pitch, cos_roll = math.cos(x[3]), math.cos(x[4]), math.cos(x[5])
-    sin_yaw, sin_pitch, sin_roll = math.sin(x[3]), math.sin(x[4]), math.sin(x[5])
+    """Write the time derivative dx (12,); u (4,) are thrust [N] and torques [N m]."""
+    cos_yaw = math.cos(x[3])
+    cos_pitch = math.cos(x[4])
+    cos_roll = math.cos(x[5])
+    sin_yaw = math.sin(x[3])
+    sin_pitch = math.sin(x[4])
+    sin_roll = math.sin(x[5])
     lift = u[0] / p[M]
     turn = x[10] * sin_roll + x[11] * cos_roll
     dx[0] = x[6]
@@ -93,7 +105,7 @@ def dynamics(x, u, p, dx):
 
 
 def observe(x, p, y):
-    """The state, its angles by sine and cosine."""
+    """Write the state, with sine and cosine in place of the angles, y (15,)."""
     for i in range(3):
         y[i] = x[i]
         y[3 + i] = math.sin(x[3 + i])
@@ -103,18 +115,16 @@ def observe(x, p, y):
 
 
 def output(x, p, z):
-    """Position as it is drawn [m]: x ahead, y to the left, z up."""
+    """Write the position [m] for drawings: x ahead, y to the left, z up."""
     z[0] = x[0]
     z[1] = -x[1]
     z[2] = -x[2]
 
 
 def links(x, p):
-    """The ends of both arms and, last, their middle (6, 3) [m], as they are drawn."""
-    (cos_yaw, cos_pitch, cos_roll), (sin_yaw, sin_pitch, sin_roll) = (
-        np.cos(x[3:6]),
-        np.sin(x[3:6]),
-    )
+    """Return the ends of both arms and, last, their middle (6, 3) [m], for drawings."""
+    cos_yaw, cos_pitch, cos_roll = np.cos(x[3:6])
+    sin_yaw, sin_pitch, sin_roll = np.sin(x[3:6])
     ahead = ARM * np.array([cos_pitch * cos_yaw, cos_pitch * sin_yaw, -sin_pitch])
     right = ARM * np.array(
         [
@@ -123,23 +133,23 @@ def links(x, p):
             sin_roll * cos_pitch,
         ]
     )
-    points = x[:3] + np.array(
-        [-ahead, ahead, np.full(3, np.nan), -right, right, np.zeros(3)]
-    )
+    gap = np.full(3, np.nan)  # no line from one arm to the other
+    points = x[:3] + np.array([-ahead, ahead, gap, -right, right, np.zeros(3)])
     return points * (1.0, -1.0, -1.0)
 
 
 def away(x, u, target, p, r):
-    """Position and velocity, which are to vanish."""
+    """Write position and velocity, which should become zero, r (6,)."""
     for i in range(3):
         r[i] = x[i]
         r[3 + i] = x[6 + i]
 
 
 def draw(rng, trials, split):
-    """From rest anywhere within 2.5 m of the origin along each axis, nearly upright and nearly without spin.
+    """Draw start states and goals, both (12, N).
 
-    Attitude and spin are free at the end.
+    The start is within 2.5 m of the origin along each axis, at rest, nearly upright and
+    nearly without spin. The goal is the origin at rest; attitude and spin are free.
     """
     x0, goal = np.zeros((2, len(STATE), trials))
     x0[:3] = rng.uniform(-2.5, 2.5, (3, trials))
@@ -149,14 +159,14 @@ def draw(rng, trials, split):
 
 
 def arrived(x, goal):
-    """Which trials (N,) end within 25 cm of the origin and slower than 0.5 m/s."""
-    return (np.linalg.norm(x[:3], axis=0) < 0.25) & (
-        np.linalg.norm(x[6:9], axis=0) < 0.5
-    )
+    """Return which trials (N,) end within 25 cm of the origin, slower than 0.5 m/s."""
+    close = np.linalg.norm(x[:3], axis=0) < 0.25
+    slow = np.linalg.norm(x[6:9], axis=0) < 0.5
+    return close & slow
 
 
 def near(x, goal):
-    """Which trials (N,) end within 1 m of the origin."""
+    """Return which trials (N,) end within 1 m of the origin."""
     return np.linalg.norm(x[:3], axis=0) < 1.0
 
 
@@ -167,7 +177,7 @@ STABILISE = {
     "steps": 100,  # 5 s
     "residual": away,
     "residuals": ("x", "y", "z", "x_rate", "y_rate", "z_rate"),
-    # integral of the squares of position, velocity and, by 0.01, of the controls' distance from hovering
+    # Integral of squared position + squared velocity + 0.01 |u - hovering|^2.
     "residual_weight": 2 * DT,
     "final": 0.0,
     "effort": 0.02 * DT,
@@ -177,7 +187,8 @@ STABILISE = {
 }
 TASKS = {
     "stabilise": STABILISE,
-    # The source's cost, of the controls themselves: hovering costs 43.2, and in the last second it pays to let go.
+    # The source's cost, with the effort |u|^2. Hovering then costs 43.2, so the optimal
+    # control lets the thrust fall in the last second.
     "poster": {
         **STABILISE,
         "trials": 128,
