@@ -359,7 +359,7 @@ def test_tuning_among_random_starts_is_drawn_as_points(own):
 
 @pytest.mark.parametrize("kind", ["hidden", "tuning"])
 def test_activity_waits_for_no_optimum(run, monkeypatch, kind):
-    monkeypatch.setattr(plots, "judge", None)
+    monkeypatch.setattr(plots, "compare_with_optimum", None)
     assert "optimal" not in plots.plot(run, kind).get_suptitle()
 
 
@@ -478,5 +478,5 @@ def test_a_folder_in_the_way_is_told(run, tmp_path):
 
 def test_pyplot_is_left_alone():
     """It would choose a window toolkit for whoever imports this."""
-    code = "import sys, hfcontrol.animate, hfcontrol.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, hfcontrol.figures.movies, hfcontrol.figures.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

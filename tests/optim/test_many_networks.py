@@ -14,8 +14,8 @@ from hfcontrol.optim import many_networks as abreast
 from hfcontrol.optim.curvature import Operator
 from hfcontrol.optim.hessian_free import HessianFree, HFState
 from hfcontrol.optim.linear_solvers import conjugate_gradients
-from hfcontrol.runs import run as runs
 from hfcontrol.runs import seeds
+from hfcontrol.runs import training as runs
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import Residuals
 from hfcontrol.tasks.scenario import concatenate_scenarios
@@ -333,7 +333,7 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
     """At a place within a hold, from which each resumes as if it had not stopped."""
     options = {**SMALL, "effort": 1e-3, "rollouts": 12}
     trainings = [
-        runs.begin(settings_for(seed=seed, **options), tmp_path) for seed in range(3)
+        runs.start_training(settings_for(seed=seed, **options), tmp_path) for seed in range(3)
     ]
     for k, event in gathering.train(trainings):
         for training in trainings:

@@ -437,7 +437,7 @@ def test_an_edited_plant_is_never_stale(tmp_path):
 FINGERPRINT = """
 import hashlib, numpy as np
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant import load_plant
+from hfcontrol.plant.registry import load_plant
 plant, rng = load_plant("arm2"), np.random.default_rng(0)
 u, d = rng.standard_normal((5, 2, 70)), rng.standard_normal((5, 4, 70))
 p = np.repeat(np.array(list(plant.params.values()))[:, None], 70, axis=1)

@@ -18,10 +18,10 @@ import hfcontrol as hf
 from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.runs import hdf5 as checkpoint
-from hfcontrol.runs import run as runs
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.training import continue_training, start_training
 from hfcontrol.training import curriculum as warmup
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked
@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
 
 def interrupted(after, **settings):
     """The folder of a run whose training was interrupted once so many updates were made."""
-    training, first = runs.begin(Settings(**{**SMALL, **settings})), 0
+    training, first = start_training(Settings(**{**SMALL, **settings})), 0
     for event in training.events():
         first = event.state.updates if event.kind == "start" else first
         training.trainer.interrupted = (
@@ -46,7 +46,7 @@ def interrupted(after, **settings):
 
 def interrupted_warming(after, start=None, **settings):
     """The folder of a run whose warm-up was interrupted after so many events."""
-    training = runs.begin(Settings(**{**SMALL, **settings}), start=start)
+    training = start_training(Settings(**{**SMALL, **settings}), start=start)
     for count, event in enumerate(training.events(), 1):
         training.trainer.interrupted = count >= after
     assert event.kind == "warming" and event.stop.word == "interrupted"
@@ -137,7 +137,7 @@ def test_resumed_is_uninterrupted(settings, after):
 def test_a_run_stopped_at_every_update_is_uninterrupted():
     whole, path, ended = hf.train("arm2", **SMALL), interrupted(1), "interrupted"
     while ended == "interrupted":
-        training = runs.go_on(hf.Run.load(path))
+        training = continue_training(hf.Run.load(path))
         for event in training.events():
             training.trainer.interrupted = True
         ended = event.stop.word
@@ -199,7 +199,7 @@ def test_a_converged_run_stays_as_it_is():
 
 def test_from_the_weights_of_another():
     run = hf.train("arm2", **SMALL)
-    training = runs.begin(Settings(**SMALL, effort=1e-3), start=run)
+    training = start_training(Settings(**SMALL, effort=1e-3), start=run)
     np.testing.assert_array_equal(training.state.theta, run.theta)
     assert training.folder.path != run.path and training.state.updates == 0
     assert hf.train("arm2", **SMALL, start=run).state.loss < run.state.loss
@@ -222,7 +222,7 @@ def test_from_the_weights_of_another():
 def test_from_weights_that_do_not_fit(other):
     run = hf.train("arm2", **{**SMALL, "rollouts": 1})
     with pytest.raises(UsageError, match="--from"):
-        runs.begin(Settings(**{**SMALL, **other}), start=run)
+        start_training(Settings(**{**SMALL, **other}), start=run)
 
 
 def test_a_race_goes_on_with_the_best():
@@ -284,7 +284,7 @@ def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
     settings = {**SMALL, "effort": 1e-3, "guide": 1, "rollouts": 50}
     whole, path = hf.train("arm2", **settings), interrupted_warming(5, **settings)
     for kind in ("warming", "hold"):
-        training = runs.go_on(hf.Run.load(path, warming=True))
+        training = continue_training(hf.Run.load(path, warming=True))
         for count, event in enumerate(training.events()):
             training.trainer.interrupted = count > 5 and event.kind == kind
     assert hf.Run.load(path).info()["stop"] == "interrupted" and same(
@@ -441,7 +441,7 @@ def test_one_training_at_a_time():
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(monkeypatch):
     whole = hf.train("arm2", **SMALL)
-    training, files = runs.begin(Settings(**SMALL)), []
+    training, files = start_training(Settings(**SMALL)), []
 
     def full(descriptor):
         raise OSError(28, os.strerror(28))
@@ -524,7 +524,7 @@ def test_a_checkpoint_of_something_else(tmp_path):
 def test_an_older_checkpoint_is_gone_on_from():
     run = hf.train("arm2", **SMALL)
     first = run.folder.first()
-    training = runs.go_on(hf.Run.load(first.path), {"rollouts": 12})
+    training = continue_training(hf.Run.load(first.path), {"rollouts": 12})
     for _ in training.events():
         pass
     assert (

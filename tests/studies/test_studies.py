@@ -320,7 +320,7 @@ def test_cells_grow_their_horizon_where_the_task_asks(monkeypatch):
         grown.append(settings.grow)
         return run_curriculum(trainer, settings)
 
-    monkeypatch.setattr(every_cell, "warm_up", noted)
+    monkeypatch.setattr(every_cell, "run_curriculum", noted)
     found = every_cell._trained("cartpole", "balance", "tanh", 2, 0, 0.05)
     assert (
         grown == [load_plant("cartpole").tasks["balance"]["train"]["grow"]]
