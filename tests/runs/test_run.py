@@ -453,7 +453,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(monkeypatch):
         for event in training.events():
             files = training.folder.checkpoints()
             if event.state.holds == 1:
-                patch.setattr(checkpoint.os, "fsync", full)
+                patch.setattr("hfcontrol.arrays.files.os.fsync", full)
     assert training.folder.checkpoints() == files and len(files) == 2
     assert [
         path.name
