@@ -15,7 +15,7 @@ DEVICES = ("cpu", "gpu", "auto")
 CPU_INSTEAD = "or give --device cpu"
 
 
-def device_for(word):
+def resolve_device(word):
     """ "cpu" or "gpu", for one of DEVICES: "auto" is a GPU where one can be used.
 
     Raises DeviceError where a GPU is asked for and none can be used, and UsageError for another word.
@@ -85,7 +85,7 @@ def device_name():
     return _cupy().cuda.runtime.getDeviceProperties(0)["name"].decode()
 
 
-def processors():
+def processor_count():
     """The number of multiprocessors of the GPU in use."""
     return _cupy().cuda.runtime.getDeviceProperties(0)["multiProcessorCount"]
 

@@ -5,7 +5,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_host
 
 
-def definite_solver(M):
+def cholesky_solver(M):
     """b -> x with M x = b, by Cholesky's factorisation of a symmetric positive definite M (m, m), which is used up.
 
     Raises numpy.linalg.LinAlgError where M is not positive definite.
@@ -25,7 +25,7 @@ def definite_solver(M):
     )
 
 
-def inverse_factors(M):
+def invert_cholesky_factors(M):
     """Inverses (S, m, m) of the Cholesky factors L of symmetric positive definite matrices M (S, m, m), M^-1 = L^-T L^-1, and which
     of M (S,), as one of NumPy's arrays, have one; those of the others mean nothing.
 

@@ -37,7 +37,7 @@ class Controller:
             wiring,
         )
         self._plain = not any(layer.work for layer in network.layers)
-        self.start = np.zeros(network.n_rows)
+        self.start = np.zeros(network.n_activations)
         if network.start:
             self.start[network.hidden] = self.weights[network.start]
         self._layers = (
@@ -47,8 +47,8 @@ class Controller:
                     ACTIVATIONS[CELLS[layer.cell].ACTIVATION][0]
                     if layer.cell != "linear"
                     else None,
-                    layer.rows,
-                    [(s.columns, s.rows, s.lag) for s in layer.sources],
+                    layer.units,
+                    [(s.columns, s.units, s.lag) for s in layer.sources],
                     np.ones(W.shape[1]),
                 )
                 for layer, W in zip(network.layers, network.matrices(self.weights))

@@ -13,7 +13,7 @@ from hfcontrol.arrays.files import atomic_write
 from hfcontrol.deploy.onnx import model
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS, has_synapses, is_continuous, is_timed
-from hfcontrol.network.stages import PART, WEIGHT, values
+from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
 
 # In C: a cell's field and its semi-implicit step, of state x, activities f and g, parameters p0, p1, p2 and a length h.
 FIELDS = {
@@ -118,8 +118,8 @@ def _arrays(controller, title, run):
     layers = [
         {
             "cell": layer.cell,
-            "rows": [layer.rows.start, layer.rows.stop],
-            "sources": [[s.rows.start, s.rows.stop, s.lag] for s in layer.sources],
+            "rows": [layer.units.start, layer.units.stop],
+            "sources": [[s.units.start, s.units.stop, s.lag] for s in layer.sources],
         }
         for layer in net.layers
     ]
@@ -149,7 +149,7 @@ def _arrays(controller, title, run):
     ):
         arrays[f"W{k}"] = W
         if layer.work:
-            arrays[f"p{k}"] = values(CELLS[layer.cell], raw)[..., 0]
+            arrays[f"p{k}"] = parameter_values(CELLS[layer.cell], raw)[..., 0]
     return arrays
 
 
@@ -187,11 +187,15 @@ def _source(controller, name, title, run):
             else W
         )
         blocks.append(
-            _table(f"W{k}", layer.kind.merged(W) if is_timed(layer.cell) else W)
+            _table(
+                f"W{k}", layer.connection_type.merge(W) if is_timed(layer.cell) else W
+            )
         )
         if layer.work:
             if CELLS[layer.cell].PARAMETERS:
-                blocks.append(_table(f"parameters{k}", values(CELLS[layer.cell], raw)))
+                blocks.append(
+                    _table(f"parameters{k}", parameter_values(CELLS[layer.cell], raw))
+                )
             if is_continuous(layer.cell):
                 blocks.append(_cell_function(layer, k, net.architecture.scheme))
         steps.append(_layer(net, layer, k))
@@ -256,12 +260,12 @@ def _layer(net, layer, k):
     """One layer's part of the step."""
     units, r0, columns = (
         layer.size,
-        layer.rows.start,
+        layer.units.start,
         sum(s.columns.stop - s.columns.start for s in layer.sources),
     )
     gather = "".join(
-        f"        for (int i = 0; i < {s.rows.stop - s.rows.start}; i++) X[{s.columns.start} + i] = "
-        f"{'before' if s.lag else 'now'}[{s.rows.start} + i];\n"
+        f"        for (int i = 0; i < {s.units.stop - s.units.start}; i++) X[{s.columns.start} + i] = "
+        f"{'before' if s.lag else 'now'}[{s.units.start} + i];\n"
         for s in layer.sources
     )
     if is_timed(layer.cell):
@@ -278,12 +282,12 @@ def _layer(net, layer, k):
             f"            for (int j = 0; j < {columns}; j++) a += W{k}[i * {columns + 1} + j] * X[j];\n"
             f"            now[{r0} + i] = {phi};\n        }}\n    }}\n"
         )
-    own = layer.own
+    own = layer.state_source
     place = "".join(
         f"                X[{own.columns.start} + i] = x[i];\n"
         for _ in range(own.columns.stop > own.columns.start)
     )
-    begin = f"        for (int i = 0; i < {units}; i++) x[i] = {'before' if own.lag else 'now'}[{own.rows.start} + i];\n"
+    begin = f"        for (int i = 0; i < {units}; i++) x[i] = {'before' if own.lag else 'now'}[{own.units.start} + i];\n"
     return (
         f"    {{\n        real X[{columns}], x[{units}], f[{units}], g[{units}];\n{gather}{begin}"
         + _stages(net, layer, k, units, columns, place, phi)
@@ -342,8 +346,8 @@ def _stages(net, layer, k, units, columns, place, phi):
             + each
             + "first[i] = total[i] = x[i];\n"
         )
-        for stage, weight in enumerate(WEIGHT):
-            after = f"R({PART[stage]!r})" if stage < 3 else "0"
+        for stage, weight in enumerate(RK4_WEIGHTS):
+            after = f"R({RK4_NODES[stage]!r})" if stage < 3 else "0"
             moved = (
                 f"x[i] = first[i] + {h} * {after} * F;"
                 if stage < 3

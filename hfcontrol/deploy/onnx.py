@@ -8,7 +8,7 @@ import numpy as np
 
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS, has_synapses, is_timed
-from hfcontrol.network.stages import Stages, values
+from hfcontrol.network.stages import Stages, parameter_values
 
 OPSET = 17
 OPERATIONS = {
@@ -96,10 +96,10 @@ def model(controller, title):
     for layer, W, raw in zip(
         net.layers, net.matrices(controller.weights), net.parameters(controller.weights)
     ):
-        now[layer.rows.start, layer.rows.stop] = _layer(
+        now[layer.units.start, layer.units.stop] = _layer(
             graph, net, layer, W, raw, before, now
         )
-        parts.append(now[layer.rows.start, layer.rows.stop])
+        parts.append(now[layer.units.start, layer.units.stop])
     graph.apply("Concat", *parts, axis=0, name="next_state")
     _limited(graph, parts[-1], controller.limit)
     outputs = [
@@ -134,15 +134,19 @@ def _layer(graph, net, layer, W, raw, before, now):
 
     def rows(source):
         return (
-            graph.part(before, source.rows)
+            graph.part(before, source.units)
             if source.lag
-            else now[source.rows.start, source.rows.stop]
+            else now[source.units.start, source.units.stop]
         )
 
     sources = [(source, rows(source)) for source in layer.sources]
     if not layer.work:
         return _activation(layer, _sums(graph, layer, W, [node for _, node in sources]))
-    cell, own, p = CELLS[layer.cell], layer.own, values(CELLS[layer.cell], raw)[..., 0]
+    cell, own, p = (
+        CELLS[layer.cell],
+        layer.state_source,
+        parameter_values(CELLS[layer.cell], raw)[..., 0],
+    )
 
     def activity(x):
         return _activation(
@@ -166,7 +170,7 @@ def _sums(graph, layer, W, seen):
     if is_timed(layer.cell):
         return tuple(
             graph.apply("MatMul", graph.constant(part[:, :-1]), X) + part[:, -1]
-            for part in layer.kind.merged(W)
+            for part in layer.connection_type.merge(W)
         )
     if not has_synapses(layer.cell):
         return graph.apply("MatMul", graph.constant(W[:, :-1]), X) + W[:, -1]

@@ -245,7 +245,8 @@ def _plot_hidden(figure, judged):
 def _units(network, layer):
     """Places of a layer's units among all hidden ones."""
     return slice(
-        layer.rows.start - network.hidden.start, layer.rows.stop - network.hidden.start
+        layer.units.start - network.hidden.start,
+        layer.units.stop - network.hidden.start,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hfcontrol.arrays.threads import run_in_parallel
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels
-from hfcontrol.kernels.generate import INLINED, load_module, piece, plant_pieces
+from hfcontrol.kernels.generate import INLINED, load_module, plant_pieces, read_piece
 from hfcontrol.kernels.operations import step_operations
 
 LEAST_JOBS = 8  # so few trials, or times, are not worth another core
@@ -25,8 +25,8 @@ def map_pieces(plant, name):
     return [
         *plant_pieces(plant),
         plant_map,
-        piece("map"),
-        *([piece("simulate")] if name == "step" else []),
+        read_piece("map"),
+        *([read_piece("simulate")] if name == "step" else []),
     ]
 
 

@@ -12,7 +12,7 @@ from numba import config, cuda
 from hfcontrol.arrays.device import to_device
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
-from hfcontrol.kernels.generate import load_module, piece
+from hfcontrol.kernels.generate import load_module, read_piece
 
 THREADS = 128  # in a block of a kernel whose threads are independent
 HEADER = "import math\n\nimport numpy as np\nfrom numba import boolean, cuda, float32, float64\n"
@@ -131,8 +131,8 @@ class CudaKernels(CompiledKernels):
             ) or len(plant.residuals[name])
             pieces = [
                 *map_pieces(plant, name),
-                piece("cuda_map"),
-                *([piece("cuda_simulate")] if name == "step" else []),
+                read_piece("cuda_map"),
+                *([read_piece("cuda_simulate")] if name == "step" else []),
             ]
             self._modules[name, nt] = load_device_module(
                 f"{plant.name}_{name}",

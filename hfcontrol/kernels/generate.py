@@ -23,7 +23,7 @@ NJIT = '@njit(cache=True, error_model="numpy", nogil=True)'
 INLINED = '@njit(error_model="numpy", inline="always")'  # never compiled by itself
 
 
-def piece(name):
+def read_piece(name):
     """The source text of a piece of the folder `pieces`, such as "map"."""
     return (
         files("hfcontrol.kernels.pieces")
@@ -62,7 +62,7 @@ def _literal(value):
     )  # a NumPy number would print as a call
 
 
-def given_derivatives(plant):
+def plant_derivatives(plant):
     """Which of `jacobian` and `observe_jacobian` the plant's file gives for the plant as it is: neither if actuators come before
     the body, and the first alone where not all is seen."""
     names = (
@@ -84,7 +84,7 @@ def plant_pieces(plant):
     """Source pieces of a compiled plant that together define, in one module, what others build on.
 
     `plant_step(x, u, p, x_next)`, `plant_observe(x, p, y)`, `plant_output(x, p, z)`, `taper_value(x, limit)`,
-    the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP. The derivatives of `given_derivatives` are
+    the residual functions as `own_<name>(x, u, target, p, r)`, and NX, NU, NY, NZ, NP. The derivatives of `plant_derivatives` are
     `own_<name>` too.
     """
     tree = PlantSource(plant.source, plant.path.name)
@@ -96,7 +96,7 @@ def plant_pieces(plant):
             "observe",
             "output",
             *plant.residuals,
-            *given_derivatives(plant),
+            *plant_derivatives(plant),
         )
         if n in plant.functions
     ]
@@ -133,7 +133,7 @@ def plant_pieces(plant):
         for n in ("observe", "output")
     )
     chosen = f"plant_move, plant_all, plant_output = {move}, {observe}, {output}\n"
-    return ("\n".join(lines), piece("integrator"), chosen, *_variant_pieces(plant))
+    return ("\n".join(lines), read_piece("integrator"), chosen, *_variant_pieces(plant))
 
 
 def _variant_pieces(plant):
@@ -143,12 +143,12 @@ def _variant_pieces(plant):
         decay, mean = actuator_factors(plant)
         pieces += [
             f"DECAY, MEAN = {_literal(decay)}, {_literal(mean)}\n",
-            piece("actuator"),
+            read_piece("actuator"),
         ]
     if plant.seen is not None:
         pieces += [
             f"SEEN, N_OBSERVABLE = {_literal(plant.seen)}, {plant.n_observable}\n",
-            piece("seen"),
+            read_piece("seen"),
         ]
     step = "plant_driven_step" if plant.actuator_lag else "plant_body_step"
     observe = "plant_seen" if plant.seen is not None else "plant_all"

@@ -18,15 +18,15 @@ import numpy as np
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import (
     CELLS,
+    count_sums,
     has_synapses,
     is_continuous,
     is_staged,
     is_timed,
     matrix_names,
-    sum_counts,
 )
 from hfcontrol.network.connections import Dense, Synapses, Timed
-from hfcontrol.network.stages import SCHEMES, STABLE, Stages
+from hfcontrol.network.stages import SCHEMES, STABILITY_LIMITS, Stages
 
 TIME_CONSTANTS = (1.0, 20.0)  # at the start, in control steps
 
@@ -36,7 +36,7 @@ class Source:
     """Rows that a layer reads, of this step (lag 0) or of the last one (lag 1), and their columns in its matrix."""
 
     name: str
-    rows: slice
+    units: slice
     lag: int
     columns: slice
 
@@ -51,10 +51,10 @@ class Layer:
 
     name: str
     cell: str
-    rows: slice
+    units: slice
     sources: tuple
     weights: slice
-    own: Source | None = None
+    state_source: Source | None = None
     stages: int = 1
     work: slice | None = None
     parameters: slice | None = None
@@ -62,7 +62,7 @@ class Layer:
     @property
     def size(self):
         """Number of units."""
-        return self.rows.stop - self.rows.start
+        return self.units.stop - self.units.start
 
     @property
     def connections(self):
@@ -70,7 +70,7 @@ class Layer:
         return self.size * sum(s.columns.stop - s.columns.start for s in self.sources)
 
     @property
-    def kind(self):
+    def connection_type(self):
         """What its connections are: `Dense`, `Synapses` or `Timed`."""
         return (
             Synapses
@@ -95,24 +95,26 @@ class Layer:
 
     def gather(self, before, now, last):
         """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
-        parts = [(before if s.lag else now)[s.rows] for s in self.sources]
+        parts = [(before if s.lag else now)[s.units] for s in self.sources]
         return np.concatenate([*parts, np.full_like(now[:1], last)])
 
-    def begin(self, before, now):
+    def initial_state(self, before, now):
         """The state (units, N) that the stages begin with."""
-        return (before if self.own.lag else now)[self.own.rows]
+        return (before if self.state_source.lag else now)[self.state_source.units]
 
-    def at(self, X, x):
+    def insert_state(self, X, x):
         """What the matrix multiplies (columns, N) at the stage whose state is x (units, N)."""
-        X[self.own.columns] = x[: self.own.columns.stop - self.own.columns.start]
+        X[self.state_source.columns] = x[
+            : self.state_source.columns.stop - self.state_source.columns.start
+        ]
         return X
 
-    def split(self, rows):
+    def split_work(self, rows):
         """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N) and
         room for parameters (n_p, k, N)."""
         parts, sums = (
             rows[self.work].reshape(-1, self.size, rows.shape[1]),
-            sum_counts(self.cell),
+            count_sums(self.cell),
         )
         activities, states, parameters = np.split(
             parts, [sums * self.stages, (sums + 1) * self.stages - 1]
@@ -123,15 +125,15 @@ class Layer:
             parameters,
         )
 
-    def products(self, before, now, delta):
-        """The pairs (delta, X) that give the cotangents of the matrix (`kind.weight_vjp`): one, or one a stage."""
+    def weight_products(self, before, now, delta):
+        """The pairs (delta, X) that give the cotangents of the matrix (`connection_type.weight_vjp`): one, or one a stage."""
         X = self.gather(before, now, 1.0)
         if not self.work:
-            return [(delta[self.rows], X)]
-        deltas, states = self.split(delta)[0], self.split(now)[1]
+            return [(delta[self.units], X)]
+        deltas, states = self.split_work(delta)[0], self.split_work(now)[1]
         return [
-            (d, self.at(X.copy(), x))
-            for d, x in zip(deltas, (self.begin(before, now), *states))
+            (d, self.insert_state(X.copy(), x))
+            for d, x in zip(deltas, (self.initial_state(before, now), *states))
         ]
 
 
@@ -195,7 +197,7 @@ class Architecture:
             raise UsageError(
                 f"--time-constants {least:g}..{most:g} control steps: two positive times, the shorter one first"
             )
-        needed = 1 / (least * STABLE.get(self.scheme, np.inf))
+        needed = 1 / (least * STABILITY_LIMITS.get(self.scheme, np.inf))
         if (
             "rate" in getattr(CELLS[self.cell], "PARAMETERS", ())
             and self.unfold < needed
@@ -274,12 +276,12 @@ class _Plan:
         """The layers with their work rows and parameters, behind all others; the number of rows and of weights."""
         layers = []
         for layer in self.layers:
-            if layer.own:
+            if layer.state_source:
                 n_p = len(CELLS[layer.cell].PARAMETERS)
                 stages = Stages(
                     CELLS[layer.cell], architecture.scheme, architecture.unfold
                 ).count
-                rows = (1 + sum_counts(layer.cell)) * stages - 1 + n_p
+                rows = (1 + count_sums(layer.cell)) * stages - 1 + n_p
                 layer = replace(
                     layer,
                     stages=stages,

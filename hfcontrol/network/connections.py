@@ -38,29 +38,29 @@ class Timed:
     """Three products, the last one by a matrix that is multiplied by the length of the step, and one that is not."""
 
     @staticmethod
-    def of_length(W, elapsed):
+    def scale_to_step(W, elapsed):
         """The matrices that do in a step of length one what W does in one of length `elapsed`."""
         return np.concatenate([W[:2], elapsed * W[2:3], W[3:]])
 
     @staticmethod
-    def merged(W):
+    def merge(W):
         """The matrices of the three sums (3, k, columns)."""
         return np.concatenate([W[:2], W[2:3] + W[3:]])
 
     @classmethod
     def sums(cls, W, X):
         """The summed inputs (3, k, N)."""
-        return cls.merged(W) @ X
+        return cls.merge(W) @ X
 
     @classmethod
     def jvp(cls, W, dW, X, dX):
         """Their tangent."""
-        return cls.merged(dW) @ X + cls.merged(W) @ dX
+        return cls.merge(dW) @ X + cls.merge(W) @ dX
 
     @classmethod
     def vjp(cls, W, X, delta):
         """The cotangent of X (columns, N)."""
-        return cls.merged(W).reshape(-1, W.shape[2]).T @ delta.reshape(-1, X.shape[1])
+        return cls.merge(W).reshape(-1, W.shape[2]).T @ delta.reshape(-1, X.shape[1])
 
     @staticmethod
     def weight_vjp(W, X, delta):

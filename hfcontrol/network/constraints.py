@@ -50,7 +50,7 @@ class Constraint:
             np.zeros(network.size, bool),
             np.zeros(network.size, bool),
         )
-        units = np.where(rng.random(network.n_rows) < (dale or 0.0), 1.0, -1.0)
+        units = np.where(rng.random(network.n_activations) < (dale or 0.0), 1.0, -1.0)
         for layer, sign, cut, still in zip(
             network.layers, *map(network.matrices, (self.sign, self.cut, self.frozen))
         ):
@@ -60,8 +60,8 @@ class Constraint:
             for source in layer.sources:
                 size = source.columns.stop - source.columns.start
                 cut[..., source.columns] = _sparse(layer.size, size, density, rng)
-                if dale is not None and source.rows.start >= network.hidden.start:
-                    sign[..., source.columns] = units[source.rows]
+                if dale is not None and source.units.start >= network.hidden.start:
+                    sign[..., source.columns] = units[source.units]
         self.signed, self._placed = (self.sign != 0) & ~self.cut, {}
 
     def start(self, weights):

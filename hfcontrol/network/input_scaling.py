@@ -26,7 +26,7 @@ class Moments:
     count: float = 0.0
 
     @classmethod
-    def of(cls, size):
+    def empty(cls, size):
         """Of nothing yet: means of zero, variances of one."""
         return cls(np.zeros(size), np.ones(size))
 
@@ -36,7 +36,7 @@ class Moments:
         deviation = np.sqrt(self.variance)
         return np.where(deviation > FLAT, deviation, 1.0)
 
-    def with_more(self, values):
+    def update(self, values):
         """The moments after more values (n, M) (Chan, Golub and LeVeque 1979)."""
         more = values.shape[1]
         count, change = self.count + more, values.mean(axis=1) - self.mean
@@ -47,7 +47,7 @@ class Moments:
         )
         return Moments(self.mean + change * more / count, spread / count, count)
 
-    def normal(self, values, most):
+    def normalise(self, values, most):
         """Values (..., n, M) less their mean, by their deviation, within +-most."""
         return np.clip(
             (values - self.mean[:, None]) / self.deviation[:, None], -most, most
@@ -60,7 +60,7 @@ def _reading_input(network, weights):
         (W, s.columns, has_synapses(layer.cell))
         for layer, W in zip(network.layers, network.matrices(weights))
         for s in layer.sources
-        if s.rows == network.inputs
+        if s.units == network.inputs
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hfcontrol.network.activations import ACTIVATIONS
 from hfcontrol.network.architecture import lay_out_layers
 from hfcontrol.network.cells import CELLS, has_synapses, is_timed, matrix_names
-from hfcontrol.network.stages import SCHEMES, Stages, value_slopes, values
+from hfcontrol.network.stages import SCHEMES, Stages, parameter_slopes, parameter_values
 
 INCOMING = (
     15  # connections into a unit at the start: sparse initialisation of Martens (2010)
@@ -31,10 +31,10 @@ class Network:
             n_output,
             rest,
         )
-        self.layers, self.n_rows, self.size = lay_out_layers(
+        self.layers, self.n_activations, self.size = lay_out_layers(
             architecture, n_input, n_output
         )
-        self.inputs, self.outputs = slice(0, n_input), self.layers[-1].rows
+        self.inputs, self.outputs = slice(0, n_input), self.layers[-1].units
         self.hidden = slice(n_input, self.outputs.start)
         self.start = None
         if architecture.learn_start:
@@ -162,7 +162,7 @@ class Network:
             rng.choice([-1.0, 1.0], shape),
         )
         for source in layer.sources:
-            if source.rows == self.inputs:
+            if source.units == self.inputs:
                 W[1][:, source.columns] /= 2
                 W[2][:, source.columns] = 2 * W[2][:, source.columns] - 1
         W[0] = np.log(np.expm1(w))
@@ -186,18 +186,22 @@ class Network:
             cell = CELLS[layer.cell]
             X, phi = layer.gather(before, now, 1.0), ACTIVATIONS[cell.ACTIVATION][0]
             if not layer.work:
-                now[layer.rows] = phi(layer.kind.sums(W, X))
+                now[layer.units] = phi(layer.connection_type.sums(W, X))
                 continue
-            W = layer.kind.of_length(W, elapsed) if is_timed(layer.cell) else W
+            W = (
+                layer.connection_type.scale_to_step(W, elapsed)
+                if is_timed(layer.cell)
+                else W
+            )
             x, f = self._stages(layer, elapsed).forward(
-                values(cell, raw),
-                layer.begin(before, now),
+                parameter_values(cell, raw),
+                layer.initial_state(before, now),
                 lambda x, X=X, W=W, phi=phi, layer=layer: phi(
-                    layer.kind.sums(W, layer.at(X, x))
+                    layer.connection_type.sums(W, layer.insert_state(X, x))
                 ),
             )
-            activities, states, _ = layer.split(now)
-            activities[:], states[:], now[layer.rows] = f, x[1:-1], x[-1]
+            activities, states, _ = layer.split_work(now)
+            activities[:], states[:], now[layer.units] = f, x[1:-1], x[-1]
         return now
 
     def _stages(self, layer, elapsed=1.0):
@@ -226,26 +230,31 @@ class Network:
                 ACTIVATIONS[cell.ACTIVATION][1],
             )
             if not layer.work:
-                d_now[layer.rows] = slope(now[layer.rows]) * layer.kind.jvp(
-                    W, dW, X, dX
-                )
+                d_now[layer.units] = slope(
+                    now[layer.units]
+                ) * layer.connection_type.jvp(W, dW, X, dX)
                 continue
-            f, states, _ = layer.split(now)
-            x = (layer.begin(before, now), *states)
+            f, states, _ = layer.split_work(now)
+            x = (layer.initial_state(before, now), *states)
 
             def d_activity(
                 j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f
             ):
-                return slope(f[j]) * layer.kind.jvp(
-                    W, dW, layer.at(X, x[j]), layer.at(dX, dx)
+                return slope(f[j]) * layer.connection_type.jvp(
+                    W, dW, layer.insert_state(X, x[j]), layer.insert_state(dX, dx)
                 )
 
-            dp = value_slopes(cell, raw) * d_raw
+            dp = parameter_slopes(cell, raw) * d_raw
             dx, df = self._stages(layer).jvp(
-                values(cell, raw), dp, x, f, layer.begin(d_before, d_now), d_activity
+                parameter_values(cell, raw),
+                dp,
+                x,
+                f,
+                layer.initial_state(d_before, d_now),
+                d_activity,
             )
-            activities, states, _ = layer.split(d_now)
-            activities[:], states[:], d_now[layer.rows] = df, dx[1:-1], dx[-1]
+            activities, states, _ = layer.split_work(d_now)
+            activities[:], states[:], d_now[layer.units] = df, dx[1:-1], dx[-1]
         return d_now
 
     def step_vjp(self, theta, before, now, now_bar):
@@ -266,36 +275,40 @@ class Network:
             if layer.work:
                 self._staged_vjp(layer, W, raw, slope, before, now, now_bar, before_bar)
                 continue
-            delta = slope(now[layer.rows]) * now_bar[layer.rows]
-            now_bar[layer.rows] = delta
+            delta = slope(now[layer.units]) * now_bar[layer.units]
+            now_bar[layer.units] = delta
             self._spread(layer, W.T @ delta, now_bar, before_bar)
         return now_bar, before_bar
 
     def _staged_vjp(self, layer, W, raw, slope, before, now, now_bar, before_bar):
         """`step_vjp` of one layer of time-continuous cells."""
-        cell, own, X = CELLS[layer.cell], layer.own, layer.gather(before, now, 1.0)
-        f, states, _ = layer.split(now)
-        deltas, _, parameters = layer.split(now_bar)
-        x = (layer.begin(before, now), *states, now[layer.rows])
+        cell, own, X = (
+            CELLS[layer.cell],
+            layer.state_source,
+            layer.gather(before, now, 1.0),
+        )
+        f, states, _ = layer.split_work(now)
+        deltas, _, parameters = layer.split_work(now_bar)
+        x = (layer.initial_state(before, now), *states, now[layer.units])
 
         def pull(j, f_bar):
             deltas[j] = slope(f[j]) * f_bar
-            back = layer.kind.vjp(W, layer.at(X, x[j]), deltas[j])
+            back = layer.connection_type.vjp(W, layer.insert_state(X, x[j]), deltas[j])
             self._spread(layer, back, now_bar, before_bar)
             return back[own.columns] if own in layer.sources else 0.0
 
         p_bar, x_bar = self._stages(layer).vjp(
-            values(cell, raw), x, f, now_bar[layer.rows], pull
+            parameter_values(cell, raw), x, f, now_bar[layer.units], pull
         )
-        parameters[:] = value_slopes(cell, raw) * np.stack(p_bar) if p_bar else 0.0
-        (before_bar if own.lag else now_bar)[own.rows] += x_bar
+        parameters[:] = parameter_slopes(cell, raw) * np.stack(p_bar) if p_bar else 0.0
+        (before_bar if own.lag else now_bar)[own.units] += x_bar
 
     @staticmethod
     def _spread(layer, back, now_bar, before_bar):
         """Adds the cotangent of what a layer reads, `back` (columns, N), to its sources, but for its own stages' states."""
         for source in layer.sources:
-            if source is not layer.own:
-                (before_bar if source.lag else now_bar)[source.rows] += back[
+            if source is not layer.state_source:
+                (before_bar if source.lag else now_bar)[source.units] += back[
                     source.columns
                 ]
 
@@ -306,8 +319,8 @@ class Network:
         end row, lag)."""
         layers, sources = [], []
         for layer in self.layers:
-            first, own, cell = len(sources), layer.own, CELLS[layer.cell]
-            sources += [(s.rows.start, s.rows.stop, s.lag) for s in layer.sources]
+            first, own, cell = len(sources), layer.state_source, CELLS[layer.cell]
+            sources += [(s.units.start, s.units.stop, s.lag) for s in layer.sources]
             staged = (0,) * 10
             if own:
                 staged = (
@@ -317,15 +330,15 @@ class Network:
                     layer.work.start,
                     layer.parameters.start,
                     len(cell.PARAMETERS),
-                    own.rows.start,
+                    own.units.start,
                     own.lag,
                     own.columns.start,
                     own.columns.stop,
                 )
             layers.append(
                 (
-                    layer.rows.start,
-                    layer.rows.stop,
+                    layer.units.start,
+                    layer.units.stop,
                     cell.CODE,
                     layer.weights.start,
                     first,

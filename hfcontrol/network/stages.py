@@ -17,9 +17,12 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of
 
 SCHEMES = ("fused", "euler", "rk4")
-PART = (0.5, 0.5, 1.0)  # of h, that an inner stage of rk4 goes
-WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of the stages in its step
-STABLE = {"euler": 2.0, "rk4": 2.785}  # the largest rate times h that does not grow
+RK4_NODES = (0.5, 0.5, 1.0)  # of h, that an inner stage of rk4 goes
+RK4_WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of the stages in its step
+STABILITY_LIMITS = {
+    "euler": 2.0,
+    "rk4": 2.785,
+}  # the largest rate times h that does not grow
 
 
 class Stages:
@@ -115,15 +118,15 @@ class Stages:
         """The parts of h that these go."""
         if self.scheme == "euler":
             return (1.0,)
-        return WEIGHT if j % 4 == 3 else (PART[j % 4],)
+        return RK4_WEIGHTS if j % 4 == 3 else (RK4_NODES[j % 4],)
 
 
-def values(cell, raw):
+def parameter_values(cell, raw):
     """The values of a cell's parameters (n_p, k, 1) from the trained numbers: softplus of those that are kept positive."""
     return np.where(_positive(cell, raw), np.logaddexp(0.0, raw), raw)
 
 
-def value_slopes(cell, raw):
+def parameter_slopes(cell, raw):
     """The derivative of each parameter's value by its trained number (n_p, k, 1)."""
     return np.where(_positive(cell, raw), 0.5 * (1 + np.tanh(0.5 * raw)), 1.0)
 

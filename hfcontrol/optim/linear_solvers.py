@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from hfcontrol.arrays.linear_algebra import definite_solver
+from hfcontrol.arrays.linear_algebra import cholesky_solver
 
 
 @dataclass
@@ -102,4 +102,4 @@ def shifted_solver(gram, shift):
     shifted.ravel()[:: len(gram) + 1] += max(
         shift, len(gram) * np.finfo(float).eps * float(gram.diagonal().max())
     )
-    return definite_solver(shifted)
+    return cholesky_solver(shifted)

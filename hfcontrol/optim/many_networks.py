@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of, to_host
-from hfcontrol.arrays.linear_algebra import inverse_factors
+from hfcontrol.arrays.linear_algebra import invert_cholesky_factors
 from hfcontrol.optim.curvature import GaussNewton, Operator
 from hfcontrol.optim.hessian_free import (
     ARMIJO,
@@ -122,7 +122,7 @@ class Woodbury:
             m * np.finfo(float).eps * diagonal.max(axis=1)
         )  # what rounding makes of the gram
         diagonal += np.maximum(rows.trials * self.shift, least[:, None])
-        self.inverse, self.definite = inverse_factors(shifted)
+        self.inverse, self.definite = invert_cholesky_factors(shifted)
         self.rows, self.K = rows, None
 
     def __call__(self, v):

@@ -19,7 +19,7 @@ import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.kernels import load_module
-from hfcontrol.kernels.generate import piece
+from hfcontrol.kernels.generate import read_piece
 from hfcontrol.tasks.scenario import move_scenario, select_trials
 
 EXPLORING, ITERATIONS = (
@@ -119,7 +119,7 @@ class _System:
 @cache
 def _riccati():
     """The compiled backward pass."""
-    return load_module("riccati", [piece("riccati")])
+    return load_module("riccati", [read_piece("riccati")])
 
 
 @cache
@@ -128,7 +128,9 @@ def _riccati_on_gpu(nx, nu):
     from hfcontrol.kernels import cuda
 
     kernel = cuda.load_device_module(
-        "riccati", [piece("riccati"), piece("cuda_riccati")], {"nx": nx, "nu": nu}
+        "riccati",
+        [read_piece("riccati"), read_piece("cuda_riccati")],
+        {"nx": nx, "nu": nu},
     ).device_backward
     return lambda *arguments: cuda.launch(kernel, arguments[1].shape[1], *arguments)
 

@@ -215,9 +215,9 @@ class Learner:
         return PolicyState(
             theta,
             inner,
-            Moments.of(self.network.n_input),
-            Moments.of(self.critic.n_input),
-            Moments.of(1),
+            Moments.empty(self.network.n_input),
+            Moments.empty(self.critic.n_input),
+            Moments.empty(1),
         )
 
     def parts(self, trained):
@@ -263,7 +263,7 @@ class Learner:
         raw, *others = self.parts(state.trained.theta)
         weights, inputs = (
             self.weights(raw, state.inputs),
-            state.inputs.with_more(flat(experience.inputs)),
+            state.inputs.update(flat(experience.inputs)),
         )
         trained = np.concatenate([unfold(self.network, weights, inputs), *others])
         return replace(
@@ -287,18 +287,18 @@ class Learner:
         features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
         state = replace(
             state,
-            features=state.features.with_more(flat(features)),
-            returns=state.returns.with_more(
+            features=state.features.update(flat(features)),
+            returns=state.returns.update(
                 discounted(e.rewards, e.starts, options.discount).reshape(1, -1)
             ),
         )
-        features = state.features.normal(features, FARTHEST)
+        features = state.features.normalise(features, FARTHEST)
         values = self.values(critic, flat(features))[0].reshape(e.rewards.shape)
         following = np.where(
             e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])])
         )
         if len(t):
-            reached = state.features.normal(
+            reached = state.features.normalise(
                 np.concatenate([context, after[t, :, n].T]), FARTHEST
             )
             following[t, n] = self.values(critic, reached)[0]

@@ -184,7 +184,7 @@ class Episodes:
 
 def start_rows(network, weights, trials):
     """The rows (rows, N) of a memory that begins."""
-    rows = np.zeros((network.n_rows, trials))
+    rows = np.zeros((network.n_activations, trials))
     if network.start:
         rows[network.hidden] = weights[network.start][:, None]
     return rows

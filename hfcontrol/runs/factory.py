@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.device import device_for, device_name
+from hfcontrol.arrays.device import device_name, resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
@@ -246,7 +246,7 @@ def make_trainer(settings, plant=None):
     if plant.environment:
         return _environment_trainer(settings, plant, limits)
     task = make_task(settings, plant, compile_plant(plant))
-    kernels = compile_plant(plant, device_for(settings.device))
+    kernels = compile_plant(plant, resolve_device(settings.device))
     network = make_network(settings, task.n_target + plant.ny, plant)
 
     def optimal(loop):

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfcontrol.arrays.device import device_for
+from hfcontrol.arrays.device import resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.plant.registry import load_plant
@@ -98,7 +98,7 @@ def train_seeds(
         if on_outcome:
             on_outcome(outcomes[-1])
 
-    on_gpu = device_for(settings.device) == "gpu"
+    on_gpu = resolve_device(settings.device) == "gpu"
     try:
         why = (
             None

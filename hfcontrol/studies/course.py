@@ -154,7 +154,7 @@ class Course:
             "seconds": self.seconds,
             "loss": self.losses,
             "held_out": self.held_out,
-            "evaluations": [c.all_told for c in self.counts],
+            "evaluations": [c.total for c in self.counts],
             "counts": [list(c) for c in self.counts],
             "stopped": self.stopped,
         }
@@ -244,12 +244,12 @@ def matched(problem, course, method):
     A first-order update takes three for every step; what second-order ones take is tried from the same weights.
     """
     if isinstance(method.optimizer, (Adam, Momentum)):
-        return course.counts[-1].all_told / course.updates[-1] / method.trials / 3
+        return course.counts[-1].total / course.updates[-1] / method.trials / 3
     tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
     same = run(
         problem, tried, course.seed, course.updates[-1], 1, start=course.thetas[0]
     )
-    return TRIED * course.counts[-1].all_told / same.counts[-1].all_told
+    return TRIED * course.counts[-1].total / same.counts[-1].total
 
 
 def reached(course, cost):
@@ -259,7 +259,7 @@ def reached(course, cost):
     ):
         if held_out <= cost:
             return {
-                "evaluations": counts.all_told,
+                "evaluations": counts.total,
                 "without products": counts.f + counts.dx + counts.dtheta,
                 "seconds": seconds,
                 "updates": updates,

@@ -62,7 +62,7 @@ def study(samples=16, tell=None):
                             "sample": seed,
                             "error": error,
                             "passes": counts.passes,
-                            "all_told": counts.all_told,
+                            "all_told": counts.total,
                             "counts": list(counts),
                             "seconds": seconds,
                         }

@@ -46,7 +46,7 @@ def obstacle(settings, loop):
 
 def bytes_needed(loop, optimizer):
     """Bytes on the GPU, about, of one training more, whose closed loop is given."""
-    T, P, rows = loop.scenario.steps, loop.network.size, loop.network.n_rows
+    T, P, rows = loop.scenario.steps, loop.network.size, loop.network.n_activations
     trials = min(optimizer.curvature_trials or loop.trials, loop.trials)
     solver, channels = optimizer.choose_solver(loop)[0], loop.active_residuals()
     channels = [c for c in channels if solver == "residual" or c.time == T]

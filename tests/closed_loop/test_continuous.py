@@ -306,7 +306,7 @@ def test_evaluations_are_counted_as_the_source_does():
     loop.gradient(loop.rollout(regulator(loop)))
     assert (
         loop.counts == Counts(60, 60, 60)
-        and loop.counts.all_told == 180
+        and loop.counts.total == 180
         and loop.counts.passes == 120
     )
     loop = linear_loop(Estimator("ctpg", 1e-3, 1e-3))

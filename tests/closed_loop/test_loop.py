@@ -352,7 +352,9 @@ def test_memory_grows_with_trials_times_steps():
         linear = loop.linearise(loop.rollout(theta))
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        return held / (trials * steps), 8 * (loop.network.n_rows + 70) if linear else 0
+        return held / (trials * steps), 8 * (
+            loop.network.n_activations + 70
+        ) if linear else 0
 
     for size in ((64, 40), (64, 160), (256, 40)):
         held, stated = bytes_of(*size)

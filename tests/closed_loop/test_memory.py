@@ -132,7 +132,7 @@ def test_only_stored_steps_are_kept(plant, every):
     assert whole.shape[0] == 14 and rows.shape == (
         2,
         13 // every + 1,
-        loop.network.n_rows,
+        loop.network.n_activations,
         18,
     )
     for block, trials in enumerate((slice(0, 18), slice(18, 35))):

@@ -40,9 +40,9 @@ def setting(cell, more, rng, learn_start=True):
 
 def plain(network, theta, inputs, starts):
     """Outputs (T, 2, N) by the network's own step."""
-    first = np.zeros((network.n_rows, 1))
+    first = np.zeros((network.n_activations, 1))
     first[network.hidden, 0] = theta[network.start] if network.start else 0.0
-    rows, outputs = np.zeros((network.n_rows, inputs.shape[2])), []
+    rows, outputs = np.zeros((network.n_activations, inputs.shape[2])), []
     for seen, begins in zip(inputs, starts):
         rows = network.step(theta, np.where(begins, first, rows), seen)
         outputs.append(rows[network.outputs])

@@ -13,7 +13,7 @@ from hfcontrol.kernels import cuda
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 collect_ignore_glob = (
-    [] if SIMULATED or backend.device_for("auto") == "gpu" else ["test_*.py"]
+    [] if SIMULATED or backend.resolve_device("auto") == "gpu" else ["test_*.py"]
 )
 
 if SIMULATED:

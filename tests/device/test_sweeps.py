@@ -104,7 +104,7 @@ def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes
     """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
     than units."""
     monkeypatch.setattr(sweeps, "MOST", most)
-    monkeypatch.setattr(sweeps, "processors", lambda: multiprocessors)
+    monkeypatch.setattr(sweeps, "processor_count", lambda: multiprocessors)
     monkeypatch.setattr(sweeps, "LANES", lanes)
     monkeypatch.setattr(sweeps, "TILES", (4, 2, 1))
     monkeypatch.setattr(sweeps, "TOGETHER", 2)

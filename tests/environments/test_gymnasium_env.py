@@ -70,7 +70,7 @@ class Told:
     start, outputs = None, slice(None)
 
     def __init__(self, commands):
-        self.commands, self.seen, self.n_rows = commands, [], commands.shape[1]
+        self.commands, self.seen, self.n_activations = commands, [], commands.shape[1]
 
     def step(self, theta, before, seen):
         """The next commands."""

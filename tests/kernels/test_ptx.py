@@ -125,7 +125,7 @@ def free_of_spills(told):
 
 @pytest.mark.parametrize("plant", COMPILED)
 def test_kernels_of_every_plant_compile_without_spills(compiled, monkeypatch, plant):
-    monkeypatch.setattr(sweeps, "processors", lambda: 132)
+    monkeypatch.setattr(sweeps, "processor_count", lambda: 132)
     every_kernel(plant, 8)
     assert {
         "rollout",
@@ -143,7 +143,7 @@ def test_kernels_of_many_trials_and_units_compile_without_spills(
     compiled, monkeypatch, dtype
 ):
     """Eight trials and four units to a thread; and a block shares no more than it may."""
-    monkeypatch.setattr(sweeps, "processors", lambda: 1)
+    monkeypatch.setattr(sweeps, "processor_count", lambda: 1)
     passes = every_kernel("arm2", 32, dtype, hidden=(128, 128))
     assert (passes.together, passes.units) == (8, 4) and passes.shared <= 48 * 1024
     free_of_spills(compiled)

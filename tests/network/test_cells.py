@@ -12,14 +12,19 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import (
     CELLS,
     cfc,
+    count_sums,
     has_synapses,
     is_continuous,
     ltc,
     ltc_tanh,
-    sum_counts,
 )
 from hfcontrol.network.network import Network
-from hfcontrol.network.stages import STABLE, Stages, value_slopes, values
+from hfcontrol.network.stages import (
+    STABILITY_LIMITS,
+    Stages,
+    parameter_slopes,
+    parameter_values,
+)
 
 CONTINUOUS = [name for name in CELLS if is_continuous(name)]
 GOLDEN = Path(__file__).parent / "ltc_golden.json"
@@ -42,9 +47,9 @@ def activities(cell, rng):
     """Random activities, of the sign that the cell's have (4, 3), (2, 4, 3) or (4, 4, 3)."""
     if has_synapses(cell):
         return np.array([rng.standard_normal((4, 3)), rng.exponential(1.0, (4, 3))])
-    if sum_counts(cell) > 1:
+    if count_sums(cell) > 1:
         return ACTIVATIONS[CELLS[cell].ACTIVATION][0](
-            rng.standard_normal((sum_counts(cell), 4, 3))
+            rng.standard_normal((count_sums(cell), 4, 3))
         )
     f = np.tanh(rng.standard_normal((4, 3)))
     return np.abs(f) if CELLS[cell].ACTIVATION == "logistic" else f
@@ -116,7 +121,10 @@ def test_explicit_schemes_are_unstable_beyond_their_limit_and_the_fused_one_neve
     scheme, rng
 ):
     x, nothing = np.ones((1, 1)), np.zeros((1, 1))
-    for rate, stable in ((0.95 * STABLE[scheme], True), (1.05 * STABLE[scheme], False)):
+    for rate, stable in (
+        (0.95 * STABILITY_LIMITS[scheme], True),
+        (1.05 * STABILITY_LIMITS[scheme], False),
+    ):
         p = np.full((1, 1, 1), rate)
         last = x
         for _ in range(400):
@@ -170,7 +178,7 @@ def test_slopes_of_the_fields(cell, fused, rng):
     )
     more = (0.7,) if fused else ()
     by_x, by_f, by_p = slopes(x, f, p, *more)
-    driven = (by_f * df).sum(axis=0) if sum_counts(cell) > 1 else by_f * df
+    driven = (by_f * df).sum(axis=0) if count_sums(cell) > 1 else by_f * df
     tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
     difference = central_difference(
         lambda s: function(x + s * dx, f + s * df, p + s * dp, *more), 0.0, 1.0
@@ -180,11 +188,11 @@ def test_slopes_of_the_fields(cell, fused, rng):
 
 def test_values_are_positive_where_they_must_be(rng):
     raw = 5 * rng.standard_normal((2, 6, 1))
-    p, slopes = values(CELLS["ltc"], raw), value_slopes(CELLS["ltc"], raw)
+    p, slopes = parameter_values(CELLS["ltc"], raw), parameter_slopes(CELLS["ltc"], raw)
     assert (p[0] > 0).all() and (p[1] == raw[1]).all()
     np.testing.assert_allclose(
         slopes,
-        central_difference(lambda s: values(CELLS["ltc"], raw + s), 0.0, 1.0),
+        central_difference(lambda s: parameter_values(CELLS["ltc"], raw + s), 0.0, 1.0),
         rtol=1e-7,
     )
 
@@ -202,7 +210,7 @@ def closed_form(rng, units=5):
     network = Network(Architecture((units,), cell="cfc", skip=(), recurrent=(1,)), 3, 2)
     theta, before, inputs = (
         rng.standard_normal(shape)
-        for shape in (network.size, (network.n_rows, 4), (3, 4))
+        for shape in (network.size, (network.n_activations, 4), (3, 4))
     )
     return (
         network,
@@ -290,7 +298,7 @@ def test_a_block_without_memory_forgets(rng):
     theta, inputs = rng.standard_normal(network.size), rng.standard_normal((3, 2))
     a, b = (
         network.step(theta, before, inputs)
-        for before in rng.standard_normal((2, network.n_rows, 2))
+        for before in rng.standard_normal((2, network.n_activations, 2))
     )
     np.testing.assert_array_equal(a, b)
 
@@ -310,8 +318,10 @@ def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
         for n in (3, 6)
     )
     theta, inputs = one.initial(rng), rng.standard_normal((3, 5))
-    before = rng.standard_normal((two.n_rows, 5))
-    expected = one.step(theta, one.step(theta, before[: one.n_rows], inputs), inputs)
+    before = rng.standard_normal((two.n_activations, 5))
+    expected = one.step(
+        theta, one.step(theta, before[: one.n_activations], inputs), inputs
+    )
     np.testing.assert_allclose(
         two.step(theta, before, inputs, elapsed=2.0)[one.hidden],
         expected[one.hidden],
@@ -389,17 +399,19 @@ def test_the_conductance_cell_gives_the_numbers_of_ncps(time):
     network, theta, given = golden_network(numbers)
     theta = with_units(network, theta, given, float(time))
     layer, inputs = network.layers[0], np.array(numbers["obs"])[:, None]
-    rows = np.zeros((network.n_rows, 1))
-    rows[layer.rows, 0] = 0.5 * np.sin(0.9 + 1.7 * np.arange(16))
+    rows = np.zeros((network.n_activations, 1))
+    rows[layer.units, 0] = 0.5 * np.sin(0.9 + 1.7 * np.arange(16))
     first = network.step(theta, rows, inputs)
-    np.testing.assert_allclose(first[layer.rows, 0], told["x1"], rtol=1e-12, atol=1e-13)
-    out = given["output_w"] * first[layer.rows][:2, 0] + given["output_b"]
+    np.testing.assert_allclose(
+        first[layer.units, 0], told["x1"], rtol=1e-12, atol=1e-13
+    )
+    out = given["output_w"] * first[layer.units][:2, 0] + given["output_b"]
     np.testing.assert_allclose(out, told["out"], rtol=1e-12)
     bar = np.zeros_like(first)
-    bar[layer.rows] = 1.0
+    bar[layer.units] = 1.0
     delta, before_bar = network.step_vjp(theta, rows, first, bar)
     np.testing.assert_allclose(
-        before_bar[layer.rows, 0], told["vjp_of_ones"]["x0"], rtol=1e-10, atol=1e-13
+        before_bar[layer.units, 0], told["vjp_of_ones"]["x0"], rtol=1e-10, atol=1e-13
     )
     np.testing.assert_allclose(
         delta[network.inputs, 0], told["vjp_of_ones"]["obs"], rtol=1e-10, atol=1e-13
@@ -448,7 +460,10 @@ def test_the_conductance_cell_equals_the_package(time, rng):
         }
     for name, value in given.items():
         cell._params[name].data = torch.tensor(value.copy())
-    rows, state = np.zeros((network.n_rows, 4)), torch.zeros(4, 5, dtype=torch.float64)
+    rows, state = (
+        np.zeros((network.n_activations, 4)),
+        torch.zeros(4, 5, dtype=torch.float64),
+    )
     for _ in range(5):
         inputs = rng.standard_normal((3, 4))
         rows = network.step(theta, rows, inputs)
@@ -461,11 +476,11 @@ def test_the_conductance_cell_equals_the_package(time, rng):
 def cotangents(network, theta, rows, first, delta, given, time):
     """Those of the numbers that ncps knows, from those of ours by the chain rule."""
     layer, bars = network.layers[0], np.zeros_like(theta)
-    for d, X in layer.products(rows, first, delta):
-        bars[layer.weights] += layer.kind.weight_vjp(network.matrices(theta)[0], X, d)[
-            0
-        ].ravel()
-    bars[layer.parameters] = layer.split(delta)[2].ravel()
+    for d, X in layer.weight_products(rows, first, delta):
+        bars[layer.weights] += layer.connection_type.weight_vjp(
+            network.matrices(theta)[0], X, d
+        )[0].ravel()
+    bars[layer.parameters] = layer.split_work(delta)[2].ravel()
     views, slopes, a = (
         network.views(bars),
         network.views(1 / (1 + np.exp(-theta))),

@@ -115,7 +115,7 @@ def test_all_weights_that_leave_a_unit_have_one_sign():
     for layer, W in zip(network.layers, network.matrices(weights)):
         for source in layer.sources:
             for unit, column in zip(
-                range(source.rows.start, source.rows.stop), W[:, source.columns].T
+                range(source.units.start, source.units.stop), W[:, source.columns].T
             ):
                 signs.setdefault(unit, []).extend(np.sign(column))
     hidden = [

@@ -82,7 +82,7 @@ def point(network, rng):
     """Weights, rows before and inputs, all random; not so large that units are too fast for differences."""
     return (
         0.5 * rng.standard_normal(network.size),
-        rng.standard_normal((network.n_rows, TRIALS)),
+        rng.standard_normal((network.n_activations, TRIALS)),
         rng.standard_normal((N_INPUT, TRIALS)),
     )
 
@@ -103,13 +103,13 @@ def test_views_and_matrices_share_the_weights(architecture, rng):
     theta, before, inputs = point(network, rng)
     views, now = network.views(theta), network.step(theta, before, inputs)
     rows = {"in": now[network.inputs]} | {
-        layer.name: now[layer.rows] for layer in network.layers
+        layer.name: now[layer.units] for layer in network.layers
     }
     for layer in network.layers:
         total = views[f"b_{layer.name}"][:, None] + np.zeros((1, TRIALS))
         for source in ["in", *(other.name for other in network.layers)]:
             if f"W_{source}_{layer.name}" in views:
-                read = before[layer.rows] if source == layer.name else rows[source]
+                read = before[layer.units] if source == layer.name else rows[source]
                 total = total + views[f"W_{source}_{layer.name}"] @ read
         expected = np.tanh(total) if layer.cell == "tanh" else total
         np.testing.assert_allclose(rows[layer.name], expected, rtol=1e-12, atol=1e-14)
@@ -220,11 +220,11 @@ def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
     ):
         W = network.matrices(theta)[network.layers.index(layer)]
         pulled += sum(
-            np.sum(layer.kind.weight_vjp(W, X, d) * dW)
-            for d, X in layer.products(before, now, delta)
+            np.sum(layer.connection_type.weight_vjp(W, X, d) * dW)
+            for d, X in layer.weight_products(before, now, delta)
         )
         if layer.work:
-            pulled += np.sum(layer.split(delta)[2] * d_raw)
+            pulled += np.sum(layer.split_work(delta)[2] * d_raw)
     assert abs(pulled - np.vdot(w, tangent)) < 1e-13 * np.linalg.norm(
         w
     ) * np.linalg.norm(tangent)
@@ -239,13 +239,13 @@ def test_tables_say_what_the_objects_say(architecture):
         network.layers, layers[:, :6]
     ):
         assert (first_row, end_row, place) == (
-            layer.rows.start,
-            layer.rows.stop,
+            layer.units.start,
+            layer.units.stop,
             layer.weights.start,
         )
         assert code == CELLS[layer.cell].CODE
         assert sources[first:end].tolist() == [
-            [s.rows.start, s.rows.stop, s.lag] for s in layer.sources
+            [s.units.start, s.units.stop, s.lag] for s in layer.sources
         ]
 
 

@@ -268,7 +268,7 @@ def many(monkeypatch):
 
     monkeypatch.setattr(gathering.Gathering, "_gather", remembering)
     monkeypatch.setattr(gathering, "ClosedLoop", Loop)
-    monkeypatch.setattr(seeds, "device_for", lambda word: "gpu")
+    monkeypatch.setattr(seeds, "resolve_device", lambda word: "gpu")
     monkeypatch.setattr(gathering, "check_memory", lambda loop, optimizer, count: None)
     return gathered
 

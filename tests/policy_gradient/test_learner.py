@@ -62,7 +62,7 @@ def started(learner, rng):
     """A state with weights, moments and spreads that are nothing in particular."""
     state = learner.init(learner.network.initial(rng), rng)
     trained = state.trained.theta + 0.2 * rng.standard_normal(state.trained.theta.size)
-    moments = Moments.of(N_INPUT).with_more(3 + 2 * rng.standard_normal((N_INPUT, 50)))
+    moments = Moments.empty(N_INPUT).update(3 + 2 * rng.standard_normal((N_INPUT, 50)))
     return replace(state, trained=replace(state.trained, theta=trained), inputs=moments)
 
 
@@ -191,10 +191,10 @@ def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
     network = Network(Architecture((4, 3), cell, (2,), (1, 2)), N_INPUT, 2)
     weights, moments = (
         network.initial(rng),
-        Moments.of(N_INPUT).with_more(5 + 3 * rng.standard_normal((N_INPUT, 40))),
+        Moments.empty(N_INPUT).update(5 + 3 * rng.standard_normal((N_INPUT, 40))),
     )
     x = 5 + 3 * rng.standard_normal((N_INPUT, N))
-    rows = [np.zeros((network.n_rows, N)), np.zeros((network.n_rows, N))]
+    rows = [np.zeros((network.n_activations, N)), np.zeros((network.n_activations, N))]
     for _ in range(3):
         rows = [
             network.step(w, before, seen)
@@ -221,14 +221,14 @@ def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
 
 def test_moments_are_those_of_all_values(rng):
     values = rng.standard_normal((3, 100)) * [[1], [5], [0]] + [[0], [7], [2]]
-    moments = Moments.of(3)
+    moments = Moments.empty(3)
     for part in np.array_split(values, 7, axis=1):
-        moments = moments.with_more(part)
+        moments = moments.update(part)
     np.testing.assert_allclose(moments.mean, values.mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(moments.variance, values.var(axis=1), atol=1e-12)
     assert (
         moments.deviation[2] == 1.0
-        and np.abs(moments.normal(100 * values, 10.0)).max() == 10.0
+        and np.abs(moments.normalise(100 * values, 10.0)).max() == 10.0
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.report import machine, show, table
 from hfcontrol.api.training import train
-from hfcontrol.arrays.device import array_module, device_for, device_name, to_device
+from hfcontrol.arrays.device import array_module, device_name, resolve_device, to_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.evaluation.evaluation import hand_errors
@@ -50,7 +50,7 @@ MANY, MANY_ROLLOUTS = (
 
 def measure(word):
     """All of it on a device, "cpu", "gpu" or "auto", as one dict."""
-    device = device_for(word)
+    device = resolve_device(word)
     name = machine()["processor"] if device == "cpu" else device_name()
     print(f"device: {name}", flush=True)
     return {

@@ -43,7 +43,7 @@ class Counts(NamedTuple):
         return Counts(*(a + b for a, b in zip(self, other)))
 
     @property
-    def all_told(self):
+    def total(self):
         """The count of the source's training curves: every derivative on its own."""
         return self.f + self.dx + self.dtheta + self.tangent
 

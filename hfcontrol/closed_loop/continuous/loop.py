@@ -16,7 +16,7 @@ import numpy as np
 
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.closed_loop.continuous.estimators import Counts
-from hfcontrol.closed_loop.continuous.problem import module_of, problem_of
+from hfcontrol.closed_loop.continuous.problem import load_solver, make_problem
 from hfcontrol.closed_loop.continuous.products import Linearised
 from hfcontrol.closed_loop.continuous.tableaus import EULER, RK4, STEP5, TSIT5
 from hfcontrol.closed_loop.loop import NOTHING_FIXED
@@ -108,9 +108,11 @@ class ContinuousLoop:
             scenario,
         )
         self.wiring, self.estimator = wiring, estimator
-        self.problem = problem_of(plant, network, scenario, wiring, estimator)
-        self.module = module_of(
-            plant, scenario.cost.custom, any(layer.own for layer in network.layers)
+        self.problem = make_problem(plant, network, scenario, wiring, estimator)
+        self.module = load_solver(
+            plant,
+            scenario.cost.custom,
+            any(layer.state_source for layer in network.layers),
         )
         edges = np.append(
             np.arange(0, scenario.trials, estimator.together), scenario.trials
@@ -153,7 +155,7 @@ class ContinuousLoop:
     def work(self, width):
         """The scratch arrays `work` of the compiled pieces for so many trials."""
         nx, nu, ny, _, _ = self.problem.sizes
-        rows, m = self.network.n_rows, len(self.problem.weights)
+        rows, m = self.network.n_activations, len(self.problem.weights)
         return tuple(
             np.zeros((count, width)) for count in (rows, rows, rows + 1, ny, nu, m)
         )
@@ -162,7 +164,7 @@ class ContinuousLoop:
         """The scratch arrays `room` of a backward pass."""
         nx, nu, ny, nz_out, nr = self.problem.sizes
         rows, m, nz = (
-            self.network.n_rows,
+            self.network.n_activations,
             len(self.problem.weights),
             nx + len(self.problem.cells),
         )

@@ -13,13 +13,13 @@ from hfcontrol.closed_loop.passes.cpu import network_pieces
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.generate import (
     NJIT,
-    given_derivatives,
     load_module,
-    piece,
+    plant_derivatives,
     plant_pieces,
+    read_piece,
 )
 from hfcontrol.network.cells import CELLS, is_continuous
-from hfcontrol.network.stages import SCHEMES, STABLE
+from hfcontrol.network.stages import SCHEMES, STABILITY_LIMITS
 
 STEPS = {
     order: np.finfo(float).eps ** (1 / (order + 1)) for order in (1, 2, 4)
@@ -28,7 +28,7 @@ STAGES, SCHEME, UNFOLD = 6, 7, 8  # columns of a table's layer, see `Network.tab
 
 
 @cache
-def module_of(plant, own, staged):
+def load_solver(plant, own, staged):
     """The compiled solver of one plant with the residual function of that name, or None; `staged` for networks with
     time-continuous cells."""
     rates = "own_dynamics(x, u, p, dx)"
@@ -38,7 +38,7 @@ def module_of(plant, own, staged):
             f"        dx[NX + i] = (u[i] - x[NX + i]) / {float(plant.actuator_lag)!r}"
         )
     residual = f"own_{own}(x, u, target, p, r)" if own else "pass"
-    given = given_derivatives(plant)
+    given = plant_derivatives(plant)
     bodies = {
         "plant_rates(x, u, p, dx)": rates,
         "own_residual(x, u, target, p, r)": residual,
@@ -55,7 +55,7 @@ def module_of(plant, own, staged):
             *(f"{NJIT}\ndef {head}:\n    {body}\n" for head, body in bodies.items()),
         )
     )
-    pieces = [piece(name) for name in ("field", "solver", "steps")]
+    pieces = [read_piece(name) for name in ("field", "solver", "steps")]
     return load_module(
         f"continuous_{plant.name}" + "_staged" * staged,
         [*plant_pieces(plant), chosen, *network_pieces(staged), *pieces],
@@ -68,14 +68,16 @@ def moments(network):
     Raises UsageError for a network that remembers from step to step otherwise.
     """
     for layer in network.layers:
-        if layer.own and not is_continuous(layer.cell):
+        if layer.state_source and not is_continuous(layer.cell):
             raise UsageError(
                 f"--estimator with --cell {layer.cell}: it has no differential equation, only its state a control "
                 "step later; leave the estimator out, or choose a cell such as ctrnn"
             )
     layers, sources = (table.copy() for table in network.tables())
     moving = [
-        k for k, layer in enumerate(network.layers) if layer.own and layer.own.lag
+        k
+        for k, layer in enumerate(network.layers)
+        if layer.state_source and layer.state_source.lag
     ]
     rows = {(layers[k, 0], layers[k, 1]) for k in moving}
     for k, layer in enumerate(network.layers):
@@ -184,7 +186,7 @@ class Problem:
         )
 
 
-def problem_of(plant, network, scenario, wiring, estimator):
+def make_problem(plant, network, scenario, wiring, estimator):
     """The `Problem` of a scenario, with differences of the plant as the estimator asks; raises UsageError for what has no
     meaning in continuous time."""
     _check(plant, scenario, wiring)
@@ -251,7 +253,7 @@ def _check_stability(plant, network, estimator):
         plant.dt * network.architecture.time_constants[0],
         estimator.step or plant.dt,
     )
-    longest = STABLE[estimator.name] * shortest
+    longest = STABILITY_LIMITS[estimator.name] * shortest
     if step > longest:
         raise UsageError(
             f"--time-constants from {1000 * shortest:g} ms: {estimator.name} in steps of {1000 * step:g} ms is unstable "

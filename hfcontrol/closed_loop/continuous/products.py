@@ -102,7 +102,7 @@ class Linearised:
             times[::2], times[1::2] = path.times, middle
             Z[::2], Z[1::2] = path.Z, self.rollout.block_at(path, middle)
         nx, nu, ny, nz_out, nr = loop.problem.sizes
-        rows, width, Q = loop.network.n_rows, n1 - n0, len(times)
+        rows, width, Q = loop.network.n_activations, n1 - n0, len(times)
         points = (
             np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)),
             *(np.empty((Q, k, width)) for k in (nu, rows, rows)),

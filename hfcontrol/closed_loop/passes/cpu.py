@@ -15,7 +15,7 @@ import numpy as np
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.kernels import generate, plant_pieces
-from hfcontrol.kernels.generate import piece
+from hfcontrol.kernels.generate import read_piece
 
 CHUNK = 64  # the most rows of J in one product of `gram`
 WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
@@ -25,7 +25,8 @@ LEAST_WIDTH = 8  # where there are few trials, that two cores may share them
 def network_pieces(staged):
     """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
     return [
-        piece(name) for name in ("network", *("cell", "synapse", "staged") * staged)
+        read_piece(name)
+        for name in ("network", *("cell", "synapse", "staged") * staged)
     ]
 
 
@@ -40,8 +41,8 @@ def derivative_module(staged, recalls):
     pieces = [
         *network_pieces(staged),
         f"RECALLS = {recalls}\n",
-        piece("segment"),
-        piece("derivative"),
+        read_piece("segment"),
+        read_piece("derivative"),
     ]
     return generate.load_module(
         "sweeps" + "_staged" * staged + "_recalling" * recalls, pieces
@@ -54,7 +55,7 @@ def rollout_module(plant_key, pieces, staged):
     name = f"rollout_{plant_key}" + "_staged" * staged
     return generate.load_module(
         name,
-        [*pieces, *network_pieces(staged), piece("loop"), piece("rollout")],
+        [*pieces, *network_pieces(staged), read_piece("loop"), read_piece("rollout")],
     )
 
 
@@ -88,9 +89,9 @@ class FusedPasses:
         name, pieces = (
             (plant.name, plant_pieces(plant))
             if plant.compiled
-            else ("model", (piece("no_plant"),))
+            else ("model", (read_piece("no_plant"),))
         )
-        self.staged = any(layer.own for layer in network.layers)
+        self.staged = any(layer.state_source for layer in network.layers)
         self.module, self.derivatives = (
             rollout_module(name, pieces, self.staged),
             derivative_module(self.staged, store_every > 1),
@@ -124,7 +125,12 @@ class FusedPasses:
         if exploration is None:
             exploration = np.empty((0, *u.shape[1:]))
         rows = np.empty(
-            (self.blocks, T // self.store_every + 1, self.network.n_rows, self.width),
+            (
+                self.blocks,
+                T // self.store_every + 1,
+                self.network.n_activations,
+                self.width,
+            ),
             self.dtype,
         )
         with single_threaded_blas():

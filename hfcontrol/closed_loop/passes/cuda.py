@@ -13,10 +13,15 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from hfcontrol.arrays.device import array_module, processors, require_memory, to_device
+from hfcontrol.arrays.device import (
+    array_module,
+    processor_count,
+    require_memory,
+    to_device,
+)
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import cuda, plant_pieces
-from hfcontrol.kernels.generate import piece
+from hfcontrol.kernels.generate import read_piece
 
 LANES = 32  # threads of a warp
 SHARED = 48 * 1024  # bytes that a block may share without asking
@@ -46,7 +51,7 @@ def rollout_module(plant, dtype, together, units):
     pieces = [
         constants(dtype, together, units),
         *plant_pieces(plant),
-        *map(piece, ("loop", "cuda_layers", "cuda_rollout")),
+        *map(read_piece, ("loop", "cuda_layers", "cuda_rollout")),
     ]
     return cuda.load_device_module(
         f"rollout_{plant.name}",
@@ -60,7 +65,7 @@ def derivative_module(dtype, together, units):
     """The tangent and adjoint kernels, which are the same for every plant."""
     pieces = [
         constants(dtype, together, units),
-        *map(piece, ("cuda_layers", "cuda_tangent", "cuda_adjoint")),
+        *map(read_piece, ("cuda_layers", "cuda_tangent", "cuda_adjoint")),
     ]
     return cuda.load_device_module("sweeps", pieces, {"R": together, "U": units})
 
@@ -78,7 +83,7 @@ class Activity:
         found, sections = [], passes.sections(self.flat)
         for layer in passes.network.layers:
             parts = [
-                sections[passes.section_of[s.rows.start]][
+                sections[passes.section_of[s.units.start]][
                     ..., 1 - s.lag : T + 1 - s.lag, :, :
                 ]
                 for s in layer.sources
@@ -116,7 +121,7 @@ class CudaPasses:
         sizes = [network.n_input, *(layer.size for layer in network.layers)]
         self.section_of = {
             0: 0,
-            **{layer.rows.start: k + 1 for k, layer in enumerate(network.layers)},
+            **{layer.units.start: k + 1 for k, layer in enumerate(network.layers)},
         }
         self.shapes = [(*self.lead, T + 1, N, size) for size in sizes]
         self.ends = np.cumsum([self.networks * (T + 1) * N * size for size in sizes])
@@ -155,18 +160,18 @@ class CudaPasses:
     def _choose_blocks(self, widest, trials):
         """Trials to a block and a thread, units to a thread, threads to a block, blocks, and the bytes that each shares; `trials` are
         those of one network."""
-        per_trial = 2 * self.network.n_rows * self.dtype.itemsize
+        per_trial = 2 * self.network.n_activations * self.dtype.itemsize
         fitting = [tile for tile in TILES if tile * per_trial <= SHARED]
         if not fitting:
             raise DeviceError(
-                f"--device gpu: the {self.network.n_rows} rows of this network need {per_trial} bytes to a trial, and a "
+                f"--device gpu: the {self.network.n_activations} rows of this network need {per_trial} bytes to a trial, and a "
                 f"block of threads shares {SHARED}; use fewer units, or --device cpu"
             )
         self.tile = next(
             (
                 tile
                 for tile in fitting
-                if self.networks * -(-trials // tile) >= processors()
+                if self.networks * -(-trials // tile) >= processor_count()
             ),
             fitting[-1],
         )
@@ -190,7 +195,7 @@ class CudaPasses:
             self.plant.nx,
             self.plant.nu,
             self.plant.ny,
-            self.network.n_rows,
+            self.network.n_activations,
         )
         read = sum(layer.shape[1] for layer in self.network.layers)
         doubles = (
@@ -224,7 +229,7 @@ class CudaPasses:
     def _start(self, theta):
         """The rows of the networks at the start (network, row), or their tangents."""
         start = np.zeros_like(
-            theta, shape=(self.networks, self.network.n_rows), dtype=self.dtype
+            theta, shape=(self.networks, self.network.n_activations), dtype=self.dtype
         )
         if self.network.start:
             start[:, self.network.hidden] = theta.reshape(self.networks, -1)[
@@ -250,7 +255,7 @@ class CudaPasses:
         )
         if self.network.start:
             for layer, section in zip(self.network.layers, self.sections(rows)[1:]):
-                section[..., 0, :, :] = start[:, layer.rows].reshape(
+                section[..., 0, :, :] = start[:, layer.units].reshape(
                     *self.lead, 1, layer.size
                 )
         if exploration is None:
@@ -366,7 +371,9 @@ class CudaPasses:
         """Cotangents of the layers' sums, as views (K, ..., T, N, size), and of the first rows (K, row, trial)."""
         K, flat = len(x_bar), rollout.rows.flat
         deltas = np.empty_like(flat, shape=(K, flat.size))
-        start_bar = np.empty_like(x_bar, shape=(K, self.network.n_rows, x_bar.shape[3]))
+        start_bar = np.empty_like(
+            x_bar, shape=(K, self.network.n_activations, x_bar.shape[3])
+        )
         rows_bar = np.zeros_like(flat, shape=(0,)) if rows_bar is None else rows_bar
         layers, sources, places = self.tables
         self._launch(
@@ -376,7 +383,7 @@ class CudaPasses:
             layers,
             sources,
             places,
-            self.network.n_rows,
+            self.network.n_activations,
             self._lines(lines),
             flat,
             x_bar.copy(),

@@ -35,7 +35,7 @@ class PlainPasses:
             np.zeros_like(s.motor_noise),
         )
         command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
-        rows = np.zeros_like(s.x0, shape=(T // every + 1, net.n_rows, N))
+        rows = np.zeros_like(s.x0, shape=(T // every + 1, net.n_activations, N))
         if net.start:
             rows[0, net.hidden] = theta[net.start, None]
         x[0], now = s.x0, rows[0]
@@ -171,13 +171,13 @@ class PlainPasses:
         J = np.zeros_like(rows, shape=(rows.shape[2], net.size))
         for layer, W in zip(net.layers, net.matrices(theta)):
             for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
-                for d, X in layer.products(before, now, delta):
-                    J[:, layer.weights] += layer.kind.weight_vjp(W, X, d).reshape(
-                        len(J), -1
-                    )
+                for d, X in layer.weight_products(before, now, delta):
+                    J[:, layer.weights] += layer.connection_type.weight_vjp(
+                        W, X, d
+                    ).reshape(len(J), -1)
                 if layer.work:
                     J[:, layer.parameters] += (
-                        layer.split(delta)[2].reshape(-1, len(J)).T
+                        layer.split_work(delta)[2].reshape(-1, len(J)).T
                     )
         if net.start:
             J[:, net.start] = deltas[0, net.hidden].T

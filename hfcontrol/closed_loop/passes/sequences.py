@@ -10,7 +10,7 @@ import numpy as np
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.closed_loop.passes.cpu import block_width, network_pieces
 from hfcontrol.kernels import generate
-from hfcontrol.kernels.generate import piece
+from hfcontrol.kernels.generate import read_piece
 
 
 @cache
@@ -18,7 +18,7 @@ def sequence_module(staged):
     """The compiled passes, the same for every plant."""
     return generate.load_module(
         "sequences" + "_staged" * staged,
-        [*network_pieces(staged), piece("sequence")],
+        [*network_pieces(staged), read_piece("sequence")],
     )
 
 
@@ -30,7 +30,9 @@ class Sequences:
 
     def __init__(self, network):
         self.network = network
-        self.module = sequence_module(any(layer.own for layer in network.layers))
+        self.module = sequence_module(
+            any(layer.state_source for layer in network.layers)
+        )
         self.fixed = (
             *network.tables(),
             (network.hidden.start, network.hidden.stop),
@@ -41,7 +43,12 @@ class Sequences:
         """Rows (block, T+1, row, trial) with weights (P,); the first of each block are zero."""
         width = block_width(inputs.shape[2])
         rows = np.empty(
-            (-(-inputs.shape[2] // width), len(inputs) + 1, self.network.n_rows, width)
+            (
+                -(-inputs.shape[2] // width),
+                len(inputs) + 1,
+                self.network.n_activations,
+                width,
+            )
         )
         with single_threaded_blas():
             run_in_parallel(

@@ -61,7 +61,7 @@ def is_timed(cell):
     return hasattr(CELLS.get(cell), "MATRICES")
 
 
-def sum_counts(cell):
+def count_sums(cell):
     """How many numbers a unit of the cell of this name sums, and how many activities it has."""
     return 2 if has_synapses(cell) else 3 if is_timed(cell) else 1
 
