@@ -343,8 +343,8 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
     with nullcontext() if quiet else working("preparing"):
         training = _prepared(given(**options), out, resume, start, force)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
-    with _stopping(training, quiet):
-        for event in past_warm_up(training.events(), quiet):
+    with _stopping(training, quiet) as stop_token:
+        for event in past_warm_up(training.events(stop_token), quiet):
             show.event(event, training)
     show.end(training, event)
 
@@ -367,12 +367,18 @@ def _prepared(options, out, resume, start, force):
 
 @contextmanager
 def _stopping(training, quiet):
-    """Ctrl-C and a termination signal let the update in progress finish; a second one stops at once."""
+    """Yield a `StopToken` that Ctrl-C and a termination signal set.
+
+    The update in progress is finished then; a second signal stops at once.
+    """
+    from hfcontrol.training.stop import StopToken
+
+    stop_token = StopToken()
 
     def stop(number, frame):
-        if training.trainer.interrupted:
+        if stop_token.stopped:
             raise KeyboardInterrupt
-        training.trainer.interrupted = True
+        stop_token.stop()
         if not quiet:
             os.write(
                 2, b"\nfinishing the update in progress; Ctrl-C again stops at once\n"
@@ -383,7 +389,7 @@ def _stopping(training, quiet):
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield
+        yield stop_token
     except KeyboardInterrupt:
         saved = training.folder.checkpoints() or training.folder.warming
         raise click.Abort(

@@ -9,13 +9,14 @@ On a GPU several networks of one shape may go as one loop, which costs as many c
 the one before, and what has P entries, weights, tangents and gradients, begins with an axis for the networks, (networks, P).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_device_of, to_host
+from hfcontrol.closed_loop.counts import Counts, Tally
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.tasks.scenario import move_scenario, select_trials
 
@@ -76,6 +77,11 @@ class Rollout:
         ).all(axis=1)
         return to_host(np.where(finite, losses.mean(axis=1), np.inf))
 
+    @property
+    def counts(self) -> Counts:
+        """What making it cost: a rollout of the true plant, or none of its model."""
+        return Counts(rollouts=int(not self.linear_model.replaces_plant))
+
     def hidden(self, network):
         """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
         return self.passes.activity(network.weights(self.theta), self)
@@ -92,8 +98,7 @@ class Lines(NamedTuple):
 
 
 class ClosedLoop:
-    """One network on one plant and scenario; counts the rollouts of the true plant, its steps for Jacobians, and, trial by trial, the
-    steps of tangents and adjoints, which need no plant.
+    """One network on one plant and scenario.
 
     `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
     network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
@@ -129,9 +134,6 @@ class ClosedLoop:
             dtype,
         )
         self.networks, self._parts = networks, {}
-        self.rollouts = self.jacobian_steps = self.tangent_steps = (
-            self.adjoint_steps
-        ) = 0
         self.passes = self._passes()
 
     def _passes(self):
@@ -183,15 +185,6 @@ class ClosedLoop:
             )
         return self._parts[trials]
 
-    @property
-    def sweep_steps(self):
-        """Steps of tangents and of adjoints so far, those of parts of the trials included."""
-        counts = [
-            (self.tangent_steps, self.adjoint_steps),
-            *(part.sweep_steps for part in self._parts.values()),
-        ]
-        return tuple(map(sum, zip(*counts)))
-
     def chosen(self, trials):
         """The numbers of so many trials of a network, spread evenly among all, where the scenario is."""
         return to_device_of(np.arange(trials) * self.trials // trials, self.scenario.x0)
@@ -206,7 +199,6 @@ class ClosedLoop:
     def rollout(self, theta, linear_model=NOTHING_FIXED, exploration=None):
         """The simulation of all trials with weights theta (..., P), with what `linear_model` keeps fixed; `exploration` (T, nu, N), if
         given, is added to the commands."""
-        self.rollouts += not linear_model.replaces_plant
         with np.errstate(all="ignore"):
             x, u, command, y, rows = self.passes.rollout(
                 self.network.weights(theta), linear_model, exploration
@@ -241,8 +233,16 @@ class ClosedLoop:
             )
         A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
         C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
-        self.jacobian_steps += 2 * (len(s.x0) + rollout.u.shape[1]) * s.steps * s.trials
         return Lines(A, B, C, slope, linear_model.replays_inputs)
+
+    def jacobian_counts(self, rollout: Rollout) -> Counts:
+        """Return what the plant's Jacobians along a rollout cost: a model's are free."""
+        if rollout.linear_model.replaces_plant:
+            return Counts()
+        s = self.scenario
+        # central differences: two plant steps for every state and control
+        columns = len(s.x0) + rollout.u.shape[1]
+        return Counts(jacobian_steps=2 * columns * s.steps * s.trials)
 
     def linearise(self, rollout):
         """The derivative of all residuals with respect to the weights, at a rollout."""
@@ -251,6 +251,7 @@ class ClosedLoop:
             rollout,
             self.lines(rollout),
             self.scenario.cost.linearise(rollout.x, rollout.u),
+            Tally(self.jacobian_counts(rollout)),
         )
 
     def linear_model(self, rollout):
@@ -278,11 +279,17 @@ class Linearised:
     rollout: Rollout
     lines: Lines
     cost: object
+    tally: Tally = field(default_factory=lambda: Tally(Counts()), compare=False)
 
     @property
     def trials(self):
         """The number of trials, of each network."""
         return self.loop.trials
+
+    @property
+    def counts(self) -> Counts:
+        """What it and its parts cost so far: Jacobians, tangents and adjoints."""
+        return self.tally.total
 
     @cached_property
     def weights(self):
@@ -320,20 +327,22 @@ class Linearised:
             loop.passes,
         )
         lines = Lines(*pick(*self.lines[:4]), self.lines.replays_inputs)
-        return Linearised(loop, rollout, lines, self.cost.select_trials(chosen))
+        return Linearised(
+            loop, rollout, lines, self.cost.select_trials(chosen), self.tally
+        )
 
     def jvp(self, v):
         """Tangent of all residuals in the direction v (P,), as `Residuals`."""
         dx, du, _ = self.loop.passes.tangent(
             self.weights, self.lines, self.rollout, self.slope * v
         )
-        self.loop.tangent_steps += du.shape[0] * du.shape[2]
+        self.tally.add(Counts(tangent_steps=du.shape[0] * du.shape[2]))
         return self.cost.jvp(dx, du)
 
     def vjp(self, w):
         """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
         x_bar, u_bar = self.cost.vjp(w)
-        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[2]
+        self.tally.add(Counts(adjoint_steps=u_bar.shape[0] * u_bar.shape[2]))
         return self.slope * self.loop.passes.adjoint(
             self.weights, self.lines, self.rollout, x_bar, u_bar
         )
@@ -346,7 +355,8 @@ class Linearised:
     def rows(self, channels):
         """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
         x_bar, u_bar = self.cost.residual_cotangents(channels)
-        self.loop.adjoint_steps += u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
+        steps = u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
+        self.tally.add(Counts(adjoint_steps=steps))
         J = self.loop.passes.adjoint_rows(
             self.weights, self.lines, self.rollout, x_bar, u_bar
         )

@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 
 from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.errors import UsageError
+from hfcontrol.optim.counting import CountedHold
 from hfcontrol.optim.hessian_free import Report
 
 CLIP = 1.0  # most gradient norm, as users of recurrent controllers train with
@@ -45,15 +46,16 @@ class _FirstOrder:
 
     def step(self, state, rollout, hold, left=1):
         """One update: (state, rollout, report)."""
+        hold = CountedHold(hold)
         new = self.moved(state, hold.linearise(rollout).gradient)
         moved = hold.rollout(new.theta)
         if not np.isfinite(moved.loss):
-            return (
-                state,
-                rollout,
-                Report(False, rollout.loss, np.nan, self.name, 0, 1, 0),
+            failed = Report(
+                False, rollout.loss, np.nan, self.name, 0, 1, 0, hold.counts
             )
-        return new, moved, Report(True, moved.loss, np.nan, self.name, 1, 1)
+            return state, rollout, failed
+        report = Report(True, moved.loss, np.nan, self.name, 1, 1, counts=hold.counts)
+        return new, moved, report
 
     def moved(self, state, g):
         """The state after an update along the gradient g (P,)."""
@@ -121,6 +123,7 @@ class LBFGS:
 
     def step(self, state, rollout, hold, left=1):
         """All the updates of a hold: (state, rollout, report)."""
+        hold = CountedHold(hold)
         seen = {"theta": state.theta, "rollout": rollout}
 
         def loss_and_gradient(theta):
@@ -155,6 +158,7 @@ class LBFGS:
             updates,
             int(result.nfev),
             max(updates, 1),
+            hold.counts,
         )
         return (
             replace(state, theta=best.theta, updates=state.updates + updates),

@@ -13,7 +13,9 @@ import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.threads import single_threaded_blas
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import UsageError
+from hfcontrol.optim.counting import CountedHold
 from hfcontrol.optim.curvature import (
     GaussNewton,
     Identity,
@@ -56,7 +58,11 @@ class HFState:
 
 @dataclass(frozen=True)
 class Report:
-    """How one step went: the loss after it, reduction ratio, solver and its iterations, rollouts tried, updates made."""
+    """How one step went, and what it cost.
+
+    The loss after it, the reduction ratio, the solver and its iterations, rollouts tried,
+    updates made.
+    """
 
     accepted: bool
     loss: float
@@ -65,6 +71,7 @@ class Report:
     iterations: int
     tried: int
     updates: int = 1
+    counts: Counts = Counts()
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ class HessianFree:
         A direction without descent is solved for again with four times the damping, up to eight times; if that fails,
         the weights stay as they are and the report says so.
         """
+        hold = CountedHold(hold)
         with single_threaded_blas():
             descent = Descent(self, state, hold.linearise(rollout), hold.loop)
             lam = state.damping
@@ -148,7 +156,14 @@ class HessianFree:
                 lam = min(lam * RETRY_RAISE, DAMPING_RANGE[1])
         if not found:
             report = Report(
-                False, rollout.loss, np.nan, descent.solver, descent.iterations, 0, 0
+                False,
+                rollout.loss,
+                np.nan,
+                descent.solver,
+                descent.iterations,
+                tried=0,
+                updates=0,
+                counts=hold.counts,
             )
             return (
                 replace(state, damping=lam, direction=np.zeros_like(state.theta)),
@@ -157,7 +172,15 @@ class HessianFree:
             )
         new, step, predicted, full, tried = found
         rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
-        report = Report(True, new.loss, rho, descent.solver, descent.iterations, tried)
+        report = Report(
+            True,
+            new.loss,
+            rho,
+            descent.solver,
+            descent.iterations,
+            tried,
+            counts=hold.counts,
+        )
         return HFState(new.theta, lam, full, state.updates + 1), new, report
 
 

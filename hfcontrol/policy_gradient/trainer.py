@@ -9,18 +9,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.policy_gradient.learner import Learner
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.state import CurvePoint, Event, Limits, TrainingState
+from hfcontrol.training.stop import StopToken
 
 
 @dataclass
 class PolicyTrainer:
-    """One problem for PPO or A2C: task, plant, network, the world that is explored, and the learner's options.
-
-    `interrupted` may be set from outside (a signal handler); it is looked at between rollouts.
-    """
+    """One problem for PPO or A2C: task, plant, network, the world that is explored, and the learner's options."""
 
     task: object
     plant: object
@@ -30,7 +29,6 @@ class PolicyTrainer:
     optimizer: object
     world: object
     limits: Limits = field(default_factory=Limits)
-    interrupted: bool = False
 
     def __post_init__(self):
         self.learner = Learner(
@@ -52,15 +50,19 @@ class PolicyTrainer:
         batch, _ = self.learner.prepared(state, experience)
         self.learner.loss_and_gradient(state.trained.theta, state.inputs, batch.of([0]))
 
-    def run(self, state):
-        """Events from `state` on, until a limit is reached; the last one is "done"."""
+    def run(self, state, stop_token=None):
+        """Events from `state` on, until a limit is reached; the last one is "done".
+
+        `stop_token` is read between rollouts.
+        """
+        stop_token = stop_token or StopToken()
         rng, clock = np.random.default_rng(), time.perf_counter() - state.seconds
         rng.bit_generator.state = state.random
         experience, fresh = self._explored(state, rng), not state.rollouts
         if fresh:
             state = self._marked(state, experience, clock, first=experience.loss)
             yield Event("start", state, experience.loop, experience.rollout)
-        stop = self._reached(state, clock)
+        stop = self._reached(state, clock, stop_token)
         while stop is None:
             inner, report = self.learner.update(state.optimizer, experience, rng)
             state = replace(
@@ -72,7 +74,7 @@ class PolicyTrainer:
             experience = self._explored(state, rng)
             state = self._marked(state, experience, clock)
             yield Event("hold", state, experience.loop, experience.rollout, report)
-            stop = self._reached(state, clock)
+            stop = self._reached(state, clock, stop_token)
         yield Event("done", state, experience.loop, experience.rollout, stop=stop)
 
     def _explored(self, state, rng):
@@ -86,7 +88,7 @@ class PolicyTrainer:
         state = replace(
             state,
             loss=experience.loss,
-            rollouts=state.rollouts + 1,
+            counts=state.counts + Counts(rollouts=1),
             seconds=time.perf_counter() - clock,
             **changes,
         )
@@ -94,13 +96,13 @@ class PolicyTrainer:
         history = (*state.history, mark) if state.updates else ()
         return replace(state, history=history, curve=(*state.curve, mark))
 
-    def _reached(self, state, clock):
+    def _reached(self, state, clock, stop_token):
         """The limit reached, if any."""
         limits = self.limits
         return limits.reached(
             state.loss,
             limits.loss,
-            self.interrupted,
+            stop_token.stopped,
             state.rollouts,
             time.perf_counter() - clock,
         )

@@ -170,7 +170,7 @@ class Run:
             "holds": state.holds,
             "updates": state.updates,
             "rollouts": state.rollouts,
-            "jacobian_steps": state.jacobian_steps,
+            "jacobian_steps": state.counts.jacobian_steps,
             "parameters": self.theta.size,
             "connections": self.tree.get("connections"),
             "time_constants": self.tree.get("time_constants") or None,

@@ -26,6 +26,7 @@ from hfcontrol.runs.folder import thin
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import start_training
 from hfcontrol.training import many_networks as gathering
+from hfcontrol.training.stop import StopToken
 
 THREADS = (
     "NUMBA_NUM_THREADS",
@@ -149,7 +150,7 @@ def _abreast(settings, seeds, out, command, note):
         time.perf_counter() - begun, trainer.optimizer.choose_solver(loop)[0], ()
     )
     trainings = {}
-    with _interruptible() as interrupted:
+    with _interruptible() as stop_token:
         for seed in seeds:
             try:
                 trainings[seed] = start_training(
@@ -164,14 +165,14 @@ def _abreast(settings, seeds, out, command, note):
         if not trainer.task.random:
             _share_optimum(trainings.values())
         names = list(trainings)
-        for k, event in gathering.train(list(trainings.values())) if trainings else ():
+        events = (
+            gathering.train(list(trainings.values()), stop_token) if trainings else ()
+        )
+        for k, event in events:
             if isinstance(event, HFControlError):
                 note(names[k], {"fault": str(event)})
             elif event.stop:
                 note(names[k], _told(trainings[names[k]], event))
-            if interrupted:
-                for training in trainings.values():
-                    training.trainer.interrupted = True
     return None
 
 
@@ -190,16 +191,16 @@ def _share_optimum(trainings):
 
 @contextmanager
 def _interruptible():
-    """A list that has an entry once there was a signal to stop; a second one stops at once."""
-    interrupted = []
+    """A `StopToken` that a signal to stop sets; a second signal stops at once."""
+    stop_token = StopToken()
 
     def stop(number, frame):
-        if interrupted:
+        if stop_token.stopped:
             raise KeyboardInterrupt
-        interrupted.append(number)
+        stop_token.stop()
 
     with _handled(stop, signal.SIGINT, signal.SIGTERM):
-        yield interrupted
+        yield stop_token
 
 
 @contextmanager
@@ -298,17 +299,17 @@ def _trained(asked, jobs, started):
 def _answer():
     """Makes the training that is asked for on standard input, and tells on standard output what became of it."""
     asked = json.loads(sys.stdin.read())
-    interrupted = []
+    stop_token = StopToken()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: interrupted.append(True))
+        signal.signal(number, lambda *_: stop_token.stop())
     try:
         training = start_training(
             Settings.from_tree(asked["settings"]),
             asked["out"],
             command=asked["command"],
         )
-        for event in training.events():
-            training.trainer.interrupted = bool(interrupted)
+        for event in training.events(stop_token):
+            pass
         told = _told(training, event)
     except HFControlError as error:
         told = {"fault": str(error)}

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
 from hfcontrol.policy_gradient.learner import PolicyState
@@ -25,11 +26,12 @@ OPTIMIZER_STATES = {
 def state_tree(state):
     """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
     state = move_state(state, to_host)
-    tree = {
-        name: value
-        for name, value in vars(state).items()
-        if name not in (*CURVES, "optimizer", "hold", "begun")
-    }
+    tree = {}
+    for name, value in vars(state).items():
+        if name == "counts":
+            tree.update(value._asdict())
+        elif name not in (*CURVES, "optimizer", "hold", "begun"):
+            tree[name] = value
     kind = next(
         k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v)
     )
@@ -46,8 +48,11 @@ def state_tree(state):
 
 def state_from_tree(tree):
     """The `TrainingState` of a checkpoint."""
+    tree = dict(tree)
+    counts = Counts(*(tree.pop(name) for name in Counts._fields))
     optimizer = dict(tree["optimizer"])
     changes = {
+        "counts": counts,
         "optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer),
         "hold": HoldState(**tree["hold"]),
         "begun": tree["begun"] and state_from_tree(tree["begun"]),
@@ -65,6 +70,7 @@ def curriculum_tree(state):
     """A `CurriculumState` as a nested dict for a file."""
     return {
         **vars(state),
+        "others": state.others._asdict(),
         "training": state_tree(state.training),
         "best": state.best and state_tree(state.best),
     }
@@ -76,4 +82,5 @@ def curriculum_from_tree(tree):
         name: tree[name] and state_from_tree(tree[name])
         for name in ("training", "best")
     }
-    return CurriculumState(**{**tree, **states})
+    others = Counts(**tree["others"])
+    return CurriculumState(**{**tree, **states, "others": others})

@@ -50,24 +50,24 @@ class Training:
         """The run at the last checkpoint that this training has written; CheckpointError before there is one."""
         return Run.load(self.saved or self.folder.path)
 
-    def events(self):
+    def events(self, stop_token=None):
         """The events of the warm-up and of the trainer; a checkpoint is written at the end of each hold and wherever the training stops.
 
         A warm-up is kept in the same way, in a file of its own. Interrupted, it is the end; where the time is over, training ends at once.
         """
         with self.folder.lock():
             if self.warming:
-                yield from self._warmed()
+                yield from self._warmed(stop_token)
                 if self.warming.stop is Stop.INTERRUPTED:
                     return
                 self.state = self.warming.reached
-            for event in self.trainer.run(self.state):
+            for event in self.trainer.run(self.state, stop_token):
                 self.note(event)
                 yield event
 
-    def _warmed(self):
+    def _warmed(self, stop_token):
         kept = None
-        for event in self.warming.events():
+        for event in self.warming.events(stop_token):
             if self.warming.state is not kept and not self.warming.over:
                 kept = self.warming.state
                 self.folder.save_warming(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfcontrol.closed_loop.continuous import ContinuousLoop, Counts, Estimator
+from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator, Evaluations
 from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
@@ -172,7 +172,7 @@ def run(
     theta = problem.start(seed) if start is None else start
     state, counts, seconds, done, losses = (
         method.optimizer.init(theta),
-        Counts(),
+        Evaluations(),
         0.0,
         0,
         [],
@@ -193,12 +193,12 @@ def run(
             )  # another horizon is another function
         loop = stage.loop(method.estimator, rng, method.trials)
         try:
-            state, found = _updated(method, state, loop, updates - done)
+            state, found, spent = _updated(method, state, loop, updates - done)
         except TrainingError as error:
             course.stopped = str(error)
             return course
         losses, done = [*losses, *found][-64:], done + len(found)
-        counts, seconds = counts + loop.counts, seconds + time.perf_counter() - begin
+        counts, seconds = counts + spent, seconds + time.perf_counter() - begin
         if done // every > course.updates[-1] // every or done >= updates:
             _mark(course, problem, state.theta, counts, seconds, done, losses)
             if tell:
@@ -209,24 +209,49 @@ def run(
 
 
 def _updated(method, state, loop, most):
-    """The state after the updates on one draw of trials, with the loss before or after each."""
+    """The state after the updates on one draw of trials, with the loss before or after each, and the `Evaluations` they took."""
     current = loop.rollout(state.theta)
     if current.failure:
         raise TrainingError(current.failure)
     if isinstance(
         method.optimizer, (Adam, Momentum)
     ):  # who do not look at where they get to
-        return method.optimizer.moved(state, loop.linearise(current).gradient), [
-            current.loss
-        ]
-    hold, losses = Hold(loop, current), []
+        linear = loop.linearise(current)
+        state = method.optimizer.moved(state, linear.gradient)
+        return state, [current.loss], current.evaluations + linear.evaluations
+    hold, losses = _EvaluatedHold(loop, current), []
     for _ in range(min(method.batches, most)):
         state = replace(state, damping=max(state.damping, method.least))
         state, current, report = method.optimizer.step(state, current, hold)
         losses.append(current.loss)
         if not report.accepted:
             break
-    return state, losses
+    return state, losses, hold.evaluations
+
+
+class _EvaluatedHold(Hold):
+    """The hold `scenario` in continuous time, which adds up the evaluations it takes."""
+
+    def __init__(self, loop, start):
+        super().__init__(loop, start)
+        self._rollouts = start.evaluations
+        self._linearised = []
+
+    def rollout(self, theta):
+        rollout = super().rollout(theta)
+        self._rollouts = self._rollouts + rollout.evaluations
+        return rollout
+
+    def linearise(self, rollout):
+        linear = super().linearise(rollout)
+        self._linearised.append(linear)
+        return linear
+
+    @property
+    def evaluations(self):
+        """Those of all its rollouts and linearisations, the start's included."""
+        evaluations = (linear.evaluations for linear in self._linearised)
+        return sum(evaluations, self._rollouts)
 
 
 def _mark(course, problem, theta, counts, seconds, done, losses):

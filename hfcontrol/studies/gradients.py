@@ -108,7 +108,11 @@ def _gradient(problem, estimator, seed, theta):
         raise TrainingError(rollout.failure)
     found = loop.gradient(rollout)
     seconds = time.perf_counter() - begin
-    return np.concatenate([found.start[:, 0], found.theta]), loop.counts, seconds
+    return (
+        np.concatenate([found.start[:, 0], found.theta]),
+        rollout.evaluations + found.evaluations,
+        seconds,
+    )
 
 
 def at_error(rows, price, error=ASKED):

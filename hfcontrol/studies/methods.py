@@ -116,8 +116,9 @@ def trained(plant, name, seed, seconds, tell):
         )  # the last event has the time of the one before
         now = [
             state.rollouts * judged.scenario.steps * judged.trials,
-            state.jacobian_steps,
-            *state.sweep_steps,
+            state.counts.jacobian_steps,
+            state.counts.tangent_steps,
+            state.counts.adjoint_steps,
             clock,
         ]
         if event.kind == "done" or not scored["seconds"] or _apart(now, scored):

@@ -12,19 +12,20 @@ initial weights get a start and the best goes on.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.training.guidance import PARTS, Guide
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
+from hfcontrol.training.stop import StopToken
 
 RACE_UPDATES = 12  # that each of the raced initialisations gets
 FOLLOWED = 4  # updates on the same trajectories
 GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon
-COUNTS = ("rollouts", "jacobian_steps", "tangent_steps", "adjoint_steps")
 FIRST = 128  # trials at most, for the first moves
 GROWING, FOLLOWING, RACING = "growing", "following", "racing"
 
@@ -52,7 +53,7 @@ class CurriculumState:
     stage: int = 0
     entered: bool = False
     guided: bool = False
-    others: dict = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    others: Counts = Counts()
     best: TrainingState | None = None
 
     @property
@@ -114,22 +115,25 @@ class Curriculum:
         if not self.over:
             best, spent = (
                 _better(best, self._candidate(s.training, s.entered)),
-                _sum(spent, s.training),
+                spent + s.training.counts,
             )
-        return replace(best, **spent, seconds=s.training.seconds)
+        return replace(best, counts=spent, seconds=s.training.seconds)
 
-    def events(self):
+    def events(self, stop_token=None):
         """The events of all the trainings it is made of, of kind "warming", until it is over; of one that is stopped before, by the
-        trainer's limit of seconds or its `interrupted`, the last one tells why."""
+        trainer's limit of seconds or by `stop_token`, the last one tells why."""
+        token = stop_token or StopToken()
         while not (self.over or self.stop):
             self.stop = self.trainer.limits.reached(
-                np.inf, None, self.trainer.interrupted, 0, self.state.training.seconds
+                np.inf, None, token.stopped, 0, self.state.training.seconds
             )
             if not self.stop:
                 unguided = (
                     self.plan[self.state.stage][0] == FOLLOWING and not self._guide
                 )
-                yield from self._find_trajectories() if unguided else self._train()
+                yield from (
+                    self._find_trajectories(token) if unguided else self._train(token)
+                )
         if self.stop:
             yield Event(
                 "warming",
@@ -140,7 +144,7 @@ class Curriculum:
                 doing=self._told(self.state.training),
             )
 
-    def _find_trajectories(self):
+    def _find_trajectories(self, token):
         yield Event(
             "warming",
             self.state.training,
@@ -148,7 +152,7 @@ class Curriculum:
             None,
             doing="iLQR looks for trajectories to follow",
         )
-        if self.trainer.interrupted:
+        if token.stopped:
             return
         t, begin = self.trainer, time.perf_counter()
         self._guide = Guide(
@@ -166,12 +170,13 @@ class Curriculum:
                 training=replace(training, seconds=training.seconds + seconds),
             )
 
-    def _train(self):
+    def _train(self, token):
         """The updates of a stage."""
         s, stage = self.state, self._stage()
         trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
         for event in trainer.run(
-            s.training if s.entered else self._on_task(s.theta, trainer, s.training)
+            s.training if s.entered else self._on_task(s.theta, trainer, s.training),
+            token,
         ):
             state, told = event.state, self._told(event.state)
             self.stop = (
@@ -193,7 +198,6 @@ class Curriculum:
                 yield replace(event, kind="warming", stop=None, doing=told)
             if done:
                 return
-            trainer.interrupted = self.trainer.interrupted
 
     def _stage(self):
         """The `Stage` it is in."""
@@ -234,7 +238,7 @@ class Curriculum:
             initialisation=k,
             stage=0,
             entered=False,
-            others=_sum(s.others, training),
+            others=s.others + training.counts,
             best=best,
         )
 
@@ -252,11 +256,7 @@ class Curriculum:
 
     def _on_task(self, theta, trainer=None, spent=None):
         """The state before the first rollout of a trainer, by default that of the task itself, with what was `spent` before."""
-        counted = (
-            {name: getattr(spent, name) for name in (*COUNTS, "seconds")}
-            if spent
-            else {}
-        )
+        counted = {"counts": spent.counts, "seconds": spent.seconds} if spent else {}
         return replace(
             (trainer or self.trainer).init(
                 theta, stream(self.settings.seed, Stream.SCENARIOS)
@@ -290,8 +290,3 @@ def _steps(task, part):
 def _better(best, other):
     """The state of less loss, the earlier one of equals."""
     return best if best and best.loss <= other.loss else other
-
-
-def _sum(counts, state):
-    """Counts, and a state's on top of them."""
-    return {name: counts[name] + getattr(state, name) for name in COUNTS}

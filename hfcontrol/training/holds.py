@@ -14,10 +14,12 @@ the rollout in typical sizes, grows and shrinks with how well the prediction did
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import NOTHING_FIXED
 
 KINDS = ("auto", "model", "scenario", "inputs", "post")
@@ -65,10 +67,22 @@ def choose_hold(kind, loop):
     )
 
 
+class HoldEnd(NamedTuple):
+    """The end of a hold: the true rollout to go on from, None to undo the hold.
+
+    `state` is the `HoldState` for the next hold, `counts` what evaluating the hold cost.
+    """
+
+    rollout: Any
+    state: HoldState
+    counts: Counts
+
+
 class Hold:
     """The hold `scenario`, and the base of the others: the closed loop with a linear_model that stays fixed."""
 
     true = True  # whether the hold's loss is that of the closed loop as it is
+    counts = Counts()  # what beginning the hold cost
 
     def __init__(self, loop, start, linear_model=NOTHING_FIXED):
         self.loop, self.start, self.linear_model = loop, start, linear_model
@@ -90,8 +104,8 @@ class Hold:
         return False
 
     def close(self, now, state):
-        """The true rollout to go on from (None: undo the hold), and the next `HoldState`."""
-        return now, state
+        """The `HoldEnd` after the hold's last rollout."""
+        return HoldEnd(now, state, Counts())
 
 
 class InputsHold(Hold):
@@ -109,9 +123,9 @@ class InputsHold(Hold):
         after = self.loop.rollout(now.theta)
         fell = after.loss < 0.999 * state.lowest
         stalled = 0 if fell else state.stalled + 1
-        return after, replace(
-            state, stalled=stalled, lowest=min(after.loss, state.lowest)
-        )
+        lowest = min(after.loss, state.lowest)
+        state = replace(state, stalled=stalled, lowest=lowest)
+        return HoldEnd(after, state, after.counts)
 
 
 class ModelHold(Hold):
@@ -121,6 +135,7 @@ class ModelHold(Hold):
 
     def __init__(self, loop, start, state, updates):
         super().__init__(loop, start, loop.linear_model(start))
+        self.counts = loop.jacobian_counts(start)
         self.radius, self.updates = state.radius, updates
         self.typical = to_device_of(
             np.array(loop.plant.typical_state, dtype=float)[:, None], start.x
@@ -154,14 +169,15 @@ class ModelHold(Hold):
             else 0
         )
         if not after.loss < self.start.loss:
-            return None, replace(
-                state, radius=FAILED * min(deviation, state.radius), short=short
-            )
+            radius = FAILED * min(deviation, state.radius)
+            state = replace(state, radius=radius, short=short)
+            return HoldEnd(None, state, after.counts)
         quality = (self.start.loss - after.loss) / predicted
         radius = state.radius * (
             GROW if quality > GOOD else HALVE if quality < POOR else 1.0
         )
-        return after, replace(state, radius=radius, short=short)
+        state = replace(state, radius=radius, short=short)
+        return HoldEnd(after, state, after.counts)
 
 
 def begin_hold(loop, start, state, updates=0):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfcontrol.arrays.device import CPU_INSTEAD, free_memory
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
@@ -79,6 +80,7 @@ class Share:
     theta: np.ndarray
     loss: float
     linear_model: LinearModel = NOTHING_FIXED
+    counts: Counts = Counts(rollouts=1)
 
 
 class Stack:
@@ -143,8 +145,6 @@ class Gathering:
         self.rollout = self.loop.rollout(
             self.thetas.taken([want.theta for want in wanted])
         )
-        for want in wanted:
-            want.loop.rollouts += 1
         return [
             Share(want.theta, loss)
             for want, loss in zip(wanted, self.rollout.loss.tolist())
@@ -166,7 +166,6 @@ class Gathering:
             [state.updates for state in states],
         )
         self.rollout = done.rollout
-        self._count(done)
         numbers = zip(
             states,
             self.thetas.given(done.rollout.theta),
@@ -175,36 +174,58 @@ class Gathering:
             *(a.tolist() for a in (done.accepted, done.losses)),
             done.rho,
             *(a.tolist() for a in (done.iterations, done.tried)),
+            self._counts(done),
         )
         return [
             (
                 HFState(theta, damping, direction, state.updates + accepted),
                 Share(theta, loss),
                 Report(
-                    accepted, loss, rho, done.solver, iterations, tried, int(accepted)
+                    accepted,
+                    loss,
+                    rho,
+                    done.solver,
+                    iterations,
+                    tried,
+                    int(accepted),
+                    counts,
                 ),
             )
-            for state, theta, direction, damping, accepted, loss, rho, iterations, tried in numbers
+            for (
+                state,
+                theta,
+                direction,
+                damping,
+                accepted,
+                loss,
+                rho,
+                iterations,
+                tried,
+                counts,
+            ) in numbers
         ]
 
-    def _count(self, done):
-        """Counts in every training's own loop what an update was for it: what it would have been alone."""
+    def _counts(self, done):
+        """The `Counts` of every training's update: what it would have cost alone."""
         steps, states = (
             self.loop.scenario.steps,
             self.trainer.plant.nx + self.trainer.plant.nu,
         )
-        for loop, rollouts, products in zip(
-            self.loops, done.rollouts.tolist(), done.products.tolist()
-        ):
-            loop.rollouts += rollouts
-            loop.jacobian_steps += 2 * states * steps * loop.trials
-            loop.tangent_steps += steps * products * done.curved
-            loop.adjoint_steps += steps * (
-                loop.trials + done.rows + products * done.curved
+        trials = self.loop.trials
+        return [
+            Counts(
+                rollouts,
+                2 * states * steps * trials,
+                steps * products * done.curved,
+                steps * (trials + done.rows + products * done.curved),
             )
+            for rollouts, products in zip(
+                done.rollouts.tolist(), done.products.tolist(), strict=True
+            )
+        ]
 
 
-def train(trainings):
+def train(trainings, stop_token=None):
     """Trains all of them and yields pairs (which of them, `Event`), each already on disk when it arrives, or (which, HFControlError)
     for one that cannot go on.
 
@@ -215,7 +236,7 @@ def train(trainings):
         for training in trainings:
             locked.enter_context(training.folder.lock())
         courses = {
-            k: training.trainer.course(training.state)
+            k: training.trainer.course(training.state, stop_token)
             for k, training in enumerate(trainings)
         }
         answers, wants = dict.fromkeys(courses), {}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.training.holds import HoldState
@@ -95,10 +96,7 @@ class TrainingState:
     random: dict
     loss: float = np.inf
     updates: int = 0
-    rollouts: int = 0
-    jacobian_steps: int = 0
-    tangent_steps: int = 0
-    adjoint_steps: int = 0
+    counts: Counts = Counts()
     seconds: float = 0.0
     history: tuple = ()
     curve: tuple = ()
@@ -111,9 +109,9 @@ class TrainingState:
     mean: np.ndarray | None = None
 
     @property
-    def sweep_steps(self):
-        """Steps of tangents and of adjoints, trial by trial."""
-        return self.tangent_steps, self.adjoint_steps
+    def rollouts(self) -> int:
+        """Number of true rollouts made."""
+        return self.counts.rollouts
 
     @property
     def holds(self):

@@ -15,6 +15,7 @@ import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_host
 from hfcontrol.closed_loop.continuous import ContinuousLoop
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.training import holds
@@ -27,6 +28,7 @@ from hfcontrol.training.state import (
     move_state,
     without_curve,
 )
+from hfcontrol.training.stop import StopToken
 
 CONVERGED, CONVERGED_HOLDS = (
     1e-4,
@@ -69,7 +71,7 @@ class Trainer:
     """One training problem: a task, a network, the wiring between them, an optimizer, the hold asked for and limits.
 
     With an `estimator` (continuous/estimators.py) plant and network are one differential equation, not a sequence of steps.
-    `interrupted` may be set from outside (a signal handler); it is looked at between updates. `optimal` gives the mean
+    `optimal` gives the mean
     optimal loss of a scenario; it is called only where a target ratio needs it. `fused`, `store_every` and `dtype` are those of
     `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are. With an `average`
     of n holds, the controller is, from the n-th on, the mean of the weights after each of n holds, which then moves by 1/n of the way to
@@ -86,7 +88,6 @@ class Trainer:
     hold: str = "auto"
     limits: Limits = field(default_factory=Limits)
     optimal: object = None
-    interrupted: bool = False
     fused: bool = True
     store_every: int = 1
     estimator: object = None
@@ -143,9 +144,12 @@ class Trainer:
         """An array where this training is."""
         return to_device(a) if self.kernels.device == "gpu" else a
 
-    def run(self, state):
-        """Events of the training from `state` on, until a limit is reached; the last one is "done"."""
-        course, answer = self.course(state), None
+    def run(self, state, stop_token=None):
+        """Events of the training from `state` on, until a limit is reached; the last one is "done".
+
+        `stop_token` is read between updates.
+        """
+        course, answer = self.course(state, stop_token), None
         while True:
             try:
                 told = course.send(answer)
@@ -155,10 +159,10 @@ class Trainer:
             if answer is None:
                 yield told
 
-    def course(self, state):
+    def course(self, state, stop_token=None):
         """The events, and between them what is wanted, `RolloutWanted` or `StepWanted`, to be done and sent back: by `run` at once, or
         (gathering.py) together with what the trainings of other seeds want."""
-        return _Run(self, state).course()
+        return _Run(self, state, stop_token or StopToken()).course()
 
 
 class _Run:
@@ -168,7 +172,8 @@ class _Run:
     that nothing was learnt on this problem yet, whatever was spent before.
     """
 
-    def __init__(self, trainer, state):
+    def __init__(self, trainer, state, stop_token):
+        self.stop_token = stop_token
         self.trainer, self.limits, self.state = (
             trainer,
             trainer.limits,
@@ -190,20 +195,16 @@ class _Run:
                 "`hfcontrol check` tells whether the plant itself stays finite"
             )
         self.fresh = not state.curve
-        if state.rollouts:
-            self._count(state)
-            self.loop.rollouts += (
-                self.fresh
-            )  # resumed, what is simulated again is not counted again
+        # what a resumed training simulates again is not counted again
+        if self.fresh:
+            self._add(self.start.counts)
         self.clock = time.perf_counter() - state.seconds
 
     def _draw(self, random):
         """Draws the scenario of a hold from a generator in the given state, and finds its target loss."""
-        rng, before = np.random.default_rng(), self.loop
+        rng = np.random.default_rng()
         rng.bit_generator.state = random
         self.loop = self.trainer.loop(rng)
-        if before:
-            self._count(before)
         self.random_after = rng.bit_generator.state
         self.target = self.limits.loss
         if self.limits.ratio is not None:
@@ -212,21 +213,13 @@ class _Run:
                 by_ratio if self.target is None else max(self.target, by_ratio)
             )
 
-    def _count(self, counts):
-        self.loop.rollouts, self.loop.jacobian_steps = (
-            counts.rollouts,
-            counts.jacobian_steps,
-        )
-        self.loop.tangent_steps, self.loop.adjoint_steps = counts.sweep_steps
+    def _add(self, counts: Counts) -> None:
+        """Add what something cost to the state."""
+        self.state = replace(self.state, counts=self.state.counts + counts)
 
     def _mark(self, **changes):
-        tangents, adjoints = self.loop.sweep_steps
         self.state = replace(
             self.state,
-            rollouts=self.loop.rollouts,
-            jacobian_steps=self.loop.jacobian_steps,
-            tangent_steps=tangents,
-            adjoint_steps=adjoints,
             seconds=time.perf_counter() - self.clock,
             **changes,
         )
@@ -260,8 +253,10 @@ class _Run:
         hold = holds.begin_hold(self.loop, self.start, self.begun.hold, state.in_hold)
         current = hold.first()
         if state.begun:
+            # made again after an interruption, and counted before it
             current = hold.rollout(state.optimizer.theta)
-            self._count(state)
+        else:
+            self._add(hold.counts)
         over = state.over or state.in_hold >= self.limits.batches
         stop = self._reached(state.loss) if state.begun else None
         over = over or stop is Stop.TARGET
@@ -270,6 +265,7 @@ class _Run:
             inner, current, report = yield StepWanted(
                 self.trainer.optimizer, self.state.optimizer, current, hold, left
             )
+            self._add(report.counts)
             over = (
                 not report.accepted
                 or hold.over(before, current, self.target)
@@ -300,7 +296,8 @@ class _Run:
     def _judge(self, hold, current):
         """Ends a hold: goes on from its last rollout or undoes it, and draws the next scenario where the task is random."""
         begun, inner, task = self.begun, self.state.optimizer, self.trainer.task
-        after, hold_state = hold.close(current, begun.hold)
+        after, hold_state, counts = hold.close(current, begun.hold)
+        self._add(counts)
         if after is None:
             inner = replace(begun.optimizer, updates=inner.updates)
         else:
@@ -311,6 +308,7 @@ class _Run:
             random = self.random_after
             self._draw(random)
             self.start = yield RolloutWanted(self.loop, inner.theta)
+            self._add(self.start.counts)
         small = (
             begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
         )
@@ -358,8 +356,8 @@ class _Run:
         return self.limits.reached(
             loss,
             self.target if target is None else target,
-            self.trainer.interrupted,
-            self.loop.rollouts,
+            self.stop_token.stopped,
+            self.state.rollouts,
             time.perf_counter() - self.clock,
         )
 

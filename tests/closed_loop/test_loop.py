@@ -19,6 +19,7 @@ from helpers import (
 )
 from loop_cases import cases, kinds, moved
 
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TaskError
 from hfcontrol.network.architecture import Architecture
@@ -326,12 +327,13 @@ def test_rollouts_of_the_true_plant_are_counted():
     loop = loop_of()
     theta = weights_of(loop)
     start = loop.rollout(theta)
-    model = loop.linear_model(start)
-    for _ in range(5):
-        loop.linearise(loop.rollout(theta, model))
-    assert loop.rollouts == 1 and loop.jacobian_steps == 2 * (3 + 2) * 12 * 7
-    loop.linearise(loop.rollout(theta))
-    assert loop.rollouts == 2 and loop.jacobian_steps == 2 * 2 * (3 + 2) * 12 * 7
+    assert start.counts == Counts(rollouts=1)
+    assert loop.jacobian_counts(start) == Counts(jacobian_steps=2 * (3 + 2) * 12 * 7)
+    of_model = loop.rollout(theta, loop.linear_model(start))
+    assert of_model.counts == loop.linearise(of_model).counts == Counts()
+    again = loop.rollout(theta)
+    assert again.counts == Counts(rollouts=1)
+    assert loop.linearise(again).counts == loop.jacobian_counts(start)
 
 
 @pytest.mark.parametrize("delays", [(12, 0), (0, 12)])

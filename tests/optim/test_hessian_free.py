@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import hold_of, loop_of, weights_of
 
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import UsageError
 from hfcontrol.optim import hessian_free as optimizer
 from hfcontrol.optim.curvature import GaussNewton, Structural
@@ -49,7 +50,8 @@ class LeastSquares:
 
     def rollout(self, theta):
         r = self.J @ theta - self.b
-        return SimpleNamespace(theta=theta, r=r, loss=0.5 * float(r @ r))
+        loss = 0.5 * float(r @ r)
+        return SimpleNamespace(theta=theta, r=r, loss=loss, counts=Counts(rollouts=1))
 
     def linearise(self, rollout):
         cost = SimpleNamespace(
@@ -63,6 +65,7 @@ class LeastSquares:
             cost=cost,
             loop=self.loop,
             trials=1,
+            counts=Counts(),
         )
 
 
@@ -191,7 +194,9 @@ def test_the_warm_start_decays(monkeypatch):
 def test_where_nothing_is_finite_the_weights_stay(solver, rng):
     hold = LeastSquares(rng)
     start = hold.rollout(rng.standard_normal(10))
-    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.inf)
+    hold.rollout = lambda theta: SimpleNamespace(
+        theta=theta, loss=np.inf, counts=Counts(rollouts=1)
+    )
     method = HessianFree(solver)
     before = method.init(start.theta)
     state, rollout, report = method.step(before, start, hold)
@@ -212,7 +217,9 @@ def test_damping_stays_in_its_range(rng):
     start = hold.rollout(rng.standard_normal(10))
     least = HessianFree(damping=1e-12)
     assert least.step(least.init(start.theta), start, hold)[0].damping == 1e-12
-    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.inf)
+    hold.rollout = lambda theta: SimpleNamespace(
+        theta=theta, loss=np.inf, counts=Counts(rollouts=1)
+    )
     most = HessianFree(damping=1e11)
     assert most.step(most.init(start.theta), start, hold)[0].damping == 1e12
 
@@ -341,7 +348,9 @@ def test_first_order_methods_follow_their_formulas(method, formula):
 def test_first_order_methods_do_not_go_where_nothing_is_finite(rng):
     hold = LeastSquares(rng)
     start = hold.rollout(rng.standard_normal(10))
-    hold.rollout = lambda theta: SimpleNamespace(theta=theta, loss=np.nan)
+    hold.rollout = lambda theta: SimpleNamespace(
+        theta=theta, loss=np.nan, counts=Counts(rollouts=1)
+    )
     for method in (Adam(), Momentum()):
         before = method.init(start.theta)
         state, rollout, report = method.step(before, start, hold)

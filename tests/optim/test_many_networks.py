@@ -9,6 +9,7 @@ from helpers import loop_of, weights_of
 from linear_problems import close, spd
 
 import hfcontrol as hf
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.optim import many_networks as abreast
 from hfcontrol.optim.curvature import Operator
@@ -21,6 +22,7 @@ from hfcontrol.tasks.cost import Residuals
 from hfcontrol.tasks.scenario import concatenate_scenarios
 from hfcontrol.training import many_networks as gathering
 from hfcontrol.training.holds import Hold
+from hfcontrol.training.stop import StopToken
 
 
 class Abreast:
@@ -183,7 +185,6 @@ def test_a_step_of_several_networks_is_that_of_each(cost, options):
         )
         for s, loop in enumerate(loops):
             own = loop.rollout(rollout.theta[s])
-            before, swept = loop.rollouts, loop.sweep_steps
             alone, new, report = optimizer.step(
                 HFState(own.theta, damping[s], directions[s], updates),
                 own,
@@ -194,16 +195,14 @@ def test_a_step_of_several_networks_is_that_of_each(cost, options):
                 report.iterations,
                 report.tried,
             )
-            assert (
-                done.rollouts[s] == loop.rollouts - before
-                and done.solver == report.solver
-            )
-            swept = [a - b for a, b in zip(loop.sweep_steps, swept)]
+            assert done.solver == report.solver
             products = loop.scenario.steps * done.products[s] * done.curved
-            assert swept == [
+            assert report.counts == Counts(
+                done.rollouts[s],
+                loop.jacobian_counts(own).jacobian_steps,
                 products,
                 products + loop.scenario.steps * (loop.trials + done.rows),
-            ]
+            )
             assert close(done.rollout.theta[s], alone.theta, 1e-6) and close(
                 done.directions[s], alone.direction, 1e-6
             )
@@ -315,9 +314,7 @@ def test_seeds_abreast_are_the_runs_of_each_alone(tmp_path, many, options, apart
         )
         for name in (
             "updates",
-            "rollouts",
-            "jacobian_steps",
-            "sweep_steps",
+            "counts",
             "random",
             "small",
             "rejected",
@@ -333,11 +330,13 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
     """At a place within a hold, from which each resumes as if it had not stopped."""
     options = {**SMALL, "effort": 1e-3, "rollouts": 12}
     trainings = [
-        runs.start_training(settings_for(seed=seed, **options), tmp_path) for seed in range(3)
+        runs.start_training(settings_for(seed=seed, **options), tmp_path)
+        for seed in range(3)
     ]
-    for k, event in gathering.train(trainings):
-        for training in trainings:
-            training.trainer.interrupted = event.state.updates >= 4
+    token = StopToken()
+    for _, event in gathering.train(trainings, token):
+        if event.state.updates >= 4:
+            token.stop()
     for seed, training in enumerate(trainings):
         run = training.run
         assert (

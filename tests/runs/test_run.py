@@ -23,6 +23,7 @@ from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import continue_training, start_training
 from hfcontrol.training import curriculum as warmup
+from hfcontrol.training.stop import StopToken
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked
 
@@ -35,11 +36,11 @@ def here(tmp_path, monkeypatch):
 def interrupted(after, **settings):
     """The folder of a run whose training was interrupted once so many updates were made."""
     training, first = start_training(Settings(**{**SMALL, **settings})), 0
-    for event in training.events():
+    token = StopToken()
+    for event in training.events(token):
         first = event.state.updates if event.kind == "start" else first
-        training.trainer.interrupted = (
-            event.kind != "warming" and event.state.updates >= first + after
-        )
+        if event.kind != "warming" and event.state.updates >= first + after:
+            token.stop()
     assert event.stop.word == "interrupted"
     return training.folder.path
 
@@ -47,8 +48,10 @@ def interrupted(after, **settings):
 def interrupted_warming(after, start=None, **settings):
     """The folder of a run whose warm-up was interrupted after so many events."""
     training = start_training(Settings(**{**SMALL, **settings}), start=start)
-    for count, event in enumerate(training.events(), 1):
-        training.trainer.interrupted = count >= after
+    token = StopToken()
+    for count, event in enumerate(training.events(token), 1):
+        if count >= after:
+            token.stop()
     assert event.kind == "warming" and event.stop.word == "interrupted"
     with pytest.raises(
         CheckpointError, match=f"no checkpoint yet.* --resume {training.folder.path}"
@@ -138,8 +141,9 @@ def test_a_run_stopped_at_every_update_is_uninterrupted():
     whole, path, ended = hf.train("arm2", **SMALL), interrupted(1), "interrupted"
     while ended == "interrupted":
         training = continue_training(hf.Run.load(path))
-        for event in training.events():
-            training.trainer.interrupted = True
+        token = StopToken()
+        for event in training.events(token):
+            token.stop()
         ended = event.stop.word
     assert ended == "rollouts" and same(hf.Run.load(path), whole)
 
@@ -238,7 +242,7 @@ def test_a_race_goes_on_with_the_best():
     assert best.updates >= warmup.RACE_UPDATES and best.loss <= event.state.loss
     assert (
         best.rollouts > event.state.rollouts
-        and best.jacobian_steps == 3 * event.state.jacobian_steps
+        and best.counts.jacobian_steps == 3 * event.state.counts.jacobian_steps
     )
 
 
@@ -285,8 +289,10 @@ def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
     whole, path = hf.train("arm2", **settings), interrupted_warming(5, **settings)
     for kind in ("warming", "hold"):
         training = continue_training(hf.Run.load(path, warming=True))
-        for count, event in enumerate(training.events()):
-            training.trainer.interrupted = count > 5 and event.kind == kind
+        token = StopToken()
+        for count, event in enumerate(training.events(token)):
+            if count > 5 and event.kind == kind:
+                token.stop()
     assert hf.Run.load(path).info()["stop"] == "interrupted" and same(
         hf.resume(path), whole
     )

@@ -8,7 +8,7 @@ import pytest
 from trainings import call, complaint
 
 from hfcontrol import studies as compare
-from hfcontrol.closed_loop.continuous import Counts
+from hfcontrol.closed_loop.continuous import Evaluations
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.optim.first_order import Adam
 from hfcontrol.plant.registry import load_plant
@@ -247,7 +247,7 @@ def test_matched_and_reached():
         "ctpg",
         0,
         [0, 10],
-        [Counts(), Counts(600, 300, 300)],
+        [Evaluations(), Evaluations(600, 300, 300)],
         [0, 1],
         [1, 1],
         [5.0, 2.0],

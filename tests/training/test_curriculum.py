@@ -17,6 +17,7 @@ from hfcontrol.runs.state_tree import curriculum_from_tree, curriculum_tree
 from hfcontrol.training import curriculum as warmup
 from hfcontrol.training.curriculum import Curriculum
 from hfcontrol.training.state import Stop
+from hfcontrol.training.stop import StopToken
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
 
@@ -186,8 +187,10 @@ def gone_through(settings, every, theta=None):
     while True:
         trainer = make_trainer(settings)
         warming = Curriculum(trainer, settings, state, None if state else theta)
-        for count, event in enumerate(warming.events(), 1):
-            trainer.interrupted = count >= every
+        token = StopToken()
+        for count, event in enumerate(warming.events(token), 1):
+            if count >= every:
+                token.stop()
         if warming.over:
             return warming, times
         assert event.stop is warming.stop is Stop.INTERRUPTED
@@ -242,8 +245,9 @@ def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
     settings = Settings(**TINY, guide=1)
     trainer = make_trainer(settings)
     warming = Curriculum(trainer, settings)
-    for event in warming.events():
-        trainer.interrupted = True
+    token = StopToken()
+    for event in warming.events(token):
+        token.stop()
     assert event.stop is warming.stop is Stop.INTERRUPTED and not warming.state.guided
 
 
@@ -257,9 +261,7 @@ def test_the_limit_of_seconds_is_of_all_that_race():
     assert event.stop is warming.stop is Stop.TIME and not warming.over
     assert 0.1 < warming.reached.seconds < 5 and warming.state.initialisation < 100
     state = warming.state
-    assert (
-        warming.reached.rollouts == state.others["rollouts"] + state.training.rollouts
-    )
+    assert warming.reached.rollouts == state.others.rollouts + state.training.rollouts
     assert warming.reached.loss == min(
         s.loss for s in (state.best, state.training) if s
     )

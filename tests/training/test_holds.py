@@ -103,7 +103,7 @@ def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor)
     true = loop.rollout(now.theta)
     assert true.loss < hold.start.loss
     now = predicting(now, hold.start.loss - (hold.start.loss - true.loss) / quality)
-    after, state = hold.close(now, state)
+    after, state, _ = hold.close(now, state)
     assert state.radius == pytest.approx(0.2 * factor, rel=1e-12)
     assert after.loss == true.loss and not after.linear_model.replaces_plant
 
@@ -114,7 +114,7 @@ def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(
 ):
     hold, state, _ = model_hold(loop, radius=radius)
     uphill = hold.rollout(hold.start.theta + 0.01 * loop.linearise(hold.start).gradient)
-    after, state = hold.close(predicting(uphill, 0.0), state)
+    after, state, _ = hold.close(predicting(uphill, 0.0), state)
     assert after is None and state.radius == pytest.approx(
         0.3 * min(hold.deviation(uphill), radius), rel=1e-12
     )
@@ -125,20 +125,20 @@ def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
     for count in range(1, 7):
         assert next_kind("auto", state).kind == "model"
         hold.updates = 2
-        _, state = hold.close(now, replace(state, radius=1e-6))
+        _, state, _ = hold.close(now, replace(state, radius=1e-6))
         assert state.short == count
     assert (
         next_kind("auto", state).kind == "scenario"
         and next_kind("model", state).kind == "model"
     )
     hold.updates = 3
-    assert hold.close(now, replace(state, radius=1e-6))[1].short == 0
+    assert hold.close(now, replace(state, radius=1e-6)).state.short == 0
 
 
 def test_a_short_hold_inside_its_radius_does_not_count(loop):
     hold, state, now = model_hold(loop, radius=1e6, short=3)
     hold.updates = 1
-    assert hold.close(now, state)[1].short == 0
+    assert hold.close(now, state).state.short == 0
 
 
 def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
@@ -147,7 +147,7 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
     state, seen = HoldState("inputs"), []
     for theta in (start.theta, start.theta, downhill, start.theta, downhill, downhill):
         assert next_kind("post", state).kind == "inputs"
-        after, state = InputsHold(loop, start).close(
+        after, state, _ = InputsHold(loop, start).close(
             SimpleNamespace(theta=theta), state
         )
         assert not after.linear_model.replays_inputs
@@ -238,7 +238,7 @@ def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
     holds = [event.state for event in trainer.run(state) if event.kind == "hold"]
     steps = 2 * (3 + 2) * 12 * 7
     assert [s.rollouts for s in holds] == list(range(2, 2 + len(holds)))
-    assert [s.jacobian_steps for s in holds] == [
+    assert [s.counts.jacobian_steps for s in holds] == [
         steps * (1 + k) for k in range(len(holds))
     ]
 

@@ -10,6 +10,7 @@ from helpers import bits, training_of
 from hfcontrol.errors import TrainingError
 from hfcontrol.optim.hessian_free import Report
 from hfcontrol.training.state import Stop
+from hfcontrol.training.stop import StopToken
 
 SEVERAL = {
     "scenario": {"hold": "scenario", "batches": 3, "rollouts": 30},
@@ -100,8 +101,10 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(settings):
     events = trained(**settings)
     for count in range(1, len(events) - 1, 1 + len(events) // 5):
         trainer, state = training_of(**settings)
-        for number, event in enumerate(trainer.run(state), 1):
-            trainer.interrupted = number >= count
+        token = StopToken()
+        for number, event in enumerate(trainer.run(state, token), 1):
+            if number >= count:
+                token.stop()
         assert event.stop is Stop.INTERRUPTED
         *_, last = training_of(**settings)[0].run(event.state)
         assert last.stop is events[-1].stop and bits(last.state) == bits(
@@ -250,8 +253,10 @@ def test_stops_when_the_time_is_over():
 
 def test_stops_when_interrupted_between_two_updates():
     trainer, state = training_of(hold="scenario", batches=32)
-    for event in trainer.run(state):
-        trainer.interrupted = event.state.updates >= 3
+    token = StopToken()
+    for event in trainer.run(state, token):
+        if event.state.updates >= 3:
+            token.stop()
     assert (
         event.stop is Stop.INTERRUPTED
         and event.state.updates == 3

@@ -3,8 +3,8 @@
 from hfcontrol.closed_loop.continuous.estimators import (
     ESTIMATORS,
     FIXED,
-    Counts,
     Estimator,
+    Evaluations,
 )
 from hfcontrol.closed_loop.continuous.loop import ContinuousLoop, Trajectory
 from hfcontrol.closed_loop.continuous.products import Linearised
@@ -13,8 +13,8 @@ __all__ = [
     "ESTIMATORS",
     "FIXED",
     "ContinuousLoop",
-    "Counts",
     "Estimator",
+    "Evaluations",
     "Linearised",
     "Trajectory",
 ]

@@ -31,16 +31,21 @@ ROUGH, SHARP = (
 )  # relative tolerances below which differences of second, and of fourth order are worth their price
 
 
-class Counts(NamedTuple):
-    """Evaluations, summed over trials: of the field f, of its derivative by the state and by the weights, and of tangents."""
+class Evaluations(NamedTuple):
+    """Numbers of evaluations, summed over trials.
+
+    Of the vector field f, of its derivatives by the state and by the weights, and of
+    tangents.
+    """
 
     f: int = 0
     dx: int = 0
     dtheta: int = 0
     tangent: int = 0
 
-    def __add__(self, other):
-        return Counts(*(a + b for a, b in zip(self, other)))
+    def __add__(self, other: "Evaluations") -> "Evaluations":  # type: ignore[override]
+        """Add field by field, not as tuples do."""
+        return Evaluations(*(a + b for a, b in zip(self, other, strict=True)))
 
     @property
     def total(self):

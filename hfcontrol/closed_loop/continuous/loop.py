@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.threads import single_threaded_blas
-from hfcontrol.closed_loop.continuous.estimators import Counts
+from hfcontrol.closed_loop.continuous.estimators import Evaluations
 from hfcontrol.closed_loop.continuous.problem import load_solver, make_problem
 from hfcontrol.closed_loop.continuous.products import Linearised
 from hfcontrol.closed_loop.continuous.tableaus import EULER, RK4, STEP5, TSIT5
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import NOTHING_FIXED
 from hfcontrol.errors import TrainingError
 
@@ -40,18 +41,26 @@ class Path(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """The loss's gradient by the weights trained (P,), each trial's by its start (nz, N), and the start that those who integrate
-    backward came back to (nz, N), None of others."""
+    """The gradient of the loss by the trained vector (P,), and what finding it took.
+
+    `start` is each trial's gradient by its initial state (nz, N). `reconstructed` is the
+    initial state (nz, N) that a backward integration of the state arrives at; None where
+    there is no such integration.
+    """
 
     theta: np.ndarray
     start: np.ndarray
     reconstructed: np.ndarray | None
+    evaluations: Evaluations
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A rollout in continuous time: weights, path and integrated cost of every block, the loss of every trial (N,), and in words
-    why the solver gave up, if it did."""
+    """A rollout in continuous time: path of every block, loss of every trial (N,).
+
+    `failure` says why the solver gave up, None where it did not; `evaluations` is what
+    the solver took.
+    """
 
     theta: np.ndarray
     loop: object
@@ -59,6 +68,12 @@ class Trajectory:
     losses: np.ndarray
     failure: str | None = None
     linear_model: object = NOTHING_FIXED
+    evaluations: Evaluations = Evaluations()
+
+    @property
+    def counts(self) -> Counts:
+        """What making it cost: one rollout."""
+        return Counts(rollouts=1)
 
     @cached_property
     def loss(self):
@@ -95,7 +110,7 @@ class Trajectory:
 
 
 class ContinuousLoop:
-    """One network on one plant and scenario, solved and differentiated by an `Estimator`; counts rollouts and evaluations.
+    """One network on one plant and scenario, solved and differentiated by an `Estimator`.
 
     Raises UsageError for a plant, scenario or network that has no meaning in continuous time.
     """
@@ -118,22 +133,13 @@ class ContinuousLoop:
             np.arange(0, scenario.trials, estimator.together), scenario.trials
         )
         self.blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist()))
-        self.horizon, self.counts = plant.dt * scenario.steps, Counts()
+        self.horizon = plant.dt * scenario.steps
         self.most = estimator.most + 10 * (len(self.problem.stops) - 1)
-        self.rollouts = self.jacobian_steps = self.tangent_steps = (
-            self.adjoint_steps
-        ) = 0  # as ClosedLoop counts them; of these only
-        # rollouts have a meaning here, where evaluations are counted
 
     @property
     def trials(self):
         """The number of trials, N."""
         return self.scenario.trials
-
-    @property
-    def sweep_steps(self):
-        """None of tangents and of adjoints."""
-        return self.tangent_steps, self.adjoint_steps
 
     def active_residuals(self):
         """None: residuals are spread over time."""
@@ -186,7 +192,7 @@ class ContinuousLoop:
 
     def rollout(self, theta, linear_model=NOTHING_FIXED):
         """The `Trajectory` of all trials with weights theta (P,)."""
-        weights, self.rollouts = self.network.weights(theta), self.rollouts + 1
+        weights = self.network.weights(theta)
         with np.errstate(all="ignore"):
             solved = self.each(
                 lambda b: (
@@ -203,7 +209,6 @@ class ContinuousLoop:
             )
         failures = [failure for *_, failure in solved if failure]
         losses[~np.isfinite(losses)] = np.inf
-        self.counts += Counts(f=sum(count for _, _, count, _ in solved))
         return Trajectory(
             theta,
             self,
@@ -211,6 +216,7 @@ class ContinuousLoop:
             losses,
             failures[0] if failures else None,
             linear_model,
+            Evaluations(f=sum(count for _, _, count, _ in solved)),
         )
 
     def _adaptive(self, weights, b):
@@ -308,12 +314,12 @@ class ContinuousLoop:
         weights = self.network.weights(rollout.theta)
         found = self.each(lambda b: self._backward(weights, rollout.paths[b], b))
         theta_bars, lams, back, counts = zip(*found)
-        self.counts = sum(counts, self.counts)
         g = self.network.slope(rollout.theta) * sum(theta_bars) / self.trials
         return Gradient(
             g,
             np.concatenate(lams, axis=1),
             np.concatenate(back, axis=1) if back[0].size else None,
+            sum(counts, Evaluations()),
         )
 
     def _backward(self, weights, path, b):
@@ -340,10 +346,11 @@ class ContinuousLoop:
                 theta_bar,
             )
             count = (len(path.times) - 1) * len(self.tableau[1])
-            back, counts = np.empty((0, n1 - n0)), Counts(0, count, count)
+            back, counts = np.empty((0, n1 - n0)), Evaluations(0, count, count)
         if self.network.start:
             theta_bar[self.start_places] += lam[self.plant.nx :].sum(axis=1)
-        return theta_bar, lam, back, Counts(*((n1 - n0) * count for count in counts))
+        evaluations = Evaluations(*((n1 - n0) * count for count in counts))
+        return theta_bar, lam, back, evaluations
 
     def _adjoint(self, problem, work, path, lam, theta_bar):
         e, module, nz, width = self.estimator, self.module, len(lam), lam.shape[1]
@@ -381,5 +388,5 @@ class ContinuousLoop:
         return (
             Y[:nz],
             Y[nz:],
-            Counts(0 if mode == module.STORED else rates, rates, rates),
+            Evaluations(0 if mode == module.STORED else rates, rates, rates),
         )

@@ -5,14 +5,15 @@ steps themselves. Tangent and adjoint there are an exact pair, and no weight of 
 symmetric and positive semi-definite by construction. (One of Tsit5's is: -3.3.) steps_piece.py has the equations.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.closed_loop.continuous.estimators import Counts
+from hfcontrol.closed_loop.continuous.estimators import Evaluations
 from hfcontrol.closed_loop.continuous.tableaus import MIDPOINT, RK4
+from hfcontrol.closed_loop.counts import Counts
 
 STAGES = {
     "rk4": (RK4, np.array([0, 1, 1, 2])),
@@ -38,6 +39,17 @@ class _Weighted(NamedTuple):
     weights: float = 1.0
 
 
+class EvaluationTally:
+    """A running total of `Evaluations`, shared by a linearisation and its parts."""
+
+    def __init__(self) -> None:
+        self.total = Evaluations()
+
+    def add(self, evaluations: Evaluations) -> None:
+        """Add `evaluations` to the total."""
+        self.total = self.total + evaluations
+
+
 @dataclass(frozen=True)
 class Linearised:
     """The continuous loop about one rollout, of some of its blocks: its gradient and a linear map from weights to residuals, each
@@ -46,7 +58,16 @@ class Linearised:
     loop: object
     rollout: object
     blocks: tuple
+    tally: EvaluationTally = field(default_factory=EvaluationTally, compare=False)
     cost = _Weighted()
+
+    # Steps of Jacobians, tangents and adjoints have no meaning on an adaptive grid.
+    counts = Counts()
+
+    @property
+    def evaluations(self) -> Evaluations:
+        """What it and its parts took so far."""
+        return self.tally.total
 
     @property
     def trials(self):
@@ -57,14 +78,15 @@ class Linearised:
         """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
         every = len(self.loop.blocks)
         count = min(every, max(1, round(trials / self.loop.estimator.together)))
-        return Linearised(
-            self.loop, self.rollout, tuple(np.arange(count) * every // count)
-        )
+        blocks = tuple(np.arange(count) * every // count)
+        return Linearised(self.loop, self.rollout, blocks, self.tally)
 
     @cached_property
     def gradient(self):
         """Gradient of the loss (P,), by the estimator."""
-        return self.loop.gradient(self.rollout).theta
+        found = self.loop.gradient(self.rollout)
+        self.tally.add(found.evaluations)
+        return found.theta
 
     @cached_property
     def slope(self):
@@ -77,7 +99,7 @@ class Linearised:
         weights, loop = self.loop.network.weights(self.rollout.theta), self.loop
         grids = loop.each(lambda b: self._grid(weights, b), self.blocks)
         evaluated = sum(g.points[1].shape[0] * g.points[1].shape[2] for g in grids)
-        loop.counts += Counts(dx=evaluated, dtheta=evaluated)
+        self.tally.add(Evaluations(dx=evaluated, dtheta=evaluated))
         return grids
 
     def _grid(self, weights, b):
@@ -185,6 +207,5 @@ class Linearised:
 
     def _count(self, **each):
         stages = sum(g.at.size * g.final.shape[2] for g in self.grids)
-        self.loop.counts += Counts(
-            **{name: stages * count for name, count in each.items()}
-        )
+        counted = {name: stages * count for name, count in each.items()}
+        self.tally.add(Evaluations(**counted))

@@ -1,0 +1,20 @@
+"""Stopping a training from outside."""
+
+
+class StopToken:
+    """A request to stop, passed to a training and read by it between updates.
+
+    A signal handler may call `stop` at any time: the update in progress is finished.
+    """
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """Ask the training to stop."""
+        self._stopped = True
