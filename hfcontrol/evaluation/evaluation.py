@@ -8,7 +8,7 @@ from hfcontrol.arrays.device import to_host
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.policy_gradient.worlds import SEEDS, episode_returns
+from hfcontrol.policy_gradient.samplers import SEED_LIMIT, episode_returns
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.tasks.scenario import SPLITS
@@ -149,12 +149,14 @@ def _spread(values):
     return {"mean": float(values.mean()), "max": float(values.max())}
 
 
-def _returns(run, world, episodes):
+def _returns(run, sampler, episodes):
     """The returns of a controller of an environment over so many whole episodes, none of them seen in training."""
     if episodes < 1:
         raise UsageError(f"--trials {episodes}: at least 1 is needed")
-    seed = int(stream(run.settings.seed, Stream.HELD_OUT).integers(SEEDS - episodes))
-    totals = episode_returns(world, run.network.weights(run.theta), episodes, seed)
+    seed = int(
+        stream(run.settings.seed, Stream.HELD_OUT).integers(SEED_LIMIT - episodes)
+    )
+    totals = episode_returns(sampler, run.network.weights(run.theta), episodes, seed)
     return {
         "run": str(run.path),
         "plant": run.settings.plant,
@@ -178,7 +180,7 @@ def evaluate(run=None, settings=None, trials=None):
     if run.plant.environment:
         return _returns(
             run,
-            make_trainer(settings or run.settings, run.plant_file).world,
+            make_trainer(settings or run.settings, run.plant_file).sampler,
             EPISODES if trials is None else trials,
         )
     judged = {

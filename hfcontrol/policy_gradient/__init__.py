@@ -1,1 +1,10 @@
-"""PPO and A2C on the same networks."""
+"""PPO and A2C: training from costs alone, without derivatives of the plant.
+
+- `options`: `PolicyGradient`, the options of both methods
+- `trajectories`: what a policy recorded while it explored
+- `policy`: Gaussian and categorical policies, their densities and derivatives
+- `objectives`: advantages and the losses of policy and critic
+- `learner`: a network, a policy and a critic, and their updates
+- `samplers`: recording of trajectories on a plant or in a Gymnasium environment
+- `trainer`: training as a stream of events
+"""

@@ -1,12 +1,18 @@
-"""Policy gradients: PPO and A2C on the same recurrent network, which learn from costs alone and need no derivative of the plant.
+"""A network, a policy and a critic, trained by PPO or A2C from recorded trajectories.
 
-    L = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - c_e mean entropy + c_v / 2 mean (V - R)^2
+    L = -mean min(rho A, clip(rho, 1 - eps, 1 + eps) A)
+        + c_v / 2 mean (V - R)^2 - c_e mean entropy
 
-(Schulman et al. 2017; objectives.py has its parts). A2C is the same with one pass over one batch, nothing clipped, lambda 1 and
-RMSProp (Huang et al. 2022). Whole sequences stay together, memory begins anew where episodes do, in the update too, and nothing is padded. Time runs
-along the first axis, trials along the last.
+(Schulman et al. 2017, eq. 9; objectives.py computes its terms). A2C (Mnih et al. 2016,
+sec. 4) is the same with one pass over one batch, no clipping, lambda = 1 and RMSProp
+(Huang et al. 2022).
+
+Sequences stay whole: a minibatch holds all steps of its trials, and the hidden state
+restarts where an episode starts, in the update as in the rollout. Time is the first
+axis, trials are the last.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -14,68 +20,88 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.threads import single_threaded_blas
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.passes.sequences import Sequences
-from hfcontrol.errors import UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
-from hfcontrol.optim.first_order import Adam, FirstOrderState, RMSProp
+from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.policy_gradient.objectives import (
-    advantages,
-    discounted,
-    surrogate,
+    clipped_surrogate_loss,
+    generalised_advantages,
+    running_returns,
     value_loss,
 )
-from hfcontrol.policy_gradient.policy import LEAST, MOST
+from hfcontrol.policy_gradient.options import PolicyGradient
+from hfcontrol.policy_gradient.policy import Policy
+from hfcontrol.policy_gradient.trajectories import Trajectories
 
-CRITIC = (32, 32)  # its hidden units
-FARTHEST = 10.0  # of normalised rewards, and of what the critic is shown
-VALUE_WEIGHT, GRADIENT_NORM = 0.5, 0.5
-KL_MARGIN = 1.5  # times the target divergence at which the passes over a rollout end
+CRITIC_UNITS = (32, 32)
+
+# Largest size of normalised rewards and critic inputs, as in Stable-Baselines3.
+MAX_NORMALISED = 10.0
+
+# c_v of the loss.
+VALUE_WEIGHT = 0.5
+
+# A round ends at this multiple of `target_kl`, as in Stable-Baselines3.
+KL_MARGIN = 1.5
 
 
-class Experience(NamedTuple):
-    """What a rollout of N trials over T steps tells: inputs of the network (T, n_input, N), where episodes start (T, N), actions
-    (T, na, N), rewards (T, N), where episodes were over after the step, and where that was an end, after which nothing comes;
-    `context` (T, nc, N), what the critic knows beside the network's memory, and (t, n, context (nc, K)) of what was reached
-    where an episode was cut. `loss` is what is shown to people, `loop` and `rollout` are those of a plant, or None."""
+class Parameters(NamedTuple):
+    """The trained vector in parts: network, log standard deviations and critic."""
 
-    inputs: np.ndarray
-    starts: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
-    over: np.ndarray
-    ended: np.ndarray
-    context: np.ndarray
-    cut: tuple
-    loss: float
-    loop: object = None
-    rollout: object = None
+    network: Array
+    log_std: Array
+    critic: Array
+
+
+class Values(NamedTuple):
+    """The critic's values, with the activations and starts that its adjoint needs."""
+
+    values: Array
+    activations: Array
+    starts: Array
+
+
+class Diagnostics(NamedTuple):
+    """What an update reports: divergence from the old policy, clipping and entropy."""
+
+    divergence: float
+    clip_fraction: float
+    entropy: float
 
 
 class Batch(NamedTuple):
-    """What an update is made from: parts of an experience, and what was found of it before the first update (T, N each, but for
-    the critic's `features` (T, nf, N))."""
+    """The data of an update, computed once per rollout before the first update.
 
-    inputs: np.ndarray
-    starts: np.ndarray
-    actions: np.ndarray
-    log_prob: np.ndarray
-    advantages: np.ndarray
-    values: np.ndarray
-    features: np.ndarray
+    `inputs` (T, n_input, N), `actions` (T, na, N), critic `features` (T, nf, N); the
+    others are (T, N).
+    """
 
-    def of(self, trials):
-        """The part of some trials, given by their numbers."""
+    inputs: Array
+    starts: Array
+    actions: Array
+    log_prob: Array
+    advantages: Array
+    values: Array
+    features: Array
+
+    def select(self, trials: Array | Sequence[int]) -> "Batch":
+        """Return the batch of some trials, given by their indices."""
         return Batch(*(np.ascontiguousarray(a[..., trials]) for a in self))
 
 
 @dataclass(frozen=True)
 class PolicyState:
-    """Where policy-gradient training stands: the controller's weights theta (P,), all that is trained (network on normalised inputs,
-    logarithms of the spread, critic) with the moments of its gradient, and those of inputs, critic's features and returns."""
+    """Where policy-gradient training stands; checkpoints store these fields by name.
 
-    theta: np.ndarray
+    `theta` (P,) is the controller's, `trained` holds all trained parameters (network on
+    normalised inputs, log_std, critic) with the moments of their gradient, and
+    `inputs`, `features` and `returns` are running moments.
+    """
+
+    theta: Array
     trained: FirstOrderState
     inputs: Moments
     features: Moments
@@ -83,322 +109,315 @@ class PolicyState:
     updates: int = 0
     rollouts: int = 0
 
-    def __post_init__(self):
-        for name, kind in (
-            ("trained", FirstOrderState),
-            *((name, Moments) for name in ("inputs", "features", "returns")),
-        ):
-            if isinstance(getattr(self, name), dict):  # as a checkpoint has it
-                object.__setattr__(self, name, kind(**getattr(self, name)))
+    def __post_init__(self) -> None:
+        # A checkpoint stores these as dictionaries.
+        if isinstance(self.trained, dict):
+            object.__setattr__(self, "trained", FirstOrderState(**self.trained))
+        for name in ("inputs", "features", "returns"):
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, Moments(**value))
 
 
 @dataclass(frozen=True)
-class Report:
-    """How one round of updates went: their number, the divergence from the policy before, and how much was clipped."""
+class PolicyReport:
+    """What a round of updates did; the last fields are those of other optimizers."""
 
     updates: int
     divergence: float
-    clipped: float
+    clip_fraction: float
     entropy: float
     solver: str
     accepted: bool = True
     rho: float = np.nan
 
     @property
-    def iterations(self):
-        """As many as updates."""
+    def iterations(self) -> int:
+        """Number of gradient steps: one per update."""
         return self.updates
 
 
-@dataclass(frozen=True)
-class PolicyGradient:
-    """Options of PPO and, as `a2c`, of A2C; None is the method's own."""
-
-    name: str = "ppo"
-    rate: float | None = None
-    epochs: int | None = None
-    minibatches: int | None = None
-    discount: float = 0.99
-    gae_lambda: float | None = None
-    clip: float | None = None
-    entropy: float = 0.0
-    value_clip: float | None = None
-    target_kl: float | None = None
-    log_spread: float = -0.5
-    anneal: int = 0
-    normalise: bool = True
-
-    def __post_init__(self):
-        own = (
-            {
-                "rate": 1e-3,
-                "epochs": 10,
-                "minibatches": 4,
-                "gae_lambda": 0.95,
-                "clip": 0.2,
-            }
-            if self.name == "ppo"
-            else {
-                "rate": 7e-4,
-                "epochs": 1,
-                "minibatches": 1,
-                "gae_lambda": 1.0,
-                "clip": np.inf,
-            }
-        )
-        for name, value in own.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name, option, least, most in (
-            ("epochs", "epochs", 1, np.inf),
-            ("minibatches", "minibatches", 1, np.inf),
-            ("anneal", "anneal", 0, np.inf),
-            ("discount", "discount", 0, 1),
-            ("gae_lambda", "gae-lambda", 0, 1),
-            ("entropy", "entropy", 0, np.inf),
-            ("log_spread", "log-spread", LEAST, MOST),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise UsageError(
-                    f"--{option} {getattr(self, name)}: a number from {least} to {most} is needed"
-                )
-        for name, option in (
-            ("rate", "learning-rate"),
-            ("clip", "clip"),
-            ("value_clip", "value-clip"),
-            ("target_kl", "target-kl"),
-        ):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UsageError(
-                    f"--{option} {getattr(self, name)}: a number above 0 is needed"
-                )
-
-    def rule(self, rollouts):
-        """The first-order rule after so many rollouts: its rate falls to nothing in a line over `anneal` of them."""
-        left = max(1.0 - rollouts / self.anneal, 1e-3) if self.anneal else 1.0
-        if self.name == "a2c":
-            return RMSProp(self.rate * left, clip=GRADIENT_NORM)
-        return Adam(self.rate * left, clip=GRADIENT_NORM, least=1e-5)
-
-
 class Learner:
-    """A network, a policy and a critic of `n_context` numbers beside the network's memory, trained by a `PolicyGradient`.
+    """Trains a network, a policy and a critic by a `PolicyGradient` method.
 
-    What is trained is one vector: the network's weights on normalised inputs (P,), the policy's own numbers, the critic's weights.
+    The critic sees `n_context` inputs and the network's hidden state. The trained
+    parameters are one vector: network, policy and critic.
     """
 
-    def __init__(self, options, network, policy, n_context):
-        self.options, self.network, self.policy = options, network, policy
-        self.n_memory = network.hidden.stop - network.hidden.start
-        self.critic = Network(
-            Architecture(CRITIC, "tanh", (), ()), n_context + self.n_memory, 1
-        )
-        self.normalise = (
-            options.normalise and network.constraint is None
-        )  # what signs or cuts weights has no room for scales
+    def __init__(
+        self,
+        options: PolicyGradient,
+        network: Network,
+        policy: Policy,
+        n_context: int,
+    ) -> None:
+        self.options = options
+        self.network = network
+        self.policy = policy
+
+        n_hidden = network.hidden.stop - network.hidden.start
+        architecture = Architecture(CRITIC_UNITS, "tanh", (), ())
+        self.critic = Network(architecture, n_context + n_hidden, 1)
+
+        # A constraint fixes signs or zeros of weights: they cannot absorb a scale.
+        self.normalise = options.normalise and network.constraint is None
 
     @cached_property
-    def sequences(self):
-        """The network's passes; compiled when first asked for, which a run that is only loaded never does."""
+    def network_sequences(self) -> Sequences:
+        """The network's passes, compiled at first use: loading a run compiles nothing."""
         return Sequences(self.network)
 
     @cached_property
-    def judging(self):
+    def critic_sequences(self) -> Sequences:
         """The critic's passes."""
         return Sequences(self.critic)
 
-    def init(self, theta, rng):
-        """The state before the first update, from the network's weights theta (P,)."""
-        start = np.full(self.policy.size, self.options.log_spread)
-        trained = np.concatenate([theta, start, self.critic.initial(rng)])
-        inner = FirstOrderState(trained, np.zeros_like(trained), np.zeros_like(trained))
+    def init(self, theta: Array, rng: np.random.Generator) -> PolicyState:
+        """Return the state before the first update, from the network's theta (P,)."""
+        log_std = np.full(self.policy.size, self.options.log_spread)
+        trained = np.concatenate([theta, log_std, self.critic.initial(rng)])
+        no_moment = np.zeros_like(trained)
         return PolicyState(
             theta,
-            inner,
+            FirstOrderState(trained, no_moment, np.zeros_like(trained)),
             Moments.empty(self.network.n_input),
             Moments.empty(self.critic.n_input),
             Moments.empty(1),
         )
 
-    def parts(self, trained):
-        """The three parts of what is trained."""
-        return np.split(
-            trained, [self.network.size, self.network.size + self.policy.size]
-        )
+    def split(self, trained: Array) -> Parameters:
+        """Return the parts of the trained vector, as views."""
+        log_std_start = self.network.size
+        critic_start = log_std_start + self.policy.size
+        return Parameters(*np.split(trained, [log_std_start, critic_start]))
 
-    def log_spread(self, state):
-        """The policy's own numbers."""
-        return self.parts(state.trained.theta)[1]
+    def log_std(self, state: PolicyState) -> Array:
+        """Return the policy's log standard deviations (size,)."""
+        return self.split(state.trained.theta).log_std
 
-    def weights(self, raw, inputs):
-        """The weights (P,) that act, of what is trained and the moments of the inputs."""
-        weights = self.network.weights(raw)
+    def network_weights(self, theta: Array, inputs: Moments) -> Array:
+        """Return the network's weights (P,) on inputs that are not normalised."""
+        weights = self.network.weights(theta)
         return fold(self.network, weights, inputs) if self.normalise else weights
 
-    def _cotangent(self, raw, bar, inputs):
-        bar = fold_vjp(self.network, bar, inputs) if self.normalise else bar
-        return self.network.slope(raw) * bar
+    def _theta_cotangent(self, theta: Array, bar: Array, inputs: Moments) -> Array:
+        """Pull a cotangent of `network_weights` back to the trained vector."""
+        if self.normalise:
+            bar = fold_vjp(self.network, bar, inputs)
+        return self.network.slope(theta) * bar
 
-    def _memory(self, rows, starts):
-        """The hidden units' activity (T, hidden, N) with which each step begins, as the critic is shown it."""
-        memory = self.sequences.merge_blocks(rows, self.network.hidden, starts.shape[1])
-        return np.where(starts[:, None], 0.0, memory[:-1]), memory[1:]
+    def _outputs(self, activations: Array, trials: int) -> Array:
+        """Return the network's outputs (T, n_output, N) after each step."""
+        return self.network_sequences.merge_blocks(
+            activations, self.network.outputs, trials
+        )[1:]
 
-    def values(self, critic, features):
-        """The critic's values (...) of normalised features (nf, M), and the activity that they were found along."""
-        starts = np.ones((1, features.shape[1]), dtype=bool)
-        rows = self.judging.activations(critic, features[None], starts)
-        return (
-            self.judging.merge_blocks(rows, self.critic.outputs, features.shape[1])[
-                1, 0
-            ],
-            rows,
-            starts,
+    def _hidden_states(self, activations: Array, starts: Array) -> tuple[Array, Array]:
+        """Return the hidden states (T, hidden, N) before and after each step.
+
+        The critic sees a state of zero at the start of an episode.
+        """
+        hidden = self.network_sequences.merge_blocks(
+            activations, self.network.hidden, starts.shape[1]
         )
+        return np.where(starts[:, None], 0.0, hidden[:-1]), hidden[1:]
 
-    def scaled(self, state, experience):
-        """The state whose network has taken in the scales of an experience's inputs too, and does what it did."""
+    def predict_values(self, critic: Array, features: Array) -> Values:
+        """Return the critic's values (M,) of normalised features (nf, M)."""
+        count = features.shape[1]
+        starts = np.ones((1, count), dtype=bool)
+        sequences = self.critic_sequences
+        activations = sequences.activations(critic, features[None], starts)
+        outputs = sequences.merge_blocks(activations, self.critic.outputs, count)
+        return Values(outputs[1, 0], activations, starts)
+
+    def update_input_moments(self, state: PolicyState, inputs: Array) -> PolicyState:
+        """Return the state with moments of more inputs (T, n_input, N).
+
+        The trained network changes with them, so that the controller stays the same.
+        """
         if not self.normalise:
             return state
-        raw, *others = self.parts(state.trained.theta)
-        weights, inputs = (
-            self.weights(raw, state.inputs),
-            state.inputs.update(flat(experience.inputs)),
-        )
-        trained = np.concatenate([unfold(self.network, weights, inputs), *others])
-        return replace(
-            state, inputs=inputs, trained=replace(state.trained, theta=trained)
-        )
+        theta, *others = self.split(state.trained.theta)
+        weights = self.network_weights(theta, state.inputs)
+        moments = state.inputs.update(flatten_time(inputs))
+        theta = unfold(self.network, weights, moments)
+        trained = replace(state.trained, theta=np.concatenate([theta, *others]))
+        return replace(state, inputs=moments, trained=trained)
 
-    def prepared(self, state, experience):
-        """The `Batch` of an experience, and the state with what it taught of inputs, features and returns."""
-        state = self.scaled(state, experience)
-        e, options, (raw, spread, critic) = (
-            experience,
-            self.options,
-            self.parts(state.trained.theta),
+    def prepare_batch(
+        self, state: PolicyState, trajectories: Trajectories
+    ) -> tuple[Batch, PolicyState]:
+        """Return the batch of trajectories, and the state with updated moments."""
+        options = self.options
+        rewards, starts = trajectories.rewards, trajectories.starts
+        state = self.update_input_moments(state, trajectories.inputs)
+        theta, log_std, critic = self.split(state.trained.theta)
+
+        weights = self.network_weights(theta, state.inputs)
+        activations = self.network_sequences.activations(
+            weights, trajectories.inputs, starts
         )
-        weights = self.weights(raw, state.inputs)
-        rows = self.sequences.activations(weights, e.inputs, e.starts)
-        m = self.sequences.merge_blocks(rows, self.network.outputs, e.starts.shape[1])[
-            1:
-        ]
-        before, after = self._memory(rows, e.starts)
-        features, (t, n, context) = np.concatenate([e.context, before], axis=1), e.cut
+        m = self._outputs(activations, starts.shape[1])
+        before, after = self._hidden_states(activations, starts)
+
+        raw_features = np.concatenate([trajectories.context, before], axis=1)
+        returns = running_returns(rewards, starts, options.discount)
         state = replace(
             state,
-            features=state.features.update(flat(features)),
-            returns=state.returns.update(
-                discounted(e.rewards, e.starts, options.discount).reshape(1, -1)
-            ),
+            features=state.features.update(flatten_time(raw_features)),
+            returns=state.returns.update(returns.reshape(1, -1)),
         )
-        features = state.features.normalise(features, FARTHEST)
-        values = self.values(critic, flat(features))[0].reshape(e.rewards.shape)
-        following = np.where(
-            e.over, 0.0, np.concatenate([values[1:], np.zeros_like(values[:1])])
+        features = state.features.normalise(raw_features, MAX_NORMALISED)
+        predicted = self.predict_values(critic, flatten_time(features))
+        values = predicted.values.reshape(rewards.shape)
+
+        next_values = self._next_values(state, critic, trajectories, values, after)
+        scaled = rewards / state.returns.deviation[0]
+        advantages = generalised_advantages(
+            np.clip(scaled, -MAX_NORMALISED, MAX_NORMALISED),
+            values,
+            next_values,
+            trajectories.done,
+            options.discount,
+            options.gae_lambda,
         )
-        if len(t):
-            reached = state.features.normalise(
-                np.concatenate([context, after[t, :, n].T]), FARTHEST
-            )
-            following[t, n] = self.values(critic, reached)[0]
-        rewards = np.clip(e.rewards / state.returns.deviation[0], -FARTHEST, FARTHEST)
-        found = advantages(
-            rewards, values, following, e.over, options.discount, options.gae_lambda
-        )
-        return Batch(
-            e.inputs,
-            e.starts,
-            e.actions,
-            self.policy.log_prob(m, spread, e.actions),
-            found,
+        batch = Batch(
+            trajectories.inputs,
+            starts,
+            trajectories.actions,
+            self.policy.log_prob(m, log_std, trajectories.actions),
+            advantages,
             values,
             features,
-        ), state
-
-    def loss_and_gradient(self, trained, inputs, batch):
-        """The loss, its gradient by all that is trained, and a tuple of divergence, clipped part and entropy."""
-        options, (raw, spread, critic) = self.options, self.parts(trained)
-        weights = self.weights(raw, inputs)
-        rows = self.sequences.activations(weights, batch.inputs, batch.starts)
-        m = self.sequences.merge_blocks(
-            rows, self.network.outputs, batch.starts.shape[1]
-        )[1:]
-        log_prob, entropy, A = (
-            self.policy.log_prob(m, spread, batch.actions),
-            self.policy.entropy(m, spread),
-            batch.advantages,
         )
+        return batch, state
+
+    def _next_values(
+        self,
+        state: PolicyState,
+        critic: Array,
+        trajectories: Trajectories,
+        values: Array,
+        after: Array,
+    ) -> Array:
+        """Return the values (T, N) after each step, bootstrapped at truncations.
+
+        `after` (T, hidden, N) are the hidden states after each step.
+        """
+        shifted = np.concatenate([values[1:], np.zeros_like(values[:1])])
+        next_values = np.where(trajectories.done, 0.0, shifted)
+        t, n, context = trajectories.truncations
+        if len(t):
+            reached = np.concatenate([context, after[t, :, n].T])
+            features = state.features.normalise(reached, MAX_NORMALISED)
+            next_values[t, n] = self.predict_values(critic, features).values
+        return next_values
+
+    def loss_and_gradient(
+        self, trained: Array, inputs: Moments, batch: Batch
+    ) -> tuple[float, Array, Diagnostics]:
+        """Return the loss, its gradient by the trained vector, and diagnostics."""
+        options = self.options
+        theta, log_std, critic = self.split(trained)
+        weights = self.network_weights(theta, inputs)
+        sequences = self.network_sequences
+        activations = sequences.activations(weights, batch.inputs, batch.starts)
+        m = self._outputs(activations, batch.starts.shape[1])
+
+        log_prob = self.policy.log_prob(m, log_std, batch.actions)
+        entropy = self.policy.entropy(m, log_std)
+        advantages = batch.advantages
         if options.name == "ppo":
-            A = (A - A.mean()) / (A.std() + 1e-8)
-        loss, log_prob_bar, clipped = surrogate(
-            log_prob, batch.log_prob, A, options.clip
+            centred = advantages - advantages.mean()
+            advantages = centred / (advantages.std() + 1e-8)
+
+        policy_loss, log_prob_bar, clip_fraction = clipped_surrogate_loss(
+            log_prob, batch.log_prob, advantages, options.clip
         )
         entropy_bar = np.full_like(entropy, -options.entropy / entropy.size)
-        m_bar, spread_bar = self.policy.vjp(
-            m, spread, batch.actions, log_prob_bar, entropy_bar
+        m_bar, log_std_bar = self.policy.vjp(
+            m, log_std, batch.actions, log_prob_bar, entropy_bar
         )
-        raw_bar = self._cotangent(
-            raw, self.sequences.adjoint(weights, batch.starts, rows, m_bar), inputs
-        )
-        values, activity, starts = self.values(critic, flat(batch.features))
-        error, bar = value_loss(
-            values,
-            batch.values.ravel(),
-            (batch.advantages + batch.values).ravel(),
-            options.value_clip,
-        )
-        critic_bar = self.judging.adjoint(
-            critic, starts, activity, VALUE_WEIGHT * bar[None, None]
-        )
-        change = log_prob - batch.log_prob
-        told = (
-            float(np.mean(np.expm1(change) - change)),
-            float(clipped),
-            float(entropy.mean()),
-        )
-        loss += VALUE_WEIGHT * error - options.entropy * told[2]
-        return loss, np.concatenate([raw_bar, spread_bar, critic_bar]), told
+        weights_bar = sequences.adjoint(weights, batch.starts, activations, m_bar)
+        theta_bar = self._theta_cotangent(theta, weights_bar, inputs)
+        error, critic_bar = self._value_loss_and_gradient(critic, batch)
 
-    def update(self, state, experience, rng):
-        """The state after a round of updates on one experience, and the `Report` of it."""
-        batch, state = self.prepared(state, experience)
-        inner, rule, made, told = (
-            state.trained,
-            self.options.rule(state.rollouts),
-            0,
-            (0.0, 0.0, 0.0),
+        # The estimate of the divergence that is never negative (Schulman 2020).
+        change = log_prob - batch.log_prob
+        divergence = np.mean(np.expm1(change) - change)
+        diagnostics = Diagnostics(
+            float(divergence), float(clip_fraction), float(entropy.mean())
         )
+        value_term = VALUE_WEIGHT * error
+        entropy_term = options.entropy * diagnostics.entropy
+        loss = policy_loss + (value_term - entropy_term)
+        gradient = np.concatenate([theta_bar, log_std_bar, critic_bar])
+        return loss, gradient, diagnostics
+
+    def _value_loss_and_gradient(
+        self, critic: Array, batch: Batch
+    ) -> tuple[float, Array]:
+        """Return the critic's loss without its weight, and the weighted gradient."""
+        predicted = self.predict_values(critic, flatten_time(batch.features))
+        returns = batch.advantages + batch.values
+        error, values_bar = value_loss(
+            predicted.values,
+            batch.values.ravel(),
+            returns.ravel(),
+            self.options.value_clip,
+        )
+        outputs_bar = VALUE_WEIGHT * values_bar[None, None]
+        gradient = self.critic_sequences.adjoint(
+            critic, predicted.starts, predicted.activations, outputs_bar
+        )
+        return error, gradient
+
+    def update(
+        self, state: PolicyState, trajectories: Trajectories, rng: np.random.Generator
+    ) -> tuple[PolicyState, PolicyReport]:
+        """Return the state after a round of updates on one rollout, and its report."""
+        batch, state = self.prepare_batch(state, trajectories)
+        rule = self.options.rule(state.rollouts)
+        trained = state.trained
+        updates = 0
+        diagnostics = Diagnostics(0.0, 0.0, 0.0)
+
         with single_threaded_blas():
-            for part in self._parts(batch.starts.shape[1], rng):
-                _, g, told = self.loss_and_gradient(
-                    inner.theta, state.inputs, batch.of(part)
+            for trials in self._minibatches(batch.starts.shape[1], rng):
+                minibatch = batch.select(trials)
+                _, gradient, diagnostics = self.loss_and_gradient(
+                    trained.theta, state.inputs, minibatch
                 )
-                if (
-                    self.options.target_kl is not None
-                    and told[0] > KL_MARGIN * self.options.target_kl
-                ):
+                if self._is_far(diagnostics):
                     break
-                inner, made = rule.moved(inner, g), made + 1
-        theta = self.parts(inner.theta)[0]
-        theta = self.weights(theta, state.inputs) if self.normalise else theta
+                trained = rule.moved(trained, gradient)
+                updates += 1
+
+        theta = self.split(trained.theta).network
+        if self.normalise:
+            theta = self.network_weights(theta, state.inputs)
         state = replace(
             state,
             theta=theta,
-            trained=inner,
-            updates=state.updates + made,
+            trained=trained,
+            updates=state.updates + updates,
             rollouts=state.rollouts + 1,
         )
-        return state, Report(made, *told, self.options.name)
+        return state, PolicyReport(updates, *diagnostics, self.options.name)
 
-    def _parts(self, trials, rng):
-        """Numbers of the trials of every minibatch of every pass."""
+    def _is_far(self, diagnostics: Diagnostics) -> bool:
+        """Whether the policy is so far from the old one that the round ends."""
+        target = self.options.target_kl
+        return target is not None and diagnostics.divergence > KL_MARGIN * target
+
+    def _minibatches(self, trials: int, rng: np.random.Generator) -> Iterator[Array]:
+        """Yield the trial indices of every minibatch of every epoch."""
+        count = min(self.options.minibatches, trials)
         for _ in range(self.options.epochs):
-            yield from np.array_split(
-                rng.permutation(trials), min(self.options.minibatches, trials)
-            )
+            yield from np.array_split(rng.permutation(trials), count)
 
 
-def flat(a):
-    """An array (T, k, N) as (k, T N), time by time."""
+def flatten_time(a: Array) -> Array:
+    """Return an array (T, k, N) as (k, T N), with time as the slower index."""
     return np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)

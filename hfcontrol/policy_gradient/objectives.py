@@ -1,59 +1,84 @@
-"""What policy gradients aim at, as functions of arrays (T, N): advantages, and the losses of policy and critic with their cotangents.
+"""Advantages, and the losses of policy and critic with their cotangents.
 
-delta_t = r_t + gamma V_after - V_t                      V_after: 0 after an end, the value of what was reached otherwise
-A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1}    generalised advantages (Schulman et al. 2016)
-ratio   = p(a_t) / p_old(a_t),   R_t = A_t + V_old
+    delta_t = r_t + gamma V_{t+1} - V_t
+    A_t     = delta_t + gamma lambda (1 - done_t) A_{t+1}
+    rho_t   = p(a_t) / p_old(a_t)
+    R_t     = A_t + V_old
+
+with A from Schulman et al. (2016, eq. 16). V_{t+1} is 0 after a terminated episode and
+the critic's value of what was reached after a truncated one. All arrays are (T, N).
 """
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 
-def advantages(rewards, values, after, over, discount, gae_lambda):
-    """Generalised advantages (T, N) from rewards, values, those of what came after, and where episodes were over."""
-    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
+
+def generalised_advantages(
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    done: Array,
+    discount: float,
+    gae_lambda: float,
+) -> Array:
+    """Return the advantages (T, N) of Schulman et al. (2016, eq. 16)."""
+    advantages = np.empty_like(rewards)
+    following = np.zeros(rewards.shape[1])
     for t in range(len(rewards) - 1, -1, -1):
-        carry = (
-            rewards[t]
-            + discount * after[t]
-            - values[t]
-            + discount * gae_lambda * ~over[t] * carry
-        )
-        found[t] = carry
-    return found
+        delta = rewards[t] + discount * next_values[t] - values[t]
+        following = delta + discount * gae_lambda * ~done[t] * following
+        advantages[t] = following
+    return advantages
 
 
-def discounted(rewards, starts, discount):
-    """Discounted sums (T, N) of the rewards of each episode so far: what rewards are measured by."""
-    found, carry = np.empty_like(rewards), np.zeros(rewards.shape[1])
+def running_returns(rewards: Array, starts: Array, discount: float) -> Array:
+    """Return the discounted rewards (T, N) of each episode so far.
+
+    Their standard deviation is the scale of the rewards (Engstrom et al. 2020).
+    """
+    returns = np.empty_like(rewards)
+    previous = np.zeros(rewards.shape[1])
     for t in range(len(rewards)):
-        carry = rewards[t] + discount * ~starts[t] * carry
-        found[t] = carry
-    return found
+        previous = rewards[t] + discount * ~starts[t] * previous
+        returns[t] = previous
+    return returns
 
 
-def surrogate(log_prob, old, advantage, clip):
-    """The clipped objective's loss, the cotangent of log_prob (T, N), and the part that is clipped."""
-    ratio = np.exp(log_prob - old)
-    clipped = ((advantage > 0) & (ratio > 1 + clip)) | (
-        (advantage < 0) & (ratio < 1 - clip)
-    )
-    gain = np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
-    return (
-        -gain.mean(),
-        np.where(clipped, 0.0, -ratio * advantage) / ratio.size,
-        clipped.mean(),
-    )
+def clipped_surrogate_loss(
+    log_prob: Array, old_log_prob: Array, advantages: Array, clip: float
+) -> tuple[Array, Array, Array]:
+    """Return the policy's loss, its cotangent by log_prob, and the clipped fraction.
+
+    -mean min(rho A, clip(rho, 1 - eps, 1 + eps) A)  (Schulman et al. 2017, eq. 7).
+    """
+    ratio = np.exp(log_prob - old_log_prob)
+    too_likely = (advantages > 0) & (ratio > 1 + clip)
+    too_unlikely = (advantages < 0) & (ratio < 1 - clip)
+    is_clipped = too_likely | too_unlikely
+
+    clipped_ratio = np.clip(ratio, 1 - clip, 1 + clip)
+    gain = np.minimum(ratio * advantages, clipped_ratio * advantages)
+    log_prob_bar = np.where(is_clipped, 0.0, -ratio * advantages) / ratio.size
+    return -gain.mean(), log_prob_bar, is_clipped.mean()
 
 
-def value_loss(values, old, returns, clip):
-    """Half the mean squared error of the values and its cotangent; with a `clip` that of the worse of the values and of these no
-    further than that from the old ones."""
+def value_loss(
+    values: Array, old_values: Array, returns: Array, clip: float | None
+) -> tuple[Array, Array]:
+    """Return half the mean squared error of the values, and its cotangent by them.
+
+    With a clipping range, the error is the larger one of the values and of the values
+    clipped to that range about the old ones (Huang et al. 2022).
+    """
     error = values - returns
     if clip is None:
         return 0.5 * (error**2).mean(), error / error.size
-    near = old + np.clip(values - old, -clip, clip)
-    worse = (near - returns) ** 2 > error**2
-    bar = np.where(
-        worse, np.where(np.abs(values - old) < clip, near - returns, 0.0), error
-    )
-    return 0.5 * np.maximum(error**2, (near - returns) ** 2).mean(), bar / error.size
+
+    change = values - old_values
+    clipped_error = old_values + np.clip(change, -clip, clip) - returns
+    # A clipped value does not move with the value.
+    clipped_bar = np.where(np.abs(change) < clip, clipped_error, 0.0)
+    values_bar = np.where(clipped_error**2 > error**2, clipped_bar, error)
+    loss = 0.5 * np.maximum(error**2, clipped_error**2).mean()
+    return loss, values_bar / error.size

@@ -1,113 +1,141 @@
-"""Training by policy gradients: rollouts of an exploring policy, each followed by a round of updates on it.
+"""Training by policy gradients: rollouts of an exploring policy, each with its updates.
 
-It gives the events of `Trainer`, one hold for each rollout. Its loss is that of the exploring policy on the rollout which the
-next updates will be made from; what the controller is worth without exploring, `hfcontrol evaluate` tells.
+The events are those of `Trainer`, with one hold per rollout. The loss of an event is
+that of the exploring policy on the rollout that the next updates learn from;
+`hfcontrol evaluate` measures the controller without exploration.
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.policy_gradient.learner import Learner
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
+from hfcontrol.policy_gradient.learner import Learner, PolicyState
+from hfcontrol.policy_gradient.options import PolicyGradient
+from hfcontrol.policy_gradient.samplers import Episodes, Sampler
+from hfcontrol.policy_gradient.trajectories import Trajectories
+from hfcontrol.tasks.task import Task
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.state import CurvePoint, Event, Limits, TrainingState
+from hfcontrol.training.state import CurvePoint, Event, Limits, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
 
 
 @dataclass
 class PolicyTrainer:
-    """One problem for PPO or A2C: task, plant, network, the world that is explored, and the learner's options."""
+    """One problem for PPO or A2C: task, plant, network, sampler and options.
 
-    task: object
-    plant: object
-    kernels: object
-    network: object
-    wiring: object
-    optimizer: object
-    world: object
+    In an environment, `kernels` and `wiring` are None.
+    """
+
+    task: Task | Episodes
+    plant: Plant
+    kernels: Any
+    network: Network
+    wiring: Wiring | None
+    optimizer: PolicyGradient
+    sampler: Sampler
     limits: Limits = field(default_factory=Limits)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.learner = Learner(
-            self.optimizer, self.network, self.world.policy, self.world.n_context
+            self.optimizer, self.network, self.sampler.policy, self.sampler.n_context
         )
 
-    def init(self, theta, rng):
-        """The state before the first rollout, from weights theta (P,) and a generator of all that is random."""
+    def init(self, theta: Array, rng: np.random.Generator) -> TrainingState:
+        """Return the state before the first rollout, from theta (P,)."""
         state = self.learner.init(theta, rng)
         return TrainingState(state, HoldState("inputs"), rng.bit_generator.state)
 
-    def prepare(self):
-        """Compiles or loads all that a training will call."""
+    def prepare(self) -> None:
+        """Compile or load the kernels of training, by a rollout and a gradient."""
         rng = np.random.default_rng(0)
-        state = self.learner.init(self.network.initial(rng), rng)
-        experience = self.world.explore(
-            state.theta, self.world.policy, self.learner.log_spread(state), rng
-        )
-        batch, _ = self.learner.prepared(state, experience)
-        self.learner.loss_and_gradient(state.trained.theta, state.inputs, batch.of([0]))
+        theta = self.network.initial(rng)
+        state = self.learner.init(theta, rng)
+        trajectories = self._collect(state, rng)
+        batch, _ = self.learner.prepare_batch(state, trajectories)
+        first_trial = batch.select([0])
+        self.learner.loss_and_gradient(state.trained.theta, state.inputs, first_trial)
 
-    def run(self, state, stop_token=None):
-        """Events from `state` on, until a limit is reached; the last one is "done".
+    def run(
+        self, state: TrainingState, stop_token: StopToken | None = None
+    ) -> Iterator[Event]:
+        """Yield events from `state` on until a limit is reached; the last is "done".
 
-        `stop_token` is read between rollouts.
+        A stop requested by `stop_token` takes effect between rollouts.
         """
         stop_token = stop_token or StopToken()
-        rng, clock = np.random.default_rng(), time.perf_counter() - state.seconds
+        clock = time.perf_counter() - state.seconds
+        rng = np.random.default_rng()
         rng.bit_generator.state = state.random
-        experience, fresh = self._explored(state, rng), not state.rollouts
-        if fresh:
-            state = self._marked(state, experience, clock, first=experience.loss)
-            yield Event("start", state, experience.loop, experience.rollout)
-        stop = self._reached(state, clock, stop_token)
+
+        is_fresh = not state.rollouts
+        trajectories = self._collect(state.optimizer, rng)
+        if is_fresh:
+            state = replace(state, first=trajectories.loss)
+            state = self._record(state, trajectories, clock)
+            yield Event("start", state, trajectories.loop, trajectories.rollout)
+
+        stop = self._reached_limit(state, clock, stop_token)
         while stop is None:
-            inner, report = self.learner.update(state.optimizer, experience, rng)
+            policy_state, report = self.learner.update(
+                state.optimizer, trajectories, rng
+            )
+            # The generator's state before the rollout: resuming draws it again.
             state = replace(
                 state,
-                optimizer=inner,
-                updates=inner.updates,
+                optimizer=policy_state,
+                updates=policy_state.updates,
                 random=rng.bit_generator.state,
             )
-            experience = self._explored(state, rng)
-            state = self._marked(state, experience, clock)
-            yield Event("hold", state, experience.loop, experience.rollout, report)
-            stop = self._reached(state, clock, stop_token)
-        yield Event("done", state, experience.loop, experience.rollout, stop=stop)
+            trajectories = self._collect(policy_state, rng)
+            state = self._record(state, trajectories, clock)
+            yield Event("hold", state, trajectories.loop, trajectories.rollout, report)
+            stop = self._reached_limit(state, clock, stop_token)
+        yield Event("done", state, trajectories.loop, trajectories.rollout, stop=stop)
 
-    def _explored(self, state, rng):
-        inner = state.optimizer
-        return self.world.explore(
-            inner.theta, self.world.policy, self.learner.log_spread(inner), rng
-        )
+    def _collect(self, state: PolicyState, rng: np.random.Generator) -> Trajectories:
+        """Record one rollout of the controller in `state`, with exploration."""
+        log_std = self.learner.log_std(state)
+        return self.sampler.collect(state.theta, self.sampler.policy, log_std, rng)
 
     @staticmethod
-    def _marked(state, experience, clock, **changes):
+    def _record(
+        state: TrainingState, trajectories: Trajectories, clock: float
+    ) -> TrainingState:
+        """Return the state with one more rollout in its counts and learning curve."""
         state = replace(
             state,
-            loss=experience.loss,
+            loss=trajectories.loss,
             counts=state.counts + Counts(rollouts=1),
             seconds=time.perf_counter() - clock,
-            **changes,
         )
-        mark = CurvePoint(state.loss, state.updates, state.rollouts, state.seconds)
-        history = (*state.history, mark) if state.updates else ()
-        return replace(state, history=history, curve=(*state.curve, mark))
+        point = CurvePoint(state.loss, state.updates, state.rollouts, state.seconds)
+        history = (*state.history, point) if state.updates else ()
+        return replace(state, history=history, curve=(*state.curve, point))
 
-    def _reached(self, state, clock, stop_token):
-        """The limit reached, if any."""
-        limits = self.limits
-        return limits.reached(
+    def _reached_limit(
+        self, state: TrainingState, clock: float, stop_token: StopToken
+    ) -> Stop | None:
+        """Return the limit that is reached, if any."""
+        return self.limits.reached(
             state.loss,
-            limits.loss,
+            self.limits.loss,
             stop_token.stopped,
             state.rollouts,
             time.perf_counter() - clock,
         )
 
 
-def plant_loop(task, plant, kernels, network, wiring):
-    """The function of a generator that draws a scenario of a task and gives the closed loop on it."""
+def plant_loop(
+    task: Task, plant: Plant, kernels: Any, network: Network, wiring: Wiring
+) -> Callable[[np.random.Generator], ClosedLoop]:
+    """Return a function that draws a scenario and returns the closed loop on it."""
     return lambda rng: ClosedLoop(plant, kernels, network, task.draw(rng), wiring)

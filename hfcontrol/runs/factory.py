@@ -18,9 +18,13 @@ from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.policy_gradient.learner import PolicyGradient
+from hfcontrol.policy_gradient.options import PolicyGradient
+from hfcontrol.policy_gradient.samplers import (
+    EnvironmentSampler,
+    Episodes,
+    PlantSampler,
+)
 from hfcontrol.policy_gradient.trainer import PolicyTrainer, plant_loop
-from hfcontrol.policy_gradient.worlds import EnvironmentWorld, Episodes, PlantWorld
 from hfcontrol.runs.quantities import (
     assignments,
     curl_range,
@@ -220,7 +224,7 @@ def _environment_trainer(settings, plant, limits):
         COPIES if settings.trials is None else settings.trials,
         environment.steps if settings.steps is None else settings.steps,
     )
-    world = EnvironmentWorld(environment, network, seen, task.trials, task.steps)
+    sampler = EnvironmentSampler(environment, network, seen, task.trials, task.steps)
     return PolicyTrainer(
         task,
         plant,
@@ -228,7 +232,7 @@ def _environment_trainer(settings, plant, limits):
         network,
         make_wiring(settings, plant),
         make_optimizer(settings, task),
-        world,
+        sampler,
         limits,
     )
 
@@ -256,11 +260,11 @@ def make_trainer(settings, plant=None):
 
     wiring, optimizer = make_wiring(settings, plant), make_optimizer(settings, task)
     if settings.optimizer in POLICY:
-        world = PlantWorld(
+        sampler = PlantSampler(
             plant_loop(task, plant, kernels, network, wiring), plant, task.n_target
         )
         return PolicyTrainer(
-            task, plant, kernels, network, wiring, optimizer, world, limits
+            task, plant, kernels, network, wiring, optimizer, sampler, limits
         )
     return Trainer(
         task,
@@ -297,7 +301,7 @@ def prepare(trainer, settings):
             settings.optimizer,
             (
                 f"{settings.optimizer}: learns from costs alone, by "
-                f"{trainer.world.described}",
+                f"{trainer.sampler.description}",
             ),
         )
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))

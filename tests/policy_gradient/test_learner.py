@@ -1,4 +1,4 @@
-"""Policy gradients: the loss by differences, advantages by their double sum, A2C written separately, and what must not matter."""
+"""Policy gradients against finite differences, double sums and a separate A2C loss."""
 
 from dataclasses import replace
 
@@ -10,56 +10,56 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
-from hfcontrol.policy_gradient.learner import Batch, Experience, Learner, PolicyGradient
-from hfcontrol.policy_gradient.objectives import advantages, discounted
+from hfcontrol.policy_gradient.learner import Batch, Learner
+from hfcontrol.policy_gradient.objectives import (
+    generalised_advantages,
+    running_returns,
+)
+from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian
+from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
 
 T, N, N_INPUT, N_CONTEXT = 6, 4, 3, 2
 POLICIES = {"gaussian": Gaussian(np.array([0.5, 2.0])), "categorical": Categorical(3)}
 policies = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
 
 
-def learner_of(policy, cell="ltc", **options):
-    network = Network(
-        Architecture((4, 3), cell, (2,), (1, 2), learn_start=True),
-        N_INPUT,
-        policy.size or policy.actions,
-    )
+def make_learner(policy, cell="ltc", **options):
+    architecture = Architecture((4, 3), cell, (2,), (1, 2), learn_start=True)
+    network = Network(architecture, N_INPUT, policy.size or policy.actions)
     return Learner(PolicyGradient(**options), network, policy, N_CONTEXT)
 
 
-def explored(learner, state, rng):
-    """An `Experience` of nobody's world: random inputs and rewards, episodes that end and are cut in the middle."""
-    inputs, starts = (
-        3 + 2 * rng.standard_normal((T, N_INPUT, N)),
-        np.zeros((T, N), dtype=bool),
-    )
+def make_trajectories(learner, state, rng):
+    """Random inputs and rewards; some episodes terminate or are truncated early."""
+    inputs = 3 + 2 * rng.standard_normal((T, N_INPUT, N))
+    starts = np.zeros((T, N), dtype=bool)
     starts[0] = starts[2, 1] = starts[4, 2] = starts[3, 3] = True
-    over = np.concatenate([starts[1:], np.ones((1, N), dtype=bool)])
-    ended = over.copy()
-    ended[1, 1] = ended[-1, :2] = False
-    raw, spread, _ = learner.parts(state.trained.theta)
-    rows = learner.sequences.activations(
-        learner.weights(raw, state.inputs), inputs, starts
-    )
-    m = learner.sequences.merge_blocks(rows, learner.network.outputs, N)[1:]
-    actions = np.array([learner.policy.draw(means, spread, rng) for means in m])
-    t, n = np.nonzero(over & ~ended)
-    return Experience(
+    done = np.concatenate([starts[1:], np.ones((1, N), dtype=bool)])
+    terminated = done.copy()
+    terminated[1, 1] = terminated[-1, :2] = False
+
+    theta, log_std, _ = learner.split(state.trained.theta)
+    weights = learner.network_weights(theta, state.inputs)
+    activations = learner.network_sequences.activations(weights, inputs, starts)
+    m = learner._outputs(activations, N)
+    actions = np.array([learner.policy.draw(means, log_std, rng) for means in m])
+    t, n = np.nonzero(done & ~terminated)
+    return Trajectories(
         inputs,
         starts,
         actions,
         rng.standard_normal((T, N)),
-        over,
-        ended,
+        done,
+        terminated,
         rng.standard_normal((T, N_CONTEXT, N)),
-        (t, n, rng.standard_normal((N_CONTEXT, len(t)))),
+        Truncations(t, n, rng.standard_normal((N_CONTEXT, len(t)))),
         0.0,
     )
 
 
-def started(learner, rng):
-    """A state with weights, moments and spreads that are nothing in particular."""
+def make_state(learner, rng):
+    """A state with arbitrary weights, moments and standard deviations."""
     state = learner.init(learner.network.initial(rng), rng)
     trained = state.trained.theta + 0.2 * rng.standard_normal(state.trained.theta.size)
     moments = Moments.empty(N_INPUT).update(3 + 2 * rng.standard_normal((N_INPUT, 50)))
@@ -68,14 +68,16 @@ def started(learner, rng):
 
 @policies
 @pytest.mark.parametrize("cell", ["tanh", "ltc", "ltc_conductance", "cfc"])
-def test_the_gradient_of_the_whole_loss_equals_differences(policy, cell, rng):
-    """With starts in the middle, clipped samples, an entropy and clipped values; away from the first weights."""
-    learner = learner_of(policy, cell, entropy=0.1, value_clip=0.3)
-    state = started(learner, rng)
-    batch, state = learner.prepared(state, explored(learner, state, rng))
+def test_gradient_of_whole_loss_equals_finite_differences(policy, cell, rng):
+    """With early starts, clipped samples, entropy and clipped values."""
+    learner = make_learner(policy, cell, entropy=0.1, value_clip=0.3)
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    batch, state = learner.prepare_batch(state, trajectories)
+    # Away from the old policy, so that some ratios are clipped.
     trained = state.trained.theta + 0.3 * rng.standard_normal(state.trained.theta.size)
-    _, g, (_, clipped, _) = learner.loss_and_gradient(trained, state.inputs, batch)
-    assert 0 < clipped < 1
+    _, g, diagnostics = learner.loss_and_gradient(trained, state.inputs, batch)
+    assert 0 < diagnostics.clip_fraction < 1
     for _ in range(3):
         v = rng.standard_normal(g.size)
         ends = [
@@ -86,190 +88,177 @@ def test_the_gradient_of_the_whole_loss_equals_differences(policy, cell, rng):
 
 
 @policies
-def test_before_the_first_update_the_ratio_is_one(policy, rng):
-    learner = learner_of(policy)
-    state = started(learner, rng)
-    batch, state = learner.prepared(state, explored(learner, state, rng))
-    _, _, (divergence, clipped, _) = learner.loss_and_gradient(
+def test_ratio_is_one_before_first_update(policy, rng):
+    learner = make_learner(policy)
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    batch, state = learner.prepare_batch(state, trajectories)
+    _, _, diagnostics = learner.loss_and_gradient(
         state.trained.theta, state.inputs, batch
     )
-    assert abs(divergence) < 1e-14 and clipped == 0
+    assert abs(diagnostics.divergence) < 1e-14 and diagnostics.clip_fraction == 0
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
-def test_advantages_are_their_double_sum(gae_lambda, rng):
-    """sum over l of (gamma lambda)^l delta_{t+l} to the end of the episode; after an end nothing comes, after a cut its value."""
-    gamma, rewards, values = (
-        0.9,
-        rng.standard_normal((T, N)),
-        rng.standard_normal((T, N)),
-    )
-    over = rng.random((T, N)) < 0.3
-    over[-1] = True
-    after = np.where(
-        over,
+def test_advantages_equal_their_double_sum(gae_lambda, rng):
+    """sum over l of (gamma lambda)^l delta_{t+l} to the end of the episode.
+
+    Rewards after a terminated episode are zero; a truncated one has its value.
+    """
+    gamma = 0.9
+    rewards = rng.standard_normal((T, N))
+    values = rng.standard_normal((T, N))
+    done = rng.random((T, N)) < 0.3
+    done[-1] = True
+    next_values = np.where(
+        done,
         np.where(rng.random((T, N)) < 0.5, 0.0, rng.standard_normal((T, N))),
         np.concatenate([values[1:], values[:1]]),
     )
-    found = advantages(rewards, values, after, over, gamma, gae_lambda)
+    advantages = generalised_advantages(
+        rewards, values, next_values, done, gamma, gae_lambda
+    )
     for t in range(T):
         for n in range(N):
-            last = t + int(np.argmax(over[t:, n]))
-            deltas = (rewards + gamma * after - values)[t : last + 1, n]
-            assert found[t, n] == pytest.approx(
-                (gamma * gae_lambda) ** np.arange(len(deltas)) @ deltas, abs=1e-12
-            )
+            last = t + int(np.argmax(done[t:, n]))
+            deltas = (rewards + gamma * next_values - values)[t : last + 1, n]
+            powers = np.arange(len(deltas))
+            expected = (gamma * gae_lambda) ** powers @ deltas
+            assert advantages[t, n] == pytest.approx(expected, abs=1e-12)
             if gae_lambda == 1:
                 returns = (
-                    gamma ** np.arange(len(deltas)) @ rewards[t : last + 1, n]
-                    + gamma ** len(deltas) * after[last, n]
+                    gamma**powers @ rewards[t : last + 1, n]
+                    + gamma ** len(deltas) * next_values[last, n]
                 )
-                assert found[t, n] == pytest.approx(returns - values[t, n], abs=1e-12)
+                expected = returns - values[t, n]
+                assert advantages[t, n] == pytest.approx(expected, abs=1e-12)
 
 
-def test_an_end_is_worth_nothing_and_a_cut_what_the_critic_says(rng):
-    learner = learner_of(POLICIES["gaussian"])
-    state = started(learner, rng)
-    experience = explored(learner, state, rng)
-    batch, _ = learner.prepared(state, experience)
-    other = (*experience.cut[:2], experience.cut[2] + 1.0)
-    changed, _ = learner.prepared(state, experience._replace(cut=other))
-    moved = np.any(batch.advantages != changed.advantages, axis=0)
-    assert (
-        moved[:2].all() and not moved[2:].any()
-    )  # the last two columns have ends alone
+def test_only_truncated_episodes_are_bootstrapped(rng):
+    learner = make_learner(POLICIES["gaussian"])
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    batch, _ = learner.prepare_batch(state, trajectories)
+    truncations = trajectories.truncations
+    other = truncations._replace(context=truncations.context + 1.0)
+    changed, _ = learner.prepare_batch(state, trajectories._replace(truncations=other))
+    differs = np.any(batch.advantages != changed.advantages, axis=0)
+    # The last two trials only have terminated episodes.
+    assert differs[:2].all() and not differs[2:].any()
 
 
-def test_a2c_is_the_loss_written_for_it(rng):
-    """-mean A log p + 1/4 mean (V - R)^2 by differences, for advantages that stand still and are not normalised."""
+def test_a2c_equals_its_loss_written_separately(rng):
+    """-mean A log p + 1/4 mean (V - R)^2, with constant advantages as they are."""
     policy = POLICIES["gaussian"]
-    learner = learner_of(policy, name="a2c")
-    state = started(learner, rng)
-    batch, state = learner.prepared(state, explored(learner, state, rng))
+    learner = make_learner(policy, name="a2c")
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    batch, state = learner.prepare_batch(state, trajectories)
     returns = batch.advantages + batch.values
 
     def loss(trained):
-        raw, spread, critic = learner.parts(trained)
-        rows = learner.sequences.activations(
-            learner.weights(raw, state.inputs), batch.inputs, batch.starts
+        theta, log_std, critic = learner.split(trained)
+        weights = learner.network_weights(theta, state.inputs)
+        activations = learner.network_sequences.activations(
+            weights, batch.inputs, batch.starts
         )
-        m = learner.sequences.merge_blocks(rows, learner.network.outputs, N)[1:]
-        s = policy.scale[:, None] * np.exp(spread)[:, None]
+        m = learner._outputs(activations, N)
+        s = policy.scale[:, None] * np.exp(log_std)[:, None]
         log_p = np.log(
             np.exp(-0.5 * ((batch.actions - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))
         ).sum(axis=1)
-        values = np.array([learner.values(critic, f)[0] for f in batch.features])
-        return (
-            -(batch.advantages * log_p).mean() + 0.25 * ((values - returns) ** 2).mean()
+        values = np.array(
+            [learner.predict_values(critic, f).values for f in batch.features]
         )
+        policy_loss = -(batch.advantages * log_p).mean()
+        return policy_loss + 0.25 * ((values - returns) ** 2).mean()
 
-    trained, g = (
-        state.trained.theta,
-        learner.loss_and_gradient(state.trained.theta, state.inputs, batch)[1],
-    )
+    trained = state.trained.theta
+    _, g, _ = learner.loss_and_gradient(trained, state.inputs, batch)
     for _ in range(3):
         v = rng.standard_normal(g.size)
-        assert g @ v == pytest.approx(
-            (loss(trained + 1e-6 * v) - loss(trained - 1e-6 * v)) / 2e-6, rel=1e-6
-        )
+        difference = loss(trained + 1e-6 * v) - loss(trained - 1e-6 * v)
+        assert g @ v == pytest.approx(difference / 2e-6, rel=1e-6)
 
 
-def test_the_order_of_the_trials_does_not_matter(rng):
-    learner = learner_of(POLICIES["gaussian"])
-    state = started(learner, rng)
-    batch, state = learner.prepared(state, explored(learner, state, rng))
+def test_gradient_does_not_depend_on_order_of_trials(rng):
+    learner = make_learner(POLICIES["gaussian"])
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    batch, state = learner.prepare_batch(state, trajectories)
     trained = state.trained.theta + 0.02
     pair = [
-        learner.loss_and_gradient(trained, state.inputs, batch.of(order))[1]
+        learner.loss_and_gradient(trained, state.inputs, batch.select(order))[1]
         for order in (np.arange(N), [2, 0, 3, 1])
     ]
     assert relative(*pair) < 1e-13
 
 
 @pytest.mark.parametrize("cell", list(CELLS))
-def test_a_network_takes_the_scales_of_its_input_into_its_weights(cell, rng):
+def test_folded_weights_act_on_inputs_as_weights_on_normalised_inputs(cell, rng):
     network = Network(Architecture((4, 3), cell, (2,), (1, 2)), N_INPUT, 2)
-    weights, moments = (
-        network.initial(rng),
-        Moments.empty(N_INPUT).update(5 + 3 * rng.standard_normal((N_INPUT, 40))),
-    )
+    weights = network.initial(rng)
+    moments = Moments.empty(N_INPUT).update(5 + 3 * rng.standard_normal((N_INPUT, 40)))
     x = 5 + 3 * rng.standard_normal((N_INPUT, N))
-    rows = [np.zeros((network.n_activations, N)), np.zeros((network.n_activations, N))]
+    normalised = (x - moments.mean[:, None]) / moments.deviation[:, None]
+    folded = fold(network, weights, moments)
+    on_normalised = np.zeros((network.n_activations, N))
+    on_inputs = np.zeros((network.n_activations, N))
     for _ in range(3):
-        rows = [
-            network.step(w, before, seen)
-            for w, before, seen in zip(
-                (weights, fold(network, weights, moments)),
-                rows,
-                ((x - moments.mean[:, None]) / moments.deviation[:, None], x),
-            )
-        ]
+        on_normalised = network.step(weights, on_normalised, normalised)
+        on_inputs = network.step(folded, on_inputs, x)
     np.testing.assert_allclose(
-        rows[1][network.outputs], rows[0][network.outputs], atol=1e-12
+        on_inputs[network.outputs], on_normalised[network.outputs], atol=1e-12
     )
-    np.testing.assert_allclose(
-        unfold(network, fold(network, weights, moments), moments),
-        weights,
-        atol=1e-13,
-    )
+    np.testing.assert_allclose(unfold(network, folded, moments), weights, atol=1e-13)
     v, bar = rng.standard_normal((2, network.size))
-    tangent = fold(network, weights + v, moments) - fold(network, weights, moments)
-    assert tangent @ bar == pytest.approx(
-        v @ fold_vjp(network, bar, moments), rel=1e-10
-    )
+    tangent = fold(network, weights + v, moments) - folded
+    pulled_back = fold_vjp(network, bar, moments)
+    assert tangent @ bar == pytest.approx(v @ pulled_back, rel=1e-10)
 
 
-def test_moments_are_those_of_all_values(rng):
+def test_running_moments_equal_moments_of_all_values(rng):
     values = rng.standard_normal((3, 100)) * [[1], [5], [0]] + [[0], [7], [2]]
     moments = Moments.empty(3)
     for part in np.array_split(values, 7, axis=1):
         moments = moments.update(part)
     np.testing.assert_allclose(moments.mean, values.mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(moments.variance, values.var(axis=1), atol=1e-12)
-    assert (
-        moments.deviation[2] == 1.0
-        and np.abs(moments.normalise(100 * values, 10.0)).max() == 10.0
-    )
+    assert moments.deviation[2] == 1.0
+    assert np.abs(moments.normalise(100 * values, 10.0)).max() == 10.0
 
 
-def test_discounted_rewards_begin_anew_with_the_episode():
+def test_running_returns_restart_with_each_episode():
     starts = np.array([[True], [False], [True], [False]])
     np.testing.assert_allclose(
-        discounted(np.ones((4, 1)), starts, 0.5)[:, 0], [1, 1.5, 1, 1.5]
+        running_returns(np.ones((4, 1)), starts, 0.5)[:, 0], [1, 1.5, 1, 1.5]
     )
 
 
 @policies
-def test_what_is_drawn_is_distributed_as_log_prob_says(policy, rng):
-    """The mean of -log p over many draws is the entropy, and p sums to one over the actions."""
-    m, spread = (
-        rng.standard_normal((1, policy.size or policy.actions, 1)),
-        np.full(policy.size, -0.3),
-    )
+def test_drawn_actions_follow_log_prob(policy, rng):
+    """The mean of -log p over many draws is the entropy; probabilities sum to one."""
+    m = rng.standard_normal((1, policy.size or policy.actions, 1))
+    log_std = np.full(policy.size, -0.3)
     many = np.repeat(m, 40_000, axis=2)
-    actions = policy.draw(many[0], spread, rng)[None]
-    log_p = policy.log_prob(many, spread, actions)
-    assert -log_p.mean() == pytest.approx(
-        policy.entropy(m, spread)[0, 0], abs=5 * log_p.std() / 200
-    )
+    actions = policy.draw(many[0], log_std, rng)[None]
+    log_p = policy.log_prob(many, log_std, actions)
+    entropy = policy.entropy(m, log_std)[0, 0]
+    assert -log_p.mean() == pytest.approx(entropy, abs=5 * log_p.std() / 200)
     if policy.size == 0:
         total = sum(
-            np.exp(policy.log_prob(m, spread, np.full((1, 1, 1), a)))[0, 0]
+            np.exp(policy.log_prob(m, log_std, np.full((1, 1, 1), a)))[0, 0]
             for a in range(policy.actions)
         )
         assert total == pytest.approx(1.0, abs=1e-14)
 
 
-def test_batches_hold_whole_trials(rng):
-    learner = learner_of(POLICIES["gaussian"], epochs=2, minibatches=3)
-    parts = list(learner._parts(7, rng))
+def test_minibatches_hold_whole_trials(rng):
+    learner = make_learner(POLICIES["gaussian"], epochs=2, minibatches=3)
+    parts = list(learner._minibatches(7, rng))
     assert [len(p) for p in parts] == [3, 2, 2] * 2
-    assert (
-        sorted(np.concatenate(parts[:3]))
-        == sorted(np.concatenate(parts[3:]))
-        == list(range(7))
-    )
+    for epoch in (parts[:3], parts[3:]):
+        assert sorted(np.concatenate(epoch)) == list(range(7))
     whole = Batch(*(rng.standard_normal((2, 3, 7)) for _ in Batch._fields))
-    assert all(
-        np.array_equal(part, a[..., [1, 5]]) for part, a in zip(whole.of([1, 5]), whole)
-    )
+    for part, array in zip(whole.select([1, 5]), whole, strict=True):
+        np.testing.assert_array_equal(part, array[..., [1, 5]])

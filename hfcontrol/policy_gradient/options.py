@@ -1,0 +1,105 @@
+"""Options of PPO and A2C, and the first-order rule that applies their gradients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfcontrol.errors import UsageError
+from hfcontrol.optim.first_order import Adam, RMSProp
+from hfcontrol.policy_gradient.policy import MAX_LOG_STD, MIN_LOG_STD
+
+# Largest norm of a gradient, as in Stable-Baselines3 for both methods.
+MAX_GRADIENT_NORM = 0.5
+
+# Adam's epsilon in reference implementations of PPO (Huang et al. 2022).
+ADAM_EPSILON = 1e-5
+
+# Part of the learning rate that annealing leaves: a rate of zero is not allowed.
+LEAST_RATE = 1e-3
+
+PPO_DEFAULTS = {
+    "learning_rate": 1e-3,
+    "epochs": 10,
+    "minibatches": 4,
+    "gae_lambda": 0.95,
+    "clip": 0.2,
+}
+# One gradient step on the whole rollout, without clipping: Mnih et al. (2016, sec. 4)
+# run synchronously, which is PPO with these options (Huang et al. 2022).
+A2C_DEFAULTS = {
+    "learning_rate": 7e-4,
+    "epochs": 1,
+    "minibatches": 1,
+    "gae_lambda": 1.0,
+    "clip": np.inf,
+}
+
+BOUNDS = {
+    "epochs": (1, np.inf),
+    "minibatches": (1, np.inf),
+    "anneal": (0, np.inf),
+    "discount": (0, 1),
+    "gae_lambda": (0, 1),
+    "entropy": (0, np.inf),
+    "log_spread": (MIN_LOG_STD, MAX_LOG_STD),
+}
+POSITIVE = ("learning_rate", "clip", "value_clip", "target_kl")
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """Options of PPO or, with name "a2c", of A2C; None means the method's default.
+
+    `discount` is the discount factor gamma, `gae_lambda` the lambda of generalised
+    advantages, `clip` and `value_clip` are clipping ranges of the probability ratio
+    and of the values, `entropy` weighs the entropy bonus, `target_kl` is the divergence
+    that ends a round of updates, `log_spread` the initial logarithm of the standard
+    deviation, and `anneal` the rollouts over which the learning rate falls to zero.
+
+    Raises UsageError if an option is out of its bounds.
+    """
+
+    name: str = "ppo"
+    learning_rate: float | None = None
+    epochs: int | None = None
+    minibatches: int | None = None
+    discount: float = 0.99
+    gae_lambda: float | None = None
+    clip: float | None = None
+    entropy: float = 0.0
+    value_clip: float | None = None
+    target_kl: float | None = None
+    log_spread: float = -0.5
+    anneal: int = 0
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        defaults = PPO_DEFAULTS if self.name == "ppo" else A2C_DEFAULTS
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise UsageError(
+                    f"`{name}` {value}: a number from {least} to {most} is needed"
+                )
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"`{name}` {value}: a number above 0 is needed")
+
+    def rule(self, rollouts: int) -> Adam | RMSProp:
+        """Return the first-order rule after `rollouts` rollouts.
+
+        With `anneal`, its learning rate falls linearly to zero over that many rollouts.
+        """
+        fraction = 1.0
+        if self.anneal:
+            fraction = max(1.0 - rollouts / self.anneal, LEAST_RATE)
+        assert self.learning_rate is not None
+        rate = self.learning_rate * fraction
+        if self.name == "a2c":
+            return RMSProp(rate, clip=MAX_GRADIENT_NORM)
+        return Adam(rate, clip=MAX_GRADIENT_NORM, least=ADAM_EPSILON)

@@ -1,0 +1,327 @@
+"""Samplers record trajectories of an exploring policy, on a plant or in an environment.
+
+On a plant, an action is the command before delay and limit, and a reward is minus what
+the step adds to the loss. An episode ends with the horizon and is *terminated* there:
+the horizon belongs to the task, and the critic sees the time left.
+
+A Gymnasium environment says when an episode is terminated. An episode that is only
+truncated, by a time limit or by the end of the rollout, is bootstrapped with the
+critic's value. Every rollout starts new episodes, so that a checkpoint needs no state
+of the environment to resume bit for bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.simulators.environment import Environment
+from hfcontrol.policy_gradient.policy import Categorical, Gaussian, Policy
+from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
+
+# Seeds of environments are drawn below this number.
+SEED_LIMIT = 2**31 - 1
+
+
+class Sampler(Protocol):
+    """A source of trajectories, with the policy that fits its actions."""
+
+    @property
+    def description(self) -> str:
+        """What is explored, for the report before training."""
+
+    @property
+    def policy(self) -> Policy:
+        """The distribution of actions."""
+
+    @property
+    def n_context(self) -> int:
+        """Number of the critic's inputs besides the network's hidden state."""
+
+    def collect(
+        self, theta: Array, policy: Any, log_std: Array, rng: np.random.Generator
+    ) -> Trajectories:
+        """Record one rollout of the network with parameters theta (P,)."""
+
+
+@dataclass(frozen=True)
+class PlantSampler:
+    """All trials of a task over its horizon; `loop(rng)` draws their closed loop."""
+
+    loop: Callable[[np.random.Generator], ClosedLoop]
+    plant: Plant
+    n_target: int
+
+    description: ClassVar[str] = "exploring the plant"
+
+    @property
+    def policy(self) -> Gaussian:
+        """Normal commands, in units of the typical controls."""
+        return Gaussian(self.plant.typical_control)
+
+    @property
+    def n_context(self) -> int:
+        """Number of the critic's inputs: state, target and the time left."""
+        return self.plant.nx + self.n_target + 1
+
+    def collect(
+        self, theta: Array, policy: Gaussian, log_std: Array, rng: np.random.Generator
+    ) -> Trajectories:
+        """Record one rollout of the finite trials.
+
+        Raises TrainingError if no trial stays finite.
+        """
+        loop = self.loop(rng)
+        steps = loop.scenario.steps
+        noise = policy.draw_noise(log_std, steps, loop.trials, rng)
+        rollout = loop.rollout(theta, exploration=noise)
+
+        is_finite = np.isfinite(rollout.x).all(axis=(0, 1))
+        is_finite &= np.isfinite(rollout.losses)
+        if not is_finite.any():
+            raise TrainingError(
+                "no trial stays finite under the exploring policy: explore less "
+                "(`log_spread` -2), or try another `seed`"
+            )
+
+        # The final cost belongs to the last step.
+        costs = loop.scenario.cost.losses_over_time(rollout.x, rollout.u)[:, is_finite]
+        costs[-2] += costs[-1]
+        rewards = -costs[:-1]
+
+        starts = np.zeros(rewards.shape, dtype=bool)
+        done = starts.copy()
+        starts[0] = True
+        done[-1] = True
+
+        target = loop.scenario.target
+        inputs = np.concatenate([target, rollout.y], axis=1)
+        time_left = 1 - np.arange(steps) / steps
+        time_left = np.broadcast_to(time_left[:, None, None], (steps, 1, loop.trials))
+        context = np.concatenate([rollout.x[:-1], target, time_left], axis=1)
+        return Trajectories(
+            inputs[..., is_finite],
+            starts,
+            rollout.command[..., is_finite],
+            rewards,
+            done,
+            done,
+            context[..., is_finite],
+            Truncations.none(context.shape[1]),
+            rollout.loss,
+            loop,
+            rollout,
+        )
+
+
+class Step(NamedTuple):
+    """What N copies of an environment return after one step.
+
+    `rewards`, `terminated` and `done` are (N,). Where an episode is over, `observations`
+    (n, N) are those of the next one.
+    """
+
+    observations: Array
+    rewards: Array
+    terminated: Array
+    done: Array
+
+
+@dataclass(frozen=True)
+class EnvironmentSampler:
+    """`copies` copies of an environment, `steps` steps per rollout.
+
+    `seen` are the indices of the observations that the network sees. Raises UsageError
+    if `copies` or `steps` is below 1.
+    """
+
+    environment: Environment
+    network: Network
+    seen: Array
+    copies: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        for setting, value in (("trials", self.copies), ("steps", self.steps)):
+            if value < 1:
+                raise UsageError(f"`{setting}` {value}: at least 1 is needed")
+
+    @property
+    def description(self) -> str:
+        """What is explored, for the report before training."""
+        return (
+            f"exploring {self.copies} copies of {self.environment.id}, "
+            f"{self.steps} steps a rollout"
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """Normal actions in units of half their range, or a choice of one action."""
+        n_control = self.environment.n_control
+        if self.environment.discrete:
+            return Categorical(n_control)
+        return Gaussian(np.ones(n_control))
+
+    @property
+    def n_context(self) -> int:
+        """Number of the critic's inputs: all observations, also those not `seen`."""
+        return self.environment.n_observation
+
+    def collect(
+        self, theta: Array, policy: Policy, log_std: Array, rng: np.random.Generator
+    ) -> Trajectories:
+        """Record one rollout of all copies."""
+        network, count = self.network, self.copies
+        seeds = rng.integers(SEED_LIMIT, size=count)
+        weights = network.weights(theta)
+        initial = initial_activations(network, weights, count)
+        activations = initial
+        is_start = np.ones(count, dtype=bool)
+
+        shape = (self.steps, count)
+        context = np.empty((self.steps, self.n_context, count))
+        rewards = np.empty(shape)
+        starts, done, terminated = np.zeros((3, *shape), dtype=bool)
+        actions: list[Array] = []
+        truncated: list[tuple[int, int, Array]] = []
+
+        with self.environment.copies(count) as copies:
+            observations = reset_all(copies, seeds)
+            for t in range(self.steps):
+                context[t] = observations
+                starts[t] = is_start
+                before = np.where(is_start, initial, activations)
+                activations = network.step(weights, before, observations[self.seen])
+                action = policy.draw(activations[network.outputs], log_std, rng)
+                actions.append(action)
+
+                step = self._step(copies, action, t, truncated)
+                observations, rewards[t], terminated[t], done[t] = step
+                is_start = done[t]
+
+        loss = -mean_return(rewards, starts, done)
+        # The end of the rollout truncates the episodes that are not over.
+        done[-1] = True
+        return Trajectories(
+            context[:, self.seen],
+            starts,
+            np.array(actions),
+            rewards,
+            done,
+            terminated,
+            context,
+            self._truncations(truncated),
+            loss,
+        )
+
+    def _step(
+        self,
+        copies: list[Any],
+        actions: Array,
+        t: int,
+        truncated: list[tuple[int, int, Array]],
+    ) -> Step:
+        """Step all copies at time t under actions (na, N).
+
+        A copy whose episode is over is reset, except at the end of the rollout. What a
+        truncated episode had reached is appended to `truncated`.
+        """
+        count = len(copies)
+        is_last = t == self.steps - 1
+        observations = np.empty((self.n_context, count))
+        rewards = np.empty(count)
+        terminated, done = np.zeros((2, count), dtype=bool)
+        for n, env in enumerate(copies):
+            action = self.environment.action(actions[:, n])
+            reached, rewards[n], terminated[n], out_of_time, _ = env.step(action)
+            done[n] = terminated[n] or out_of_time
+            if (done[n] or is_last) and not terminated[n]:
+                truncated.append((t, n, np.ravel(reached)))
+            if done[n] and not is_last:
+                reached, _ = env.reset()
+            observations[:, n] = np.ravel(reached)
+        return Step(observations, rewards, terminated, done)
+
+    def _truncations(self, truncated: list[tuple[int, int, Array]]) -> Truncations:
+        """Return the `Truncations` of a list of them."""
+        if not truncated:
+            return Truncations.none(self.n_context)
+        steps, trials, reached = zip(*truncated, strict=True)
+        context = np.array(reached).T
+        return Truncations(np.array(steps), np.array(trials), context)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """The task of an environment: its rewards are all that there is to optimise."""
+
+    trials: int
+    steps: int
+
+    name: ClassVar[str] = "episodes"
+    random: ClassVar[bool] = True
+    noisy: ClassVar[bool] = True
+    n_target: ClassVar[int] = 0
+
+
+def reset_all(copies: list[Any], seeds: Array) -> Array:
+    """Reset copies of an environment and return their first observations (n, N)."""
+    pairs = zip(copies, seeds, strict=True)
+    observations = [np.ravel(env.reset(seed=int(seed))[0]) for env, seed in pairs]
+    return np.array(observations).T
+
+
+def initial_activations(network: Network, weights: Array, trials: int) -> Array:
+    """Return the network's activations (rows, N) before the first step."""
+    activations = np.zeros((network.n_activations, trials))
+    if network.start:
+        activations[network.hidden] = weights[network.start][:, None]
+    return activations
+
+
+def mean_return(rewards: Array, starts: Array, done: Array) -> float:
+    """Return the mean sum of rewards of the episodes that end within the rollout.
+
+    If none ends, return the mean of the sums so far.
+    """
+    totals: list[float] = []
+    running = np.zeros(rewards.shape[1])
+    for reward, is_start, is_done in zip(rewards, starts, done, strict=True):
+        running = np.where(is_start, 0.0, running) + reward
+        totals += running[is_done].tolist()
+    return float(np.mean(totals or running))
+
+
+def episode_returns(
+    sampler: EnvironmentSampler, weights: Array, episodes: int, seed: int
+) -> Array:
+    """Return the sums of rewards (episodes,) under the most likely actions.
+
+    An environment without a time limit is stepped as long as a rollout of it.
+    """
+    environment, network = sampler.environment, sampler.network
+    activations = initial_activations(network, weights, episodes)
+    totals = np.zeros(episodes)
+    is_running = np.ones(episodes, dtype=bool)
+
+    with environment.copies(episodes) as copies:
+        observations = reset_all(copies, seed + np.arange(episodes))
+        for _ in range(environment.limit or environment.steps):
+            seen = observations[sampler.seen]
+            activations = network.step(weights, activations, seen)
+            actions = sampler.policy.most_likely(activations[network.outputs])
+            for n in np.flatnonzero(is_running):
+                action = environment.action(actions[:, n])
+                reached, reward, terminated, truncated, _ = copies[n].step(action)
+                observations[:, n] = np.ravel(reached)
+                totals[n] += reward
+                is_running[n] = not (terminated or truncated)
+            if not is_running.any():
+                break
+    return totals

@@ -1,0 +1,51 @@
+"""What a policy recorded while it explored: the data that PPO and A2C learn from."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
+
+
+class Truncations(NamedTuple):
+    """Episodes that were truncated: time and trial of each, and what it had reached.
+
+    `steps` (K,), `trials` (K,), `context` (nc, K). Their returns are bootstrapped: the
+    critic's value of what was reached takes the place of the rewards to come.
+    """
+
+    steps: Array
+    trials: Array
+    context: Array
+
+    @classmethod
+    def none(cls, n_context: int) -> "Truncations":
+        """Return no truncations at all, for a critic with `n_context` inputs."""
+        no_index = np.zeros(0, dtype=int)
+        return cls(no_index, no_index, np.zeros((n_context, 0)))
+
+
+class Trajectories(NamedTuple):
+    """Recorded steps of N trials over T steps, with one or more episodes per trial.
+
+    `inputs` (T, n_input, N) of the network, `starts` (T, N): an episode starts at this
+    step, `actions` (T, na, N), `rewards` (T, N), `done` (T, N): the episode is over
+    after this step, `terminated` (T, N): it is over and has no future rewards,
+    `context` (T, nc, N): the critic's inputs besides the network's hidden state.
+
+    `loss` is the loss to report. On a plant, `loop` and `rollout` are its closed loop
+    and rollout; in an environment they are None.
+    """
+
+    inputs: Array
+    starts: Array
+    actions: Array
+    rewards: Array
+    done: Array
+    terminated: Array
+    context: Array
+    truncations: Truncations
+    loss: float
+    loop: ClosedLoop | None = None
+    rollout: Rollout | None = None

@@ -1,0 +1,290 @@
+"""Samplers: rewards on a plant, episodes of an environment, and the use of memory."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import bits
+
+from hfcontrol.errors import TrainingError
+from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.constraints import Constraint
+from hfcontrol.network.network import Network
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.simulators.environment import Environment
+from hfcontrol.policy_gradient.learner import Learner
+from hfcontrol.policy_gradient.options import PolicyGradient
+from hfcontrol.policy_gradient.policy import Categorical, Gaussian
+from hfcontrol.policy_gradient.samplers import (
+    EnvironmentSampler,
+    episode_returns,
+    mean_return,
+)
+from hfcontrol.policy_gradient.trainer import PolicyTrainer
+from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.settings import settings_for
+from hfcontrol.training.curriculum import run_curriculum
+from hfcontrol.training.state import Limits, Stop
+
+
+class Counting:
+    """Shows and rewards its step, with the number of its episode.
+
+    It terminates after `end` steps and is truncated after `limit` steps.
+    """
+
+    def __init__(self, end=99, limit=99):
+        self.end, self.limit, self.episode = end, limit, 0
+
+    def reset(self, seed=None):
+        self.step_now, self.episode = 0, self.episode + 1
+        return np.array([0.0, self.episode]), {}
+
+    def step(self, action):
+        self.step_now += 1
+        return (
+            np.array([self.step_now, self.episode]),
+            float(self.step_now),
+            self.step_now == self.end,
+            self.step_now == self.limit,
+            {},
+        )
+
+    def close(self):
+        pass
+
+
+class Recall:
+    """Shows +1 or -1 at the first of four steps, then zero; rewards its recall.
+
+    The reward is 1 if the last action is the index of what was shown.
+    """
+
+    def reset(self, seed=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.shown, self.t = self.rng.integers(2), 0
+        return np.array([2.0 * self.shown - 1]), {}
+
+    def step(self, action):
+        self.t += 1
+        is_last = self.t == 4
+        reward = float(is_last and action == self.shown)
+        return np.zeros(1), reward, is_last, False, {}
+
+    def close(self):
+        pass
+
+
+def environment(make, n_observation, n_control, discrete=True, low=None, high=None):
+    return Environment(
+        "Toy-v0", make, n_observation, n_control, discrete, low, high, 0, None
+    )
+
+
+def make_sampler(make, steps, copies=2, recurrent=(1,), n_observation=2):
+    env = environment(make, n_observation, 2)
+    network = Network(Architecture((8,), "tanh", (), recurrent), n_observation, 2)
+    return EnvironmentSampler(env, network, np.arange(n_observation), copies, steps)
+
+
+def collect(sampler):
+    rng = np.random.default_rng(0)
+    theta = sampler.network.initial(rng)
+    return sampler.collect(theta, sampler.policy, np.zeros(0), rng)
+
+
+def test_terminated_episode_restarts_without_memory():
+    e = collect(make_sampler(lambda: Counting(end=3), 7))
+    np.testing.assert_array_equal(e.context[:, 0, 0], [0, 1, 2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(e.context[:, 1, 0], [1, 1, 1, 2, 2, 2, 3])
+    np.testing.assert_array_equal(np.flatnonzero(e.starts[:, 0]), [0, 3, 6])
+    np.testing.assert_array_equal(np.flatnonzero(e.done[:, 0]), [2, 5, 6])
+    np.testing.assert_array_equal(np.flatnonzero(e.terminated[:, 0]), [2, 5])
+    np.testing.assert_array_equal(e.rewards[:, 0], [1, 2, 3, 1, 2, 3, 1])
+    # The rollout truncates the last episode: what it had reached is recorded.
+    t, n, context = e.truncations
+    assert list(t) == [6, 6] and list(n) == [0, 1]
+    np.testing.assert_array_equal(context, [[1, 1], [3, 3]])
+    assert e.loss == -6
+
+
+def test_time_limit_truncates_and_records_what_old_episode_reached():
+    e = collect(make_sampler(lambda: Counting(limit=3), 5))
+    assert not e.terminated.any() and list(e.truncations.steps) == [2, 2, 4, 4]
+    np.testing.assert_array_equal(e.truncations.context[:, 0], [3, 1])
+    np.testing.assert_array_equal(e.starts[:, 0], [True, False, False, True, False])
+
+
+def test_sampler_acts_with_constrained_weights():
+    """Under a constraint theta differs from the weights; the sampler uses these."""
+    sampler = make_sampler(lambda: Counting(end=3), 5)
+    network = sampler.network
+    network.constraint = Constraint(network, np.random.default_rng(3), 0.5, (), 0.5)
+    rng = np.random.default_rng(0)
+    learner = Learner(PolicyGradient(), network, sampler.policy, sampler.n_context)
+    state = learner.init(network.initial(rng), rng)
+    e = sampler.collect(state.theta, MostLikely(2), np.zeros(0), rng)
+    weights = network.weights(state.theta)
+    sequences = learner.network_sequences
+    activations = sequences.activations(weights, e.inputs, e.starts)
+    m = sequences.merge_blocks(activations, network.outputs, 2)[1:]
+    np.testing.assert_array_equal(e.actions[:, 0], m.argmax(axis=1))
+    assert not np.array_equal(weights, state.theta)
+
+
+class MostLikely(Categorical):
+    """Draws the most likely action."""
+
+    def draw(self, m, log_std, rng):
+        return self.most_likely(m)
+
+
+def test_mean_return_counts_whole_episodes_if_any():
+    starts = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
+    done = np.array([[0, 0], [1, 0], [0, 0]], dtype=bool)
+    rewards = np.array([[1.0, 5], [2, 5], [4, 5]])
+    assert mean_return(rewards, starts, done) == 3
+    assert mean_return(rewards[:, 1:], starts[:, 1:], done[:, 1:]) == 15
+    # Episodes that end by themselves in the last step are whole too.
+    done[-1] = True, True
+    assert mean_return(rewards, starts, done) == np.mean([3, 4, 15])
+
+
+@pytest.mark.parametrize(
+    "discrete, numbers, expected",
+    [
+        (True, [1.0], 1),
+        (False, [0.5, -3.0, 4.0], [3.0, -2.0, 4.0]),
+    ],
+)
+def test_actions_are_in_units_of_half_their_range(discrete, numbers, expected):
+    low, high = np.array([0.0, -2.0, -np.inf]), np.array([4.0, 2.0, np.inf])
+    env = environment(None, 1, 3, discrete, low, high)
+    np.testing.assert_array_equal(env.action(np.array(numbers)), expected)
+
+
+def test_only_recurrent_network_learns_to_recall():
+    """Fails if an episode keeps the memory of the last, in rollout or update."""
+    success = {}
+    for recurrent in ((1,), ()):
+        sampler = make_sampler(
+            Recall, 16, copies=16, recurrent=recurrent, n_observation=1
+        )
+        trainer = PolicyTrainer(
+            SimpleNamespace(),
+            None,
+            None,
+            sampler.network,
+            None,
+            PolicyGradient(learning_rate=3e-3, discount=0.9),
+            sampler,
+            Limits(rollouts=60),
+        )
+        theta = sampler.network.initial(np.random.default_rng(1))
+        state = trainer.init(theta, np.random.default_rng(0))
+        *_, done = trainer.run(state)
+        returns = episode_returns(sampler, done.state.theta, 200, 10**6)
+        success[bool(recurrent)] = returns.mean()
+    assert success[True] > 0.99 and success[False] < 0.65
+
+
+def make_small_trainer(**options):
+    settings = settings_for(
+        plant="arm2", optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options
+    )
+    trainer = make_trainer(settings)
+    return trainer, run_curriculum(trainer, settings)
+
+
+def test_rewards_of_a_plant_sum_to_minus_its_losses():
+    """With delays and noise too; the network sees what the plant's loop showed it."""
+    trainer, state = make_small_trainer(
+        feedback_delay=2, motor_noise="5%", sensory_noise=0.01, running=0.1
+    )
+    e = trainer._collect(state.optimizer, np.random.default_rng(0))
+    np.testing.assert_allclose(-e.rewards.sum(axis=0), e.rollout.losses, rtol=1e-12)
+
+    sequences = trainer.learner.network_sequences
+    activations = sequences.activations(state.theta, e.inputs, e.starts)
+    m = sequences.merge_blocks(activations, trainer.network.outputs, 8)[1:]
+    std = trainer.sampler.policy.std(trainer.learner.log_std(state.optimizer))
+    normal = (e.actions - m) / std
+    assert np.abs(normal).max() < 5 and 0.8 < normal.std() < 1.2
+
+    limited = trainer.wiring.apply_limit(e.actions)
+    np.testing.assert_allclose(
+        limited * (1 + e.loop.scenario.motor_gain), e.rollout.u, atol=1e-12
+    )
+
+
+def test_loss_without_exploration_is_that_of_the_controller():
+    trainer, state = make_small_trainer()
+    still = Gaussian(np.zeros(2) + 1e-300)
+    rng = np.random.default_rng(0)
+    e = trainer.sampler.collect(state.theta, still, np.zeros(2), rng)
+    assert e.loss == e.loop.rollout(state.theta).loss
+
+
+class Diverging(Gaussian):
+    """Explores beyond the range of floats in one trial."""
+
+    def draw_noise(self, log_std, steps, trials, rng):
+        noise = super().draw_noise(log_std, steps, trials, rng)
+        return noise + np.where(np.arange(trials) == 2, 1e300, 0.0)
+
+
+def test_trials_that_diverge_are_left_out():
+    trainer, state = make_small_trainer()
+    rng = np.random.default_rng(0)
+    e = trainer.sampler.collect(state.theta, Diverging(np.ones(2)), np.zeros(2), rng)
+    arrays = (e.inputs, e.starts, e.actions, e.rewards, e.context)
+    assert {a.shape[-1] for a in arrays} == {7}
+    assert all(np.isfinite(a).all() for a in arrays)
+    all_diverge = Gaussian(np.full(2, 1e200))
+    with pytest.raises(TrainingError, match="`log_spread` -2"):
+        trainer.sampler.collect(
+            state.theta, all_diverge, np.zeros(2), np.random.default_rng(0)
+        )
+
+
+@pytest.mark.parametrize("optimizer", ["ppo", "a2c"])
+def test_resumed_training_equals_uninterrupted(optimizer):
+    def train(rollouts, state=None):
+        settings = settings_for(
+            plant="arm2",
+            task="anywhere",
+            optimizer=optimizer,
+            trials=8,
+            steps=12,
+            hidden=(6, 4),
+            rollouts=rollouts,
+        )
+        trainer = make_trainer(settings)
+        *_, done = trainer.run(state or run_curriculum(trainer, settings))
+        assert done.stop is Stop.ROLLOUTS
+        return done.state
+
+    whole, resumed = train(6), train(6, train(3))
+    assert bits(whole.optimizer) == bits(resumed.optimizer)
+    assert whole.rollouts == resumed.rollouts == 6
+    assert [m.loss for m in whole.history] == [m.loss for m in resumed.history]
+
+
+def test_ppo_learns_an_easy_plant():
+    settings = settings_for(
+        plant="linear", optimizer="ppo", rollouts=40, hidden=(8,), steps=20
+    )
+    trainer = make_trainer(settings)
+    events = list(trainer.run(run_curriculum(trainer, settings)))
+    loop = trainer.sampler.loop(np.random.default_rng(5))
+    first, last = (loop.rollout(e.state.theta).loss for e in (events[0], events[-1]))
+    best = optimum(
+        trainer.kernels, trainer.plant, loop.scenario, loop.wiring
+    ).losses.mean()
+    assert 0 < last - best < 0.3 * (first - best)
+
+
+def test_categorical_actions_are_indices():
+    likely = Categorical(3).most_likely(np.array([[0.0, 2], [1, 1], [0, 0]]))
+    assert likely.tolist() == [[1.0, 0.0]]
