@@ -164,7 +164,7 @@ class Learner:
 
     @cached_property
     def network_sequences(self) -> Sequences:
-        """The network's passes, compiled at first use: loading a run compiles nothing."""
+        """The network's passes, compiled at first use and not when a run is loaded."""
         return Sequences(self.network)
 
     @cached_property

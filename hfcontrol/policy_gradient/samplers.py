@@ -123,8 +123,8 @@ class PlantSampler:
 class Step(NamedTuple):
     """What N copies of an environment return after one step.
 
-    `rewards`, `terminated` and `done` are (N,). Where an episode is over, `observations`
-    (n, N) are those of the next one.
+    `rewards`, `terminated` and `done` are (N,). Where an episode is over,
+    `observations` (n, N) are those of the next one.
     """
 
     observations: Array

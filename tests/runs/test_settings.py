@@ -67,9 +67,9 @@ from hfcontrol.runs.settings import Settings, settings_for
         ({"hidden": (5, 0)}, "--hidden 5,0"),
         ({"skip": (3,)}, "--skip 3"),
         ({"clip": 0.1}, "--clip 0.1 with --optimizer hf: it belongs to ppo and a2c"),
-        ({"optimizer": "ppo", "clip": 0.0}, "--clip 0.0: a number above 0"),
-        ({"optimizer": "ppo", "discount": 2.0}, "--discount 2.0: a number from 0 to 1"),
-        ({"optimizer": "ppo", "epochs": 0}, "--epochs 0: a number from 1"),
+        ({"optimizer": "ppo", "clip": 0.0}, "`clip` 0.0: a number above 0"),
+        ({"optimizer": "ppo", "discount": 2.0}, "`discount` 2.0: a number from 0 to 1"),
+        ({"optimizer": "ppo", "epochs": 0}, "`epochs` 0: a number from 1"),
         (
             {"optimizer": "ppo", "damping": 2.0},
             "--damping 2.0 with --optimizer ppo: it belongs to hf",
