@@ -244,14 +244,13 @@ def test_without_the_extra(capsys, tmp_path, monkeypatch):
 
 
 def test_the_npz_is_enough(tmp_path, rng):
-    """The README's reader."""
+    """The reader on the page about deployment."""
     controller = trained()
     save(controller, tmp_path / "arm.npz", "arm2 reach", "run")
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    folder = Path(__file__).parents[2] / "docs"
+    page = (folder / "deployment.md").read_text(encoding="utf-8")
     names = {}
-    exec(
-        readme.split("```python\n# a reader")[1].split("```")[0], names
-    )  # what the README shows is what is tested
+    exec(page.split("```python\n# a reader")[1].split("```")[0], names)
     step = names["reader"](tmp_path / "arm.npz")
     for target, observation in rng.standard_normal((6, 2, 4)):
         np.testing.assert_allclose(
