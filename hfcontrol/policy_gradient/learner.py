@@ -351,13 +351,13 @@ class Learner:
         )
         value_term = VALUE_WEIGHT * error
         entropy_term = options.entropy * diagnostics.entropy
-        loss = policy_loss + (value_term - entropy_term)
+        loss = float(policy_loss + (value_term - entropy_term))
         gradient = np.concatenate([theta_bar, log_std_bar, critic_bar])
         return loss, gradient, diagnostics
 
     def _value_loss_and_gradient(
         self, critic: Array, batch: Batch
-    ) -> tuple[float, Array]:
+    ) -> tuple[Array, Array]:
         """Return the critic's loss without its weight, and the weighted gradient."""
         predicted = self.predict_values(critic, flatten_time(batch.features))
         returns = batch.advantages + batch.values

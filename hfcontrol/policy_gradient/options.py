@@ -1,6 +1,7 @@
 """Options of PPO and A2C, and the first-order rule that applies their gradients."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,8 @@ ADAM_EPSILON = 1e-5
 # Part of the learning rate that annealing leaves: a rate of zero is not allowed.
 LEAST_RATE = 1e-3
 
-PPO_DEFAULTS = {
-    "learning_rate": 1e-3,
-    "epochs": 10,
-    "minibatches": 4,
-    "gae_lambda": 0.95,
-    "clip": 0.2,
-}
-# One gradient step on the whole rollout, without clipping: Mnih et al. (2016, sec. 4)
-# run synchronously, which is PPO with these options (Huang et al. 2022).
+# What A2C has instead of PPO's defaults: one gradient step on the whole rollout, without
+# clipping. That is Mnih et al. (2016, sec. 4) run synchronously (Huang et al. 2022).
 A2C_DEFAULTS = {
     "learning_rate": 7e-4,
     "epochs": 1,
@@ -48,7 +42,7 @@ POSITIVE = ("learning_rate", "clip", "value_clip", "target_kl")
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """Options of PPO or, with name "a2c", of A2C; None means the method's default.
+    """Options of PPO, whose defaults these are, or of A2C: see `for_method`.
 
     `discount` is the discount factor gamma, `gae_lambda` the lambda of generalised
     advantages, `clip` and `value_clip` are clipping ranges of the probability ratio
@@ -60,12 +54,12 @@ class PolicyGradient:
     """
 
     name: str = "ppo"
-    learning_rate: float | None = None
-    epochs: int | None = None
-    minibatches: int | None = None
+    learning_rate: float = 1e-3
+    epochs: int = 10
+    minibatches: int = 4
     discount: float = 0.99
-    gae_lambda: float | None = None
-    clip: float | None = None
+    gae_lambda: float = 0.95
+    clip: float = 0.2
     entropy: float = 0.0
     value_clip: float | None = None
     target_kl: float | None = None
@@ -74,11 +68,6 @@ class PolicyGradient:
     normalise: bool = True
 
     def __post_init__(self) -> None:
-        defaults = PPO_DEFAULTS if self.name == "ppo" else A2C_DEFAULTS
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-
         for name, (least, most) in BOUNDS.items():
             value = getattr(self, name)
             if not least <= value <= most:
@@ -90,6 +79,13 @@ class PolicyGradient:
             if value is not None and not value > 0:
                 raise UsageError(f"`{name}` {value}: a number above 0 is needed")
 
+    @classmethod
+    def for_method(cls, name: str, **options: Any) -> "PolicyGradient":
+        """Return the options of "ppo" or "a2c"; None means the method's default."""
+        defaults = A2C_DEFAULTS if name == "a2c" else {}
+        given = {key: value for key, value in options.items() if value is not None}
+        return cls(name, **{**defaults, **given})
+
     def rule(self, rollouts: int) -> Adam | RMSProp:
         """Return the first-order rule after `rollouts` rollouts.
 
@@ -98,7 +94,6 @@ class PolicyGradient:
         fraction = 1.0
         if self.anneal:
             fraction = max(1.0 - rollouts / self.anneal, LEAST_RATE)
-        assert self.learning_rate is not None
         rate = self.learning_rate * fraction
         if self.name == "a2c":
             return RMSProp(rate, clip=MAX_GRADIENT_NORM)

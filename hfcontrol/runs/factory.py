@@ -189,9 +189,9 @@ def make_optimizer(settings, task):
     if settings.optimizer == "lbfgs":
         return LBFGS()
     if settings.optimizer in POLICY:
-        return PolicyGradient(
+        return PolicyGradient.for_method(
             settings.optimizer,
-            settings.learning_rate,
+            learning_rate=settings.learning_rate,
             **{name: getattr(settings, name) for name in POLICY_OPTIONS},
         )
     rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}

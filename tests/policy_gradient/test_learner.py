@@ -24,10 +24,11 @@ POLICIES = {"gaussian": Gaussian(np.array([0.5, 2.0])), "categorical": Categoric
 policies = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
 
 
-def make_learner(policy, cell="ltc", **options):
+def make_learner(policy, cell="ltc", method="ppo", **options):
     architecture = Architecture((4, 3), cell, (2,), (1, 2), learn_start=True)
     network = Network(architecture, N_INPUT, policy.size or policy.actions)
-    return Learner(PolicyGradient(**options), network, policy, N_CONTEXT)
+    options = PolicyGradient.for_method(method, **options)
+    return Learner(options, network, policy, N_CONTEXT)
 
 
 def make_trajectories(learner, state, rng):
@@ -150,7 +151,7 @@ def test_only_truncated_episodes_are_bootstrapped(rng):
 def test_a2c_equals_its_loss_written_separately(rng):
     """-mean A log p + 1/4 mean (V - R)^2, with constant advantages as they are."""
     policy = POLICIES["gaussian"]
-    learner = make_learner(policy, name="a2c")
+    learner = make_learner(policy, method="a2c")
     state = make_state(learner, rng)
     trajectories = make_trajectories(learner, state, rng)
     batch, state = learner.prepare_batch(state, trajectories)
