@@ -1,1 +1,10 @@
-"""Tasks: what a plant is asked to do, as scenarios and weighted residuals."""
+"""Tasks: what a plant has to do, as random scenarios and a cost of weighted residuals.
+
+| module         | holds                                                              |
+|----------------|--------------------------------------------------------------------|
+| `cost`         | `Cost`: residuals with weights, their Jacobians and Hessians       |
+| `scenario`     | `Scenario`: start states, targets, noise and cost of all trials    |
+| `disturbances` | `Disturbances`: noise, pushes and varying parameters               |
+| `generators`   | `GENERATORS`: start states and goals that many plants share        |
+| `task`         | `Task`: a plant's task with the user's options; draws scenarios    |
+"""

@@ -1,98 +1,124 @@
-"""What disturbs a trial: noise on observations and controls, random pushes, and plant parameters that vary.
+"""Disturbances: sensory and motor noise, random pushes, plant parameters that vary.
 
-All of it is drawn once per scenario from a `numpy.random.Generator`, one number per dimension, trial and step where it
-is noise, and then stays fixed, so that a rollout is a function of the weights alone.
+A `numpy.random.Generator` draws all of it once per scenario; noise is independent for
+every dimension, trial and step. The draws then stay fixed, so that a rollout is a
+function of the weights alone.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
+from hfcontrol.plant.contract import Plant
 
-PUSH_SECONDS = 0.05  # that a push lasts
-LATEST = (
-    2 / 3
-)  # part of the horizon in which pushes begin, so that there is time left to answer
+PUSH_SECONDS = 0.05  # duration of a push [s]
+
+# Pushes begin in this part of the horizon, so that there is time left to respond.
+LATEST = 2 / 3
+
+# Fields of `Disturbances` that hold a size, and the settings that they come from.
+SETTINGS = {
+    "sensory_noise": "sensory_noise",
+    "motor_noise": "motor_noise",
+    "motor_fraction": "motor_noise",
+    "push": "push",
+}
+
+
+class Noise(NamedTuple):
+    """Draws of noise: sensory (T, ny, N), motor (T, nu, N), motor gain (T, nu, N)."""
+
+    sensory: Array
+    motor: Array
+    gain: Array
 
 
 @dataclass(frozen=True)
 class Disturbances:
-    """What a user asks for; nothing by default.
+    """The disturbances that a user requests; none by default.
 
-    Noise has the unit of what it is added to; `motor_fraction` multiplies the control by 1 + fraction x normal; `push` is
-    the standard deviation of the change that one push makes to every rate, in its unit, None for the task's own;
-    `vary` holds (parameter, low, high) of parameters that are drawn evenly from that range for every trial.
+    Noise has the unit of the quantity that it is added to. `motor_fraction` multiplies
+    the control by 1 + fraction x normal. `push` is the standard deviation of the change
+    that one push makes to every rate, in the rate's unit; None takes the task's push.
+    `vary` lists (parameter, low, high): these parameters are drawn uniformly from their
+    range for every trial.
+
+    Raises UsageError if a size is negative or not finite.
     """
 
     sensory_noise: float = 0.0
     motor_noise: float = 0.0
     motor_fraction: float = 0.0
     push: float | None = None
-    vary: tuple = ()
+    vary: tuple[tuple[str, float, float], ...] = ()
 
-    def __post_init__(self):
-        for name in ("sensory_noise", "motor_noise", "motor_fraction", "push"):
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
             value = getattr(self, name)
             if value is not None and not 0 <= value < np.inf:
                 raise UsageError(
-                    f"--{name.replace('_fraction', '_noise').replace('_', '-')} {value}: "
-                    "a finite number, zero or above, is needed"
+                    f"`{setting}` {value}: must be a finite number, zero or above"
                 )
 
     @property
-    def noisy(self):
-        """Whether any noise is drawn: what a controller cannot know in advance."""
-        return (
-            max(
-                self.sensory_noise,
-                self.motor_noise,
-                self.motor_fraction,
-                self.push or 0.0,
-            )
-            > 0
-        )
+    def noisy(self) -> bool:
+        """Whether anything is drawn that a controller cannot know in advance."""
+        sizes = (self.sensory_noise, self.motor_noise, self.motor_fraction, self.push)
+        return max(size or 0.0 for size in sizes) > 0
 
-    def params(self, plant, rng, trials):
-        """The plant's parameters of every trial (np, N): its own, but for those that vary."""
-        values = np.tile(
-            np.array(list(plant.params.values()), dtype=float)[:, None], trials
-        )
+    def params(self, plant: Plant, rng: np.random.Generator, trials: int) -> Array:
+        """Plant parameters of every trial (np, N); those that vary are drawn."""
+        names = list(plant.params)
+        column = np.array(list(plant.params.values()), dtype=float)[:, None]
+        values = np.tile(column, trials)
         for name, low, high in self.vary:
-            values[list(plant.params).index(name)] = rng.uniform(low, high, trials)
+            values[names.index(name)] = rng.uniform(low, high, trials)
         return values
 
-    def noise(self, plant, rng, steps, trials):
-        """Sensory noise (T, ny, N), motor noise and motor gain (T, nu, N), normal where they are on and zero elsewhere."""
+    def noise(
+        self, plant: Plant, rng: np.random.Generator, steps: int, trials: int
+    ) -> Noise:
+        """Normal draws of all noise; zeros for noise that is switched off."""
 
-        def normal(size, scale):
-            return (
-                scale * rng.standard_normal((steps, size, trials))
-                if scale
-                else np.zeros((steps, size, trials))
-            )
+        def draw(size: int, scale: float) -> Array:
+            shape = (steps, size, trials)
+            # Nothing is drawn if switched off: the random stream stays the same.
+            return scale * rng.standard_normal(shape) if scale else np.zeros(shape)
 
-        return (
-            normal(plant.ny, self.sensory_noise),
-            normal(plant.nu, self.motor_noise),
-            normal(plant.nu, self.motor_fraction),
+        return Noise(
+            draw(plant.ny, self.sensory_noise),
+            draw(plant.nu, self.motor_noise),
+            draw(plant.nu, self.motor_fraction),
         )
 
-    def pushes(self, plant, rng, steps, trials, own=0.0):
-        """Changes of the state (T, nx, N): one push at a random time in every trial, on all rates at once.
+    def pushes(
+        self,
+        plant: Plant,
+        rng: np.random.Generator,
+        steps: int,
+        trials: int,
+        default: float = 0.0,
+    ) -> Array:
+        """Changes of the state (T, nx, N): one push per trial, on all rates at once.
 
-        `own` is the task's push, which holds where none is asked for.
+        Each begins at a random time. `default` is the task's push, which applies
+        unless the user requests another.
         """
-        changes, size = (
-            np.zeros((steps, plant.nx, trials)),
-            own if self.push is None else self.push,
-        )
+        changes = np.zeros((steps, plant.nx, trials))
+        size = default if self.push is None else self.push
         if not size:
             return changes
-        lasting = min(steps, max(1, round(PUSH_SECONDS / plant.dt)))
-        begins = rng.integers(0, max(1, int(LATEST * steps) - lasting + 1), trials)
+
+        duration = min(steps, max(1, round(PUSH_SECONDS / plant.dt)))
+        possible_starts = max(1, int(LATEST * steps) - duration + 1)
+        starts = rng.integers(0, possible_starts, trials)
+
+        # A push is a brief force: it changes rates, and positions only through them.
         rates = np.setdiff1d(np.arange(plant.n_body), plant.positions)
-        kicks = size / lasting * rng.standard_normal((len(rates), trials))
-        for n, begin in enumerate(begins):
-            changes[begin : begin + lasting, rates, n] = kicks[:, n]
+        kicks = size / duration * rng.standard_normal((len(rates), trials))
+        for n, start in enumerate(starts):
+            changes[start : start + duration, rates, n] = kicks[:, n]
         return changes

@@ -1,69 +1,115 @@
-"""Generators: start states and goals of the tasks that many plants share; plant files give them numbers.
+"""Generators of start states and goals for the tasks that many plants share.
 
-A generator is called with the task and the parameters of its trials (np, N), and returns `draw(rng, trials, split)`, which
-gives start states (n, N) and goals (n, N) or (T+1, n, N) of the n states of the plant itself. What is the same in every
-training leaves `rng` untouched. `split` is "training" or "held_out"; a fixed set of targets has its held-out ones between
-the trained ones, a random one is told apart by its generator of random numbers.
+A plant file's task names a generator and gives it numbers. A generator takes the task
+and the plant parameters of its trials (np, N), and returns `draw(rng, trials, split)`.
+That function returns start states (n, N) and goals (n, N) or (T+1, n, N), in the n
+states of the plant's body. `split` is "training" or "held_out". A generator with a
+fixed set of targets leaves `rng` untouched, and its held-out targets lie between the
+training targets. A random one draws both from `rng`, with different seeds.
 """
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.plant.contract import Plant
 
-STROKE_SECONDS = 0.5  # of one minimum-jerk stroke of `follow`
+STROKE_SECONDS = 0.5  # duration of one minimum-jerk stroke of `follow` [s]
+
+# `posture` stops at the first error, and counts a target as missed above the second.
+POSTURE_ERROR = 1e-12  # [m]
+MISSED = 1e-9  # [m]
+POSTURE_ITERATIONS = 100
+
+# Largest change of a position in one iteration: Gauss-Newton steps are only valid
+# locally, and a longer one may leave the side on which the guess bends the joints.
+POSTURE_CHANGE = 0.3
 
 
-def posture(plant, kernels, hand, guess, params):
-    """Positions (n, N) that bring the hand to given points (2, N) [m], nearest to a guess (n,), by Gauss-Newton steps.
+class TaskSpec(Protocol):
+    """What a generator reads of a task."""
 
-    Raises TaskError for a point out of reach.
+    name: str
+    plant: Plant
+    kernels: Kernels
+    numbers: dict[str, Any]
+    steps: int
+
+    def with_actuator_states(self, x: Array) -> Array:
+        """States of the body (..., n, N) followed by those of the actuators."""
+        ...
+
+
+Draw: TypeAlias = Callable[[np.random.Generator, int, str], tuple[Array, Array]]
+TaskGenerator: TypeAlias = Callable[[TaskSpec, Array], Draw]
+
+
+def posture(
+    plant: Plant, kernels: Kernels, hand: Array, guess: Array, params: Array
+) -> Array:
+    """Positions (n, N) that bring the hand to the points `hand` (2, N) [m].
+
+    Gauss-Newton iterations from a guess (n,), so the solution nearby is found. Raises
+    TaskError if a point is out of reach.
     """
     x = np.zeros((plant.nx, hand.shape[1]))
     x[plant.positions] = np.asarray(guess, dtype=float)[:, None]
-    for _ in range(100):
+
+    for _ in range(POSTURE_ITERATIONS):
         error = hand - kernels.output(x[None], params)[0, plant.hand]
-        if np.abs(error).max() < 1e-12:
+        if np.abs(error).max() < POSTURE_ERROR:
             break
-        J = kernels.output_jacobian(x[None], params)[0][plant.hand][:, plant.positions]
-        change = np.einsum("nij,jn->in", np.linalg.pinv(J.transpose(2, 0, 1)), error)
-        x[plant.positions] += np.clip(change, -0.3, 0.3)
-    missed = np.flatnonzero(np.linalg.norm(error, axis=0) > 1e-9)
+        output_jacobian = kernels.output_jacobian(x[None], params)[0]
+        J = output_jacobian[plant.hand][:, plant.positions]
+        inverse = np.linalg.pinv(J.transpose(2, 0, 1))
+        change = np.einsum("nij,jn->in", inverse, error)
+        x[plant.positions] += np.clip(change, -POSTURE_CHANGE, POSTURE_CHANGE)
+
+    missed = np.flatnonzero(np.linalg.norm(error, axis=0) > MISSED)
     if missed.size:
-        point = ", ".join(f"{v:.3f}" for v in hand[:, missed[0]])
+        point = ", ".join(f"{value:.3f}" for value in hand[:, missed[0]])
         raise TaskError(
-            f"{missed.size} of {hand.shape[1]} targets are out of reach of plant {plant.name}, the first at "
-            f"({point}) m: make the task's radius smaller"
+            f"{missed.size} of {hand.shape[1]} targets are out of reach of plant "
+            f"{plant.name}, the first at ({point}) m: make the task's radius smaller"
         )
     return x[plant.positions]
 
 
-def _around(trials, split):
-    """Places on the unit interval, evenly spread; the held-out ones lie between the trained ones."""
-    return (np.arange(trials) + (0.5 if split == "held_out" else 0.0)) / trials
+def _spread(trials: int, split: str) -> Array:
+    """Evenly spaced points (N,) in [0, 1); held-out points lie between the others."""
+    shift = 0.5 if split == "held_out" else 0.0
+    return (np.arange(trials) + shift) / trials
 
 
-def _at_start(task, trials):
-    """The task's start posture at rest in every trial (n, N)."""
+def _start(task: TaskSpec, trials: int) -> Array:
+    """The task's start posture, at rest, in every trial (n, N)."""
     x0 = np.zeros((task.plant.n_body, trials))
     x0[task.plant.positions] = np.asarray(task.numbers["start"], dtype=float)[:, None]
     return x0
 
 
-def reach(task, params):
-    """Centre-out: N targets evenly on a circle around the start hand."""
+def reach(task: TaskSpec, params: Array) -> Draw:
+    """Centre-out reaches to N targets, evenly spaced on a circle around the hand.
+
+    Raises TaskError if the plant has no hand.
+    """
     plant, kernels, numbers = task.plant, task.kernels, task.numbers
     if plant.hand is None:
         raise TaskError(
-            f"task {task.name}: its generator needs a hand, and plant {plant.name} has no hand_x and "
-            "hand_y among its OUTPUT names; use the generator angles or a draw function"
+            f"task {task.name}: its generator needs a hand, and plant {plant.name} has "
+            "no hand_x and hand_y among its OUTPUT names; use the generator angles or "
+            "a draw function"
         )
 
-    def draw(rng, trials, split):
-        x0 = _at_start(task, trials)
-        angle = 2 * np.pi * _around(trials, split)
-        centre = kernels.output(task.with_actuator_states(x0)[None], params)[
-            0, plant.hand
-        ]
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+        x0 = _start(task, trials)
+        angle = 2 * np.pi * _spread(trials, split)
+        states = task.with_actuator_states(x0)
+        centre = kernels.output(states[None], params)[0, plant.hand]
         hand = centre + numbers["radius"] * np.array([np.cos(angle), np.sin(angle)])
         goal = np.zeros_like(x0)
         goal[plant.positions] = posture(plant, kernels, hand, numbers["start"], params)
@@ -72,30 +118,31 @@ def reach(task, params):
     return draw
 
 
-def angles(task, params):
-    """Go to N positions spread evenly over a span per position state."""
+def angles(task: TaskSpec, params: Array) -> Draw:
+    """Move to N targets, evenly spaced between two postures."""
 
-    def draw(rng, trials, split):
-        x0 = _at_start(task, trials)
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+        x0 = _start(task, trials)
         goal = np.zeros_like(x0)
-        low, high = (
-            np.reshape(np.asarray(edge, dtype=float), (-1, 1))
-            for edge in task.numbers["targets"]
-        )
-        goal[task.plant.positions] = low + (high - low) * _around(trials, split)
+        first, last = task.numbers["targets"]
+        low = np.reshape(np.asarray(first, dtype=float), (-1, 1))
+        high = np.reshape(np.asarray(last, dtype=float), (-1, 1))
+        goal[task.plant.positions] = low + (high - low) * _spread(trials, split)
         return x0, goal
 
     return draw
 
 
-def _and_back(there):
-    """The generator that goes where another one goes, until half of the horizon, and comes back to the start."""
+def _and_back(outward: TaskGenerator) -> TaskGenerator:
+    """A generator that returns to the start after half of the horizon."""
 
-    def generator(task, params):
-        draw_there = there(task, params)
+    def generator(task: TaskSpec, params: Array) -> Draw:
+        draw_outward = outward(task, params)
 
-        def draw(rng, trials, split):
-            x0, goal = draw_there(rng, trials, split)
+        def draw(
+            rng: np.random.Generator, trials: int, split: str
+        ) -> tuple[Array, Array]:
+            x0, goal = draw_outward(rng, trials, split)
             goal = np.tile(goal, (task.steps + 1, 1, 1))
             goal[task.steps // 2 + 1 :] = x0
             return x0, goal
@@ -105,85 +152,100 @@ def _and_back(there):
     return generator
 
 
-def _anywhere(task, rng, trials):
-    """Positions (n, N) drawn evenly from the task's range (low, high) of each."""
+def _range(task: TaskSpec) -> tuple[Array, Array]:
+    """Lowest and highest value (n, 1) of each position in the task's range."""
     low, high = np.array(task.numbers["range"], dtype=float).T[:, :, None]
+    return low, high
+
+
+def _draw_postures(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+    """Positions (n, N) drawn uniformly from the task's range."""
+    low, high = _range(task)
     return rng.uniform(low, high, (len(task.plant.positions), trials))
 
 
-def anywhere(task, params):
-    """From any posture to any other, both drawn evenly from a range (low, high) of each position.
+def anywhere(task: TaskSpec, params: Array) -> Draw:
+    """Move from any posture to any other, both drawn uniformly from a range.
 
-    In training every second movement is but a part of one, which is drawn evenly too: of postures drawn evenly hardly two are near
-    each other, and who never saw a short movement is off by centimetres where there is next to nothing to do.
+    In training every second movement is shortened to a random part of its length.
+    Postures that are drawn uniformly are hardly ever close to each other, and a
+    controller that has never seen a short movement misses its target by centimetres.
     """
 
-    def draw(rng, trials, split):
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
         x0, goal = np.zeros((2, task.plant.n_body, trials))
+        # Targets are drawn after all starts, an order that a seed depends on.
         for x in (x0, goal):
-            x[task.plant.positions] = _anywhere(task, rng, trials)
+            x[task.plant.positions] = _draw_postures(task, rng, trials)
         if split == "training":
-            goal[:, ::2] = (
-                x0[:, ::2] + rng.random(goal[:, ::2].shape[1]) * (goal - x0)[:, ::2]
-            )
+            lengths = rng.random(goal[:, ::2].shape[1])
+            goal[:, ::2] = x0[:, ::2] + lengths * (goal - x0)[:, ::2]
         return x0, goal
 
     return draw
 
 
-def stay(task, params):
-    """Stay at a posture drawn evenly from a range (low, high) of each position; the task pushes."""
+def stay(task: TaskSpec, params: Array) -> Draw:
+    """Hold a posture drawn uniformly from a range, against the task's pushes."""
 
-    def draw(rng, trials, split):
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
         x0 = np.zeros((task.plant.n_body, trials))
-        x0[task.plant.positions] = _anywhere(task, rng, trials)
+        x0[task.plant.positions] = _draw_postures(task, rng, trials)
         return x0, x0
 
     return draw
 
 
-def _strokes(task, rng, trials):
-    """Paths (T+1, n, N) of the positions: minimum-jerk strokes between postures of the range, one after the other.
+def _strokes(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+    """Position paths (T+1, n, N): minimum-jerk strokes from posture to posture.
 
-    q = q0 + (q1 - q0)(10 s^3 - 15 s^4 + 6 s^5), s from 0 to 1 (Flash & Hogan 1985, eq. 4).
+    q = q0 + (q1 - q0)(10 s^3 - 15 s^4 + 6 s^5), s from 0 to 1 (Flash & Hogan 1985,
+    eq. 4).
     """
     time = task.plant.dt * np.arange(task.steps + 1) / STROKE_SECONDS
     stroke = np.minimum(time.astype(int), int(time[-1]))
     s = (time - stroke)[:, None, None]
-    postures = np.array([_anywhere(task, rng, trials) for _ in range(stroke[-1] + 2)])
-    return postures[stroke] + (postures[stroke + 1] - postures[stroke]) * (
-        10 * s**3 - 15 * s**4 + 6 * s**5
-    )
+    count = stroke[-1] + 2
+    # One posture more than strokes: each stroke ends where the next one begins.
+    postures = np.array([_draw_postures(task, rng, trials) for _ in range(count)])
+    movement = postures[stroke + 1] - postures[stroke]
+    return postures[stroke] + movement * (10 * s**3 - 15 * s**4 + 6 * s**5)
 
 
-def _eights(task, rng, trials):
-    """Paths (T+1, n, N) of the positions: a figure eight once through, of any phase and direction, about the middle of
-    the range, as wide and high as half of it (first position) and a quarter (the others)."""
-    low, high = np.array(task.numbers["range"], dtype=float).T[:, :, None]
+def _eights(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+    """Position paths (T+1, n, N): one figure eight about the middle of the range.
+
+    Phase and direction are random. The width is half of the range (first position),
+    the height a quarter of it (the others).
+    """
+    low, high = _range(task)
     phase = rng.uniform(0, 2 * np.pi, trials)
-    turn = (
-        2
-        * np.pi
-        * np.linspace(0, 1, task.steps + 1)[:, None]
-        * rng.choice([-1.0, 1.0], trials)
-        + phase
-    )
-    wave = np.stack([np.sin(turn)] + [0.5 * np.sin(2 * turn)] * (len(low) - 1), axis=1)
+    direction = rng.choice([-1.0, 1.0], trials)
+    once_around = 2 * np.pi * np.linspace(0, 1, task.steps + 1)[:, None]
+    turn = once_around * direction + phase
+    others = [0.5 * np.sin(2 * turn)] * (len(low) - 1)
+    wave = np.stack([np.sin(turn), *others], axis=1)
     return (low + high) / 2 + (high - low) / 4 * wave
 
 
-def follow(task, params):
-    """Follow a moving posture: figure eights in the even trials, minimum-jerk strokes in the odd ones, from rest beside it."""
+def follow(task: TaskSpec, params: Array) -> Draw:
+    """Follow a moving posture, starting at rest at its first position.
+
+    Even trials follow figure eights, odd trials minimum-jerk strokes.
+    """
     plant = task.plant
 
-    def draw(rng, trials, split):
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
         path = _strokes(task, rng, trials)
         path[:, :, ::2] = _eights(task, rng, trials)[:, :, ::2]
+
         goal = np.zeros((task.steps + 1, plant.n_body, trials))
         goal[:, plant.positions] = path
         rates = np.setdiff1d(np.arange(plant.n_body), plant.positions)
+        # Only if every position has a rate do the remaining states stand for rates.
         if len(rates) == len(plant.positions):
             goal[:, rates] = np.gradient(path, plant.dt, axis=0)
+
         x0 = np.zeros((plant.n_body, trials))
         x0[plant.positions] = path[0]
         return x0, goal
@@ -191,41 +253,49 @@ def follow(task, params):
     return draw
 
 
-def _even(rng, dimensions, count):
-    """Points (dimensions, count) that fill the unit cube evenly: a Kronecker sequence, shifted at random.
+def _fill_cube(rng: np.random.Generator, dimensions: int, count: int) -> Array:
+    """Points (dimensions, count) that fill the unit cube evenly.
 
-    Point k is the fraction of s + k (1/g, 1/g^2, ...), g the positive root of g^(d+1) = g + 1, the golden ratio for d = 1.
+    A Kronecker sequence with a random shift s: point k is the fractional part of
+    s + k (1/g, 1/g^2, ...), with g the positive root of g^(d+1) = g + 1, which is the
+    golden ratio for d = 1.
     """
     g = 2.0
+    # The fixed-point iteration converges to double precision long before its end.
     for _ in range(60):
         g = (1 + g) ** (1 / (dimensions + 1))
-    return (
-        rng.random((dimensions, 1))
-        + np.arange(count) * g ** -np.arange(1.0, dimensions + 1)[:, None]
-    ) % 1
+    shift = rng.random((dimensions, 1))
+    slopes = g ** -np.arange(1.0, dimensions + 1)[:, None]
+    return (shift + np.arange(count) * slopes) % 1
 
 
-def around(task, params):
-    """From states within a spread (n,) of a start (n,), to one target (n,); all of the plant's own states.
+def around(task: TaskSpec, params: Array) -> Draw:
+    """Move to one target (n,) from states within a spread (n,) around a start (n,).
 
-    In training they fill the spread evenly, to its corners, where few states drawn at random would leave gaps.
+    The three vectors cover all states of the body. Training starts fill the spread
+    evenly up to its corners; the same number of random starts would leave gaps.
     """
 
-    def draw(rng, trials, split):
+    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+        names = ("start", "spread", "target")
         start, spread, target = (
-            np.asarray(task.numbers[name], dtype=float)[:, None]
-            for name in ("start", "spread", "target")
+            np.asarray(task.numbers[name], dtype=float)[:, None] for name in names
         )
-        x0, spreading = np.repeat(start, trials, axis=1), spread[:, 0] > 0
-        shape = (int(spreading.sum()), trials)
-        part = _even(rng, *shape) if split == "training" else rng.random(shape)
-        x0[spreading] += spread[spreading] * (2 * part - 1)
+        x0 = np.repeat(start, trials, axis=1)
+        is_spread = spread[:, 0] > 0
+        dimensions = int(is_spread.sum())
+        if split == "training":
+            points = _fill_cube(rng, dimensions, trials)
+        else:
+            points = rng.random((dimensions, trials))
+        # States without spread are left out, so that they do not thin the others.
+        x0[is_spread] += spread[is_spread] * (2 * points - 1)
         return x0, np.tile(target, trials)
 
     return draw
 
 
-GENERATORS = {
+GENERATORS: dict[str, TaskGenerator] = {
     "reach": reach,
     "angles": angles,
     "reach_and_back": _and_back(reach),
@@ -235,13 +305,10 @@ GENERATORS = {
     "follow": follow,
     "around": around,
 }
-ENOUGH = {
-    "reach": 16,
-    "reach_and_back": 16,
-}  # trials evenly on a circle, whose mean curvature is that of any larger number
-RANDOM = {
-    "anywhere",
-    "stay",
-    "follow",
-    "around",
-}  # that draw from the generator of random numbers
+
+# Number of trials, evenly spaced on a circle, that have the same mean curvature as any
+# larger number of them. `Task.curvature_trials` says why.
+CURVATURE_TRIALS = {"reach": 16, "reach_and_back": 16}
+
+# Generators that draw from the random generator.
+RANDOM_GENERATORS = {"anywhere", "stay", "follow", "around"}

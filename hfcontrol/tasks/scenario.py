@@ -1,45 +1,52 @@
-"""Scenarios: what is fixed for every trial before a rollout."""
+"""Scenarios: everything about the trials that is fixed before a rollout."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.tasks.cost import Cost, Residuals
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.tasks.cost import Cost, make_residuals
 
 SPLITS = ("training", "held_out")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Start state x0 (nx, N), target seen by the network (T, nt, N), plant parameters (np, N), draws of noise and
-    disturbance (T, ., N), the cost, and the goal: the state (T+1, nx, N) and output (T+1, nz, N) to be at.
+    """Start states, targets, parameters, disturbances and cost of N trials.
 
-    `arrivals` are the time indices at which the goal is to be reached, the last of them T.
+    Start state `x0` (nx, N); `target`, what the network sees of the goal (T, nt, N);
+    plant parameters `params` (np, N); draws of noise and disturbance (T, ., N); the
+    cost; the goal as states (T+1, nx, N) and as outputs (T+1, nz, N). `arrivals` are
+    the time indices at which the goal is to be reached; the last one is T.
     """
 
-    x0: np.ndarray
-    target: np.ndarray
-    params: np.ndarray
-    sensory_noise: np.ndarray
-    motor_noise: np.ndarray
-    motor_gain: np.ndarray
-    disturbance: np.ndarray
+    x0: Array
+    target: Array
+    params: Array
+    sensory_noise: Array
+    motor_noise: Array
+    motor_gain: Array
+    disturbance: Array
     cost: Cost
-    goal: np.ndarray
-    goal_output: np.ndarray
-    arrivals: tuple
+    goal: Array
+    goal_output: Array
+    arrivals: tuple[int, ...]
 
     @property
-    def trials(self):
+    def trials(self) -> int:
         """Number of trials, N."""
         return self.x0.shape[1]
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Horizon in control steps, T."""
         return self.target.shape[0]
 
 
+# Fields of a scenario that are arrays; their last axis is the trial.
 ARRAYS = (
     "x0",
     "target",
@@ -53,74 +60,80 @@ ARRAYS = (
 )
 
 
-def select_trials(scenario, trials):
-    """The scenario of some of its trials, given by their numbers in any order and as often as wanted."""
-    return _changed(scenario, lambda a: a[..., trials].copy())
+def select_trials(scenario: Scenario, indices: Array) -> Scenario:
+    """The trials with these indices, in their order; an index may occur repeatedly."""
+    return _map_arrays(scenario, lambda a: a[..., indices].copy())
 
 
-def concatenate_scenarios(scenarios):
-    """The trials of scenarios of one task as those of one, each scenario's after those of the one before."""
-
-    def together(*arrays):
-        return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
-
-    costs = [s.cost for s in scenarios]
-    parts = {
-        name: Residuals(*map(together, *(getattr(cost, name) for cost in costs)))
-        for name in ("weights", "references")
-    }
+def concatenate_scenarios(scenarios: Sequence[Scenario]) -> Scenario:
+    """One scenario with the trials of several scenarios of one task, in order."""
+    costs = [scenario.cost for scenario in scenarios]
+    weights = _concatenate_each([cost.weights for cost in costs])
+    references = _concatenate_each([cost.references for cost in costs])
+    # Kernels and the custom residual are the same in all scenarios of one task.
     cost = replace(
         costs[0],
-        **parts,
-        params=together(*(c.params for c in costs)),
-        target=together(*(c.target for c in costs)),
-    )
-    return replace(
-        scenarios[0],
-        cost=cost,
-        **{name: together(*(getattr(s, name) for s in scenarios)) for name in ARRAYS},
+        weights=make_residuals(weights),
+        references=make_residuals(references),
+        params=np.concatenate([cost.params for cost in costs], axis=-1),
+        target=_concatenate([cost.target for cost in costs]),
     )
 
+    arrays: dict[str, Any] = {}
+    for name in ARRAYS:
+        values = [getattr(scenario, name) for scenario in scenarios]
+        arrays[name] = np.concatenate(values, axis=-1)
+    return replace(scenarios[0], cost=cost, **arrays)
 
-def move_scenario(scenario, move, kernels):
-    """The scenario with every array as `move` makes it, and the kernels of where they are then."""
-    move_scenario = _changed(scenario, move)
-    return replace(move_scenario, cost=replace(move_scenario.cost, kernels=kernels))
+
+def move_scenario(
+    scenario: Scenario, move: Callable[[Array], Array], kernels: Kernels
+) -> Scenario:
+    """The scenario with all arrays moved by `move`, and the kernels of that device."""
+    moved = _map_arrays(scenario, move)
+    return replace(moved, cost=replace(moved.cost, kernels=kernels))
 
 
-def _changed(scenario, change):
-    """The scenario with every array as `change` makes it."""
+def replace_trials(scenario: Scenario, indices: Array, others: Scenario) -> None:
+    """Overwrite the trials with these indices by the trials of another scenario."""
+    # In place: an environment that resets some trials at every step calls this often.
+    pairs = zip(_all_arrays(scenario), _all_arrays(others), strict=True)
+    for array, values in pairs:
+        if array is not None:
+            array[..., indices] = values
 
-    def changed(a):
-        return None if a is None else change(a)
 
+def _map_arrays(scenario: Scenario, function: Callable[[Array], Array]) -> Scenario:
+    """The scenario with a function applied to every array, those of the cost too."""
     cost = scenario.cost
-    parts = {
-        name: Residuals(*map(changed, getattr(cost, name)))
-        for name in ("weights", "references")
-    }
     cost = replace(
-        cost, **parts, params=changed(cost.params), target=changed(cost.target)
+        cost,
+        weights=cost.weights.map(function),
+        references=cost.references.map(function),
+        params=function(cost.params),
+        target=None if cost.target is None else function(cost.target),
     )
-    return replace(
-        scenario,
-        cost=cost,
-        **{name: changed(getattr(scenario, name)) for name in ARRAYS},
-    )
+    arrays: dict[str, Any] = {
+        name: function(getattr(scenario, name)) for name in ARRAYS
+    }
+    return replace(scenario, cost=cost, **arrays)
 
 
-def replace_trials(scenario, trials, others):
-    """Writes the scenario `others` of as many trials in the place of some of a scenario's, given by their numbers."""
+def _concatenate(arrays: Sequence[Array | None]) -> Array | None:
+    """Arrays concatenated along the trials; None if there are none."""
+    present = [a for a in arrays if a is not None]
+    return np.concatenate(present, axis=-1) if present else None
 
-    def arrays(s):
-        return [
-            *(getattr(s, name) for name in ARRAYS),
-            s.cost.params,
-            s.cost.target,
-            *s.cost.weights,
-            *s.cost.references,
-        ]
 
-    for a, b in zip(arrays(scenario), arrays(others)):
-        if a is not None:
-            a[..., trials] = b
+def _concatenate_each(
+    groups: Sequence[Sequence[Array | None]],
+) -> list[Array | None]:
+    """Concatenate all first entries, all second entries, and so on."""
+    return [_concatenate(entries) for entries in zip(*groups, strict=True)]
+
+
+def _all_arrays(scenario: Scenario) -> list[Array | None]:
+    """All arrays of a scenario and its cost, always in the same order."""
+    cost = scenario.cost
+    own = [getattr(scenario, name) for name in ARRAYS]
+    return [*own, cost.params, cost.target, *cost.weights, *cost.references]

@@ -1,22 +1,29 @@
-"""Tasks: what a plant is to do, as numbers for a generator and a cost; a `Task` draws scenarios from them.
+"""Tasks: what a plant has to do, as numbers for a generator and for a cost.
 
-A plant file's TASKS give numbers to the generators of generators.py, or a function of their own: `draw(rng, trials, split)`
-returning start states (n, N) and goals (n, N) or (T+1, n, N) of the plant's n states. The network sees the goal of the next
-step, or what the task's own `sees(goal)` makes of the whole, (T, k, N), and, with a `preview` of times ahead [s], how far on its
-positions are by then.
+A plant file's TASKS give numbers to the generators of generators.py, or a function
+`draw(rng, trials, split)` that returns start states (n, N) and goals (n, N) or
+(T+1, n, N) of the n states of the plant's body. The network sees the goal of the next
+step. A task can show it something else: a function `sees(goal)` of the whole goal,
+which returns (T, k, N), and a `preview`, times ahead [s] at which the network sees how
+far the goal's positions will have moved by then.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError, UsageError
-from hfcontrol.tasks.cost import Cost, Residuals
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.cost import Cost, Residuals, make_residuals
 from hfcontrol.tasks.disturbances import Disturbances
-from hfcontrol.tasks.generators import ENOUGH, GENERATORS
+from hfcontrol.tasks.generators import CURVATURE_TRIALS, GENERATORS
 from hfcontrol.tasks.scenario import Scenario
 
-# What a task may hold, and what its success may ask for.
+# Entries that a task in TASKS may have.
 ENTRIES = (
     "generator",
     "draw",
@@ -44,350 +51,445 @@ ENTRIES = (
     "success",
     "train",
 )
+
+# Norms that a task's `success` may limit.
 SUCCESS = ("hand", "rates", "state")
+
+SPACES = ("joint", "hand")
+
+# Numbers of a task that a user may replace; the settings have the same names.
+REPLACEABLE = ("trials", "steps", "effort", "running")
+
+
+class Trajectory(Protocol):
+    """What `Task.success` reads of a rollout: the states (T+1, nx, N)."""
+
+    @property
+    def x(self) -> Array:
+        """States (T+1, nx, N)."""
+        ...
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What a user may choose over a task's own numbers; None keeps the task's."""
+    """Numbers of a task that a user replaces; None keeps the task's number.
+
+    Raises UsageError if one is out of range.
+    """
 
     trials: int | None = None
     steps: int | None = None
     effort: float | None = None
     running: float | None = None
     space: str = "joint"
-    disturbances: Disturbances = Disturbances()
+    disturbances: Disturbances = field(default_factory=Disturbances)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("trials", "steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value}: at least 1 is needed")
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise UsageError(f"`{name}` {count}: must be at least 1")
         for name in ("effort", "running"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < np.inf:
+            weight = getattr(self, name)
+            if weight is not None and not 0 <= weight < np.inf:
                 raise UsageError(
-                    f"--{name} {value}: a finite number, zero or above, is needed"
+                    f"`{name}` {weight}: must be a finite number, zero or above"
                 )
-        if self.space not in ("joint", "hand"):
-            raise UsageError(f"--space {self.space}: joint or hand")
+        if self.space not in SPACES:
+            raise UsageError(f"`space` {self.space}: must be joint or hand")
+
+
+def check_numbers(plant: Plant, name: str, numbers: Mapping[str, Any]) -> None:
+    """Raise TaskError if a task has unknown, missing or unsuitable entries."""
+    where = f"task {name} of {plant.name}"
+
+    for entry in numbers:
+        if entry not in ENTRIES:
+            known = ", ".join(ENTRIES)
+            raise TaskError(f"{where}: unknown entry {entry!r}; known are {known}")
+
+    for entry in ("trials", "steps"):
+        if entry not in numbers:
+            raise TaskError(f"{where}: entry {entry} is missing; add a whole number")
+
+    generator = numbers.get("generator")
+    if not callable(numbers.get("draw")) and generator not in GENERATORS:
+        raise TaskError(
+            f"{where}: no draw function and no known generator ({generator!r}); known "
+            f"generators are {', '.join(GENERATORS)}"
+        )
+
+    if numbers.get("judged", 1) < 1:
+        raise TaskError(
+            f"{where}: judged {numbers['judged']}, the number of trials for its "
+            "evaluation, must be at least 1"
+        )
+
+    success = numbers.get("success", {})
+    for entry in () if callable(success) else success:
+        if entry not in SUCCESS or (entry == "hand" and plant.hand is None):
+            raise TaskError(
+                f"{where}: success limits {entry!r}; it can limit "
+                f"{', '.join(SUCCESS)}, and hand only if the plant has hand_x and "
+                "hand_y among its OUTPUT names"
+            )
 
 
 class Task:
-    """One task of a plant with the user's options: draws scenarios and says which trials succeeded."""
+    """A plant's task with the user's options; draws scenarios and evaluates success.
 
-    def __init__(self, plant, kernels, name=None, options=TaskOptions()):
+    Raises TaskError if the plant has no such task, or if the task is not well-formed.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        kernels: Kernels,
+        name: str | None = None,
+        options: TaskOptions = TaskOptions(),
+    ) -> None:
         if not plant.tasks:
             raise TaskError(
                 f"plant {plant.name} has no tasks: add TASKS to {plant.path.name}"
             )
+        # The first task of the file is the default.
         self.name = name or next(iter(plant.tasks))
         if self.name not in plant.tasks:
             raise TaskError(
-                f"plant {plant.name} has no task {self.name!r}; it has: {', '.join(plant.tasks)}"
+                f"plant {plant.name} has no task {self.name!r}; "
+                f"it has: {', '.join(plant.tasks)}"
             )
         if options.space == "hand" and plant.hand is None:
             raise TaskError(
-                f"--space hand: plant {plant.name} has no hand (hand_x and hand_y among its OUTPUT names)"
+                f"`space` hand: plant {plant.name} has no hand (hand_x and hand_y "
+                "among its OUTPUT names); use `space` joint"
             )
         self.plant, self.kernels, self.options = plant, kernels, options
-        self.numbers = dict(plant.tasks[self.name])
-        for key in ("trials", "steps", "effort", "running"):
-            if getattr(options, key) is not None:
-                self.numbers[key] = getattr(options, key)
-        self._check()
-        self.trials, self.steps = self.numbers["trials"], self.numbers["steps"]
-        self.arrivals = tuple(
-            round(part * self.steps) for part in self.numbers.get("final_at", (1.0,))
-        )
 
-    def _check(self):
-        """Raises TaskError for entries that are unknown, missing or do not fit the plant."""
-        numbers, where = self.numbers, f"task {self.name} of {self.plant.name}"
-        for entry in numbers:
-            if entry not in ENTRIES:
-                raise TaskError(
-                    f"{where} has an entry {entry!r}; known are {', '.join(ENTRIES)}"
-                )
-        for entry in ("trials", "steps"):
-            if entry not in numbers:
-                raise TaskError(f"{where} has no {entry}: add a whole number")
-        if (
-            not callable(numbers.get("draw"))
-            and numbers.get("generator") not in GENERATORS
-        ):
-            raise TaskError(
-                f"{where} has no draw function and generator {numbers.get('generator')!r}; "
-                f"known generators are {', '.join(GENERATORS)}"
-            )
-        if numbers.get("judged", 1) < 1:
-            raise TaskError(
-                f"{where}: judged {numbers['judged']}, how many trials it is judged by; at least 1 is needed"
-            )
-        for entry in (
-            () if callable(numbers.get("success")) else numbers.get("success", {})
-        ):
-            if entry not in SUCCESS or entry == "hand" and self.plant.hand is None:
-                raise TaskError(
-                    f"{where}: success asks for {entry!r}; it may ask for {', '.join(SUCCESS)}, and hand only of "
-                    "a plant with hand_x and hand_y among its OUTPUT names"
-                )
+        self.numbers: dict[str, Any] = dict(plant.tasks[self.name])
+        for entry in REPLACEABLE:
+            value = getattr(options, entry)
+            if value is not None:
+                self.numbers[entry] = value
+        check_numbers(plant, self.name, self.numbers)
+
+        self.trials: int = self.numbers["trials"]
+        self.steps: int = self.numbers["steps"]
+        parts = self.numbers.get("final_at", (1.0,))
+        self.arrivals = tuple(round(part * self.steps) for part in parts)
 
     @property
-    def noisy(self):
+    def noisy(self) -> bool:
         """Whether anything is drawn that a controller cannot know in advance."""
         return self.options.disturbances.noisy or bool(self._push)
 
     @property
-    def random(self):
-        """Whether every scenario is another one."""
-        return (
-            self.noisy
-            or bool(self.options.disturbances.vary)
-            or bool(self.numbers.get("random"))
-        )
+    def random(self) -> bool:
+        """Whether every scenario is different."""
+        varies = bool(self.options.disturbances.vary)
+        return self.noisy or varies or bool(self.numbers.get("random"))
 
     @property
-    def evaluation_trials(self):
-        """By how many trials, at most those of a training, controllers are judged, where the optimum of all of these takes too long."""
+    def evaluation_trials(self) -> int:
+        """Number of trials that a controller is evaluated on, at most `trials`.
+
+        A task limits it if the optimum of all its trials takes too long to compute.
+        """
         return min(self.trials, self.numbers.get("judged", self.trials))
 
     @property
-    def curvature_trials(self):
-        """How many trials, evenly spread among all, have the mean curvature of all; None where that is not known.
+    def curvature_trials(self) -> int | None:
+        """Number of evenly spaced trials with the mean curvature of all, if known.
 
-        Around a circle the curvature of a trial is a smooth periodic function, whose mean over evenly spread angles
-        converges faster than any power of their number (trapezoidal rule); tools/NOTES.md has the measurements.
+        Around a circle the curvature of a trial is a smooth periodic function of the
+        angle. Its mean over evenly spaced angles converges faster than any power of
+        their number (trapezoidal rule); tools/NOTES.md has the measurements.
         """
-        return None if self.random else ENOUGH.get(self.numbers.get("generator"))
+        if self.random:
+            return None
+        return CURVATURE_TRIALS.get(self.numbers.get("generator", ""))
 
     @property
-    def _push(self):
-        own, asked = self.numbers.get("push", 0.0), self.options.disturbances.push
-        return own if asked is None else asked
+    def _push(self) -> float:
+        """Standard deviation of the change that a push makes to every rate."""
+        requested = self.options.disturbances.push
+        return self.numbers.get("push", 0.0) if requested is None else requested
 
     @property
-    def n_target(self):
-        """Number of components of the goal that the network sees."""
+    def n_target(self) -> int:
+        """Number of components of the target that the network sees."""
         if self.options.space == "hand":
             return 2
-        if not self._shows:
+        if not self._transforms_goal:
             return self.plant.n_body
-        return self._seen(np.zeros((self.steps + 1, self.plant.n_body, 1))).shape[1]
+        goal = np.zeros((self.steps + 1, self.plant.n_body, 1))
+        return self._transform_goal(goal).shape[1]
 
     @property
-    def optimum_is_zero(self):
-        """Whether the best possible loss is zero: nothing but the final state is asked for, and nothing is random."""
-        return not (
-            self.numbers.get("effort")
-            or self.numbers.get("running")
-            or self.numbers.get("residual")
-        )
+    def optimum_is_zero(self) -> bool:
+        """Whether a loss of zero is possible: only the final state has a cost."""
+        costs = ("effort", "running", "residual")
+        return not any(self.numbers.get(name) for name in costs)
 
-    def shrink(self, steps, trials):
-        """The same task over a shorter horizon, with another number of trials; what the arrivals weigh shrinks by the part's cube.
+    def shrink(self, steps: int, trials: int) -> "Task":
+        """The task with a shorter horizon and another number of trials.
 
-        To move by d within T takes an effort of at least 12 d^2 / T^3, the integral of the square of an acceleration that falls
-        from 6 d / T^2 to minus that: weighed as they are, arrivals would be worth forces far beyond those of the whole horizon.
+        The weight of the arrivals shrinks by the cube of the ratio of the horizons. To
+        move by d within T takes an effort of at least 12 d^2 / T^3, the integral of
+        the square of an acceleration that falls from 6 d / T^2 to minus that. At their
+        full weight, arrivals would justify forces far beyond those of the full horizon.
         """
-        task = Task(
-            self.plant,
-            self.kernels,
-            self.name,
-            replace(self.options, steps=steps, trials=trials),
-        )
-        task.numbers["final"] = (steps / self.steps) ** 3 * np.asarray(
-            task.numbers.get("final", 1.0), dtype=float
-        )
+        options = replace(self.options, steps=steps, trials=trials)
+        task = Task(self.plant, self.kernels, self.name, options)
+        final = np.asarray(task.numbers.get("final", 1.0), dtype=float)
+        task.numbers["final"] = (steps / self.steps) ** 3 * final
         return task
 
-    def with_actuator_states(self, x):
-        """States of the plant itself (..., n, N) with those of its actuators, at rest, behind them (..., nx, N)."""
+    def with_actuator_states(self, x: Array) -> Array:
+        """States of the body (..., n, N) followed by those of the actuators, at rest.
+
+        Returns (..., nx, N).
+        """
         drives = self.plant.nx - self.plant.n_body
-        return (
-            np.concatenate([x, np.zeros((*x.shape[:-2], drives, x.shape[-1]))], axis=-2)
-            if drives
-            else x
+        if not drives:
+            return x
+        at_rest = np.zeros((*x.shape[:-2], drives, x.shape[-1]))
+        return np.concatenate([x, at_rest], axis=-2)
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        split: str = "training",
+        trials: int | None = None,
+    ) -> Scenario:
+        """Draw a scenario of this task.
+
+        A deterministic task without disturbances leaves `rng` untouched. Raises
+        TaskError if the task's numbers do not fit its generator, or if its functions
+        return arrays of a wrong shape.
+        """
+        plant, disturbances = self.plant, self.options.disturbances
+        trials = trials or self.trials
+
+        # This order of the draws is part of what a seed means.
+        params = disturbances.params(plant, rng, trials)
+        drawn_x0, drawn_goal = self._draw_start_and_goal(rng, params, trials, split)
+        x0, goal = self._check_drawn(drawn_x0, drawn_goal, trials)
+        goal_output = self.kernels.output(np.nan_to_num(goal), params)
+        target = self._target(goal, goal_output)
+
+        seen = target
+        if self._transforms_goal:
+            # A goal that moves on beyond a shortened horizon is shown as drawn.
+            moves = drawn_goal.ndim == 3
+            seen = self._transform_goal(
+                drawn_goal if moves else goal[:, : plant.n_body]
+            )
+
+        noise = disturbances.noise(plant, rng, self.steps, trials)
+        task_push = self.numbers.get("push", 0.0)
+        pushes = disturbances.pushes(plant, rng, self.steps, trials, task_push)
+        cost = self._cost(goal, goal_output, target, params)
+        return Scenario(
+            x0=x0,
+            target=np.ascontiguousarray(seen),
+            params=params,
+            sensory_noise=noise.sensory,
+            motor_noise=noise.motor,
+            motor_gain=noise.gain,
+            disturbance=pushes,
+            cost=cost,
+            goal=goal,
+            goal_output=goal_output,
+            arrivals=self.arrivals,
         )
 
-    def draw(self, rng, split="training", trials=None):
-        """A scenario of this task: deterministic tasks leave rng untouched unless something disturbs them."""
-        trials, disturbances, plant = (
-            trials or self.trials,
-            self.options.disturbances,
-            self.plant,
-        )
-        params = disturbances.params(plant, rng, trials)
-        draw = self.numbers.get("draw") or GENERATORS[self.numbers["generator"]](
-            self, params
-        )
+    def _draw_start_and_goal(
+        self,
+        rng: np.random.Generator,
+        params: Array,
+        trials: int,
+        split: str,
+    ) -> tuple[Array, Array]:
+        """Start states and goals from the task's own function or its generator."""
+        draw = self.numbers.get("draw")
+        if draw is None:
+            draw = GENERATORS[self.numbers["generator"]](self, params)
         try:
             x0, goal = draw(rng, trials, split)
         except KeyError as error:
             raise TaskError(
-                f"task {self.name} of {plant.name} lacks {error}, which its generator needs"
+                f"task {self.name} of {self.plant.name}: entry {error} is missing, and "
+                "its generator needs it"
             ) from None
-        drawn = np.asarray(goal, dtype=float)
-        x0, goal = self._judged(np.asarray(x0, dtype=float), drawn, trials)
-        goal_output = self.kernels.output(np.nan_to_num(goal), params)
-        target = seen = (
-            goal_output[1:, plant.hand]
-            if self.options.space == "hand"
-            else np.nan_to_num(goal[1:, : plant.n_body])
-        )
-        if self._shows:
-            seen = self._seen(drawn if drawn.ndim == 3 else goal[:, : plant.n_body])
-        noise = disturbances.noise(plant, rng, self.steps, trials)
-        pushes = disturbances.pushes(
-            plant, rng, self.steps, trials, self.numbers.get("push", 0.0)
-        )
-        cost = self._cost(goal, goal_output, target, params)
-        return Scenario(
-            x0,
-            np.ascontiguousarray(seen),
-            params,
-            *noise,
-            pushes,
-            cost,
-            goal,
-            goal_output,
-            self.arrivals,
-        )
+        return np.asarray(x0, dtype=float), np.asarray(goal, dtype=float)
+
+    def _target(self, goal: Array, goal_output: Array) -> Array:
+        """The goal of the next step (T, nt, N), in the space that the user chose."""
+        if self.options.space == "hand":
+            return goal_output[1:, self.plant.hand]
+        return np.nan_to_num(goal[1:, : self.plant.n_body])
 
     @property
-    def _shows(self):
-        """Whether the network sees anything else of a goal than the goal itself."""
-        return self.options.space != "hand" and bool(
-            {"sees", "preview"} & set(self.numbers)
-        )
+    def _transforms_goal(self) -> bool:
+        """Whether the network sees anything else than the goal of the next step."""
+        has_function = "sees" in self.numbers or "preview" in self.numbers
+        return self.options.space != "hand" and has_function
 
-    def _seen(self, goal):
-        """What the network sees (T, k, N) of a goal (T+1 or more, n, N): itself, or what the plant file's own function makes of it,
-        and how far on its positions are after each time of the task's preview."""
+    def _transform_goal(self, goal: Array) -> Array:
+        """What the network sees (T, k, N) of a goal (at least T+1, n, N).
+
+        It sees the goal of the next step or what the task's `sees` makes of the goal,
+        then the change of the positions until each time of the task's `preview`.
+        """
         goal = np.nan_to_num(goal)
-        seen, at = (
-            self.numbers["sees"](goal) if "sees" in self.numbers else goal[1:],
-            np.arange(1, len(goal)),
-        )
+        seen = self.numbers["sees"](goal) if "sees" in self.numbers else goal[1:]
+
+        now = np.arange(1, len(goal))
+        # Beyond the end of the goal, its last state is all that is known.
         for seconds in self.numbers.get("preview", ()):
-            later = (
-                goal[np.minimum(at + round(seconds / self.plant.dt), len(goal) - 1)]
-                - goal[1:]
-            )
-            seen = np.concatenate([seen, later[:, self.plant.positions]], axis=1)
+            ahead = round(seconds / self.plant.dt)
+            later = goal[np.minimum(now + ahead, len(goal) - 1)]
+            change = (later - goal[1:])[:, self.plant.positions]
+            seen = np.concatenate([seen, change], axis=1)
+
         seen = np.asarray(seen, dtype=float)
-        if (
-            seen.ndim != 3
-            or len(seen) < self.steps
-            or seen.shape[2] != goal.shape[2]
-            or not np.isfinite(seen).all()
-        ):
+        trials = goal.shape[2]
+        fits = seen.ndim == 3 and len(seen) >= self.steps and seen.shape[2] == trials
+        if not fits or not np.isfinite(seen).all():
             raise TaskError(
-                f"task {self.name} of {self.plant.name}: sees gave numbers of shape {seen.shape}; needed are finite "
-                f"ones, ({len(goal) - 1}, how many it sees, {goal.shape[2]})"
+                f"task {self.name} of {self.plant.name}: sees returned an array of "
+                f"shape {seen.shape}; it must be finite, of shape ({len(goal) - 1}, "
+                f"number of components, {trials})"
             )
         return seen[: self.steps]
 
-    def _judged(self, x0, goal, trials):
-        """Start (nx, N) and goal (T+1, nx, N) in their shapes, or TaskError for what a draw function got wrong; of a goal
-        that moves on beyond the horizon, what lies within."""
+    def _check_drawn(self, x0: Array, goal: Array, trials: int) -> tuple[Array, Array]:
+        """Start (nx, N) and goal (T+1, nx, N), checked and with actuator states.
+
+        A goal that moves on beyond the horizon is cut. Raises TaskError if a draw
+        function returned arrays of a wrong shape or without finite numbers.
+        """
         n, steps = self.plant.n_body, self.steps
         if goal.ndim == 2:
             goal = np.tile(goal, (steps + 1, 1, 1))
         goal = goal[: steps + 1]
+
         if x0.shape != (n, trials) or goal.shape != (steps + 1, n, trials):
             raise TaskError(
-                f"task {self.name}: draw gave starts {x0.shape} and targets {goal.shape}; needed are "
-                f"({n}, {trials}) and ({n}, {trials}) or ({steps + 1}, {n}, {trials})"
+                f"task {self.name}: draw returned starts {x0.shape} and goals "
+                f"{goal.shape}; they must be ({n}, {trials}), and ({n}, {trials}) or "
+                f"({steps + 1}, {n}, {trials})"
             )
-        if not np.isfinite(x0).all() or np.isnan(goal).all(axis=(0, 1)).any():
+        has_no_goal = np.isnan(goal).all(axis=(0, 1))
+        if not np.isfinite(x0).all() or has_no_goal.any():
             raise TaskError(
-                f"task {self.name} of {self.plant.name}: a start that is not finite, or a trial without any target"
+                f"task {self.name} of {self.plant.name}: draw returned a start that is "
+                "not finite, or a trial without any goal (all of it NaN)"
             )
-        return np.ascontiguousarray(
-            self.with_actuator_states(x0)
-        ), self.with_actuator_states(goal)
+        start = np.ascontiguousarray(self.with_actuator_states(x0))
+        return start, self.with_actuator_states(goal)
 
-    def _cost(self, goal, goal_output, target, params):
-        """Final state, running positions and effort as weighted residuals, in joint or hand space (then with the final
-        rates kept), and the residuals of the plant file's own."""
-        plant, numbers, trials = self.plant, self.numbers, goal.shape[2]
-        final, running = np.zeros(plant.nx), numbers.get("running", 0.0)
-        final[: plant.n_body] = numbers.get("final", 1.0)
-        arrivals = list(self.arrivals)
-        state = np.zeros((self.steps + 1, plant.nx, 1))
-        control = np.full((self.steps, plant.nu, 1), float(numbers.get("effort", 0.0)))
-        output = None
-        state[arrivals] = final[:, None]
-        if self.options.space == "hand":
-            state[:, plant.positions] = 0.0
-            output = np.zeros((self.steps + 1, plant.nz, 1))
-            output[1:, plant.hand] = running
-            output[np.ix_(arrivals, plant.hand)] += np.max(final)
-        else:
-            state[1:, plant.positions] += running
-        about = np.broadcast_to(
-            np.asarray(numbers.get("effort_about", 0.0), dtype=float), (plant.nu,)
-        )
-        parts = [
-            (state, goal),
-            (control, np.tile(about[:, None], (self.steps, 1, trials))),
-            (output, None if output is None else goal_output),
-            self._own(trials),
-        ]
+    def _cost(
+        self, goal: Array, goal_output: Array, target: Array, params: Array
+    ) -> Cost:
+        """The cost of final state, running positions, effort and custom residuals."""
+        trials = goal.shape[2]
+        state, output = self._state_weights()
+        effort = float(self.numbers.get("effort", 0.0))
+        control = np.full((self.steps, self.plant.nu, 1), effort)
+        custom, custom_reference = self._custom_residuals(trials)
+
+        # One weight per trial, so that a single trial can be masked.
         weights = [
-            None
-            if w is None
-            else np.ascontiguousarray(np.broadcast_to(w, (*w.shape[:2], trials)))
-            for w, _ in parts
+            None if w is None else _repeat_trials(w, trials)
+            for w in (state, control, output, custom)
         ]
-        own, target = numbers.get("residual"), np.concatenate([target[:1], target])
+        references = Residuals(
+            state=goal,
+            control=self._control_reference(trials),
+            output=None if output is None else goal_output,
+            custom=custom_reference,
+        )
+        residual = self.numbers.get("residual")
         return Cost(
-            Residuals(*weights),
-            Residuals(*(r for _, r in parts)),
+            make_residuals(weights),
+            references,
             self.kernels,
             params,
-            own and own.__name__,
-            target,
+            custom=residual and residual.__name__,
+            # The custom residual of time index 0 gets the first target.
+            target=np.concatenate([target[:1], target]),
         )
 
-    def _own(self, trials):
-        """Weight (T+1, nr, 1) and reference (T+1, nr, N) of the residuals of the plant file's own, None without them."""
+    def _state_weights(self) -> tuple[Array, Array | None]:
+        """Weights of the states (T+1, nx, 1), and of the outputs in hand space.
+
+        In hand space the hand replaces the positions; final rates keep their weight.
+        """
+        plant, numbers = self.plant, self.numbers
+        arrivals = list(self.arrivals)
+        running = numbers.get("running", 0.0)
+        final = np.zeros(plant.nx)
+        final[: plant.n_body] = numbers.get("final", 1.0)
+
+        state = np.zeros((self.steps + 1, plant.nx, 1))
+        state[arrivals] = final[:, None]
+        # The start has no running cost: nothing can change it.
+        if self.options.space != "hand":
+            state[1:, plant.positions] += running
+            return state, None
+
+        state[:, plant.positions] = 0.0
+        # The hand gets the largest weight of the states that it replaces.
+        output = np.zeros((self.steps + 1, plant.nz, 1))
+        output[1:, plant.hand] = running
+        output[np.ix_(arrivals, plant.hand)] += np.max(final)
+        return state, output
+
+    def _control_reference(self, trials: int) -> Array:
+        """Controls (T, nu, N) from which the effort is measured."""
+        about = np.asarray(self.numbers.get("effort_about", 0.0), dtype=float)
+        about = np.broadcast_to(about, (self.plant.nu,))
+        return np.tile(about[:, None], (self.steps, 1, trials))
+
+    def _custom_residuals(self, trials: int) -> tuple[Array | None, Array | None]:
+        """Weights (T+1, nr, 1) and references (T+1, nr, N) of the custom residuals."""
         if not self.numbers.get("residual"):
             return None, None
         size = len(self.numbers["residuals"])
-        weight = np.broadcast_to(
-            np.asarray(self.numbers.get("residual_weight", 1.0), dtype=float), (size,)
-        )
-        return np.tile(weight[:, None], (self.steps + 1, 1, 1)), np.zeros(
-            (self.steps + 1, size, trials)
-        )
+        weight = np.asarray(self.numbers.get("residual_weight", 1.0), dtype=float)
+        weight = np.broadcast_to(weight, (size,))
+        weights = np.tile(weight[:, None], (self.steps + 1, 1, 1))
+        return weights, np.zeros((self.steps + 1, size, trials))
 
-    def success(self, rollout, scenario):
-        """Which trials (N,) ended as the task's `success` asks: hand [m], rates and state as norms, or a function of the
-        final state and goal (n, N)."""
+    def success(self, rollout: Trajectory, scenario: Scenario) -> Array:
+        """Which trials (N,) succeeded, by the task's `success`.
+
+        That is a limit on the final errors of hand [m], rates or state, as norms, or a
+        function of the final state and goal (n, N). The default is a norm of 0.1 of
+        the state's error.
+        """
         limits = self.numbers.get("success", {"state": 0.1})
-        x, goal = (
-            rollout.x[-1, : self.plant.n_body],
-            scenario.goal[-1, : self.plant.n_body],
-        )
+        n = self.plant.n_body
+        x, goal = rollout.x[-1, :n], scenario.goal[-1, :n]
         if callable(limits):
+            # NaN in a goal means that any value will do.
             with np.errstate(invalid="ignore"):
                 return np.asarray(limits(x, goal), dtype=bool)
-        error, sizes = np.where(np.isnan(goal), 0.0, x - goal), {}
+
+        error = np.where(np.isnan(goal), 0.0, x - goal)
+        rates = np.delete(error, self.plant.positions, axis=0)
+        errors = {"rates": rates, "state": error}
         if "hand" in limits:
-            hand = self.kernels.output(rollout.x[-1:], scenario.params)[
-                0, self.plant.hand
-            ]
-            sizes["hand"] = hand - scenario.goal_output[-1, self.plant.hand]
-        sizes |= {
-            "rates": np.delete(error, self.plant.positions, axis=0),
-            "state": error,
-        }
-        return np.all(
-            [
-                np.linalg.norm(sizes[name], axis=0) < limit
-                for name, limit in limits.items()
-            ],
-            axis=0,
-        )
+            output = self.kernels.output(rollout.x[-1:], scenario.params)[0]
+            hand_goal = scenario.goal_output[-1, self.plant.hand]
+            errors["hand"] = output[self.plant.hand] - hand_goal
+        norms = {name: np.linalg.norm(e, axis=0) for name, e in errors.items()}
+        return np.all([norms[name] < limit for name, limit in limits.items()], axis=0)
+
+
+def _repeat_trials(weights: Array, trials: int) -> Array:
+    """Weights (T, n, 1) repeated for every trial (T, n, N)."""
+    shape = (*weights.shape[:2], trials)
+    return np.ascontiguousarray(np.broadcast_to(weights, shape))

@@ -203,7 +203,7 @@ def test_a_task_says_by_how_many_trials_it_is_judged(folder):
     assert evaluate(run, trials=6)["sets"]["held_out"]["trials"] == 6
     path.write_text(text.replace("JUDGED", "0"))
     with pytest.raises(
-        TaskError, match="task swing of judged_5: judged 0, .* at least 1 is needed"
+        TaskError, match="task swing of judged_5: judged 0, .* must be at least 1"
     ):
         hf.train(str(path), out=folder)
 

@@ -1,4 +1,7 @@
-"""The cost: residuals, their Jacobians and the expansion of the loss, in joint space, hand space and a file's own."""
+"""The cost: residuals, their Jacobians and the expansion of the loss.
+
+In joint space, in hand space, and with a plant file's custom residuals.
+"""
 
 from dataclasses import replace
 
@@ -17,8 +20,8 @@ CASES = {
     "hand": {"space": "hand"},
     "arm2, hand": {"plant": "arm2", "space": "hand", "running": 0.2},
     "moving, masked": {"task": "follow"},
-    "own residual": {"task": "worth"},
-    "own residual, hand": {"task": "worth", "space": "hand"},
+    "custom residual": {"task": "worth"},
+    "custom residual, hand": {"task": "worth", "space": "hand"},
 }
 
 cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
@@ -58,15 +61,17 @@ def test_adjoint_is_the_transpose_of_the_tangent(options, rng):
 
 
 @cases
-def test_losses_come_about_step_by_step(options, rng):
+def test_losses_are_the_sum_of_those_of_every_time_index(options, rng):
     cost, x, u = setting(options, rng)
     found = cost.losses_over_time(x, u)
     np.testing.assert_allclose(found.sum(axis=0), cost.losses(x, u), rtol=1e-12)
-    for t, both in enumerate(zip(x, [*u, None])):
+    for t, both in enumerate(zip(x, [*u, None], strict=True)):
         np.testing.assert_array_equal(cost.losses_at(t, *both), found[t])
-    own, each = rng.integers(0, len(u), x.shape[2]), np.arange(x.shape[2])
+    each = np.arange(x.shape[2])
+    times = rng.integers(0, len(u), x.shape[2])
     np.testing.assert_array_equal(
-        cost.losses_at(own, x[own, :, each].T, u[own, :, each].T), found[own, each]
+        cost.losses_at(times, x[times, :, each].T, u[times, :, each].T),
+        found[times, each],
     )
     later = x.copy()
     later[-1] += 1.0
@@ -80,7 +85,7 @@ def test_losses_are_half_the_weighted_squares_of_each_trial(options, rng):
         0.5
         * sum(
             (w[..., n] * r[..., n] ** 2).sum()
-            for w, r in zip(cost.weights, cost.residuals(x, u))
+            for w, r in zip(cost.weights, cost.residuals(x, u), strict=True)
             if r is not None
         )
         for n in range(3)
@@ -95,7 +100,7 @@ def test_gradient_equals_differences_of_the_loss(options, rng):
     for _ in range(3):
         dx, du = rng.standard_normal(x.shape), rng.standard_normal(u.shape)
         slope = central_difference(
-            lambda s: cost.losses(x + s * dx, u + s * du).sum(), 0.0, 1.0
+            lambda s, dx=dx, du=du: cost.losses(x + s * dx, u + s * du).sum(), 0.0, 1.0
         )
         assert np.vdot(x_bar, dx) + np.vdot(u_bar, du) == pytest.approx(
             slope, rel=1e-7, abs=1e-7
@@ -104,7 +109,10 @@ def test_gradient_equals_differences_of_the_loss(options, rng):
 
 @cases
 def test_hessian_is_that_of_the_dense_jacobian(options, rng):
-    """The whole J'WJ of one trial, which must be block-diagonal in time and hold the blocks that `hessian` gives."""
+    """The whole J'WJ of one trial is block-diagonal in time.
+
+    Its blocks are those that `hessian` returns.
+    """
     cost, x, u = setting({**options}, rng, trials=1)
     split = x.size
 
@@ -131,32 +139,32 @@ def test_hessian_is_that_of_the_dense_jacobian(options, rng):
 
 
 @cases
-def test_channels_are_the_residuals_that_weigh(options, rng):
-    """Each is a row of the Jacobian; together they give the whole gradient and every weight."""
+def test_active_residuals_are_those_with_a_weight(options, rng):
+    """Each is a row of the Jacobian; together they give the whole gradient."""
     cost, x, u = setting(options, rng)
-    linear, channels = cost.linearise(x, u), cost.active_residuals()
-    assert len(set(channels)) == len(channels)
-    weighing = sum(
+    linear, indices = cost.linearise(x, u), cost.active_residuals()
+    assert len(set(indices)) == len(indices)
+    active = sum(
         int(np.any(w != 0, axis=2).sum()) for w in cost.weights if w is not None
     )
-    assert len(channels) == weighing > 0
-    x_bar, u_bar = linear.residual_cotangents(channels)
-    values = linear.scaled_residuals(channels)
-    for bar, expected in zip((x_bar, u_bar), linear.gradient()):
+    assert len(indices) == active > 0
+    x_bar, u_bar = linear.residual_cotangents(indices)
+    values = linear.scaled_residuals(indices)
+    for bar, expected in zip((x_bar, u_bar), linear.gradient(), strict=True):
         assert (
             relative(np.einsum("ktin,kn->tin", bar, values) + 1, expected + 1) < 1e-12
         )
-    for k in rng.choice(len(channels), 5):
-        part, t, i = channels[k]
+    for k in rng.choice(len(indices), 5):
+        part, t, i = indices[k]
         w = Residuals(
             *(None if a is None else np.zeros_like(a) for a in linear.residuals)
         )
         w[part][t, i] = np.sqrt(cost.weights[part][t, i])
-        for bar, expected in zip((x_bar[k], u_bar[k]), linear.vjp(w)):
+        for bar, expected in zip((x_bar[k], u_bar[k]), linear.vjp(w), strict=True):
             np.testing.assert_allclose(bar, expected, rtol=1e-13, atol=1e-15)
 
 
-def test_what_nobody_asks_for_costs_nothing(rng):
+def test_states_without_a_goal_cost_nothing(rng):
     cost, x, u = setting(CASES["moving, masked"], rng)
     assert (cost.weights.state[1:, 1] == 0).all() and (
         cost.weights.state[4, 0] == 0
@@ -170,7 +178,7 @@ def test_what_nobody_asks_for_costs_nothing(rng):
     assert np.isfinite(flat(cost.residuals(x, u))).all()
 
 
-def test_one_trial_may_be_masked_alone(rng):
+def test_a_single_trial_can_be_masked(rng):
     cost, x, u = setting(CASES["joint"], rng)
     state = cost.references.state.copy()
     state[-1, 0, 1] = np.nan
@@ -184,20 +192,20 @@ def test_one_trial_may_be_masked_alone(rng):
     )
 
 
-def test_the_own_residual_sees_the_target_and_no_control_after_the_last(rng):
+def test_custom_residual_gets_the_target_and_zero_control_at_the_end(rng):
     loop = loop_of(task="worth")
     s, cost = loop.scenario, loop.scenario.cost
     x, u = rng.standard_normal((13, 3, 7)), rng.standard_normal((12, 2, 7))
-    own = cost.residuals(x, u).custom
+    custom = cost.residuals(x, u).custom
     np.testing.assert_allclose(
-        own[1:, 0], np.sin(x[1:, 0]) - s.target[:, 0], rtol=1e-14
+        custom[1:, 0], np.sin(x[1:, 0]) - s.target[:, 0], rtol=1e-14
     )
-    np.testing.assert_allclose(own[:-1, 2], u[:, 0] * u[:, 1], rtol=1e-14)
-    np.testing.assert_array_equal(own[-1, 1:], 0)
+    np.testing.assert_allclose(custom[:-1, 2], u[:, 0] * u[:, 1], rtol=1e-14)
+    np.testing.assert_array_equal(custom[-1, 1:], 0)
 
 
-def test_a_trajectory_without_finite_numbers_has_no_finite_loss(rng):
-    cost, x, u = setting(CASES["own residual"], rng)
+def test_loss_of_a_trajectory_that_is_not_finite_is_not_finite(rng):
+    cost, x, u = setting(CASES["custom residual"], rng)
     for bad in (np.nan, np.inf, 1e200):
         x[3, 0, 1] = bad
         losses = cost.losses(x, u)
@@ -205,46 +213,49 @@ def test_a_trajectory_without_finite_numbers_has_no_finite_loss(rng):
 
 
 @pytest.mark.parametrize(
-    "options, kind, told",
+    "options, error, message",
     [
         ({"task": "fly"}, TaskError, "no task 'fly'; it has: go, fresh, follow, worth"),
         (
             {"plant": "linear", "space": "hand"},
             TaskError,
-            "--space hand: plant linear has no hand",
+            "`space` hand: plant linear has no hand",
         ),
     ],
 )
-def test_a_wrong_task_is_told_in_one_line(options, kind, told):
-    with pytest.raises(kind, match=told):
+def test_unsuitable_tasks_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
         loop_of(**options)
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
-        ({"trials": 0}, "--trials 0: at least 1"),
-        ({"steps": -3}, "--steps -3: at least 1"),
-        ({"effort": -1.0}, "--effort -1.0: a finite number"),
-        ({"running": float("nan")}, "--running nan: a finite number"),
-        ({"space": "foot"}, "--space foot: joint or hand"),
+        ({"trials": 0}, "`trials` 0: must be at least 1"),
+        ({"steps": -3}, "`steps` -3: must be at least 1"),
+        ({"effort": -1.0}, "`effort` -1.0: must be a finite number"),
+        ({"running": float("nan")}, "`running` nan: must be a finite number"),
+        ({"space": "foot"}, "`space` foot: must be joint or hand"),
     ],
 )
-def test_a_wrong_number_is_told_in_one_line(options, told):
+def test_task_options_out_of_range_are_refused_in_one_line(options, message):
     with pytest.raises(UsageError) as caught:
         TaskOptions(**options)
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
-        ({"sensory_noise": float("inf")}, "--sensory-noise inf: a finite number"),
-        ({"motor_fraction": -0.1}, "--motor-noise -0.1: a finite number"),
-        ({"push": float("nan")}, "--push nan: a finite number"),
+        (
+            {"sensory_noise": float("inf")},
+            "`sensory_noise` inf: must be a finite number",
+        ),
+        ({"motor_fraction": -0.1}, "`motor_noise` -0.1: must be a finite number"),
+        ({"push": float("nan")}, "`push` nan: must be a finite number"),
     ],
 )
-def test_a_wrong_disturbance_is_told_in_one_line(options, told):
+def test_disturbances_out_of_range_are_refused_in_one_line(options, message):
     with pytest.raises(UsageError) as caught:
         Disturbances(**options)
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)

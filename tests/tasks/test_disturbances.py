@@ -1,4 +1,4 @@
-"""What disturbs a trial: sizes, places and independence of what is drawn."""
+"""Disturbances: sizes, places and independence of the draws."""
 
 import numpy as np
 import pytest
@@ -11,42 +11,44 @@ from hfcontrol.tasks.disturbances import LATEST, PUSH_SECONDS, Disturbances
 STEPS, TRIALS = 50, 4000
 
 
-def test_parameters_vary_evenly_in_their_range_and_no_others():
+def test_only_varying_parameters_are_drawn_and_fill_their_range():
     plant = plant_of("arm2")
     names = list(plant.params)
     drawn = Disturbances(vary=(("lower_mass", 1.0, 3.0),)).params(
         plant, np.random.default_rng(0), TRIALS
     )
     varied = drawn[names.index("lower_mass")]
-    assert 1.0 <= varied.min() and varied.max() <= 3.0
+    assert varied.min() >= 1.0 and varied.max() <= 3.0
     assert varied.mean() == pytest.approx(2.0, abs=4 * 2 / np.sqrt(12 * TRIALS))
     for name, value in plant.params.items():
         if name != "lower_mass":
             assert (drawn[names.index(name)] == value).all()
 
 
-def test_a_push_changes_the_rates_alone_and_once():
+def test_a_push_changes_only_the_rates_and_happens_once():
     plant, size = plant_of("arm2"), 0.3
     pushes = Disturbances(push=size).pushes(
         plant, np.random.default_rng(1), STEPS, TRIALS
     )
     assert not pushes[:, plant.positions].any()
-    lasting = round(PUSH_SECONDS / plant.dt)
+    duration_in_steps = round(PUSH_SECONDS / plant.dt)
     acting = pushes[:, 2:].any(axis=1)
-    assert (acting.sum(axis=0) == lasting).all()
+    assert (acting.sum(axis=0) == duration_in_steps).all()
     first = acting.argmax(axis=0)
-    assert acting[first + lasting - 1, np.arange(TRIALS)].all()  # without a gap
-    assert len(np.unique(first)) == int(LATEST * STEPS) - lasting + 1
+    assert acting[
+        first + duration_in_steps - 1, np.arange(TRIALS)
+    ].all()  # without a gap
+    assert len(np.unique(first)) == int(LATEST * STEPS) - duration_in_steps + 1
     total = pushes.sum(axis=0)[2:]
     assert total.std() == pytest.approx(size, rel=0.05) and abs(
         np.corrcoef(total)[0, 1]
     ) < 4 / np.sqrt(TRIALS)
 
 
-def test_what_a_user_asks_for_replaces_the_tasks_own_push():
+def test_a_requested_push_replaces_that_of_the_task():
     plant, rng = plant_of("arm2"), np.random.default_rng(2)
-    assert Disturbances().pushes(plant, rng, STEPS, 8, own=0.1).any()
-    assert not Disturbances(push=0.0).pushes(plant, rng, STEPS, 8, own=0.1).any()
+    assert Disturbances().pushes(plant, rng, STEPS, 8, default=0.1).any()
+    assert not Disturbances(push=0.0).pushes(plant, rng, STEPS, 8, default=0.1).any()
 
 
 def test_noise_is_independent_of_dimension_trial_and_time():
@@ -66,7 +68,7 @@ def test_noise_is_independent_of_dimension_trial_and_time():
     ) < 5 / np.sqrt(sensory.size)
 
 
-def test_words_for_parameters():
+def test_parameter_settings_are_parsed():
     plant = plant_of("arm2")
     assert assignments(("a=1", "b = -2.5e-3")) == {"a": 1.0, "b": -0.0025}
     assert ranges(("lower_mass=1..3",), plant) == (("lower_mass", 1.0, 3.0),)
@@ -114,7 +116,7 @@ def test_words_for_parameters():
         ),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line(read, told):
+def test_invalid_parameter_settings_are_refused_in_one_line(read, told):
     with pytest.raises(UsageError) as caught:
         read()
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The generators of starts and goals: geometry, repeatability, and held-out scenarios that are others."""
+"""Generators of starts and goals: geometry, repeatability, held-out scenarios."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from helpers import loop_of, plant_of
 
 from hfcontrol.errors import TaskError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.tasks.generators import GENERATORS, RANDOM, posture
+from hfcontrol.tasks.generators import GENERATORS, RANDOM_GENERATORS, posture
 from hfcontrol.tasks.task import Task, TaskOptions
 
 RANGE = ((0.0, 1.8), (0.4, 2.3))
@@ -26,7 +26,7 @@ SPREAD = {
 
 
 def task_of(generator, **numbers):
-    """A task of arm2 with this generator, 8 trials of 40 steps, all entries of the generators given."""
+    """A task of arm2 with this generator and numbers for it: 8 trials, 40 steps."""
     arm, more = plant_of("arm2"), SPREAD if generator == "around" else NUMBERS
     entries = {"generator": generator, "trials": 8, "steps": 40, **more, **numbers}
     plant = replace(arm, tasks={"go": entries})
@@ -40,11 +40,11 @@ def hand_of(task, x):
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
-def test_a_seed_gives_one_scenario_and_held_out_ones_are_others(generator):
+def test_a_seed_repeats_its_scenario_and_held_out_scenarios_differ(generator):
     task = task_of(generator)
     first, again = (task.draw(np.random.default_rng(0)) for _ in range(2))
     held_out = task.draw(
-        np.random.default_rng(1 if generator in RANDOM else 0), "held_out"
+        np.random.default_rng(1 if generator in RANDOM_GENERATORS else 0), "held_out"
     )
     for name in ("x0", "goal"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
@@ -53,7 +53,7 @@ def test_a_seed_gives_one_scenario_and_held_out_ones_are_others(generator):
     ) or not np.array_equal(first.x0, held_out.x0)
 
 
-def test_reach_targets_stand_evenly_on_a_circle():
+def test_reach_targets_are_evenly_spaced_on_a_circle():
     task = task_of("reach")
     scenario = task.draw(None)
     hand, start = hand_of(task, scenario.goal)[-1], hand_of(task, scenario.x0[None])[0]
@@ -62,7 +62,8 @@ def test_reach_targets_stand_evenly_on_a_circle():
     np.testing.assert_allclose(turns, 2 * np.pi / 8, rtol=1e-6)
 
 
-def test_postures_bring_the_hand_to_its_target(rng=np.random.default_rng(0)):
+def test_postures_bring_the_hand_to_its_target():
+    rng = np.random.default_rng(0)
     task = task_of("reach")
     q = rng.uniform(*np.array(RANGE).T[:, :, None], (2, 20))
     x = np.concatenate([q, np.zeros((2, 20))])
@@ -76,11 +77,11 @@ def test_postures_bring_the_hand_to_its_target(rng=np.random.default_rng(0)):
     )
 
 
-@pytest.mark.parametrize("there", ["reach", "angles"])
-def test_and_back_goes_there_until_half_time(there):
+@pytest.mark.parametrize("outward", ["reach", "angles"])
+def test_and_back_returns_to_the_start_after_half_of_the_horizon(outward):
     out, both = (
-        task_of(there).draw(None),
-        task_of(f"{there}_and_back", final_at=(0.5, 1.0)).draw(None),
+        task_of(outward).draw(None),
+        task_of(f"{outward}_and_back", final_at=(0.5, 1.0)).draw(None),
     )
     np.testing.assert_array_equal(both.goal[:21], out.goal[:21])
     np.testing.assert_array_equal(
@@ -91,7 +92,7 @@ def test_and_back_goes_there_until_half_time(there):
     assert weights[[20, 40]].all() and not np.delete(weights, [20, 40], axis=0).any()
 
 
-def test_follow_moves_smoothly_from_rest_beside_the_target():
+def test_follow_starts_at_rest_on_a_smooth_path():
     task = task_of("follow")
     scenario, dt = task.draw(np.random.default_rng(0)), task.plant.dt
     path, rates = scenario.goal[:, :2], scenario.goal[:, 2:]
@@ -105,11 +106,11 @@ def test_follow_moves_smoothly_from_rest_beside_the_target():
     eights = path[:, :, ::2]
     np.testing.assert_allclose(
         eights[0], eights[-1], atol=1e-9
-    )  # once through is closed
+    )  # figure eights are closed curves
 
 
-def test_strokes_are_the_straight_path_of_least_jerk():
-    """Between postures the jerk's integral is least, so the sixth derivative of a stroke vanishes (Euler-Lagrange)."""
+def test_strokes_minimise_jerk():
+    """The sixth derivative of a minimum-jerk stroke vanishes (Euler-Lagrange)."""
     task = task_of("follow", steps=50)
     stroke = task.draw(np.random.default_rng(0)).goal[:51, 0, 1]
     sixth = np.diff(stroke, 6)
@@ -122,21 +123,22 @@ def test_around_draws_within_the_spread():
     start, spread = (np.array(SPREAD[name])[:, None] for name in ("start", "spread"))
     off = np.abs(scenario.x0 - start)
     assert (off <= spread).all() and (off.max(axis=1) >= 0.95 * spread[:, 0]).all()
-    assert not scenario.cost.weights.state[
-        :, 3
-    ].any()  # nobody asks for a rate whose target is not a number
+    assert not scenario.cost.weights.state[:, 3].any()  # its target is NaN
 
 
-def test_movements_anywhere_come_in_every_length_in_training(
-    rng=np.random.default_rng(2),
-):
-    """Of pairs drawn evenly in three dimensions less than one in a hundred are nearer than a tenth of the range, 4/3 pi 0.1^3; of
-    those that are parts of one of a mean length of 2/3, one in seven."""
+def test_anywhere_trains_movements_of_every_length():
+    """Every second training movement is shortened to a random part.
+
+    Of pairs drawn uniformly in three dimensions less than 1 % are closer than a tenth
+    of the range, 4/3 pi 0.1^3; of shortened ones, with a mean full length of 2/3, one
+    in seven.
+    """
+    rng = np.random.default_rng(2)
     plant = plant_of("arm3")
     draw = GENERATORS["anywhere"](Task(plant, compile_plant(plant), "anywhere"), None)
     low, high = np.array(plant.tasks["anywhere"]["range"]).T[:, :, None]
 
-    def near(split, trials):
+    def fraction_near(split, trials):
         x0, goal = draw(rng, 2000, split)
         assert (
             ((low <= goal[:3]) & (goal[:3] <= high)).all()
@@ -148,22 +150,25 @@ def test_movements_anywhere_come_in_every_length_in_training(
         )
 
     assert (
-        near("training", slice(0, None, 2))
+        fraction_near("training", slice(0, None, 2))
         > 0.1
         > 0.01
-        > max(near("training", slice(1, None, 2)), near("held_out", slice(None)))
+        > max(
+            fraction_near("training", slice(1, None, 2)),
+            fraction_near("held_out", slice(None)),
+        )
     )
 
 
-def test_stay_asks_to_stay_and_pushes():
+def test_stay_has_the_start_as_its_goal_and_pushes():
     task = task_of("stay", push=0.5)
     scenario = task.draw(np.random.default_rng(0))
     np.testing.assert_array_equal(scenario.goal[-1], scenario.x0)
     assert task.noisy and task.random and scenario.disturbance.any()
 
 
-def test_of_a_goal_that_moves_on_a_shorter_horizon_sees_the_beginning():
-    """electric draws the whole of its path, whatever the horizon."""
+def test_a_shorter_horizon_cuts_a_moving_goal():
+    """electric draws its full path, whatever the horizon."""
     short, whole = (
         loop_of("electric", "follow", trials=3, steps=steps).scenario
         for steps in (40, 256)
@@ -173,7 +178,10 @@ def test_of_a_goal_that_moves_on_a_shorter_horizon_sees_the_beginning():
 
 
 def test_training_starts_fill_their_range_to_its_corners():
-    """Of 256 starts in the plane, every square of a grid of 8 by 8 holds two to six; at random some would hold none."""
+    """Of 256 starts in a plane, each cell of an 8 x 8 grid has two to six.
+
+    Random starts would leave some cells empty.
+    """
     x0 = loop_of("cartpole", "swing_up", trials=256).scenario.x0
     cart, pole = (
         np.floor(8 * part).astype(int) for part in (x0[0] + 0.5, x0[1] - np.pi + 0.5)
@@ -183,8 +191,11 @@ def test_training_starts_fill_their_range_to_its_corners():
     assert counts.min() >= 2 and counts.max() <= 6 and not x0[2:].any()
 
 
-def test_a_task_may_say_what_the_network_sees_of_its_goal():
-    """electric shows its goal on the observation's scales, and where it will be, also beyond a horizon that is cut."""
+def test_a_task_can_transform_the_goal_that_the_network_sees():
+    """electric shows its goal in the units of the observation, with a preview.
+
+    The preview also covers times beyond a shortened horizon.
+    """
     whole, cut = (
         loop_of("electric", "follow", trials=3, steps=steps).scenario
         for steps in (256, 40)
@@ -197,22 +208,20 @@ def test_a_task_may_say_what_the_network_sees_of_its_goal():
     np.testing.assert_array_equal(cut.target, seen[:40])
 
 
-def test_a_function_that_shows_nonsense_is_told():
+def test_a_sees_function_with_a_wrong_shape_is_refused():
     plant = plant_of("electric")
     tasks = {"follow": {**plant.tasks["follow"], "sees": lambda goal: goal[:, :, 0]}}
-    with pytest.raises(TaskError, match="sees gave numbers of shape"):
+    with pytest.raises(TaskError, match="sees returned an array of shape"):
         Task(replace(plant, tasks=tasks), compile_plant(plant), "follow").draw(
             np.random.default_rng(0)
         )
 
 
-def test_a_preview_is_how_far_on_the_goal_will_be():
-    """arm2 sees its moving goal, and where it is 50, 100 and 200 ms later, less where it is."""
+def test_a_preview_is_the_future_change_of_the_goal():
+    """arm2 sees its moving goal, and its change within 50, 100 and 200 ms."""
     scenario = loop_of("arm2", "follow", trials=4, steps=60).scenario
     goal, seen = scenario.goal, scenario.target
     assert seen.shape == (60, 4 + 3 * 2, 4)
     np.testing.assert_array_equal(seen[:, :4], goal[1:])
     np.testing.assert_allclose(seen[10, 6:8], goal[21, :2] - goal[11, :2], atol=1e-14)
-    np.testing.assert_allclose(
-        seen[-1, 4:], 0, atol=1e-14
-    )  # nothing is known beyond the end
+    np.testing.assert_allclose(seen[-1, 4:], 0, atol=1e-14)  # the goal ends here
