@@ -17,7 +17,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.runs.factory import make_plant, make_task, make_wiring
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import at_times
-from hfcontrol.tasks.generators import RANDOM
+from hfcontrol.tasks.generators import RANDOM_GENERATORS
 from hfcontrol.tasks.scenario import SPLITS, replace_trials, select_trials
 
 CONDITIONS = (
@@ -82,7 +82,7 @@ class Trials:
         self.scenario, self._stock, self._split = None, None, SPLITS[0]
         self._fixed = not (
             self.task.random
-            or {"draw", *RANDOM}
+            or {"draw", *RANDOM_GENERATORS}
             & {*self.task.numbers, self.task.numbers.get("generator")}
         )
 
