@@ -1,20 +1,13 @@
-"""Cells: what a layer does with its summed input, one file per cell, by name in `CELLS`.
+"""Cells: what a unit does with its summed input; one file per cell, named in `CELLS`.
 
-A cell is a module of functions of numbers that work on arrays (unit, trial) alike. All have
-
-    ACTIVATION      the name in `ACTIVATIONS` of phi in f = phi(W X + b)
-    CODE            the number by which the compiled sweeps know the cell
-
-A plain cell (tanh, linear) has h = f. A time-continuous one moves by a differential equation from the state x before,
-
-    dx/dt = field(x, f, p)      field_slopes(x, f, p): its derivatives by x, f and each of p
-    fused(x, f, p, h)           a semi-implicit step of length h, which no h makes unstable; fused_slopes(x, f, p, h)
-
-with p the values, unit by unit, of its PARAMETERS: names and whether softplus keeps the trained number's value positive.
-Time is counted in control steps, here and in p. stages.py solves it over a control step. A cell with SYNAPSE has a gate for
-every connection (connections.py) and two activities, f (2, k, N). One with MATRICES has these for its connections, whose sums
-know the length of the step, three activities, f (3, k, N), and a fused step alone.
+* protocol.py: what the module of a cell provides
+* linear.py, tanh.py: without a state
+* ctrnn.py, ltc.py, ltc_tanh.py, ltc_conductance.py, rnn_ode.py, neural_ode.py:
+  in continuous time
+* cfc.py: with a state, but without a differential equation
 """
+
+from typing import cast
 
 from hfcontrol.network.cells import (
     cfc,
@@ -27,8 +20,9 @@ from hfcontrol.network.cells import (
     rnn_ode,
     tanh,
 )
+from hfcontrol.network.cells.protocol import Cell, ContinuousCell, StagedCell
 
-CELLS = {
+CELLS: dict[str, Cell] = {
     "tanh": tanh,
     "linear": linear,
     "ctrnn": ctrnn,
@@ -40,32 +34,59 @@ CELLS = {
     "cfc": cfc,
 }
 
+__all__ = [
+    "CELLS",
+    "Cell",
+    "ContinuousCell",
+    "StagedCell",
+    "count_sums",
+    "has_synapses",
+    "is_continuous",
+    "is_staged",
+    "is_timed",
+    "matrix_names",
+    "staged_cell",
+    "synapse_names",
+]
 
-def is_continuous(cell):
-    """Whether the cell of this name has a state that moves by a differential equation."""
+
+def is_continuous(cell: str) -> bool:
+    """Return whether the state of the cell follows a differential equation."""
     return hasattr(CELLS.get(cell), "field")
 
 
-def is_staged(cell):
-    """Whether layers of the cell of this name have stages (stages.py): all in continuous time, and the closed form's one."""
+def is_staged(cell: str) -> bool:
+    """Return whether layers of the cell have stages: all cells that have a state."""
     return hasattr(CELLS.get(cell), "fused")
 
 
-def matrix_names(cell):
-    """Names of the matrices of the connections to the cell of this name that are no synapses."""
-    return getattr(CELLS[cell], "MATRICES", ("W",))
+def has_synapses(cell: str) -> bool:
+    """Return whether every connection to the cell has its own gate (`Synapses`)."""
+    return hasattr(CELLS.get(cell), "SYNAPSE")
 
 
-def is_timed(cell):
-    """Whether the connections to the cell of this name know the length of the step."""
+def is_timed(cell: str) -> bool:
+    """Return whether the sums of the cell depend on the length of the step (`Timed`)."""
     return hasattr(CELLS.get(cell), "MATRICES")
 
 
-def count_sums(cell):
-    """How many numbers a unit of the cell of this name sums, and how many activities it has."""
-    return 2 if has_synapses(cell) else 3 if is_timed(cell) else 1
+def staged_cell(cell: str) -> StagedCell:
+    """Return the module of a cell that has a state."""
+    return cast(StagedCell, CELLS[cell])
 
 
-def has_synapses(cell):
-    """Whether the connections to the cell of this name are synapses with gates of their own."""
-    return hasattr(CELLS.get(cell), "SYNAPSE")
+def matrix_names(cell: str) -> tuple[str, ...]:
+    """Return the names of the weight matrices of a cell without synapses."""
+    return getattr(CELLS[cell], "MATRICES", ("W",))
+
+
+def synapse_names(cell: str) -> tuple[str, ...]:
+    """Return the names of the four numbers of a synapse of the cell."""
+    return getattr(CELLS[cell], "SYNAPSE", ())
+
+
+def count_sums(cell: str) -> int:
+    """Return how many sums, and so how many activities, a unit of the cell has."""
+    if has_synapses(cell):
+        return 2
+    return 3 if is_timed(cell) else 1

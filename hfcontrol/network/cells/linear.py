@@ -1,3 +1,5 @@
-"""The linear cell: h_t = a_t; the output layer is made of it."""
+"""The linear cell: h_t = W X + b; the output layer consists of it."""
 
-ACTIVATION, CODE = "linear", 0
+ACTIVATION = "linear"
+CODE = 0
+PARAMETERS: dict[str, bool] = {}

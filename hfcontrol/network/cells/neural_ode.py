@@ -1,12 +1,16 @@
-"""The neural-ODE block: dx/ds = f, f = tanh(W x + b), over s from 0 to 1 in one control step, from x(0) = tanh(E input + e).
+"""The neural-ODE block: dx/ds = f, f = tanh(W x + b), from x(0) = tanh(E input + e).
 
-Chen et al., "Neural Ordinary Differential Equations" (2018). Its state is thrown away after every control: it has no memory.
-The block does not see s itself, as a unit of its own can count it.
+Chen et al., "Neural Ordinary Differential Equations" (2018). One control step solves it
+for s from 0 to 1. The state is discarded after every control: the block has no memory.
+The block does not see s; a unit can learn to count it.
 """
 
 from hfcontrol.network.cells.rnn_ode import field, field_slopes, fused, fused_slopes
 
-ACTIVATION, CODE, PARAMETERS = "tanh", 5, {}
+ACTIVATION = "tanh"
+# The equation is that of rnn_ode.py, and so are the compiled formulas.
+CODE = 5
+PARAMETERS: dict[str, bool] = {}
 
 __all__ = [
     "ACTIVATION",

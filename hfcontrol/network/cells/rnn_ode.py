@@ -1,26 +1,31 @@
-"""The RNN-ODE cell: dx/dt = f, f = tanh(W X + b); it has no leak, so that a constant input makes it drift.
+"""The RNN-ODE cell: dx/dt = f, f = tanh(W X + b).
 
-There is nothing to take implicitly: its fused step is Euler's.
+It has no leak: a constant input makes the state drift. No term can be taken implicitly,
+so its fused step is Euler's.
 """
 
-ACTIVATION, CODE, PARAMETERS = "tanh", 5, {}
+from hfcontrol.network.cells.protocol import Slopes, Value
+
+ACTIVATION = "tanh"
+CODE = 5
+PARAMETERS: dict[str, bool] = {}
 
 
-def field(x, f, p):
-    """dx/dt."""
+def field(x: Value, f: Value, p: Value) -> Value:
+    """Return dx/dt."""
     return f
 
 
-def field_slopes(x, f, p):
-    """Derivatives of the field by x and f."""
+def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
+    """Return the derivatives of the field by x and f."""
     return 0.0 * x, 1.0 + 0.0 * f, ()
 
 
-def fused(x, f, p, h):
-    """The state after h."""
+def fused(x: Value, f: Value, p: Value, h: float) -> Value:
+    """Return the state after a step h."""
     return x + h * f
 
 
-def fused_slopes(x, f, p, h):
-    """Derivatives of the fused step by x and f."""
+def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
+    """Return the derivatives of the fused step by x and f."""
     return 1.0 + 0.0 * x, h + 0.0 * f, ()

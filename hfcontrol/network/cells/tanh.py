@@ -1,3 +1,5 @@
-"""The tanh cell: h_t = tanh(a_t), where a_t sums feed-forward and recurrent input."""
+"""The tanh cell: h_t = tanh(W X + b), where X holds feed-forward and recurrent input."""
 
-ACTIVATION, CODE = "tanh", 1
+ACTIVATION = "tanh"
+CODE = 1
+PARAMETERS: dict[str, bool] = {}
