@@ -1,4 +1,4 @@
-"""What connections make of the sources X (columns, N) of a layer: the sums of its cells.
+"""What connections make of the sources X (columns, N) of a layer: its summed inputs.
 
 The last row of X holds ones, for the bias. A layer has k units.
 
@@ -9,8 +9,8 @@ The last row of X holds ones, for the bias. A layer has k units.
 | `Timed` | (4, k, columns) | (3, k, N): W_1 X, W_2 X and (W_3 + W_4) X |
 
 A synapse has a gate s = logistic(slope (X - centre)), a weight w, which is the softplus
-of its trained number, and a reversal E; there is no bias. Timed connections multiply W_3
-by the length of the step, which is one here.
+of its trained number, and a reversal E; there is no bias. Timed connections multiply
+W_3 by the length of the step, which is one here.
 """
 
 from typing import Protocol
@@ -69,7 +69,7 @@ class Timed:
 
     @staticmethod
     def scale_to_step(W: Array, elapsed: float) -> Array:
-        """Return the matrices that do in a unit step what W does in one of `elapsed`."""
+        """Return the matrices that do in a unit step what W does in `elapsed`."""
         return np.concatenate([W[:2], elapsed * W[2:3], W[3:]])
 
     @staticmethod

@@ -66,7 +66,7 @@ def has_synapses(cell: str) -> bool:
 
 
 def is_timed(cell: str) -> bool:
-    """Return whether the sums of the cell depend on the length of the step (`Timed`)."""
+    """Return whether the sums depend on the length of the step (`Timed`)."""
     return hasattr(CELLS.get(cell), "MATRICES")
 
 

@@ -2,11 +2,11 @@
 
 The gate is s = logistic(speed elapsed + shift). Hasani et al., "Closed-form
 continuous-time neural networks" (Nature Machine Intelligence 4, 2022), in the form of
-ncps's CfCCell without a backbone, which calls the four sums ff1, ff2, time_a and time_b.
-Each sums all that a unit reads, the state of its own layer included, and the first two
-go through tanh. There is no differential equation: the cell has one fused step per
-control step. Its activities are early, late and s (3, k, N); its connections know the
-length of the step (connections.py).
+ncps's CfCCell without a backbone, which calls the four sums ff1, ff2, time_a and
+time_b. Each sums all that a unit reads, the state of its own layer included, and the
+first two go through tanh. There is no differential equation: the cell has one fused
+step per control step. Its activities are early, late and s (3, k, N); its connections
+know the length of the step (connections.py).
 """
 
 import numpy as np

@@ -1,12 +1,13 @@
 """The liquid time-constant cell as a circuit of conductances.
 
-    c dx/dt = g (v - x) + sum_i w_i s_i (E_i - x),   s_i = logistic(slope_i (x_i - centre_i))
+    c dx/dt = g (v - x) + sum_i w_i s_i (E_i - x)
+    s_i = logistic(slope_i (x_i - centre_i))
 
 This is the form of the released code of Hasani et al. (AAAI 2021) and of the ncps
-package. Every connection is a synapse with its own gate s_i (connections.py). A unit has
-a leak g with the resting value v, and a capacity c. Its two activities are the current
-of its synapses, sum w s E, and their conductance, sum w s. The fused step takes the
-terms in the state of the unit implicitly, as ncps does.
+package. Every connection is a synapse with its own gate s_i (connections.py). A unit
+has a leak g with the resting value v, and a capacity c. Its two activities are the
+current of its synapses, sum w s E, and their conductance, sum w s. The fused step takes
+the terms in the state of the unit implicitly, as ncps does.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ def field(x: Value, f: Value, p: Value) -> Value:
 
 
 def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
-    """Return the derivatives of the field by x, f (2, k, N), leak, capacity and rest."""
+    """Return the derivatives of the field by x, f (2, k, N) and the parameters."""
     F = field(x, f, p)
     by_x = -(p[0] + f[1]) / p[1]
     by_f = np.array([1 / p[1] + 0 * x, -x / p[1]])
