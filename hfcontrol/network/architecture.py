@@ -1,20 +1,26 @@
-"""The shape of a network: what a user chooses, and the layers that follow from it, with their rows and places in theta.
+"""The architecture of a network, and the layers that follow from it.
 
-One time step fills a column of *rows*: the input, then every hidden layer, then the linear output, then work rows,
+One time step fills a column of *activations*: the input, every hidden layer, the linear
+output, then work units:
 
-    rows_t = [input_t | h1_t | h2_t | ... | output_t | work_t].
+    activations_t = [input_t | h1_t | h2_t | ... | output_t | work_t]
 
-A layer reads each of its sources from the rows of this step (lag 0) or of the step before (lag 1, recurrence). All its
-weights stand in one matrix, a column for every source row and a last one for the bias.
+A layer reads each of its sources from this step (lag 0) or from the step before (lag 1,
+recurrence). All its weights form one matrix, with a column for every source unit and a
+last one for the bias.
 
-A layer of time-continuous cells takes several stages in a step (cells/stages.py). Its work rows hold the activities of
-all stages, the states of all but the first, and have room for the cotangents of its cells' parameters.
+A layer of cells with a state takes several stages in a step (stages.py). Its work units
+hold the activities of all stages, the states of all but the first, and room for the
+cotangents of the parameters of its cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import (
     CELLS,
@@ -24,35 +30,64 @@ from hfcontrol.network.cells import (
     is_staged,
     is_timed,
     matrix_names,
+    staged_cell,
 )
-from hfcontrol.network.connections import Dense, Synapses, Timed
+from hfcontrol.network.connections import Connections, Dense, Synapses, Timed
 from hfcontrol.network.stages import SCHEMES, STABILITY_LIMITS, Stages
 
-TIME_CONSTANTS = (1.0, 20.0)  # at the start, in control steps
+# Shortest and longest time constant of initial weights [control steps].
+TIME_CONSTANTS = (1.0, 20.0)
+
+
+def _width(places: slice) -> int:
+    """Return the number of places in a slice."""
+    return places.stop - places.start
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows that a layer reads, of this step (lag 0) or of the last one (lag 1), and their columns in its matrix."""
+    """Units that a layer reads, and the columns of its matrix that multiply them.
+
+    They are read from this step (lag 0) or from the step before (lag 1).
+    """
 
     name: str
     units: slice
     lag: int
     columns: slice
 
+    @property
+    def size(self) -> int:
+        """Number of units that the layer reads."""
+        return _width(self.columns)
+
+
+class Work(NamedTuple):
+    """The work units of a layer, by what they hold.
+
+    Activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N), and
+    room for the cotangents of parameters (n_p, k, N).
+    """
+
+    activities: Array
+    states: Array
+    parameters: Array
+
 
 @dataclass(frozen=True)
 class Layer:
-    """Units of one cell: their rows, what they read, and where their matrix (units, columns) stands in theta.
+    """Units of one cell: their places, what they read, and where their weights are.
 
-    A layer of time-continuous cells has `own`, the rows of the state its stages begin with and the columns that read it,
-    which may be none; its number of stages; its work rows; and where its cells' parameters (n_p, units) stand in theta.
+    `units` and `work` are places among the activations, `weights` and `parameters` are
+    places in theta: of the matrix (`shape`) and of the cell parameters (n_p, units).
+    A layer with a state has a `state_source`: the units with the state that its stages
+    start from, and the columns that read them, which may be none.
     """
 
     name: str
     cell: str
     units: slice
-    sources: tuple
+    sources: tuple[Source, ...]
     weights: slice
     state_source: Source | None = None
     stages: int = 1
@@ -60,233 +95,271 @@ class Layer:
     parameters: slice | None = None
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of units."""
-        return self.units.stop - self.units.start
+        return _width(self.units)
 
     @property
-    def connections(self):
+    def connections(self) -> int:
         """Number of connections that the layer receives."""
-        return self.size * sum(s.columns.stop - s.columns.start for s in self.sources)
+        return self.size * sum(source.size for source in self.sources)
 
     @property
-    def connection_type(self):
-        """What its connections are: `Dense`, `Synapses` or `Timed`."""
-        return (
-            Synapses
-            if has_synapses(self.cell)
-            else Timed
-            if is_timed(self.cell)
-            else Dense
-        )
+    def connection_type(self) -> type[Connections]:
+        """`Dense`, `Synapses` or `Timed`."""
+        if has_synapses(self.cell):
+            return Synapses
+        return Timed if is_timed(self.cell) else Dense
 
     @property
-    def shape(self):
-        """Shape of the matrix: a row for each unit, a column for each source row and one for the bias; several of these for
-        some cells; four, without biases, where connections are synapses."""
-        columns, several = self.connections // self.size, len(matrix_names(self.cell))
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weights: (units, source units + 1 for the bias).
+
+        Cells with several matrices have these first; synapses have four numbers each
+        and no bias: (4, units, source units).
+        """
+        columns = self.connections // self.size
+        matrices = len(matrix_names(self.cell))
         if has_synapses(self.cell):
             return 4, self.size, columns
-        return (
-            (self.size, columns + 1)
-            if several == 1
-            else (several, self.size, columns + 1)
-        )
+        if matrices == 1:
+            return self.size, columns + 1
+        return matrices, self.size, columns + 1
 
-    def gather(self, before, now, last):
-        """What the matrix multiplies (columns, N): source rows of the step before and of this one, and `last`."""
+    def gather(self, before: Array, now: Array, last: float) -> Array:
+        """Return what the matrix multiplies (columns, N): the sources, then `last`.
+
+        `before` and `now` are the activations (n, N) of the step before and of this
+        one; `last` is 1 for values and 0 for tangents, which have no bias.
+        """
         parts = [(before if s.lag else now)[s.units] for s in self.sources]
         return np.concatenate([*parts, np.full_like(now[:1], last)])
 
-    def initial_state(self, before, now):
-        """The state (units, N) that the stages begin with."""
-        return (before if self.state_source.lag else now)[self.state_source.units]
+    def initial_state(self, before: Array, now: Array) -> Array:
+        """Return the state (units, N) that the stages start from."""
+        source = self._state_source()
+        return (before if source.lag else now)[source.units]
 
-    def insert_state(self, X, x):
-        """What the matrix multiplies (columns, N) at the stage whose state is x (units, N)."""
-        X[self.state_source.columns] = x[
-            : self.state_source.columns.stop - self.state_source.columns.start
-        ]
+    def insert_state(self, X: Array, x: Array) -> Array:
+        """Write the state x (units, N) of a stage into X (columns, N); return X."""
+        source = self._state_source()
+        X[source.columns] = x[: source.size]
         return X
 
-    def split_work(self, rows):
-        """The work rows of some rows (rows, N): activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N) and
-        room for parameters (n_p, k, N)."""
-        parts, sums = (
-            rows[self.work].reshape(-1, self.size, rows.shape[1]),
-            count_sums(self.cell),
-        )
-        activities, states, parameters = np.split(
-            parts, [sums * self.stages, (sums + 1) * self.stages - 1]
-        )
-        return (
-            activities.reshape(-1, sums, *parts.shape[1:]) if sums > 1 else activities,
-            states,
-            parameters,
-        )
+    def split_work(self, activations: Array) -> Work:
+        """Return views of the work units among activations (n, N)."""
+        trials = activations.shape[1]
+        parts = activations[self.work].reshape(-1, self.size, trials)
+        sums = count_sums(self.cell)
+        ends = [sums * self.stages, (sums + 1) * self.stages - 1]
+        activities, states, parameters = np.split(parts, ends)
+        if sums > 1:
+            activities = activities.reshape(-1, sums, *parts.shape[1:])
+        return Work(activities, states, parameters)
 
-    def weight_products(self, before, now, delta):
-        """The pairs (delta, X) that give the cotangents of the matrix (`connection_type.weight_vjp`): one, or one a stage."""
+    def weight_products(
+        self, before: Array, now: Array, delta: Array
+    ) -> list[tuple[Array, Array]]:
+        """Return the pairs (delta, X) whose products are the cotangent of the matrix.
+
+        `connection_type.weight_vjp` multiplies them. There is one pair, or one for each
+        stage.
+        """
         X = self.gather(before, now, 1.0)
         if not self.work:
             return [(delta[self.units], X)]
-        deltas, states = self.split_work(delta)[0], self.split_work(now)[1]
-        return [
-            (d, self.insert_state(X.copy(), x))
-            for d, x in zip(deltas, (self.initial_state(before, now), *states))
-        ]
+        deltas = self.split_work(delta).activities
+        states = (self.initial_state(before, now), *self.split_work(now).states)
+        pairs = zip(deltas, states, strict=True)
+        return [(d, self.insert_state(X.copy(), x)) for d, x in pairs]
+
+    def _state_source(self) -> Source:
+        assert self.state_source, f"cells {self.cell} have no state"
+        return self.state_source
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a user chooses: hidden sizes, cell, layers with a skip from the input, recurrent layers, learned start; for
-    time-continuous cells the scheme that solves them, its steps in a control step, and the time constants (least, most) at
-    the start, in control steps."""
+    """What a user chooses about a network.
 
-    hidden: tuple = (32, 32)
+    * `hidden`: sizes of the hidden layers, and `cell`, the name of their cell
+    * `skip`: layers that also read the input; `recurrent`: layers that read themselves
+    * `learn_start`: whether the initial hidden state is trained
+    * `scheme`, `unfold`: for cells in continuous time, the scheme that solves them and
+      its steps in a control step
+    * `time_constants`: shortest and longest of the initial weights [control steps]
+
+    Raises UsageError if these do not fit together.
+    """
+
+    hidden: tuple[int, ...] = (32, 32)
     cell: str = "tanh"
-    skip: tuple = (2,)
-    recurrent: tuple = (1, 2)
+    skip: tuple[int, ...] = (2,)
+    recurrent: tuple[int, ...] = (1, 2)
     learn_start: bool = False
     scheme: str = "fused"
     unfold: int = 1
-    time_constants: tuple = TIME_CONSTANTS
+    time_constants: tuple[float, float] = TIME_CONSTANTS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        self._check_layers()
+        self._check_solver()
+        self._check_time_constants()
+
+    def _check_layers(self) -> None:
         depth = len(self.hidden)
         if not depth or min(self.hidden) < 1:
+            sizes = ",".join(map(str, self.hidden))
             raise UsageError(
-                f"--hidden {','.join(map(str, self.hidden))}: every layer needs at least one unit, "
-                "for example --hidden 32,32"
+                f"`hidden` {sizes}: every layer needs at least one unit, "
+                "for example `hidden` 32,32"
             )
         if self.cell not in CELLS:
             raise UsageError(
-                f"--cell {self.cell}: no such cell; known: {', '.join(CELLS)}"
+                f"`cell` {self.cell}: no such cell; known: {', '.join(CELLS)}"
             )
         for layer in self.skip:
             if not 2 <= layer <= depth:
                 raise UsageError(
-                    f"--skip {layer}: a skip goes from the input to layer 2 or above; "
+                    f"`skip` {layer}: a skip goes from the input to layer 2 or above; "
                     f"there are {depth} hidden layers"
                 )
         for layer in self.recurrent:
             if not 1 <= layer <= depth:
                 raise UsageError(
-                    f"--recurrent {layer}: there are hidden layers 1 to {depth}"
+                    f"`recurrent` {layer}: there are hidden layers 1 to {depth}"
                 )
-        self._check_solver()
 
-    def _check_solver(self):
-        least, most = self.time_constants
+    def _check_solver(self) -> None:
         if self.scheme not in SCHEMES:
-            raise UsageError(f"--scheme {self.scheme}: known are {', '.join(SCHEMES)}")
+            raise UsageError(f"`scheme` {self.scheme}: known are {', '.join(SCHEMES)}")
         if self.unfold < 1:
             raise UsageError(
-                f"--unfold {self.unfold}: at least 1 step within a control step is needed"
+                f"`unfold` {self.unfold}: a control step needs at least 1 solver step"
             )
-        if (
-            is_staged(self.cell)
-            and not is_continuous(self.cell)
-            and (self.scheme, self.unfold) != ("fused", 1)
-        ):
+        closed_form = is_staged(self.cell) and not is_continuous(self.cell)
+        if closed_form and (self.scheme, self.unfold) != ("fused", 1):
             raise UsageError(
-                f"--scheme {self.scheme} --unfold {self.unfold} with --cell {self.cell}: its step is one formula; leave "
-                "both out"
+                f"`scheme` {self.scheme} `unfold` {self.unfold} with `cell` "
+                f"{self.cell}: the step of this cell is one formula; leave both out"
             )
-        if not 0 < least <= most < np.inf:
+
+    def _check_time_constants(self) -> None:
+        shortest, longest = self.time_constants
+        if not 0 < shortest <= longest < np.inf:
             raise UsageError(
-                f"--time-constants {least:g}..{most:g} control steps: two positive times, the shorter one first"
+                f"`time_constants` {shortest:g}..{longest:g} control steps: give two "
+                "positive times, the shorter one first"
             )
-        needed = 1 / (least * STABILITY_LIMITS.get(self.scheme, np.inf))
-        if (
-            "rate" in getattr(CELLS[self.cell], "PARAMETERS", ())
-            and self.unfold < needed
-        ):
+        limit = STABILITY_LIMITS.get(self.scheme, np.inf)
+        needed = 1 / (shortest * limit)
+        if "rate" in CELLS[self.cell].PARAMETERS and self.unfold < needed:
             raise UsageError(
-                f"--time-constants from {least:g} control steps: {self.scheme} with --unfold {self.unfold} is unstable "
-                f"there; give --unfold {int(np.ceil(needed))} or more, or --scheme fused"
+                f"`time_constants` from {shortest:g} control steps: {self.scheme} with "
+                f"`unfold` {self.unfold} is unstable there; give `unfold` "
+                f"{int(np.ceil(needed))} or more, or `scheme` fused"
             )
 
 
-def lay_out_layers(architecture, n_input, n_output):
-    """The layers of a architecture between so many inputs and outputs, the number of rows, and that of weights."""
-    plan = _Plan(n_input)
-    below, hidden = "in", architecture.hidden
-    for k, units in enumerate(hidden, 1):
-        name, again = str(k), k in architecture.recurrent
-        places = [(below, 0)] + [("in", 0)] * (k in architecture.skip)
+class Layout(NamedTuple):
+    """The layers of a network, and the numbers of activations and of weights."""
+
+    layers: list[Layer]
+    n_activations: int
+    size: int
+
+
+def lay_out_layers(architecture: Architecture, n_input: int, n_output: int) -> Layout:
+    """Return the layers of an architecture between inputs and outputs."""
+    planner = _Planner(n_input)
+    below = "in"
+    for number, units in enumerate(architecture.hidden, 1):
+        name = str(number)
+        reads = [(below, 0)]
+        if number in architecture.skip:
+            reads.append(("in", 0))
         if architecture.cell == "neural_ode":
-            plan.add(f"{name}.0", "tanh", units, places)
-            places, again = [], False
-        plan.add(name, architecture.cell, units, places + [(name, 1)] * again)
+            # A tanh layer maps what is read to the state that the block starts from;
+            # the block reads nothing else.
+            planner.add(f"{name}.0", "tanh", units, reads)
+            reads = [(f"{name}.0", 0)]
+        elif number in architecture.recurrent:
+            reads.append((name, 1))
+        planner.add(name, architecture.cell, units, reads)
         below = name
-    plan.add("out", "linear", n_output, [(below, 0)])
-    return plan.finished(architecture)
+    planner.add("out", "linear", n_output, [(below, 0)])
+    return planner.finish(architecture)
 
 
-class _Plan:
-    """Layers as they are laid out: rows and weights one after the other."""
+class _Planner:
+    """Assigns places among the activations and in theta, layer after layer."""
 
-    def __init__(self, n_input):
-        self.rows, self.last, self.size, self.layers = (
-            {"in": slice(0, n_input)},
-            n_input,
-            0,
-            [],
-        )
+    def __init__(self, n_input: int) -> None:
+        self.units = {"in": slice(0, n_input)}
+        self.n_activations = n_input
+        self.size = 0
+        self.layers: list[Layer] = []
 
-    def _take(self, count):
+    def _take_weights(self, count: int) -> slice:
+        """Return the next `count` places in theta."""
         self.size += count
         return slice(self.size - count, self.size)
 
-    def _more(self, count):
-        self.last += count
-        return slice(self.last - count, self.last)
+    def _take_units(self, count: int) -> slice:
+        """Return the next `count` places among the activations."""
+        self.n_activations += count
+        return slice(self.n_activations - count, self.n_activations)
 
-    def add(self, name, cell, units, places):
-        """A layer that reads places (name, lag)."""
-        self.rows[name] = self._more(units)
-        if cell == "neural_ode":
-            places = [(f"{name}.0", 0)]
-        sources, column = [], 0
-        for place, lag in places:
-            width = self.rows[place].stop - self.rows[place].start
-            sources.append(
-                Source(place, self.rows[place], lag, slice(column, column + width))
-            )
-            column += width
-        weights = self._take(
-            4 * units * column
-            if has_synapses(cell)
-            else len(matrix_names(cell)) * units * (column + 1)
-        )
-        own = None
-        if is_staged(cell):
-            reading = [s for s in sources if s.lag or cell == "neural_ode"]
-            own = (
-                reading[0]
-                if reading
-                else Source(name, self.rows[name], 1, slice(column, column))
-            )
-        self.layers.append(
-            Layer(name, cell, self.rows[name], tuple(sources), weights, own)
-        )
+    def add(
+        self, name: str, cell: str, units: int, reads: Sequence[tuple[str, int]]
+    ) -> None:
+        """Add a layer that reads pairs (name, lag)."""
+        self.units[name] = self._take_units(units)
+        sources: list[Source] = []
+        end = 0
+        for place, lag in reads:
+            first = end
+            end += _width(self.units[place])
+            columns = slice(first, end)
+            sources.append(Source(place, self.units[place], lag, columns))
 
-    def finished(self, architecture):
-        """The layers with their work rows and parameters, behind all others; the number of rows and of weights."""
-        layers = []
-        for layer in self.layers:
-            if layer.state_source:
-                n_p = len(CELLS[layer.cell].PARAMETERS)
-                stages = Stages(
-                    CELLS[layer.cell], architecture.scheme, architecture.unfold
-                ).count
-                rows = (1 + count_sums(layer.cell)) * stages - 1 + n_p
-                layer = replace(
-                    layer,
-                    stages=stages,
-                    work=self._more(rows * layer.size),
-                    parameters=self._take(n_p * layer.size),
-                )
-            layers.append(layer)
-        return layers, self.last, self.size
+        if has_synapses(cell):
+            weights = self._take_weights(4 * units * end)
+        else:
+            matrices = len(matrix_names(cell))
+            weights = self._take_weights(matrices * units * (end + 1))
+
+        state = self._state_source(name, cell, sources) if is_staged(cell) else None
+        layer = Layer(name, cell, self.units[name], tuple(sources), weights, state)
+        self.layers.append(layer)
+
+    def _state_source(self, name: str, cell: str, sources: list[Source]) -> Source:
+        """Return where a layer reads the state that its stages start from.
+
+        A layer without recurrence has a state too, which no column reads.
+        """
+        for source in sources:
+            if source.lag or cell == "neural_ode":
+                return source
+        end = sources[-1].columns.stop
+        return Source(name, self.units[name], 1, slice(end, end))
+
+    def finish(self, architecture: Architecture) -> Layout:
+        """Return the layout; work units and parameters follow all other places."""
+        layers = [self._add_work(layer, architecture) for layer in self.layers]
+        return Layout(layers, self.n_activations, self.size)
+
+    def _add_work(self, layer: Layer, architecture: Architecture) -> Layer:
+        """Return the layer with its work units and parameters, if it has a state."""
+        if not layer.state_source:
+            return layer
+        cell = staged_cell(layer.cell)
+        stages = Stages(cell, architecture.scheme, architecture.unfold).count
+        n_p = len(cell.PARAMETERS)
+        parts = (1 + count_sums(layer.cell)) * stages - 1 + n_p
+        return replace(
+            layer,
+            stages=stages,
+            work=self._take_units(parts * layer.size),
+            parameters=self._take_weights(n_p * layer.size),
+        )

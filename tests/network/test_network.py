@@ -252,37 +252,37 @@ def test_tables_say_what_the_objects_say(architecture):
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"hidden": ()}, "--hidden : every layer needs at least one unit"),
-        ({"hidden": (4, 0)}, "--hidden 4,0: every layer needs at least one unit"),
-        ({"cell": "lstm"}, "--cell lstm: no such cell; known: "),
+        ({"hidden": ()}, "`hidden` : every layer needs at least one unit"),
+        ({"hidden": (4, 0)}, "`hidden` 4,0: every layer needs at least one unit"),
+        ({"cell": "lstm"}, "`cell` lstm: no such cell; known: "),
         (
             {"skip": (1,)},
-            "--skip 1: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+            "`skip` 1: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
         ),
         (
             {"skip": (3,)},
-            "--skip 3: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+            "`skip` 3: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
         ),
-        ({"recurrent": (0,)}, "--recurrent 0: there are hidden layers 1 to 2"),
-        ({"recurrent": (1, 3)}, "--recurrent 3: there are hidden layers 1 to 2"),
-        ({"scheme": "heun"}, "--scheme heun: known are fused, euler, rk4"),
-        ({"unfold": 0}, "--unfold 0: at least 1 step"),
+        ({"recurrent": (0,)}, "`recurrent` 0: there are hidden layers 1 to 2"),
+        ({"recurrent": (1, 3)}, "`recurrent` 3: there are hidden layers 1 to 2"),
+        ({"scheme": "heun"}, "`scheme` heun: known are fused, euler, rk4"),
+        ({"unfold": 0}, "`unfold` 0: a control step needs at least 1 solver step"),
         (
             {"cell": "cfc", "unfold": 6},
-            "--scheme fused --unfold 6 with --cell cfc: its step is one formula",
+            "`scheme` fused `unfold` 6 with `cell` cfc: the step of this cell is one formula",
         ),
         (
             {"cell": "cfc", "scheme": "rk4"},
-            "--scheme rk4 --unfold 1 with --cell cfc: its step is one formula",
+            "`scheme` rk4 `unfold` 1 with `cell` cfc: the step of this cell is one formula",
         ),
         (
             {"time_constants": (0.0, 1.0)},
-            "--time-constants 0..1 control steps: two positive times",
+            "`time_constants` 0..1 control steps: give two positive times",
         ),
         (
             {"cell": "ltc", "scheme": "euler", "time_constants": (0.2, 1.0)},
-            "--time-constants from 0.2 control steps: euler with "
-            "--unfold 1 is unstable there; give --unfold 3 or more",
+            "`time_constants` from 0.2 control steps: euler with "
+            "`unfold` 1 is unstable there; give `unfold` 3 or more",
         ),
     ],
 )
