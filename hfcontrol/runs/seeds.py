@@ -1,45 +1,51 @@
-"""Many seeds of one training: each is a run of its own, the one that `--seed` alone would make.
+"""Train the same settings with many seeds; each seed makes the run of `--seed` alone.
 
-On the CPU each has a process of its own with one thread, as many at once as there are cores, and is the same bit for bit. On a GPU
-all go abreast in this process (gathering.py), and are the same to rounding; what cannot go so goes by turns, in processes as on
-the CPU but one at a time unless asked otherwise.
+On the CPU the seeds train in parallel processes with one thread each, bit for bit like
+the single run. On a GPU all networks train together in this process
+(`training.many_networks`), and agree with the single run to rounding. Settings that
+cannot train together on a GPU are trained one after another.
 """
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from hfcontrol.arrays.device import resolve_device
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import Preparation, make_trainer
 from hfcontrol.runs.folder import thin
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.training import start_training
+from hfcontrol.runs.training import Training, start_training
 from hfcontrol.training import many_networks as gathering
+from hfcontrol.training.state import Event
 from hfcontrol.training.stop import StopToken
 
-THREADS = (
-    "NUMBA_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-)
-MOST = 1024  # seeds
+MOST_SEEDS = 1024
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+# How long [s] a process waits for its next job. It gets none after the last one; the
+# limit ends the processes of a parent that was killed.
+IDLE_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one seed: its run's folder, loss, updates, rollouts, seconds, and the word for why it stopped."""
+    """Result of one seed: run folder, loss, counts, seconds, and why it stopped."""
 
     seed: int
     path: Path
@@ -50,139 +56,259 @@ class Outcome:
     stop: str
 
 
-def parse_seeds(text):
-    """The seeds that "0-31", "0,3,7" or both together name, in order; UsageError for other words."""
+@dataclass(frozen=True)
+class SeedResult:
+    """What a job reports of its seed: an outcome, an unfinished curriculum or a fault.
+
+    All three are None for a seed that was not started because the user stopped.
+    """
+
+    seed: int
+    outcome: Outcome | None = None
+    unfinished: Path | None = None  # run folder, for --resume
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a process needs to train one seed."""
+
+    settings: Settings
+    out: Path | str | None
+    command: str | None  # recorded in the checkpoints
+
+    @classmethod
+    def for_seed(
+        cls, settings: Settings, seed: int, out: Path | str | None, command: str | None
+    ) -> "Job":
+        """The job of one seed of a batch that shares settings, folder and command."""
+        own_command = command and f"{command} --seed {seed}"
+        return cls(settings.changed(seed=seed), out, own_command)
+
+
+class StopFile(StopToken):
+    """A stop token that other processes can read.
+
+    It is a file, because a signal to this process does not reach them, and a shared
+    event would need a server process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.owner = os.getpid()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop, or the process that may ask was killed."""
+        return self.orphaned or self.path.exists()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the parent of this process was killed."""
+        return self.owner not in (os.getpid(), os.getppid())
+
+    def stop(self) -> None:
+        """Ask the trainings of all processes to stop."""
+        self.path.touch()
+
+
+class _Results:
+    """Collects the results of all seeds, and passes each on as it comes."""
+
+    def __init__(
+        self,
+        on_outcome: Callable[[Outcome], object] | None,
+        on_message: Callable[[str], object] | None,
+    ) -> None:
+        self.outcomes: list[Outcome] = []
+        self.faults: list[str] = []
+        self.on_outcome = on_outcome
+        self.on_message = on_message
+
+    def add(self, result: SeedResult) -> None:
+        """Keep a result; unfinished runs are only announced, `--resume` finds them."""
+        if result.fault is not None:
+            self.faults.append(result.fault)
+        elif result.unfinished is not None:
+            self.say(
+                f"seed {result.seed:4d}  stopped in its curriculum; continue with: "
+                f"hfcontrol train --resume {result.unfinished}"
+            )
+        elif result.outcome is not None:
+            self.outcomes.append(result.outcome)
+            if self.on_outcome:
+                self.on_outcome(result.outcome)
+
+    def say(self, message: str) -> None:
+        """Pass a message on."""
+        if self.on_message:
+            self.on_message(message)
+
+    def best_first(self) -> list[Outcome]:
+        """The outcomes by increasing loss; TrainingError if there is none."""
+        if self.outcomes:
+            return sorted(self.outcomes, key=lambda o: (o.loss, o.seed))
+        if self.faults:
+            raise TrainingError(self.faults[0])
+        raise TrainingError(
+            "stopped before any seed had finished; `hfcontrol runs` lists what was "
+            "saved of them"
+        )
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Sorted seeds of a text such as "0-31" or "0,3,7"; UsageError for other texts."""
     fault = UsageError(
-        f"--seeds {text}: whole numbers such as 0-31 or 0,3,7, at most {MOST} of them"
+        f"`seeds` {text}: whole numbers such as 0-31 or 0,3,7 are allowed, at most "
+        f"{MOST_SEEDS} of them"
     )
-    found = []
+    found: set[int] = set()
     for part in str(text).split(","):
         low, dash, high = part.partition("-")
-        if (
-            not low.isdecimal()
-            or (dash and not high.isdecimal())
-            or (dash and int(high) - int(low) >= MOST)
-        ):
+        numeric = low.isdecimal() and (high.isdecimal() if dash else True)
+        if not numeric:
             raise fault
-        found += range(int(low), int(high or low) + 1)
-    found = sorted(set(found))
-    if not 1 <= len(found) <= MOST:
+
+        first, last = int(low), int(high or low)
+        # Checked before the range is made: 0-999999999999 must not fill the memory.
+        if last - first >= MOST_SEEDS:
+            raise fault
+        found.update(range(first, last + 1))
+    if not 1 <= len(found) <= MOST_SEEDS:
         raise fault
-    return found
+    return sorted(found)
 
 
 def train_seeds(
-    settings, seeds, out=None, jobs=None, command=None, on_outcome=None, tell=None
-):
-    """The `Outcome` of every seed, the best first; `on_outcome` is called with each as it comes, and `tell` with a line on how they go.
+    settings: Settings,
+    seeds: list[int],
+    out: Path | str | None = None,
+    jobs: int | None = None,
+    command: str | None = None,
+    on_outcome: Callable[[Outcome], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
+) -> list[Outcome]:
+    """Train one controller per seed; returns the outcomes, the best first.
 
-    `settings` are those of every training but for the seed, `command` what their checkpoints tell; a number of `jobs` asks for
-    processes. The best run stays whole, of each other some of its checkpoints. After an interruption there are the outcomes that came.
-    Raises UsageError for a number of jobs below 1, DeviceError where they do not fit on a GPU, and TrainingError, with the first
-    seed's own line, where no seed could be trained.
+    settings: shared by all trainings, except for the seed.
+    out: where the run folders are created, default ./weights.
+    jobs: number of parallel processes, default one per core on the CPU.
+    command: recorded in the checkpoints, with `--seed` appended.
+    on_outcome: called with each `Outcome` as soon as it is known.
+    on_message: called with each line about the progress of the seeds.
+
+    SIGINT or SIGTERM stops every training after its update in progress; a second one
+    stops at once. The best run keeps all checkpoints, the others keep a few. Raises
+    UsageError if `jobs` is below 1, DeviceError if the seeds do not fit on the GPU, and
+    TrainingError with the first seed's own message if no seed could be trained.
     """
     if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs}: at least 1 is needed")
-    outcomes, faults = [], []
-
-    def note(seed, told):
-        if told.get("warming"):
-            if tell:
-                tell(
-                    f"seed {seed:4d}  stopped in its warm-up; go on with: hfcontrol train --resume {told['path']}"
-                )
-            return
-        if "fault" in told:
-            faults.append(told["fault"])
-            return
-        outcomes.append(Outcome(seed, **{**told, "path": Path(told["path"])}))
-        if on_outcome:
-            on_outcome(outcomes[-1])
-
-    on_gpu = resolve_device(settings.device) == "gpu"
+        raise UsageError(f"`jobs` {jobs}: must be at least 1")
+    results = _Results(on_outcome, on_message)
     try:
-        why = (
-            None
-            if not on_gpu
-            else "--jobs asks for processes"
-            if jobs
-            else _abreast(settings, seeds, out, command, note)
-        )
-        if why and tell:
-            tell(f"the seeds share the GPU by turns: {why}")
-        if why or not on_gpu:
-            _in_processes(
-                settings,
-                seeds,
-                out,
-                jobs or (1 if on_gpu else os.cpu_count() or 1),
-                command,
-                note,
-            )
-    except (
-        KeyboardInterrupt
-    ):  # it has reached their processes too, which end after the update in progress
+        if resolve_device(settings.device) == "gpu":
+            _train_on_gpu(settings, seeds, out, jobs, command, results)
+        else:
+            tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
+            _run_jobs(tasks, jobs or os.cpu_count() or 1, results)
+    except KeyboardInterrupt:  # a second Ctrl-C: report the seeds that had finished
         pass
-    if not outcomes:
-        raise TrainingError(
-            faults[0]
-            if faults
-            else "stopped before any seed was done; `hfcontrol runs` lists what was saved of them"
-        )
-    outcomes.sort(key=lambda o: (o.loss, o.seed))
+
+    outcomes = results.best_first()
     for outcome in outcomes[1:]:
         thin(outcome.path, keep=1)
     return outcomes
 
 
-def _abreast(settings, seeds, out, command, note):
-    """Trains all seeds at once on a GPU, and notes what became of each; or does nothing, and returns why they cannot go so."""
+def _train_on_gpu(
+    settings: Settings,
+    seeds: list[int],
+    out: Path | str | None,
+    jobs: int | None,
+    command: str | None,
+    results: _Results,
+) -> None:
+    """Train all seeds in one batch, or in `jobs` processes if they cannot be."""
+    tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
+    if jobs:
+        obstacle: str | None = "--jobs requests separate processes"
+    else:
+        obstacle = _train_together(settings, tasks, results)
+    if obstacle:
+        processes = jobs or 1
+        results.say(
+            f"training the seeds on the GPU in {processes} "
+            f"process{'es' if processes > 1 else ''}, not in one batch: {obstacle}"
+        )
+        _run_jobs(tasks, processes, results)
+
+
+def _train_together(
+    settings: Settings, jobs: list[Job], results: _Results
+) -> str | None:
+    """Train all seeds in one batch on a GPU; returns why not if that is impossible."""
     begun = time.perf_counter()
     plant = load_plant(settings.plant)
     trainer = make_trainer(settings, plant)
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    why = gathering.obstacle(settings, loop)
-    if why:
-        return why
-    gathering.check_memory(loop, trainer.optimizer, len(seeds))
-    gathering.Gathering(trainer).prepare(loop, len(seeds))
-    prepared = Preparation(
-        time.perf_counter() - begun, trainer.optimizer.choose_solver(loop)[0], ()
-    )
-    trainings = {}
-    with _interruptible() as stop_token:
-        for seed in seeds:
+    obstacle = gathering.obstacle(settings, loop)
+    if obstacle:
+        return obstacle
+
+    gathering.check_memory(loop, trainer.optimizer, len(jobs))
+    gathering.Gathering(trainer).prepare(loop, len(jobs))
+    solver = trainer.optimizer.choose_solver(loop)[0]
+    prepared = Preparation(time.perf_counter() - begun, solver, ())
+
+    trainings: list[Training] = []
+    stop_token = StopToken()
+    with _stop_on_signal(stop_token):
+        for job in jobs:
             try:
-                trainings[seed] = start_training(
-                    settings.changed(seed=seed),
-                    out,
-                    command=command and f"{command} --seed {seed}",
-                    plant=plant,
-                    prepared=prepared,
+                trainings.append(
+                    start_training(
+                        job.settings,
+                        job.out,
+                        command=job.command,
+                        plant=plant,
+                        prepared=prepared,
+                    )
                 )
             except HFControlError as error:
-                note(seed, {"fault": str(error)})
+                results.add(SeedResult(job.settings.seed, fault=str(error)))
         if not trainer.task.random:
-            _share_optimum(trainings.values())
-        names = list(trainings)
-        events = (
-            gathering.train(list(trainings.values()), stop_token) if trainings else ()
-        )
-        for k, event in events:
-            if isinstance(event, HFControlError):
-                note(names[k], {"fault": str(event)})
-            elif event.stop:
-                note(names[k], _told(trainings[names[k]], event))
+            _share_optimum(trainings)
+        _train_batch(trainings, stop_token, results)
     return None
 
 
-def _share_optimum(trainings):
-    """Lets trainings whose scenarios are the same look for the optimum once, where one of them wants to know it."""
-    found, look = [], [training.trainer.optimal for training in trainings][:1]
+def _train_batch(
+    trainings: list[Training], stop_token: StopToken, results: _Results
+) -> None:
+    """Train started trainings in one batch, until each has ended."""
+    if not trainings:
+        return
+    for index, event in gathering.train(trainings, stop_token):
+        training = trainings[index]
+        if isinstance(event, HFControlError):
+            results.add(SeedResult(training.settings.seed, fault=str(event)))
+        elif event.stop:
+            results.add(_result(training, event))
 
-    def optimal(loop):
+
+def _share_optimum(trainings: list[Training]) -> None:
+    """Let trainings on the same scenarios compute the optimal loss once for all.
+
+    It is still computed only if one of them asks for it.
+    """
+    if not trainings:
+        return
+    compute = trainings[0].trainer.optimal
+    found: list[float] = []
+
+    def optimal(loop: ClosedLoop) -> float:
         if not found:
-            found.append(look[0](loop))
+            found.append(compute(loop))
         return found[0]
 
     for training in trainings:
@@ -190,25 +316,13 @@ def _share_optimum(trainings):
 
 
 @contextmanager
-def _interruptible():
-    """A `StopToken` that a signal to stop sets; a second signal stops at once."""
-    stop_token = StopToken()
-
-    def stop(number, frame):
-        if stop_token.stopped:
-            raise KeyboardInterrupt
-        stop_token.stop()
-
-    with _handled(stop, signal.SIGINT, signal.SIGTERM):
-        yield stop_token
-
-
-@contextmanager
-def _handled(handler, *numbers):
-    """Hands signals of these numbers to a handler, in the main thread, which is the one that they reach."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, handler) for number in numbers}
+def _signal_handlers(handler: Handler) -> Iterator[None]:
+    """Set the handler of SIGINT and SIGTERM while the context lasts."""
+    # Only the main thread receives signals, and only it may set handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -216,105 +330,93 @@ def _handled(handler, *numbers):
             signal.signal(number, former)
 
 
-def _in_processes(settings, seeds, out, jobs, command, note):
-    """Trains every seed in a process of its own, so many at once, and notes what became of each."""
-    processes, stopped = [], []
+@contextmanager
+def _stop_on_signal(stop_token: StopToken) -> Iterator[None]:
+    """Set the token at the first SIGINT or SIGTERM; the second one stops at once."""
 
-    def one(seed):
-        if stopped:
-            return
-        told = _trained(
-            {
-                "settings": settings.changed(seed=seed).tree(),
-                "out": out and str(out),
-                "command": command and f"{command} --seed {seed}",
-            },
-            jobs,
-            started,
-        )
-        if told.get("stop") == "interrupted":
-            stopped.append(seed)
-        note(seed, told)
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop_token.stopped:
+            raise KeyboardInterrupt
+        stop_token.stop()
 
-    def started(process):
-        processes.append(process)
-        if stopped:
-            process.terminate()
-
-    def end(*_):
-        stopped.append(None)
-        for process in processes:
-            process.terminate()  # one that runs ends after the update in progress
-
-    with (
-        ThreadPoolExecutor(min(jobs, len(seeds))) as pool,
-        _handled(end, signal.SIGTERM),
-    ):
-        try:
-            list(pool.map(one, seeds))
-        except KeyboardInterrupt:  # it has reached the processes too
-            stopped.append(None)
-            raise
+    with _signal_handlers(handle):
+        yield
 
 
-def _told(training, event):
-    """What is told of a training that has ended with an event: its `Outcome` but for the seed, or that it was interrupted in its
-    warm-up."""
-    state, path = event.state, str(training.folder.path)
-    if event.kind == "warming":
-        return {"path": path, "stop": event.stop.word, "warming": True}
-    return {
-        "path": path,
-        "loss": state.loss,
-        "updates": state.updates,
-        "rollouts": state.rollouts,
-        "seconds": state.seconds,
-        "stop": event.stop.word,
-    }
+def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
+    """Run the jobs in parallel processes and add their results as they finish.
 
-
-def _trained(asked, jobs, started):
-    """What a process of its own tells of the training asked for; `started` is called with the process."""
-    threads = {name: "1" for name in THREADS} if jobs > 1 else {}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hfcontrol.runs.seeds"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **threads},
-    )
-    started(process)
-    told, errors = process.communicate(json.dumps(asked))
-    lines = told.strip().splitlines()
-    return (
-        json.loads(lines[-1])
-        if lines
-        else {
-            "fault": f"the process of a seed ended without a word: {errors.strip()[-300:]}"
-        }
-    )
-
-
-def _answer():
-    """Makes the training that is asked for on standard input, and tells on standard output what became of it."""
-    asked = json.loads(sys.stdin.read())
-    stop_token = StopToken()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop_token.stop())
+    One process is this one, with all its threads. Otherwise each has one thread.
+    """
+    processes = min(processes, len(jobs))
     try:
-        training = start_training(
-            Settings.from_tree(asked["settings"]),
-            asked["out"],
-            command=asked["command"],
+        with TemporaryDirectory(prefix="hfcontrol-") as folder:
+            stop_file = StopFile(Path(folder) / "stop")
+            with _stop_on_signal(stop_file):
+                for result in _results(jobs, processes, stop_file):
+                    results.add(result)
+    except BrokenProcessPool:
+        results.faults.append(
+            "the process of a seed ended unexpectedly, perhaps for lack of memory; use "
+            "fewer --jobs"
         )
-        for event in training.events(stop_token):
-            pass
-        told = _told(training, event)
+    finally:
+        if processes > 1:
+            # joblib keeps idle processes for its next call.
+            get_reusable_executor(reuse=True).shutdown(wait=True)
+
+
+def _results(
+    jobs: list[Job], processes: int, stop_file: StopFile
+) -> Iterable[SeedResult]:
+    """Start the jobs and return an iterator over their results, in order of arrival."""
+    calls = (delayed(_train_one)(job, stop_file) for job in jobs)
+    config = parallel_config(
+        "loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS
+    )
+    # Ctrl-C in a terminal reaches all processes and would end a worker within an
+    # update. New processes inherit that a signal is ignored, from their start on.
+    with config, _signal_handlers(signal.SIG_IGN):
+        # Jobs last seconds to hours, so each is a batch. All are submitted at once, so
+        # that joblib starts its processes here and none later.
+        parallel = Parallel(
+            n_jobs=processes,
+            batch_size=1,
+            pre_dispatch="all",
+            return_as="generator_unordered",
+        )
+        return parallel(calls)
+
+
+def _train_one(job: Job, stop_file: StopFile) -> SeedResult:
+    """Train one seed, until it ends or a stop is requested."""
+    seed = job.settings.seed
+    if stop_file.stopped:
+        return SeedResult(seed)
+    try:
+        training = start_training(job.settings, job.out, command=job.command)
+        *_, last = training.events(stop_file)
     except HFControlError as error:
-        told = {"fault": str(error)}
-    print(json.dumps(told))
+        return SeedResult(seed, fault=str(error))
+    if stop_file.orphaned:
+        os._exit(1)  # nobody takes the result, and joblib would wait for another job
+    return _result(training, last)
 
 
-if __name__ == "__main__":
-    _answer()
+def _result(training: Training, event: Event) -> SeedResult:
+    """The result of a training that ended with `event`."""
+    seed, path = training.settings.seed, training.folder.path
+    if event.kind == "warming":
+        return SeedResult(seed, unfinished=path)
+    assert event.stop is not None
+    state = event.state
+    outcome = Outcome(
+        seed,
+        path,
+        state.loss,
+        state.updates,
+        state.rollouts,
+        state.seconds,
+        event.stop.word,
+    )
+    return SeedResult(seed, outcome)

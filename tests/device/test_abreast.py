@@ -210,7 +210,7 @@ def test_seeds_on_a_gpu_are_the_runs_of_each_on_the_cpu(tmp_path):
         Settings(device="gpu", cg_cap=3, solver="cg", **TINY),
         [0, 1, 2],
         tmp_path / "many",
-        tell=said.append,
+        on_message=said.append,
     )
     assert not said and [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
     for outcome in outcomes:
@@ -248,16 +248,19 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
 
 def test_what_cannot_go_abreast_goes_by_turns(monkeypatch, tmp_path):
     said = []
-    monkeypatch.setattr(
-        seeds,
-        "_trained",
-        lambda asked, jobs, started: {"fault": f"by turns, {jobs} at a time"},
-    )
-    with pytest.raises(hf.HFControlError, match="by turns, 1 at a time"):
+
+    def run_jobs(jobs, processes, results):
+        results.add(seeds.SeedResult(0, fault=f"{processes} at a time"))
+
+    monkeypatch.setattr(seeds, "_run_jobs", run_jobs)
+    with pytest.raises(hf.HFControlError, match="1 at a time"):
         seeds.train_seeds(
             Settings(device="gpu", hold="model", **TINY),
             [0, 1],
             tmp_path,
-            tell=said.append,
+            on_message=said.append,
         )
-    assert said == ["the seeds share the GPU by turns: --hold model keeps model fixed"]
+    assert said == [
+        "training the seeds on the GPU in 1 process, not in one batch: "
+        "--hold model keeps model fixed"
+    ]

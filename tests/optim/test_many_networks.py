@@ -372,6 +372,16 @@ def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(
     )
 
 
+def fail_jobs(calls):
+    """A `_run_jobs` that records the number of processes and reports a fault."""
+
+    def run_jobs(jobs, processes, results):
+        calls.append(processes)
+        results.add(seeds.SeedResult(0, fault="none"))
+
+    return run_jobs
+
+
 @pytest.mark.parametrize(
     "options, line",
     [
@@ -389,34 +399,33 @@ def test_what_cannot_go_abreast_goes_by_turns_and_says_why(
     tmp_path, many, monkeypatch, options, line
 ):
     said, turns = [], []
-    monkeypatch.setattr(
-        seeds,
-        "_trained",
-        lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"},
-    )
+    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(turns))
     with pytest.raises(hf.HFControlError, match="none"):
         seeds.train_seeds(
-            settings_for(**{**SMALL, **options}), [0, 1], tmp_path, tell=said.append
+            settings_for(**{**SMALL, **options}),
+            [0, 1],
+            tmp_path,
+            on_message=said.append,
         )
     assert (
-        said == [f"the seeds share the GPU by turns: {line}"]
-        and turns == [1, 1]
+        said
+        == [f"training the seeds on the GPU in 1 process, not in one batch: {line}"]
+        and turns == [1]
         and not many
     )
 
 
 def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
     said, turns = [], []
-    monkeypatch.setattr(
-        seeds,
-        "_trained",
-        lambda asked, jobs, started: turns.append(jobs) or {"fault": "none"},
-    )
+    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(turns))
     with pytest.raises(hf.HFControlError, match="none"):
-        seeds.train_seeds(settings_for(**SMALL), [0, 1], tmp_path, 2, tell=said.append)
+        seeds.train_seeds(
+            settings_for(**SMALL), [0, 1], tmp_path, 2, on_message=said.append
+        )
     assert said == [
-        "the seeds share the GPU by turns: --jobs asks for processes"
-    ] and turns == [2, 2]
+        "training the seeds on the GPU in 2 processes, not in one batch: "
+        "--jobs requests separate processes"
+    ] and turns == [2]
 
 
 def test_a_seed_that_fails_leaves_the_others_to_go_on(tmp_path, many, monkeypatch):

@@ -1,7 +1,7 @@
-"""Many seeds of one training: each the run that its seed alone makes, the best first."""
+"""Training with many seeds: each makes the run of that seed alone; best first."""
 
-import io
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +14,6 @@ from trainings import call, complaint, in_process
 import hfcontrol as hf
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.optim.hessian_free import HessianFree
-from hfcontrol.runs import seeds as many
 from hfcontrol.runs.seeds import parse_seeds, train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
 
@@ -32,49 +31,50 @@ TINY = {
     "text, seeds",
     [("0-3", [0, 1, 2, 3]), ("7", [7]), ("5,1-2", [1, 2, 5]), ("0,0,1-1", [0, 1])],
 )
-def test_seeds_are_named_by_numbers_and_ranges(text, seeds):
+def test_parse_seeds_reads_numbers_and_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "0-5000", "-1", "1..3", "0-", "1.5"])
-def test_other_words_are_refused(text):
+def test_parse_seeds_refuses_other_texts(text):
     with pytest.raises(UsageError, match="whole numbers such as 0-31"):
         parse_seeds(text)
 
 
-def test_each_is_the_run_that_its_seed_alone_makes(tmp_path):
-    """Bit for bit, though it had one thread of its own; the best comes first, and all can be gone on with."""
-    came = []
+def test_each_seed_makes_the_run_of_that_seed_alone(tmp_path):
+    """Bit for bit, although it trains in another process with one thread."""
+    reported = []
     outcomes = train_seeds(
         settings_for(**TINY),
         [0, 1, 2],
         tmp_path / "many",
         2,
         "hfcontrol train",
-        came.append,
+        reported.append,
     )
-    assert sorted(o.seed for o in came) == [0, 1, 2] and [
-        o.loss for o in outcomes
-    ] == sorted(o.loss for o in outcomes)
+    assert sorted(o.seed for o in reported) == [0, 1, 2]
+    losses = [o.loss for o in outcomes]
+    assert losses == sorted(losses)
     for outcome in outcomes:
         alone = hf.train(out=tmp_path / "alone", seed=outcome.seed, **TINY)
         run = hf.Run.load(outcome.path)
-        assert (
-            np.array_equal(run.theta, alone.theta)
-            and run.state.loss == alone.state.loss == outcome.loss
-        )
-        assert (
-            run.settings == alone.settings
-            and run.info()["command"] == f"hfcontrol train --seed {outcome.seed}"
-        )
+        assert np.array_equal(run.theta, alone.theta)
+        assert run.state.loss == alone.state.loss == outcome.loss
+        assert run.settings == alone.settings
+        assert run.info()["command"] == f"hfcontrol train --seed {outcome.seed}"
 
 
-def test_a_training_that_cannot_start_says_why_once(tmp_path):
+def test_no_process_is_left_after_training(tmp_path):
+    train_seeds(settings_for(**TINY), [0, 1], tmp_path, 2)
+    assert not multiprocessing.active_children()
+
+
+def test_a_training_that_cannot_start_reports_its_fault_once(tmp_path):
     with pytest.raises(TrainingError, match="horizon of 5 steps"):
         train_seeds(Settings(**TINY, feedback_delay=9), [0, 1], tmp_path, 1)
 
 
-def test_the_command_shows_every_seed_and_the_spread(capsys, tmp_path):
+def test_command_shows_every_seed_and_the_spread(capsys, tmp_path):
     options = [
         "train",
         "--plant",
@@ -92,14 +92,12 @@ def test_the_command_shows_every_seed_and_the_spread(capsys, tmp_path):
     ]
     status, out, _ = call(capsys, *options, "--seeds", "3-4", "--json")
     lines = [json.loads(line) for line in out.splitlines()]
-    assert (
-        status == 0
-        and [line["event"] for line in lines] == ["seed", "seed", "done"]
-        and {line["seed"] for line in lines[:2]} == {3, 4}
-    )
-    assert lines[2]["loss"] == min(line["loss"] for line in lines[:2]) and lines[2][
-        "worst"
-    ] == max(line["loss"] for line in lines[:2])
+    assert status == 0
+    assert [line["event"] for line in lines] == ["seed", "seed", "done"]
+    assert {line["seed"] for line in lines[:2]} == {3, 4}
+    losses = [line["loss"] for line in lines[:2]]
+    assert lines[2]["loss"] == min(losses)
+    assert lines[2]["worst"] == max(losses)
     assert "median" in call(capsys, *options, "--seeds", "3-4", "--jobs", "1")[1]
 
 
@@ -111,16 +109,27 @@ def test_the_command_shows_every_seed_and_the_spread(capsys, tmp_path):
             "--seeds 0-1 with --seed: each seed begins a run of its own",
         ),
         (("--seeds", "0-1", "--from", "x"), "--seeds 0-1 with --from"),
-        (("--seeds", "0-1", "--jobs", "0"), "--jobs 0: at least 1 is needed"),
+        (("--seeds", "0-1", "--jobs", "0"), "--jobs 0: must be at least 1"),
         (("--jobs", "2"), "--jobs 2: it belongs to --seeds"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(capsys, options, line):
+def test_options_that_exclude_each_other_are_refused(capsys, options, line):
     assert line in complaint(capsys, "train", *options, status=2)
 
 
-def test_ended_from_outside_it_ends_its_processes_and_tells_how_far_they_came(tmp_path):
-    """The signal reaches the parent alone; its group is asked afterwards whether anyone of it is left."""
+def wait_for_end_of_group(process, seconds=30):
+    """Wait until no process of the group is left, not even an unreaped one."""
+    deadline = time.monotonic() + seconds
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["parent", "group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
+def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_group):
+    """Whether it reaches the parent alone, or all processes as from a terminal."""
     with in_process(
         "train",
         "--plant",
@@ -143,61 +152,62 @@ def test_ended_from_outside_it_ends_its_processes_and_tells_how_far_they_came(tm
         tmp_path,
         start_new_session=True,
     ) as process:
-        while (
-            len({file.parent for file in tmp_path.glob("*/*.h5")}) < 2
-            and process.poll() is None
-        ):  # both train
+        while process.poll() is None:
+            training = {file.parent for file in tmp_path.glob("*/*.h5")}
+            if len(training) == 2:
+                break
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        (os.killpg if to_group else os.kill)(process.pid, number)
         said, errors = process.communicate(timeout=60)
-    assert said.count("interrupted") == 2 and "best: seed" in said and not errors
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert said.count("interrupted") == 2
+    assert "best: seed" in said
+    assert not errors
+    wait_for_end_of_group(process)
 
 
-def test_one_that_is_stopped_in_its_warm_up_is_kept_and_told(
-    tmp_path, monkeypatch, capsys
-):
-    """The process of a seed, run here, is signalled in its third update."""
-    step, made, said = HessianFree.step, [], []
+def test_processes_of_a_killed_parent_end(tmp_path):
+    """They stop after their update, and a checkpoint is kept."""
+    options = "--seeds 0,1 --jobs 2 --trials 4 --steps 5 --hidden 3 --grow 0".split()
+    with in_process(
+        "train",
+        "--task",
+        "anywhere",
+        *options,
+        "--out",
+        tmp_path,
+        start_new_session=True,
+    ) as process:
+        while len({file.parent for file in tmp_path.glob("*/*.h5")}) < 2:
+            time.sleep(0.05)
+        process.kill()
+        process.communicate(timeout=60)
+    wait_for_end_of_group(process)
+    for folder in tmp_path.iterdir():
+        assert hf.Run.load(folder).info()["stop"] == "interrupted"
 
-    def update(*arguments):
-        made.append(None)
-        if len(made) == 3:
+
+def test_seed_interrupted_in_its_curriculum_can_be_resumed(tmp_path, monkeypatch):
+    """One job trains in this process; a signal comes in its third update."""
+    step, calls, said = HessianFree.step, [], []
+
+    def signal_in_third_update(*arguments):
+        calls.append(None)
+        if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
         return step(*arguments)
 
-    def here(asked):
-        before = [
-            (number, signal.getsignal(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        ]
-        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
-        try:
-            many._answer()
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
-        return json.loads(capsys.readouterr().out)
-
     settings = settings_for(**{**TINY, "rollouts": 20, "grow": 2})
     whole = hf.train(out=tmp_path / "whole", **settings.tree())
-    monkeypatch.setattr(HessianFree, "step", update)
-    monkeypatch.setattr(
-        many,
-        "_in_processes",
-        lambda settings, seeds, out, jobs, command, note: note(
-            seeds[0],
-            here({"settings": settings.tree(), "out": str(out), "command": command}),
-        ),
-    )
+    monkeypatch.setattr(HessianFree, "step", signal_in_third_update)
+    out = tmp_path / "many"
     with pytest.raises(TrainingError, match="`hfcontrol runs` lists what was saved"):
-        train_seeds(settings, [0], tmp_path, 1, "hfcontrol train", tell=said.append)
+        train_seeds(settings, [0, 1], out, 1, "hfcontrol train", on_message=said.append)
+    assert len(said) == 1  # seed 1 was not started
     path = Path(
         said[0].rpartition(
-            "seed    0  stopped in its warm-up; go on with: hfcontrol train --resume "
+            "seed    0  stopped in its curriculum; continue with: "
+            "hfcontrol train --resume "
         )[2]
     )
-    assert (path / "warming.h5").exists() and np.array_equal(
-        hf.resume(path).theta, whole.theta
-    )
+    assert (path / "warming.h5").exists()
+    assert np.array_equal(hf.resume(path).theta, whole.theta)
