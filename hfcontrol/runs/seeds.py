@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -395,7 +396,7 @@ def _train_one(job: Job, stop_file: StopFile) -> SeedResult:
         return SeedResult(seed)
     try:
         training = start_training(job.settings, job.out, command=job.command)
-        *_, last = training.events(stop_file)
+        last = deque(training.events(stop_file), maxlen=1).pop()
     except HFControlError as error:
         return SeedResult(seed, fault=str(error))
     if stop_file.orphaned:
