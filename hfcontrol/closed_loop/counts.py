@@ -25,6 +25,9 @@ class Counts(NamedTuple):
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+NO_COUNTS = Counts()
+
+
 class Tally:
     """A running total of `Counts`, which a linearisation shares with its parts."""
 

@@ -1,38 +1,44 @@
-"""Counting what one update costs, by looking at all that it asks of its hold."""
+"""Counting what one update costs, by watching all that it does with its objective."""
 
 from typing import Any
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.optim.protocol import Derivative, Objective, RolloutResult
 
 
-class CountedHold:
-    """A hold that adds up the costs of its rollouts and linearisations.
+class CountedObjective:
+    """An objective that adds up the costs of its rollouts and linearisations.
 
-    An optimizer wraps its hold at the beginning of an update and puts `counts` into the
-    update's report. A linearisation is still used after it is made, so that `counts` is
-    read when the update is over.
+    An optimizer wraps its objective at the beginning of an update and puts `counts`
+    into the report. Derivatives still cost something after they are made, so `counts`
+    is read when the update is over.
     """
 
-    def __init__(self, hold: Any) -> None:
-        self.loop = hold.loop
-        self._hold = hold
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
         self._rollouts = Counts()
-        self._linearised: list[Any] = []
+        self._derivatives: list[Derivative] = []
+
+    @property
+    def loop(self) -> Any:
+        """The closed loop of the objective."""
+        return self._objective.loop
 
     def rollout(self, theta: Array) -> Any:
-        """Return the hold's rollout of weights theta (P,)."""
-        rollout = self._hold.rollout(theta)
+        """Return the objective's rollout of weights theta (P,)."""
+        rollout: RolloutResult = self._objective.rollout(theta)
         self._rollouts = self._rollouts + rollout.counts
         return rollout
 
     def linearise(self, rollout: Any) -> Any:
-        """Return the derivative of the hold's function at one of its rollouts."""
-        linear = self._hold.linearise(rollout)
-        self._linearised.append(linear)
-        return linear
+        """Return the objective's derivative at one of its rollouts."""
+        derivative: Derivative = self._objective.linearise(rollout)
+        self._derivatives.append(derivative)
+        return derivative
 
     @property
     def counts(self) -> Counts:
         """What all of it cost so far."""
-        return sum((linear.counts for linear in self._linearised), self._rollouts)
+        costs = (derivative.counts for derivative in self._derivatives)
+        return sum(costs, self._rollouts)

@@ -1,69 +1,91 @@
-"""Curvature as operators on weight vectors: products, sums and multiples, never a matrix.
+"""Curvature as operators on weight vectors: products, sums and multiples, no matrices.
 
-The Gauss-Newton matrix of L = 1/N sum 1/2 w r^2 is G = J' W J / N with J the residuals' Jacobian: symmetric and positive
-semi-definite, and what second-order training of recurrent nets uses in place of the Hessian (Schraudolph 2002;
-Martens 2010).
+The Gauss-Newton matrix of L = 1/N sum 1/2 w r^2 is G = J' W J / N with J the Jacobian
+of the residuals. It is symmetric and positive semi-definite, and replaces the Hessian
+in second-order training of recurrent networks (Schraudolph 2002; Martens 2010).
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
+from hfcontrol.optim.protocol import Derivative
+from hfcontrol.tasks.cost import ResidualIndex
+
 
 class Operator:
-    """A symmetric linear map of weight vectors (P,), given by a function; supports `@`, `+` and multiples."""
+    """A symmetric linear map of vectors (P,): supports `@`, `+` and multiples."""
 
-    def __init__(self, apply):
+    def __init__(self, apply: Callable[[Array], Array]) -> None:
         self._apply = apply
 
-    def __matmul__(self, v):
+    def __matmul__(self, v: Array) -> Array:
         return self._apply(v)
 
-    def __add__(self, other):
+    def __add__(self, other: "Operator") -> "Operator":
         return Operator(lambda v: self @ v + other @ v)
 
-    def __rmul__(self, factor):
+    def __rmul__(self, factor: float) -> "Operator":
         return Operator(lambda v: factor * (self @ v))
 
 
 class Identity(Operator):
     """The identity."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(lambda v: v)
 
 
 class GaussNewton(Operator):
     """G @ v = J' W J v / N of a linearised closed loop; counts its products."""
 
-    def __init__(self, linear):
-        self.linear, self.products = linear, 0
+    def __init__(self, linear: Derivative) -> None:
+        self.linear = linear
+        self.products = 0
         super().__init__(self._product)
 
-    def _product(self, v):
+    def _product(self, v: Array) -> Array:
         self.products += 1
         dr = self.linear.jvp(v)
-        return self.linear.vjp(self.linear.cost.weights * dr) / self.linear.trials
+        weighted = self.linear.cost.weights * dr
+        return self.linear.vjp(weighted) / self.linear.trials
 
 
 class Structural(Operator):
-    """S @ v with <v, S v> the mean squared change of hidden state, state and control along v: structural damping of
-    Martens and Sutskever (2011), with the trajectory's own change beside the hidden state's."""
+    """Structural damping S (Martens and Sutskever 2011) of a linearised loop.
 
-    def __init__(self, linear):
+    <v, S v> is the mean squared change along v of the hidden states and, here, of the
+    states and controls as well.
+    """
+
+    def __init__(self, linear: Derivative) -> None:
         super().__init__(linear.structural_product)
 
 
 class ResidualJacobian:
-    """The weighted residual Jacobian, explicit: rows (m, P) and residuals (m,) of some channels, both scaled by the
-    roots of the weights, so that their part of G is rows' rows / N and of the gradient rows' residuals / N. Those of several
-    networks are (networks, m, P) and (networks, m)."""
+    """The Jacobian of weighted residuals as a matrix.
 
-    def __init__(self, linear, channels):
+    `matrix` (m, P) and `residuals` (m,) are scaled by the roots of the weights, so that
+    matrix' matrix / N is their part of G and matrix' residuals / N their part of the
+    gradient; `gram` is matrix matrix' (m, m). With several networks the shapes are
+    (networks, m, P) and (networks, m).
+    """
+
+    matrix: Array
+    residuals: Array
+    gram: Array
+
+    def __init__(self, linear: Derivative, channels: list[ResidualIndex]) -> None:
         self.trials = linear.loop.trials
-        rows = linear.rows(channels)
-        lead = rows.shape[:-3]
-        self.matrix = rows.reshape(*lead, -1, rows.shape[-1])
-        residuals = linear.cost.scaled_residuals(channels).reshape(
-            len(channels), *lead, -1
-        )
-        self.residuals = np.moveaxis(residuals, 0, -2).reshape(*lead, -1)
+
+        jacobian = linear.rows(channels)
+        networks = jacobian.shape[:-3]
+        self.matrix = jacobian.reshape(*networks, -1, jacobian.shape[-1])
+
+        scaled = linear.cost.scaled_residuals(channels)
+        by_network = scaled.reshape(len(channels), *networks, -1)
+        in_order = np.moveaxis(by_network, 0, -2)
+        self.residuals = in_order.reshape(*networks, -1)
+
         self.gram = linear.loop.passes.gram(self.matrix)

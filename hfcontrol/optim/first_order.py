@@ -1,167 +1,129 @@
-"""Rivals of the Hessian-free step on the same exact gradient: Adam, momentum, and SciPy's L-BFGS restarted each hold."""
+"""First-order rivals of the Hessian-free step, on the same exact gradient."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import minimize
 
-from hfcontrol.arrays.device import to_device_of, to_host
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.counting import CountedHold
-from hfcontrol.optim.hessian_free import Report
+from hfcontrol.optim.counting import CountedObjective
+from hfcontrol.optim.protocol import Objective, Report
 
-CLIP = 1.0  # most gradient norm, as users of recurrent controllers train with
+# Largest gradient norm, a usual choice for training recurrent controllers.
+CLIP = 1.0
+
+# Keeps the division by the norm of a zero gradient finite.
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class FirstOrderState:
-    """What Adam and momentum carry: weights, first and second moments of the gradient, and the count of updates."""
+    """What a first-order method carries from update to update.
 
-    theta: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
+    Weights (P,), first and second moments of the gradient (P,), number of updates.
+    """
+
+    theta: Array
+    first: Array
+    second: Array
     updates: int = 0
 
 
 @dataclass(frozen=True)
-class _FirstOrder:
-    """A gradient step of fixed rate on the clipped gradient; every update is taken, whatever the loss does.
+class FirstOrder:
+    """A gradient step of fixed rate on the clipped gradient.
 
-    The gradient's norm is at most `clip`, or, where `entrywise`, every entry's size.
+    Every update is kept, whatever the loss does, unless the loss is not finite. The
+    gradient is clipped to the norm `clip`, or with `entrywise` each entry to that size.
+    Raises UsageError for a learning rate out of range.
     """
 
     rate: float
     clip: float = CLIP
     entrywise: bool = False
+    name: ClassVar[str]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.rate < np.inf:
-            raise UsageError(
-                f"--learning-rate {self.rate}: a positive number is needed"
-            )
+            raise UsageError(f"`learning_rate` {self.rate}: must be a positive number")
 
-    def init(self, theta):
-        """The state before the first update."""
+    def init(self, theta: Array) -> FirstOrderState:
+        """Return the state before the first update."""
         return FirstOrderState(theta, np.zeros_like(theta), np.zeros_like(theta))
 
-    def step(self, state, rollout, hold, left=1):
-        """One update: (state, rollout, report)."""
-        hold = CountedHold(hold)
-        new = self.moved(state, hold.linearise(rollout).gradient)
-        moved = hold.rollout(new.theta)
-        if not np.isfinite(moved.loss):
-            failed = Report(
-                False, rollout.loss, np.nan, self.name, 0, 1, 0, hold.counts
-            )
-            return state, rollout, failed
-        report = Report(True, moved.loss, np.nan, self.name, 1, 1, counts=hold.counts)
-        return new, moved, report
+    def step(
+        self, state: FirstOrderState, rollout: Any, hold: Objective, left: int = 1
+    ) -> tuple[FirstOrderState, Any, Report]:
+        """Make one update; return the state and the rollout after it, and a report."""
+        objective = CountedObjective(hold)
+        linear = objective.linearise(rollout)
+        new_state = self.update(state, linear.gradient)
+        new = objective.rollout(new_state.theta)
+        counts = objective.counts
 
-    def moved(self, state, g):
-        """The state after an update along the gradient g (P,)."""
+        if not np.isfinite(new.loss):
+            report = Report(False, rollout.loss, np.nan, self.name, 0, 1, 0, counts)
+            return state, rollout, report
+        report = Report(True, new.loss, np.nan, self.name, 1, 1, counts=counts)
+        return new_state, new, report
+
+    def update(self, state: FirstOrderState, g: Array) -> FirstOrderState:
+        """Return the state after an update along the gradient g (P,), clipped."""
         if self.entrywise:
-            return self._moved(state, np.clip(g, -self.clip, self.clip))
-        return self._moved(
-            state, g * min(1.0, self.clip / max(float(np.linalg.norm(g)), 1e-300))
-        )
+            return self._apply(state, np.clip(g, -self.clip, self.clip))
+        norm = max(float(np.linalg.norm(g)), TINY)
+        return self._apply(state, g * min(1.0, self.clip / norm))
+
+    @abstractmethod
+    def _apply(self, state: FirstOrderState, g: Array) -> FirstOrderState:
+        """Return the state after an update along the clipped gradient g (P,)."""
 
 
 @dataclass(frozen=True)
-class Adam(_FirstOrder):
-    """Adam (Kingma and Ba 2015, algorithm 1)."""
+class Adam(FirstOrder):
+    """Adam (Kingma and Ba 2015, algorithm 1), with their decay rates."""
 
     rate: float = 3e-3
     least: float = 1e-8
     name = "adam"
 
-    def _moved(self, state, g):
+    def _apply(self, state: FirstOrderState, g: Array) -> FirstOrderState:
         k = state.updates + 1
-        m, v = 0.9 * state.first + 0.1 * g, 0.999 * state.second + 0.001 * g * g
-        step = (m / (1 - 0.9**k)) / (np.sqrt(v / (1 - 0.999**k)) + self.least)
+        m = 0.9 * state.first + 0.1 * g
+        v = 0.999 * state.second + 0.001 * g * g
+
+        m_unbiased = m / (1 - 0.9**k)
+        v_unbiased = v / (1 - 0.999**k)
+        step = m_unbiased / (np.sqrt(v_unbiased) + self.least)
         return FirstOrderState(state.theta - self.rate * step, m, v, k)
 
 
 @dataclass(frozen=True)
-class RMSProp(_FirstOrder):
-    """Gradients by the root of their running mean square (Tieleman and Hinton 2012), as A2C is trained with."""
+class RMSProp(FirstOrder):
+    """RMSProp (Tieleman and Hinton 2012), which A2C is trained with.
+
+    Divides the gradient by the root of its running mean square.
+    """
 
     rate: float = 7e-4
     name = "rmsprop"
 
-    def _moved(self, state, g):
+    def _apply(self, state: FirstOrderState, g: Array) -> FirstOrderState:
         v = 0.99 * state.second + 0.01 * g * g
-        return replace(
-            state,
-            theta=state.theta - self.rate * g / (np.sqrt(v) + 1e-5),
-            second=v,
-            updates=state.updates + 1,
-        )
+        theta = state.theta - self.rate * g / (np.sqrt(v) + 1e-5)
+        return replace(state, theta=theta, second=v, updates=state.updates + 1)
 
 
 @dataclass(frozen=True)
-class Momentum(_FirstOrder):
+class Momentum(FirstOrder):
     """Gradient descent with momentum 0.9."""
 
     rate: float = 1e-2
     name = "momentum"
 
-    def _moved(self, state, g):
+    def _apply(self, state: FirstOrderState, g: Array) -> FirstOrderState:
         m = 0.9 * state.first - self.rate * g
-        return replace(state, theta=state.theta + m, first=m, updates=state.updates + 1)
-
-
-@dataclass(frozen=True)
-class LBFGS:
-    """SciPy's L-BFGS-B, one call per hold with at most its updates as iterations; only the weights pass between holds."""
-
-    memory: int = 50
-    name = "lbfgs"
-
-    def init(self, theta):
-        """The state before the first update."""
-        return FirstOrderState(theta, np.zeros(0), np.zeros(0))
-
-    def step(self, state, rollout, hold, left=1):
-        """All the updates of a hold: (state, rollout, report)."""
-        hold = CountedHold(hold)
-        seen = {"theta": state.theta, "rollout": rollout}
-
-        def loss_and_gradient(theta):
-            moved = hold.rollout(to_device_of(theta.copy(), state.theta))
-            if not np.isfinite(moved.loss):
-                return 1e300, np.zeros_like(theta)
-            if moved.loss <= seen["rollout"].loss:
-                seen.update(theta=moved.theta, rollout=moved)
-            return moved.loss, to_host(hold.linearise(moved).gradient)
-
-        result = minimize(
-            loss_and_gradient,
-            to_host(state.theta).copy(),
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "maxiter": left,
-                "maxcor": self.memory,
-                "ftol": 0.0,
-                "gtol": 0.0,
-                "maxls": 40,
-            },
-        )
-        best = seen["rollout"]
-        accepted = best.loss < rollout.loss
-        updates = int(result.nit)
-        report = Report(
-            accepted,
-            best.loss,
-            np.nan,
-            self.name,
-            updates,
-            int(result.nfev),
-            max(updates, 1),
-            hold.counts,
-        )
-        return (
-            replace(state, theta=best.theta, updates=state.updates + updates),
-            best,
-            report,
-        )
+        theta = state.theta + m
+        return replace(state, theta=theta, first=m, updates=state.updates + 1)

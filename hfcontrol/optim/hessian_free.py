@@ -1,85 +1,126 @@
-"""The Hessian-free step: direction, damping, acceptance; state goes in and comes out.
+"""The Hessian-free step: direction, line search, damping. State goes in and comes out.
 
-    direction   solve (G + lam I + lam mu S) d = -g, in residual space or by preconditioned conjugate gradients
-    damping     Levenberg-Marquardt on rho = actual / predicted change, with the undamped model in the denominator
-    acceptance  the loss of the function that the hold keeps; no update that raises it is kept
+direction
+    Solve (G + lam I + lam mu S) d = -g, in residual space or by preconditioned
+    conjugate gradients. G is the Gauss-Newton matrix, S structural damping.
+line search
+    Walk back through the iterates of conjugate gradients, then shorten the step, until
+    the loss of the hold has fallen. An update that raises it is never kept.
+damping
+    Levenberg-Marquardt on the reduction ratio
 
-Constants and rules are those of Martens (2010) and his released code unless said otherwise.
+        rho = actual change of the loss / change that the model predicts,
+
+    with the undamped model g'd + d'G d / 2 in the denominator: lam falls if rho > 3/4
+    and rises if rho < 1/4.
+
+Constants and rules are those of Martens (2010) and his published code unless a comment
+says otherwise; "measured" refers to tools/NOTES.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.threads import single_threaded_blas
-from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.counting import CountedHold
+from hfcontrol.optim.counting import CountedObjective
 from hfcontrol.optim.curvature import (
     GaussNewton,
     Identity,
     ResidualJacobian,
     Structural,
 )
-from hfcontrol.optim.linear_solvers import conjugate_gradients, residual_space, woodbury
-
-DECAY = 0.95  # of the warm start between updates
-SHRINK, CUTS = 0.8, 20  # line search
-LOWER, UPPER = 0.25, 0.75  # rho below and above which the damping changes ...
-RAISE, REDUCE = (
-    2.0,
-    0.5,
-)  # ... by these factors (Martens: 3/2 and 2/3; measured in tools/NOTES.md)
-FLOOR, FLOOR_PRECONDITIONED = (
-    10,
-    3,
-)  # iterations over which CG's progress is measured: it is made earlier with one
-RETRIES, RETRY_RAISE = (
-    8,
-    4.0,
-)  # a step without descent is solved again with more damping
-ARMIJO = 1e-2  # the part of what the slope promises that the loss must fall by
-DAMPING_RANGE = (1e-12, 1e12)
-MOST_RESIDUALS = (
-    4096  # rows of an explicit Jacobian: its Gram matrix is factorised at every update
+from hfcontrol.optim.linear_solvers import (
+    LinearMap,
+    conjugate_gradients,
+    identity,
+    residual_space,
+    woodbury,
 )
+from hfcontrol.optim.protocol import Derivative, Loop, Objective, Report
+
+# Factor of the last direction from which conjugate gradients start.
+DECAY = 0.95
+
+# Line search: factor of each cut, most cuts (Martens: 60), and the part of what the
+# slope promises by which the loss has to fall (Armijo's rule).
+SHRINK = 0.8
+CUTS = 20
+ARMIJO = 1e-2
+
+# Reduction ratios below and above which the damping changes ...
+LOWER = 0.25
+UPPER = 0.75
+
+# ... and by which factors (Martens: 3/2 and 2/3; measured: these need fewer updates).
+RAISE = 2.0
+REDUCE = 0.5
+DAMPING_RANGE = (1e-12, 1e12)
+
+# A direction without descent is solved for again with more damping.
+RETRIES = 8
+RETRY_RAISE = 4.0
+
+# Fewest iterations over which the progress of conjugate gradients is measured. With a
+# preconditioner progress comes earlier.
+FLOOR = 10
+FLOOR_PRECONDITIONED = 3
+
+# Most rows of an explicit Jacobian: its Gram matrix is factorised at every update.
+MOST_RESIDUALS = 4096
+
+# Operations per weight, trial and step, by which a solver is chosen: a row of J (4 for
+# the adjoint, 2 for its products with other rows), a product with G, and the number of
+# products that an update by conjugate gradients takes (measured).
+ROW_OPERATIONS = 6
+PRODUCT_OPERATIONS = 8
+CG_PRODUCTS = 30
 
 
 @dataclass(frozen=True)
 class HFState:
-    """What the optimizer carries from update to update, across holds and checkpoints."""
+    """What the optimizer carries from update to update and stores in checkpoints."""
 
-    theta: np.ndarray
+    theta: Array
     damping: float
-    direction: np.ndarray
+    direction: Array
     updates: int = 0
 
 
-@dataclass(frozen=True)
-class Report:
-    """How one step went, and what it cost.
+class Candidate(NamedTuple):
+    """A direction (P,) and the change of the loss that the undamped model predicts."""
 
-    The loss after it, the reduction ratio, the solver and its iterations, rollouts tried,
-    updates made.
+    direction: Array
+    predicted: float
+
+
+class Step(NamedTuple):
+    """An admissible step: rollout after it, step (P,) and predicted change.
+
+    `direction` is the direction (P,) before it was shortened, `tried` the number of
+    rollouts of the line search.
     """
 
-    accepted: bool
-    loss: float
-    rho: float
-    solver: str
-    iterations: int
+    rollout: Any
+    step: Array
+    predicted: float
+    direction: Array
     tried: int
-    updates: int = 1
-    counts: Counts = Counts()
 
 
 @dataclass(frozen=True)
 class HessianFree:
-    """Options of the Hessian-free optimizer; `step` advances an `HFState` by one update.
+    """Options of the Hessian-free optimizer; `step` makes one update.
 
-    With `curvature_trials` the curvature is that of so many trials, spread evenly among all (Martens 2010, sec. 4.6); the gradient
-    and the loss are always those of all.
+    With `curvature_trials`, the curvature is that of as many evenly spaced trials
+    (Martens 2010); gradient and loss are always those of all trials. `structural` is
+    the factor mu of structural damping, `cap` the most iterations of conjugate
+    gradients. Raises UsageError for numbers out of range.
     """
 
     solver: str = "auto"
@@ -88,72 +129,79 @@ class HessianFree:
     cap: int = 100
     curvature_trials: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.damping < np.inf:
-            raise UsageError(f"--damping {self.damping}: a positive number is needed")
+            raise UsageError(f"`damping` {self.damping}: must be a positive number")
         if not 0 <= self.structural < np.inf:
             raise UsageError(
-                f"--structural {self.structural}: a number, zero or above, is needed"
+                f"`structural` {self.structural}: must be a number, 0 or above"
             )
         if self.cap < 1:
-            raise UsageError(f"--cg-cap {self.cap}: at least 1 iteration is needed")
+            raise UsageError(f"`cg_cap` {self.cap}: must be at least 1")
         if self.curvature_trials is not None and self.curvature_trials < 1:
             raise UsageError(
-                f"--curvature-trials {self.curvature_trials}: at least 1 is needed"
+                f"`curvature_trials` {self.curvature_trials}: must be at least 1"
             )
 
-    def init(self, theta):
-        """The state before the first update."""
+    def init(self, theta: Array) -> HFState:
+        """Return the state before the first update."""
         return HFState(theta, self.damping, np.zeros_like(theta))
 
-    def choose_solver(self, loop):
-        """The solver for a closed loop and the reason, a sentence with operation counts.
+    def choose_solver(self, loop: Loop) -> tuple[str, str]:
+        """Choose the solver for a closed loop; return its name and the reason.
 
-        In operations per weight, trial and step: a product with G costs 8, conjugate gradients take some 30 of them;
-        a row of J costs 4 for the adjoint, and its products with the others another 2 m / T.
+        The reason is a sentence with operation counts. Raises UsageError if residual
+        space is requested and does not fit.
         """
         channels = loop.active_residuals()
         if not channels:
-            return "cg", "cg: residuals of a trajectory in continuous time have no rows"
-        trials, P = (
-            min(self.curvature_trials or loop.trials, loop.trials),
-            loop.network.size,
-        )
-        m, work = len(channels) * trials, P * trials * loop.scenario.steps
-        rows_cost, cg_cost = (
-            6 * len(channels) * work + m * m * P + m**3 / 3,
-            30 * 8 * work,
-        )
+            return "cg", "cg: a trajectory in continuous time has no residual rows"
+
+        P = loop.network.size
+        trials = min(self.curvature_trials or loop.trials, loop.trials)
+        m = len(channels) * trials
+        work = P * trials * loop.scenario.steps
+        rows_cost = ROW_OPERATIONS * len(channels) * work + m * m * P + m**3 / 3
+        cg_cost = CG_PRODUCTS * PRODUCT_OPERATIONS * work
+
         fits = m <= min(P, MOST_RESIDUALS) and not self.structural
         solver = self.solver
         if solver == "auto":
             solver = "residual" if fits and rows_cost <= cg_cost else "cg"
         elif solver == "residual" and not fits:
             raise UsageError(
-                f"--solver residual: {m} residuals; it needs at most as many as weights ({P}), at most "
-                f"{MOST_RESIDUALS}, and no --structural damping: use --solver cg or auto"
+                f"`solver` residual: there are {m} residuals, but at most "
+                f"{MOST_RESIDUALS} and no more than weights ({P}) are allowed, and no "
+                "`structural` damping; use cg or auto"
             )
         return solver, (
-            f"{solver}: {m} residuals, {P} weights; an update costs about {rows_cost:.1e} operations in "
-            f"residual space, {cg_cost:.1e} by conjugate gradients"
+            f"{solver}: {m} residuals, {P} weights; an update costs about "
+            f"{rows_cost:.1e} operations in residual space, {cg_cost:.1e} by conjugate "
+            "gradients"
         )
 
-    def step(self, state, rollout, hold, left=1):
-        """One update: (state, rollout, report) from the state, the rollout of its weights and the hold's function.
+    def step(
+        self, state: HFState, rollout: Any, hold: Objective, left: int = 1
+    ) -> tuple[HFState, Any, Report]:
+        """Make one update; return the state and the rollout after it, and a report.
 
-        A direction without descent is solved for again with four times the damping, up to eight times; if that fails,
-        the weights stay as they are and the report says so.
+        A direction without descent is solved for again with four times the damping, up
+        to eight times. If that fails, the weights stay as they are, and the report says
+        so.
         """
-        hold = CountedHold(hold)
+        objective = CountedObjective(hold)
+        lam = state.damping
+        found = None
         with single_threaded_blas():
-            descent = Descent(self, state, hold.linearise(rollout), hold.loop)
-            lam = state.damping
-            for attempt in range(1 + RETRIES):
+            linear = objective.linearise(rollout)
+            descent = Descent(self, state, linear, objective.loop)
+            for _ in range(1 + RETRIES):
                 candidates = descent.solve(lam)
-                found = search(hold, rollout, candidates, descent.linear.gradient)
+                found = search(objective, rollout, candidates, linear.gradient)
                 if found:
                     break
                 lam = min(lam * RETRY_RAISE, DAMPING_RANGE[1])
+
         if not found:
             report = Report(
                 False,
@@ -163,14 +211,12 @@ class HessianFree:
                 descent.iterations,
                 tried=0,
                 updates=0,
-                counts=hold.counts,
+                counts=objective.counts,
             )
-            return (
-                replace(state, damping=lam, direction=np.zeros_like(state.theta)),
-                rollout,
-                report,
-            )
-        new, step, predicted, full, tried = found
+            no_direction = np.zeros_like(state.theta)
+            return replace(state, damping=lam, direction=no_direction), rollout, report
+
+        new, _, predicted, direction, tried = found
         rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
         report = Report(
             True,
@@ -179,14 +225,21 @@ class HessianFree:
             descent.solver,
             descent.iterations,
             tried,
-            counts=hold.counts,
+            counts=objective.counts,
         )
-        return HFState(new.theta, lam, full, state.updates + 1), new, report
+        return HFState(new.theta, lam, direction, state.updates + 1), new, report
 
 
-def update_damping(before, after, predicted, lam):
-    """The reduction ratio of a step from the loss before to the loss after, and the damping after a step made with lam."""
+def update_damping(
+    before: float, after: float, predicted: float, lam: float
+) -> tuple[float, float]:
+    """Return the reduction ratio of a step, and the damping after it.
+
+    `before` and `after` are losses, `predicted` is the change that the undamped model
+    predicts, `lam` the damping with which the step was made. (Levenberg-Marquardt.)
+    """
     rho = (after - before) / predicted if predicted < 0 else np.nan
+    # a ratio that is not a number raises the damping too
     if not rho >= LOWER:
         lam *= RAISE
     elif rho > UPPER:
@@ -194,86 +247,104 @@ def update_damping(before, after, predicted, lam):
     return float(rho), float(np.clip(lam, *DAMPING_RANGE))
 
 
-def probe(updates, size):
-    """The random signs (P,) by which the preconditioner estimates the rest of the curvature after so many updates."""
+def probe(updates: int, size: int) -> Array:
+    """Return the random signs (size,) that probe the curvature after `updates` updates.
+
+    The count is the seed: a resumed training draws the same signs.
+    """
     return np.random.default_rng(updates).choice([-1.0, 1.0], size=size)
 
 
 class Descent:
-    """The candidate directions of one update at a given damping; the model's value is that without damping."""
+    """Finds the candidate directions of one update, at a given damping."""
 
-    def __init__(self, options, state, linear, loop):
-        self.options, self.state, self.linear = options, state, linear
-        self.curved = (
-            linear.subset(options.curvature_trials)
-            if options.curvature_trials
-            else linear
-        )
-        self.G, self.iterations = GaussNewton(self.curved), 0
+    def __init__(
+        self, options: HessianFree, state: HFState, linear: Derivative, loop: Loop
+    ) -> None:
+        self.options = options
+        self.state = state
+        self.linear = linear
+        self.curved = linear
+        if options.curvature_trials:
+            self.curved = linear.subset(options.curvature_trials)
+        self.G = GaussNewton(self.curved)
+        self.iterations = 0
         self.solver, _ = options.choose_solver(loop)
         self.rows = explicit_rows(self.curved, loop, self.solver)
+        self._rest: float | None = None
 
-    def solve(self, lam):
-        """Candidates (direction, predicted change of the loss), the most trusted last; none where J is not finite."""
+    def solve(self, lam: float) -> list[Candidate]:
+        """Return the candidates, the most trusted last; none if J is not finite."""
         try:
             return self._solve(lam)
         except np.linalg.LinAlgError:
             return []
 
-    def _solve(self, lam):
+    def _solve(self, lam: float) -> list[Candidate]:
         g = self.linear.gradient
         if self.solver == "residual":
-            d, Jd = residual_space(
-                self.rows, lam, None if self.curved is self.linear else g
-            )
-            return [(d, float(g @ d + 0.5 * (Jd @ Jd) / self.rows.trials))]
+            assert self.rows is not None
+            # the gradient of all trials is no product with the rows of a subset
+            gradient = None if self.curved is self.linear else g
+            d, Jd = residual_space(self.rows, lam, gradient)
+            curvature = (Jd @ Jd) / self.rows.trials
+            return [Candidate(d, float(g @ d + 0.5 * curvature))]
+
         A = self.G + lam * Identity()
         if self.options.structural:
             A = A + (lam * self.options.structural) * Structural(self.curved)
-        floor = FLOOR if self.rows is None else FLOOR_PRECONDITIONED
         solution = conjugate_gradients(
             A,
             -g,
             DECAY * self.state.direction,
             self._preconditioner(lam),
             self.options.cap,
-            floor=floor,
+            floor=FLOOR if self.rows is None else FLOOR_PRECONDITIONED,
         )
         self.iterations += solution.iterations
-        # q with damping is at hand; subtracting the damping's part leaves the undamped model
-        return [
-            (d, value - 0.5 * self._damping_energy(d, lam))
-            for d, value in zip(solution.directions, solution.values)
-        ]
 
-    def _damping_energy(self, d, lam):
+        # The damped model's value is at hand: without the damping's part it is that of
+        # the undamped model.
+        candidates = []
+        for d, value in zip(solution.directions, solution.values, strict=True):
+            undamped = value - 0.5 * self._damping_energy(d, lam)
+            candidates.append(Candidate(d, undamped))
+        return candidates
+
+    def _damping_energy(self, d: Array, lam: float) -> float:
+        """Return d' (lam I + lam mu S) d."""
         energy = lam * float(d @ d)
         if self.options.structural:
-            energy += (
-                lam * self.options.structural * float(d @ (Structural(self.curved) @ d))
-            )
+            structural = float(d @ (Structural(self.curved) @ d))
+            energy += lam * self.options.structural * structural
         return energy
 
-    def _preconditioner(self, lam):
-        """The final residuals' curvature exactly, of as many trials as fit, the rest as its mean diagonal, estimated by one
-        random probe."""
+    def _preconditioner(self, lam: float) -> LinearMap:
+        """Return the inverse of an approximation to G + lam I.
+
+        It takes the curvature of the final residuals exactly, of as many trials as fit,
+        and the rest of the curvature as its mean diagonal, which one random probe
+        estimates.
+        """
         if self.rows is None:
-            return lambda r: r
-        if not hasattr(self, "_rest"):
-            z = to_device_of(
-                probe(self.state.updates, self.state.theta.size), self.state.theta
-            )
+            return identity
+        if self._rest is None:
+            signs = probe(self.state.updates, self.state.theta.size)
+            z = to_device_of(signs, self.state.theta)
             Jz = self.rows.matrix @ z
-            self._rest = (
-                max(float(z @ (self.G @ z)) - float(Jz @ Jz) / self.rows.trials, 0.0)
-                / z.size
-            )
+            explicit = float(Jz @ Jz) / self.rows.trials
+            self._rest = max(float(z @ (self.G @ z)) - explicit, 0.0) / z.size
         return woodbury(self.rows, lam + self._rest)
 
 
-def explicit_rows(curved, loop, solver):
-    """The residuals whose Jacobian is made explicit, or None: all of them in residual space, for conjugate gradients those of the
-    last step, of as many trials as fit, whose curvature is the preconditioner's."""
+def explicit_rows(
+    curved: Derivative, loop: Loop, solver: str
+) -> ResidualJacobian | None:
+    """Return the Jacobian of the residuals that is made explicit, or None.
+
+    In residual space these are all residuals. For conjugate gradients they are those of
+    the last step, of as many trials as fit, for the preconditioner.
+    """
     channels = loop.active_residuals()
     if solver == "cg" and channels:
         channels = [c for c in channels if c.time == loop.scenario.steps]
@@ -282,34 +353,44 @@ def explicit_rows(curved, loop, solver):
     return ResidualJacobian(curved, channels) if channels else None
 
 
-def search(hold, rollout, candidates, gradient):
-    """The best admissible step: (rollout, step, predicted change, full direction, rollouts tried), or None.
+def search(
+    hold: Objective,
+    rollout: Any,
+    candidates: Sequence[tuple[Array, float]],
+    gradient: Array,
+) -> Step | None:
+    """Return the best admissible step from a rollout, or None.
 
-    Walks back through the candidates until the loss stops improving, then shortens the step by 0.8 until the loss has
-    fallen (Armijo, constant 1e-2).
+    Walks back through the candidates, the most trusted of which is the last, until the
+    loss stops improving. Then shortens the step by 0.8 until the loss has fallen far
+    enough (Armijo's rule).
     """
     if not candidates:
         return None
-    (step, predicted), tried = candidates[-1], 1
-    full, best = step, hold.rollout(rollout.theta + step)
+
+    step, predicted = candidates[-1]
+    direction = step
+    best = hold.rollout(rollout.theta + step)
+    tried = 1
     for earlier, value in reversed(candidates[:-1]):
-        new, tried = hold.rollout(rollout.theta + earlier), tried + 1
+        new = hold.rollout(rollout.theta + earlier)
+        tried += 1
         if not new.loss < best.loss:
             break
         best, step, predicted = new, earlier, value
-    slope, length = float(gradient @ step), 1.0
+
+    slope = float(gradient @ step)
     curvature = 2 * (predicted - slope)
+    length = 1.0
     for _ in range(CUTS):
-        if best.loss <= rollout.loss + min(0.0, ARMIJO * length * slope):
+        enough = min(0.0, ARMIJO * length * slope)
+        if best.loss <= rollout.loss + enough:
             break
         length *= SHRINK
-        best, tried = hold.rollout(rollout.theta + length * step), tried + 1
+        best = hold.rollout(rollout.theta + length * step)
+        tried += 1
+
     if not best.loss < rollout.loss:
         return None
-    return (
-        best,
-        length * step,
-        length * slope + 0.5 * length**2 * curvature,
-        full,
-        tried,
-    )
+    predicted = length * slope + 0.5 * length**2 * curvature
+    return Step(best, length * step, predicted, direction, tried)

@@ -391,7 +391,7 @@ class Learner:
                 )
                 if self._is_far(diagnostics):
                     break
-                trained = rule.moved(trained, gradient)
+                trained = rule.update(trained, gradient)
                 updates += 1
 
         theta = self.split(trained.theta).network

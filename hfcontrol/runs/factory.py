@@ -13,8 +13,9 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import TIME_CONSTANTS, Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
-from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
+from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
+from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 from hfcontrol.plant.registry import load_plant

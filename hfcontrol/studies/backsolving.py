@@ -33,7 +33,7 @@ def study(updates=1000, seconds=25.0, tell=None):
                 else found_now.reconstructed
             )
             errors.append(float(np.linalg.norm(back - loop.problem.x0)))
-            state = optimizer.moved(state, found_now.theta)
+            state = optimizer.update(state, found_now.theta)
             if tell and k % 50 == 0:
                 tell(
                     f"{name}: update {k} of {updates}, loss {losses[-1]:.4g}, reconstruction off by {errors[-1]:.2g}"

@@ -217,7 +217,7 @@ def _updated(method, state, loop, most):
         method.optimizer, (Adam, Momentum)
     ):  # who do not look at where they get to
         linear = loop.linearise(current)
-        state = method.optimizer.moved(state, linear.gradient)
+        state = method.optimizer.update(state, linear.gradient)
         return state, [current.loss], current.evaluations + linear.evaluations
     hold, losses = _EvaluatedHold(loop, current), []
     for _ in range(min(method.batches, most)):

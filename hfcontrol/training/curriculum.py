@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.training.guidance import PARTS, Guide
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 from hfcontrol.training.stop import StopToken
@@ -53,7 +53,7 @@ class CurriculumState:
     stage: int = 0
     entered: bool = False
     guided: bool = False
-    others: Counts = Counts()
+    others: Counts = NO_COUNTS
     best: TrainingState | None = None
 
     @property

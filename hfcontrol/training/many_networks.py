@@ -16,7 +16,8 @@ from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
 from hfcontrol.optim import many_networks as abreast
-from hfcontrol.optim.hessian_free import HFState, Report, explicit_rows
+from hfcontrol.optim.hessian_free import HFState, explicit_rows
+from hfcontrol.optim.protocol import Report
 from hfcontrol.tasks.scenario import concatenate_scenarios
 from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Event

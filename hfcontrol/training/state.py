@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
-from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.training.holds import HoldState
@@ -96,7 +96,7 @@ class TrainingState:
     random: dict
     loss: float = np.inf
     updates: int = 0
-    counts: Counts = Counts()
+    counts: Counts = NO_COUNTS
     seconds: float = 0.0
     history: tuple = ()
     curve: tuple = ()

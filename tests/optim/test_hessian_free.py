@@ -11,8 +11,9 @@ from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import UsageError
 from hfcontrol.optim import hessian_free as optimizer
 from hfcontrol.optim.curvature import GaussNewton, Structural
-from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
+from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree, search
+from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.tasks.cost import ResidualIndex
 
 FEW = {"plant": "arm2", "effort": 0.0}
@@ -277,22 +278,23 @@ def test_auto_chooses_by_operation_counts_and_says_so(options, structural, chose
 @pytest.mark.parametrize("options, structural", [(MANY, 0.0), (FEW, 0.1)])
 def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
     loop = loop_of(**options)
-    with pytest.raises(
-        UsageError, match="--solver residual: .* use --solver cg or auto"
-    ):
+    with pytest.raises(UsageError, match="`solver` residual: .* use cg or auto"):
         HessianFree("residual", structural=structural).choose_solver(loop)
 
 
 @pytest.mark.parametrize(
     "make, told",
     [
-        (lambda: HessianFree(damping=0.0), "--damping 0.0: a positive number"),
-        (lambda: HessianFree(damping=np.nan), "--damping nan"),
-        (lambda: HessianFree(structural=-1.0), "--structural -1.0"),
-        (lambda: HessianFree(cap=0), "--cg-cap 0: at least 1"),
-        (lambda: HessianFree(curvature_trials=0), "--curvature-trials 0: at least 1"),
-        (lambda: Adam(0.0), "--learning-rate 0.0: a positive number"),
-        (lambda: Momentum(np.inf), "--learning-rate inf"),
+        (lambda: HessianFree(damping=0.0), "`damping` 0.0: must be a positive number"),
+        (lambda: HessianFree(damping=np.nan), "`damping` nan"),
+        (lambda: HessianFree(structural=-1.0), "`structural` -1.0"),
+        (lambda: HessianFree(cap=0), "`cg_cap` 0: must be at least 1"),
+        (
+            lambda: HessianFree(curvature_trials=0),
+            "`curvature_trials` 0: must be at least 1",
+        ),
+        (lambda: Adam(0.0), "`learning_rate` 0.0: must be a positive number"),
+        (lambda: Momentum(np.inf), "`learning_rate` inf"),
     ],
 )
 def test_a_wrong_number_is_told_in_one_line(make, told):

@@ -6,8 +6,9 @@ from helpers import training_of
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.first_order import LBFGS, Adam, Momentum
+from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
+from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.runs.factory import make_architecture
 from hfcontrol.runs.quantities import delay_steps, motor_noises
 from hfcontrol.runs.settings import Settings, settings_for
@@ -48,7 +49,7 @@ from hfcontrol.runs.settings import Settings, settings_for
             {"learning_rate": 0.1},
             "--learning-rate 0.1 with --optimizer hf: only adam, momentum, ppo and a2c have",
         ),
-        ({"curvature_trials": 0}, "--curvature-trials 0: at least 1"),
+        ({"curvature_trials": 0}, "`curvature_trials` 0: must be at least 1"),
         (
             {"optimizer": "adam", "curvature_trials": 8},
             "--curvature-trials 8 with --optimizer adam: it belongs to hf",

@@ -8,7 +8,7 @@ import pytest
 from helpers import bits, training_of
 
 from hfcontrol.errors import TrainingError
-from hfcontrol.optim.hessian_free import Report
+from hfcontrol.optim.protocol import Report
 from hfcontrol.training.state import Stop
 from hfcontrol.training.stop import StopToken
 
