@@ -13,6 +13,7 @@ PACKAGE = ROOT / "hfcontrol"
 # A package imports only from packages before it; docs/architecture.md says why.
 PACKAGES = [
     "errors",
+    "schema",
     "arrays",
     "plant",
     "network",
@@ -38,6 +39,7 @@ OWNERS = {
     "matplotlib": {"figures", "studies"},
     "cupy": {"arrays"},
     "click": {"cli"},
+    "pydantic": {"schema", "network", "tasks"},
     "mujoco": {"plant"},
     "onnx": {"deploy"},
     "gymnasium": {"plant", "environments"},

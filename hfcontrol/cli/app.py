@@ -1,38 +1,113 @@
-"""The command line: `hfcontrol COMMAND`. The only place, with commands/, that prints or exits."""
+"""The command line: `hfcontrol COMMAND`.
 
+Only hfcontrol.cli prints or exits. A command's module is imported when the command is
+used, because the modules of all commands take pydantic, which `--help` can do without.
+"""
+
+import re
 import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from hfcontrol import __version__
-from hfcontrol.cli.compare import compare
-from hfcontrol.cli.evaluate import evaluate
-from hfcontrol.cli.export import export
-from hfcontrol.cli.figures import animate, plot, plot_error
-from hfcontrol.cli.plants import check, plants
-from hfcontrol.cli.runs import info, runs
-from hfcontrol.cli.simulate import simulate
-from hfcontrol.cli.train import train
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+# Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
+USAGE = 2
+FAILURE = 1
+INTERRUPTED = 130
 
 
-class InOrder(click.Group):
-    """A group that lists its commands in the order in which one needs them."""
+class CommandEntry(NamedTuple):
+    """Where a command is, and what `hfcontrol --help` says about it."""
 
-    def list_commands(self, context):
-        """Names of the commands, in that order."""
-        return list(self.commands)
+    module: str
+    name: str
+    help: str
+
+
+# In the order in which one needs them.
+COMMANDS = {
+    "train": CommandEntry(
+        "train", "train", "Train a controller, with a checkpoint after every hold."
+    ),
+    "evaluate": CommandEntry(
+        "evaluate", "evaluate", "Compare controllers with the best there could be."
+    ),
+    "plot-error": CommandEntry(
+        "figures", "plot_error", "Draw the learning curve, and the movements beside it."
+    ),
+    "plot": CommandEntry(
+        "figures", "plot", "Draw paths, controls, speed, hidden activity or its tuning."
+    ),
+    "animate": CommandEntry("figures", "animate", "Show the plant moving, in a movie."),
+    "simulate": CommandEntry(
+        "simulate", "simulate", "Write the controller's movements to a file."
+    ),
+    "export": CommandEntry(
+        "export", "export", "Write a controller as C source, npz or ONNX."
+    ),
+    "runs": CommandEntry("runs", "runs", "List runs, or thin out their checkpoints."),
+    "info": CommandEntry("runs", "info", "Tell what a run holds and why it stopped."),
+    "plants": CommandEntry(
+        "plants", "plants", "List the shipped plants and their tasks."
+    ),
+    "check": CommandEntry(
+        "plants", "check", "Check a plant file against the contract."
+    ),
+    "compare": CommandEntry(
+        "compare",
+        "compare",
+        "Repeat a comparison of the sources: NAME.png and NAME.json.",
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of the commands in their order."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command, or None if there is none of that name."""
+        if name not in COMMANDS:
+            return None
+        entry = COMMANDS[name]
+        module = import_module(f"hfcontrol.cli.{entry.module}")
+        command: click.Command = getattr(module, entry.name)
+        return command
+
+    def format_commands(
+        self, context: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the list of commands from their entries, without importing them."""
+        rows = [(name, entry.help) for name, entry in COMMANDS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; its errors name options in place of settings."""
+        try:
+            return super().invoke(context)
+        except HFControlError as error:
+            used = context.invoked_subcommand
+            command = self.get_command(context, used) if used else None
+            names = option_names(context, command)
+            raise type(error)(name_options(str(error), names)) from error
 
 
 @click.group(
-    cls=InOrder,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="hfcontrol")
-def cli():
-    """Train recurrent controllers for your simulator by second-order optimisation, and see how good they are.
+def cli() -> None:
+    r"""Train recurrent controllers for your simulator by second-order optimisation.
 
     \b
     hfcontrol train --plant arm2 --batches 32
@@ -42,52 +117,67 @@ def cli():
     """
 
 
-for command in (
-    train,
-    evaluate,
-    plot_error,
-    plot,
-    animate,
-    simulate,
-    export,
-    runs,
-    info,
-    plants,
-    check,
-    compare,
-):
-    cli.add_command(command)
+def option_names(
+    context: click.Context, command: click.Command | None
+) -> dict[str, str]:
+    """Return the option of each setting, and of each parameter of a command."""
+    # An error may be about a setting of the run that is an option of training only.
+    training = cli.get_command(context, "train")
+    names = {}
+    for source in (training, command):
+        for parameter in source.params if source else ():
+            if isinstance(parameter, click.Option) and parameter.name:
+                names[parameter.name] = max(parameter.opts, key=len)
+    return names
 
 
-def main(arguments=None):
-    """Runs the command line; every mistake of a user's is one line on stderr, with status 2 for usage and 1 for a failure."""
+def name_options(message: str, names: dict[str, str]) -> str:
+    """Return a message with settings in backticks replaced by their options.
+
+    `cg_cap` becomes --cg-cap, and `hold=model` becomes --hold model. Other words in
+    backticks stay.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in names:
+            return match[0]
+        return names[name] if value is None else f"{names[name]} {value}"
+
+    return re.sub(r"`(\w+)(?:=([^`]+))?`", replace, message)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    A mistake of the user is one line on stderr; the exit status is 2 for wrong usage and
+    1 for a failure.
+    """
     try:
         cli.main(arguments, prog_name="hfcontrol", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help())
+        click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "hfcontrol"
-        _fail(f"{place}: {error.format_message()} (`{place} --help` tells more)", USAGE)
+        _fail(f"{place}: {error.format_message()} (see `{place} --help`)", USAGE)
     except click.ClickException as error:
         _fail(f"hfcontrol: {error.format_message()}", FAILURE)
     except HFControlError as error:
-        _fail(
-            f"hfcontrol: {error}",
-            USAGE
-            if isinstance(error, (UsageError, PlantError, TaskError))
-            else FAILURE,
-        )
+        wrong_usage = isinstance(error, (UsageError, PlantError, TaskError))
+        _fail(f"hfcontrol: {error}", USAGE if wrong_usage else FAILURE)
     except MemoryError:
         _fail(
-            "hfcontrol: there is not enough memory; fewer --trials, --steps or --hidden units need less",
+            "hfcontrol: not enough memory; reduce --trials, --steps or --hidden",
             FAILURE,
         )
-    except OSError as error:  # such as a full disk behind a redirected output
+    except OSError as error:
+        # Such as a full disk behind a redirected output.
         _fail(f"hfcontrol: {error}", FAILURE)
     except (KeyboardInterrupt, click.Abort) as error:
         _fail(f"hfcontrol: {str(error) or 'stopped'}", INTERRUPTED)
 
 
-def _fail(line, status):
+def _fail(line: str, status: int) -> NoReturn:
+    """Print one line on stderr and exit."""
     click.echo(" ".join(line.split()), err=True)
     sys.exit(status)

@@ -4,7 +4,7 @@ import click
 
 from hfcontrol.cli.options import (
     JSON,
-    conditions,
+    condition_options,
     given,
     say_json,
     say_table,
@@ -15,7 +15,7 @@ from hfcontrol.cli.options import (
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@conditions
+@condition_options
 @click.option(
     "--trials",
     type=int,

@@ -3,9 +3,14 @@
 import json
 import math
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import click
+
+from hfcontrol.runs.settings import Settings
+from hfcontrol.schema import Option, option_of
 
 RUN = click.argument("run", required=False, metavar="[RUN]")
 JSON = click.option(
@@ -13,147 +18,100 @@ JSON = click.option(
 )
 WIPE = "\r\x1b[K"  # goes back to the beginning of a terminal's line and clears it
 
-CONDITIONS = [
-    click.option(
-        "--feedback-delay",
-        metavar="STEPS|MS",
-        help="Delay of the observations: steps, or ms as in 40ms.",
-    ),
-    click.option(
-        "--command-delay",
-        metavar="STEPS|MS",
-        help="Delay of the commands: steps, or ms as in 20ms.",
-    ),
-    click.option(
-        "--sensory-noise",
-        type=float,
-        metavar="SD",
-        help="Standard deviation of noise on every observation, in its unit.",
-    ),
-    click.option(
-        "--motor-noise",
-        metavar="SD|PERCENT",
-        help="Standard deviation of noise on every control, in its unit, or as part of the control: 5%.",
-    ),
-    click.option(
-        "--push",
-        type=float,
-        metavar="SD",
-        help="One random push per trial: standard deviation of its change of every rate, in its unit.",
-    ),
-    click.option(
-        "--param",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Another value of a plant's parameter; repeatable.",
-    ),
-    click.option(
-        "--vary",
-        multiple=True,
-        metavar="NAME=LOW..HIGH|NAME=PERCENT",
-        help="A plant's parameter that differs between trials, drawn evenly: load=0..1 or mass=20%; repeatable.",
-    ),
-    click.option(
-        "--curl-field",
-        type=float,
-        metavar="STRENGTH",
-        help="A curl force field at the hand [N s/m], of any strength and sign up to this one, another each trial.",
-    ),
-    click.option(
-        "--actuators",
-        metavar="S|MS",
-        help="Time constant of first-order actuators (muscles): 0.04 or 40ms.",
-    ),
-    click.option(
-        "--control-limit",
-        metavar="LIMIT|plant|none",
-        help="Smooth limit of the controls; by default the plant's own.",
-    ),
-]
+# Options of training and evaluation alike, in the order of the help.
+CONDITIONS = (
+    "feedback_delay",
+    "command_delay",
+    "sensory_noise",
+    "motor_noise",
+    "push",
+    "param",
+    "vary",
+    "curl_field",
+    "actuators",
+    "control_limit",
+)
 
-POLICIES = [
-    click.option(
-        "--discount",
-        type=float,
-        metavar="GAMMA",
-        help="Of ppo and a2c: what a reward counts a step later. [0.99]",
-    ),
-    click.option(
-        "--gae-lambda",
-        type=float,
-        metavar="LAMBDA",
-        help="Of their advantages: 0.95 of ppo, 1 of a2c.",
-    ),
-    click.option(
-        "--clip",
-        type=float,
-        metavar="EPS",
-        help="How far from 1 a ratio of probabilities counts: 0.2 of ppo.",
-    ),
-    click.option(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help="Passes over a rollout: 10 of ppo, 1 of a2c.",
-    ),
-    click.option(
-        "--minibatches",
-        type=int,
-        metavar="N",
-        help="Updates in each pass, each from whole trials: 4 of ppo, 1 of a2c.",
-    ),
-    click.option(
-        "--entropy",
-        type=float,
-        metavar="WEIGHT",
-        help="Of the policy's entropy in what they maximise. [0.0]",
-    ),
-    click.option(
-        "--value-clip",
-        type=float,
-        metavar="EPS",
-        help="How far a value counts as moved; without limit by default.",
-    ),
-    click.option(
-        "--target-kl",
-        type=float,
-        metavar="KL",
-        help="End the passes over a rollout 1.5 times so far from its policy; never by default.",
-    ),
-    click.option(
-        "--log-spread",
-        type=float,
-        metavar="L",
-        help="Logarithm of the exploration at the start, in typical controls. [-0.5]",
-    ),
-    click.option(
-        "--anneal",
-        type=int,
-        metavar="N",
-        help="Let the learning rate fall to nothing over N rollouts. [0]",
-    ),
-    click.option(
-        "--normalise/--no-normalise",
-        default=None,
-        help="Show the network normalised inputs, as it is unless told not to.",
-    ),
-]
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def conditions(command):
-    """Adds the options of delays, disturbances and limits, which training and evaluation share."""
-    return _with(CONDITIONS, command)
+def option_name(name: str) -> str:
+    """Return the option of a setting: feedback_delay is --feedback-delay."""
+    return f"--{name.replace('_', '-')}"
 
 
-def policies(command):
-    """Adds the options of policy gradients."""
-    return _with(POLICIES, command)
+def condition_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with the options of delays, disturbances and limits."""
+    return add_options(map(setting_option, CONDITIONS), command)
 
 
-def _with(options, command):
-    for option in reversed(options):
-        command = option(command)
+def add_options(
+    decorators: Iterable[Decorator], command: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Decorate a command with several options, in the order of its help."""
+    # click puts the decorator that is applied last first.
+    for decorate in reversed(list(decorators)):
+        command = decorate(command)
     return command
+
+
+def setting_option(name: str) -> Decorator:
+    """Return the click option that a setting declares."""
+    declared = option_of(Settings, name)
+    keywords: dict[str, Any] = {"help": help_text(declared)}
+    flag = option_name(name)
+
+    # Without a default of its own, an option that is not given stays None, and the
+    # task's or the method's value applies.
+    if declared.type is bool:
+        if declared.default:
+            return click.option(f"{flag}/--no-{flag[2:]}", default=None, **keywords)
+        return click.option(flag, is_flag=True, default=None, **keywords)
+
+    keywords["metavar"] = declared.metavar
+    if declared.syntax == "repeated":
+        keywords["multiple"] = True
+    elif declared.syntax == "words":
+        keywords["callback"] = parse_words
+    elif declared.syntax == "layers":
+        keywords["callback"] = parse_layers
+    elif declared.type is not str:
+        keywords["type"] = declared.type
+
+    # The bare option --skip or --recurrent means all layers.
+    if isinstance(declared.metavar, str) and declared.metavar.startswith("["):
+        keywords |= {"is_flag": False, "flag_value": "all"}
+    return click.option(flag, **keywords)
+
+
+def help_text(declared: Option) -> str:
+    """Return the help of a setting, with its default in brackets.
+
+    Conditions have no default here: an evaluation takes those of the run.
+    """
+    default = declared.default
+    if declared.name in CONDITIONS or default in (None, ()) or declared.type is bool:
+        return declared.help
+    return f"{declared.help} [{declared.default_text}]"
+
+
+def parse_layers(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, ...] | str | None:
+    """Return numbers such as "32,32" as a tuple; `Settings` checks other words."""
+    if not text:
+        return text
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        return text
+
+
+def parse_words(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[str, ...] | str | None:
+    """Return words such as "shoulder,elbow" as a tuple."""
+    return text and tuple(text.split(","))
 
 
 def given(**options):

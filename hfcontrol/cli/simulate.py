@@ -3,12 +3,12 @@
 import click
 
 from hfcontrol.cli.figures import OUT, run_and_file
-from hfcontrol.cli.options import RUN, conditions, given, working
+from hfcontrol.cli.options import RUN, condition_options, given, working
 
 
 @click.command()
 @RUN
-@conditions
+@condition_options
 @click.option(
     "--split",
     default="training",

@@ -91,10 +91,9 @@ def check_bare(run):
     """Raises UsageError where a `Run` was trained with delays or noise, which no file that is written here holds."""
     settings = run.settings
     told = [
-        f"--{name.replace('_', '-')} {value}"
+        f"`{name}` {getattr(settings, name)}"
         for name in ("feedback_delay", "command_delay", "sensory_noise", "motor_noise")
-        if (value := getattr(settings, name))
-        != type(settings).__dataclass_fields__[name].default
+        if not settings.is_default(name)
     ]
     if told:
         raise UsageError(

@@ -1,22 +1,27 @@
-"""From settings to what is trained: plant, task, network, wiring, optimizer, and the trainer that joins them, ready to go."""
+"""Build what settings describe: plant, task, network, wiring, optimizer and trainer."""
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import device_name, resolve_device
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.architecture import TIME_CONSTANTS, Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
+from hfcontrol.optim.settings import POLICY_OPTIMIZERS
 from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.options import PolicyGradient
@@ -27,99 +32,92 @@ from hfcontrol.policy_gradient.samplers import (
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer, plant_loop
 from hfcontrol.runs.quantities import (
-    assignments,
     curl_range,
-    delay_steps,
-    duration,
-    durations,
-    motor_noises,
-    ranges,
+    parse_delay,
+    parse_motor_noise,
+    parse_params,
+    parse_ranges,
+    parse_time,
+    parse_time_range,
 )
-from hfcontrol.runs.settings import POLICY, POLICY_OPTIONS
+from hfcontrol.runs.settings import POLICY_SETTINGS, Settings
+from hfcontrol.schema import format_value, options
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.task import Task, TaskOptions
 from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
 
-COPIES = 8  # of an environment, stepped side by side
-OF_PLANTS = (
-    "effort",
-    "running",
-    "space",
-    "feedback_delay",
-    "command_delay",
-    "sensory_noise",
-    "motor_noise",
-    "push",
-    "param",
-    "vary",
-    "curl_field",
-    "actuators",
-    "control_limit",
-)  # without meaning in an environment
+# Copies of an environment that are stepped in one batch: enough for stable gradients of
+# PPO's defaults, and still quick to make.
+COPIES = 8
 
 
-def make_wiring(settings, plant, taper=True):
-    """The wiring between plant and network; without `taper` it is that of a plant outside training."""
-    limit = settings.control_limit
-    if isinstance(limit, str) and limit == "plant":
-        limit = np.inf if plant.limit is None else plant.limit
-    try:
-        limit = (
-            np.inf
-            if limit is None or isinstance(limit, str) and limit == "none"
-            else np.asarray(limit, dtype=float)
-        )
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"--control-limit {limit}: a positive number, plant or none"
-        ) from None
-    if not np.all(np.asarray(limit) > 0):
-        raise UsageError(f"--control-limit {limit}: a positive number is needed")
+def make_wiring(settings: Settings, plant: Plant, taper: bool = True) -> Wiring:
+    """Return the wiring between plant and network.
+
+    Without `taper`, the plant is not tapered, as outside of training. Raises UsageError
+    for a limit that is not positive and for delays that are not whole steps.
+    """
+    limit = _control_limit(settings, plant)
     return Wiring(
-        delay_steps(settings.feedback_delay, plant.dt, "feedback-delay"),
-        delay_steps(settings.command_delay, plant.dt, "command-delay"),
+        parse_delay(settings.feedback_delay, plant.dt, "feedback_delay"),
+        parse_delay(settings.command_delay, plant.dt, "command_delay"),
         np.array(np.broadcast_to(limit, (plant.nu,)), dtype=float),
         plant.taper if taper else np.full(plant.nx, np.inf),
     )
 
 
-def make_architecture(settings, dt):
-    """The network's architecture: "auto" skips from the input to layer 2, "all" makes every hidden layer recurrent; times are
-    told in control steps of dt [s]."""
-    depth = len(settings.hidden)
-    named = {
-        "all": tuple(range(2, depth + 1)),
-        "none": (),
-        "auto": (2,) if depth > 1 else (),
-    }
-    skip = (
-        named.get(settings.skip, settings.skip)
-        if isinstance(settings.skip, str)
-        else settings.skip
-    )
-    named = {"all": tuple(range(1, depth + 1)), "none": ()}
-    recurrent = (
-        named.get(settings.recurrent, settings.recurrent)
-        if isinstance(settings.recurrent, str)
-        else settings.recurrent
-    )
-    for name, value in (("skip", skip), ("recurrent", recurrent)):
-        if isinstance(value, str):
+def _control_limit(settings: Settings, plant: Plant) -> Array:
+    """Return the limit () or (nu,) of the controls, infinite for none."""
+    chosen = settings.control_limit
+    if chosen == "plant":
+        limit = np.inf if plant.limit is None else plant.limit
+    elif chosen is None or chosen == "none":
+        limit = np.inf
+    else:
+        try:
+            limit = np.asarray(chosen, dtype=float)
+        except ValueError:
             raise UsageError(
-                f"--{name} {value}: layer numbers such as 1,2, or all or none"
-            )
+                f"`control_limit` {chosen}: must be a positive number, plant or none"
+            ) from None
+
+    if not np.all(np.asarray(limit) > 0):
+        raise UsageError(
+            f"`control_limit` {format_value(chosen)}: must be a positive number"
+        )
+    return np.asarray(limit)
+
+
+def make_architecture(settings: Settings, dt: float) -> Architecture:
+    """Return the architecture of the network, for control steps of dt [s].
+
+    The skip "auto" goes to layer 2, if there is one.
+    """
+    depth = len(settings.hidden)
+    skip = settings.skip
+    if isinstance(skip, str):
+        skips = {
+            "all": tuple(range(2, depth + 1)),
+            "none": (),
+            "auto": (2,) if depth > 1 else (),
+        }
+        skip = skips[skip]
+
+    recurrent = settings.recurrent
+    if isinstance(recurrent, str):
+        recurrent = tuple(range(1, depth + 1)) if recurrent == "all" else ()
+
     times = TIME_CONSTANTS
     if settings.time_constants is not None:
-        times = tuple(
-            tau / dt for tau in durations(settings.time_constants, "time-constants")
-        )
+        shortest, longest = parse_time_range(settings.time_constants, "time_constants")
+        times = (shortest / dt, longest / dt)
     return Architecture(
-        tuple(settings.hidden),
+        settings.hidden,
         settings.cell,
-        tuple(skip),
-        tuple(recurrent),
+        skip,
+        recurrent,
         settings.learn_start,
         settings.scheme,
         settings.unfold,
@@ -127,25 +125,31 @@ def make_architecture(settings, dt):
     )
 
 
-def make_plant(settings, plant=None):
-    """The plant with the parameters, actuators and observations that the settings ask for, or its environment's own episodes."""
+def make_plant(settings: Settings, plant: Plant | None = None) -> Plant:
+    """Return the plant with the parameters, actuators and observations of the settings.
+
+    `plant` is loaded by name if it is not given. With the task of a Gymnasium
+    environment, its environment takes the place of the plant.
+    """
     plant = plant or load_plant(settings.plant)
     if settings.task == Episodes.name and plant.episodes:
         plant = plant.episodes
-    plant = with_params(plant, assignments(settings.param))
-    plant = with_actuators(plant, duration(settings.actuators, "actuators"))
-    return (
-        with_observations(plant, tuple(settings.observe)) if settings.observe else plant
-    )
+    plant = with_params(plant, parse_params(settings.param))
+    plant = with_actuators(plant, parse_time(settings.actuators, "actuators"))
+    if settings.observe:
+        plant = with_observations(plant, settings.observe)
+    return plant
 
 
-def make_task(settings, plant, kernels):
-    """The task with the user's numbers over its own."""
-    vary = (*ranges(settings.vary, plant), *curl_range(settings.curl_field, plant))
+def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
+    """Return the task, with the numbers of the settings in place of its own."""
+    noise, fraction = parse_motor_noise(settings.motor_noise)
+    varied = parse_ranges(settings.vary, plant)
+    curl = curl_range(settings.curl_field, plant)
     disturbances = Disturbances(
-        settings.sensory_noise, *motor_noises(settings.motor_noise), settings.push, vary
+        settings.sensory_noise, noise, fraction, settings.push, (*varied, *curl)
     )
-    options = TaskOptions(
+    chosen = TaskOptions(
         settings.trials,
         settings.steps,
         settings.effort,
@@ -153,14 +157,13 @@ def make_task(settings, plant, kernels):
         settings.space,
         disturbances,
     )
-    return Task(plant, kernels, settings.task, options)
+    return Task(plant, kernels, settings.task, chosen)
 
 
-def make_network(settings, n_input, plant):
-    """The network with the constraint on its weights, if any is asked for; the seed decides what is cut or signed."""
-    network = Network(
-        make_architecture(settings, plant.dt), n_input, plant.nu, plant.trim
-    )
+def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
+    """Return the network and its constraint, which the seed draws."""
+    architecture = make_architecture(settings, plant.dt)
+    network = Network(architecture, n_input, plant.nu, plant.trim)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         network.constraint = Constraint(
             network,
@@ -172,14 +175,13 @@ def make_network(settings, n_input, plant):
     return network
 
 
-def make_optimizer(settings, task):
-    """The optimizer with its options; unless asked otherwise, it takes the curvature of as many trials as the task needs."""
-    if settings.optimizer == "hf":
-        trials = (
-            settings.curvature_trials
-            if settings.curvature_trials is not None
-            else task.curvature_trials
-        )
+def make_optimizer(settings: Settings, task: Task | Episodes) -> Any:
+    """Return the optimizer; by default the task chooses the trials of the curvature."""
+    name, rate = settings.optimizer, settings.learning_rate
+    if name == "hf":
+        trials = settings.curvature_trials
+        if trials is None:
+            trials = task.curvature_trials
         return HessianFree(
             settings.solver,
             settings.damping,
@@ -187,86 +189,56 @@ def make_optimizer(settings, task):
             settings.cg_cap,
             trials,
         )
-    if settings.optimizer == "lbfgs":
+    if name == "lbfgs":
         return LBFGS()
-    if settings.optimizer in POLICY:
-        return PolicyGradient.for_method(
-            settings.optimizer,
-            learning_rate=settings.learning_rate,
-            **{name: getattr(settings, name) for name in POLICY_OPTIONS},
-        )
-    rate = {} if settings.learning_rate is None else {"rate": settings.learning_rate}
-    return {"adam": Adam, "momentum": Momentum}[settings.optimizer](**rate)
+    if name in POLICY_OPTIMIZERS:
+        chosen = {key: getattr(settings, key) for key in POLICY_SETTINGS}
+        return PolicyGradient.for_method(name, learning_rate=rate, **chosen)
+
+    first_order = Adam if name == "adam" else Momentum
+    return first_order() if rate is None else first_order(rate)
 
 
-def _environment_trainer(settings, plant, limits):
-    """The trainer of an environment that is stepped but not differentiated; UsageError for what has no meaning there."""
-    environment, fields = plant.environment, type(settings).__dataclass_fields__
-    if settings.optimizer not in POLICY:
-        raise UsageError(
-            f"--optimizer {settings.optimizer} with --plant {settings.plant}: it needs derivatives, and "
-            f"{environment.undifferentiable}; give --optimizer ppo or a2c, or a plant whose state can be set"
-        )
-    if settings.task not in (None, Episodes.name):
-        raise TaskError(
-            f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}"
-        )
-    for name in OF_PLANTS:
-        if getattr(settings, name) != fields[name].default:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {getattr(settings, name)} with --plant {settings.plant}: it is of plants, "
-                "not of environments; leave it out"
-            )
-    network, seen = (
-        make_network(settings, plant.ny, plant),
-        np.array(plant.seen if plant.seen is not None else range(plant.ny)),
-    )
-    task = Episodes(
-        COPIES if settings.trials is None else settings.trials,
-        environment.steps if settings.steps is None else settings.steps,
-    )
-    sampler = EnvironmentSampler(environment, network, seen, task.trials, task.steps)
-    return PolicyTrainer(
-        task,
-        plant,
-        None,
-        network,
-        make_wiring(settings, plant),
-        make_optimizer(settings, task),
-        sampler,
-        limits,
-    )
-
-
-def make_trainer(settings, plant=None):
-    """The trainer that the settings describe; raises a kind of HFControlError for what does not fit together."""
-    plant = make_plant(settings, plant)
-    limits = Limits(
+def make_limits(settings: Settings) -> Limits:
+    """Return the limits at which training stops."""
+    return Limits(
         settings.batches,
         settings.target_loss,
         settings.target_ratio,
         settings.rollouts,
         settings.max_seconds,
     )
+
+
+def make_trainer(
+    settings: Settings, plant: Plant | None = None
+) -> Trainer | PolicyTrainer:
+    """Return the trainer that the settings describe.
+
+    Raises UsageError, PlantError, TaskError or DeviceError if they do not fit together.
+    """
+    plant = make_plant(settings, plant)
     if plant.environment:
-        return _environment_trainer(settings, plant, limits)
+        return _environment_trainer(settings, plant)
+
     task = make_task(settings, plant, compile_plant(plant))
     kernels = compile_plant(plant, resolve_device(settings.device))
     network = make_network(settings, task.n_target + plant.ny, plant)
+    wiring = make_wiring(settings, plant)
+    optimizer = make_optimizer(settings, task)
+    limits = make_limits(settings)
 
-    def optimal(loop):
-        return float(
-            np.mean(optimum(kernels, plant, loop.scenario, loop.wiring).losses)
-        )
-
-    wiring, optimizer = make_wiring(settings, plant), make_optimizer(settings, task)
-    if settings.optimizer in POLICY:
-        sampler = PlantSampler(
-            plant_loop(task, plant, kernels, network, wiring), plant, task.n_target
-        )
+    if settings.optimizer in POLICY_OPTIMIZERS:
+        draw_loop = plant_loop(task, plant, kernels, network, wiring)
+        sampler = PlantSampler(draw_loop, plant, task.n_target)
         return PolicyTrainer(
             task, plant, kernels, network, wiring, optimizer, sampler, limits
         )
+
+    def optimal_loss(loop: ClosedLoop) -> float:
+        found = optimum(kernels, plant, loop.scenario, loop.wiring)
+        return float(np.mean(found.losses))
+
     return Trainer(
         task,
         plant,
@@ -276,56 +248,115 @@ def make_trainer(settings, plant=None):
         optimizer,
         "scenario" if settings.estimator else settings.hold,
         limits,
-        optimal,
+        optimal_loss,
         store_every=settings.store_every,
-        estimator=settings.solved_by,
+        estimator=settings.make_estimator(),
         dtype=settings.dtype,
         average=settings.average,
     )
 
 
+def _environment_trainer(settings: Settings, plant: Plant) -> PolicyTrainer:
+    """Return the trainer of an environment that cannot be differentiated.
+
+    Raises UsageError for settings without effect there.
+    """
+    environment: Any = plant.environment
+    _check_environment(settings, environment)
+
+    task = Episodes(
+        COPIES if settings.trials is None else settings.trials,
+        environment.steps if settings.steps is None else settings.steps,
+    )
+    network = make_network(settings, plant.ny, plant)
+    seen = np.arange(plant.ny) if plant.seen is None else np.array(plant.seen)
+    sampler = EnvironmentSampler(environment, network, seen, task.trials, task.steps)
+    return PolicyTrainer(
+        task,
+        plant,
+        None,
+        network,
+        make_wiring(settings, plant),
+        make_optimizer(settings, task),
+        sampler,
+        make_limits(settings),
+    )
+
+
+def _check_environment(settings: Settings, environment: Any) -> None:
+    """Raise UsageError or TaskError for settings that an environment cannot follow."""
+    if settings.optimizer not in POLICY_OPTIMIZERS:
+        raise UsageError(
+            f"`optimizer` {settings.optimizer} with `plant` {settings.plant}: it needs "
+            f"derivatives, and {environment.undifferentiable}; choose `optimizer` ppo or "
+            "a2c, or a plant whose state can be set"
+        )
+    if settings.task not in (None, Episodes.name):
+        raise TaskError(
+            f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}"
+        )
+
+    faults = [
+        f"`{option.name}` {format_value(getattr(settings, option.name))}"
+        for option in options(Settings)
+        if option.plants_only and not settings.is_default(option.name)
+    ]
+    if faults:
+        raise UsageError(
+            f"{', '.join(faults)} with `plant` {settings.plant}: applies only to plants, "
+            "not to environments; leave it out"
+        )
+
+
 class Preparation(NamedTuple):
-    """What was made ready before the clock started: seconds of compiling or loading, the solver, and why it was chosen."""
+    """What was done before training: its time [s], the solver, and reasons for choices."""
 
     seconds: float
     solver: str
-    reasons: tuple
+    reasons: tuple[str, ...]
 
 
-def prepare(trainer, settings):
-    """Compiles or loads all that a training will call, and says what was chosen and why."""
+def prepare(trainer: Any, settings: Settings) -> Preparation:
+    """Compile or load all that a training calls, and say what was chosen and why."""
     begin = time.perf_counter()
-    if settings.optimizer in POLICY:
+    if settings.optimizer in POLICY_OPTIMIZERS:
         trainer.prepare()
-        return Preparation(
-            time.perf_counter() - begin,
-            settings.optimizer,
-            (
-                f"{settings.optimizer}: learns from costs alone, by "
-                f"{trainer.sampler.description}",
-            ),
+        reason = (
+            f"{settings.optimizer}: learns from costs alone, by "
+            f"{trainer.sampler.description}"
         )
+        seconds = time.perf_counter() - begin
+        return Preparation(seconds, settings.optimizer, (reason,))
+
+    # One call of each operation compiles it.
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    linear = loop.linearise(loop.rollout(trainer.place(np.zeros(trainer.network.size))))
+    theta = trainer.place(np.zeros(trainer.network.size))
+    linear = loop.linearise(loop.rollout(theta))
     linear.jvp(linear.gradient)
-    solver, reasons = settings.optimizer, [f"hold {choose_hold(trainer.hold, loop)[1]}"]
+
+    reasons = [f"hold {choose_hold(trainer.hold, loop)[1]}"]
     if trainer.kernels.device == "gpu":
+        passes = type(loop.passes).__name__.removesuffix("Passes").lower()
         reasons.append(
-            f"device {device_name()}, passes {type(loop.passes).__name__.removesuffix('Passes').lower()}, network in "
-            f"{settings.dtype}"
+            f"device {device_name()}, passes {passes}, network in {settings.dtype}"
         )
     if not trainer.plant.compiled:
         reasons.append(
-            f"passes fused, but for the steps of {trainer.plant.name}, which is not compiled"
+            f"passes fused, except for steps of {trainer.plant.name}, which is not "
+            "compiled"
         )
+
+    solver: str = settings.optimizer
     if settings.optimizer == "hf":
         solver, why = trainer.optimizer.choose_solver(loop)
         if loop.active_residuals():
             linear.rows(loop.active_residuals()[-1:])
         reasons.append(f"solver {why}")
+
     if settings.guide:
         trainer.optimal(loop.subset(1))
         reasons.append(
-            f"guide: iLQR's trajectories first, at most {settings.guide} updates on each part of the horizon"
+            f"guide: follows iLQR's trajectories first, with at most {settings.guide} "
+            "updates on each part of the horizon"
         )
     return Preparation(time.perf_counter() - begin, solver, tuple(reasons))

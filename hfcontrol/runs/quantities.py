@@ -1,120 +1,163 @@
-"""Reading what a user writes, such as 40ms, 5% or load=0..1, as numbers; raises UsageError for what cannot be read."""
+"""Read texts such as 40ms, 5% or load=0..1 as numbers.
+
+Raises UsageError for texts that cannot be read.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol.errors import UsageError
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.modifiers import check_param
 
 
-def delay_steps(value, dt, option):
-    """A delay in steps from a number of steps or a text in milliseconds, which must be whole steps of dt [s]."""
+class ParameterRange(NamedTuple):
+    """A parameter of a plant and the range from which each trial draws it."""
+
+    name: str
+    low: float
+    high: float
+
+
+def parse_delay(value: float | str, dt: float, name: str) -> int:
+    """Return a delay in control steps of dt [s].
+
+    `value` is a number of steps, or a text such as "3" or "40ms".
+    """
     text = str(value)
     try:
-        steps = float(text[:-2]) / (1000 * dt) if text.endswith("ms") else float(text)
+        if text.endswith("ms"):
+            steps = float(text[:-2]) / (1000 * dt)
+        else:
+            steps = float(text)
     except ValueError:
         raise UsageError(
-            f"--{option} {value}: steps such as 3, or milliseconds such as 40ms"
+            f"`{name}` {value}: must be steps such as 3, or milliseconds such as 40ms"
         ) from None
-    if not 0 <= steps < np.inf or abs(steps - round(steps)) > 1e-9:
+
+    # 40 ms / 10 ms is not exactly 4 in floating point.
+    whole = 0 <= steps < np.inf and abs(steps - round(steps)) <= 1e-9
+    if not whole:
         raise UsageError(
-            f"--{option} {value}: a whole number of control steps of {1000 * dt:g} ms, zero or more, is needed"
+            f"`{name}` {value}: must be a whole number of control steps of "
+            f"{1000 * dt:g} ms, at least 0"
         )
     return round(steps)
 
 
-def duration(value, option):
-    """A time [s], zero or above, from a number of seconds or a text such as 40ms or 2s."""
+def parse_time(value: float | str, name: str) -> float:
+    """Return a time [s] of at least 0.
+
+    `value` is a number of seconds, or a text such as "0.04", "2s" or "40ms".
+    """
     text = str(value)
     try:
-        seconds = (
-            float(text[:-2]) / 1000
-            if text.endswith("ms")
-            else float(text.removesuffix("s"))
-        )
+        if text.endswith("ms"):
+            seconds = float(text[:-2]) / 1000
+        else:
+            seconds = float(text.removesuffix("s"))
     except ValueError:
         raise UsageError(
-            f"--{option} {value}: seconds such as 0.04 or 2s, or milliseconds such as 40ms"
+            f"`{name}` {value}: must be seconds such as 0.04 or 2s, or milliseconds "
+            "such as 40ms"
         ) from None
+
     if not 0 <= seconds < np.inf:
-        raise UsageError(f"--{option} {value}: a finite time, zero or above, is needed")
+        raise UsageError(f"`{name}` {value}: must be a finite time of at least 0")
     return seconds
 
 
-def durations(value, option):
-    """Two times (least, most) [s] from a text such as 20ms..0.2."""
+def parse_time_range(value: str, name: str) -> tuple[float, float]:
+    """Return two times (shortest, longest) [s] from a text such as 20ms..0.2."""
     low, dots, high = str(value).partition("..")
     if not dots:
         raise UsageError(
-            f"--{option} {value}: two times with dots between, such as 20ms..200ms"
+            f"`{name}` {value}: must be two times separated by dots, such as 20ms..200ms"
         )
-    return duration(low, option), duration(high, option)
+    return parse_time(low, name), parse_time(high, name)
 
 
-def motor_noises(value):
-    """The pair (noise in control units, noise as a fraction of the control) from a number or a text with %."""
+def parse_motor_noise(value: float | str) -> tuple[float, float]:
+    """Return motor noise as (in control units, as a fraction of the control)."""
     text = str(value)
     try:
-        return (
-            (0.0, float(text[:-1]) / 100) if text.endswith("%") else (float(text), 0.0)
-        )
+        if text.endswith("%"):
+            return 0.0, float(text[:-1]) / 100
+        return float(text), 0.0
     except ValueError:
         raise UsageError(
-            f"--motor-noise {value}: a number in control units, or a percentage such as 5%"
+            f"`motor_noise` {value}: must be a number in control units, or a percentage "
+            "such as 5%"
         ) from None
 
 
-def assignments(texts):
-    """The dict of numbers that texts such as "friction=0.1" give."""
+def parse_params(texts: Iterable[str]) -> dict[str, float]:
+    """Return the values of parameters from texts such as "friction=0.1"."""
     values = {}
     for text in texts:
         name, equals, number = text.partition("=")
         try:
-            values[name.strip()] = float(number)
+            value = float(number)
         except ValueError:
-            equals = ""
-        if not equals or not np.isfinite(values[name.strip()]):
+            value = np.nan
+        if not equals or not np.isfinite(value):
             raise UsageError(
-                f"--param {text}: a parameter and a finite number, such as friction=0.1"
+                f"`param` {text}: must be a parameter and a finite number, such as "
+                "friction=0.1"
             )
+        values[name.strip()] = value
     return values
 
 
-def ranges(texts, plant):
-    """Triples (parameter, low, high) from texts such as "load=0..1" or, about the plant's own value, "upper_mass=20%"."""
-    triples = []
-    for text in texts:
-        name, _, span = text.partition("=")
-        name, low, dots, high = name.strip(), *span.partition("..")
-        check_param(plant, name, "--vary")
-        try:
-            if low.endswith("%") and not dots:
-                part = float(low[:-1]) / 100
-                low, high = sorted(
-                    (plant.params[name] * (1 - part), plant.params[name] * (1 + part))
-                )
-            low, high = float(low), float(high)
-        except ValueError:
-            low = np.nan
-        if not -np.inf < low <= high < np.inf:
-            raise UsageError(
-                f"--vary {text}: a parameter with its range, such as load=0..1, or with a percentage of its own "
-                "value, such as upper_mass=20%"
-            )
-        triples.append((name, low, high))
-    return tuple(triples)
+def parse_ranges(texts: Iterable[str], plant: Plant) -> tuple[ParameterRange, ...]:
+    """Return the ranges of parameters that vary between trials.
+
+    A text such as "load=0..1" gives both ends; "upper_mass=20%" is relative to the
+    plant's own value.
+    """
+    return tuple(_parse_range(text, plant) for text in texts)
 
 
-def curl_range(value, plant):
-    """The range of curl fields of -value to value [N s/m] as `ranges` would give it."""
+def _parse_range(text: str, plant: Plant) -> ParameterRange:
+    """Return the range of one parameter."""
+    name, _, span = text.partition("=")
+    name = name.strip()
+    check_param(plant, name, "`vary`")
+
+    first, dots, second = span.partition("..")
+    try:
+        if first.endswith("%") and not dots:
+            fraction = float(first[:-1]) / 100
+            own = plant.params[name]
+
+            # A negative value swaps the ends.
+            low, high = sorted((own * (1 - fraction), own * (1 + fraction)))
+        else:
+            low, high = float(first), float(second)
+    except ValueError:
+        low = high = np.nan
+
+    if not -np.inf < low <= high < np.inf:
+        raise UsageError(
+            f"`vary` {text}: must be a parameter with its range, such as load=0..1, or "
+            "with a percentage of its own value, such as upper_mass=20%"
+        )
+    return ParameterRange(name, low, high)
+
+
+def curl_range(value: float | None, plant: Plant) -> tuple[ParameterRange, ...]:
+    """Return the range -value to value [N s/m] of the curl field, if there is one."""
     if value is None:
         return ()
     if plant.hand is None or "curl" not in plant.params:
         raise UsageError(
-            f"--curl-field {value}: plant {plant.name} has no hand with a parameter curl [N s/m]; "
-            "the arms have"
+            f"`curl_field` {value}: plant {plant.name} has no hand with a parameter "
+            "curl [N s/m]; choose one of the arms"
         )
     if not 0 <= value < np.inf:
         raise UsageError(
-            f"--curl-field {value}: a finite strength [N s/m], zero or above, is needed"
+            f"`curl_field` {value}: must be a finite strength [N s/m] of at least 0"
         )
-    return (("curl", -value, value),)
+    return (ParameterRange("curl", -value, value),)

@@ -1,348 +1,264 @@
-"""What a user asks of a training, as one flat record.
+"""All settings of a training as one flat record.
 
-The same names serve as keywords of `hf.train`, options of `hfcontrol train` and entries of a checkpoint.
+The same names serve as keywords of `hf.train`, options of `hfcontrol train` and entries
+of a checkpoint. Each package declares its own settings; `Settings` inherits them all.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from hfcontrol.arrays.device import DEVICES
-from hfcontrol.closed_loop.continuous import FIXED, Estimator
-from hfcontrol.errors import TaskError, UsageError
-from hfcontrol.network.cells import CELLS, is_continuous, is_staged
-from hfcontrol.plant.registry import FILES, load_plant
-from hfcontrol.runs.quantities import duration
+from typing_extensions import Unpack
 
-POLICY = ("ppo", "a2c")
-OPTIMIZERS = ("hf", "adam", "momentum", "lbfgs", *POLICY)
-POLICY_OPTIONS = (
-    "discount",
-    "gae_lambda",
-    "clip",
-    "epochs",
-    "minibatches",
-    "entropy",
-    "value_clip",
-    "target_kl",
-    "log_spread",
-    "anneal",
-    "normalise",
+from hfcontrol.arrays.settings import DeviceName, DeviceSettings, DtypeName
+from hfcontrol.closed_loop.settings import (
+    NEEDS_DERIVATIVES,
+    EstimatorName,
+    EstimatorSettings,
+    StorageSettings,
 )
-DERIVATIVES = (
-    "hold",
-    "batches",
-    "average",
-    "estimator",
-    "race",
-    "grow",
-    "guide",
-    "store_every",
-    "target_ratio",
-)  # of no use to POLICY
-HIDING = (
-    "observe",
-    "feedback_delay",
-    "command_delay",
-    "sensory_noise",
-    "vary",
-    "curl_field",
-    "actuators",
-)  # a part of the state
-SOLVERS = ("auto", "cg", "residual")
-DTYPES = ("float64", "float32")
+from hfcontrol.errors import TaskError, UsageError
+from hfcontrol.network.settings import (
+    CONTINUOUS_CELLS,
+    CellName,
+    NetworkSettings,
+    RecurrentWord,
+    SchemeName,
+    SkipWord,
+)
+from hfcontrol.optim.settings import (
+    POLICY_OPTIMIZERS,
+    OptimizerName,
+    OptimizerSettings,
+    SolverName,
+)
+from hfcontrol.policy_gradient.settings import PolicyGradientSettings
+from hfcontrol.schema import SettingsModel, Whole, options, setting
+from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings
+from hfcontrol.training.settings import (
+    CurriculumSettings,
+    HoldName,
+    HoldSettings,
+    LimitSettings,
+)
+
+# NumPy and all that needs it is imported in functions: the command line builds its help
+# from this module.
+if TYPE_CHECKING:
+    from hfcontrol.closed_loop.continuous import Estimator
+    from hfcontrol.plant.contract import Plant
+
+POLICY_SETTINGS = tuple(PolicyGradientSettings.model_fields)
+
+# A task's `train` entry may hold any setting but these.
+NOT_FOR_TASKS = ("plant", "task", "seed")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that defines a training; None means the task's, the plant's or the method's own value.
+class SeedSettings(SettingsModel):
+    """Where random numbers come from."""
 
-    Delays are steps, or a text such as "40ms"; `motor_noise` is in control units, or a text such as "5%" for noise in
-    proportion to the control; `control_limit` is a number, or "plant" for the plant's own, or None for none. `param` holds
-    texts such as "friction=0.1", `vary` such as "load=0..1"; `actuators` is a time constant in seconds or such as "40ms",
-    `time_constants` a range of them, "20ms..200ms", for the cells that have one.
+    seed: Whole = setting(
+        0, "Seed of the initial weights and of all random numbers.", "N", ge=0
+    )
+
+
+# The models in the order of their settings, and with the headings of docs/options.md.
+MODELS: dict[str, type[SettingsModel]] = {
+    "Task": TaskSettings,
+    "Conditions": ConditionSettings,
+    "Network": NetworkSettings,
+    "Holds": HoldSettings,
+    "Optimizer": OptimizerSettings,
+    "Memory": StorageSettings,
+    "Continuous time": EstimatorSettings,
+    "Policy gradients": PolicyGradientSettings,
+    "Device": DeviceSettings,
+    "Seed": SeedSettings,
+    "Curriculum": CurriculumSettings,
+    "Limits": LimitSettings,
+}
+
+
+class SettingsDict(TypedDict, total=False):
+    """The settings as keywords, for editors and type checkers.
+
+    A test compares names, order and types with the models.
     """
 
-    plant: str = "arm2"
-    task: str | None = None
-    trials: int | None = None
-    steps: int | None = None
-    effort: float | None = None
-    running: float | None = None
-    space: str = "joint"
-    feedback_delay: int | str = 0
-    command_delay: int | str = 0
-    sensory_noise: float = 0.0
-    motor_noise: float | str = 0.0
-    push: float | None = None
-    param: tuple = ()
-    vary: tuple = ()
-    curl_field: float | None = None
-    actuators: float | str = 0.0
-    observe: tuple = ()
-    control_limit: float | str | None = "plant"
-    hidden: tuple = (32, 32)
-    skip: tuple | str = "auto"
-    recurrent: tuple | str = "all"
-    cell: str = "tanh"
-    scheme: str = "fused"
-    unfold: int = 1
-    time_constants: str | None = None
-    learn_start: bool = False
-    density: float = 1.0
-    freeze: tuple = ()
-    dale: float | None = None
-    batches: int = 32
-    average: int = 1
-    hold: str = "auto"
-    rollouts: int | None = None
-    optimizer: str = "hf"
-    learning_rate: float | None = None
-    solver: str = "auto"
-    damping: float = 1.0
-    structural: float = 0.0
-    cg_cap: int = 100
-    curvature_trials: int | None = None
-    store_every: int = 1
-    estimator: str | None = None
-    rtol: float = 1e-4
-    atol: float = 1e-6
-    solver_step: float | str | None = None
-    discount: float = 0.99
-    gae_lambda: float | None = None
-    clip: float | None = None
-    epochs: int | None = None
-    minibatches: int | None = None
-    entropy: float = 0.0
-    value_clip: float | None = None
-    target_kl: float | None = None
-    log_spread: float = -0.5
-    anneal: int = 0
-    normalise: bool = True
-    device: str = "cpu"
-    dtype: str = "float64"
-    seed: int = 0
-    race: int = 1
-    grow: int = 0
-    guide: int = 0
-    target_loss: float | None = None
-    target_ratio: float | None = None
-    max_seconds: float | None = None
+    plant: str
+    task: str | None
+    trials: int | None
+    steps: int | None
+    effort: float | None
+    running: float | None
+    space: Space
+    feedback_delay: float | str
+    command_delay: float | str
+    sensory_noise: float
+    motor_noise: float | str
+    push: float | None
+    param: tuple[str, ...]
+    vary: tuple[str, ...]
+    curl_field: float | None
+    actuators: float | str
+    observe: tuple[str, ...]
+    control_limit: float | str | tuple[float, ...] | None
+    hidden: tuple[int, ...]
+    skip: tuple[int, ...] | SkipWord
+    recurrent: tuple[int, ...] | RecurrentWord
+    cell: CellName
+    scheme: SchemeName
+    unfold: int
+    time_constants: str | None
+    learn_start: bool
+    density: float
+    freeze: tuple[str, ...]
+    dale: float | None
+    batches: int
+    average: int
+    hold: HoldName
+    rollouts: int | None
+    optimizer: OptimizerName
+    learning_rate: float | None
+    solver: SolverName
+    damping: float
+    structural: float
+    cg_cap: int
+    curvature_trials: int | None
+    store_every: int
+    estimator: EstimatorName | None
+    rtol: float
+    atol: float
+    solver_step: float | str | None
+    discount: float
+    gae_lambda: float | None
+    clip: float | None
+    epochs: int | None
+    minibatches: int | None
+    entropy: float
+    value_clip: float | None
+    target_kl: float | None
+    log_spread: float
+    anneal: int
+    normalise: bool
+    device: DeviceName
+    dtype: DtypeName
+    seed: int
+    race: int
+    grow: int
+    guide: int
+    target_loss: float | None
+    target_ratio: float | None
+    max_seconds: float | None
 
-    def __post_init__(self):
-        for name, least in (
-            ("race", 1),
-            ("average", 1),
-            ("seed", 0),
-            ("store_every", 1),
-            ("grow", 0),
-            ("guide", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or above is needed"
-                )
-        if self.optimizer not in OPTIMIZERS:
-            raise UsageError(
-                f"--optimizer {self.optimizer}: known are {', '.join(OPTIMIZERS)}"
-            )
-        if self.solver not in SOLVERS:
-            raise UsageError(f"--solver {self.solver}: known are {', '.join(SOLVERS)}")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"--dtype {self.dtype}: known are {' and '.join(DTYPES)}")
-        self._check_fit()
-        self._check_device()
-        self._check_estimator()
-        if Path(self.plant).suffix in FILES:
-            object.__setattr__(self, "plant", str(Path(self.plant).resolve()))
 
-    def _check_fit(self):
-        """Raises UsageError for options of one optimizer or cell that are given with another, and would do nothing."""
-        if self.learning_rate is not None and self.optimizer not in (
-            "adam",
-            "momentum",
-            *POLICY,
-        ):
-            raise UsageError(
-                f"--learning-rate {self.learning_rate} with --optimizer {self.optimizer}: only adam, momentum, ppo and a2c "
-                "have one; leave it out"
-            )
-        for names, right, whose in (
-            (POLICY_OPTIONS, self.optimizer in POLICY, "belongs to ppo and a2c"),
-            (
-                DERIVATIVES,
-                self.optimizer not in POLICY,
-                "is of training by derivatives",
-            ),
-        ):
-            for name in names if not right else ():
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    raise UsageError(
-                        f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it {whose}; "
-                        "leave it out"
-                    )
-        for name in ("solver", "damping", "structural", "cg_cap", "curvature_trials"):
-            if (
-                getattr(self, name) != type(self).__dataclass_fields__[name].default
-                and self.optimizer != "hf"
-            ):
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} with --optimizer {self.optimizer}: it "
-                    "belongs to hf; leave it out"
-                )
+# pydantic collects fields from the last base to the first.
+class Settings(
+    LimitSettings,
+    CurriculumSettings,
+    SeedSettings,
+    DeviceSettings,
+    PolicyGradientSettings,
+    EstimatorSettings,
+    StorageSettings,
+    OptimizerSettings,
+    HoldSettings,
+    NetworkSettings,
+    ConditionSettings,
+    TaskSettings,
+):
+    """Everything that defines a training.
 
-        for name in ("scheme", "unfold", "time_constants"):
-            if getattr(self, name) != type(self).__dataclass_fields__[
-                name
-            ].default and not is_continuous(self.cell):
-                raise UsageError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} with --cell {self.cell}: it belongs to the "
-                    f"cells in continuous time, {', '.join(filter(is_continuous, CELLS))}; leave it out"
-                )
+    None means the value of the task, the plant or the method. Raises UsageError, which
+    lists all faults.
+    """
 
-    def _check_device(self):
-        """Raises UsageError for what is of the CPU alone, or of float64."""
-        if self.device not in DEVICES:
-            raise UsageError(f"--device {self.device}: known are {', '.join(DEVICES)}")
-        of_steps = (
-            ""
-            if not (self.estimator or self.optimizer in POLICY)
-            else f"--estimator {self.estimator}"
-            if self.estimator
-            else f"--optimizer {self.optimizer}"
-        )
-        for name in ("device", "dtype"):
-            if (
-                of_steps
-                and getattr(self, name) != type(self).__dataclass_fields__[name].default
-            ):
-                raise UsageError(
-                    f"--{name} {getattr(self, name)} with {of_steps}: that trains on the CPU in float64; leave it out"
-                )
-        if self.device != "cpu" and self.store_every != 1:
-            raise UsageError(
-                f"--store-every {self.store_every} with --device {self.device}: a GPU stores every step; leave one out"
-            )
-        if self.dtype != "float64" and is_staged(self.cell):
-            raise UsageError(
-                f"--dtype {self.dtype} with --cell {self.cell}: cells in continuous time are solved in float64; leave it out"
-            )
+    def __init__(self, **values: Unpack[SettingsDict]) -> None:
+        super().__init__(**values)
 
-    def _check_estimator(self):
-        """Raises UsageError for what cannot be asked of an estimator on a continuous trajectory, or only of one."""
-        fields = type(self).__dataclass_fields__
-        told = {
-            name: f"--{name.replace('_', '-')} {getattr(self, name)}" for name in fields
-        }
-        if not self.estimator:
-            for name in ("rtol", "atol", "solver_step"):
-                if getattr(self, name) != fields[name].default:
-                    raise UsageError(
-                        f"{told[name]}: it belongs to an --estimator such as ctpg, which solves in continuous time"
-                    )
-            return
-        if self.hold not in ("auto", "scenario"):
-            raise UsageError(
-                f"{told['hold']} with --estimator: a continuous trajectory is simulated anew; leave one out"
-            )
-        for name in ("structural", "store_every", "guide", "target_ratio"):
-            if getattr(self, name) != fields[name].default:
-                raise UsageError(
-                    f"{told[name]} with --estimator: it is of control steps; leave one out"
-                )
-        if self.solver == "residual":
-            raise UsageError(
-                "--solver residual with --estimator: residuals of a continuous trajectory have no rows; leave one out"
-            )
-        if self.estimator not in FIXED and self.solver_step is not None:
-            raise UsageError(
-                f"{told['solver_step']} with --estimator {self.estimator}: it belongs to {' and '.join(FIXED)}; the "
-                "others choose their steps by --rtol and --atol"
-            )
-        self.solved_by
+    def find_misfits(self) -> Iterator[str]:
+        """Yield a sentence for each setting that does not fit the others."""
+        misfits = list(super().find_misfits())
+        yield from misfits
 
-    @property
-    def solved_by(self):
-        """The `Estimator` asked for, or None."""
-        step = (
-            None
-            if self.solver_step is None
-            else duration(self.solver_step, "solver-step")
-        )
-        return (
-            Estimator(self.estimator, self.rtol, self.atol, step)
-            if self.estimator
-            else None
-        )
+        # The estimator reads the text of `solver_step`.
+        if not misfits:
+            try:
+                self.make_estimator()
+            except UsageError as error:
+                yield str(error)
 
-    def tree(self):
-        """The settings as a nested dict for a checkpoint."""
-        return asdict(self)
+    def make_estimator(self) -> "Estimator | None":
+        """Return the estimator of continuous time, or None for control steps."""
+        if self.estimator is None:
+            return None
+
+        from hfcontrol.closed_loop.continuous import Estimator
+        from hfcontrol.runs.quantities import parse_time
+
+        step = None
+        if self.solver_step is not None:
+            step = parse_time(self.solver_step, "solver_step")
+        return Estimator(self.estimator, self.rtol, self.atol, step)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the settings as a dict for a checkpoint."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
     @classmethod
-    def from_tree(cls, tree):
-        """The settings of a checkpoint; entries of other versions are left out."""
-        known = {f.name for f in fields(cls)}
-        return cls(
-            **{
-                k: tuple(v) if isinstance(v, list) else v
-                for k, v in tree.items()
-                if k in known
-            }
-        )
+    def from_tree(cls, tree: dict[str, Any]) -> "Settings":
+        """Return the settings of a checkpoint; entries of other versions are ignored."""
+        known = {name: tree[name] for name in cls.model_fields if name in tree}
+        return cls(**known)  # type: ignore[misc]
 
-    def changed(self, **changes):
-        """The same settings with some replaced."""
-        return replace(self, **changes)
+    def changed(self, **changes: Unpack[SettingsDict]) -> "Settings":
+        """Return the same settings with some replaced."""
+        return type(self)(**{**self.tree(), **changes})  # type: ignore[misc]
 
 
-def settings_for(**given):
-    """The settings of a training: those given, over what the task's own `train` entry asks for, over the defaults.
+def settings_for(**given: Unpack[SettingsDict]) -> Settings:
+    """Return the settings of a training: given ones, the task's own, then defaults.
 
-    A task that asks for no recurrence, since the network sees all of the state, does not get it where settings hide a part; plain
-    cells have none under an estimator on a continuous trajectory.
+    A task's `train` entry holds its own settings. One that turns recurrence off, since
+    the network observes the whole state, is ignored if settings hide a part of it.
+    Plain cells are not recurrent in continuous time.
 
-    Raises a kind of HFControlError for what does not fit together.
+    Raises UsageError for settings that do not fit together, and TaskError for a `train`
+    entry that is no setting.
     """
-    for name in sorted(given.keys() - Settings.__dataclass_fields__.keys()):
-        near = get_close_matches(name, Settings.__dataclass_fields__)
-        raise UsageError(
-            f"{name}: a training has no such setting; "
-            + (
-                f"{' or '.join(near)} it has"
-                if near
-                else "`hfcontrol train --help` lists them"
-            )
-        )
     settings = Settings(**given)
-    plant = load_plant(settings.plant)
-    name = settings.task or next(iter(plant.tasks), None)
-    own = plant.tasks.get(name, {}).get("train", {})
-    for entry in own:
-        if entry in ("plant", "task", "seed") or entry not in settings.tree():
-            raise TaskError(
-                f"task {name} of {plant.name}: its train entry has {entry!r}, which is no setting of a training "
-                "such as hidden, grow or batches"
-            )
-    unfit = [*DERIVATIVES, "curvature_trials"] if settings.optimizer in POLICY else []
-    if any(
-        getattr(settings, entry) != Settings.__dataclass_fields__[entry].default
-        for entry in HIDING
-    ):
-        unfit.append("recurrent")
-    settings = settings.changed(
-        **{
-            entry: value
-            for entry, value in own.items()
-            if entry not in (*given, *unfit)
-        }
-    )
-    if (
-        settings.estimator
-        and "recurrent" not in {*given, *own}
-        and not is_continuous(settings.cell)
-    ):
-        settings = settings.changed(
-            recurrent=()
-        )  # such a memory has no meaning between control steps
+    own = _task_settings(settings)
+
+    skipped = set(given)
+    if settings.optimizer in POLICY_OPTIMIZERS:
+        skipped |= {"curvature_trials", *names_with(NEEDS_DERIVATIVES)}
+    if not all(settings.is_default(name) for name in HIDING):
+        skipped.add("recurrent")
+    used = {name: value for name, value in own.items() if name not in skipped}
+    settings = settings.changed(**used)
+
+    # The memory of a plain cell has no meaning between control steps.
+    chosen = "recurrent" in given or "recurrent" in own
+    if settings.estimator and not chosen and settings.cell not in CONTINUOUS_CELLS:
+        settings = settings.changed(recurrent=())
     return settings
+
+
+def _task_settings(settings: Settings) -> dict[str, Any]:
+    """Return the `train` entry of the task; TaskError if it holds anything else."""
+    from hfcontrol.plant.registry import load_plant
+
+    plant: Plant = load_plant(settings.plant)
+    name = settings.task or next(iter(plant.tasks), None)
+    own: dict[str, Any] = plant.tasks.get(name, {}).get("train", {})
+    for entry in own:
+        if entry in NOT_FOR_TASKS or entry not in Settings.model_fields:
+            raise TaskError(
+                f"task {name} of {plant.name}: its `train` entry has {entry!r}, which is "
+                "not a setting of a training such as `hidden`, `grow` or `batches`"
+            )
+    return own
+
+
+def names_with(rule: object) -> list[str]:
+    """Return the names of the settings that a rule applies to."""
+    return [option.name for option in options(Settings) if rule in option.only_with]

@@ -28,9 +28,10 @@ from trainings import (
 )
 
 import hfcontrol as hf
-from hfcontrol.cli.app import cli
+from hfcontrol.cli.app import COMMANDS
 from hfcontrol.cli.options import WIPE, say_json, say_table
 from hfcontrol.cli.progress import advice
+from hfcontrol.cli.train import train
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.plant.registry import plant_names
@@ -117,7 +118,7 @@ def without_the_shipped_run(monkeypatch):
 # Help
 
 
-@pytest.mark.parametrize("name", cli.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_a_worked_example(capsys, name):
     status, out, err = call(capsys, name, "--help")
     assert status == 0 and not err
@@ -127,13 +128,13 @@ def test_help_shows_a_worked_example(capsys, name):
 
 def test_help_without_arguments(capsys):
     assert call(capsys) == call(capsys, "--help") == call(capsys, "-h")
-    assert all(name in call(capsys)[1] for name in cli.commands)
+    assert all(name in call(capsys)[1] for name in COMMANDS)
     assert call(capsys, "--version")[1].split()[-1] == hf.__version__
 
 
 @pytest.mark.parametrize(
     "option",
-    [p for p in cli.commands["train"].params if (p.help or "").endswith("]")],
+    [p for p in train.params if (p.help or "").endswith("]")],
     ids=lambda p: p.name,
 )
 def test_help_tells_the_true_defaults(option):
@@ -173,8 +174,8 @@ MISTAKES = [
     ("--plant arm9", 2, [*plant_names(), "arm9"]),
     ("--plant gone.py", 2, ["gone.py", "check the path"]),
     ("--plant .", 2, plant_names()),
-    ("--device tpu", 2, ["--device tpu", "cpu, gpu, auto"]),
-    ("--dtype float16", 2, ["--dtype float16", "float64 and float32"]),
+    ("--device tpu", 2, ["--device tpu", "cpu, gpu or auto"]),
+    ("--dtype float16", 2, ["--dtype float16", "float64 or float32"]),
     ("--dtype float32 --cell ltc", 2, ["--dtype float32", "--cell ltc"]),
     ("--device gpu --estimator ctpg", 2, ["--device gpu", "CPU"]),
     ("--device auto --store-every 4", 2, ["--store-every 4", "--device auto"]),
@@ -198,7 +199,7 @@ MISTAKES = [
     ("--trials 0", 2, ["--trials 0", "at least 1"]),
     ("--steps -3", 2, ["--steps -3"]),
     ("--race 0", 2, ["--race 0"]),
-    ("--average 0", 2, ["--average 0", "1 or above"]),
+    ("--average 0", 2, ["--average 0", "at least 1"]),
     ("--rollouts 0", 2, ["--rollouts 0"]),
     ("--max-seconds 0", 2, ["--max-seconds 0"]),
     ("--max-seconds nan", 2, ["--max-seconds nan"]),
@@ -215,7 +216,7 @@ MISTAKES = [
     ("--cell x", 2, ["--cell x", "tanh"]),
     ("--hold x", 2, ["model, scenario"]),
     ("--optimizer x", 2, ["hf, adam"]),
-    ("--solver x", 2, ["cg, residual"]),
+    ("--solver x", 2, ["cg or residual"]),
     ("--space x", 2, ["joint or hand"]),
     ("--optimizer adam --learning-rate 0", 2, ["--learning-rate 0"]),
     ("--sensory-noise -1", 2, ["--sensory-noise -1"]),
@@ -232,7 +233,7 @@ MISTAKES = [
     ("--from nothing", 1, ["nothing", "hfcontrol train"]),
     ("--resume nothing", 1, ["nothing"]),
     ("--force", 2, ["--force", "--resume"]),
-    ("--clip 0.1", 2, ["--clip 0.1", "belongs to ppo"]),
+    ("--clip 0.1", 2, ["--clip 0.1", "applies only to ppo"]),
     ("--optimizer ppo", 2, ["--batches 4", "derivatives"]),
     ("--tasc reach", 2, ["--tasc", "--task", "--help"]),
     ("reach", 2, ["reach", "--help"]),

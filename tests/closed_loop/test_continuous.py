@@ -435,19 +435,19 @@ def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"estimator": "magic"}, "--estimator magic: known are ctpg"),
-        ({"rtol": 1e-3}, "--rtol 0.001: it belongs to an --estimator"),
-        ({"estimator": "ctpg", "rtol": -1.0}, "--rtol -1.0: a positive number"),
-        ({"estimator": "ctpg", "solver_step": 0.01}, "belongs to euler and rk4"),
+        ({"estimator": "magic"}, "`estimator` magic: must be ctpg"),
+        ({"rtol": 1e-3}, "`rtol` 0.001: applies only with an `estimator`"),
+        ({"estimator": "ctpg", "rtol": -1.0}, "`rtol` -1.0: must be a finite number above 0"),
+        ({"estimator": "ctpg", "solver_step": 0.01}, "applies only with `estimator` euler or rk4"),
         (
             {"estimator": "rk4", "solver_step": "soon"},
-            "--solver-step soon: seconds such as",
+            "`solver_step` soon: must be seconds such as",
         ),
-        ({"estimator": "ctpg", "hold": "model"}, "--hold model with --estimator"),
-        ({"estimator": "ctpg", "guide": 3}, "--guide 3 with --estimator"),
+        ({"estimator": "ctpg", "hold": "model"}, "`hold` model with `estimator`"),
+        ({"estimator": "ctpg", "guide": 3}, "`guide` 3 with `estimator`"),
         (
             {"estimator": "ctpg", "solver": "residual"},
-            "--solver residual with --estimator",
+            "`solver` residual with `estimator`",
         ),
     ],
 )

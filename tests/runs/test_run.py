@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +232,7 @@ def test_a_race_goes_on_with_the_best():
     settings = Settings(**{**SMALL, "rollouts": None}, race=3)
     trainer = make_trainer(settings)
     ends = [
-        warmup.run_curriculum(trainer, replace(settings, race=1, seed=settings.seed))
+        warmup.run_curriculum(trainer, settings.changed(race=1))
     ]
     for event in trainer.run(ends[0]):
         if event.state.updates >= warmup.RACE_UPDATES:

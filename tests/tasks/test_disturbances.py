@@ -5,7 +5,7 @@ import pytest
 from helpers import plant_of
 
 from hfcontrol.errors import UsageError
-from hfcontrol.runs.quantities import assignments, curl_range, duration, ranges
+from hfcontrol.runs.quantities import curl_range, parse_params, parse_ranges, parse_time
 from hfcontrol.tasks.disturbances import LATEST, PUSH_SECONDS, Disturbances
 
 STEPS, TRIALS = 50, 4000
@@ -70,15 +70,15 @@ def test_noise_is_independent_of_dimension_trial_and_time():
 
 def test_parameter_settings_are_parsed():
     plant = plant_of("arm2")
-    assert assignments(("a=1", "b = -2.5e-3")) == {"a": 1.0, "b": -0.0025}
-    assert ranges(("lower_mass=1..3",), plant) == (("lower_mass", 1.0, 3.0),)
+    assert parse_params(("a=1", "b = -2.5e-3")) == {"a": 1.0, "b": -0.0025}
+    assert parse_ranges(("lower_mass=1..3",), plant) == (("lower_mass", 1.0, 3.0),)
     own = plant.params["upper_mass"]
-    assert ranges(("upper_mass=20%",), plant) == (
+    assert parse_ranges(("upper_mass=20%",), plant) == (
         ("upper_mass", pytest.approx(0.8 * own), pytest.approx(1.2 * own)),
     )
     assert (
-        duration("40ms", "actuators")
-        == duration("0.04", "actuators")
+        parse_time("40ms", "actuators")
+        == parse_time("0.04", "actuators")
         == pytest.approx(0.04)
     )
 
@@ -87,32 +87,32 @@ def test_parameter_settings_are_parsed():
     "read, told",
     [
         (
-            lambda: assignments(("friction",)),
-            "--param friction: a parameter and a finite number",
+            lambda: parse_params(("friction",)),
+            "`param` friction: must be a parameter and a finite number",
         ),
         (
-            lambda: assignments(("friction=soft",)),
-            "--param friction=soft: a parameter and a finite number",
+            lambda: parse_params(("friction=soft",)),
+            "`param` friction=soft: must be a parameter and a finite number",
         ),
         (
-            lambda: ranges(("lower_mass=3..1",), plant_of("arm2")),
-            "--vary lower_mass=3..1: a parameter with its range",
+            lambda: parse_ranges(("lower_mass=3..1",), plant_of("arm2")),
+            "`vary` lower_mass=3..1: must be a parameter with its range",
         ),
         (
-            lambda: ranges(("lower_mass=heavy",), plant_of("arm2")),
-            "--vary lower_mass=heavy: a parameter with its range",
+            lambda: parse_ranges(("lower_mass=heavy",), plant_of("arm2")),
+            "`vary` lower_mass=heavy: must be a parameter with its range",
         ),
         (
-            lambda: ranges(("wrist=0..1",), plant_of("arm2")),
-            "--vary wrist: plant arm2 has no such parameter",
+            lambda: parse_ranges(("wrist=0..1",), plant_of("arm2")),
+            "`vary` wrist: plant arm2 has no such parameter",
         ),
         (
             lambda: curl_range(13.0, plant_of("linear")),
-            "--curl-field 13.0: plant linear has no hand",
+            "`curl_field` 13.0: plant linear has no hand",
         ),
         (
-            lambda: duration("soon", "actuators"),
-            "--actuators soon: seconds such as 0.04",
+            lambda: parse_time("soon", "actuators"),
+            "`actuators` soon: must be seconds such as 0.04",
         ),
     ],
 )

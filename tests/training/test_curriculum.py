@@ -1,6 +1,5 @@
 """What comes before a training proper: growing horizons and races, their results and what they cost."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +84,7 @@ def test_grown_weights_win_races():
     settings = Settings(**SMALL, grow=2, race=2)
     best, alone = (
         warmup.run_curriculum(make_trainer(s), s)
-        for s in (settings, replace(settings, race=1))
+        for s in (settings, settings.changed(race=1))
     )
     assert best.updates >= warmup.RACE_UPDATES and best.rollouts > 2 * alone.rollouts
 
@@ -110,7 +109,7 @@ def test_a_task_that_asks_for_what_is_no_setting(tmp_path):
 
 
 def test_negative_growth_is_told():
-    with pytest.raises(UsageError, match="--grow -1: 0 or above is needed"):
+    with pytest.raises(UsageError, match="`grow` -1: must be a whole number of at least 0"):
         Settings(grow=-1)
 
 
@@ -140,7 +139,7 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
     settings = Settings(**SMALL, effort=1e-3, **more)
     whole, cut = (
         warmup.run_curriculum(make_trainer(s), s)
-        for s in (settings, replace(settings, max_seconds=1e-6))
+        for s in (settings, settings.changed(max_seconds=1e-6))
     )
     assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
 

@@ -1,0 +1,98 @@
+"""Settings of PPO and A2C."""
+
+from hfcontrol.optim.settings import POLICY_OPTIMIZERS
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+
+POLICY_ONLY = (
+    OnlyWith(
+        "optimizer", POLICY_OPTIMIZERS, "applies only to ppo and a2c; leave it out"
+    ),
+)
+
+
+class PolicyGradientSettings(SettingsModel):
+    """Hyperparameters of policy gradients; None means the method's own value."""
+
+    discount: Number = setting(
+        0.99,
+        "PPO/A2C: discount factor.",
+        "GAMMA",
+        only_with=POLICY_ONLY,
+        ge=0,
+        le=1,
+    )
+    gae_lambda: Number | None = setting(
+        None,
+        "PPO/A2C: lambda of generalised advantage estimation; by default 0.95 for ppo, "
+        "1 for a2c.",
+        "LAMBDA",
+        only_with=POLICY_ONLY,
+        ge=0,
+        le=1,
+    )
+    clip: Number | None = setting(
+        None,
+        "PPO/A2C: clipping range of probability ratios; by default 0.2 for ppo, none "
+        "for a2c.",
+        "EPS",
+        only_with=POLICY_ONLY,
+        gt=0,
+    )
+    epochs: Whole | None = setting(
+        None,
+        "PPO/A2C: passes over a rollout; by default 10 for ppo, 1 for a2c.",
+        "N",
+        only_with=POLICY_ONLY,
+        ge=1,
+    )
+    minibatches: Whole | None = setting(
+        None,
+        "PPO/A2C: updates per pass, each on a subset of the trials; by default 4 for "
+        "ppo, 1 for a2c.",
+        "N",
+        only_with=POLICY_ONLY,
+        ge=1,
+    )
+    entropy: Number = setting(
+        0.0,
+        "PPO/A2C: weight of the policy's entropy in the objective.",
+        "WEIGHT",
+        only_with=POLICY_ONLY,
+        ge=0,
+    )
+    value_clip: Number | None = setting(
+        None,
+        "PPO/A2C: clipping range of the value function; none by default.",
+        "EPS",
+        only_with=POLICY_ONLY,
+        gt=0,
+    )
+    target_kl: Number | None = setting(
+        None,
+        "PPO/A2C: end the passes over a rollout at 1.5 times this KL divergence from "
+        "its policy; never by default.",
+        "KL",
+        only_with=POLICY_ONLY,
+        gt=0,
+    )
+    log_spread: Number = setting(
+        -0.5,
+        "PPO/A2C: initial logarithm of the exploration noise, in typical controls.",
+        "L",
+        only_with=POLICY_ONLY,
+        # Bounds of the policy's own spread while it trains.
+        ge=-5.0,
+        le=1.0,
+    )
+    anneal: Whole = setting(
+        0,
+        "PPO/A2C: decrease the learning rate linearly to zero over N rollouts.",
+        "N",
+        only_with=POLICY_ONLY,
+        ge=0,
+    )
+    normalise: bool = setting(
+        True,
+        "PPO/A2C: normalise the network's inputs, which is the default.",
+        only_with=POLICY_ONLY,
+    )

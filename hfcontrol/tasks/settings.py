@@ -1,0 +1,167 @@
+"""Settings of tasks: what is trained for, and under which conditions."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from hfcontrol.schema import Number, SettingsModel, Whole, setting
+
+Space = Literal["joint", "hand"]
+
+# These hide a part of the state from the network, which then needs a memory.
+HIDING = (
+    "observe",
+    "feedback_delay",
+    "command_delay",
+    "sensory_noise",
+    "vary",
+    "curl_field",
+    "actuators",
+)
+
+
+class TaskSettings(SettingsModel):
+    """Plant and task; None means the task's own number."""
+
+    plant: str = setting(
+        "arm2",
+        "A shipped plant (see `hfcontrol plants`), a .py or .xml file, or gym:ID.",
+        "NAME|FILE",
+        allowed="the name of a plant or the path of its file",
+    )
+    task: str | None = setting(
+        None, "A task of the plant; its first one by default.", "WORD"
+    )
+    trials: Whole | None = setting(
+        None, "Trials in one batch; the task's own number by default.", "N", ge=1
+    )
+    steps: Whole | None = setting(
+        None, "Horizon in control steps; the task's own by default.", "N", ge=1
+    )
+    effort: Number | None = setting(
+        None,
+        "Weight of 1/2 u^2 per step; the task's own by default, 0 for none.",
+        "WEIGHT",
+        plants_only=True,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    running: Number | None = setting(
+        None,
+        "Weight of the squared distance of the positions at every step; the task's own "
+        "by default.",
+        "WEIGHT",
+        plants_only=True,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    space: Space = setting(
+        "joint",
+        "Where distance is measured: joint or hand.",
+        "WORD",
+        plants_only=True,
+    )
+
+    @field_validator("plant", mode="before")
+    @classmethod
+    def resolve_file(cls, value: Any) -> Any:
+        """Return the absolute path of a plant file, and a name unchanged."""
+        # Imported here because the command line builds its help without NumPy.
+        from hfcontrol.plant.registry import FILES
+
+        if not isinstance(value, (str, Path)) or Path(value).suffix not in FILES:
+            return value
+        return str(Path(value).resolve())
+
+
+class ConditionSettings(SettingsModel):
+    """Delays, noise, disturbances and limits; training and evaluation share them."""
+
+    feedback_delay: Number | str = setting(
+        0,
+        "Delay of the observations: steps, or milliseconds such as 40ms.",
+        "STEPS|MS",
+        allowed="steps such as 3, or milliseconds such as 40ms",
+        plants_only=True,
+    )
+    command_delay: Number | str = setting(
+        0,
+        "Delay of the commands: steps, or milliseconds such as 20ms.",
+        "STEPS|MS",
+        allowed="steps such as 3, or milliseconds such as 40ms",
+        plants_only=True,
+    )
+    sensory_noise: Number = setting(
+        0.0,
+        "Standard deviation of noise on every observation, in its unit.",
+        "SD",
+        plants_only=True,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    motor_noise: Number | str = setting(
+        0.0,
+        "Standard deviation of noise on every control, in its unit, or as a percentage "
+        "of the control: 5%.",
+        "SD|PERCENT",
+        allowed="a number in control units, or a percentage such as 5%",
+        plants_only=True,
+    )
+    push: Number | None = setting(
+        None,
+        "One random push per trial: standard deviation of the change of every rate, in "
+        "its unit.",
+        "SD",
+        plants_only=True,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    param: tuple[str, ...] = setting(
+        (),
+        "Another value of a plant's parameter; repeatable.",
+        "NAME=VALUE",
+        syntax="repeated",
+        allowed="texts such as friction=0.1",
+        plants_only=True,
+    )
+    vary: tuple[str, ...] = setting(
+        (),
+        "A plant's parameter that varies between trials, drawn uniformly: load=0..1 or "
+        "mass=20%; repeatable.",
+        "NAME=LOW..HIGH|NAME=PERCENT",
+        syntax="repeated",
+        allowed="texts such as load=0..1 or mass=20%",
+        plants_only=True,
+    )
+    curl_field: Number | None = setting(
+        None,
+        "A curl force field at the hand [N s/m]: in each trial another strength between "
+        "plus and minus this one.",
+        "STRENGTH",
+        plants_only=True,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    actuators: Number | str = setting(
+        0.0,
+        "Time constant of first-order actuators (muscles): 0.04 or 40ms.",
+        "S|MS",
+        allowed="seconds such as 0.04 or 2s, or milliseconds such as 40ms",
+        plants_only=True,
+    )
+    observe: tuple[str, ...] = setting(
+        (),
+        "What the network observes: names separated by commas, or positions; everything "
+        "by default.",
+        "NAMES",
+        syntax="words",
+        allowed="names of observations",
+    )
+    control_limit: Number | str | tuple[Number, ...] | None = setting(
+        "plant",
+        "Smooth limit of the controls; the plant's own by default.",
+        "LIMIT|plant|none",
+        allowed="a positive number, plant or none",
+        plants_only=True,
+    )

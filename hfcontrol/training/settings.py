@@ -1,0 +1,96 @@
+"""Settings of training: holds, curriculum and limits."""
+
+from typing import Literal
+
+from hfcontrol.closed_loop.settings import CONTROL_STEPS_ONLY, NEEDS_DERIVATIVES
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+
+HoldName = Literal["auto", "model", "scenario", "inputs", "post"]
+
+
+class HoldSettings(SettingsModel):
+    """Updates within a hold, and the number of rollouts."""
+
+    batches: Whole = setting(
+        32,
+        "Maximum number of weight updates on one rollout's inputs.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES,),
+        ge=1,
+    )
+    average: Whole = setting(
+        1,
+        "Average the weights after the last N or so holds, for random tasks.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES,),
+        ge=1,
+    )
+    hold: HoldName = setting(
+        "auto",
+        "What stays fixed during these updates: auto, model, scenario, inputs or post.",
+        "WORD",
+        only_with=(
+            NEEDS_DERIVATIVES,
+            OnlyWith(
+                "estimator",
+                (None,),
+                "a continuous trajectory is simulated again at every update; leave one "
+                "of them out",
+                harmless=("auto", "scenario"),
+            ),
+        ),
+    )
+    rollouts: Whole | None = setting(
+        None,
+        "Stop after N simulations of all trials on the true plant.",
+        "N",
+        gt=0,
+    )
+
+
+class CurriculumSettings(SettingsModel):
+    """What precedes training on the full horizon."""
+
+    race: Whole = setting(
+        1,
+        "Start N networks, train each for a dozen updates and continue with the best.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES,),
+        ge=1,
+    )
+    grow: Whole = setting(
+        0,
+        "Start with an eighth of the horizon, then a quarter and a half, with N updates "
+        "each.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES,),
+        ge=0,
+    )
+    guide: Whole = setting(
+        0,
+        "Start by following trajectories that iLQR finds, over growing horizons, with at "
+        "most N updates each.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
+        ge=0,
+    )
+
+
+class LimitSettings(SettingsModel):
+    """Where training stops."""
+
+    target_loss: Number | None = setting(None, "Stop at this loss.", "LOSS", gt=0)
+    target_ratio: Number | None = setting(
+        None,
+        "Stop at this ratio to the optimal loss.",
+        "RATIO",
+        only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
+        allowed="a number of at least 1: 1 is the optimum",
+        ge=1,
+    )
+    max_seconds: Number | None = setting(
+        None,
+        "Stop after S seconds of training; checked between updates.",
+        "S",
+        gt=0,
+    )
