@@ -153,6 +153,7 @@ class Layer:
         sums = count_sums(self.cell)
         ends = [sums * self.stages, (sums + 1) * self.stages - 1]
         activities, states, parameters = np.split(parts, ends)
+        # Units with one sum have no axis for it.
         if sums > 1:
             activities = activities.reshape(-1, sums, *parts.shape[1:])
         return Work(activities, states, parameters)
@@ -165,6 +166,7 @@ class Layer:
         `connection_type.weight_vjp` multiplies them. There is one pair, or one for each
         stage.
         """
+        # A copy for each stage: insert_state writes into X.
         X = self.gather(before, now, 1.0)
         if not self.work:
             return [(delta[self.units], X)]
@@ -251,6 +253,7 @@ class Architecture:
                 f"`time_constants` {shortest:g}..{longest:g} control steps: give two "
                 "positive times, the shorter one first"
             )
+        # The fused scheme is stable for any step.
         limit = STABILITY_LIMITS.get(self.scheme, np.inf)
         needed = 1 / (shortest * limit)
         if "rate" in CELLS[self.cell].PARAMETERS and self.unfold < needed:
@@ -356,6 +359,7 @@ class _Planner:
         cell = staged_cell(layer.cell)
         stages = Stages(cell, architecture.scheme, architecture.unfold).count
         n_p = len(cell.PARAMETERS)
+        # Activities of all stages, states of all but the first, and parameters.
         parts = (1 + count_sums(layer.cell)) * stages - 1 + n_p
         return replace(
             layer,

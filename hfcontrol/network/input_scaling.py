@@ -1,86 +1,110 @@
-"""Running means and variances of what a network is shown, and networks that have taken these into their weights.
+"""Running means and variances of inputs, and how weights absorb them.
 
-A network that is trained on normalised inputs (x - mean) / deviation is another network on the inputs themselves:
+A network trained on normalised inputs (x - mean) / d is another network on the inputs
+themselves:
 
     W (x - mean) / d + b = W' x + b'        W' = W / d,  b' = b - W' mean
-    sigma(slope ((x - mean) / d - centre))  slope' = slope / d,  centre' = mean + d centre      (synapses of the conductance cell)
 
-so that what is stored, evaluated and exported is an ordinary network.
+and for the synapses of the conductance cell
+
+    sigma(slope ((x - mean) / d - centre))
+        slope' = slope / d,  centre' = mean + d centre
+
+So what is stored, evaluated and exported is an ordinary network.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.network.cells import has_synapses
+from hfcontrol.network.network import Network
 
-FLAT = 1e-6  # deviation below which a number stands still and is left as it is
+# Deviation below which an input counts as constant and is not scaled.
+CONSTANT_BELOW = 1e-6
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance (n,) of all numbers seen so far, `count` of each."""
+    """Mean and variance (n,) of `count` values of each of n inputs."""
 
-    mean: np.ndarray
-    variance: np.ndarray
+    mean: Array
+    variance: Array
     count: float = 0.0
 
     @classmethod
-    def empty(cls, size):
-        """Of nothing yet: means of zero, variances of one."""
+    def empty(cls, size: int) -> "Moments":
+        """Return the moments before any value: means of zero, variances of one."""
         return cls(np.zeros(size), np.ones(size))
 
     @property
-    def deviation(self):
-        """Standard deviations (n,), one where nothing varies."""
+    def deviation(self) -> Array:
+        """Standard deviations (n,), one for constant inputs."""
         deviation = np.sqrt(self.variance)
-        return np.where(deviation > FLAT, deviation, 1.0)
+        return np.where(deviation > CONSTANT_BELOW, deviation, 1.0)
 
-    def update(self, values):
-        """The moments after more values (n, M) (Chan, Golub and LeVeque 1979)."""
+    def update(self, values: Array) -> "Moments":
+        """Return the moments of all values so far and of `values` (n, M).
+
+        Chan, Golub and LeVeque (1979): stable, and exact for any split into parts.
+        """
         more = values.shape[1]
-        count, change = self.count + more, values.mean(axis=1) - self.mean
-        spread = (
-            self.count * self.variance
-            + more * values.var(axis=1)
-            + change**2 * self.count * more / count
-        )
-        return Moments(self.mean + change * more / count, spread / count, count)
+        count = self.count + more
+        change = values.mean(axis=1) - self.mean
+        within = self.count * self.variance + more * values.var(axis=1)
+        spread = within + change**2 * self.count * more / count
+        mean = self.mean + change * more / count
+        return Moments(mean, spread / count, count)
 
-    def normalise(self, values, most):
-        """Values (..., n, M) less their mean, by their deviation, within +-most."""
-        return np.clip(
-            (values - self.mean[:, None]) / self.deviation[:, None], -most, most
-        )
+    def normalise(self, values: Array, most: float) -> Array:
+        """Return the values (..., n, M) normalised, and clipped to +-most."""
+        centred = values - self.mean[:, None]
+        return np.clip(centred / self.deviation[:, None], -most, most)
 
 
-def _reading_input(network, weights):
-    """Of every layer that reads the input: its matrix, a view into weights (P,), the columns that do, and whether they are synapses."""
-    return [
-        (W, s.columns, has_synapses(layer.cell))
-        for layer, W in zip(network.layers, network.matrices(weights))
-        for s in layer.sources
-        if s.units == network.inputs
-    ]
+class _InputWeights(NamedTuple):
+    """A matrix, as a view into theta, and the columns of it that multiply inputs."""
+
+    W: Array
+    columns: slice
+    are_synapses: bool
 
 
-def fold(network, weights, moments):
-    """The weights (P,) that do on inputs themselves what `weights` do on normalised ones."""
-    new, mean, d = weights.copy(), moments.mean, moments.deviation
-    for W, columns, synapses in _reading_input(network, new):
+def _input_weights(network: Network, weights: Array) -> list[_InputWeights]:
+    """Return the input weights of every layer that reads the input."""
+    found: list[_InputWeights] = []
+    for layer, W in zip(network.layers, network.matrices(weights), strict=True):
+        synapses = has_synapses(layer.cell)
+        for source in layer.sources:
+            if source.units == network.inputs:
+                found.append(_InputWeights(W, source.columns, synapses))
+    return found
+
+
+def fold(network: Network, weights: Array, moments: Moments) -> Array:
+    """Return weights (P,) for raw inputs, from `weights` (P,) for normalised ones."""
+    new = weights.copy()
+    mean = moments.mean
+    d = moments.deviation
+    for W, columns, synapses in _input_weights(network, new):
         if synapses:
             W[1][:, columns] /= d
             W[2][:, columns] = mean + d * W[2][:, columns]
         else:
+            # The new bias takes the new weights: this order matters.
             W[..., columns] /= d
             W[..., -1] -= W[..., columns] @ mean
     return new
 
 
-def unfold(network, weights, moments):
-    """The weights (P,) that do on normalised inputs what `weights` do on inputs themselves: the inverse of `taken_in`."""
-    new, mean, d = weights.copy(), moments.mean, moments.deviation
-    for W, columns, synapses in _reading_input(network, new):
+def unfold(network: Network, weights: Array, moments: Moments) -> Array:
+    """Return weights (P,) for normalised inputs: the inverse of `fold`."""
+    new = weights.copy()
+    mean = moments.mean
+    d = moments.deviation
+    for W, columns, synapses in _input_weights(network, new):
         if synapses:
             W[1][:, columns] *= d
             W[2][:, columns] = (W[2][:, columns] - mean) / d
@@ -90,13 +114,19 @@ def unfold(network, weights, moments):
     return new
 
 
-def fold_vjp(network, cotangent, moments):
-    """The cotangent (P,) of the weights on normalised inputs from that of those on inputs themselves: `taken_in` transposed."""
-    new, mean, d = cotangent.copy(), moments.mean, moments.deviation
-    for W, columns, synapses in _reading_input(network, new):
+def fold_vjp(network: Network, cotangent: Array, moments: Moments) -> Array:
+    """Return the cotangent (P,) of weights for normalised inputs: `fold` transposed.
+
+    `cotangent` (P,) is that of the weights for raw inputs.
+    """
+    new = cotangent.copy()
+    mean = moments.mean
+    d = moments.deviation
+    for W, columns, synapses in _input_weights(network, new):
         if synapses:
             W[1][:, columns] /= d
             W[2][:, columns] *= d
         else:
-            W[..., columns] = (W[..., columns] - W[..., -1:] * mean) / d
+            by_bias = W[..., -1:] * mean
+            W[..., columns] = (W[..., columns] - by_bias) / d
     return new

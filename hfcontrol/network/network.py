@@ -1,349 +1,434 @@
-"""A recurrent network: a flat weight vector with named views, its step, tangent and adjoint; it knows no plant.
+"""A recurrent network: a flat weight vector with named views, its step and derivatives.
 
-    a_l = W_l [source rows of l; 1],      h_l = cell(a_l)
+The layers (architecture.py) follow one after another, with one product per layer and
+step, or per stage of a cell with a state:
 
-for its layers (architecture.py) one after the other: one product per layer and step, or stage of time-continuous cells.
+    a_l = W_l [source units of l; 1],      h_l = cell(a_l)
+
+A network knows no plant. Shapes: n activations, N trials, P weights.
 """
+
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.network.activations import ACTIVATIONS
-from hfcontrol.network.architecture import lay_out_layers
-from hfcontrol.network.cells import CELLS, has_synapses, is_timed, matrix_names
-from hfcontrol.network.stages import SCHEMES, Stages, parameter_slopes, parameter_values
-
-INCOMING = (
-    15  # connections into a unit at the start: sparse initialisation of Martens (2010)
+from hfcontrol.network.architecture import Architecture, Layer, lay_out_layers
+from hfcontrol.network.cells import (
+    CELLS,
+    has_synapses,
+    is_timed,
+    matrix_names,
+    staged_cell,
+    synapse_names,
+)
+from hfcontrol.network.connections import Timed
+from hfcontrol.network.initialisation import (
+    draw_parameters,
+    draw_sparse,
+    draw_synapses,
+)
+from hfcontrol.network.stages import (
+    SCHEMES,
+    Stages,
+    parameter_slopes,
+    parameter_values,
 )
 
 
-class Network:
-    """Layers of a `Architecture` between n_input inputs and n_output outputs; P = `size` weights.
+class WeightMap(Protocol):
+    """The weights as a function of what is trained, entry by entry (constraints.py)."""
 
-    `rest` is the output at the start, number by number or one for all. With a `constraint` (constraint.py) what is trained
-    are free parameters theta, and the weights a function of them.
+    def start(self, weights: Array) -> Array:
+        """Return theta (P,) for initial weights (P,)."""
+
+    def weights(self, theta: Array) -> Array:
+        """Return the weights (P,) at theta (P,)."""
+
+    def slope(self, theta: Array) -> Array:
+        """Return the derivative (P,) of each weight by its entry of theta."""
+
+
+class Network:
+    """Layers of an `Architecture` between n_input inputs and n_output outputs.
+
+    `size` is P, the number of weights. `rest` is the initial output, one number for
+    each output or one for all. With a `constraint` the trained theta (P,) differs from
+    the weights, which are a function of it.
     """
 
-    def __init__(self, architecture, n_input, n_output, rest=0.0):
-        self.architecture, self.n_input, self.n_output, self.rest = (
-            architecture,
-            n_input,
-            n_output,
-            rest,
-        )
-        self.layers, self.n_activations, self.size = lay_out_layers(
-            architecture, n_input, n_output
-        )
-        self.inputs, self.outputs = slice(0, n_input), self.layers[-1].units
+    def __init__(
+        self,
+        architecture: Architecture,
+        n_input: int,
+        n_output: int,
+        rest: float | Array = 0.0,
+    ) -> None:
+        self.architecture = architecture
+        self.n_input = n_input
+        self.n_output = n_output
+        self.rest = rest
+
+        layout = lay_out_layers(architecture, n_input, n_output)
+        self.layers = layout.layers
+        self.n_activations = layout.n_activations
+        self.size = layout.size
+
+        self.inputs = slice(0, n_input)
+        self.outputs = self.layers[-1].units
         self.hidden = slice(n_input, self.outputs.start)
-        self.start = None
+
+        # The learned initial state follows all other weights.
+        self.start: slice | None = None
         if architecture.learn_start:
-            self.start = slice(self.size, self.size + self.hidden.stop - n_input)
-            self.size = self.start.stop
-        self.constraint = None
+            end = self.size + self.hidden.stop - self.hidden.start
+            self.start = slice(self.size, end)
+            self.size = end
+        self.constraint: WeightMap | None = None
 
-    def weights(self, theta):
-        """The weights (P,) of what is trained, theta (P,): itself, but for a constraint."""
-        return theta if self.constraint is None else self.constraint.weights(theta)
+    def weights(self, theta: Array) -> Array:
+        """Return the weights (P,) at theta (P,): theta itself without a constraint."""
+        if self.constraint is None:
+            return theta
+        return self.constraint.weights(theta)
 
-    def slope(self, theta):
-        """Derivative (P,) of each weight by its entry of theta, or 1 where there is no constraint."""
+    def slope(self, theta: Array) -> Array | float:
+        """Return the derivative (P,) of each weight by its entry of theta.
+
+        It is 1 without a constraint.
+        """
         return 1.0 if self.constraint is None else self.constraint.slope(theta)
 
-    def matrices(self, theta):
-        """The matrix of each layer (units, columns), or its several, as views into weights (P,)."""
+    def matrices(self, theta: Array) -> list[Array]:
+        """Return the matrix of each layer (`Layer.shape`): views into weights (P,)."""
         return [theta[layer.weights].reshape(layer.shape) for layer in self.layers]
 
-    def parameters(self, theta):
-        """The numbers behind each layer's cell parameters (n_p, units, 1), as views into weights (P,); empty for plain cells."""
-        return [
-            theta[layer.parameters].reshape(-1, layer.size, 1)
-            if layer.work
-            else theta[:0]
-            for layer in self.layers
-        ]
+    def parameters(self, theta: Array) -> list[Array]:
+        """Return the trained numbers of each layer's cell parameters (n_p, units, 1).
 
-    def views(self, theta):
-        """Named views into theta (P,): `W_source_layer` (units, source), `b_layer` (units,), `h0` (hidden,), and the numbers
-        behind cell parameters, such as `rate_layer` (units,), and synapses, such as `slope_source_layer` (units, source). Of a cell
-        with several matrices these have its names, such as `late_source_layer`, and b_layer is (matrices, units)."""
-        views = {}
-        for layer, W, raw in zip(
-            self.layers, self.matrices(theta), self.parameters(theta)
-        ):
-            for source in layer.sources:
-                names = (
-                    CELLS[layer.cell].SYNAPSE
-                    if has_synapses(layer.cell)
-                    else matrix_names(layer.cell)
-                )
-                for name, part in zip(names, W.reshape(-1, *W.shape[-2:])):
-                    views[f"{name}_{source.name}_{layer.name}"] = part[
-                        :, source.columns
-                    ]
-            if not has_synapses(layer.cell):
-                views[f"b_{layer.name}"] = W[..., -1]
+        They are views into weights (P,), and empty for cells without a state.
+        """
+        return [self._parameters_of(layer, theta) for layer in self.layers]
+
+    @staticmethod
+    def _parameters_of(layer: Layer, theta: Array) -> Array:
+        if layer.parameters is None:
+            return theta[:0]
+        return theta[layer.parameters].reshape(-1, layer.size, 1)
+
+    def views(self, theta: Array) -> dict[str, Array]:
+        """Return named views into theta (P,).
+
+        * `W_source_layer` (units, source) and `b_layer` (units,). A cell with several
+          matrices has their names instead of W, such as `late_source_layer`, and
+          b_layer (matrices, units).
+        * trained numbers of synapses, such as `slope_source_layer` (units, source), and
+          of cell parameters, such as `rate_layer` (units,)
+        * `h0` (hidden,), the initial hidden state, if it is trained
+        """
+        views: dict[str, Array] = {}
+        matrices = self.matrices(theta)
+        parameters = self.parameters(theta)
+        for layer, W, raw in zip(self.layers, matrices, parameters, strict=True):
+            self._add_weight_views(views, layer, W)
             if layer.work:
-                views |= {
-                    f"{name}_{layer.name}": row[:, 0]
-                    for name, row in zip(CELLS[layer.cell].PARAMETERS, raw)
-                }
+                names = CELLS[layer.cell].PARAMETERS
+                for name, numbers in zip(names, raw, strict=True):
+                    views[f"{name}_{layer.name}"] = numbers[:, 0]
         if self.start:
             views["h0"] = theta[self.start]
         return views
 
+    @staticmethod
+    def _add_weight_views(views: dict[str, Array], layer: Layer, W: Array) -> None:
+        """Add the views of one layer's matrix to `views`."""
+        synapses = has_synapses(layer.cell)
+        names = synapse_names(layer.cell) if synapses else matrix_names(layer.cell)
+        parts = W.reshape(-1, *W.shape[-2:])
+        for source in layer.sources:
+            for name, part in zip(names, parts, strict=True):
+                key = f"{name}_{source.name}_{layer.name}"
+                views[key] = part[:, source.columns]
+        if not synapses:
+            views[f"b_{layer.name}"] = W[..., -1]
+
     @property
-    def connections(self):
-        """The number of weights between units, input and output: without biases, cell parameters and start."""
+    def connections(self) -> int:
+        """Number of weights between units, inputs and outputs.
+
+        Biases, cell parameters and the initial hidden state do not count.
+        """
         return sum(layer.connections for layer in self.layers)
 
-    def time_constants(self, theta):
-        """Time constants (units,) in control steps of all units that have one, at weights theta (P,)."""
-        views = self.views(self.weights(theta))
-        rates = [
-            np.logaddexp(0.0, view)
-            for name, view in views.items()
-            if name.startswith("rate_")
-        ]
-        return 1 / np.concatenate([np.empty(0), *rates])
+    def time_constants(self, theta: Array) -> Array:
+        """Return the time constants [control steps] of all units that have one.
 
-    def initial(self, rng):
-        """Random weights (P,): at most 15 incoming connections per unit and source, unit variance of the summed input.
-
-        Sparse initialisation of Martens (2010, sec. 5): few large weights leave units distinct. The non-zero weights are
-        normal with variance 1 / (incoming of all sources together); start states are zero, and so are biases, but for the
-        output's, which are `rest`. The output layer's weights are no exception: with a tenth of it, some seeds spent 50 updates
-        on a plateau that none of ten meets with unit variance. Time constants are drawn evenly on a logarithmic scale,
-        reversals are +1 or -1.
+        theta (P,) is the trained vector; the result has an entry for each such unit.
         """
+        rates = [np.empty(0)]
+        for name, view in self.views(self.weights(theta)).items():
+            if name.startswith("rate_"):
+                rates.append(np.logaddexp(0.0, view))
+        return 1 / np.concatenate(rates)
+
+    def initial(self, rng: np.random.Generator) -> Array:
+        """Return a random theta (P,) with sparse weights.
+
+        See initialisation.py. Initial states and biases are zero, except for the biases
+        of the output, which are `rest`.
+        """
+        spread = self.architecture.time_constants
         theta = np.zeros(self.size)
-        for layer, W in zip(self.layers, self.matrices(theta)):
+        matrices = self.matrices(theta)
+        parameters = self.parameters(theta)
+        for layer, W, raw in zip(self.layers, matrices, parameters, strict=True):
             if has_synapses(layer.cell):
-                self._initial_synapses(
-                    layer, W, theta[layer.parameters].reshape(-1, layer.size), rng
-                )
-                continue
-            fan_in = sum(
-                min(INCOMING, s.columns.stop - s.columns.start) for s in layer.sources
-            )
-            scale = 1 / np.sqrt(fan_in)
-            for source in layer.sources:
-                for row in (
-                    row
-                    for matrix in W.reshape(-1, *W.shape[-2:])
-                    for row in matrix[:, source.columns]
-                ):
-                    chosen = rng.permutation(row.size)[:INCOMING]
-                    row[chosen] = scale * rng.standard_normal(chosen.size)
-        W[:, -1] = self.rest  # the last layer's
-        for layer, raw in zip(self.layers, self.parameters(theta)):
-            for name, numbers in zip(getattr(CELLS[layer.cell], "PARAMETERS", ()), raw):
-                if name == "rate":
-                    rate = np.exp(
-                        -rng.uniform(
-                            *np.log(self.architecture.time_constants), layer.size
-                        )
-                    )
-                    numbers[:, 0] = np.log(np.expm1(rate))
-                elif name == "reversal":
-                    numbers[:, 0] = rng.choice([-1.0, 1.0], layer.size)
+                reads_input = [s for s in layer.sources if s.units == self.inputs]
+                draw_synapses(layer, W, raw[..., 0], spread, reads_input, rng)
+            else:
+                draw_sparse(layer, W, rng)
+        matrices[-1][:, -1] = self.rest
+
+        for layer, raw in zip(self.layers, parameters, strict=True):
+            draw_parameters(layer, raw, spread, rng)
         return theta if self.constraint is None else self.constraint.start(theta)
 
-    def _initial_synapses(self, layer, W, parameters, rng):
-        """Fills synapses and units of a conductance layer as ncps draws them, but for two things: gates of the input, which
-        has either sign, are spread over -0.4 to 0.6, and capacities are such that, with gates half open, units have the
-        time constants asked for. Numbers behind positive ones are inverse softplus."""
-        shape = W[0].shape
-        w, leak = rng.uniform(0.001, 1.0, shape), rng.uniform(0.001, 1.0, layer.size)
-        tau = np.exp(rng.uniform(*np.log(self.architecture.time_constants), layer.size))
-        W[1], W[2], W[3] = (
-            rng.uniform(3, 8, shape),
-            rng.uniform(0.3, 0.8, shape),
-            rng.choice([-1.0, 1.0], shape),
-        )
-        for source in layer.sources:
-            if source.units == self.inputs:
-                W[1][:, source.columns] /= 2
-                W[2][:, source.columns] = 2 * W[2][:, source.columns] - 1
-        W[0] = np.log(np.expm1(w))
-        parameters[0], parameters[2] = (
-            np.log(np.expm1(leak)),
-            rng.uniform(-0.2, 0.2, layer.size),
-        )
-        capacity = tau * (leak + w.sum(axis=1) / 2)
-        parameters[1] = capacity + np.log(-np.expm1(-capacity))
+    def step(
+        self, theta: Array, before: Array, inputs: Array, elapsed: float = 1.0
+    ) -> Array:
+        """Return the activations (n, N) of one step.
 
-    def step(self, theta, before, inputs, elapsed=1.0):
-        """Rows of one step (rows, N) from the weights (P,), the rows of the step before and the inputs (n_input, N).
-
-        Cells in continuous time move by `elapsed` control steps: 1 but where a controller is called irregularly.
+        theta (P,) are the weights, `before` (n, N) the activations of the step before,
+        `inputs` (n_input, N). Cells in continuous time move by `elapsed` control steps;
+        it is not 1 where a controller is called irregularly.
         """
         now = np.zeros_like(before)
         now[self.inputs] = inputs
-        for layer, W, raw in zip(
-            self.layers, self.matrices(theta), self.parameters(theta)
-        ):
-            cell = CELLS[layer.cell]
-            X, phi = layer.gather(before, now, 1.0), ACTIVATIONS[cell.ACTIVATION][0]
-            if not layer.work:
-                now[layer.units] = phi(layer.connection_type.sums(W, X))
+        matrices = self.matrices(theta)
+        parameters = self.parameters(theta)
+        for layer, W, raw in zip(self.layers, matrices, parameters, strict=True):
+            if layer.work:
+                self._staged_step(layer, W, raw, before, now, elapsed)
                 continue
-            W = (
-                layer.connection_type.scale_to_step(W, elapsed)
-                if is_timed(layer.cell)
-                else W
-            )
-            x, f = self._stages(layer, elapsed).forward(
-                parameter_values(cell, raw),
-                layer.initial_state(before, now),
-                lambda x, X=X, W=W, phi=phi, layer=layer: phi(
-                    layer.connection_type.sums(W, layer.insert_state(X, x))
-                ),
-            )
-            activities, states, _ = layer.split_work(now)
-            activities[:], states[:], now[layer.units] = f, x[1:-1], x[-1]
+            phi = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].function
+            X = layer.gather(before, now, 1.0)
+            now[layer.units] = phi(layer.connection_type.sums(W, X))
         return now
 
-    def _stages(self, layer, elapsed=1.0):
-        return Stages(
-            CELLS[layer.cell],
-            self.architecture.scheme,
-            self.architecture.unfold,
-            elapsed,
-        )
+    def _staged_step(
+        self,
+        layer: Layer,
+        W: Array,
+        raw: Array,
+        before: Array,
+        now: Array,
+        elapsed: float,
+    ) -> None:
+        """Fill the activations `now` of a layer with a state."""
+        cell = staged_cell(layer.cell)
+        phi = ACTIVATIONS[cell.ACTIVATION].function
+        if is_timed(layer.cell):
+            W = Timed.scale_to_step(W, elapsed)
+        X = layer.gather(before, now, 1.0)
 
-    def step_jvp(self, theta, v, before, now, d_before, d_inputs):
-        """Tangent of the rows of one step (rows, N), in the directions of the weights (P,), the rows before and the inputs."""
+        def activity(x: Array) -> Array:
+            return phi(layer.connection_type.sums(W, layer.insert_state(X, x)))
+
+        p = parameter_values(cell, raw)
+        start = layer.initial_state(before, now)
+        x, f = self._stages(layer, elapsed).forward(p, start, activity)
+        work = layer.split_work(now)
+        work.activities[:] = f
+        work.states[:] = x[1:-1]
+        now[layer.units] = x[-1]
+
+    def _stages(self, layer: Layer, elapsed: float = 1.0) -> Stages:
+        chosen = self.architecture
+        cell = staged_cell(layer.cell)
+        return Stages(cell, chosen.scheme, chosen.unfold, elapsed)
+
+    def step_jvp(
+        self,
+        theta: Array,
+        v: Array,
+        before: Array,
+        now: Array,
+        d_before: Array,
+        d_inputs: Array,
+    ) -> Array:
+        """Return the tangent of the activations (n, N) of one step.
+
+        The direction is v (P,) of the weights theta (P,), `d_before` (n, N) of the
+        activations before and `d_inputs` (n_input, N); `now` (n, N) is what `step`
+        returned.
+        """
         d_now = np.zeros_like(now)
         d_now[self.inputs] = d_inputs
-        for layer, W, dW, raw, d_raw in zip(
-            self.layers,
-            self.matrices(theta),
-            self.matrices(v),
-            self.parameters(theta),
-            self.parameters(v),
+        matrices = zip(self.matrices(theta), self.matrices(v), strict=True)
+        parameters = zip(self.parameters(theta), self.parameters(v), strict=True)
+        for layer, (W, dW), (raw, d_raw) in zip(
+            self.layers, matrices, parameters, strict=True
         ):
-            cell = CELLS[layer.cell]
-            X, dX, slope = (
-                layer.gather(before, now, 1.0),
-                layer.gather(d_before, d_now, 0.0),
-                ACTIVATIONS[cell.ACTIVATION][1],
-            )
+            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
+            X = layer.gather(before, now, 1.0)
+            dX = layer.gather(d_before, d_now, 0.0)
             if not layer.work:
-                d_now[layer.units] = slope(
-                    now[layer.units]
-                ) * layer.connection_type.jvp(W, dW, X, dX)
+                d_sums = layer.connection_type.jvp(W, dW, X, dX)
+                d_now[layer.units] = slope(now[layer.units]) * d_sums
                 continue
+
+            cell = staged_cell(layer.cell)
             f, states, _ = layer.split_work(now)
             x = (layer.initial_state(before, now), *states)
-
-            def d_activity(
-                j, dx, W=W, dW=dW, X=X, dX=dX, slope=slope, layer=layer, x=x, f=f
-            ):
-                return slope(f[j]) * layer.connection_type.jvp(
-                    W, dW, layer.insert_state(X, x[j]), layer.insert_state(dX, dx)
-                )
-
+            d_activity = _activity_tangent(layer, (W, dW), (X, dX), x, f)
+            p = parameter_values(cell, raw)
             dp = parameter_slopes(cell, raw) * d_raw
-            dx, df = self._stages(layer).jvp(
-                parameter_values(cell, raw),
-                dp,
-                x,
-                f,
-                layer.initial_state(d_before, d_now),
-                d_activity,
-            )
-            activities, states, _ = layer.split_work(d_now)
-            activities[:], states[:], d_now[layer.units] = df, dx[1:-1], dx[-1]
+            d_start = layer.initial_state(d_before, d_now)
+            dx, df = self._stages(layer).jvp(p, dp, x, f, d_start, d_activity)
+            work = layer.split_work(d_now)
+            work.activities[:] = df
+            work.states[:] = dx[1:-1]
+            d_now[layer.units] = dx[-1]
         return d_now
 
-    def step_vjp(self, theta, before, now, now_bar):
-        """Cotangents (delta, before_bar) of one step (rows, N each) from that of its rows, `now_bar`, which is used up; that
-        of the work rows is taken to be zero.
+    def step_vjp(
+        self, theta: Array, before: Array, now: Array, now_bar: Array
+    ) -> tuple[Array, Array]:
+        """Return the cotangents (delta, before_bar) of one step, (n, N) each.
 
-        delta holds the cotangents of the summed inputs in the rows of the layers or, stage by stage, in their work rows, those
-        of cell parameters in these, and that of the input in its rows; the weights' own cotangents are outer products of
-        delta and gathered rows (`Layer.products`).
+        `now_bar` (n, N) is the cotangent of the activations and is overwritten; that of
+        work units is taken to be zero. delta holds the cotangents of the summed inputs
+        in the units of each layer or, stage by stage, in its work units, those of cell
+        parameters in the work units, and that of the input in its units. Products of
+        delta and gathered activations (`Layer.weight_products`) are the cotangents of
+        the weights.
         """
         before_bar = np.zeros_like(now_bar)
-        for layer, W, raw in zip(
-            reversed(self.layers),
-            reversed(self.matrices(theta)),
-            reversed(self.parameters(theta)),
-        ):
-            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION][1]
+        # From the output back: a layer is complete once all its readers have added to it.
+        matrices = self.matrices(theta)
+        parameters = self.parameters(theta)
+        layers = list(zip(self.layers, matrices, parameters, strict=True))
+        for layer, W, raw in reversed(layers):
             if layer.work:
-                self._staged_vjp(layer, W, raw, slope, before, now, now_bar, before_bar)
+                self._staged_vjp(layer, W, raw, before, now, now_bar, before_bar)
                 continue
+            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
             delta = slope(now[layer.units]) * now_bar[layer.units]
             now_bar[layer.units] = delta
-            self._spread(layer, W.T @ delta, now_bar, before_bar)
+            self._add_to_sources(layer, W.T @ delta, now_bar, before_bar)
         return now_bar, before_bar
 
-    def _staged_vjp(self, layer, W, raw, slope, before, now, now_bar, before_bar):
-        """`step_vjp` of one layer of time-continuous cells."""
-        cell, own, X = (
-            CELLS[layer.cell],
-            layer.state_source,
-            layer.gather(before, now, 1.0),
-        )
+    def _staged_vjp(
+        self,
+        layer: Layer,
+        W: Array,
+        raw: Array,
+        before: Array,
+        now: Array,
+        now_bar: Array,
+        before_bar: Array,
+    ) -> None:
+        """Do what `step_vjp` does, for one layer with a state."""
+        assert layer.state_source
+        source = layer.state_source
+        cell = staged_cell(layer.cell)
+        slope = ACTIVATIONS[cell.ACTIVATION].slope
+        X = layer.gather(before, now, 1.0)
         f, states, _ = layer.split_work(now)
-        deltas, _, parameters = layer.split_work(now_bar)
+        deltas, _, parameter_bars = layer.split_work(now_bar)
         x = (layer.initial_state(before, now), *states, now[layer.units])
 
-        def pull(j, f_bar):
+        def pull(j: int, f_bar: Array) -> Array | float:
             deltas[j] = slope(f[j]) * f_bar
-            back = layer.connection_type.vjp(W, layer.insert_state(X, x[j]), deltas[j])
-            self._spread(layer, back, now_bar, before_bar)
-            return back[own.columns] if own in layer.sources else 0.0
+            # One X serves all stages: they differ in the state alone.
+            X_j = layer.insert_state(X, x[j])
+            X_bar = layer.connection_type.vjp(W, X_j, deltas[j])
+            self._add_to_sources(layer, X_bar, now_bar, before_bar)
+            # Without recurrence the layer does not read its own state.
+            return X_bar[source.columns] if source in layer.sources else 0.0
 
-        p_bar, x_bar = self._stages(layer).vjp(
-            parameter_values(cell, raw), x, f, now_bar[layer.units], pull
-        )
-        parameters[:] = parameter_slopes(cell, raw) * np.stack(p_bar) if p_bar else 0.0
-        (before_bar if own.lag else now_bar)[own.units] += x_bar
+        p = parameter_values(cell, raw)
+        stages = self._stages(layer)
+        p_bar, x_bar = stages.vjp(p, x, f, now_bar[layer.units], pull)
+        if p_bar:
+            parameter_bars[:] = parameter_slopes(cell, raw) * np.stack(p_bar)
+        start_bar = before_bar if source.lag else now_bar
+        start_bar[source.units] += x_bar
 
     @staticmethod
-    def _spread(layer, back, now_bar, before_bar):
-        """Adds the cotangent of what a layer reads, `back` (columns, N), to its sources, but for its own stages' states."""
+    def _add_to_sources(
+        layer: Layer, X_bar: Array, now_bar: Array, before_bar: Array
+    ) -> None:
+        """Add the cotangent (columns, N) of what a layer reads to its sources.
+
+        The layer's own state is left out: its stages pass that on.
+        """
         for source in layer.sources:
             if source is not layer.state_source:
-                (before_bar if source.lag else now_bar)[source.units] += back[
-                    source.columns
-                ]
+                bar = before_bar if source.lag else now_bar
+                bar[source.units] += X_bar[source.columns]
 
-    def tables(self):
-        """The architecture as integer arrays for compiled loops: layers (first row, end row, cell code, place of the matrix,
-        first source, end source, then for time-continuous cells stages, scheme, unfoldings, first work row, place of the
-        parameters, their number, first row and lag of the state before, its first and end column) and sources (first row,
-        end row, lag)."""
-        layers, sources = [], []
+    def tables(self) -> tuple[Array, Array]:
+        """Return the architecture as integer arrays for compiled loops.
+
+        Columns of layers: first and end unit, cell code, place of the matrix in theta,
+        first and end source. Then, zero for cells without a state: stages, index of the
+        scheme, unfoldings, first work unit, place of the parameters in theta, their
+        number, first unit and lag of the state that the stages start from, and the
+        first and end column that read it. Columns of sources: first and end unit, lag.
+        """
+        layers: list[tuple[int, ...]] = []
+        sources: list[tuple[int, int, int]] = []
         for layer in self.layers:
-            first, own, cell = len(sources), layer.state_source, CELLS[layer.cell]
-            sources += [(s.units.start, s.units.stop, s.lag) for s in layer.sources]
-            staged = (0,) * 10
-            if own:
-                staged = (
-                    layer.stages,
-                    SCHEMES.index(self.architecture.scheme),
-                    self.architecture.unfold,
-                    layer.work.start,
-                    layer.parameters.start,
-                    len(cell.PARAMETERS),
-                    own.units.start,
-                    own.lag,
-                    own.columns.start,
-                    own.columns.stop,
-                )
-            layers.append(
-                (
-                    layer.units.start,
-                    layer.units.stop,
-                    cell.CODE,
-                    layer.weights.start,
-                    first,
-                    len(sources),
-                    *staged,
-                )
+            first = len(sources)
+            for source in layer.sources:
+                sources.append((source.units.start, source.units.stop, source.lag))
+            row = (
+                layer.units.start,
+                layer.units.stop,
+                CELLS[layer.cell].CODE,
+                layer.weights.start,
+                first,
+                len(sources),
             )
+            layers.append((*row, *self._stage_columns(layer)))
         return np.array(layers, dtype=np.int64), np.array(sources, dtype=np.int64)
+
+    def _stage_columns(self, layer: Layer) -> tuple[int, ...]:
+        """Return the last ten columns of a layer's row in `tables`."""
+        source = layer.state_source
+        if not source or not layer.work or not layer.parameters:
+            return (0,) * 10
+        scheme = SCHEMES.index(self.architecture.scheme)
+        solver = (layer.stages, scheme, self.architecture.unfold)
+        n_parameters = len(CELLS[layer.cell].PARAMETERS)
+        places = (layer.work.start, layer.parameters.start, n_parameters)
+        state = (source.units.start, source.lag)
+        columns = (source.columns.start, source.columns.stop)
+        return (*solver, *places, *state, *columns)
+
+
+def _activity_tangent(
+    layer: Layer,
+    matrices: tuple[Array, Array],
+    read: tuple[Array, Array],
+    x: tuple[Array, ...],
+    f: Array,
+) -> Callable[[int, Array], Array]:
+    """Return the function (j, dx_j) -> df_j of a layer with a state.
+
+    `matrices` are W and its tangent, `read` is X and its tangent; x and f hold the
+    states and activities of the stages.
+    """
+    W, dW = matrices
+    X, dX = read
+    slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
+
+    def tangent(j: int, dx: Array) -> Array:
+        X_j = layer.insert_state(X, x[j])
+        dX_j = layer.insert_state(dX, dx)
+        return slope(f[j]) * layer.connection_type.jvp(W, dW, X_j, dX_j)
+
+    return tangent

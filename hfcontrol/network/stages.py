@@ -127,12 +127,14 @@ class Stages:
                 bar = x_bar[j + 1]
                 slopes = self.cell.fused_slopes(x[j], f[j], p, self.h)
             else:
+                # x_{j+1} = x_from + h sum_i c_i F_i, transposed.
                 x_bar[self._from(j)] += x_bar[j + 1]
                 for c, i in zip(self._parts(j), self._used(j), strict=True):
                     F_bar[i] += self.h * c * x_bar[j + 1]
                 bar = F_bar[j]
                 slopes = self._continuous.field_slopes(x[j], f[j], p)
 
+            # The activity depends on x_j too: pull adds the way through it.
             by_x, by_f, by_p = slopes
             for total, by in zip(p_bar, by_p, strict=True):
                 total += by * bar

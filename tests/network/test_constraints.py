@@ -142,9 +142,9 @@ def test_every_unit_has_the_same_number_of_connections():
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"density": 0.0}, "--density 0.0: a part above 0"),
-        ({"dale": 1.5}, "--dale 1.5: the part of the units"),
-        ({"frozen": ("7",)}, "--freeze 7: there are layers 1, 2, out"),
+        ({"density": 0.0}, "`density` 0.0: a fraction above 0"),
+        ({"dale": 1.5}, "`dale` 1.5: the fraction of the units"),
+        ({"frozen": ("7",)}, "`freeze` 7: there are layers 1, 2, out"),
     ],
 )
 def test_a_wrong_constraint_is_told_in_one_line(options, told):

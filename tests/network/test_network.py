@@ -9,7 +9,8 @@ from helpers import central_difference, relative
 from hfcontrol.errors import UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, matrix_names
-from hfcontrol.network.network import INCOMING, Network
+from hfcontrol.network.initialisation import INCOMING
+from hfcontrol.network.network import Network
 
 TOPOLOGIES = {
     "one layer": Architecture((6,), skip=(), recurrent=(1,)),

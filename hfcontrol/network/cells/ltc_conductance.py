@@ -34,8 +34,10 @@ def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
     """Return the derivatives of the field by x, f (2, k, N) and the parameters."""
     F = field(x, f, p)
     by_x = -(p[0] + f[1]) / p[1]
+    # 0 x gives the first entry the shape of the second.
     by_f = np.array([1 / p[1] + 0 * x, -x / p[1]])
-    return by_x, by_f, ((p[2] - x) / p[1], -F / p[1], p[0] / p[1])
+    by_p = ((p[2] - x) / p[1], -F / p[1], p[0] / p[1])
+    return by_x, by_f, by_p
 
 
 def fused(x: Value, f: Value, p: Value, h: float) -> Value:
@@ -48,4 +50,5 @@ def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     d = p[1] / h + p[0] + f[1] + EPSILON
     y = fused(x, f, p, h)
     by_f = np.array([1 / d, -y / d])
-    return p[1] / h / d, by_f, ((p[2] - y) / d, (x - y) / h / d, p[0] / d)
+    by_p = ((p[2] - y) / d, (x - y) / h / d, p[0] / d)
+    return p[1] / h / d, by_f, by_p

@@ -25,15 +25,17 @@ Slopes: TypeAlias = tuple[Value, Value, tuple[Value, ...]]
 class Cell(Protocol):
     """What every cell has; one that has nothing else outputs h = f = phi(W X + b)."""
 
-    # Name of phi in `ACTIVATIONS`.
-    ACTIVATION: str
+    @property
+    def ACTIVATION(self) -> str:
+        """Name of phi in `ACTIVATIONS`."""
 
-    # Number by which the compiled passes know the cell.
-    CODE: int
+    @property
+    def CODE(self) -> int:
+        """Number by which the compiled passes know the cell."""
 
-    # Names of the trained parameters of a unit, and which of them softplus keeps
-    # positive.
-    PARAMETERS: Mapping[str, bool]
+    @property
+    def PARAMETERS(self) -> Mapping[str, bool]:
+        """Names of the trained parameters of a unit; softplus keeps some positive."""
 
 
 class StagedCell(Cell, Protocol):
