@@ -44,7 +44,7 @@ def export(run, kind, out, bare):
     """
     with working("exporting"):
         from hfcontrol.deploy.controller import Controller
-        from hfcontrol.deploy.files import check_bare, save
+        from hfcontrol.deploy.export import check_exportable, export_controller
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
 
@@ -52,10 +52,10 @@ def export(run, kind, out, bare):
             raise UsageError(f"--format {kind}: c, npz or onnx")
         run = Run.load(run)
         if not bare:
-            check_bare(run)
+            check_exportable(run)
         name = run.path.resolve().name
         path = Path(out or f"{name.replace('-', '_') if kind == 'c' else name}.{kind}")
-        save(
+        export_controller(
             Controller.load(run),
             path,
             f"{run.plant.name} {run.trainer.task.name}, a controller",

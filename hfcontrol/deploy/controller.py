@@ -1,138 +1,186 @@
-"""A trained network as an object that acts, step by step, on whatever it is given: a simulator elsewhere, a robot, a game.
+"""A trained network as an object that acts step by step, outside of its closed loop.
 
     controller = hf.Controller.load("weights/arm2-reach")
     controller.reset()
     u = controller.act(target, observation)        # once every controller.dt seconds
 
-It needs NumPy, and h5py to be loaded; nothing is compiled. Delays and noise belong to the plant that it meets.
+It can control any plant: another simulator, a robot, a game. It needs NumPy, and h5py
+to load a run; nothing is compiled. Delays and noise belong to the plant.
 """
 
-import numpy as np
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import UsageError
 from hfcontrol.network.activations import ACTIVATIONS
+from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
 from hfcontrol.runs.run import Run
 
 
-class Controller:
-    """A network with its weights (P,), the plant it was trained on and the wiring of its commands; it remembers its last step.
+class PlainLayer(NamedTuple):
+    """A layer without stages, prepared for steps of one trial.
 
-    `dt` is the control step [s]; `observes` and `controls` are the names of what it is given and what it gives, and `n_target` how
-    many numbers tell the target (as a task shows it: the state to be at, unless the task says otherwise). `weights` (P,) are those
-    of its `network`, `limit` (nu,) is that of the controls, and `start` (rows,) the memory it begins with.
+    `sources` are (columns, units, lag), `inputs` (columns,) is overwritten in each step
+    except for its last entry, the 1 of the bias. `activation` None is the identity.
     """
 
-    def __init__(self, network, theta, plant, wiring):
-        self.dt, self.observes, self.controls = (
-            plant.dt,
-            plant.observation,
-            plant.control,
-        )
+    W: Array
+    activation: Callable[[Array], Array] | None
+    units: slice
+    sources: list[tuple[slice, slice, int]]
+    inputs: Array
+
+
+class Controller:
+    """A network with its weights and its activations after the last step.
+
+    `dt` is the control step [s]. `observes` and `controls` are the names of the
+    observation and the control, and `n_target` is the size of the target, as the task
+    shows it: the state to reach, unless the task says otherwise. `weights` (P,) belong
+    to `network`, `limit` (nu,) to the controls, and `start` are the activations before
+    the first step.
+    """
+
+    def __init__(
+        self, network: Network, theta: Array, plant: Plant, wiring: Wiring
+    ) -> None:
+        self.dt = plant.dt
+        self.observes = plant.observation
+        self.controls = plant.control
         self.n_target = network.n_input - plant.ny
-        self.network, self.weights, self.limit, self._wiring = (
-            network,
-            network.weights(theta),
-            wiring.limit,
-            wiring,
-        )
-        self._plain = not any(layer.work for layer in network.layers)
+        self.network = network
+        self.weights = network.weights(theta)
+        self.limit = wiring.limit
+        self._wiring = wiring
+
         self.start = np.zeros(network.n_activations)
         if network.start:
             self.start[network.hidden] = self.weights[network.start]
-        self._layers = (
-            [
-                (
-                    W,
-                    ACTIVATIONS[CELLS[layer.cell].ACTIVATION][0]
-                    if layer.cell != "linear"
-                    else None,
-                    layer.units,
-                    [(s.columns, s.units, s.lag) for s in layer.sources],
-                    np.ones(W.shape[1]),
-                )
-                for layer, W in zip(network.layers, network.matrices(self.weights))
-            ]
-            if self._plain
-            else []
-        )
+
+        self._is_plain = not any(layer.work for layer in network.layers)
+        self._layers: list[PlainLayer] = []
+        if self._is_plain:
+            matrices = network.matrices(self.weights)
+            pairs = zip(network.layers, matrices, strict=True)
+            self._layers = [_plain_layer(layer, W) for layer, W in pairs]
         self.reset()
 
     @classmethod
-    def load(cls, run=None, dt=None):
-        """The controller of a run: a `Run`, its path or name, or None for the newest.
+    def load(
+        cls, run: Run | str | Path | None = None, dt: float | None = None
+    ) -> "Controller":
+        """Return the controller of a run: a `Run`, its path or name, or the newest.
 
-        Raises UsageError for another control step `dt` [s] than the one trained with, and CheckpointError for what is no run.
+        Raises UsageError if `dt` [s] is not the control step of the training, and
+        CheckpointError if there is no such run.
         """
         run = run if isinstance(run, Run) else Run.load(run)
         controller = cls(run.network, run.theta, run.plant, run.trainer.wiring)
         if dt is not None and not np.isclose(dt, controller.dt, rtol=1e-9):
             raise UsageError(
-                f"a controller for steps of {dt:g} s: {run.path} was trained for {controller.dt:g} s; call it that "
-                "often, or train with another DT in the plant file"
+                f"`dt` {dt:g} s: {run.path} was trained for steps of "
+                f"{controller.dt:g} s; call it that often, or train with another DT "
+                "in the plant file"
             )
         return controller
 
-    def reset(self):
-        """Forgets: the next step is a first one, of as many trials as it is given then."""
-        self._rows = self.start
+    def reset(self) -> None:
+        """Forget all steps: the next one is the first, of any number of trials."""
+        # `act` compares by identity: this very array means that no step was made.
+        self._activations = self.start
 
     @property
-    def hidden(self):
-        """The hidden units' activity (hidden,) or (hidden, N) after the last step."""
-        return self._rows[self.network.hidden].copy()
+    def hidden(self) -> Array:
+        """The hidden state (hidden,) or (hidden, N) after the last step."""
+        return self._activations[self.network.hidden].copy()
 
-    def act(self, target, observation):
-        """The control (nu,), or (nu, N) for N trials at once, on seeing a target (n_target,) or (n_target, N) and an observation
-        (ny,) or (ny, N); it moves the memory on by one control step.
+    def act(self, target: npt.ArrayLike, observation: npt.ArrayLike) -> Array:
+        """Return the control (nu,) of the next step, or (nu, N) for N trials.
 
-        Raises UsageError for arrays of another shape, or of another number of trials than at the step before.
+        `target` is (n_target,) or (n_target, N), `observation` (ny,) or (ny, N).
+
+        Raises UsageError for other shapes, or if the number of trials changed since the
+        last step.
         """
-        seen = self._seen(
+        inputs = self._join_inputs(
             np.asarray(target, dtype=float), np.asarray(observation, dtype=float)
         )
-        if seen.ndim == 1 and self._plain:
-            self._rows = self._step(seen)
-            return self._wiring.apply_limit(self._rows[self.network.outputs][:, None])[
-                :, 0
-            ]
-        batch = seen if seen.ndim == 2 else seen[:, None]
-        before = (
-            self._rows
-            if self._rows.ndim == 2
-            else np.repeat(self._rows[:, None], batch.shape[1], axis=1)
-        )
-        after = self.network.step(self.weights, before, batch)
-        self._rows = after if seen.ndim == 2 else after[:, 0]
-        u = self._wiring.apply_limit(after[self.network.outputs])
-        return u if seen.ndim == 2 else u[:, 0]
+        outputs = self.network.outputs
+        is_single = inputs.ndim == 1
+        # A robot calls this at every control step: one trial takes the short way.
+        if is_single and self._is_plain:
+            self._activations = self._step_plain(inputs)
+            command = self._activations[outputs][:, None]
+            return self._wiring.apply_limit(command)[:, 0]
 
-    def _seen(self, target, observation):
-        """Both as the network's input, (n_input,) or (n_input, N)."""
+        batch = inputs[:, None] if is_single else inputs
+        before = self._activations
+        if before.ndim == 1:
+            before = np.repeat(before[:, None], batch.shape[1], axis=1)
+        after = self.network.step(self.weights, before, batch)
+        self._activations = after[:, 0] if is_single else after
+        u = self._wiring.apply_limit(after[outputs])
+        return u[:, 0] if is_single else u
+
+    def _join_inputs(self, target: Array, observation: Array) -> Array:
+        """Return target and observation as the network's input (n_input,) or with N."""
         trials = observation.shape[1:]
-        if (
-            target.shape != (self.n_target, *trials)
-            or observation.shape != (len(self.observes), *trials)
-            or len(trials) > 1
-        ):
+        n_observation = len(self.observes)
+        is_valid = (
+            target.shape == (self.n_target, *trials)
+            and observation.shape == (n_observation, *trials)
+            and len(trials) <= 1
+        )
+        if not is_valid:
             raise UsageError(
-                f"act(target {target.shape}, observation {observation.shape}): needed are ({self.n_target},) and "
-                f"({len(self.observes)},), or with N trials side by side behind both"
+                f"act(target {target.shape}, observation {observation.shape}): needed "
+                f"are ({self.n_target},) and ({n_observation},), or for N trials "
+                f"({self.n_target}, N) and ({n_observation}, N)"
             )
-        if self._rows is not self.start and self._rows.shape[1:] != trials:
+
+        is_first = self._activations is self.start
+        if not is_first and self._activations.shape[1:] != trials:
+            before = self._activations.shape[1:]
             raise UsageError(
-                f"act: {trials or 'one'} trials after {self._rows.shape[1:] or 'one'}; call reset() before another "
-                "number"
+                f"act: {_count_trials(trials)} after {_count_trials(before)}; call "
+                "reset() before another number of trials"
             )
         return np.concatenate([target, observation])
 
-    def _step(self, seen):
-        """The rows (rows,) of one step of plain cells: those of `Network.step` without a copy that could be spared."""
-        before, now = self._rows, np.zeros(len(self._rows))
-        now[self.network.inputs] = seen
-        for W, phi, rows, sources, X in self._layers:
+    def _step_plain(self, inputs: Array) -> Array:
+        """Return the activations after a step of one trial, without needless copies.
+
+        The result is that of `Network.step` for cells without stages.
+        """
+        before = self._activations
+        now = np.zeros(len(before))
+        now[self.network.inputs] = inputs
+        for W, activation, units, sources, X in self._layers:
             for columns, source, lag in sources:
                 X[columns] = before[source] if lag else now[source]
             a = W @ X
-            now[rows] = a if phi is None else phi(a)
+            now[units] = a if activation is None else activation(a)
         return now
+
+
+def _plain_layer(layer: Layer, W: Array) -> PlainLayer:
+    """Return a layer with its matrix, prepared for `Controller._step_plain`."""
+    activation: Any = None
+    if layer.cell != "linear":
+        activation, _ = ACTIVATIONS[CELLS[layer.cell].ACTIVATION]
+    sources = [(s.columns, s.units, s.lag) for s in layer.sources]
+    return PlainLayer(W, activation, layer.units, sources, np.ones(W.shape[1]))
+
+
+def _count_trials(shape: tuple[int, ...]) -> str:
+    """Return the number of trials behind an array's first index, in words."""
+    return f"{shape[0]} trials" if shape else "a single trial"

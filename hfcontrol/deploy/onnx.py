@@ -1,16 +1,27 @@
-"""A controller as an ONNX graph: target, observation and state go in, control and the next state come out.
+"""A controller as an ONNX graph of one step, with its state as input and output.
 
-The graph is written by the network's own formulas: cells and stages work on whatever adds, multiplies and divides, so they are
-given nodes in place of numbers.
+Inputs are target, observation and state, outputs control and next_state. The network's
+own formulas write the graph: cells and stages work on anything that adds, multiplies
+and divides, so they are called with graph nodes in place of arrays.
 """
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.deploy.controller import Controller
 from hfcontrol.errors import UsageError
+from hfcontrol.network.architecture import Layer, Source
 from hfcontrol.network.cells import CELLS, has_synapses, is_timed
+from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
 
+# Runtimes from 2021 on can read this operator set and file format.
 OPSET = 17
+IR_VERSION = 8
+
 OPERATIONS = {
     np.add: "Add",
     np.subtract: "Sub",
@@ -23,183 +34,233 @@ OPERATIONS = {
 
 
 class Graph:
-    """An ONNX graph as it grows: nodes and constants, all of float64."""
+    """An ONNX graph under construction: its nodes and constants, all float64."""
 
-    def __init__(self, onnx):
-        self.onnx, self.nodes, self.constants = onnx, [], []
+    def __init__(self, onnx: Any) -> None:
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
 
-    def constant(self, value, dtype=np.float64):
-        """A `Node` for an array or number."""
+    def constant(
+        self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float64
+    ) -> "Node":
+        """Add a constant array or number and return its node."""
         name = f"constant_{len(self.constants)}"
-        self.constants.append(
-            self.onnx.numpy_helper.from_array(np.asarray(value, dtype=dtype), name)
-        )
+        array = np.asarray(value, dtype=dtype)
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return Node(self, name)
 
-    def apply(self, operation, *inputs, name=None, **attributes):
-        """The `Node` of an operation on nodes."""
+    def apply(
+        self,
+        operation: str,
+        *inputs: "Node",
+        name: str | None = None,
+        **attributes: Any,
+    ) -> "Node":
+        """Add an operation on nodes and return the node of its result."""
         name = name or f"{operation.lower()}_{len(self.nodes)}"
-        self.nodes.append(
-            self.onnx.helper.make_node(
-                operation, [i.name for i in inputs], [name], **attributes
-            )
-        )
+        names = [node.name for node in inputs]
+        node = self.onnx.helper.make_node(operation, names, [name], **attributes)
+        self.nodes.append(node)
         return Node(self, name)
 
-    def part(self, node, rows):
-        """The entries of a vector from a slice."""
-        edges = (self.constant([edge], np.int64) for edge in (rows.start, rows.stop))
-        return self.apply("Slice", node, *edges)
+    def take(self, node: "Node", entries: slice) -> "Node":
+        """Add the extraction of some entries of a vector and return its node."""
+        start = self.constant([entries.start], np.int64)
+        stop = self.constant([entries.stop], np.int64)
+        return self.apply("Slice", node, start, stop)
 
 
 class Node(np.lib.mixins.NDArrayOperatorsMixin):
-    """A value in a `Graph`, with which one can calculate."""
+    """A value in a `Graph`: arithmetic with it adds operations to the graph."""
 
-    def __init__(self, graph, name):
-        self.graph, self.name = graph, name
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph = graph
+        self.name = name
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        """NumPy's functions of nodes and numbers, and by the mixin the operators + - * /, are operations of the graph."""
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
+    ) -> "Node":
+        """Add the operation of a NumPy function, or of an operator + - * /."""
         if ufunc not in OPERATIONS or method != "__call__" or options:
             return NotImplemented
-        return self.graph.apply(
-            OPERATIONS[ufunc],
-            *(i if isinstance(i, Node) else self.graph.constant(i) for i in inputs),
-        )
+        nodes = [i if isinstance(i, Node) else self.graph.constant(i) for i in inputs]
+        return self.graph.apply(OPERATIONS[ufunc], *nodes)
 
 
-def model(controller, title):
-    """The ONNX model of a `Controller`; raises UsageError where onnx is not installed."""
+def onnx_model(controller: Controller, title: str) -> Any:
+    """Return the ONNX model of a controller.
+
+    Raises UsageError if the package onnx is not installed.
+    """
     try:
         import onnx
     except ImportError:
         raise UsageError(
-            "--format onnx needs the package onnx: pip install -e '.[onnx]' in hfcontrol's folder"
+            "export to ONNX needs the package onnx: pip install -e '.[onnx]' in "
+            "hfcontrol's folder"
         ) from None
-    graph, net, helper = Graph(onnx), controller.network, onnx.helper
-    sizes = {
+
+    n_state = controller.network.outputs.stop
+    input_sizes = {
         "target": controller.n_target,
         "observation": len(controller.observes),
-        "state": net.outputs.stop,
+        "state": n_state,
     }
-    inputs = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size])
-        for name, size in sizes.items()
-    ]
-    before = Node(graph, "state")
-    now = {
-        (0, net.n_input): graph.apply(
-            "Concat", Node(graph, "target"), Node(graph, "observation"), axis=0
-        )
-    }
-    parts = [now[0, net.n_input]]
-    for layer, W, raw in zip(
-        net.layers, net.matrices(controller.weights), net.parameters(controller.weights)
-    ):
-        now[layer.units.start, layer.units.stop] = _layer(
-            graph, net, layer, W, raw, before, now
-        )
-        parts.append(now[layer.units.start, layer.units.stop])
-    graph.apply("Concat", *parts, axis=0, name="next_state")
-    _limited(graph, parts[-1], controller.limit)
-    outputs = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [size])
-        for name, size in (
-            ("control", len(controller.controls)),
-            ("next_state", sizes["state"]),
-        )
-    ]
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "controller", inputs, outputs, graph.constants),
+    output_sizes = {"control": len(controller.controls), "next_state": n_state}
+    graph = Graph(onnx)
+    _add_step(graph, controller)
+
+    helper = onnx.helper
+    onnx_graph = helper.make_graph(
+        graph.nodes,
+        "controller",
+        _describe_vectors(onnx, input_sizes),
+        _describe_vectors(onnx, output_sizes),
+        graph.constants,
+    )
+    model = helper.make_model(
+        onnx_graph,
         producer_name="hfcontrol",
         opset_imports=[helper.make_opsetid("", OPSET)],
         doc_string=title,
-        ir_version=8,
+        ir_version=IR_VERSION,
     )
-    helper.set_model_props(
-        made,
-        {
-            "dt": repr(controller.dt),
-            "observes": ",".join(controller.observes),
-            "controls": ",".join(controller.controls),
-            "start": repr(controller.start[: sizes["state"]].tolist()),
-        },
+    properties = {
+        "dt": repr(controller.dt),
+        "observes": ",".join(controller.observes),
+        "controls": ",".join(controller.controls),
+        "start": repr(controller.start[:n_state].tolist()),
+    }
+    helper.set_model_props(model, properties)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _describe_vectors(onnx: Any, sizes: dict[str, int]) -> list[Any]:
+    """Return the declarations of float64 vectors, from their sizes by name."""
+    dtype = onnx.TensorProto.DOUBLE
+    make = onnx.helper.make_tensor_value_info
+    return [make(name, dtype, [size]) for name, size in sizes.items()]
+
+
+def _add_step(graph: Graph, controller: Controller) -> None:
+    """Add a step of the controller: from its inputs to `next_state` and `control`."""
+    network = controller.network
+    inputs = graph.apply(
+        "Concat", Node(graph, "target"), Node(graph, "observation"), axis=0
     )
-    onnx.checker.check_model(made)
-    return made
+    step = _Step(graph, network, inputs)
+    matrices = network.matrices(controller.weights)
+    parameters = network.parameters(controller.weights)
+    for layer, W, raw in zip(network.layers, matrices, parameters, strict=True):
+        step.add_layer(layer, W, raw)
+
+    # The dictionary has the order of the activations: inputs, layers, outputs.
+    nodes = list(step.now.values())
+    graph.apply("Concat", *nodes, axis=0, name="next_state")
+    _add_limit(graph, nodes[-1], controller.limit)
 
 
-def _layer(graph, net, layer, W, raw, before, now):
-    """The node of a layer's output."""
+class _Step:
+    """A step of a network, layer by layer.
 
-    def rows(source):
-        return (
-            graph.part(before, source.units)
-            if source.lag
-            else now[source.units.start, source.units.stop]
-        )
+    `now` are the nodes of this step's activations by their first and last index.
+    """
 
-    sources = [(source, rows(source)) for source in layer.sources]
-    if not layer.work:
-        return _activation(layer, _sums(graph, layer, W, [node for _, node in sources]))
-    cell, own, p = (
-        CELLS[layer.cell],
-        layer.state_source,
-        parameter_values(CELLS[layer.cell], raw)[..., 0],
-    )
+    def __init__(self, graph: Graph, network: Network, inputs: Node) -> None:
+        self.graph = graph
+        self.network = network
+        self.before = Node(graph, "state")
+        self.now = {(0, network.n_input): inputs}
 
-    def activity(x):
-        return _activation(
-            layer,
-            _sums(
-                graph,
-                layer,
-                W,
-                [x if source is own else node for source, node in sources],
-            ),
-        )
+    def add_layer(self, layer: Layer, W: Array, raw: Array) -> None:
+        """Add a layer with matrix W and the trained numbers of its parameters."""
+        sources = [(source, self._read(source)) for source in layer.sources]
+        if layer.work:
+            output = self._staged_output(layer, W, raw, sources)
+        else:
+            inputs = [node for _, node in sources]
+            output = _activate(layer, self._sums(layer, W, inputs))
+        self.now[layer.units.start, layer.units.stop] = output
 
-    stages = Stages(cell, net.architecture.scheme, net.architecture.unfold)
-    x, _ = stages.forward([graph.constant(v) for v in p], rows(own), activity)
-    return x[-1]
+    def _read(self, source: Source) -> Node:
+        """Return the node of a source's activations."""
+        if source.lag:
+            return self.graph.take(self.before, source.units)
+        return self.now[source.units.start, source.units.stop]
 
+    def _staged_output(
+        self, layer: Layer, W: Array, raw: Array, sources: list[tuple[Source, Node]]
+    ) -> Node:
+        """Return the output of a layer of time-continuous cells after its stages."""
+        cell = CELLS[layer.cell]
+        own = layer.state_source
+        assert own is not None
+        values = parameter_values(cell, raw)[..., 0]
 
-def _sums(graph, layer, W, seen):
-    """The summed inputs of a layer: a node, or two of a layer of synapses, or three of timed connections."""
-    X = graph.apply("Concat", *seen, axis=0)
-    if is_timed(layer.cell):
+        def activity(x: Node) -> Any:
+            inputs = [x if source is own else node for source, node in sources]
+            return _activate(layer, self._sums(layer, W, inputs))
+
+        architecture = self.network.architecture
+        # The stages of NumPy: their arithmetic on nodes adds the nodes of all stages.
+        stages = Stages(cell, architecture.scheme, architecture.unfold)
+        parameters = [self.graph.constant(value) for value in values]
+        states, _ = stages.forward(parameters, self._read(own), activity)
+        return states[-1]
+
+    def _sums(self, layer: Layer, W: Array, inputs: list[Node]) -> Any:
+        """Return the summed inputs of a layer.
+
+        They are one node, or two for synapses, or three for timed connections.
+        """
+        graph = self.graph
+        X = graph.apply("Concat", *inputs, axis=0)
+        if is_timed(layer.cell):
+            parts = layer.connection_type.merge(W)
+            return tuple(_affine(graph, part, X) for part in parts)
+        if not has_synapses(layer.cell):
+            return _affine(graph, W, X)
+
+        # The trained numbers behind the weights of synapses are inverse softplus.
+        weight = np.logaddexp(0.0, W[0])
+        slope, centre, reversal = W[1:]
+        gates = 0.5 + 0.5 * np.tanh(0.5 * (slope * (X - centre)))
+        axis = graph.constant([1], np.int64)
+        factors = (weight * reversal, weight)
         return tuple(
-            graph.apply("MatMul", graph.constant(part[:, :-1]), X) + part[:, -1]
-            for part in layer.connection_type.merge(W)
+            graph.apply("ReduceSum", factor * gates, axis, keepdims=0)
+            for factor in factors
         )
-    if not has_synapses(layer.cell):
-        return graph.apply("MatMul", graph.constant(W[:, :-1]), X) + W[:, -1]
-    weight, slope, centre, reversal = np.logaddexp(0.0, W[0]), *W[1:]
-    gates = 0.5 + 0.5 * np.tanh(0.5 * (slope * (X - centre)))
-    axis = graph.constant([1], np.int64)
-    return tuple(
-        graph.apply("ReduceSum", factor * gates, axis, keepdims=0)
-        for factor in (weight * reversal, weight)
-    )
 
 
-def _activation(layer, sums):
-    kind = CELLS[layer.cell].ACTIVATION
-    if kind == "linear":
+def _affine(graph: Graph, W: Array, X: Node) -> Node:
+    """Return W X + b, with the bias b in the last column of W."""
+    return graph.apply("MatMul", graph.constant(W[:, :-1]), X) + W[:, -1]
+
+
+def _activate(layer: Layer, sums: Any) -> Any:
+    """Return the activations of the summed inputs of a layer."""
+    name = CELLS[layer.cell].ACTIVATION
+    if name == "linear":
         return sums
-    if kind == "tanh, tanh, logistic":
-        return *map(np.tanh, sums[:2]), 0.5 * (1 + np.tanh(0.5 * sums[2]))
-    return np.tanh(sums) if kind == "tanh" else 0.5 * (1 + np.tanh(0.5 * sums))
+    if name == "tanh":
+        return np.tanh(sums)
+    if name == "tanh, tanh, logistic":
+        early, late, gate = sums
+        return np.tanh(early), np.tanh(late), _logistic(gate)
+    return _logistic(sums)
 
 
-def _limited(graph, command, limit):
-    """The node `control`: LIMIT tanh(c / LIMIT) where there is a limit."""
-    bounded = np.isfinite(limit)
-    safe = np.where(bounded, limit, 1.0)
-    graph.apply(
-        "Where",
-        graph.constant(bounded, np.bool_),
-        safe * np.tanh(command / safe),
-        command,
-        name="control",
-    )
+def _logistic(a: Any) -> Any:
+    return 0.5 * (1 + np.tanh(0.5 * a))
+
+
+def _add_limit(graph: Graph, command: Node, limit: Array) -> None:
+    """Add the node `control`: LIMIT tanh(c / LIMIT), or c where there is no limit."""
+    is_limited = np.isfinite(limit)
+    safe = np.where(is_limited, limit, 1.0)
+    condition = graph.constant(is_limited, np.bool_)
+    limited: Any = safe * np.tanh(command / safe)
+    graph.apply("Where", condition, limited, command, name="control")

@@ -1,4 +1,4 @@
-"""A trained network on its own, in Python, in C and as an npz: the same commands as in the closed loop, and what is refused."""
+"""Controllers in Python, C, npz and ONNX act as in the closed loop; wrong uses."""
 
 import ctypes
 import json
@@ -13,7 +13,7 @@ from trainings import call, complaint
 
 import hfcontrol as hf
 from hfcontrol.deploy.controller import Controller
-from hfcontrol.deploy.files import save
+from hfcontrol.deploy.export import export_controller
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -27,13 +27,13 @@ CELLS = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A small run of each kind, made when asked for."""
-    made = {}
+    """Small runs by their settings, each trained when a test first needs it."""
+    trained = {}
 
     def run(**settings):
         key = tuple(sorted(settings.items()))
-        if key not in made:
-            made[key] = hf.train(
+        if key not in trained:
+            trained[key] = hf.train(
                 "arm2",
                 hidden=(5, 4),
                 trials=4,
@@ -44,43 +44,41 @@ def runs(tmp_path_factory):
                 out=tmp_path_factory.mktemp("runs"),
                 **settings,
             )
-        return made[key]
+        return trained[key]
 
     return run
 
 
 @CELLS
-def test_commands_are_those_of_the_closed_loop(runs, settings):
+def test_controls_equal_those_of_closed_loop(runs, settings):
     run = runs(**settings)
     loop = run.closed_loop()
-    rollout, target = loop.rollout(run.theta), loop.scenario.target
-    together, alone = hf.Controller.load(run), hf.Controller.load(run)
+    rollout = loop.rollout(run.theta)
+    target = loop.scenario.target
+    batch = hf.Controller.load(run)
+    single = hf.Controller.load(run)
     for t in range(loop.scenario.steps):
-        u = together.act(target[t], rollout.y[t])
+        u = batch.act(target[t], rollout.y[t])
         np.testing.assert_allclose(u, rollout.u[t], rtol=1e-11, atol=1e-13)
         np.testing.assert_allclose(
-            alone.act(target[t, :, 1], rollout.y[t, :, 1]),
+            single.act(target[t, :, 1], rollout.y[t, :, 1]),
             u[:, 1],
             rtol=1e-12,
             atol=1e-14,
         )
     np.testing.assert_allclose(
-        together.hidden, rollout.hidden(run.network)[-1], rtol=1e-11, atol=1e-13
+        batch.hidden, rollout.hidden(run.network)[-1], rtol=1e-11, atol=1e-13
     )
-    first = rollout.u[0]
-    together.reset()
-    np.testing.assert_allclose(
-        together.act(target[0], rollout.y[0]), first, rtol=1e-11, atol=1e-13
-    )
+    batch.reset()
+    first = batch.act(target[0], rollout.y[0])
+    np.testing.assert_allclose(first, rollout.u[0], rtol=1e-11, atol=1e-13)
 
 
-def test_what_it_tells(runs):
+def test_controller_describes_its_inputs_and_outputs(runs):
     controller = hf.Controller.load(runs())
-    assert (
-        controller.dt == 0.01
-        and controller.n_target == 4
-        and len(controller.observes) == 4
-    )
+    assert controller.dt == 0.01
+    assert controller.n_target == 4
+    assert len(controller.observes) == 4
     assert controller.controls == ("shoulder_torque", "elbow_torque")
 
 
@@ -97,31 +95,35 @@ def test_what_it_tells(runs):
         ((4, 1, 1), (4, 1, 1), "needed are"),
     ],
 )
-def test_wrong_shapes(runs, target, observation, words):
+def test_act_refuses_wrong_shapes(runs, target, observation, words):
     with pytest.raises(UsageError, match=words):
         hf.Controller.load(runs()).act(np.zeros(target), np.zeros(observation))
 
 
-def test_another_number_of_trials_needs_a_reset(runs):
+def test_another_number_of_trials_needs_reset(runs):
     controller = hf.Controller.load(runs())
     controller.act(np.zeros((4, 2)), np.zeros((4, 2)))
-    with pytest.raises(UsageError, match=r"call reset\(\)"):
+    with pytest.raises(UsageError, match=r"3 trials after 2 trials; call reset\(\)"):
         controller.act(np.zeros((4, 3)), np.zeros((4, 3)))
     controller.reset()
     assert controller.act(np.zeros(4), np.zeros(4)).shape == (2,)
 
 
-def test_another_control_step(runs):
+def test_load_refuses_another_control_step(runs):
     assert hf.Controller.load(runs(), dt=0.01).dt == 0.01
-    with pytest.raises(UsageError, match="steps of 0.02 s: .* was trained for 0.01 s"):
+    with pytest.raises(UsageError, match=r"`dt` 0.02 s: .* steps of 0.01 s"):
         hf.Controller.load(runs(), dt=0.02)
 
 
-def test_it_compiles_nothing():
-    code = (
-        "import sys, numpy as np, hfcontrol as hf; c = hf.Controller.load('weights/arm2-reach'); "
-        "c.act(np.zeros(4), np.zeros(4)); print('numba' in sys.modules, 'matplotlib' in sys.modules)"
-    )
+def test_controller_compiles_nothing():
+    code = """
+import sys
+import numpy as np
+import hfcontrol as hf
+controller = hf.Controller.load('weights/arm2-reach')
+controller.act(np.zeros(4), np.zeros(4))
+print('numba' in sys.modules, 'matplotlib' in sys.modules)
+"""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
@@ -148,8 +150,8 @@ EXPORTED = pytest.mark.parametrize(
 )
 
 
-def trained(**settings):
-    """The controller of random weights on arm2, without a training."""
+def make_controller(**settings):
+    """A controller with random weights on arm2, without training."""
     settings = Settings(plant="arm2", hidden=(5, 4), control_limit=2.0, **settings)
     trainer = make_trainer(settings)
     theta = trainer.network.initial(np.random.default_rng(3))
@@ -157,8 +159,8 @@ def trained(**settings):
     return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
 
 
-def compiled(folder, name, real, *flags):
-    """The exported file as a library: its reset and step, with a state of plenty of room."""
+def compile_c(folder, name, real, *flags):
+    """Compile the exported file; return its reset and step on one state."""
     library = folder / f"{name}{len(flags)}.so"
     subprocess.run(
         [
@@ -179,7 +181,9 @@ def compiled(folder, name, real, *flags):
         check=True,
         capture_output=True,
     )
-    code, state = ctypes.CDLL(str(library)), (real * 4096)()
+    code = ctypes.CDLL(str(library))
+    # Larger than the state of any of these controllers.
+    state = (real * 4096)()
 
     def step(target, observation):
         arrays = [(real * len(a))(*a) for a in (target, observation)]
@@ -192,15 +196,15 @@ def compiled(folder, name, real, *flags):
 
 @EXPORTED
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-def test_the_c_file_does_what_the_controller_does(tmp_path, rng, settings):
-    controller = trained(**settings)
-    save(controller, tmp_path / "arm.c", "arm2 reach", "run")
+def test_c_source_acts_like_controller(tmp_path, rng, settings):
+    controller = make_controller(**settings)
+    export_controller(controller, tmp_path / "arm.c", "arm2 reach", "run")
     inputs = rng.standard_normal((6, 2, 4))
     for real, flags, tolerance in (
         (ctypes.c_double, (), 1e-12),
         (ctypes.c_float, ("-DHFCONTROL_FLOAT",), 1e-4),
     ):
-        reset, step = compiled(tmp_path, "arm", real, *flags)
+        reset, step = compile_c(tmp_path, "arm", real, *flags)
         for _ in range(2):
             reset()
             controller.reset()
@@ -214,11 +218,11 @@ def test_the_c_file_does_what_the_controller_does(tmp_path, rng, settings):
 
 
 @EXPORTED
-def test_the_onnx_graph_does_what_the_controller_does(tmp_path, rng, settings):
+def test_onnx_graph_acts_like_controller(tmp_path, rng, settings):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    controller = trained(**settings)
-    save(controller, tmp_path / "arm.onnx", "arm2 reach", "run")
+    controller = make_controller(**settings)
+    export_controller(controller, tmp_path / "arm.onnx", "arm2 reach", "run")
     session = runtime.InferenceSession(
         tmp_path / "arm.onnx", providers=["CPUExecutionProvider"]
     )
@@ -233,7 +237,7 @@ def test_the_onnx_graph_does_what_the_controller_does(tmp_path, rng, settings):
         )
 
 
-def test_without_the_extra(capsys, tmp_path, monkeypatch):
+def test_onnx_export_names_missing_package(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.chdir(tmp_path)
     shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
@@ -243,10 +247,10 @@ def test_without_the_extra(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_npz_is_enough(tmp_path, rng):
+def test_documented_npz_reader_acts_like_controller(tmp_path, rng):
     """The reader on the page about deployment."""
-    controller = trained()
-    save(controller, tmp_path / "arm.npz", "arm2 reach", "run")
+    controller = make_controller()
+    export_controller(controller, tmp_path / "arm.npz", "arm2 reach", "run")
     folder = Path(__file__).parents[2] / "docs"
     page = (folder / "deployment.md").read_text(encoding="utf-8")
     names = {}
@@ -269,14 +273,16 @@ def test_the_npz_is_enough(tmp_path, rng):
         (["--out", "2arms.c"], "choose a name that begins with a letter"),
     ],
 )
-def test_wrong_exports(capsys, tmp_path, monkeypatch, arguments, words):
+def test_export_refuses_wrong_format_and_file(
+    capsys, tmp_path, monkeypatch, arguments, words
+):
     monkeypatch.chdir(tmp_path)
     shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
     assert words in complaint(capsys, "export", shipped, *arguments, status=2)
     assert not list(tmp_path.iterdir())
 
 
-def test_delays_and_noise_are_not_written(capsys, tmp_path, monkeypatch):
+def test_export_refuses_delays_and_noise_unless_bare(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = hf.train(
         "arm2",
@@ -292,13 +298,10 @@ def test_delays_and_noise_are_not_written(capsys, tmp_path, monkeypatch):
     assert call(capsys, "export", run.path, "--bare")[0] == 0
 
 
-def test_the_command(capsys, tmp_path, monkeypatch):
+def test_export_command_names_file_after_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shipped = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
-    assert (
-        call(capsys, "export", shipped)[0] == 0 and (tmp_path / "arm2_reach.c").exists()
-    )
-    assert (
-        call(capsys, "export", shipped, "--format", "npz")[0] == 0
-        and (tmp_path / "arm2-reach.npz").exists()
-    )
+    assert call(capsys, "export", shipped)[0] == 0
+    assert (tmp_path / "arm2_reach.c").exists()
+    assert call(capsys, "export", shipped, "--format", "npz")[0] == 0
+    assert (tmp_path / "arm2-reach.npz").exists()

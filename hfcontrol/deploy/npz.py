@@ -1,0 +1,58 @@
+"""A controller as an npz: its matrices, cell parameters and a description in JSON."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from hfcontrol import __version__
+from hfcontrol.arrays.types import Array
+from hfcontrol.deploy.controller import Controller
+from hfcontrol.network.architecture import Layer
+from hfcontrol.network.cells import CELLS
+from hfcontrol.network.stages import parameter_values
+
+
+def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]:
+    """Return the arrays of the file by name.
+
+    `W0`, `W1`, ... are the layers' matrices, `p0`, `p1`, ... the values of their cell
+    parameters, `start` the first activations, `limit` that of the controls, and `about`
+    describes them.
+    """
+    network = controller.network
+    about = {
+        "title": title,
+        "run": run,
+        "version": __version__,
+        "dt": controller.dt,
+        "n_target": controller.n_target,
+        "observes": controller.observes,
+        "controls": controller.controls,
+        "scheme": network.architecture.scheme,
+        "unfold": network.architecture.unfold,
+        "layers": [_describe_layer(layer) for layer in network.layers],
+    }
+    arrays = {
+        "about": np.array(json.dumps(about)),
+        "start": controller.start,
+        "limit": controller.limit,
+    }
+    matrices = network.matrices(controller.weights)
+    parameters = network.parameters(controller.weights)
+    for k, layer in enumerate(network.layers):
+        arrays[f"W{k}"] = matrices[k]
+        if layer.work:
+            values = parameter_values(CELLS[layer.cell], parameters[k])
+            arrays[f"p{k}"] = values[..., 0]
+    return arrays
+
+
+def _describe_layer(layer: Layer) -> dict[str, Any]:
+    """Return a layer's cell, the rows of its units, and the rows that it reads."""
+    sources = [[s.units.start, s.units.stop, s.lag] for s in layer.sources]
+    return {
+        "cell": layer.cell,
+        "rows": [layer.units.start, layer.units.stop],
+        "sources": sources,
+    }
