@@ -150,13 +150,13 @@ def test_kernels_of_many_trials_and_units_compile_without_spills(
 
 
 def test_the_backward_pass_of_ilqr_compiles(compiled):
-    from hfcontrol.optim import yardstick as optimal
+    from hfcontrol.optim import ilqr
 
     matrices = [
         np.zeros((2, 3, *shape)) for shape in ((4, 4), (4, 2), (4, 4), (2, 2), (2, 4))
     ]
     vectors = [np.zeros((2, 3, n)) for n in (4, 2, 2, 2)]
-    optimal._riccati_on_gpu.__wrapped__(4, 2)(
+    ilqr.riccati_on_gpu.__wrapped__(4, 2)(
         *matrices, *vectors, np.zeros(3), np.zeros((2, 3, 2)), np.zeros((2, 3, 2, 4))
     )
     assert "device_backward" in compiled

@@ -8,7 +8,8 @@ import pytest
 from helpers import central_difference, dense_jacobian, flat, loop_of
 
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.optim.yardstick import _riccati, _System, optimum
+from hfcontrol.optim.ilqr import OpenLoop, riccati_module
+from hfcontrol.optim.yardstick import optimum
 
 LINEAR = {
     "arm1": {"plant": "arm1", "task": "angle", "steps": 50, "effort": 1e-3},
@@ -72,7 +73,7 @@ def test_linear_plants_have_their_riccati_cost(options):
 def test_the_expansion_is_by_commands_not_controls(rng):
     """Gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
     loop = loop_of(task="worth", trials=1, delays=(0, 2), motor_fraction=0.3)
-    s, system = loop.scenario, _System(loop.kernels, loop.scenario, loop.wiring)
+    s, system = loop.scenario, OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     v = rng.standard_normal((12, 2, 1))
 
     def control(t, command):
@@ -99,7 +100,7 @@ def test_the_expansion_is_by_commands_not_controls(rng):
     at, W = np.concatenate([x.ravel(), v.ravel()]), flat(s.cost.weights)
     J = dense_jacobian(residuals, at)
     g, H = J.T @ (W * residuals(at)), J.T @ (W[:, None] * J)
-    (_, B, l_xx, l_uu, l_ux), (l_x, l_u, low, high) = system.expand(x, v, controls(v))
+    _, B, l_xx, l_uu, l_ux, l_x, l_u, low, high = system.expand(x, v, controls(v))
     for bound, side in ((low, -1), (high, 1)):
         np.testing.assert_array_equal(
             bound, (side * loop.wiring.limit[:, None] - v).transpose(0, 2, 1)
@@ -131,29 +132,31 @@ def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
     """Open-loop differences of the loss by the arriving controls, against those where they are not optimal: zero between
     the limits, and uphill from a control that is at one."""
     loop = loop_of(**options)
-    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
     best = optimum_of(loop)
     v, limit = best.u / (1 + loop.scenario.motor_gain), loop.wiring.limit[:, None]
-    np.testing.assert_allclose(system.follow(v)[3], best.losses, rtol=1e-7)
+    np.testing.assert_allclose(system.simulate(v).losses, best.losses, rtol=1e-7)
     late = loop.wiring.command_delay
     for _ in range(5):
         direction = rng.standard_normal(v.shape)
         direction[:late] = 0
         inside = np.where(np.abs(v) < limit - 1e-3, direction, 0)
         slopes = [
-            central_difference(lambda v: system.follow(v)[3], *at, 1e-4)
+            central_difference(lambda v: system.simulate(v).losses, *at, 1e-4)
             for at in ((v, inside), (commands, direction))
         ]
         assert np.abs(slopes[0]).max() < 1e-3 * np.abs(slopes[1]).max()
     inward = np.where(np.abs(v) == limit, -np.sign(v), 0.0)
-    assert (system.follow(v + 1e-5 * inward)[3] >= best.losses * (1 - 1e-12)).all()
+    assert (
+        system.simulate(v + 1e-5 * inward).losses >= best.losses * (1 - 1e-12)
+    ).all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_bounded_quadratic_problem_is_solved(size, rng):
     """As Karush, Kuhn and Tucker ask: no slope where a control is free, none that draws it inside where it is held."""
-    solve = _riccati().bounded
+    solve = riccati_module().bounded
     for _ in range(50):
         half = rng.standard_normal((size, size))
         H, G, low, high = (
@@ -198,13 +201,13 @@ def test_the_optimum_is_a_trajectory_of_the_plant_and_keeps_limit_and_delay(opti
 def test_no_start_is_better_than_the_optimum(options, rng):
     """Neither doing nothing, nor the controller's own commands, nor any other."""
     loop = loop_of(**options)
-    system = _System(loop.kernels, loop.scenario, loop.wiring)
+    system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     shape = (loop.scenario.steps, loop.plant.nu, loop.trials)
     commands = 0.5 * rng.standard_normal(shape)
     commands[: loop.wiring.command_delay] = 0
     best = optimum_of(loop, commands=commands.copy()).losses
     for start in (np.zeros(shape), commands):
-        assert (best <= system.follow(start)[3]).all()
+        assert (best <= system.simulate(start).losses).all()
 
 
 def test_a_longer_delay_and_a_tighter_limit_cost_more():

@@ -5,7 +5,8 @@ import pytest
 from helpers import loop_of
 
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.optim.yardstick import SAME, _laws, _System, family, optimum
+from hfcontrol.optim.ilqr import OpenLoop, Trajectories
+from hfcontrol.optim.yardstick import SAME, family, follow_laws, optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import curriculum as warmup
@@ -48,7 +49,7 @@ def test_a_family_swings_to_one_side(swing_up):
 def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
     best, system = (
         optimum(*problem(swing_up)),
-        _System(swing_up.kernels, swing_up.scenario, swing_up.wiring),
+        OpenLoop(swing_up.kernels, swing_up.scenario, swing_up.wiring),
     )
     alone = [
         optimum(
@@ -59,8 +60,9 @@ def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
         ).losses[0]
     ]
     assert best.losses[0] <= alone[0] * (1 + SAME)
-    for followed in _laws(system, system, (best.x, best.u, best.u, best.losses)):
-        assert (followed[3] > best.losses * (1 - 10 * SAME)).all()
+    found = Trajectories(best.x, best.u, best.u, best.losses)
+    for followed in follow_laws(system, system, found):
+        assert (followed.losses > best.losses * (1 - 10 * SAME)).all()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,294 @@
+"""Batched iLQR: good open-loop controls for every trial of a scenario.
+
+The iterative linear-quadratic regulator (Li and Todorov 2004; Tassa, Erez and Todorov
+2012), with the Gauss-Newton Hessian of the cost and the plant's own finite-difference
+Jacobians. The backward pass, with V the expansion of the value at step t+1:
+
+    Q_x  = l_x + A'V_x          Q_xx = l_xx + A'V_xx A
+    Q_u  = l_u + B'V_x          Q_ux = l_ux + B'V_xx A
+                                Q_uu = l_uu + B'V_xx B
+    k = -(Q_uu + mu I)^-1 Q_u   K = -(Q_uu + mu I)^-1 Q_ux
+
+The forward pass applies v_t + alpha k_t + K_t (x_t - previous x_t). What is optimised
+is the control v that arrives at the plant, before gain and motor noise. It stays within
+the limits: k solves the quadratic problem within them, and K has no row for a control
+at its limit (Tassa, Mansard and Todorov 2014). It is zero until the controller's first
+command can arrive. iLQR is local, and so is the optimum that it finds.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.device import to_device_of, to_host
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.kernels.generate import load_module, read_piece
+from hfcontrol.tasks.scenario import Scenario, select_trials
+
+# Most iterations.
+ITERATIONS = 300
+
+# An iteration is idle if it lowers the loss by less than this part of the loss, plus
+# this part of the mean initial loss.
+TOLERANCE = 1e-9
+NEGLIGIBLE = 1e-14
+
+# A trial has converged after as many idle iterations in a row. Its damping has grown
+# tenfold in each of them, so that a shorter step was tried as well.
+IDLE = 7
+
+# Converged trials are dropped from the batch when less than this part is left.
+FEW = 0.5
+
+# Step lengths alpha of the line search, and damping mu.
+LENGTHS = 0.5 ** np.arange(10)
+DAMPING_START = 1e-6
+DAMPING_LEAST = 1e-10
+DAMPING_MOST = 1e10
+DAMPING_FACTOR = 10
+
+
+class Trajectories(NamedTuple):
+    """Trajectories of N trials: x (T+1, nx, N), v and u (T, nu, N), losses (N,).
+
+    v arrives at the plant, u is v after gain and motor noise. Losses are NumPy arrays
+    on any device, infinite where they are not finite.
+    """
+
+    x: Array
+    v: Array
+    u: Array
+    losses: Array
+
+    def copy(self) -> "Trajectories":
+        """Return a copy of all arrays."""
+        return Trajectories(*(a.copy() for a in self))
+
+    def select(self, trials: Array) -> "Trajectories":
+        """Return those of some trials, given by indices or by a mask."""
+        return Trajectories(*(select_entries(a, trials) for a in self))
+
+    def put(self, trials: Array, others: "Trajectories") -> None:
+        """Overwrite those of some trials, given by indices or by a mask, in place."""
+        for a, b in zip(self, others, strict=True):
+            a[..., _indices(trials, a)] = b
+
+
+class Expansion(NamedTuple):
+    """Jacobians and cost expansion by arriving control, for the backward pass.
+
+    A (T, N, nx, nx), B (T, N, nx, nu), l_xx, l_uu, l_ux accordingly; l_x (T, N, nx),
+    l_u (T, N, nu), and how far v may move down and up, `low` and `high` (T, N, nu).
+    """
+
+    A: Array
+    B: Array
+    l_xx: Array
+    l_uu: Array
+    l_ux: Array
+    l_x: Array
+    l_u: Array
+    low: Array
+    high: Array
+
+
+def select_entries(a: Array, trials: Array) -> Array:
+    """Return the entries of some trials, given by indices or by a mask."""
+    return a[..., _indices(trials, a)].copy()
+
+
+def _indices(trials: Array, a: Array) -> Array:
+    """Return trials, given by indices or by a mask, as indices on the device of a."""
+    trials = np.asarray(trials)
+    if trials.dtype == bool:
+        trials = np.flatnonzero(trials)
+    return to_device_of(trials, a)
+
+
+class OpenLoop:
+    """The plant without its controller: from arriving controls to trajectories.
+
+    With kernels of a GPU its arrays are there. Losses, which decide what comes next,
+    and indices of trials stay with the CPU.
+    """
+
+    def __init__(self, kernels: Kernels, scenario: Scenario, wiring: Wiring) -> None:
+        self.kernels = kernels
+        self.scenario = scenario
+        self.wiring = wiring
+
+    def subset(self, trials: Any) -> "OpenLoop":
+        """Return the same for the trials of some indices, which may repeat."""
+        indices = to_device_of(np.asarray(trials), self.scenario.x0)
+        scenario = select_trials(self.scenario, indices)
+        return OpenLoop(self.kernels, scenario, self.wiring)
+
+    def simulate(
+        self, v: Array, gains: Array | None = None, reference: Array | None = None
+    ) -> Trajectories:
+        """Return the trajectories of the controls v (T, nu, N).
+
+        Gains (T, N, nu, nx) give feedback about a reference x (T+1, nx, N).
+        """
+        s = self.scenario
+        w = self.wiring
+        if gains is None:
+            T, nu, N = v.shape
+            gains = np.zeros_like(v, shape=(T, N, nu, len(s.x0)))
+            reference = np.zeros_like(v, shape=(T + 1, *s.x0.shape))
+        x, v, u = self.kernels.regulate(
+            s.x0,
+            v,
+            gains,
+            reference,
+            s.params,
+            w.limit,
+            s.motor_gain,
+            s.motor_noise,
+            s.disturbance,
+            w.taper,
+        )
+        losses = to_host(s.cost.losses(x, u))
+        return Trajectories(x, v, u, np.where(np.isfinite(losses), losses, np.inf))
+
+    def expand(self, x: Array, v: Array, u: Array) -> Expansion:
+        """Return the expansion about trajectories."""
+        s = self.scenario
+        A, B = self.kernels.jacobians_along(x, u, s.params, self.wiring.taper)
+        cost = s.cost.linearise(x, u)
+        l_x, l_u = cost.gradient()
+        l_xx, l_uu, l_ux = cost.hessian()
+
+        # from the control to the arriving control, by u = (1 + gain) v + noise
+        slope = 1.0 + s.motor_gain
+        B = B * slope[:, None]
+        l_u = l_u * slope
+        l_ux = l_ux * slope[:, :, None]
+        l_uu = l_uu * slope[:, :, None] * slope[:, None]
+
+        # nothing can be chosen before the first command arrives
+        delay = self.wiring.command_delay
+        for of_control in (B, l_u, l_ux, l_uu):
+            of_control[:delay] = 0.0
+
+        limit = self.wiring.limit[:, None]
+        matrices = (A, B, l_xx, l_uu, l_ux)
+        vectors = (l_x, l_u, -limit - v, limit - v)
+        return Expansion(
+            *(a.transpose(0, 3, 1, 2).copy() for a in matrices),
+            *(a.transpose(0, 2, 1).copy() for a in vectors),
+        )
+
+
+@cache
+def riccati_module() -> Any:
+    """Return the module with the compiled backward pass."""
+    return load_module("riccati", [read_piece("riccati")])
+
+
+@cache
+def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
+    """Return the backward pass on a GPU, with the arguments of the compiled one."""
+    from hfcontrol.kernels import cuda
+
+    pieces = [read_piece("riccati"), read_piece("cuda_riccati")]
+    module = cuda.load_device_module("riccati", pieces, {"nx": nx, "nu": nu})
+    kernel = module.device_backward
+
+    def backward(*arguments: Any) -> None:
+        trials = arguments[1].shape[1]
+        cuda.launch(kernel, trials, *arguments)
+
+    return backward
+
+
+def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
+    """Return feed-forward k (T, N, nu) and gains K (T, N, nu, nx).
+
+    They solve the quadratic problem with a damping mu for each trial (N,).
+    """
+    T, N, nx, nu = expansion.B.shape
+    k = np.empty_like(expansion.l_x, shape=(T, N, nu))
+    K = np.empty_like(expansion.l_x, shape=(T, N, nu, nx))
+    on_cpu = isinstance(k, np.ndarray)
+    backward = riccati_module().backward if on_cpu else riccati_on_gpu(nx, nu)
+    backward(*expansion, to_device_of(damping, k), k, K)
+    return k, K
+
+
+def search(system: OpenLoop, k: Array, K: Array, found: Trajectories) -> Array:
+    """Take the longest step along k (T, nu, N) that lowers a trial's loss, in place.
+
+    K (T, N, nu, nx) are the gains about the trajectories found before. Returns the
+    indices of the trials whose loss no step lowers.
+    """
+    base = found.v.copy()
+    reference = found.x.copy()
+    waiting = np.arange(found.losses.size)
+    for length in LENGTHS:
+        part = system
+        if waiting.size < found.losses.size:
+            part = system.subset(waiting)
+        new = part.simulate(
+            select_entries(base + length * k, waiting),
+            K[:, to_device_of(waiting, K)],
+            select_entries(reference, waiting),
+        )
+        better = new.losses < found.losses[waiting]
+        found.put(waiting[better], new.select(better))
+        waiting = waiting[~better]
+        if not waiting.size:
+            break
+    return waiting
+
+
+def improve(
+    system: OpenLoop,
+    v: Array,
+    iterations: int = ITERATIONS,
+    damping: Array | None = None,
+    idle: Array | None = None,
+) -> Trajectories:
+    """Return the trajectories to which iLQR converges from the controls v (T, nu, N).
+
+    `damping` (N,) and `idle` (N,), the number of idle iterations, are those to continue
+    from. Once most trials have converged, iLQR continues with the others alone.
+    """
+    found = system.simulate(v)
+    losses = found.losses
+    if damping is None:
+        damping = np.full(len(losses), DAMPING_START)
+    if idle is None:
+        idle = np.zeros(len(losses), dtype=int)
+    negligible = NEGLIGIBLE * np.mean(losses[np.isfinite(losses)])
+
+    for left in reversed(range(iterations)):
+        expansion = system.expand(found.x, found.v, found.u)
+        k, K = backward_pass(expansion, damping)
+        before = losses.copy()
+        failed = np.zeros(losses.size, dtype=bool)
+        failed[search(system, k.transpose(0, 2, 1), K, found)] = True
+
+        raised = DAMPING_FACTOR * damping
+        damping = np.where(failed, raised, damping / DAMPING_FACTOR)
+        damping = np.clip(damping, DAMPING_LEAST, DAMPING_MOST)
+        gain = before - losses
+        idle = np.where(gain <= TOLERANCE * before + negligible, idle + 1, 0)
+
+        active = np.flatnonzero((idle < IDLE) & (losses > negligible))
+        if active.size < FEW * losses.size:
+            if active.size:
+                rest = improve(
+                    system.subset(active),
+                    select_entries(found.v, active),
+                    left,
+                    damping[active],
+                    idle[active],
+                )
+                found.put(active, rest)
+            break
+    return found
