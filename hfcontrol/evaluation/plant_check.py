@@ -10,7 +10,7 @@ import numpy as np
 
 from hfcontrol.errors import HFControlError
 from hfcontrol.kernels import STEP, compile_plant
-from hfcontrol.plant.probe import describe_error, format_numbers, plain_calls
+from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
 
 TRIALS, STEPS = 16, 1000
 SPREAD = 0.3  # of the random states and controls, in typical sizes
@@ -70,7 +70,7 @@ def written(sample):
     """Every function writes every entry at every state of the sample."""
     for n in range(TRIALS if sample.plant.compiled else 0):
         x, u = tuple(sample.x[:, n].tolist()), tuple(sample.u[:, n].tolist())
-        for name, names, arguments in plain_calls(sample.plant, x, u):
+        for name, names, arguments in list_calls(sample.plant, x, u):
             out = [None] * len(names)
             try:
                 sample.plant.functions[name](*arguments, out)
@@ -222,7 +222,7 @@ def jacobian(sample):
 def observe_jacobian(sample):
     """The derivatives of `observe` that the file gives, if any, equal central differences of it."""
     plant, functions = sample.plant, sample.plant.functions
-    if "observe_jacobian" not in functions or plant.seen is not None:
+    if "observe_jacobian" not in functions or plant.observation_indices is not None:
         return None
     k, names = plant.n_body, plant.observation
     for x, p in zip(sample.x[:k].T, sample.p.T):
@@ -295,8 +295,8 @@ def _wrong_links(sample):
     lengths = np.linalg.norm(np.diff(points, axis=1), axis=2)
     if not np.allclose(lengths, lengths[0], rtol=1e-9, equal_nan=True):
         return "links gives segments whose lengths change with the state"
-    if plant.plane is not None and (len(plant.plane) == 2 or points.shape[2] == 3):
-        x, y = plant.plane[:2]
+    if plant.path_indices is not None and (len(plant.path_indices) == 2 or points.shape[2] == 3):
+        x, y = plant.path_indices[:2]
         place = sample.kernels.output(sample.x[None], sample.p)[0, [x, y]]
         if not np.allclose(place.T, points[:, -1, :2], rtol=1e-9, atol=1e-12):
             return f"the last point of links is not at ({plant.output[x]}, {plant.output[y]}) of output"

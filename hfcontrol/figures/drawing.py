@@ -35,14 +35,14 @@ def simulated(run):
 
 def in_plane(plant):
     """Whether paths in the plane say all: not without a place, nor with one position, which sends all along one path."""
-    return plant.plane is not None and len(plant.positions) > 1
+    return plant.path_indices is not None and len(plant.positions) > 1
 
 
 def places(judged, x, plane):
     """Places (T+1, 2 or 3, N) [m] in the plane, or else positions, at states x; NaN where a trial has left the numbers."""
     with np.errstate(invalid="ignore"):
         values = (
-            judged.outputs(x)[:, judged.run.plant.plane]
+            judged.outputs(x)[:, judged.run.plant.path_indices]
             if plane
             else x[:, judged.run.plant.positions]
         )
@@ -145,7 +145,7 @@ def label(name, unit):
 
 def lengths(plant, paths):
     """The factor and the unit in which lengths of the plant's place are drawn: cm where its paths (T, k, N) are short."""
-    unit = plant.units["output"][plant.plane[0]] or "m"
+    unit = plant.units["output"][plant.path_indices[0]] or "m"
     extent = np.nanmax(paths, axis=(0, 2)) - np.nanmin(paths, axis=(0, 2))
     return (100, "cm") if unit == "m" and extent.max() < 1 else (1, unit)
 
@@ -198,7 +198,7 @@ class Paths:
         ]
         if in_plane(plant):
             self.scale, unit = lengths(plant, parts[0])
-            self.flat, words = 2, [label(plant.output[i], unit) for i in plant.plane]
+            self.flat, words = 2, [label(plant.output[i], unit) for i in plant.path_indices]
         else:
             self.scale, self.flat = 1, 0
             words = [

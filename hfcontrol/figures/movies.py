@@ -210,8 +210,8 @@ class _Space:
         self.body = Body(ax, points)
         names = (
             ("x", "y")
-            if plant.plane is None
-            else (plant.output[i] for i in plant.plane[:2])
+            if plant.path_indices is None
+            else (plant.output[i] for i in plant.path_indices[:2])
         )
         ax.set(
             **{

@@ -171,10 +171,10 @@ def _plot_speed(figure, judged):
     """Speed of the place whose path is drawn, or the norm of the rates of all positions where there is none."""
     plant = judged.run.plant
     paths = [
-        places(judged, x, plant.plane is not None)
+        places(judged, x, plant.path_indices is not None)
         for x in (judged.rollout.x, judged.optimum.x)
     ]
-    if plant.plane is None:
+    if plant.path_indices is None:
         units = {plant.units["state"][i] for i in plant.positions}
         scale, unit, name = (
             1,
@@ -184,7 +184,7 @@ def _plot_speed(figure, judged):
     else:
         (scale, unit), name = (
             lengths(plant, paths[0]),
-            f"{plant.output[plant.plane[0]][:-1]}speed",
+            f"{plant.output[plant.path_indices[0]][:-1]}speed",
         )
     speeds = (
         scale * np.linalg.norm(np.diff(path, axis=0), axis=1, keepdims=True) / plant.dt

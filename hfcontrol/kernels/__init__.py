@@ -37,7 +37,7 @@ def _key(plant):
         plant.integrator,
         plant.substeps,
         plant.actuator_lag,
-        plant.seen,
+        plant.observation_indices,
         *plant.typical_state,
         *plant.typical_control,
     )

@@ -150,7 +150,7 @@ class Kernels:
     def _map(self, name, x, p, size):
         x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
         if name not in self.plant.functions:
-            return x[:, to_device_of(self.plant.copied(name), x)].copy()
+            return x[:, to_device_of(self.plant.state_indices(name), x)].copy()
         return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
 
     def _map_jacobian(self, name, x, p, size):
@@ -160,7 +160,7 @@ class Kernels:
             J[
                 :,
                 to_device_of(np.arange(size), x),
-                to_device_of(self.plant.copied(name), x),
+                to_device_of(self.plant.state_indices(name), x),
             ] = 1.0
             return J
         return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]

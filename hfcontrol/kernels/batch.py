@@ -65,7 +65,7 @@ class BatchKernels(Kernels):
     def _call(self, name, x, u, target, p, size):
         """One call of a function of the plant on columns (unit, trial)."""
         plant = self.plant
-        if name == "observe" and plant.seen is not None:
+        if name == "observe" and plant.observation_indices is not None:
             size = plant.n_observable
         out = np.full((size, x.shape[1]), np.nan)
         try:
@@ -85,8 +85,8 @@ class BatchKernels(Kernels):
                 f"{plant.name}: {self._written(name)} gives an array {out.shape} for {x.shape[1]} trials; "
                 f"it must give {(size, x.shape[1])}"
             )
-        if name == "observe" and plant.seen is not None:
-            return out[list(plant.seen)]
+        if name == "observe" and plant.observation_indices is not None:
+            return out[list(plant.observation_indices)]
         return out + target if name == "step" and len(target) else out
 
     def _step(self, x, u, p):

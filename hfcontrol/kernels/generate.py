@@ -69,7 +69,7 @@ def plant_derivatives(plant):
         ()
         if plant.actuator_lag
         else ("jacobian",)
-        if plant.seen is not None
+        if plant.observation_indices is not None
         else ("jacobian", "observe_jacobian")
     )
     return [
@@ -145,13 +145,13 @@ def _variant_pieces(plant):
             f"DECAY, MEAN = {_literal(decay)}, {_literal(mean)}\n",
             read_piece("actuator"),
         ]
-    if plant.seen is not None:
+    if plant.observation_indices is not None:
         pieces += [
-            f"SEEN, N_OBSERVABLE = {_literal(plant.seen)}, {plant.n_observable}\n",
+            f"SEEN, N_OBSERVABLE = {_literal(plant.observation_indices)}, {plant.n_observable}\n",
             read_piece("seen"),
         ]
     step = "plant_driven_step" if plant.actuator_lag else "plant_body_step"
-    observe = "plant_seen" if plant.seen is not None else "plant_all"
+    observe = "plant_seen" if plant.observation_indices is not None else "plant_all"
     return [*pieces, f"plant_step, plant_observe = {step}, {observe}\n"]
 
 

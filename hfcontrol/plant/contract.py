@@ -1,120 +1,164 @@
-"""The plant: any simulator that can be stepped, described by one short Python file.
+"""The plant: a simulator that can be stepped, as its plant file describes it.
 
-A plant file gives names (STATE, CONTROL, ...), numbers (PARAMS, DT, ...), functions (`dynamics` or `step` or
-`step_batch`, `observe`, `output`, `links`) and TASKS. `load_plant` reads it into a `Plant`; nothing is compiled here.
+A plant file gives names (STATE, CONTROL, ...), numbers (PARAMS, DT, ...), functions
+(`dynamics`, `step` or `step_batch`, and `observe`, `output`, `links`) and TASKS.
+`load_plant` reads it into a `Plant`. Nothing is compiled here.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.plant.environment import Environment
+
+HAND = ("hand_x", "hand_y")
 
 
 @dataclass(frozen=True, eq=False)
 class Plant:
-    """A simulator that can be stepped: names of what it takes and gives, numbers, and plain Python functions.
+    """Names, numbers and plain Python functions of a simulator.
 
-    State (nx,), control (nu,), observation (ny,), output (nz,), parameters (n_params,) in the order of `params`;
-    `dt` [s]; `limit` (nu,) or None; `taper` (nx,), infinite where there is none; `functions` by their names; `trim` (nu,),
-    the control that keeps the plant where it is, as far as a constant can: what an untrained network gives. Three more
-    belong to variants (variants.py): the lag [s] of actuators between control and body, whose drives are the last
-    states, and the entries that are seen of the `n_observable` observations. `environment` is one of Gymnasium that
-    stands in the place of a plant (adapters/environment.py), `episodes` the plant with that in this one's place.
+    state, control, observation, output: names of the entries of x (nx,), u (nu,),
+        y (ny,) and z (nz,)
+    units: their units, by "state", "control", "observation" and "output"
+    params: values by name; their order is that of p (n_params,)
+    dt: control step [s]
+    limit: largest absolute control (nu,), or None
+    typical_state, typical_control: typical sizes (nx,) and (nu,)
+    taper: limits of the states (nx,), infinite for states without one
+    functions: by name
+    trim: the constant control (nu,) that keeps the plant at rest as far as a constant
+        can; an untrained network gives this control
+
+    The other fields belong to modified plants (modifiers.py) and to Gymnasium:
+
+    actuator_lag: time constant [s] of actuators between control and body, or 0; the
+        drives of the actuators are the last states
+    observation_indices: which of the `n_observable` observations the network gets, or
+        None for all
+    environment: the Gymnasium environment that is stepped instead of a plant
+    episode_plant: the plant whose `environment` is the environment that this plant was
+        read from
     """
 
     name: str
     path: Path
     source: str
-    state: tuple
-    control: tuple
-    observation: tuple
-    output: tuple
-    units: dict
-    params: dict
+    state: tuple[str, ...]
+    control: tuple[str, ...]
+    observation: tuple[str, ...]
+    output: tuple[str, ...]
+    units: dict[str, tuple[str, ...]]
+    params: dict[str, float]
     dt: float
     integrator: str
     substeps: int
-    limit: np.ndarray | None
-    typical_state: np.ndarray
-    typical_control: np.ndarray
-    taper: np.ndarray
-    tasks: dict = field(default_factory=dict)
-    functions: dict = field(default_factory=dict)
-    trim: np.ndarray | float = 0.0
+    limit: Array | None
+    typical_state: Array
+    typical_control: Array
+    taper: Array
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    trim: Array | float = 0.0
     actuator_lag: float = 0.0
-    seen: tuple | None = None
+    observation_indices: tuple[int, ...] | None = None
     n_observable: int = 0
-    environment: object = None
-    episodes: object = None
-
-    nx = property(lambda self: len(self.state), doc="Size of the state.")
-    nu = property(lambda self: len(self.control), doc="Size of the control.")
-    ny = property(lambda self: len(self.observation), doc="Size of the observation.")
-    nz = property(lambda self: len(self.output), doc="Size of the output.")
-    n_params = property(lambda self: len(self.params), doc="Number of parameters.")
+    environment: Environment | None = None
+    episode_plant: "Plant | None" = None
 
     @property
-    def n_body(self):
-        """Number of states of the plant itself, which come first: all but the drives of actuators."""
+    def nx(self) -> int:
+        """Size of the state."""
+        return len(self.state)
+
+    @property
+    def nu(self) -> int:
+        """Size of the control."""
+        return len(self.control)
+
+    @property
+    def ny(self) -> int:
+        """Size of the observation."""
+        return len(self.observation)
+
+    @property
+    def nz(self) -> int:
+        """Size of the output."""
+        return len(self.output)
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return len(self.params)
+
+    @property
+    def n_body(self) -> int:
+        """Number of states without the drives of actuators, which come last."""
         return self.nx - self.nu if self.actuator_lag else self.nx
 
     @property
-    def compiled(self):
-        """Whether the plant is compiled; one that gives `step_batch` runs as it is."""
+    def compiled(self) -> bool:
+        """Whether the plant is compiled; one with `step_batch` is not."""
         return "step_batch" not in self.functions
 
     @property
-    def positions(self):
-        """Indices of the positions: the first half of a semi_implicit plant's state, else all but the `..._rate`s."""
+    def positions(self) -> Array:
+        """Indices of the positions among the states.
+
+        These are the first half of a semi_implicit plant's state. For other integrators
+        they are the states whose name is not that of another state with `_rate`.
+        """
         if self.integrator == "semi_implicit":
             return np.arange(self.n_body // 2)
         rates = {f"{name}_rate" for name in self.state}
-        return np.array(
-            [i for i, name in enumerate(self.state[: self.n_body]) if name not in rates]
-        )
+        body = self.state[: self.n_body]
+        return np.array([i for i, name in enumerate(body) if name not in rates])
 
-    def copied(self, name):
-        """Indices of the states that "observe" or "output" copies where the file gives no function of that name."""
-        return (
-            np.array(self.seen)
-            if name == "observe" and self.seen is not None
-            else np.arange(self.n_body)
-        )
+    def state_indices(self, function: str) -> Array:
+        """Indices of the states that stand in for "observe" or "output".
 
-    @property
-    def hand(self):
-        """Indices in the output of hand_x and hand_y as an array, or None."""
-        names = ("hand_x", "hand_y")
-        return (
-            np.array([self.output.index(n) for n in names])
-            if set(names) <= set(self.output)
-            else None
-        )
+        They are copied if the plant file does not define a function of that name.
+        """
+        if function == "observe" and self.observation_indices is not None:
+            return np.array(self.observation_indices)
+        return np.arange(self.n_body)
 
     @property
-    def plane(self):
-        """Indices in the output of the place whose path is drawn, or None: hand_x, hand_y and, where there is one, hand_z;
-        without a hand x, y, z, or the first names that end in _x, _y, _z."""
+    def hand(self) -> Array | None:
+        """Indices of hand_x and hand_y in the output, or None."""
+        if not set(HAND) <= set(self.output):
+            return None
+        return np.array([self.output.index(name) for name in HAND])
+
+    @property
+    def path_indices(self) -> Array | None:
+        """Indices in the output of the position whose path is drawn, or None.
+
+        This is hand_x, hand_y and, if it exists, hand_z. Without a hand it is x, y, z,
+        or the first names that end in _x, _y, _z.
+        """
         for name in sorted(self.output, key=lambda name: name != "hand_x"):
-            if name == "x" or name.endswith("_x"):
-                names = [
-                    name[:-1] + axis
-                    for axis in "xyz"
-                    if name[:-1] + axis in self.output
-                ]
-                if names[1:] and names[1].endswith("y"):
-                    return np.array([self.output.index(n) for n in names])
+            if name != "x" and not name.endswith("_x"):
+                continue
+            axes = [name[:-1] + axis for axis in "xyz"]
+            names = [axis for axis in axes if axis in self.output]
+            if len(names) > 1 and names[1].endswith("y"):
+                return np.array([self.output.index(n) for n in names])
         return None
 
     @property
-    def residuals(self):
-        """Names of the residuals of each residual function that a task brings, by the function's name."""
-        tasks = (task for task in self.tasks.values() if task.get("residual"))
+    def residuals(self) -> dict[str, tuple[str, ...]]:
+        """Names of the residuals, by the name of the residual function."""
+        tasks = [task for task in self.tasks.values() if task.get("residual")]
         return {task["residual"].__name__: task["residuals"] for task in tasks}
 
     @cached_property
-    def source_hash(self):
+    def source_hash(self) -> str:
         """SHA-256 of the source, in hexadecimal."""
         return hashlib.sha256(self.source.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Variants of a plant: other parameters, actuators that lag behind the command, fewer observations.
+"""Modified plants: other parameters, actuators that lag, fewer observations.
 
-A variant is a `Plant` like any other, so that whatever a shipped plant gets, its variants get too.
+A modified plant is a `Plant` like any other, so that every feature works with it.
 """
 
 from dataclasses import replace
@@ -8,67 +8,81 @@ from dataclasses import replace
 import numpy as np
 
 from hfcontrol.errors import UsageError
+from hfcontrol.plant.contract import Plant
 
 
-def with_params(plant, params):
-    """The plant with other values of some of its parameters, a dict; raises UsageError for names it does not have."""
+def with_params(plant: Plant, params: dict[str, float]) -> Plant:
+    """Return the plant with other values for some of its parameters.
+
+    Raises UsageError if the plant has no parameter of such a name.
+    """
     for name in params:
-        check_param(plant, name, "--param")
+        check_param(plant, name, "param")
     return replace(plant, params={**plant.params, **params})
 
 
-def check_param(plant, name, option):
-    """Raises UsageError where a plant has no parameter of that name."""
+def check_param(plant: Plant, name: str, setting: str) -> None:
+    """Raise UsageError about `setting` if the plant has no parameter of that name."""
     if name not in plant.params:
         known = ", ".join(plant.params) or "none"
         raise UsageError(
-            f"{option} {name}: plant {plant.name} has no such parameter; it has: {known}"
+            f"`{setting}` {name}: plant {plant.name} has no such parameter; it has: "
+            f"{known}"
         )
 
 
-def with_actuators(plant, lag):
-    """The plant driven through actuators of first order, a' = (u - a) / lag, with time constant `lag` [s] each.
+def with_actuators(plant: Plant, lag: float) -> Plant:
+    """Return the plant with a first-order actuator, a' = (u - a) / lag, per control.
 
-    A muscle's force follows its command so, with about 40 ms. The state grows by one drive a for every control; the
-    plant itself gets the drive's mean over the control step, for which the held command has a closed form. The network
-    does not see the drives.
+    The time constant `lag` is in [s]; the force of a muscle follows its command with
+    about 40 ms. The state grows by one drive a per control. The body is driven by the
+    mean of the drive over the control step, which has a closed form because the command
+    is constant during the step. The network does not observe the drives.
+
+    Raises UsageError if the time constant is not above zero.
     """
     if not lag:
         return plant
     if not 0 < lag < np.inf:
         raise UsageError(
-            f"--actuators {lag}: a time constant above zero, such as 40ms, is needed"
+            f"`actuators` {lag}: the time constant must be above zero, such as 40ms"
         )
-    state = (*plant.state, *(f"{name}_drive" for name in plant.control))
-    units = {**plant.units, "state": (*plant.units["state"], *plant.units["control"])}
+    drives = tuple(f"{name}_drive" for name in plant.control)
+    state_units = (*plant.units["state"], *plant.units["control"])
+    no_taper = np.full(plant.nu, np.inf)
+    typical_state = np.concatenate([plant.typical_state, plant.typical_control])
     return replace(
         plant,
-        state=state,
-        units=units,
+        state=(*plant.state, *drives),
+        units={**plant.units, "state": state_units},
         actuator_lag=float(lag),
-        typical_state=np.concatenate([plant.typical_state, plant.typical_control]),
-        taper=np.concatenate([plant.taper, np.full(plant.nu, np.inf)]),
+        typical_state=typical_state,
+        taper=np.concatenate([plant.taper, no_taper]),
     )
 
 
-def with_observations(plant, names):
-    """The plant with only some of its observations; `names` is a tuple of them, or ("positions",) for all but the rates.
+def with_observations(plant: Plant, names: tuple[str, ...]) -> Plant:
+    """Return the plant with only the observations of these names.
 
-    Raises UsageError for names that are not among its observations.
+    The names ("positions",) mean all observations that are not rates.
+
+    Raises UsageError if the plant has no observation of such a name.
     """
+    known = plant.observation
     if names == ("positions",):
-        names = tuple(name for name in plant.observation if not name.endswith("_rate"))
-    unknown = [name for name in names if name not in plant.observation]
+        names = tuple(name for name in known if not name.endswith("_rate"))
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise UsageError(
-            f"--observe {','.join(names) or 'nothing'}: plant {plant.name} lets a network observe "
-            f"{', '.join(plant.observation)}; name some of these, or positions"
+            f"`observe` {','.join(names) or 'nothing'}: the observations of plant "
+            f"{plant.name} are {', '.join(known)}; name some of these, or positions"
         )
-    seen = tuple(plant.observation.index(name) for name in names)
-    units = {
-        **plant.units,
-        "observation": tuple(plant.units["observation"][i] for i in seen),
-    }
+    indices = tuple(known.index(name) for name in names)
+    units = tuple(plant.units["observation"][i] for i in indices)
     return replace(
-        plant, observation=tuple(names), units=units, seen=seen, n_observable=plant.ny
+        plant,
+        observation=tuple(names),
+        units={**plant.units, "observation": units},
+        observation_indices=indices,
+        n_observable=plant.ny,
     )

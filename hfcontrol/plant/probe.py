@@ -1,93 +1,140 @@
-"""A plant file's functions, run once as plain Python."""
+"""Plain Python calls of a plant file's functions, before anything is compiled."""
 
 import traceback
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.errors import PlantError
+from hfcontrol.plant.contract import Plant
+
+# States and controls of a probe, in units of their typical sizes. Not zero, where many
+# functions have special values.
+PROBE_SIZE = 0.3
 
 
-def plain_calls(plant, x, u):
-    """Every compiled function of a plant as (name, names of what it writes, its arguments but the last).
+class FunctionCall(NamedTuple):
+    """A call of a plant's function: its name, what it writes, what it reads.
 
-    x (nx,) and u (nu,) are plain tuples: a function that writes into them fails.
+    names: names of the entries that the function writes into its last argument
+    arguments: its other arguments
+    """
+
+    function: str
+    names: tuple[str, ...]
+    arguments: tuple[Any, ...]
+
+
+def list_calls(
+    plant: Plant,
+    x: tuple[float, ...],
+    u: tuple[float, ...],
+) -> list[FunctionCall]:
+    """Return a call at the state x (nx,) and control u (nu,) of each compiled function.
+
+    The arguments are tuples, so a function that writes into its input fails.
     """
     p = tuple(plant.params.values())
-    calls = {
-        "dynamics": (plant.state, (x, u, p)),
-        "step": (plant.state, (x, u, p, plant.dt)),
-        "observe": (plant.observation, (x, p)),
-        "output": (plant.output, (x, p)),
-    }
-    calls |= {name: (names, (x, u, x, p)) for name, names in plant.residuals.items()}
-    return [(name, *call) for name, call in calls.items() if name in plant.functions]
+    calls = [
+        FunctionCall("dynamics", plant.state, (x, u, p)),
+        FunctionCall("step", plant.state, (x, u, p, plant.dt)),
+        FunctionCall("observe", plant.observation, (x, p)),
+        FunctionCall("output", plant.output, (x, p)),
+    ]
+    for function, names in plant.residuals.items():
+        # The state stands in for the target.
+        calls.append(FunctionCall(function, names, (x, u, x, p)))
+    return [call for call in calls if call.function in plant.functions]
 
 
-def _probe(plant):
-    """Raise PlantError where a function, run once as plain Python, misses an entry or reads beyond the end.
+def probe_functions(plant: Plant) -> None:
+    """Call each function of the plant once, and check what it writes.
 
-    Compiled code would do either silently. Arithmetic errors are left alone: compiled, they give inf or nan.
+    Raises PlantError if a function leaves an entry unwritten or uses an index that is
+    too large: compiled code would do either silently. Arithmetic errors are allowed,
+    because compiled code returns inf or nan instead.
     """
-    x, u = (
-        tuple((0.3 * size).tolist())
-        for size in (plant.typical_state, plant.typical_control)
-    )
-    for name, names, arguments in plain_calls(plant, x, u):
+    x = tuple((PROBE_SIZE * plant.typical_state).tolist())
+    u = tuple((PROBE_SIZE * plant.typical_control).tolist())
+    for function, names, arguments in list_calls(plant, x, u):
         written = [None] * len(names)
         try:
-            plant.functions[name](*arguments, written)
+            plant.functions[function](*arguments, written)
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
             raise PlantError(
-                f"{plant.path.name}: {name} fails at x = {format_numbers(x)}, u = {format_numbers(u)}: {describe_error(plant, error)}"
+                f"{plant.path.name}: {function} fails at x = {format_numbers(x)}, "
+                f"u = {format_numbers(u)}: {describe_error(plant, error)}"
             ) from error
-        missing = [
-            f"{i} ({names[i]})" for i, value in enumerate(written) if value is None
-        ]
-        if missing:
-            raise PlantError(
-                f"{plant.path.name}: {name} leaves entry {', '.join(missing)} unwritten "
-                f"at x = {format_numbers(x)}; it must write all {len(names)}"
-            )
+        _check_written(plant, function, dict(zip(names, written, strict=True)), x)
 
 
-def _probe_derivatives(plant):
-    """Raise PlantError where a derivative that the file gives, run once as plain Python, reads or writes beyond the end."""
-    k, x, u = (
-        plant.nx,
-        *(0.3 * size for size in (plant.typical_state, plant.typical_control)),
-    )
+def _check_written(
+    plant: Plant,
+    function: str,
+    written: dict[str, float | None],
+    x: tuple[float, ...],
+) -> None:
+    """Raise PlantError if a function has not written all its entries."""
+    entries = enumerate(written.items())
+    missing = [f"{i} ({name})" for i, (name, value) in entries if value is None]
+    if missing:
+        raise PlantError(
+            f"{plant.path.name}: {function} leaves entry {', '.join(missing)} "
+            f"unwritten at x = {format_numbers(x)}; it must write all {len(written)}"
+        )
+
+
+def probe_derivatives(plant: Plant) -> None:
+    """Call `jacobian` and `observe_jacobian` of the plant file once.
+
+    Raises PlantError if one of them uses an index that is too large.
+    """
+    nx = plant.nx
+    x = PROBE_SIZE * plant.typical_state
+    u = PROBE_SIZE * plant.typical_control
     p = np.array(list(plant.params.values()))
-    matrices = {
-        "jacobian": (x, u, p, np.zeros((k, k)), np.zeros((k, plant.nu))),
-        "observe_jacobian": (x, p, np.zeros((plant.ny, k))),
+    calls = {
+        "jacobian": (x, u, p, np.zeros((nx, nx)), np.zeros((nx, plant.nu))),
+        "observe_jacobian": (x, p, np.zeros((plant.ny, nx))),
     }
-    for name in matrices.keys() & plant.functions.keys():
+    for name in calls.keys() & plant.functions.keys():
         try:
             with np.errstate(all="ignore"):
-                plant.functions[name](*matrices[name])
+                plant.functions[name](*calls[name])
         except (ArithmeticError, ValueError):
             continue
         except Exception as error:
             raise PlantError(
-                f"{plant.path.name}: {name} fails at x = {format_numbers(x)}: {describe_error(plant, error)}"
+                f"{plant.path.name}: {name} fails at x = {format_numbers(x)}: "
+                f"{describe_error(plant, error)}"
             ) from error
 
 
-def describe_error(plant, error):
-    """What an exception of a plant file's own function says, with its line there and, of an index, how many entries there are."""
-    lines = [
-        line
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == str(plant.path)
-    ]
+def describe_error(plant: Plant, error: Exception) -> str:
+    """Return the text of an error in a plant's function, with its line in the file.
+
+    For an index that is too large it also names the sizes of all arguments.
+    """
     text = str(error)
     if isinstance(error, IndexError):
-        text += f" (entries from 0 on: {plant.nx} of x, {plant.nu} of u, {plant.n_params} of p, {plant.ny} of y, {plant.nz} of z)"
-    return f"line {lines[-1]}, {text}" if lines else text
+        text += (
+            f" (indices start at 0; sizes: {plant.nx} of x, {plant.nu} of u, "
+            f"{plant.n_params} of p, {plant.ny} of y, {plant.nz} of z)"
+        )
+    line = line_in_file(error, str(plant.path))
+    return text if line is None else f"line {line}, {text}"
 
 
-def format_numbers(values):
-    """Numbers as messages show them."""
-    return "(" + ", ".join(f"{v:.4g}" for v in values) + ")"
+def line_in_file(error: BaseException, file: str) -> int | None:
+    """Return the last line of a file in the traceback of an error, or None."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+    return lines[-1] if lines else None
+
+
+def format_numbers(values: Iterable[float]) -> str:
+    """Return numbers as messages show them: (0.3, -1.2)."""
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

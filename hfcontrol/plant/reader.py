@@ -1,37 +1,73 @@
-"""Reading a plant file: every name is judged by itself, and what is wrong is told in one line."""
+"""Reading a plant file into a `Plant`.
+
+Every name of the file is checked. Each mistake is reported in one line, which says
+what is wrong and what to write instead.
+"""
 
 import math
 import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
-from hfcontrol.plant.probe import _probe, _probe_derivatives
+from hfcontrol.plant.probe import line_in_file, probe_derivatives, probe_functions
 from hfcontrol.plant.source import PlantSource
 
 INTEGRATORS = ("euler", "rk4", "semi_implicit", "none")
+
+# A plant file defines exactly one of these.
+STEP_FUNCTIONS = ("dynamics", "step", "step_batch")
+
+# The arguments of the functions that a plant file may define. Those of "residual" hold
+# for the residual functions of tasks, which have names of the user's choice.
 ARGUMENTS = {
-    "dynamics": "x u p dx",
-    "step": "x u p dt x_next",
-    "step_batch": "x u p dt",
-    "observe": "x p y",
-    "output": "x p z",
-    "links": "x p",
-    "marks": "x u p",
-    "residual": "x u target p r",
-    "draw": "rng trials split",
-    "jacobian": "x u p A B",
-    "observe_jacobian": "x p C",
+    "dynamics": ("x", "u", "p", "dx"),
+    "step": ("x", "u", "p", "dt", "x_next"),
+    "step_batch": ("x", "u", "p", "dt"),
+    "observe": ("x", "p", "y"),
+    "output": ("x", "p", "z"),
+    "links": ("x", "p"),
+    "marks": ("x", "u", "p"),
+    "residual": ("x", "u", "target", "p", "r"),
+    "draw": ("rng", "trials", "split"),
+    "jacobian": ("x", "u", "p", "A", "B"),
+    "observe_jacobian": ("x", "p", "C"),
 }
+
+# Functions that stay plain NumPy; all others are compiled.
+NUMPY_FUNCTIONS = ("links", "marks", "draw")
+
+# Functions that need another one, whose derivatives they write.
+DERIVATIVES = {"jacobian": "dynamics", "observe_jacobian": "observe"}
+
+
+class Clock(NamedTuple):
+    """How a plant is stepped: control step [s], integrator, substeps per step."""
+
+    dt: float
+    integrator: str
+    substeps: int
 
 
 class PlantFile:
-    """One plant file, its names read and judged one by one."""
+    """A plant file that has been executed; `read_fields` checks and returns its names.
 
-    def __init__(self, source, path):
-        self.path, self.source = path, source
+    Raises PlantError if the file cannot be executed.
+    """
+
+    path: Path
+    source: str
+    namespace: dict[str, Any]
+    functions: dict[str, Callable[..., Any]]
+
+    def __init__(self, source: str, path: Path) -> None:
+        self.path = path
+        self.source = source
         self.tree = PlantSource(source, path.name)
         self.namespace = {
             "__name__": f"hfcontrol_plant_{path.stem}",
@@ -40,40 +76,38 @@ class PlantFile:
         try:
             exec(compile(source, str(path), "exec"), self.namespace)
         except Exception as error:
+            line = line_in_file(error, str(path))
+            where = "" if line is None else f", line {line}"
             raise PlantError(
-                f"{path.name}{self._line(error)}: {type(error).__name__}: {error}"
+                f"{path.name}{where}: {type(error).__name__}: {error}"
             ) from error
         self.functions = {
-            name: f
-            for name, f in self.namespace.items()
-            if isinstance(f, types.FunctionType) and f.__code__.co_filename == str(path)
+            name: value
+            for name, value in self.namespace.items()
+            if self._defines_function(value)
         }
 
-    def _line(self, error):
-        lines, frame = [], error.__traceback__
-        while frame:
-            lines += (
-                [frame.tb_lineno]
-                if frame.tb_frame.f_code.co_filename == str(self.path)
-                else []
-            )
-            frame = frame.tb_next
-        return f", line {lines[-1]}" if lines else ""
+    def _defines_function(self, value: Any) -> bool:
+        """Return whether a value is a function that this file defines."""
+        if not isinstance(value, types.FunctionType):
+            return False
+        return value.__code__.co_filename == str(self.path)
 
-    def fail(self, text):
+    def fail(self, text: str) -> NoReturn:
+        """Raise PlantError about the file."""
         raise PlantError(f"{self.path.name}: {text}")
 
-    def names(self, key, default=None):
+    def read_names(
+        self, key: str, default: tuple[str, ...] | None = None
+    ) -> tuple[str, ...]:
+        """Return a tuple of names such as STATE."""
         value = self.namespace.get(key, default)
         if value is None:
             self.fail(
                 f'{key} is missing; give the names, as in {key} = ("angle", "rate")'
             )
-        if (
-            not isinstance(value, tuple | list)
-            or not value
-            or not all(isinstance(v, str) for v in value)
-        ):
+        is_list = isinstance(value, tuple | list) and value
+        if not is_list or not all(isinstance(name, str) for name in value):
             self.fail(
                 f'{key} is {value!r}; it must be a tuple of names, such as ("angle",)'
             )
@@ -81,218 +115,244 @@ class PlantFile:
             self.fail(f"{key} holds a name twice; names must differ")
         return tuple(value)
 
-    def sizes(self, key, value, count):
-        """A number, or one for each of `count` entries (None: no limit), as an array (count,)."""
-        entries = (
-            list(value)
-            if isinstance(value, tuple | list | np.ndarray)
-            else [value] * count
-        )
-        entries = [math.inf if v is None else v for v in entries]
+    def read_sizes(self, key: str, value: Any, count: int) -> Array:
+        """Return positive numbers (count,): one for all entries, or one for each.
+
+        None means no limit, which is infinite.
+        """
+        is_list = isinstance(value, tuple | list | np.ndarray)
+        entries = list(value) if is_list else [value] * count
+        entries = [math.inf if entry is None else entry for entry in entries]
         if len(entries) != count:
             self.fail(
-                f"{key} holds {len(entries)} numbers; give one for all, or one for each of {count}"
+                f"{key} holds {len(entries)} numbers; give one for all, or one for "
+                f"each of {count}"
             )
         if not all(isinstance(v, int | float | np.number) and v > 0 for v in entries):
             self.fail(f"{key} is {value!r}; its entries must be numbers above zero")
         return np.array(entries, dtype=float)
 
-    def params(self):
+    def read_params(self) -> dict[str, float]:
+        """Return PARAMS."""
         params = self.namespace.get("PARAMS", {})
         if not isinstance(params, dict):
             self.fail(
-                f"PARAMS is a {type(params).__name__}; write a dictionary of names and numbers"
+                f"PARAMS is a {type(params).__name__}; write a dictionary of names and "
+                "numbers"
             )
         for key, value in params.items():
-            if (
-                not isinstance(key, str)
-                or not isinstance(value, int | float)
-                or not math.isfinite(value)
-            ):
+            is_number = isinstance(value, int | float) and math.isfinite(value)
+            if not isinstance(key, str) or not is_number:
                 self.fail(
-                    f"PARAMS holds {key!r}: {value!r}; each must be a name with a finite number"
+                    f"PARAMS holds {key!r}: {value!r}; each must be a name with a "
+                    "finite number"
                 )
         return {key: float(value) for key, value in params.items()}
 
-    def clock(self, step):
-        """DT, INTEGRATOR and SUBSTEPS."""
-        dt, substeps = self.namespace.get("DT"), self.namespace.get("SUBSTEPS", 1)
+    def read_clock(self, step_function: str) -> Clock:
+        """Return DT, INTEGRATOR and SUBSTEPS."""
+        dt = self.namespace.get("DT")
         if not isinstance(dt, int | float) or not 0 < dt < math.inf:
             self.fail(
                 f"DT is {dt!r}; give the control step in seconds, such as DT = 0.01"
             )
+        substeps = self.namespace.get("SUBSTEPS", 1)
         if not isinstance(substeps, int) or substeps < 1:
-            self.fail(f"SUBSTEPS is {substeps!r}; it must be a whole number from 1 on")
-        integrator = self.namespace.get(
-            "INTEGRATOR", None if step == "dynamics" else "none"
-        )
-        if integrator not in INTEGRATORS or (step == "dynamics") == (
-            integrator == "none"
-        ):
-            allowed = (
-                "euler, rk4 or semi_implicit"
-                if step == "dynamics"
-                else "none, or left out,"
+            self.fail(f"SUBSTEPS is {substeps!r}; it must be an integer of at least 1")
+        return Clock(float(dt), self._read_integrator(step_function), substeps)
+
+    def _read_integrator(self, step_function: str) -> str:
+        """Return INTEGRATOR; only `dynamics` is integrated."""
+        integrated = step_function == "dynamics"
+        integrator = self.namespace.get("INTEGRATOR", None if integrated else "none")
+        if integrator not in INTEGRATORS or integrated == (integrator == "none"):
+            allowed = "none, or left out,"
+            if integrated:
+                allowed = "euler, rk4 or semi_implicit"
+            self.fail(
+                f"INTEGRATOR is {integrator!r}; with {step_function} it must be "
+                f"{allowed}"
             )
-            self.fail(f"INTEGRATOR is {integrator!r}; with {step} it must be {allowed}")
         if integrator == "semi_implicit" and len(self.namespace["STATE"]) % 2:
             self.fail(
-                "semi_implicit needs positions and as many rates: STATE has an odd number of names"
+                "semi_implicit needs as many rates as positions: STATE has an odd "
+                "number of names"
             )
-        return float(dt), integrator, substeps
+        return integrator
 
-    def typical(self, nx, nu):
+    def read_typical_sizes(self, nx: int, nu: int) -> tuple[Array, Array]:
+        """Return the typical sizes of state (nx,) and control (nu,) from TYPICAL."""
         typical = self.namespace.get("TYPICAL", {})
         if not isinstance(typical, dict) or not set(typical) <= {"state", "control"}:
             self.fail(
                 f'TYPICAL is {typical!r}; write {{"state": (...), "control": (...)}}'
             )
-        state = self.sizes("TYPICAL['state']", typical.get("state", 1.0), nx)
-        return state, self.sizes("TYPICAL['control']", typical.get("control", 1.0), nu)
+        state = self.read_sizes("TYPICAL['state']", typical.get("state", 1.0), nx)
+        control = typical.get("control", 1.0)
+        return state, self.read_sizes("TYPICAL['control']", control, nu)
 
-    def trim(self, count):
+    def read_limit(self, nu: int) -> Array | None:
+        """Return LIMIT (nu,), or None if the file has none."""
+        limit = self.namespace.get("LIMIT")
+        return None if limit is None else self.read_sizes("LIMIT", limit, nu)
+
+    def read_trim(self, nu: int) -> Array:
+        """Return TRIM (nu,), or zeros if the file has none."""
         trim = np.asarray(self.namespace.get("TRIM", 0.0))
-        if (
-            trim.shape not in ((), (count,))
-            or trim.dtype.kind not in "if"
-            or not np.isfinite(trim).all()
-        ):
+        is_number = trim.dtype.kind in "if" and np.isfinite(trim).all()
+        if trim.shape not in ((), (nu,)) or not is_number:
             self.fail(
-                f"TRIM is {self.namespace['TRIM']!r}; give the control at rest, one finite number for each of {count}"
+                f"TRIM is {self.namespace['TRIM']!r}; give the control at rest, one "
+                f"finite number for each of {nu}"
             )
-        return np.array(np.broadcast_to(trim, (count,)), dtype=float)
+        return np.array(np.broadcast_to(trim, (nu,)), dtype=float)
 
-    def units(self, **names):
+    def read_units(
+        self, names: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, tuple[str, ...]]:
+        """Return UNITS for the names of state, control, observation and output.
+
+        Missing units are empty texts. If the observation or the output is the state, it
+        has the units of the state.
+        """
         units = self.namespace.get("UNITS", {})
         if not isinstance(units, dict) or not set(units) <= set(names):
             self.fail(
                 f"UNITS is {units!r}; write a dictionary with any of {', '.join(names)}"
             )
         for key, value in units.items():
-            if not isinstance(value, tuple) or len(value) != len(names[key]):
+            count = len(names[key])
+            if not isinstance(value, tuple) or len(value) != count:
                 self.fail(
-                    f"UNITS[{key!r}] is {value!r}; give a tuple of {len(names[key])}, one for each name"
+                    f"UNITS[{key!r}] is {value!r}; give a tuple of {count}, one for "
+                    "each name"
                 )
-        blank = {key: ("",) * len(names[key]) for key in names}
-        # an observation or output that the file does not give is the state
-        same = {
-            key: units["state"]
-            for key in names
-            if names[key] == names["state"] and "state" in units
-        }
-        return blank | same | units
+        defaults = {key: ("",) * len(names[key]) for key in names}
+        if "state" in units:
+            for key in names:
+                if names[key] == names["state"]:
+                    defaults[key] = units["state"]
+        return defaults | units
 
-    def tasks(self):
+    def read_tasks(self) -> dict[str, dict[str, Any]]:
+        """Return TASKS; their numbers are checked when a task is made."""
         tasks = self.namespace.get("TASKS", {})
         if not isinstance(tasks, dict):
             self.fail(
-                f"TASKS is a {type(tasks).__name__}; write a dictionary of names and dictionaries"
+                f"TASKS is a {type(tasks).__name__}; write a dictionary of names and "
+                "dictionaries"
             )
         for key, task in tasks.items():
-            if not isinstance(task, dict) or not (
-                "generator" in task or callable(task.get("draw"))
-            ):
-                self.fail(
-                    f'TASKS[{key!r}] must be a dictionary with a "generator", or a function as "draw"'
-                )
-            residual, names = task.get("residual"), task.get("residuals")
-            if (residual is not None) != (names is not None):
-                self.fail(
-                    f'TASKS[{key!r}] must give both "residual", a function, and "residuals", their names'
-                )
-            if (
-                residual is not None
-                and getattr(residual, "__name__", None) not in self.functions
-            ):
-                self.fail(
-                    f'TASKS[{key!r}]: "residual" is {residual!r}; it must be a function of this file'
-                )
-            if names is not None and not (
-                isinstance(names, tuple) and names and {*map(type, names)} == {str}
-            ):
-                self.fail(
-                    f'TASKS[{key!r}]: "residuals" is {names!r}; it must be a tuple of names'
-                )
+            self._check_task(f"TASKS[{key!r}]", task)
         return tasks
 
-    def check_functions(self, tasks):
-        """Judge every function and say which of dynamics, step and step_batch the file gives."""
-        steps = [
-            name
-            for name in ("dynamics", "step", "step_batch")
-            if name in self.functions
-        ]
+    def _check_task(self, label: str, task: Any) -> None:
+        """Check where the scenarios of a task come from, and its residual function."""
+        is_dict = isinstance(task, dict)
+        if not is_dict or not ("generator" in task or callable(task.get("draw"))):
+            self.fail(
+                f'{label} must be a dictionary with a "generator", or a function as '
+                '"draw"'
+            )
+        residual = task.get("residual")
+        names = task.get("residuals")
+        if (residual is None) != (names is None):
+            self.fail(
+                f'{label} must give both "residual", a function, and "residuals", '
+                "their names"
+            )
+        if residual is None:
+            return
+        if getattr(residual, "__name__", None) not in self.functions:
+            self.fail(
+                f'{label}: "residual" is {residual!r}; it must be a function of this '
+                "file"
+            )
+        is_tuple = isinstance(names, tuple) and names
+        if not is_tuple or {type(name) for name in names} != {str}:
+            self.fail(f'{label}: "residuals" is {names!r}; it must be a tuple of names')
+
+    def check_functions(self, tasks: Mapping[str, dict[str, Any]]) -> str:
+        """Check all functions, and return the name of the one that steps the plant."""
+        steps = [name for name in STEP_FUNCTIONS if name in self.functions]
         if len(steps) != 1:
             self.fail(
-                f"it defines {' and '.join(steps) or 'no dynamics'}; define one of dynamics, step and step_batch"
+                f"it defines {' and '.join(steps) or 'no dynamics'}; define one of "
+                "dynamics, step and step_batch"
             )
-        residuals = [
-            task["residual"].__name__ for task in tasks.values() if task.get("residual")
-        ]
-        for name in (
-            name for name in (*ARGUMENTS, *residuals) if name in self.functions
-        ):
-            arguments = ARGUMENTS[name if name in ARGUMENTS else "residual"].split()
+        compiled = steps[0] != "step_batch"
+
+        with_residual = [task for task in tasks.values() if task.get("residual")]
+        residuals = [task["residual"].__name__ for task in with_residual]
+        for name in (*ARGUMENTS, *residuals):
+            if name not in self.functions:
+                continue
+            arguments = ARGUMENTS.get(name, ARGUMENTS["residual"])
             self.tree.check_arguments(name, arguments)
-            if steps[0] != "step_batch" and name not in ("links", "marks", "draw"):
+            if compiled and name not in NUMPY_FUNCTIONS:
                 self.tree.check(name, self.namespace)
-        for derivative, name in (
-            ("jacobian", "dynamics"),
-            ("observe_jacobian", "observe"),
-        ):
+
+        for derivative, name in DERIVATIVES.items():
             if derivative in self.functions and name not in self.functions:
                 self.fail(
-                    f"it defines {derivative} without {name}; define both, or leave it out"
+                    f"it defines {derivative} without {name}; define both, or leave it "
+                    "out"
                 )
         return steps[0]
 
-    def fields(self):
-        """The fields of the file's `Plant`, all judged."""
-        state, control, tasks = self.names("STATE"), self.names("CONTROL"), self.tasks()
-        step = self.check_functions(tasks)
-        for key, name in (("OBSERVATION", "observe"), ("OUTPUT", "output")):
-            if (key in self.namespace) != (name in self.functions):
-                self.fail(
-                    f"{key} and the function {name} belong together; give both or neither"
-                )
-        observation, output = (
-            self.names("OBSERVATION", state),
-            self.names("OUTPUT", state),
-        )
-        dt, integrator, substeps = self.clock(step)
-        typical_state, typical_control = self.typical(len(state), len(control))
-        limit = self.namespace.get("LIMIT")
-        return {
+    def _check_pair(self, key: str, function: str) -> None:
+        """Check that names and the function that writes the entries come together."""
+        if (key in self.namespace) != (function in self.functions):
+            self.fail(
+                f"{key} and the function {function} belong together; give both or "
+                "neither"
+            )
+
+    def read_fields(self) -> dict[str, Any]:
+        """Return the fields of the file's `Plant`, all checked."""
+        state = self.read_names("STATE")
+        control = self.read_names("CONTROL")
+        tasks = self.read_tasks()
+        step_function = self.check_functions(tasks)
+        self._check_pair("OBSERVATION", "observe")
+        self._check_pair("OUTPUT", "output")
+        names = {
+            "state": state,
+            "control": control,
+            "observation": self.read_names("OBSERVATION", state),
+            "output": self.read_names("OUTPUT", state),
+        }
+        clock = self.read_clock(step_function)
+        nx = len(state)
+        nu = len(control)
+        typical_state, typical_control = self.read_typical_sizes(nx, nu)
+
+        described = {
             "name": self.path.stem,
             "path": self.path,
             "source": self.source,
-            "state": state,
-            "control": control,
-            "observation": observation,
-            "output": output,
-            "params": self.params(),
-            "dt": dt,
-            "integrator": integrator,
-            "substeps": substeps,
+            "functions": self.functions,
+            "tasks": tasks,
+        }
+        numbers = {
+            "params": self.read_params(),
             "typical_state": typical_state,
             "typical_control": typical_control,
-            "tasks": tasks,
-            "functions": self.functions,
-            "units": self.units(
-                state=state, control=control, observation=observation, output=output
-            ),
-            "limit": None
-            if limit is None
-            else self.sizes("LIMIT", limit, len(control)),
-            "trim": self.trim(len(control)),
-            "taper": self.sizes("TAPER", self.namespace.get("TAPER"), len(state)),
+            "units": self.read_units(names),
+            "limit": self.read_limit(nu),
+            "trim": self.read_trim(nu),
+            "taper": self.read_sizes("TAPER", self.namespace.get("TAPER"), nx),
         }
+        return {**described, **names, **clock._asdict(), **numbers}
 
 
-def read_plant(source, path):
-    """The plant of a file's source text; `path` names it in messages. Raises PlantError like `load_plant`."""
-    plant = Plant(**PlantFile(source, Path(path)).fields())
+def read_plant(source: str, path: str | Path) -> Plant:
+    """Return the plant of a file's text; `path` names the file in messages.
+
+    Raises PlantError if the text breaks the contract.
+    """
+    plant = Plant(**PlantFile(source, Path(path)).read_fields())
     if plant.compiled:
-        _probe(plant)
-        _probe_derivatives(plant)
+        probe_functions(plant)
+        probe_derivatives(plant)
     return plant

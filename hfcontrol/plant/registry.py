@@ -1,49 +1,63 @@
-"""Finding a plant by its name: shipped, a file, an MJCF model or a Gymnasium environment."""
+"""Finding a plant by its name or path."""
 
 from pathlib import Path
 
 from hfcontrol.errors import PlantError
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.simulators import SIMULATORS
 
-FILES = (".py", ".xml")  # endings by which a plant is a path, not a name
+# A plant with one of these endings is a path; any other is a name.
+PLANT_SUFFIXES = (".py", ".xml")
 
 
-def plants_folder():
-    """The folder of the shipped plants: inside an installed package, beside it in a source tree."""
+def plants_folder() -> Path:
+    """Return the folder of the shipped plants.
+
+    It is inside an installed package, and next to the package in a source tree.
+    """
     package = Path(__file__).parent.parent
     inside = package / "plants"
     return inside if inside.is_dir() else package.parent / "plants"
 
 
-def plant_names():
-    """Names of the shipped plants, in alphabetical order."""
+def plant_names() -> list[str]:
+    """Return the names of the shipped plants, in alphabetical order."""
     return sorted(path.stem for path in plants_folder().glob("[!_]*.py"))
 
 
-def load_plant(name):
-    """The plant of a name: a shipped one's, a path ending in .py, or a name of a kind that an adapter has registered.
+def load_plant(name: str | Path) -> Plant:
+    """Return the plant of that name.
 
-    Raises PlantError where there is none of that name, or its file breaks the contract.
+    The name is a shipped plant, a path ending in .py, or one that a simulator matches:
+    a path ending in .xml (MuJoCo) or gym:ID (Gymnasium).
+
+    Raises PlantError if the plant does not exist, or if its file breaks the contract.
     """
     name = str(name)
-    for matches, load in SIMULATORS:
-        if matches(name):
-            return load(name)
+    for simulator in SIMULATORS:
+        if simulator.matches(name):
+            return simulator.load(name)
+
     if name.endswith(".py"):
         path = Path(name).expanduser()
     elif name in plant_names():
         path = plants_folder() / f"{name}.py"
     else:
         raise PlantError(
-            f"unknown plant {name!r}: shipped are {', '.join(plant_names())}; "
-            f"a plant of your own is given by its path, ending in .py or .xml"
+            f"unknown plant {name!r}: the shipped plants are "
+            f"{', '.join(plant_names())}; give your own plant by its path, ending in "
+            ".py or .xml"
         )
+    return read_plant(_read_source(path), path)
+
+
+def _read_source(path: Path) -> str:
+    """Return the text of a plant file; raises PlantError if it cannot be read."""
     try:
-        source = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise PlantError(
             f"cannot read the plant file {path}: {reason}; check the path"
         ) from None
-    return read_plant(source, path)

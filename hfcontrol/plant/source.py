@@ -1,26 +1,35 @@
-"""The part of Python in which a plant's functions are written: what is allowed, and what to write instead.
+"""The part of Python in which a plant's functions are written.
 
-The functions of a plant work on single numbers, so that one source compiles for every machine. The check reads the
-syntax tree and needs no compiler; its messages name file and line.
+The functions of a plant use plain numbers, so that the same source compiles for every
+device. The check reads the syntax tree and needs no compiler. Its messages name the
+file, the line, what is not allowed, and what to write instead.
 """
 
 import ast
 import builtins
 import math
 import types
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
 
 from hfcontrol.errors import PlantError
 
-MATH = frozenset(
-    """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees e erf erfc exp expm1 fabs
-    floor fmod gamma hypot inf isfinite isinf isnan lgamma log log10 log1p log2 nan pi pow radians sin sinh sqrt tan
-    tanh tau trunc""".split()
-)
-OUTPUTS = {
-    "jacobian": 2
-}  # how many of a function's arguments, the last ones, it writes, where not one
+# The names of `math` that compile for the CPU and for CUDA.
+_CONSTANTS = ("e", "inf", "nan", "pi", "tau")
+_TRIGONOMETRIC = ("acos", "asin", "atan", "atan2", "cos", "hypot", "sin", "tan")
+_HYPERBOLIC = ("acosh", "asinh", "atanh", "cosh", "sinh", "tanh")
+_EXPONENTIAL = ("exp", "expm1", "log", "log10", "log1p", "log2", "pow", "sqrt")
+_SPECIAL = ("erf", "erfc", "gamma", "lgamma")
+_ROUNDING = ("ceil", "floor", "fmod", "trunc")
+_OTHER = ("copysign", "degrees", "fabs", "isfinite", "isinf", "isnan", "radians")
+_NUMERIC = (*_EXPONENTIAL, *_SPECIAL, *_ROUNDING, *_OTHER)
+MATH = frozenset((*_CONSTANTS, *_TRIGONOMETRIC, *_HYPERBOLIC, *_NUMERIC))
 BUILTINS = frozenset(("abs", "min", "max", "float", "int", "range", "len"))
+
+# How many arguments, the last ones, a function writes. Others write one.
+OUTPUTS = {"jacobian": 2}
+
 STATEMENTS = (
     ast.Assign,
     ast.AugAssign,
@@ -69,58 +78,70 @@ OPERATORS = (
     ast.Load,
     ast.Store,
 )
-INSTEAD = {
-    ast.List: ("a list", "use a tuple, or one variable for each number"),
-    ast.Dict: ("a dictionary", "use one variable for each number"),
-    ast.ListComp: ("a list comprehension", "use a for loop over single numbers"),
-    ast.GeneratorExp: ("a generator", "use a for loop over single numbers"),
-    ast.Slice: ("a slice", "index one entry at a time"),
-    ast.Try: ("try", "test the numbers with if"),
-    ast.With: ("with", "work on numbers alone"),
-    ast.Import: ("an import", "import math at the top of the file"),
-    ast.ImportFrom: ("an import", "import math at the top of the file"),
-    ast.FunctionDef: (
-        "a function inside a function",
-        "define it at the top level of the file",
+
+
+class Replacement(NamedTuple):
+    """A construct that is not allowed, in words, and what to write instead."""
+
+    what: str
+    instead: str
+
+
+_IMPORT = Replacement("an import", "import math at the top of the file")
+
+REPLACEMENTS: dict[type[ast.AST], Replacement] = {
+    ast.List: Replacement("a list", "use a tuple, or one variable for each number"),
+    ast.Dict: Replacement("a dictionary", "use one variable for each number"),
+    ast.ListComp: Replacement("a list comprehension", "use a for loop over numbers"),
+    ast.GeneratorExp: Replacement("a generator", "use a for loop over numbers"),
+    ast.Slice: Replacement("a slice", "index one entry at a time"),
+    ast.Try: Replacement("try", "test the numbers with if"),
+    ast.With: Replacement("with", "use only numbers"),
+    ast.Import: _IMPORT,
+    ast.ImportFrom: _IMPORT,
+    ast.FunctionDef: Replacement(
+        "a function inside a function", "define it at the top level of the file"
     ),
-    ast.Lambda: ("a lambda", "define a function at the top level of the file"),
-    ast.Raise: ("raise", "let the value become math.nan"),
-    ast.Assert: ("assert", "let the value become math.nan"),
-    ast.MatMult: ("the matrix product @", "write the sums out, or loop over indices"),
-    ast.JoinedStr: ("a text", "work on numbers alone"),
-    ast.Starred: ("*", "write the arguments out"),
-    ast.NamedExpr: (":=", "assign on a line of its own"),
-    ast.Global: ("global", "hand numbers over as arguments and return values"),
+    ast.Lambda: Replacement(
+        "a lambda", "define a function at the top level of the file"
+    ),
+    ast.Raise: Replacement("raise", "let the value become math.nan"),
+    ast.Assert: Replacement("assert", "let the value become math.nan"),
+    ast.MatMult: Replacement(
+        "the matrix product @", "write the sums out, or loop over indices"
+    ),
+    ast.JoinedStr: Replacement("a text", "use only numbers"),
+    ast.Starred: Replacement("*", "write the arguments out"),
+    ast.NamedExpr: Replacement(":=", "assign on a separate line"),
+    ast.Global: Replacement("global", "pass numbers as arguments and return values"),
 }
 
 
-def is_constant(value):
-    """Whether a module-level value may be read by a plant's functions: a number, or a tuple of such."""
-    return (
-        isinstance(value, (int, float))
-        or isinstance(value, tuple)
-        and all(map(is_constant, value))
-    )
+def is_constant(value: Any) -> bool:
+    """Return whether a plant's functions may read this module-level value.
+
+    Numbers are allowed, and tuples of them.
+    """
+    if isinstance(value, tuple):
+        return all(map(is_constant, value))
+    return isinstance(value, (int, float))
 
 
 @lru_cache(maxsize=256)
-def local_names(function):
-    """Names that are arguments of a function's syntax tree, or assigned in it."""
-    stored = {
-        node.id
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    return stored | {a.arg for a in function.args.args}
+def local_names(function: ast.FunctionDef) -> set[str]:
+    """Return the names of a function's arguments and of the variables it assigns."""
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    return stored | {argument.arg for argument in function.args.args}
 
 
 class PlantSource:
-    """The syntax tree of a plant file; `functions` holds those at its top level.
+    """The syntax tree of a plant file; `functions` are those at its top level.
 
-    Raises PlantError, with file and line, for a file that is not Python.
+    `label` names the file in messages. Raises PlantError if the text is not Python.
     """
 
-    def __init__(self, text, label):
+    def __init__(self, text: str, label: str) -> None:
         self.label = label
         try:
             tree = ast.parse(text, label)
@@ -128,36 +149,38 @@ class PlantSource:
             raise PlantError(
                 f"{label}, line {error.lineno}: {error.msg}; correct the syntax there"
             ) from None
-        self.functions = {
-            node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)
-        }
+        definitions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+        self.functions = {node.name: node for node in definitions}
 
-    def fail(self, node, what, instead):
-        """Raise the PlantError about a construct: where it stands, what it is, what to write instead."""
-        raise PlantError(f"{self.label}, line {node.lineno}: {what}; {instead}")
+    def fail(self, node: ast.AST, what: str, instead: str) -> NoReturn:
+        """Raise PlantError: where the node is, what it is, what to write instead."""
+        line = getattr(node, "lineno", 0)
+        raise PlantError(f"{self.label}, line {line}: {what}; {instead}")
 
-    def check_arguments(self, name, arguments):
+    def check_arguments(self, name: str, arguments: Sequence[str]) -> None:
         """Raise PlantError unless function `name` takes as many arguments as listed."""
         function = self.functions[name]
-        given = function.args
-        if (
-            len(given.args) != len(arguments)
-            or given.vararg
-            or given.kwarg
-            or given.kwonlyargs
-            or given.posonlyargs
-        ):
-            wanted, came = ", ".join(arguments), ast.unparse(given)
+        found = function.args
+        special = found.vararg or found.kwarg or found.kwonlyargs or found.posonlyargs
+        if len(found.args) != len(arguments) or special:
             self.fail(
                 function,
-                f"{name}({came}) has the wrong arguments",
-                f"write def {name}({wanted})",
+                f"{name}({ast.unparse(found)}) has the wrong arguments",
+                f"write def {name}({', '.join(arguments)})",
             )
 
-    def check(self, name, namespace, callers=()):
-        """Raise PlantError unless function `name`, and what it calls, keep to what can be compiled.
+    def check(
+        self,
+        name: str,
+        namespace: dict[str, Any],
+        callers: tuple[str, ...] = (),
+    ) -> list[str]:
+        """Raise PlantError unless function `name` and those it calls can be compiled.
 
-        Returns the names of all functions of the file that it needs, itself last.
+        namespace: the module-level names of the file
+        callers: the functions through which this one is called
+
+        Returns the names of all functions of the file that it needs; its own is last.
         """
         function = self.functions[name]
         if name in callers:
@@ -168,128 +191,126 @@ class PlantSource:
                 f"{name} has a decorator",
                 "remove it: hfcontrol compiles the function itself",
             )
+
         body = function.body[1:] if ast.get_docstring(function) else function.body
         nodes = [node for statement in body for node in ast.walk(statement)]
-        needed = []
+        needed: list[str] = []
+        # In the order of lines, so that the first fault in the file is reported.
         for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):
             self._check_node(node, function, namespace)
-            if (
-                isinstance(node, ast.Name)
-                and node.id in self.functions
-                and node.id not in needed
-            ):
-                needed += [
-                    n
-                    for n in self.check(node.id, namespace, (*callers, name))
-                    if n not in needed
-                ]
+            if not isinstance(node, ast.Name) or node.id not in self.functions:
+                continue
+            if node.id not in needed:
+                helpers = self.check(node.id, namespace, (*callers, name))
+                needed += [helper for helper in helpers if helper not in needed]
         return [*needed, name]
 
-    def _check_node(self, node, function, namespace):
-        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.AugAssign)) and not isinstance(
-            node.op, OPERATORS
-        ):
-            what, instead = INSTEAD.get(
-                type(node.op),
-                (f"the operator in {ast.unparse(node)}", "use + - * / ** // %"),
+    def _check_node(
+        self, node: ast.AST, function: ast.FunctionDef, namespace: dict[str, Any]
+    ) -> None:
+        """Raise PlantError if a node of a function is not allowed."""
+        self._check_operator(node, function)
+        allowed = (*STATEMENTS, *EXPRESSIONS, ast.keyword)
+        if hasattr(node, "lineno") and not isinstance(node, allowed):
+            unknown = Replacement(
+                type(node).__name__, "use numbers, indices, math.*, if, for and while"
             )
+            what, instead = REPLACEMENTS.get(type(node), unknown)
             self.fail(node, f"{function.name} uses {what}", instead)
-        if isinstance(node, ast.Compare) and not all(
-            isinstance(op, OPERATORS) for op in node.ops
-        ):
-            self.fail(
-                node,
-                f"{function.name} uses {ast.unparse(node)}",
-                "compare with < <= > >= == !=",
-            )
-        if hasattr(node, "lineno") and not isinstance(
-            node, (*STATEMENTS, *EXPRESSIONS, ast.keyword)
-        ):
-            unknown = (
-                type(node).__name__,
-                "use numbers, indices, math.*, if, for and while",
-            )
-            what, instead = INSTEAD.get(type(node), unknown)
-            self.fail(node, f"{function.name} uses {what}", instead)
-        check = getattr(self, f"_check_{type(node).__name__.lower()}", None)
-        if check:
-            check(node, function, namespace)
 
-    def _check_constant(self, node, function, namespace):
+        if isinstance(node, ast.Constant):
+            self._check_constant(node, function)
+        elif isinstance(node, ast.Attribute):
+            self._check_attribute(node, function)
+        elif isinstance(node, ast.Subscript):
+            self._check_subscript(node, function)
+        elif isinstance(node, ast.Call):
+            self._check_call(node, function)
+        elif isinstance(node, ast.Name):
+            self._check_name(node, function, namespace)
+
+    def _check_operator(self, node: ast.AST, function: ast.FunctionDef) -> None:
+        """Allow the operators and comparisons of OPERATORS."""
+        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.AugAssign)):
+            operators: list[ast.AST] = [node.op]
+            unknown = Replacement(
+                f"the operator in {ast.unparse(node)}", "use + - * / ** // %"
+            )
+        elif isinstance(node, ast.Compare):
+            operators = [*node.ops]
+            unknown = Replacement(ast.unparse(node), "compare with < <= > >= == !=")
+        else:
+            return
+        for operator in operators:
+            if not isinstance(operator, OPERATORS):
+                what, instead = REPLACEMENTS.get(type(operator), unknown)
+                self.fail(node, f"{function.name} uses {what}", instead)
+
+    def _check_constant(self, node: ast.Constant, function: ast.FunctionDef) -> None:
+        """Allow numbers only."""
         if not isinstance(node.value, (int, float)):
-            self.fail(
-                node, f"{function.name} uses {node.value!r}", "work on numbers alone"
-            )
+            self.fail(node, f"{function.name} uses {node.value!r}", "use only numbers")
 
-    def _check_attribute(self, node, function, namespace):
-        text = ast.unparse(node)
+    def _check_attribute(self, node: ast.Attribute, function: ast.FunctionDef) -> None:
+        """Allow the names of `math` that can be compiled."""
+        what = f"{function.name} uses {ast.unparse(node)}"
         if not (isinstance(node.value, ast.Name) and node.value.id == "math"):
-            instead = (
-                f"write math.{node.attr}"
-                if node.attr in MATH
-                else "use index reads, arithmetic and math.*"
-            )
-            self.fail(node, f"{function.name} uses {text}", instead)
+            if node.attr in MATH:
+                self.fail(node, what, f"write math.{node.attr}")
+            self.fail(node, what, "use indices, arithmetic and math.*")
         if node.attr not in MATH:
-            self.fail(
-                node,
-                f"{function.name} uses {text}",
-                f"of math it may use {' '.join(sorted(MATH))}",
-            )
+            self.fail(node, what, f"allowed names of math: {' '.join(sorted(MATH))}")
 
-    def _check_subscript(self, node, function, namespace):
-        first = len(function.args.args) - OUTPUTS.get(function.name, 1)
-        inputs = [a.arg for a in function.args.args[:first]]
-        if (
-            isinstance(node.ctx, ast.Store)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in inputs
-        ):
+    def _check_subscript(self, node: ast.Subscript, function: ast.FunctionDef) -> None:
+        """Allow writes into the function's outputs only."""
+        if not isinstance(node.ctx, ast.Store) or not isinstance(node.value, ast.Name):
+            return
+        arguments = [argument.arg for argument in function.args.args]
+        n_inputs = len(arguments) - OUTPUTS.get(function.name, 1)
+        if node.value.id in arguments[:n_inputs]:
             self.fail(
                 node,
                 f"{function.name} writes into its input {node.value.id}",
-                f"write into {function.args.args[-1].arg} only",
+                f"write into {arguments[-1]} only",
             )
 
-    def _check_call(self, node, function, namespace):
-        if isinstance(node.func, ast.Name) and node.func.id not in {
-            *self.functions,
-            *BUILTINS,
-        }:
+    def _check_call(self, node: ast.Call, function: ast.FunctionDef) -> None:
+        """Allow calls, by position, of the file's functions, of BUILTINS and `math`."""
+        known = {*self.functions, *BUILTINS}
+        if isinstance(node.func, ast.Name) and node.func.id not in known:
             self.fail(
                 node,
-                f"{function.name} calls {node.func.id}, which this file does not define",
+                f"{function.name} calls {node.func.id}, which this file does not "
+                "define",
                 f"define it in the file, or use math.* or {' '.join(sorted(BUILTINS))}",
             )
         if node.keywords:
-            called = ast.unparse(node.func)
             self.fail(
                 node,
-                f"{function.name} calls {called} with named arguments",
-                "give them in order",
+                f"{function.name} calls {ast.unparse(node.func)} with named arguments",
+                "pass them by position",
             )
 
-    def _check_name(self, node, function, namespace):
+    def _check_name(
+        self, node: ast.Name, function: ast.FunctionDef, namespace: dict[str, Any]
+    ) -> None:
+        """Allow local variables, constants, `math` and known functions."""
         name = node.id
         if name in local_names(function) or name in self.functions or name in BUILTINS:
             return
         value = namespace.get(name, getattr(builtins, name, None))
         if value is None:
+            what = f"{function.name} uses {name}, which is not defined"
+            if name == "math":
+                self.fail(node, what, "import math at the top of the file")
+            self.fail(node, what, f"define {name} at the top level")
+        if isinstance(value, types.ModuleType):
+            if value is not math:
+                what = f"{function.name} uses the module {name}"
+                self.fail(node, what, "use only math.*")
+        elif not is_constant(value):
             self.fail(
                 node,
-                f"{function.name} uses {name}, which is not defined",
-                "import math at the top of the file"
-                if name == "math"
-                else f"define {name} at the top level",
-            )
-        if not (is_constant(value) or isinstance(value, types.ModuleType)):
-            kind = type(value).__name__
-            self.fail(
-                node,
-                f"{function.name} reads {name}, a {kind}",
+                f"{function.name} reads {name}, a {type(value).__name__}",
                 "make it a number or a tuple of numbers",
-            )
-        if isinstance(value, types.ModuleType) and value is not math:
-            self.fail(
-                node, f"{function.name} uses the module {name}", "use math.* alone"
             )

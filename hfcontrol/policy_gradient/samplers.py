@@ -21,7 +21,7 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
-from hfcontrol.plant.simulators.environment import Environment
+from hfcontrol.plant.environment import Environment
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian, Policy
 from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
 
@@ -312,7 +312,7 @@ def episode_returns(
 
     with environment.copies(episodes) as copies:
         observations = reset_all(copies, seed + np.arange(episodes))
-        for _ in range(environment.limit or environment.steps):
+        for _ in range(environment.max_episode_steps or environment.steps):
             seen = observations[sampler.seen]
             activations = network.step(weights, activations, seen)
             actions = sampler.policy.most_likely(activations[network.outputs])

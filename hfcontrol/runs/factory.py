@@ -132,8 +132,8 @@ def make_plant(settings: Settings, plant: Plant | None = None) -> Plant:
     environment, its environment takes the place of the plant.
     """
     plant = plant or load_plant(settings.plant)
-    if settings.task == Episodes.name and plant.episodes:
-        plant = plant.episodes
+    if settings.task == Episodes.name and plant.episode_plant:
+        plant = plant.episode_plant
     plant = with_params(plant, parse_params(settings.param))
     plant = with_actuators(plant, parse_time(settings.actuators, "actuators"))
     if settings.observe:
@@ -269,7 +269,9 @@ def _environment_trainer(settings: Settings, plant: Plant) -> PolicyTrainer:
         environment.steps if settings.steps is None else settings.steps,
     )
     network = make_network(settings, plant.ny, plant)
-    seen = np.arange(plant.ny) if plant.seen is None else np.array(plant.seen)
+    seen = np.arange(plant.ny)
+    if plant.observation_indices is not None:
+        seen = np.array(plant.observation_indices)
     sampler = EnvironmentSampler(environment, network, seen, task.trials, task.steps)
     return PolicyTrainer(
         task,

@@ -124,7 +124,7 @@ def _parse_range(text: str, plant: Plant) -> ParameterRange:
     """Return the range of one parameter."""
     name, _, span = text.partition("=")
     name = name.strip()
-    check_param(plant, name, "`vary`")
+    check_param(plant, name, "vary")
 
     first, dots, second = span.partition("..")
     try:

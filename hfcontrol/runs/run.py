@@ -12,7 +12,7 @@ from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant.registry import FILES, load_plant
+from hfcontrol.plant.registry import PLANT_SUFFIXES, load_plant
 from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder, find_run
 from hfcontrol.runs.settings import Settings
@@ -81,7 +81,7 @@ class Run:
     def plant_file(self):
         """The plant of its file as it is now, under its name or at its recorded path; PlantError if it is gone."""
         path = Path(self.settings.plant)
-        if path.suffix in FILES and not path.exists():
+        if path.suffix in PLANT_SUFFIXES and not path.exists():
             raise PlantError(
                 f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
                 f"hfcontrol train --resume {self.path} --plant FILE"

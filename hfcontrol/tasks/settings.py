@@ -68,9 +68,10 @@ class TaskSettings(SettingsModel):
     def resolve_file(cls, value: Any) -> Any:
         """Return the absolute path of a plant file, and a name unchanged."""
         # Imported here because the command line builds its help without NumPy.
-        from hfcontrol.plant.registry import FILES
+        from hfcontrol.plant.registry import PLANT_SUFFIXES
 
-        if not isinstance(value, (str, Path)) or Path(value).suffix not in FILES:
+        is_path = isinstance(value, (str, Path))
+        if not is_path or Path(value).suffix not in PLANT_SUFFIXES:
             return value
         return str(Path(value).resolve())
 

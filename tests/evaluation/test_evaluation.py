@@ -11,7 +11,7 @@ from hfcontrol.evaluation.evaluation import (
     evaluate,
     path_deviation,
 )
-from hfcontrol.plant.probe import plain_calls
+from hfcontrol.plant.probe import list_calls
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_every_number_found_again(run, split):
         z = [0.0] * plant.nz
         arguments = next(
             call[2]
-            for call in plain_calls(plant, tuple(state), (0.0,) * plant.nu)
+            for call in list_calls(plant, tuple(state), (0.0,) * plant.nu)
             if call[0] == "output"
         )
         plant.functions["output"](*arguments, z)

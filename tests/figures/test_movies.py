@@ -438,7 +438,7 @@ def test_every_shipped_plant_is_drawn(name, monkeypatch):
         scene.draw(k)
         animate.FigureCanvasAgg(scene.figure).draw()
     plane, trial, paths = (
-        trainer.plant.plane,
+        trainer.plant.path_indices,
         chosen(judged, 2)[0],
         scene.figure.axes[0],
     )

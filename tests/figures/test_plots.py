@@ -201,7 +201,7 @@ def test_a_plants_place_is_found_by_its_names(tmp_path, state, plane):
     names = tuple(state.split())
     source = f"STATE, CONTROL, DT = {names}, ('push',), 0.1\ndef step_batch(x, u, p, dt):\n    return x + dt * u\n"
     (tmp_path / "point.py").write_text(source)
-    found = load_plant(tmp_path / "point.py").plane
+    found = load_plant(tmp_path / "point.py").path_indices
     assert (None if found is None else tuple(found)) == plane
 
 

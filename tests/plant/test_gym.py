@@ -255,7 +255,7 @@ def test_what_has_no_derivatives_is_for_methods_that_need_none(
 BAD = {
     "gym:InvertedPendulm-v5": "gym:InvertedPendulum-v5",
     "gym:InvertedPendulum-v99": "gym:InvertedPendulum-v5",
-    "gym:Nowhere/Nothing-v0": "give the id of a registered one",
+    "gym:Nowhere/Nothing-v0": "give the id of a registered environment",
     "gym:no_such_module:Foo-v0": "no_such_module",
     "gym:": "Malformed",
 }

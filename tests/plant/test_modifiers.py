@@ -132,15 +132,15 @@ def test_parameters_replace_the_plants_own():
     [
         (
             lambda plant: with_params(plant, {"colour": 1.0}),
-            "--param colour: plant arm2 has no such parameter; it has: upper_mass",
+            "`param` colour: plant arm2 has no such parameter; it has: upper_mass",
         ),
         (
             lambda plant: with_actuators(plant, -1.0),
-            "--actuators -1.0: a time constant above zero",
+            "`actuators` -1.0: the time constant must be above zero",
         ),
         (
             lambda plant: with_observations(plant, ("wrist",)),
-            "--observe wrist: plant arm2 lets a network observe shoulder, elbow",
+            "`observe` wrist: the observations of plant arm2 are shoulder, elbow",
         ),
     ],
 )

@@ -69,8 +69,8 @@ SWING = "dx[1] = (u[0] - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]"
     "written, told",
     [
         ("dx[1] = np.sin(x[0])", "np.sin; write math.sin"),
-        ("dx[1] = np.clip(x[0], 0, 1)", "np.clip; use index reads"),
-        ("dx[1] = math.fsum((x[0], 1.0))", "math.fsum; of math it may use"),
+        ("dx[1] = np.clip(x[0], 0, 1)", "np.clip; use indices"),
+        ("dx[1] = math.fsum((x[0], 1.0))", "math.fsum; allowed names of math"),
         ("a = [x[0], x[1]]; dx[1] = a[0]", "a list; use a tuple"),
         ("dx[1] = sum(v for v in x)", "sum, which this file does not define"),
         ("dx[1] = max([v for v in x])", "a list comprehension; use a for loop"),
@@ -79,7 +79,7 @@ SWING = "dx[1] = (u[0] - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]"
         ("dx[1] = x @ x", "the matrix product @; write the sums out"),
         ("dx[1] = (lambda a: a)(x[0])", "a lambda; define a function at the top level"),
         ("dx[1] = x[0] if x[0] in (1.0, 2.0) else 0.0", "compare with <"),
-        ("dx[1] = x.sum()", "x.sum; use index reads"),
+        ("dx[1] = x.sum()", "x.sum; use indices"),
         ("x[0] = 0.0; dx[1] = 0.0", "writes into its input x; write into dx only"),
         ("dx[1] = TABLE[0]", "reads TABLE, a list; make it a number or a tuple"),
         ("dx[1] = np", "uses the module np"),
@@ -88,8 +88,8 @@ SWING = "dx[1] = (u[0] - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]"
             "uses DAMPING, which is not defined; define DAMPING at the top level",
         ),
         ("raise ValueError('no')", "raise; let the value become math.nan"),
-        ("dx[1] = max(x[0], default=0.0)", "named arguments; give them in order"),
-        ("dx[1] = f'{x[0]}'", "a text; work on numbers alone"),
+        ("dx[1] = max(x[0], default=0.0)", "named arguments; pass them by position"),
+        ("dx[1] = f'{x[0]}'", "a text; use only numbers"),
     ],
 )
 def test_what_cannot_be_compiled_is_told_with_its_line(written, told):
@@ -355,7 +355,8 @@ def test_contract_tests_find_what_a_compiled_plant_does_wrong(edits, extra, test
 def test_an_index_beyond_the_end_is_told_with_its_line():
     with pytest.raises(
         PlantError,
-        match=r"dynamics fails at .*: line \d+, tuple index out of range \(entries from 0 on: 2 of x, 1 of u, ",
+        match=r"dynamics fails at .*: line \d+, tuple index out of range "
+        r"\(indices start at 0; sizes: 2 of x, 1 of u, ",
     ):
         plant_of(("math.sin(x[0])", "math.sin(x[2])"))
 

@@ -11,7 +11,7 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.plant.simulators.environment import Environment
+from hfcontrol.plant.environment import Environment
 from hfcontrol.policy_gradient.learner import Learner
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian

@@ -1,10 +1,49 @@
-"""Plants that are not plant files, each kind of name with its loader in `SIMULATORS`."""
+"""Simulators whose models become plants: MuJoCo and Gymnasium.
+
+`SIMULATORS` says which names each of them loads. To add a simulator, write a module
+with a function `load(name)` and add a row. A loader imports its simulator only when it
+is called, so that the packages stay optional.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from hfcontrol.errors import PlantError
+from hfcontrol.plant.contract import Plant
 
 
-def _load_mujoco(name):
-    """The plant of an MJCF file; PlantError where it cannot be one, or where MuJoCo is not installed."""
+class SimulatorEntry(NamedTuple):
+    """A simulator: which plant names it loads, and its loader."""
+
+    matches: Callable[[str], bool]
+    load: Callable[[str], Plant]
+
+
+def is_environment(name: str) -> bool:
+    """Return whether a plant name is that of a Gymnasium environment, gym:ID."""
+    return name.startswith("gym:")
+
+
+def is_mujoco_model(name: str) -> bool:
+    """Return whether a plant name is the path of an MJCF file."""
+    return name.endswith(".xml")
+
+
+def load_environment(name: str) -> Plant:
+    """Return the plant of a Gymnasium environment.
+
+    Raises PlantError if it cannot be a plant, or if a package is not installed.
+    """
+    from hfcontrol.plant.simulators.gym import load
+
+    return load(name)
+
+
+def load_mujoco_model(name: str) -> Plant:
+    """Return the plant of an MJCF file.
+
+    Raises PlantError if it cannot be a plant, or if MuJoCo is not installed.
+    """
     try:
         from hfcontrol.plant.simulators.mujoco import load
     except ModuleNotFoundError as error:
@@ -12,20 +51,12 @@ def _load_mujoco(name):
             raise
         raise PlantError(
             f"plant {name} is a MuJoCo model, and the package mujoco is not installed: "
-            f"pip install -e '.[mujoco]' in hfcontrol's folder"
+            "pip install -e '.[mujoco]' in hfcontrol's folder"
         ) from None
     return load(name)
 
 
-def _load_gym(name):
-    """The plant of a Gymnasium environment; PlantError where it cannot be one, or where a package is missing."""
-    from hfcontrol.plant.simulators.gym import load
-
-    return load(name)
-
-
-# Pairs (whether a name is of this kind, its loader); MuJoCo and Gymnasium are imported by the loaders.
 SIMULATORS = (
-    (lambda name: name.startswith("gym:"), _load_gym),
-    (lambda name: name.endswith(".xml"), _load_mujoco),
+    SimulatorEntry(is_environment, load_environment),
+    SimulatorEntry(is_mujoco_model, load_mujoco_model),
 )

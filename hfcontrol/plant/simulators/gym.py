@@ -1,31 +1,37 @@
 """Gymnasium environments as plants, by their ids: `gym:InvertedPendulum-v5`.
 
-`make` makes an environment and says in one line why not; `load` reads one whose state can be set into a `Plant`, which needs
-MuJoCo's (gym_mujoco.py). Neither gymnasium nor mujoco is imported before it is needed.
+A MuJoCo environment becomes a plant with states and tasks (gym_mujoco.py). Any other
+environment becomes a plant without tasks that stands for the environment. Its names are
+numbers: `y0`, `y1`, ... for the observations and `action0`, ... for the controls.
+
+gymnasium and mujoco are imported only when they are needed.
 """
 
 import difflib
 import warnings
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
-from hfcontrol.plant.simulators.environment import as_plant
+from hfcontrol.plant.environment import Environment
 
-PREFIX = "gym:"  # of the names of environments
-OTHERWISE = "train it with --optimizer ppo, which needs no derivatives"
-SETTABLE = (
-    "model",
-    "data",
-    "init_qpos",
-    "frame_skip",
-    "set_state",
-)  # what MuJoCo's environments have
+PREFIX = "gym:"
+
+# Attributes of Gymnasium's MuJoCo environments, whose state can be set.
+MUJOCO_ATTRIBUTES = ("model", "data", "init_qpos", "frame_skip", "set_state")
 
 
-def make(name):
-    """The Gymnasium environment of a name `gym:ID`, with its wrappers; PlantError, in one line, where it cannot be made."""
+def make(name: str) -> Any:
+    """Return the Gymnasium environment of a name `gym:ID`, with its wrappers.
+
+    Raises PlantError if it cannot be made.
+    """
     try:
         with silence():
             import gymnasium
@@ -33,60 +39,113 @@ def make(name):
         if error.name != "gymnasium":
             raise
         raise PlantError(
-            f"plant {name} is a Gymnasium environment, and the package gymnasium is not installed: "
-            f"pip install -e '.[gym]' in hfcontrol's folder"
+            f"plant {name} is a Gymnasium environment, and the package gymnasium is "
+            "not installed: pip install -e '.[gym]' in hfcontrol's folder"
         ) from None
-    wanted = name.removeprefix(PREFIX)
+
+    environment_id = name.removeprefix(PREFIX)
     try:
         with silence():
-            return gymnasium.make(wanted, disable_env_checker=True)
+            return gymnasium.make(environment_id, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
         raise PlantError(
-            f"{name} needs a package that is not installed: {_line(error)}"
+            f"{name} needs a package that is not installed: {_one_line(error)}"
         ) from None
     except Exception as error:  # an environment may raise anything
-        close = [
-            PREFIX + other
-            for other in difflib.get_close_matches(
-                wanted, set(gymnasium.registry) - {wanted}, n=3
-            )
-        ]
-        near = (
-            f"close to it are {', '.join(close)}"
-            if close
-            else "give the id of a registered one"
-        )
+        others = set(gymnasium.registry) - {environment_id}
+        hint = _suggest(environment_id, others)
         raise PlantError(
-            f"Gymnasium cannot make {name}: {_line(error)}; {near}"
+            f"Gymnasium cannot make {name}: {_one_line(error)}; {hint}"
         ) from None
 
 
-def load(name):
-    """The plant of an environment, by its name `gym:ID`: with states and tasks where its state can be set, which is said of MuJoCo's,
-    else one that stands for it (environment.py). PlantError where it cannot be made."""
-    environment, again = make(name), partial(make, name)
-    if hasattr(environment.action_space, "n") or not all(
-        hasattr(environment.unwrapped, part) for part in SETTABLE
-    ):
-        return as_plant(name, again, environment)
+def load(name: str) -> Plant:
+    """Return the plant of the environment `gym:ID`.
+
+    It has states and tasks if the state of the environment can be set, which holds for
+    MuJoCo environments. Otherwise it stands for the environment.
+
+    Raises PlantError if the environment cannot be made.
+    """
+    environment = make(name)
+    make_copy = partial(make, name)
+    inner = environment.unwrapped
+    settable = all(hasattr(inner, attribute) for attribute in MUJOCO_ATTRIBUTES)
+    discrete = hasattr(environment.action_space, "n")
+    if discrete or not settable:
+        return environment_plant(name, make_copy, environment)
+
     from hfcontrol.plant.simulators.gym_mujoco import EnvironmentPlant
 
     try:
         with silence():
-            fields = EnvironmentPlant(name, environment).fields()
-    except (
-        PlantError
-    ) as error:  # such as a free joint: no plant, but an environment all the same
-        return as_plant(name, again, environment, str(error).split("; ")[0])
+            fields = EnvironmentPlant(name, environment).read_fields()
+    except PlantError as error:
+        # The model cannot be a plant, for example because of a free joint. The
+        # environment can still be stepped.
+        reason = str(error).split("; ")[0]
+        return environment_plant(name, make_copy, environment, reason)
+    episode_plant = environment_plant(
+        name, make_copy, environment, "its rewards have no derivatives"
+    )
+    return Plant(**fields, episode_plant=episode_plant)
+
+
+def environment_plant(
+    name: str,
+    make_copy: Callable[[], Any],
+    env: Any,
+    why: str | None = None,
+) -> Plant:
+    """Return the plant that stands for the environment `env`: names without tasks.
+
+    `make_copy` returns new copies of the environment; `why` says why it has no
+    derivatives.
+    """
+    environment = Environment.describe(name, make_copy, env, why)
+    observation = tuple(f"y{i}" for i in range(environment.n_observation))
+    control = tuple(f"action{i}" for i in range(environment.n_control))
+    names: dict[str, Any] = {
+        "state": observation,
+        "control": control,
+        "observation": observation,
+        "output": observation,
+    }
+    sizes: dict[str, Any] = {
+        "limit": None,
+        "typical_state": np.ones(len(observation)),
+        "typical_control": np.ones(len(control)),
+        "taper": np.full(len(observation), np.inf),
+    }
+    source = f"{name}: {env.observation_space}, {env.action_space}"
+    units = {key: ("",) * len(entries) for key, entries in names.items()}
     return Plant(
-        **fields,
-        episodes=as_plant(name, again, environment, "its rewards have no derivatives"),
+        name=name.rpartition(":")[2].replace("/", "-"),
+        path=Path(name),
+        source=source,
+        **names,
+        **sizes,
+        params={},
+        dt=control_step(env),
+        integrator="none",
+        substeps=1,
+        units=units,
+        environment=environment,
     )
 
 
+def control_step(env: Any) -> float:
+    """Return the time between two actions [s], or 1 if the environment has none."""
+    inner = env.unwrapped
+    frame = 1 / (env.metadata.get("render_fps") or 1)
+    steps = [getattr(inner, "dt", None), getattr(inner, "tau", None), frame]
+    return next(float(t) for t in steps if isinstance(t, int | float) and t > 0)
+
+
 @contextmanager
-def silence():
-    """Keeps the warnings of Gymnasium and of MuJoCo, where that is installed, from being printed, written or raised."""
+def silence() -> Iterator[None]:
+    """Keep warnings of Gymnasium and MuJoCo from being printed, written or raised."""
+    quiet: Callable[[], AbstractContextManager[None]]
     try:
         from hfcontrol.plant.simulators.mujoco_simulator import quiet
     except ModuleNotFoundError:
@@ -96,6 +155,14 @@ def silence():
         yield
 
 
-def _line(error):
-    """What an error says, in one line without its full stop."""
+def _suggest(environment_id: str, others: set[str]) -> str:
+    """Return a hint that names registered environments with a similar id."""
+    similar = difflib.get_close_matches(environment_id, others, n=3)
+    if not similar:
+        return "give the id of a registered environment"
+    return f"similar ids are {', '.join(PREFIX + other for other in similar)}"
+
+
+def _one_line(error: Exception) -> str:
+    """Return the text of an error in one line, without its full stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

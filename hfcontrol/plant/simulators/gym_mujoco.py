@@ -1,283 +1,386 @@
-"""Gymnasium's MuJoCo environments as plants, stepped without them: by the same model, as many time steps at a time.
+"""Gymnasium's MuJoCo environments as plants.
 
-| of the plant | from the environment |
-|---|---|
-| state, control, limit | its model, as in mujoco.py: joints, rates, activations; actions from the middle of their range |
-| control step | its frame_skip x the model's time step |
-| observation | its own, as right after `set_state`, without entries that are always the same; else the state |
-| output | as in mujoco.py: a site or body `hand` or `fingertip` |
-| `hold` | come to its first posture, `init_qpos`, from as far as it starts (`_reset_noise_scale`, else 0.1), and stay there |
-| `reach`, with a hand | the hand goes where a random posture within 90 degrees has it, drawn anew for every hold |
-| a body `target` | where it is on slides of its own, it waits where the hand is to go |
-| horizon | its `max_episode_steps`, at most 50, and an eighth, a quarter and half of that before (`grow`) |
+The plant steps many trials at once with the environment's model; the environment itself
+is not stepped.
 
-Rewards, ends of episodes and wrappers are left out: rewards are no sums of squares. Neither task asks for states that no
-control moves or that the observation does not tell (the place of a runner on its track).
+From the environment come, for the plant:
+
+- state, control, limit: its model, as in mujoco.py; actions are deviations from the
+  middle of their range
+- control step: its frame_skip times the model's time step
+- observation: its own, as right after `set_state`, without constant entries; if that
+  depends on more than the state, the state
+- output: as in mujoco.py, a site or body `hand` or `fingertip`
+- task `hold`: come to its first posture, `init_qpos`, and stay there; starts are as far
+  from it as the environment's (`_reset_noise_scale`, by default 0.1)
+- task `reach`, with a hand: bring the hand to where a random posture within 90 degrees
+  puts it, with new postures for every hold; a body `target` with its own slides starts
+  there
+- horizon: its `max_episode_steps`, at most 50, after training with an eighth, a quarter
+  and half of it (`grow`)
+
+Rewards, ends of episodes and wrappers are left out, because rewards are not sums of
+squares. The tasks leave states free that no control moves or that the observation does
+not show, such as the position of a runner on its track.
 """
 
 import copy
 import math
 from pathlib import Path
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
 
-from hfcontrol.plant.simulators.gym import OTHERWISE
+from hfcontrol.arrays.types import Array
+from hfcontrol.plant.environment import USE_POLICY_GRADIENT
 from hfcontrol.plant.simulators.mujoco import (
     ModelPlant,
     hold_task,
     reach_radius,
     reach_task,
-    source_of,
+    read_with_includes,
 )
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
-STEPS, GROW = (
-    50,
-    12,
-)  # of a task, at most; updates at each shorter horizon before, without which what is unstable stays so
-NOISE = 0.1  # [rad, m] and their rates: how far from home a task starts, where the environment does not say
-SPAN = math.pi / 2  # [rad] from home are the postures to reach
-PROBES, NEAR, FAR = (
-    8,
-    0.3,
-    10.0,
-)  # random states at which an environment is asked, and their distances from home
+# Longest horizon of a task, in steps.
+STEPS = 50
+
+# Updates at each shorter horizon. Without them, unstable plants stay unstable.
+GROW = 12
+
+# [rad, m] and their rates: distance from home at which a task starts, if the
+# environment does not give it.
+NOISE = 0.1
+
+# [rad] from home: the range of the postures to reach.
+SPAN = math.pi / 2
+
+# Random states at which an environment is probed, and their distances from home.
+PROBES = 8
+NEAR = 0.3
+FAR = 10.0
+
+# Control steps after which a state that a control moves has changed, and by how much.
+MOVING_STEPS = 10
+MOVED = 1e-9
+
+
+class StateUse(NamedTuple):
+    """Which states (n,) the observation shows, and which ones the controls move."""
+
+    observed: Array
+    moved: Array
 
 
 class EnvironmentPlant(ModelPlant):
-    """What an environment whose state can be set says."""
+    """An environment whose state can be set, as a plant."""
 
-    quaternions = OTHERWISE
+    quaternion_hint = USE_POLICY_GRADIENT
 
-    def __init__(self, name, environment):
-        self.path, self.environment = Path(name), environment.unwrapped
-        self.model = copy.deepcopy(
-            self.environment.model
-        )  # the simulator's own: it changes options
+    def __init__(self, name: str, environment: Any) -> None:
+        self.path = Path(name)
+        self.environment = environment.unwrapped
+        # A copy, because the simulator changes the options of its model.
+        self.model = copy.deepcopy(self.environment.model)
         self.check_model()
-        self.source = self._source()
-        home, rng = (
-            np.array(self.environment.init_qpos, dtype=float),
-            np.random.default_rng(0),
-        )
-        self.environment.reset(seed=0)  # after home: some environments write into it
+        self.source = self._read_source()
+
+        # Home is read before the reset: some environments write into it.
+        home = np.array(self.environment.init_qpos, dtype=float)
+        rng = np.random.default_rng(0)
+        self.environment.reset(seed=0)
         simulator = Simulator(self.model, int(self.environment.frame_skip), home)
         dt = simulator.substeps * self.model.opt.timestep
-        probes = simulator.home[:, None] + NEAR * rng.standard_normal(
-            (len(simulator.home), PROBES)
-        )
+
+        n = len(simulator.home)
+        probes = simulator.home[:, None] + NEAR * rng.standard_normal((n, PROBES))
         self._check_step(simulator, probes, rng)
         self.describe(simulator, dt)
-        told, moved = self._observe(probes, rng), _moved(simulator, probes, rng)
+        observed = self._read_observation(probes, rng)
+        use = StateUse(observed, find_moved_states(simulator, probes, rng))
         steps = min(environment.spec.max_episode_steps or STEPS, STEPS)
-        self.namespace["TASKS"] = self._tasks(simulator, dt, steps, told, moved)
+        self.namespace["TASKS"] = self._make_tasks(simulator, dt, steps, use)
 
-    def fields(self):
-        """The fields of the environment's `Plant`; its name is the id without what comes before the last : or /."""
-        return {**super().fields(), "name": self.path.name.split(":")[-1]}
+    def read_fields(self) -> dict[str, Any]:
+        """Return the fields of the environment's `Plant`.
 
-    def _source(self):
-        """What tells whether the environment has changed: the text of its model, and how it is stepped."""
+        Its name is the id without what comes before the last : or /.
+        """
+        return {**super().read_fields(), "name": self.path.name.split(":")[-1]}
+
+    def _read_source(self) -> str:
+        """Return the text of the model and how it is stepped.
+
+        Its hash tells whether the environment has changed.
+        """
         path = Path(self.environment.fullpath)
         try:
-            return f"frame_skip {self.environment.frame_skip}\n{source_of(path, path.parent)}"
+            text = read_with_includes(path, path.parent)
         except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
             self.fail(
-                f"its model's text, or that of a file it includes, cannot be read: {error}"
+                "its model's text, or that of a file it includes, cannot be read: "
+                f"{error}"
             )
+        return f"frame_skip {self.environment.frame_skip}\n{text}"
 
-    def _check_step(self, simulator, probes, rng):
-        """Raises PlantError for an environment whose step does more than MuJoCo's time steps under its action."""
+    def _check_step(
+        self, simulator: Simulator, probes: Array, rng: np.random.Generator
+    ) -> None:
+        """Raise PlantError if the environment's step is not MuJoCo's.
+
+        It must be MuJoCo's time steps under the action, and nothing else.
+        """
         env = self.environment
-        controls = simulator.typical_control[:, None] * rng.uniform(
-            -0.5, 0.5, (self.model.nu, PROBES)
-        )
+        shape = (self.model.nu, PROBES)
+        typical = simulator.typical_control[:, None]
+        controls = typical * rng.uniform(-0.5, 0.5, shape)
         expected = np.empty_like(probes)
-        for n, (x, u) in enumerate(zip(probes.T, controls.T)):
-            self._set(x)
+        for n in range(PROBES):
+            self._set_state(probes[:, n])
+            action = controls[:, n] + simulator.middle
             try:
-                env.step(u + simulator.middle)
+                env.step(action)
             except Exception as error:  # an environment may raise anything
                 self.fail(
-                    f"its step fails on an action {u + simulator.middle}: {' '.join(str(error).split())}; {OTHERWISE}"
+                    f"its step fails for the action {action}: "
+                    f"{' '.join(str(error).split())}; {USE_POLICY_GRADIENT}"
                 )
-            expected[:, n] = np.concatenate(
-                [env.data.qpos, env.data.qvel, env.data.act]
-            )
+            parts = [env.data.qpos, env.data.qvel, env.data.act]
+            expected[:, n] = np.concatenate(parts)
+
         after = simulator.step(probes, controls, None, None)
         if not np.allclose(after, expected, rtol=1e-4, atol=1e-4):
             self.fail(
-                f"its step is not {env.frame_skip} of MuJoCo's under the action alone; {OTHERWISE}"
+                f"its step is not {env.frame_skip} of MuJoCo's under the action alone; "
+                f"{USE_POLICY_GRADIENT}"
             )
 
-    def _set(self, x, fresh=True):
-        """Sets the environment to a state x (n,); where fresh, with nothing kept of what came before."""
-        env, model = self.environment, self.model
-        if fresh:
+    def _set_state(self, x: Array, reset: bool = True) -> None:
+        """Set the environment to a state x (n,), by default after a reset of its data.
+
+        The reset removes everything that depends on earlier steps.
+        """
+        env = self.environment
+        model = self.model
+        if reset:
             mujoco.mj_resetData(env.model, env.data)
         env.data.act[:] = x[model.nq + model.nv :]
         with quiet():
             env.set_state(x[: model.nq], x[model.nq : model.nq + model.nv])
 
-    def _observe(self, probes, rng):
-        """Gives the plant the environment's own observation where it is of the state alone; which states (n,) it tells."""
-        seen = self._looks(probes)
-        if seen is None or not np.array_equal(seen, self._looks(probes, rng)):
-            return np.ones(len(probes), dtype=bool)
-        kept = np.flatnonzero(np.ptp(seen, axis=1) > 0)
-        far = probes + FAR * rng.standard_normal(probes.shape)
-        copied = np.array([_row(probes, row) for row in seen[kept]])
-        if np.array_equal(copied, range(len(probes))) and np.array_equal(
-            self._looks(far), far
-        ):
-            return np.ones(len(probes), dtype=bool)
-        names, units = self._named(probes, seen, kept, copied)
-        self.namespace["OBSERVATION"], self.namespace["UNITS"]["observation"] = (
-            names,
-            units,
-        )
-        if (copied >= 0).all() and np.array_equal(self._looks(far)[kept], far[copied]):
-            self.functions["observe"] = lambda x, p, y: np.copyto(y, x[copied])
-            return np.isin(np.arange(len(probes)), copied)
-        self.functions["observe"] = lambda x, p, y: np.copyto(y, self._looks(x)[kept])
-        changes = [
-            self._looks(probes + NEAR * (np.arange(len(probes)) == j)[:, None]) - seen
-            for j in range(len(probes))
-        ]
-        return np.array([change[kept].any() for change in changes])
+    def _read_observation(self, probes: Array, rng: np.random.Generator) -> Array:
+        """Define the observation, and return which states (n,) it shows.
 
-    def _looks(self, x, rng=None):
-        """The observations (k, N) at states x (n, N), after a step under a random action each where a generator is given;
-        None where they are no arrays of numbers."""
-        env, rows = self.environment, []
+        The plant observes what the environment does if that depends only on the state.
+        Otherwise it observes its state.
+        """
+        n = len(probes)
+        all_states = np.ones(n, dtype=bool)
+        values = self._observe(probes)
+        if values is None:
+            return all_states
+        if not np.array_equal(values, self._observe_after_steps(probes, rng)):
+            return all_states
+
+        kept = np.flatnonzero(np.ptp(values, axis=1) > 0)
+        copied = np.array([find_row(probes, row) for row in values[kept]])
+        # Far from home, where some environments clip what they observe.
+        far = probes + FAR * rng.standard_normal(probes.shape)
+        only_copies = (copied >= 0).all()
+        far_values: Any = self._observe(far) if only_copies else None
+        if np.array_equal(copied, range(n)) and np.array_equal(far_values, far):
+            return all_states
+
+        self._name_observation(probes, values, kept, copied)
+        if only_copies and np.array_equal(far_values[kept], far[copied]):
+            self.functions["observe"] = lambda x, p, y: np.copyto(y, x[copied])
+            return np.isin(np.arange(n), copied)
+        self.functions["observe"] = lambda x, p, y: np.copyto(y, self._observe(x)[kept])
+        return self._find_observed_states(probes, values, kept)
+
+    def _find_observed_states(self, probes: Array, values: Array, kept: Array) -> Array:
+        """Return which states (n,) change the kept entries of the observation."""
+        changed = []
+        for j in range(len(probes)):
+            direction = (np.arange(len(probes)) == j)[:, None]
+            change = self._observe(probes + NEAR * direction) - values
+            changed.append(change[kept].any())
+        return np.array(changed)
+
+    def _observe(self, x: Array) -> Any:
+        """Return the observations (k, N) at states x (n, N).
+
+        The result is None if they are not arrays of numbers.
+        """
+        rows = []
         for state in x.T:
-            if rng is not None:
-                env.step(rng.uniform(-1.0, 1.0, self.model.nu) * env.action_space.high)
-            self._set(state, fresh=rng is None)
-            try:
-                rows.append(np.asarray(env._get_obs(), dtype=float).ravel())
-            except (AttributeError, TypeError, ValueError):
+            self._set_state(state)
+            row = self._observe_now()
+            if row is None:
                 return None
+            rows.append(row)
         return np.array(rows).T
 
-    def _named(self, probes, seen, kept, copied):
-        """Names and units of the entries kept: those of the state, sines and cosines of it, or else their places."""
-        names, units, state = [], [], self.namespace["STATE"]
-        waves = [
-            (f"{wave.__name__}_{name}", wave(row))
-            for wave in (np.sin, np.cos)
-            for name, row in zip(state, probes)
-        ]
-        for i, j in zip(kept, copied):
-            wave = next(
-                (
-                    name
-                    for name, row in waves
-                    if np.allclose(row, seen[i], rtol=0, atol=1e-12)
-                ),
-                f"observation_{i}",
-            )
-            name = state[j] if j >= 0 else wave
-            again = name in names
-            names.append(f"observation_{i}" if again else name)
-            units.append(self.namespace["UNITS"]["state"][j] if j >= 0 else "")
-        return tuple(names), tuple(units)
+    def _observe_after_steps(self, x: Array, rng: np.random.Generator) -> Any:
+        """Return the observations (k, N) at states x (n, N), or None, like `_observe`.
 
-    def _tasks(self, simulator, dt, steps, told, moved):
-        """The tasks made of the environment, from which of its states (n,) its observation tells and its controls move."""
-        model, noise = self.model, getattr(self.environment, "_reset_noise_scale", None)
-        spread = np.full(
-            len(told),
-            noise if isinstance(noise, int | float) and 0 < noise < math.inf else NOISE,
+        Before each state is set, the environment makes a step under a random action.
+        """
+        env = self.environment
+        rows = []
+        for state in x.T:
+            env.step(rng.uniform(-1.0, 1.0, self.model.nu) * env.action_space.high)
+            self._set_state(state, reset=False)
+            row = self._observe_now()
+            if row is None:
+                return None
+            rows.append(row)
+        return np.array(rows).T
+
+    def _observe_now(self) -> Array | None:
+        """Return the observation (k,) at the current state, or None."""
+        try:
+            return np.asarray(self.environment._get_obs(), dtype=float).ravel()
+        except (AttributeError, TypeError, ValueError):
+            return None
+
+    def _name_observation(
+        self, probes: Array, values: Array, kept: Array, copied: Array
+    ) -> None:
+        """Define names and units of the kept entries of the observation.
+
+        They are states, or sines or cosines of states, or else `observation_INDEX`.
+        """
+        state = self.namespace["STATE"]
+        state_units = self.namespace["UNITS"]["state"]
+        waves = []
+        for wave in (np.sin, np.cos):
+            for name, row in zip(state, probes, strict=True):
+                waves.append((f"{wave.__name__}_{name}", wave(row)))
+
+        names: list[str] = []
+        units: list[str] = []
+        for i, j in zip(kept, copied, strict=True):
+            number = f"observation_{i}"
+            name = state[j] if j >= 0 else find_wave(waves, values[i], number)
+            names.append(number if name in names else name)
+            units.append(state_units[j] if j >= 0 else "")
+        self.namespace["OBSERVATION"] = tuple(names)
+        self.namespace["UNITS"]["observation"] = tuple(units)
+
+    def _make_tasks(
+        self, simulator: Simulator, dt: float, steps: int, use: StateUse
+    ) -> dict[str, dict[str, Any]]:
+        """Return the tasks `hold` and, with a hand, `reach`."""
+        model = self.model
+        spread = self._start_spread(use)
+        # States that are not observed or not moved are free at the end.
+        target = np.where(use.observed & use.moved, simulator.home, np.nan)
+        hold = hold_task(
+            simulator, dt, steps, tuple(spread.tolist()), tuple(target.tolist())
         )
-        still = ~moved & (
-            np.arange(len(moved)) >= model.nq
-        )  # rates that nothing slows, such as those of a target
-        spread[still] = spread[model.nq + model.nv :] = 0.0
-        target = np.where(told & moved, simulator.home, np.nan)
-        tasks = {
-            "hold": hold_task(
-                simulator, dt, steps, tuple(spread.tolist()), tuple(target.tolist())
-            )
-        }
+        tasks = {"hold": hold}
         if simulator.hand is not None:
-            how = {"draw": Reach(simulator, spread, target, moved), "random": True}
-            tasks = {
-                "reach": reach_task(simulator, steps, reach_radius(simulator), how),
-                **tasks,
-            }
+            draw = ReachScenarios(simulator, spread, target, use.moved[: model.nq])
+            scenarios = {"draw": draw, "random": True}
+            reach = reach_task(simulator, steps, reach_radius(simulator), scenarios)
+            tasks = {"reach": reach, **tasks}
         return {name: {**task, "train": {"grow": GROW}} for name, task in tasks.items()}
 
+    def _start_spread(self, use: StateUse) -> Array:
+        """Return how far from home (n,) the tasks start."""
+        model = self.model
+        n = len(use.moved)
+        noise = getattr(self.environment, "_reset_noise_scale", None)
+        is_number = isinstance(noise, int | float) and 0 < noise < math.inf
+        spread = np.full(n, noise if is_number else NOISE)
+        # A rate that no control moves, such as that of a target, may never slow down.
+        is_rate = np.arange(n) >= model.nq
+        spread[~use.moved & is_rate] = 0.0
+        spread[model.nq + model.nv :] = 0.0
+        return spread
 
-class Reach:
-    """Draws starts within a spread (n,) of home, and goals: target (n,), but hinges anywhere in SPAN and their limits.
 
-    The slides of a body `target` that no control moves start where the hand is in the goal.
+class ReachScenarios:
+    """Draws start states and goals of the task `reach`.
+
+    Starts are within `spread` (n,) of home. Goals are `target` (n,) with the hinges
+    anywhere within SPAN of home and their limits. `moved` (nq,) says which positions
+    the controls move.
+
+    The slides of a body `target` that no control moves start at the hand's goal.
     """
 
-    def __init__(self, simulator, spread, target, moved):
-        model, home = simulator.model, simulator.home
-        self.simulator, self.spread, self.target = (
-            simulator,
-            spread[:, None],
-            target[:, None],
-        )
-        turning = (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & ~np.isnan(
-            target[: model.nq]
-        )
-        self.hinges = np.flatnonzero(turning)
-        low, high = np.where(
-            model.jnt_limited[:, None].astype(bool), model.jnt_range, (-np.inf, np.inf)
-        ).T
-        self.low, self.high = (
-            edge[self.hinges, None]
-            for edge in (
-                np.maximum(low, home[: model.nq] - SPAN),
-                np.minimum(high, home[: model.nq] + SPAN),
-            )
-        )
-        body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "target")
-        slides = (
-            (model.jnt_bodyid == body)
-            & (model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE)
-            & ~moved[: model.nq]
-        )
-        self.slides = np.flatnonzero(slides)
-        simulator.place(home)
-        self.axes = simulator.data.xaxis[self.slides][:, simulator.plane]
-        self.waiting = simulator.data.xpos[body][simulator.plane]
+    def __init__(
+        self, simulator: Simulator, spread: Array, target: Array, moved: Array
+    ) -> None:
+        model = simulator.model
+        home = simulator.home[: model.nq]
+        self.simulator = simulator
+        self.spread = spread[:, None]
+        self.target = target[:, None]
 
-    def __call__(self, rng, trials, split):
-        """Start states and goals (n, N) of so many trials."""
+        is_hinge = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+        self.hinges = np.flatnonzero(is_hinge & ~np.isnan(target[: model.nq]))
+        limited = model.jnt_limited.astype(bool)
+        lowest = np.where(limited, model.jnt_range[:, 0], -np.inf)
+        highest = np.where(limited, model.jnt_range[:, 1], np.inf)
+        self.low = np.maximum(lowest, home - SPAN)[self.hinges, None]
+        self.high = np.minimum(highest, home + SPAN)[self.hinges, None]
+
+        body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "target")
+        is_slide = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
+        of_target = model.jnt_bodyid == body
+        self.slides = np.flatnonzero(of_target & is_slide & ~moved)
+        simulator.set_positions(simulator.home)
+        self.axes = simulator.data.xaxis[self.slides][:, simulator.plane]
+        self.target_home = simulator.data.xpos[body][simulator.plane]
+
+    def __call__(
+        self, rng: np.random.Generator, trials: int, split: str
+    ) -> tuple[Array, Array]:
+        """Return start states and goals (n, N) of `trials` trials."""
         home = self.simulator.home[:, None]
-        x0 = home + self.spread * rng.uniform(-1.0, 1.0, (len(home), trials))
+        deviations = rng.uniform(-1.0, 1.0, (len(home), trials))
+        x0 = home + self.spread * deviations
         goal = np.repeat(self.target, trials, axis=1)
         goal[self.hinges] = rng.uniform(self.low, self.high, (len(self.hinges), trials))
+
         hand = np.empty((4, trials))
-        self.simulator.output(np.where(np.isnan(goal), home, goal), None, hand)
-        x0[self.slides] = home[self.slides] + self.axes @ (
-            hand[:2] - self.waiting[:, None]
-        )
+        posture = np.where(np.isnan(goal), home, goal)
+        self.simulator.output(posture, None, hand)
+        distance = hand[:2] - self.target_home[:, None]
+        x0[self.slides] = home[self.slides] + self.axes @ distance
         return x0, goal
 
 
-def _row(rows, row):
-    """The place of the first of some rows that is that row, or -1."""
-    return next((j for j, other in enumerate(rows) if np.array_equal(other, row)), -1)
+def find_row(rows: Array, row: Array) -> int:
+    """Return the index of the first of some rows that equals `row`, or -1."""
+    for i, other in enumerate(rows):
+        if np.array_equal(other, row):
+            return i
+    return -1
 
 
-def _moved(simulator, x, rng):
-    """Which states (n,) some control moves within ten steps from states x (n, N)."""
-    free, driven = x, x
-    for _ in range(10):
-        u = (
-            rng.uniform(-1.0, 1.0, (simulator.model.nu, x.shape[1]))
-            * simulator.typical_control[:, None]
-        )
-        free, driven = (
-            simulator.step(free, 0.0 * u, None, None),
-            simulator.step(driven, u, None, None),
-        )
-    return (np.abs(driven - free) > 1e-9).any(axis=1)
+def find_wave(waves: list[tuple[str, Array]], row: Array, default: str) -> str:
+    """Return the name of the first of the (name, row) pairs that agrees with `row`."""
+    for name, other in waves:
+        if np.allclose(other, row, rtol=0, atol=1e-12):
+            return name
+    return default
+
+
+def find_moved_states(
+    simulator: Simulator, x: Array, rng: np.random.Generator
+) -> Array:
+    """Return which states (n,) a control moves within a few steps from x (n, N)."""
+    free = x
+    driven = x
+    typical = simulator.typical_control[:, None]
+    for _ in range(MOVING_STEPS):
+        u = rng.uniform(-1.0, 1.0, (simulator.model.nu, x.shape[1])) * typical
+        free = simulator.step(free, 0.0 * u, None, None)
+        driven = simulator.step(driven, u, None, None)
+    return (np.abs(driven - free) > MOVED).any(axis=1)

@@ -1,23 +1,34 @@
-"""MuJoCo models as plants: an MJCF file, ending in .xml, is read into a `Plant` that MuJoCo steps.
+"""MuJoCo models as plants: an MJCF file, ending in .xml, becomes a `Plant`.
 
-| of the plant | from the model |
-|---|---|
-| state | positions of the joints by their names, their rates `<joint>_rate`, activations `<actuator>_activation` |
-| control | the actuators by their names; of a limited one, how far it is from the middle of its `ctrlrange` |
-| limit | half of `ctrlrange` |
-| control step | as many of the model's time steps, by its own integrator, as come next to 0.01 s |
-| output | `hand_x`, `hand_y` and their rates of a site, or else body, `hand` or `fingertip`, in the plane of most hinges |
-| tasks | `reach` about the keyframe `home` where there is a hand, else `hold`: stay there |
+From the model come, for the plant:
 
-What else a plant file would say, a text element of the model says as JSON: DT [s], a multiple of the time step, TYPICAL,
-TAPER, and TASKS, whose entries go over those of the tasks above. Without a keyframe `home` the model's `qpos0` is home.
+- state: positions of the joints by their names, their rates `<joint>_rate`, and
+  activations `<actuator>_activation`
+- control: the actuators by their names; for an actuator with a `ctrlrange`, the
+  deviation from the middle of the range
+- limit: half of `ctrlrange`
+- control step: a multiple of the model's time step, about 0.01 s
+- output: `hand_x`, `hand_y` and their rates, for a site or else a body with the name
+  `hand` or `fingertip`, in the plane in which most hinges turn
+- tasks: `reach` about the keyframe `home` if there is a hand, otherwise `hold`: come
+  home and stay there
 
-    <custom><text name="hfcontrol" data='{"DT": 0.02, "TASKS": {"reach": {"radius": 0.1, "steps": 40}}}'/></custom>
+Anything else that a plant file would say stands in a text element of the model, as
+JSON: DT [s], a multiple of the time step, TYPICAL, TAPER, and TASKS. An entry of a
+task replaces that of the task above. Without a keyframe `home`, the model's `qpos0` is
+home.
+
+    <custom>
+      <text name="hfcontrol"
+            data='{"DT": 0.02, "TASKS": {"reach": {"radius": 0.1, "steps": 40}}}'/>
+    </custom>
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import mujoco
@@ -28,13 +39,18 @@ from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import PlantFile
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator
 
-CONTROL_STEP = 0.01  # [s], about, where the model asks for none
-HORIZON = 0.5  # [s], of the tasks made here
+CONTROL_STEP = 0.01  # [s], about, if the model does not give DT
+HORIZON = 0.5  # [s], of the default tasks
+HOLD_SPREAD = 0.1  # [rad, m], of the start positions of the default task `hold`
+TRIALS = 64  # of the default tasks
 EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
 
 
-def load(name):
-    """The plant of an MJCF file, by its path; PlantError where MuJoCo cannot load it or it cannot be a plant."""
+def load(name: str) -> Plant:
+    """Return the plant of an MJCF file, by its path.
+
+    Raises PlantError if MuJoCo cannot load the file, or if it cannot be a plant.
+    """
     path = Path(name).expanduser()
     try:
         path.read_bytes()
@@ -47,241 +63,278 @@ def load(name):
     except (ValueError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise PlantError(
-            f"{path.name}: MuJoCo cannot load it: {reason}; mend the file"
+            f"{path.name}: MuJoCo cannot load it: {reason}; correct the file"
         ) from None
-    return Plant(**ModelFile(path, model).fields())
+    return Plant(**ModelFile(path, model).read_fields())
 
 
 class ModelPlant(PlantFile):
-    """What a compiled model says, under the names that a plant file would use, to be judged alike.
+    """A compiled model, described by the names that a plant file would define.
 
-    Whoever makes one gives `path`, `model` and `source`, calls `check_model` and `describe`, and adds TASKS.
+    A subclass sets `path`, `model` and `source`, calls `check_model` and `describe`,
+    and adds TASKS to `namespace`.
     """
 
-    quaternions = "use hinge and slide joints"
+    model: Any
+    quaternion_hint = "use hinge and slide joints"
 
-    def describe(self, simulator, dt):
-        """Everything but tasks: functions, names, limits and typical sizes of a model stepped by dt [s]."""
+    def describe(self, simulator: Simulator, dt: float) -> None:
+        """Define all names but TASKS, for a model stepped by dt [s]."""
         self.functions = {"step_batch": simulator.step}
-        self.namespace = {**self._names(simulator), "DT": dt}
+        self.namespace = {
+            "STATE": self._state_names(),
+            "CONTROL": tuple(self._actuators()),
+            "UNITS": self._units(),
+            "LIMIT": None,
+            "DT": dt,
+            "TYPICAL": {"control": tuple(simulator.typical_control)},
+        }
+        if np.isfinite(simulator.half_range).any():
+            self.namespace["LIMIT"] = tuple(simulator.half_range)
         if simulator.hand is not None:
             self.functions["output"] = simulator.output
-            self.namespace["OUTPUT"] = (
-                "hand_x",
-                "hand_y",
-                "hand_x_rate",
-                "hand_y_rate",
-            )
+            output = ("hand_x", "hand_y", "hand_x_rate", "hand_y_rate")
+            self.namespace["OUTPUT"] = output
             self.namespace["UNITS"]["output"] = ("m", "m", "m/s", "m/s")
         if simulator.drawable:
             self.functions["links"] = simulator.links
-        self.namespace["TYPICAL"] = {"control": tuple(simulator.typical_control)}
 
-    def check_functions(self, tasks):
-        """A model is stepped by `step_batch`; its functions are not a user's."""
+    def check_functions(self, tasks: Mapping[str, dict[str, Any]]) -> str:
+        """Return `step_batch`; the functions are not a user's and need no check."""
         return "step_batch"
 
-    def check_model(self):
-        """Raises PlantError for a model whose state is more than positions, rates and activations, or has nothing to do."""
+    def check_model(self) -> None:
+        """Raise PlantError for a model that cannot be a plant.
+
+        It needs joints and actuators, and its state must be positions, rates and
+        activations only.
+        """
         model = self.model
         if model.nv == 0:
             self.fail("the model has no joints; add a hinge or slide joint to a body")
         if model.nu == 0:
             self.fail(
-                'the model has no actuators; add one, as in <actuator><motor joint="elbow"/></actuator>'
-            )
-        kinds = mujoco.mjtJoint
-        for i in np.flatnonzero(
-            np.isin(model.jnt_type, (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value))
-        )[:1]:
-            self.fail(
-                f"joint {self._joints()[i]} is a free or ball joint, whose position is a quaternion with fewer "
-                f"rates than numbers; {self.quaternions}"
-            )
-        whole = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
-        if whole != 1 + model.nq + model.nv + model.na:
-            self.fail(
-                "the model keeps more than positions, rates and activations (a plugin's state, delays); drop that"
+                "the model has no actuators; add one, as in "
+                '<actuator><motor joint="elbow"/></actuator>'
             )
 
-    def _joints(self):
+        kinds = mujoco.mjtJoint
+        quaternions = (kinds.mjJNT_FREE.value, kinds.mjJNT_BALL.value)
+        joints = np.flatnonzero(np.isin(model.jnt_type, quaternions))
+        if len(joints):
+            self.fail(
+                f"joint {self._joints()[joints[0]]} is a free or ball joint, whose "
+                "position is a quaternion with fewer rates than numbers; "
+                f"{self.quaternion_hint}"
+            )
+
+        state_size = mujoco.mj_stateSize(
+            model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+        )
+        if state_size != 1 + model.nq + model.nv + model.na:
+            self.fail(
+                "the state of the model has more than positions, rates and activations "
+                "(the state of a plugin, or delays); remove that"
+            )
+
+    def _joints(self) -> list[str]:
+        """Return the names of the joints."""
         return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
 
-    def _names(self, simulator):
-        """Names, units and limits of state and control."""
-        model, joints = self.model, self._joints()
-        actuators = [model.actuator(i).name or f"actuator{i}" for i in range(model.nu)]
-        activations = [
-            f"{name}_activation"
-            for name, count in zip(actuators, model.actuator_actnum)
-            for _ in range(count)
-        ]
-        units = [
-            "rad" if kind == mujoco.mjtJoint.mjJNT_HINGE else "m"
-            for kind in model.jnt_type
-        ]
+    def _actuators(self) -> list[str]:
+        """Return the names of the actuators."""
+        count = self.model.nu
+        return [self.model.actuator(i).name or f"actuator{i}" for i in range(count)]
+
+    def _state_names(self) -> tuple[str, ...]:
+        """Return the names of positions, rates and activations."""
+        joints = self._joints()
+        rates = [f"{name}_rate" for name in joints]
+        activations: list[str] = []
+        counts = self.model.actuator_actnum
+        for name, count in zip(self._actuators(), counts, strict=True):
+            activations += [f"{name}_activation"] * int(count)
+        return (*joints, *rates, *activations)
+
+    def _units(self) -> dict[str, tuple[str, ...]]:
+        """Return the units of state and control."""
+        is_hinge = self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+        positions = ["rad" if hinge else "m" for hinge in is_hinge]
+        rates = [f"{unit}/s" for unit in positions]
+        activations = [""] * int(sum(self.model.actuator_actnum))
         return {
-            "STATE": (*joints, *(f"{name}_rate" for name in joints), *activations),
-            "CONTROL": tuple(actuators),
-            "UNITS": {
-                "state": (
-                    *units,
-                    *(f"{unit}/s" for unit in units),
-                    *("" for _ in activations),
-                ),
-                "control": ("",) * model.nu,
-            },
-            "LIMIT": tuple(simulator.half_range)
-            if np.isfinite(simulator.half_range).any()
-            else None,
+            "state": (*positions, *rates, *activations),
+            "control": ("",) * self.model.nu,
         }
 
 
 class ModelFile(ModelPlant):
-    """What an MJCF file says."""
+    """An MJCF file as a plant."""
 
-    def __init__(self, path, model):
-        self.path, self.model = path, model
+    def __init__(self, path: Path, model: Any) -> None:
+        self.path = path
+        self.model = model
         try:
-            self.source = source_of(path, path.parent)
+            self.source = read_with_includes(path, path.parent)
         except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
             self.fail(
                 f"its text, or that of a file it includes, cannot be read: {error}"
             )
         self.check_model()
-        extras = self._extras()
+
+        extras = self._read_extras()
         timestep = model.opt.timestep
-        dt = extras.get("DT", max(1, round(CONTROL_STEP / timestep)) * timestep)
+        default_step = max(1, round(CONTROL_STEP / timestep)) * timestep
+        dt = extras.get("DT", default_step)
         simulator = Simulator(model, self._substeps(dt))
         self.describe(simulator, dt)
-        tasks = _default_tasks(simulator, dt)
-        self.namespace["TASKS"] = _over(tasks, extras.get("TASKS", tasks))
+
+        tasks = default_tasks(simulator, dt)
+        self.namespace["TASKS"] = update_tasks(tasks, extras.get("TASKS", tasks))
+        # Other types than a dict are passed on: the checks of a plant file report them.
         sizes = extras.get("TYPICAL", {})
-        self.namespace["TYPICAL"] = (
-            {**self.namespace["TYPICAL"], **sizes} if isinstance(sizes, dict) else sizes
-        )
+        if isinstance(sizes, dict):
+            sizes = {**self.namespace["TYPICAL"], **sizes}
+        self.namespace["TYPICAL"] = sizes
         self.namespace["TAPER"] = extras.get("TAPER")
 
-    def _extras(self):
-        """What the text element `hfcontrol` says (dict)."""
-        text = _text(self.model, "hfcontrol")
+    def _read_extras(self) -> dict[str, Any]:
+        """Return the content of the text element `hfcontrol`."""
+        text = _read_text_element(self.model, "hfcontrol")
         try:
             extras = json.loads(text or "{}")
         except ValueError as error:
             self.fail(f"its text element hfcontrol is not JSON: {error}")
         if not isinstance(extras, dict) or not set(extras) <= set(EXTRAS):
             self.fail(
-                f"its text element hfcontrol holds {text}; write a JSON object with any of {', '.join(EXTRAS)}"
+                f"its text element hfcontrol holds {text}; write a JSON object with "
+                f"any of {', '.join(EXTRAS)}"
             )
         return extras
 
-    def _substeps(self, dt):
-        """How many time steps of the model a control step takes."""
+    def _substeps(self, dt: Any) -> int:
+        """Return the number of the model's time steps in a control step of dt [s]."""
         timestep = self.model.opt.timestep
         if not isinstance(dt, int | float) or not 0 < dt < math.inf:
             self.fail(f"DT is {dt!r}; give the control step in seconds, such as 0.01")
         substeps = round(dt / timestep)
         if substeps < 1 or not math.isclose(substeps * timestep, dt, rel_tol=1e-9):
             self.fail(
-                f"DT is {dt:g} s; it must be a multiple of the model's time step, {timestep:g} s"
+                f"DT is {dt:g} s; it must be a multiple of the model's time step, "
+                f"{timestep:g} s"
             )
         return substeps
 
 
-def source_of(path, folder):
-    """The text of a file and of those it includes, one after the other: what tells whether a model has changed."""
+def read_with_includes(path: Path, folder: Path) -> str:
+    """Return the text of an MJCF file, followed by those of the files it includes.
+
+    Its hash tells whether a model has changed. Included files are relative to `folder`.
+    """
     text = path.read_text(encoding="utf-8")
-    included = [
-        folder / part.get("file")
-        for part in ElementTree.fromstring(text.encode()).iter("include")
-    ]
-    return "\n".join([text, *(source_of(other, folder) for other in included)])
+    texts = [text]
+    for element in ElementTree.fromstring(text.encode()).iter("include"):
+        texts.append(read_with_includes(folder / element.get("file", ""), folder))
+    return "\n".join(texts)
 
 
-def _text(model, name):
-    """The text element of that name, or None."""
+def _read_text_element(model: Any, name: str) -> str | None:
+    """Return the text element of a model with that name, or None."""
     i = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_TEXT, name)
     if i < 0:
         return None
     first = model.text_adr[i]
-    return model.text_data[first : first + model.text_size[i]].rstrip(b"\0").decode()
+    data = model.text_data[first : first + model.text_size[i]]
+    return data.rstrip(b"\0").decode()
 
 
-def hold_task(simulator, dt, steps, spread, target):
-    """The task of coming to a target (n,) from states within a spread (n,) of home, and staying there."""
+def hold_task(
+    simulator: Simulator,
+    dt: float,
+    steps: int,
+    spread: tuple[float, ...],
+    target: tuple[float, ...],
+) -> dict[str, Any]:
+    """Return the task of coming to a target (n,) and staying there.
+
+    It starts from states within `spread` (n,) of home.
+    """
     return {
         "generator": "around",
         "start": tuple(simulator.home.tolist()),
         "spread": spread,
         "target": target,
         "running": dt,
-        **_common(simulator, steps, 0.1 * dt),
+        **_common_entries(simulator, steps, 0.1 * dt),
         "success": {"state": 0.1},
     }
 
 
-def reach_task(simulator, steps, radius, how):
-    """The task of bringing the hand to places about a radius [m] away; `how` has a generator's entries, or a draw."""
+def reach_task(
+    simulator: Simulator, steps: int, radius: float, scenarios: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the task of bringing the hand to positions about a radius [m] away.
+
+    `scenarios` has the entries of a generator, or a `draw` function.
+    """
     return {
-        **how,
-        **_common(simulator, steps, 1e-4),
+        **scenarios,
+        **_common_entries(simulator, steps, 1e-4),
         "success": {"hand": radius / 10, "rates": 0.1},
     }
 
 
-def _common(simulator, steps, effort):
-    """What every task made of a model has; `effort` is that of controls of their typical size.
+def _common_entries(simulator: Simulator, steps: int, effort: float) -> dict[str, Any]:
+    """Return the entries of every task made for a model.
 
-    Activations are states, but nobody asks where they end.
+    `effort` is the weight for controls of their typical size.
     """
     model = simulator.model
-    common = {
-        "trials": 64,
+    typical = float(np.mean(simulator.typical_control))
+    entries: dict[str, Any] = {
+        "trials": TRIALS,
         "steps": steps,
-        "effort": effort / float(np.mean(simulator.typical_control)) ** 2,
+        "effort": effort / typical**2,
     }
-    return (
-        {**common, "final": (1.0,) * (model.nq + model.nv) + (0.0,) * model.na}
-        if model.na
-        else common
-    )
+    if model.na:
+        # The final values of the activations do not matter.
+        entries["final"] = (1.0,) * (model.nq + model.nv) + (0.0,) * model.na
+    return entries
 
 
-def reach_radius(simulator):
-    """A quarter of the distance [m] from the first hinge to the hand at home."""
+def reach_radius(simulator: Simulator) -> float:
+    """Return a quarter of the distance [m] from the first hinge to the hand at home."""
     points = simulator.links(simulator.home, ())
     return float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
 
 
-def _default_tasks(simulator, dt):
-    """The tasks of a model that brings none."""
-    model, home, steps = (
-        simulator.model,
-        tuple(simulator.home.tolist()),
-        max(1, round(HORIZON / dt)),
-    )
+def default_tasks(simulator: Simulator, dt: float) -> dict[str, dict[str, Any]]:
+    """Return the tasks of a model that does not define any."""
+    model = simulator.model
+    home = tuple(simulator.home.tolist())
+    steps = max(1, round(HORIZON / dt))
     if simulator.hand is None:
-        spread = (0.1,) * model.nq + (0.0,) * (model.nv + model.na)
+        rest = (0.0,) * (model.nv + model.na)
+        spread = (HOLD_SPREAD,) * model.nq + rest
         return {"hold": hold_task(simulator, dt, steps, spread, home)}
-    start, radius = (
-        (*home[: model.nq], *home[model.nq + model.nv :]),
-        reach_radius(simulator),
-    )
-    return {
-        "reach": reach_task(
-            simulator,
-            steps,
-            radius,
-            {"generator": "reach", "start": start, "radius": radius},
-        )
-    }
+
+    radius = reach_radius(simulator)
+    # The generator `reach` takes a start without rates.
+    start = (*home[: model.nq], *home[model.nq + model.nv :])
+    scenarios = {"generator": "reach", "start": start, "radius": radius}
+    return {"reach": reach_task(simulator, steps, radius, scenarios)}
 
 
-def _over(tasks, given):
-    """The tasks that are given, their entries over those of a task made here of the same name."""
-    if not isinstance(given, dict):
-        return given  # not a dictionary: the plant file's judgement says so
-    return {
-        name: {**tasks.get(name, {}), **task} if isinstance(task, dict) else task
-        for name, task in given.items()
-    }
+def update_tasks(tasks: dict[str, dict[str, Any]], changes: Any) -> Any:
+    """Return the tasks `changes`; missing entries are those of the task of that name.
+
+    Anything but a dict of dicts is returned as it is: the checks of a plant file report
+    it.
+    """
+    if not isinstance(changes, dict):
+        return changes
+    updated: dict[str, Any] = {}
+    for name, entries in changes.items():
+        is_dict = isinstance(entries, dict)
+        updated[name] = {**tasks.get(name, {}), **entries} if is_dict else entries
+    return updated

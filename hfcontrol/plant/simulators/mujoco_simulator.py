@@ -1,25 +1,45 @@
-"""A MuJoCo model that steps many trials at once, on all cores, and says where its hand and its links are."""
+"""A MuJoCo model that steps many trials at once on all cores.
 
+It also knows where its hand and its links are.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
 from numba import get_num_threads
 
-BLOCK = (
-    2**22
-)  # numbers that one call of MuJoCo may give back: the states of all time steps, 32 MiB
-SMALL = 1000  # trials x time steps x joints that one thread has done before others are awake
-HUGE = 1e10  # what MuJoCo calls unstable (mjMAXVAL)
-START = 1.0  # [s], on the clock of every trial: one that MuJoCo calls unstable is reset to 0 s
+from hfcontrol.arrays.types import Array
+
+# Most numbers that one call of MuJoCo returns (the states of all time steps): 32 MiB.
+BLOCK = 2**22
+
+# Below this many trials x time steps x joints, waking other threads takes longer than
+# doing the work on one.
+SMALL = 1000
+
+# MuJoCo calls larger values unstable (mjMAXVAL).
+HUGE = 1e10
+
+# Time [s] at which every step starts. MuJoCo resets an unstable trial to 0 s, so its
+# time afterwards tells it apart.
+START = 1.0
+TIME_TOLERANCE = 1e-9  # [s]
+
+# Names of the site or body that is the hand.
 HANDS = ("hand", "fingertip")
 
 
 @contextmanager
-def quiet():
-    """Keeps MuJoCo from writing its warnings, which are told by numbers that are not finite, into the working folder."""
+def quiet() -> Iterator[None]:
+    """Keep MuJoCo from writing its warnings into a file in the working folder.
+
+    Unstable trials are reported by NaN instead.
+    """
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:
@@ -29,101 +49,126 @@ def quiet():
 
 
 class Hand(NamedTuple):
-    """The site or body that is the hand: its place (3,) [m], its body, and what writes its Jacobian (3, nv)."""
+    """The site or body that is the hand.
 
-    place: np.ndarray
+    position: a view of its position (3,) [m] in the model's data
+    body: index of its body
+    write_jacobian: writes the derivatives of the position by the rates (3, nv)
+    """
+
+    position: Array
     body: int
-    jacobian: object
+    write_jacobian: Callable[[Array], None]
 
 
 class Simulator:
-    """One model, whose control step is so many time steps; a state (n,) is its qpos, qvel and act.
+    """A model that is stepped by `substeps` of its own time steps.
 
-    Controls are deviations from the middle of their ranges, `middle` (nu,). `home` (n,) is at the positions (nq,) given, or
-    else at those of the keyframe `home`, or else at the model's own first ones.
+    A state (n,) is MuJoCo's qpos, qvel and act. Controls are deviations from the
+    middle of their ranges, `middle` (nu,).
+
+    `home` (n,) is a state at rest, at `positions` (nq,). By default these are the
+    positions of the keyframe `home`, or else the first positions of the model.
     """
 
-    def __init__(self, model, substeps, positions=None):
-        model.opt.disableflags |= (
-            mujoco.mjtDisableBit.mjDSBL_SENSOR.value
-        )  # nobody reads them
-        self.model, self.substeps = model, substeps
+    def __init__(
+        self, model: Any, substeps: int, positions: Array | None = None
+    ) -> None:
+        # Nothing reads the sensors.
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR.value
+        self.model = model
+        self.substeps = substeps
+
         limited = model.actuator_ctrllimited.astype(bool)
+        half_range = np.ptp(model.actuator_ctrlrange, axis=1) / 2
         self.middle = np.where(limited, model.actuator_ctrlrange.mean(axis=1), 0.0)
-        self.half_range = np.where(
-            limited, np.ptp(model.actuator_ctrlrange, axis=1) / 2, np.inf
-        )
+        self.half_range = np.where(limited, half_range, np.inf)
         self.typical_control = np.where(limited, self.half_range, 1.0)
+
         self.data = mujoco.MjData(model)
         self.workers = [mujoco.MjData(model) for _ in range(get_num_threads())]
         self.alone = Rollout(nthread=0)
-        self.pool = (
-            Rollout(nthread=len(self.workers)) if len(self.workers) > 1 else self.alone
-        )
-        self.home = self._home(positions)
-        self.plane = self._plane()
-        self.hand = self._hand()
-        self._chain()
+        self.pool = self.alone
+        if len(self.workers) > 1:
+            self.pool = Rollout(nthread=len(self.workers))
 
-    def step(self, x, u, p, dt):
-        """The states (n, N) after one control step from x (n, N) under u (nu, N); NaN where MuJoCo calls it unstable.
+        self.home = self._read_home(positions)
+        self.plane = self._find_plane()
+        self.hand = self._find_hand()
+        self.end, self.hinges, self.drawable = self._find_chain()
 
-        Every trial starts without the warm start of another one, so that it depends on its own state and control alone.
+    def step(self, x: Array, u: Array, p: Any, dt: Any) -> Array:
+        """Return the states (n, N) after a control step from x (n, N) under u (nu, N).
+
+        A trial that MuJoCo calls unstable becomes NaN. No trial uses the warm start of
+        another one, so it depends only on its own state and control.
         """
         after = np.full(x.shape, np.nan)
         with np.errstate(invalid="ignore"):
-            sane = np.flatnonzero(
-                (np.abs(x) < HUGE).all(axis=0) & (np.abs(u) < HUGE).all(axis=0)
-            )
+            small_state = (np.abs(x) < HUGE).all(axis=0)
+            small_control = (np.abs(u) < HUGE).all(axis=0)
+        valid = np.flatnonzero(small_state & small_control)
+
         numbers = 1 + len(x) + self.model.nsensordata
-        rows = max(1, BLOCK // (numbers * self.substeps))
+        block = max(1, BLOCK // (numbers * self.substeps))
         with quiet():
-            for first in range(0, len(sane), rows):
-                some = sane[first : first + rows]
-                after[:, some] = self._stepped(x[:, some].T, u[:, some].T)
+            for first in range(0, len(valid), block):
+                trials = valid[first : first + block]
+                after[:, trials] = self._step_block(x[:, trials].T, u[:, trials].T)
         return after
 
-    def _stepped(self, x, u):
-        """The states (n, rows) after one control step from x (rows, n) under u (rows, nu)."""
-        start = np.column_stack(
-            [np.full(len(x), START), x]
-        )  # MuJoCo's state begins with the time
-        small = len(x) * self.substeps * self.model.nv < SMALL
-        pool, workers = (
-            (self.alone, self.workers[:1]) if small else (self.pool, self.workers)
-        )
+    def _step_block(self, x: Array, u: Array) -> Array:
+        """Return the states (n, B) after one step from x (B, n) under u (B, nu)."""
+        # MuJoCo's full state begins with the time.
+        start = np.column_stack([np.full(len(x), START), x])
+        pool = self.pool
+        workers = self.workers
+        if len(x) * self.substeps * self.model.nv < SMALL:
+            pool = self.alone
+            workers = self.workers[:1]
+        controls = (u + self.middle)[:, None]
         states, _ = pool.rollout(
-            self.model, workers, start, (u + self.middle)[:, None], nstep=self.substeps
+            self.model, workers, start, controls, nstep=self.substeps
         )
-        ended = (
-            np.abs(states[:, -1, 0] - START - self.substeps * self.model.opt.timestep)
-            < 1e-9
-        )
-        return np.where(ended[:, None], states[:, -1, 1:], np.nan).T
+        duration = self.substeps * self.model.opt.timestep
+        stable = np.abs(states[:, -1, 0] - START - duration) < TIME_TOLERANCE
+        return np.where(stable[:, None], states[:, -1, 1:], np.nan).T
 
-    def output(self, x, p, z):
-        """Position [m] and velocity [m/s] of the hand in the plane, z (4, N), at the states x (n, N)."""
-        jacobian, model, data = np.empty((3, self.model.nv)), self.model, self.data
+    def output(self, x: Array, p: Any, z: Array) -> None:
+        """Write the hand's position [m] and velocity [m/s] in the plane into z (4, N).
+
+        The states are x (n, N).
+        """
+        assert self.hand is not None
+        model = self.model
+        jacobian = np.empty((3, model.nv))
         for n, state in enumerate(x.T):
-            self.place(state)
-            mujoco.mj_comPos(model, data)
-            self.hand.jacobian(jacobian)
-            z[:2, n] = self.hand.place[self.plane]
-            z[2:, n] = jacobian[self.plane] @ state[model.nq : model.nq + model.nv]
+            self.set_positions(state)
+            mujoco.mj_comPos(model, self.data)
+            self.hand.write_jacobian(jacobian)
+            rates = state[model.nq : model.nq + model.nv]
+            z[:2, n] = self.hand.position[self.plane]
+            z[2:, n] = jacobian[self.plane] @ rates
 
-    def links(self, x, p):
-        """The hinges on the way to the hand, or to the end of the last body, and that end (k+1, 2) [m], at the state x."""
-        self.place(x)
-        return np.array([*self.data.xanchor[self.hinges], self.end])[:, self.plane]
+    def links(self, x: Array, p: Any) -> Array:
+        """Return the points (k + 1, 2) [m] of the drawing at the state x (n,).
 
-    def place(self, x):
-        """Puts bodies and sites where the state x (n, or more) says."""
+        These are the hinges on the way to the hand, or to the end of the last body, and
+        then that end.
+        """
+        self.set_positions(x)
+        points = np.array([*self.data.xanchor[self.hinges], self.end])
+        return points[:, self.plane]
+
+    def set_positions(self, x: Array) -> None:
+        """Move bodies and sites to the positions of a state x (n,)."""
         self.data.qpos[:] = x[: self.model.nq]
         mujoco.mj_kinematics(self.model, self.data)
 
-    def _home(self, positions):
-        """The state (n,) at home, at rest, where the bodies are left."""
-        model, data = self.model, self.data
+    def _read_home(self, positions: Array | None) -> Array:
+        """Return the state (n,) at home, at rest, and move the bodies there."""
+        model = self.model
+        data = self.data
         key = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, "home")
         if positions is not None:
             data.qpos[:] = positions
@@ -132,50 +177,75 @@ class Simulator:
         mujoco.mj_kinematics(model, data)
         return np.concatenate([data.qpos, np.zeros(model.nv), data.act])
 
-    def _plane(self):
-        """The two axes of the world across which most hinges turn; x and y where there is no hinge."""
-        hinges = self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
-        turns = np.abs(self.data.xaxis[hinges]).sum(axis=0)
-        normal = int(np.argmax(turns)) if hinges.any() else 2
+    def _find_plane(self) -> list[int]:
+        """Return the two axes of the world perpendicular to most hinges.
+
+        Without a hinge these are x and y.
+        """
+        is_hinge = self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+        turns = np.abs(self.data.xaxis[is_hinge]).sum(axis=0)
+        normal = int(np.argmax(turns)) if is_hinge.any() else 2
         return [axis for axis in range(3) if axis != normal]
 
-    def _hand(self):
-        """The first site, or else body, of one of the names of hands, or None."""
-        model, data, kinds = self.model, self.data, mujoco.mjtObj
-        for kind, places, jacobian in (
-            (kinds.mjOBJ_SITE, data.site_xpos, mujoco.mj_jacSite),
-            (kinds.mjOBJ_BODY, data.xpos, mujoco.mj_jacBody),
-        ):
-            for i in (mujoco.mj_name2id(model, kind, name) for name in HANDS):
-                if i >= 0:
-                    body = int(model.site_bodyid[i]) if kind == kinds.mjOBJ_SITE else i
-                    return Hand(
-                        places[i], body, lambda out: jacobian(model, data, out, None, i)
-                    )
+    def _find_hand(self) -> Hand | None:
+        """Return the first site, or else body, with one of the names HANDS, or None."""
+        model = self.model
+        data = self.data
+        for name in HANDS:
+            site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
+            if site >= 0:
+                jacobian = partial(_write_site_jacobian, model, data, site)
+                return Hand(
+                    data.site_xpos[site], int(model.site_bodyid[site]), jacobian
+                )
+        for name in HANDS:
+            body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name)
+            if body >= 0:
+                jacobian = partial(_write_body_jacobian, model, data, body)
+                return Hand(data.xpos[body], body, jacobian)
         return None
 
-    def _chain(self):
-        """Finds the end that is drawn, the hinges on the way there, and whether a drawing in the plane is to scale."""
+    def _find_chain(self) -> tuple[Array, list[int], bool]:
+        """Return the end of the drawing, its hinges, and whether it can be drawn.
+
+        The end is a view of a position (3,) [m]. The hinges lie on the way to it. A
+        drawing in the plane needs hinges that are all perpendicular to the plane.
+        """
         model = self.model
-        if self.hand is None:
-            body = int(model.jnt_bodyid[-1])
-            sites = np.flatnonzero(model.site_bodyid == body)
-            self.end = (
-                self.data.site_xpos[sites[0]] if len(sites) else self.data.xipos[body]
-            )
-        else:
-            self.end, body = self.hand.place, self.hand.body
-        joints = []
+        end, body = self._find_end()
+        joints: list[int] = []
         while body:
             first = int(model.body_jntadr[body])
-            joints = [*range(first, first + int(model.body_jntnum[body])), *joints]
+            count = int(model.body_jntnum[body])
+            joints = [*range(first, first + count), *joints]
             body = int(model.body_parentid[body])
-        hinged = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_HINGE
-        slides = [place for place, hinge in enumerate(hinged) if not hinge]
-        self.hinges = (
-            joints[slides[-1] + 1 :] if slides else joints
-        )  # what lies before a slide changes its distance
-        across = self.data.xaxis[
-            [joint for joint, hinge in zip(joints, hinged) if hinge]
-        ][:, self.plane]
-        self.drawable = bool(self.hinges) and bool(np.allclose(across, 0.0, atol=1e-9))
+
+        is_hinge = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_HINGE
+        slides = np.flatnonzero(~is_hinge)
+        # A slide changes the distance of the joints before it, so they are no link.
+        hinges = joints[slides[-1] + 1 :] if len(slides) else joints
+
+        all_hinges = np.array(joints, dtype=int)[is_hinge]
+        in_plane = self.data.xaxis[all_hinges][:, self.plane]
+        drawable = bool(hinges) and bool(np.allclose(in_plane, 0.0, atol=1e-9))
+        return end, hinges, drawable
+
+    def _find_end(self) -> tuple[Array, int]:
+        """Return the position (3,) and the body of the hand, or of the last body."""
+        if self.hand is not None:
+            return self.hand.position, self.hand.body
+        body = int(self.model.jnt_bodyid[-1])
+        sites = np.flatnonzero(self.model.site_bodyid == body)
+        if len(sites):
+            return self.data.site_xpos[sites[0]], body
+        return self.data.xipos[body], body
+
+
+def _write_site_jacobian(model: Any, data: Any, site: int, out: Array) -> None:
+    """Write the derivatives of a site's position by the rates (3, nv)."""
+    mujoco.mj_jacSite(model, data, out, None, site)
+
+
+def _write_body_jacobian(model: Any, data: Any, body: int, out: Array) -> None:
+    """Write the derivatives of a body's position by the rates (3, nv)."""
+    mujoco.mj_jacBody(model, data, out, None, body)
