@@ -1,108 +1,137 @@
-"""Where arrays are: NumPy's on the CPU, CuPy's on a GPU; and how many threads NumPy's matrix products use.
+"""Where arrays live: NumPy arrays on the CPU, CuPy arrays on a GPU.
 
-Code above the kernels is written once for both. It calls NumPy's functions, which hand an array of CuPy's to CuPy's function of
-the same name, and makes arrays by `np.zeros_like(a, shape=...)`, which stay where `a` is. Nothing is moved unseen: CuPy refuses an
-array of NumPy's beside its own, and what moves does so by a function of this module, the only one that imports cupy.
+Code above the kernels is written once for both. It calls NumPy functions, which pass
+CuPy arrays on to the CuPy function of the same name, and makes arrays by
+`np.zeros_like(a, shape=...)`, which stay on the device of `a`. No array moves
+implicitly: CuPy refuses NumPy arrays as operands. Explicit moves use the functions of
+this module, the only one that imports cupy.
 """
 
 from functools import cache
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import DeviceError, UsageError
 
+# "auto" is a GPU if there is a usable one, and otherwise the CPU.
 DEVICES = ("cpu", "gpu", "auto")
-CPU_INSTEAD = "or give --device cpu"
+
+# Last words of messages about GPUs.
+CPU_INSTEAD = "or use `device` cpu"
+
+# Longest part of a driver's message that is quoted [characters].
+REASON_LENGTH = 200
 
 
-def resolve_device(word):
-    """ "cpu" or "gpu", for one of DEVICES: "auto" is a GPU where one can be used.
+def resolve_device(name: str) -> str:
+    """Return "cpu" or "gpu" for one of DEVICES.
 
-    Raises DeviceError where a GPU is asked for and none can be used, and UsageError for another word.
+    Raises DeviceError if "gpu" is requested and no GPU is usable, and UsageError if the
+    name is unknown.
     """
-    if word not in DEVICES:
-        raise UsageError(f"--device {word}: known are {', '.join(DEVICES)}")
-    if word == "auto":
+    if name not in DEVICES:
+        raise UsageError(f"`device` {name}: known are {', '.join(DEVICES)}")
+    if name == "auto":
         try:
             _cupy()
         except DeviceError:
             return "cpu"
         return "gpu"
-    if word == "gpu":
+    if name == "gpu":
         _cupy()
-    return word
+    return name
 
 
 @cache
-def _cupy():
-    """CuPy, with which something was computed; DeviceError where that is not possible."""
+def _cupy() -> ModuleType:
+    """Return CuPy after a first computation with it.
+
+    Raises DeviceError if CuPy, a driver or a GPU is missing or does not work.
+    """
     try:
         import cupy
     except ImportError as error:
         raise DeviceError(
-            f"--device gpu: cupy cannot be imported ({error}); pip install -e '.[gpu]' in hfcontrol's folder, "
-            f"{CPU_INSTEAD}"
+            f"`device` gpu: cupy cannot be imported ({error}); "
+            f"pip install -e '.[gpu]' in hfcontrol's folder, {CPU_INSTEAD}"
         ) from error
     if not cupy.is_available():
         raise DeviceError(
-            f"--device gpu: no NVIDIA GPU with a driver is found here; use a machine that has one, {CPU_INSTEAD}"
+            "`device` gpu: no NVIDIA GPU with a driver is found here; "
+            f"use a machine that has one, {CPU_INSTEAD}"
         )
     try:
         (cupy.zeros(1) + 1).get()
-    except (
-        Exception
-    ) as error:  # whatever a driver and a toolkit that do not fit together make of it
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:
+        # A driver and a toolkit of different versions fail in many ways.
+        reason = " ".join(str(error).split())[:REASON_LENGTH]
         raise DeviceError(
-            f"--device gpu: the GPU does not compute ({reason}); see that driver and cupy fit together, "
-            f"{CPU_INSTEAD}"
+            f"`device` gpu: the GPU does not compute ({reason}); "
+            f"check that driver and cupy fit together, {CPU_INSTEAD}"
         ) from error
     return cupy
 
 
-def array_module(a):
-    """NumPy or CuPy, whichever the array is of."""
-    return np if isinstance(a, np.ndarray) else _cupy()
+def is_on_host(a: Any) -> bool:
+    """Return whether an array is a NumPy array."""
+    return isinstance(a, np.ndarray)
 
 
-def to_device(a, dtype=np.float64):
-    """The array on the GPU, C-contiguous; itself if it is such a one already."""
+def array_module(a: Any) -> ModuleType:
+    """Return the module of an array: NumPy or CuPy."""
+    return np if is_on_host(a) else _cupy()
+
+
+def to_device(a: Any, dtype: npt.DTypeLike = np.float64) -> Array:
+    """Return the array on the GPU, C-contiguous.
+
+    Nothing is copied if it is there already in that form.
+    """
     return _cupy().ascontiguousarray(a, dtype=dtype)
 
 
-def to_host(a):
-    """The array, or number, as one of NumPy's: itself if it is no array of CuPy's."""
+def to_host(a: Any) -> Any:
+    """Return the array as a NumPy array; NumPy arrays and numbers stay as they are."""
     return a.get() if hasattr(a, "get") else a
 
 
-def to_device_of(a, other):
-    """An array of NumPy's where another array is, with its own kind of number."""
-    return a if isinstance(other, np.ndarray) else to_device(a, a.dtype)
+def to_device_of(a: Array, other: Array) -> Array:
+    """Move the NumPy array `a` to the device of `other`; the dtype stays."""
+    return a if is_on_host(other) else to_device(a, a.dtype)
 
 
-def device_name():
-    """The name of the GPU in use."""
-    return _cupy().cuda.runtime.getDeviceProperties(0)["name"].decode()
+def device_name() -> str:
+    """Return the name of the GPU in use."""
+    return _device_properties()["name"].decode()
 
 
-def processor_count():
-    """The number of multiprocessors of the GPU in use."""
-    return _cupy().cuda.runtime.getDeviceProperties(0)["multiProcessorCount"]
+def processor_count() -> int:
+    """Return the number of multiprocessors of the GPU in use."""
+    return _device_properties()["multiProcessorCount"]
 
 
-def free_memory():
-    """Bytes that are left on the GPU in use."""
+def _device_properties() -> dict[str, Any]:
+    return _cupy().cuda.runtime.getDeviceProperties(0)
+
+
+def free_memory() -> int:
+    """Return the bytes that are free on the GPU in use."""
     cupy = _cupy()
-    return (
-        cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
-    )
+    unused, _ = cupy.cuda.runtime.memGetInfo()
+    # Blocks that CuPy keeps for later arrays are free too.
+    pooled = cupy.get_default_memory_pool().free_bytes()
+    return unused + pooled
 
 
-def require_memory(needed, what):
-    """Raises DeviceError where the GPU has less than so many bytes left for what needs them."""
+def require_memory(needed: float, what: str) -> None:
+    """Raise DeviceError if the GPU has less than `needed` bytes free for `what`."""
     free = free_memory()
     if needed > free:
         raise DeviceError(
-            f"--device gpu: {what} need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the GPU; give fewer "
-            f"--trials or --steps, {CPU_INSTEAD}"
+            f"`device` gpu: {what} need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB "
+            f"are free on the GPU; use fewer `trials` or `steps`, {CPU_INSTEAD}"
         )

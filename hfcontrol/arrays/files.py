@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -8,36 +9,46 @@ from hfcontrol.errors import CheckpointError, UsageError
 
 
 @contextmanager
-def atomic_write(path, suffixes):
-    """A temporary file beside `path` that takes its place when all went well and is removed when not.
+def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Yield a temporary file in the folder of `path`, which then replaces `path`.
 
-    Raises UsageError for a suffix that is not allowed, and where the file cannot be written.
+    The temporary file is removed if anything fails. Raises UsageError if the suffix of
+    `path` is not one of `suffixes`, or if the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
         raise UsageError(
-            f"{path}: its ending decides the format; it must be one of {', '.join(suffixes)}"
+            f"{path}: the suffix decides the format; it must be one of "
+            f"{', '.join(suffixes)}"
         )
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix.lower()}")
+
+    # Writers choose the format by the suffix, so the temporary file has it too.
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{suffix}")
     try:
         temporary.touch()
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror or error}; give another file with --out"
+            f"cannot write {path}: {error.strerror or error}; "
+            "choose another file with `out`"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path, content):
-    """Put content in place of a file by way of a temporary neighbour, so that a kill at any instant leaves a whole file."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file; a kill at any instant leaves the old or the new one complete.
+
+    Raises CheckpointError if the file cannot be written.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
+            # The content must be on the disk before the name points to it.
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -50,8 +61,9 @@ def write_atomically(path, content):
     _flush_folder(path.parent)
 
 
-def _flush_folder(folder):
-    # Not every file system can flush a folder. Where it cannot, a power cut may lose the newest file, never halve it.
+def _flush_folder(folder: Path) -> None:
+    """Write the entries of a folder to the disk, on file systems that can do it."""
+    # Elsewhere a power cut may lose the newest file, but never leaves half of it.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,39 +1,53 @@
-"""Factorisations on whichever device the matrices are."""
+"""Factorisations on the device of the matrices."""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from hfcontrol.arrays.device import to_host
+from hfcontrol.arrays.device import is_on_host, to_host
+from hfcontrol.arrays.types import Array
 
 
-def cholesky_solver(M):
-    """b -> x with M x = b, by Cholesky's factorisation of a symmetric positive definite M (m, m), which is used up.
+def cholesky_solver(M: Array) -> Callable[[Array], Array]:
+    """Return the function b -> x with M x = b, by Cholesky factorisation.
 
-    Raises numpy.linalg.LinAlgError where M is not positive definite.
+    M (m, m) is symmetric and positive definite, and is overwritten. Raises
+    numpy.linalg.LinAlgError if M is not positive definite.
     """
-    if isinstance(M, np.ndarray):
+    if is_on_host(M):
         from scipy.linalg import cho_factor, cho_solve
 
         factored = cho_factor(M, lower=True, overwrite_a=True, check_finite=False)
         return lambda b: cho_solve(factored, b, check_finite=False)
+
     from cupyx.scipy.linalg import solve_triangular
 
     L = np.linalg.cholesky(M)
-    if not np.isfinite(L).all():  # CuPy's does not say so
+    # CuPy does not raise for an indefinite matrix: it returns NaN.
+    if not np.isfinite(L).all():
         raise np.linalg.LinAlgError("not positive definite")
-    return lambda b: solve_triangular(
-        L, solve_triangular(L, b, lower=True), trans=1, lower=True
-    )
+
+    def solve(b: Array) -> Array:
+        y = solve_triangular(L, b, lower=True)
+        return solve_triangular(L, y, trans=1, lower=True)
+
+    return solve
 
 
-def invert_cholesky_factors(M):
-    """Inverses (S, m, m) of the Cholesky factors L of symmetric positive definite matrices M (S, m, m), M^-1 = L^-T L^-1, and which
-    of M (S,), as one of NumPy's arrays, have one; those of the others mean nothing.
+def invert_cholesky_factors(M: Array) -> tuple[Array, Array]:
+    """Return inverse Cholesky factors L^-1 (S, m, m), and which of M have them (S,).
 
-    CuPy factorises and inverts many matrices at once; of solves with a triangle it knows only one at a time.
+    M (S, m, m) is symmetric and M^-1 = L^-T L^-1. The flags are a NumPy array; factors
+    of matrices that are not positive definite have no meaning.
     """
+    # Inverses rather than solves: CuPy factorises and inverts many matrices in one
+    # call, but solves with one triangular matrix at a time.
     unit = np.zeros_like(M, shape=M.shape[1:])
     unit.ravel()[:: len(unit) + 1] = 1.0
-    finite = np.isfinite(M).all(axis=(1, 2))
+
+    # NumPy raises for an indefinite matrix, CuPy returns NaN: both are filtered here.
+    finite: Array = np.isfinite(M).all(axis=(1, 2))
     L = np.linalg.cholesky(np.where(finite[:, None, None], M, unit))
-    definite = finite & np.isfinite(L).all(axis=(1, 2))  # CuPy's does not say so
-    return np.linalg.inv(np.where(definite[:, None, None], L, unit)), to_host(definite)
+    definite: Array = finite & np.isfinite(L).all(axis=(1, 2))
+    usable = np.where(definite[:, None, None], L, unit)
+    return np.linalg.inv(usable), to_host(definite)

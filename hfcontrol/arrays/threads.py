@@ -1,93 +1,117 @@
-"""Jobs of compiled code, shared out over the cores by threads of Python.
+"""Threads: compiled jobs shared over the cores, and threads of matrix products.
 
-Compiled code is serial and lets go of Python's lock. Numba's own parallel loops would save some ten microseconds a call, but compile
-what they call over and over again, level by level: they made up half of a first training's time.
+Compiled code is serial and releases Python's lock, so that Python threads run it in
+parallel. Numba's own parallel loops would save some ten microseconds a call, but they
+compile what they call again at every level of calls: half of the time of a first
+training.
 """
 
 import ctypes
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 
 @cache
-def _pool():
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads of this process."""
     from numba import config
 
-    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)
+    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        after_in_child=_pool.cache_clear
-    )  # threads are not copied with a process
+    # A forked process has no copies of the threads, so it needs its own pool.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def run_in_parallel(jobs, kernel, *arguments, least=1):
-    """Calls kernel(first, end, *arguments) on parts of range(jobs), contiguous, as equal as can be and of at least so many jobs, one
-    on each of Numba's threads; returns when all have ended, and raises what any of them raises."""
-    from numba import get_num_threads  # who only loads a run needs no Numba
+def run_in_parallel(
+    jobs: int, kernel: Callable[..., Any], *arguments: Any, least: int = 1
+) -> None:
+    """Call kernel(first, end, *arguments) on contiguous parts of range(jobs).
 
-    parts = max(1, min(get_num_threads(), jobs // least))
-    edges = [jobs * part // parts for part in range(parts + 1)]
-    others = [
-        _pool().submit(kernel, *part, *arguments) for part in zip(edges[1:], edges[2:])
-    ]
+    There is one part for each of Numba's threads, as equal as possible and with at
+    least `least` jobs. Returns when all have ended, and raises what any of them raises.
+    """
+    # Imported here: commands that only read a run start faster without Numba.
+    from numba import get_num_threads
+
+    count = max(1, min(get_num_threads(), jobs // least))
+    edges = [jobs * part // count for part in range(count + 1)]
+    first, *rest = pairwise(edges)
+    others = [_pool().submit(kernel, *part, *arguments) for part in rest]
     try:
-        kernel(*edges[:2], *arguments)  # by this thread, which would only wait
+        # The first part runs in this thread, which would only wait.
+        kernel(*first, *arguments)
     finally:
+        # Wait for all: nothing is written after this function has returned.
         for other in others:
-            other.exception()  # waits: nothing is written any more once this has returned
+            other.exception()
     for other in others:
         other.result()
 
 
+# Names of OpenBLAS's functions, which depend on how a wheel was built.
 SETTERS = (
     "scipy_openblas_set_num_threads",
     "scipy_openblas_set_num_threads64_",
     "openblas_set_num_threads",
     "openblas_set_num_threads64_",
 )
-
-
 GETTERS = tuple(name.replace("set", "get", 1) for name in SETTERS)
+
+# Extension modules that link to the OpenBLAS of NumPy and to that of SciPy.
+LINKED_MODULES = ("numpy._core._multiarray_umath", "scipy.linalg.cython_blas")
+
+
+class _Library(NamedTuple):
+    """Functions of an OpenBLAS library that read and set its number of threads."""
+
+    get: Callable[[], int]
+    set: Callable[[int], Any]
 
 
 @cache
-def _libraries():
-    """Pairs (get, set) of the thread counts of the OpenBLAS libraries behind NumPy and SciPy; none where it is another.
+def _libraries() -> list[_Library]:
+    """Return the OpenBLAS libraries of NumPy and SciPy, without other BLAS libraries.
 
-    Both wheels bring an OpenBLAS of their own. A symbol is looked up through the extension module that links to it.
+    The wheels of both contain an OpenBLAS. Its symbols are found through an extension
+    module that links to it.
     """
-    import numpy
-    import scipy.linalg.cython_blas
-
-    found = []
-    for extension in (numpy._core._multiarray_umath, scipy.linalg.cython_blas):
-        library = ctypes.CDLL(extension.__file__)
-        for get, set_ in zip(GETTERS, SETTERS):
-            if hasattr(library, set_) and hasattr(library, get):
-                found.append((getattr(library, get), getattr(library, set_)))
+    found: list[_Library] = []
+    for name in LINKED_MODULES:
+        library = ctypes.CDLL(import_module(name).__file__)
+        for getter, setter in zip(GETTERS, SETTERS, strict=True):
+            if hasattr(library, setter) and hasattr(library, getter):
+                get = getattr(library, getter)
+                found.append(_Library(get, getattr(library, setter)))
                 break
     return found
 
 
 @contextmanager
-def blas_threads(count):
-    """Matrix products inside use so many threads each."""
+def blas_threads(count: int) -> Iterator[None]:
+    """Let matrix products in this context use `count` threads each."""
     libraries = _libraries()
-    before = [get() for get, _ in libraries]
-    for _, set_ in libraries:
-        set_(count)
+    before = [library.get() for library in libraries]
+    for library in libraries:
+        library.set(count)
     try:
         yield
     finally:
-        for (_, set_), previous in zip(libraries, before):
-            set_(previous)
+        for library, previous in zip(libraries, before, strict=True):
+            library.set(previous)
 
 
-def single_threaded_blas():
-    """Matrix products inside use one thread each: the blocks of trials already keep the cores busy, and sums of the
-    same order give the same bits whatever the number of cores."""
+def single_threaded_blas() -> Any:
+    """Return a context in which matrix products use one thread each.
+
+    Blocks of trials already keep the cores busy, and sums in the same order give the
+    same bits whatever the number of cores.
+    """
     return blas_threads(1)

@@ -1,8 +1,8 @@
-"""Types of arrays in signatures; shapes stand in docstrings."""
+"""Types of arrays in signatures; docstrings give the shapes."""
 
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-# An array of NumPy's or, on a GPU, one of CuPy's with the same interface.
+# A NumPy array or, on a GPU, a CuPy array with the same interface.
 Array: TypeAlias = npt.NDArray[Any]

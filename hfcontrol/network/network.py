@@ -306,7 +306,7 @@ class Network:
         the weights.
         """
         before_bar = np.zeros_like(now_bar)
-        # From the output back: a layer is complete once all its readers have added to it.
+        # From the output back: the readers of a layer add their part before its turn.
         matrices = self.matrices(theta)
         parameters = self.parameters(theta)
         layers = list(zip(self.layers, matrices, parameters, strict=True))

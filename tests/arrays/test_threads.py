@@ -1,4 +1,4 @@
-"""Jobs shared out over threads: each is done once, and what goes wrong in any is told."""
+"""Jobs shared over threads: each runs once, and errors of any of them are raised."""
 
 import threading
 
@@ -16,8 +16,9 @@ def threads(request, monkeypatch):
 @pytest.mark.parametrize(
     "jobs, least", [(0, 1), (1, 1), (7, 1), (7, 3), (7, 8), (64, 8)]
 )
-def test_every_job_is_done_once(threads, jobs, least):
-    done, parts = [0] * jobs, []
+def test_every_job_runs_once(threads, jobs, least):
+    done = [0] * jobs
+    parts = []
 
     def run(first, end, weight):
         parts.append(end - first)
@@ -25,13 +26,14 @@ def test_every_job_is_done_once(threads, jobs, least):
             done[job] += weight
 
     run_in_parallel(jobs, run, 2, least=least)
-    assert done == [2] * jobs and len(parts) == max(1, min(threads, jobs // least))
+    assert done == [2] * jobs
+    assert len(parts) == max(1, min(threads, jobs // least))
     assert max(parts) - min(parts) <= 1
 
 
 @pytest.mark.parametrize("bad", [0, 5])
-def test_what_goes_wrong_is_told_when_all_have_ended(threads, bad):
-    """The first part is done by the caller's own thread, the last by another where there are any."""
+def test_errors_are_raised_after_all_jobs_have_ended(threads, bad):
+    """The caller's thread runs the first part; another one runs the last, if any."""
     ended = []
 
     def run(first, end):
@@ -43,4 +45,5 @@ def test_what_goes_wrong_is_told_when_all_have_ended(threads, bad):
 
     with pytest.raises(ValueError, match=f"job {bad}"):
         run_in_parallel(6, run)
-    assert len(ended) == threads and (threads == 1 or len(set(ended)) > 1)
+    assert len(ended) == threads
+    assert threads == 1 or len(set(ended)) > 1

@@ -181,6 +181,6 @@ def test_trials_that_do_not_fit_are_refused(monkeypatch, device):
     )
     with pytest.raises(
         DeviceError,
-        match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; give fewer --trials",
+        match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; use fewer `trials`",
     ):
         loops(**SMALL)

@@ -42,7 +42,8 @@ def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
 
 def fused(x: Value, f: Value, p: Value, h: float) -> Value:
     """Return the state after a step h; the terms in x are taken implicitly."""
-    return (p[1] * x / h + p[0] * p[2] + f[0]) / (p[1] / h + p[0] + f[1] + EPSILON)
+    numerator = p[1] * x / h + p[0] * p[2] + f[0]
+    return numerator / (p[1] / h + p[0] + f[1] + EPSILON)
 
 
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
