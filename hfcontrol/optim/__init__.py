@@ -1,1 +1,15 @@
-"""Optimizers: curvature, linear solvers, the Hessian-free step, its rivals and the yardstick."""
+"""Optimizers of a controller's weights, and the yardstick that it is compared with.
+
+Modules, in the order of their imports:
+
+protocol        what an optimizer is: `Optimizer`, `Objective`, `Report`
+counting        what an update costs
+curvature       Gauss-Newton matrix and structural damping as operators
+linear_solvers  conjugate gradients, the exact solution in residual space
+hessian_free    `HessianFree`: damped Gauss-Newton steps
+first_order     `Adam`, `RMSProp`, `Momentum`
+lbfgs           `LBFGS`
+many_networks   the Hessian-free step of several networks in one batch
+ilqr            good open-loop controls by iLQR
+yardstick       `optimum`: the best open-loop controls that can be found
+"""

@@ -217,8 +217,8 @@ class Gathering:
             Counts(
                 rollouts,
                 2 * states * steps * trials,
-                steps * products * done.curved,
-                steps * (trials + done.rows + products * done.curved),
+                steps * products * done.curvature_trials,
+                steps * (trials + done.rows + products * done.curvature_trials),
             )
             for rollouts, products in zip(
                 done.rollouts.tolist(), done.products.tolist(), strict=True

@@ -11,7 +11,7 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.passes import cuda as sweeps
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.optim import many_networks as abreast
+from hfcontrol.optim import many_networks
 from hfcontrol.optim.curvature import GaussNewton, ResidualJacobian
 from hfcontrol.optim.hessian_free import HessianFree, HFState
 from hfcontrol.runs import factory as building
@@ -133,7 +133,7 @@ def test_a_step_of_several_networks_is_that_of_each():
     alone, both, theta = loops(**{**SMALL, "trials": 1, "steps": 2})
     theta[1] = 1e200
     optimizer, directions = HessianFree(solver="cg", cap=4), np.zeros_like(theta)
-    done = abreast.step(
+    done = many_networks.step(
         optimizer, both, both.rollout(theta), [0.1, 0.1, 10.0], directions, [0, 0, 0]
     )
     assert done.accepted.tolist() == [True, False, True]
@@ -174,7 +174,7 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
         g = -linear.gradient
         for cap in (1, 2):
             before = device.waits, len(launches), len(calls)
-            found = abreast.conjugate_gradients(
+            found = many_networks.conjugate_gradients(
                 GaussNewton(linear),
                 g,
                 np.zeros_like(theta),

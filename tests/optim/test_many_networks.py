@@ -11,7 +11,7 @@ from linear_problems import close, spd
 import hfcontrol as hf
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.optim import many_networks as abreast
+from hfcontrol.optim import many_networks
 from hfcontrol.optim.curvature import Operator
 from hfcontrol.optim.hessian_free import HessianFree, HFState
 from hfcontrol.optim.linear_solvers import conjugate_gradients
@@ -117,7 +117,7 @@ def test_conjugate_gradients_of_several_problems_are_those_of_each(rng):
     start = np.stack([np.zeros(40), *rng.standard_normal((3, 40))])
     A, b = np.stack(matrices), np.stack([b for _, b in problems])
     live = np.array([True, True, True, False])
-    found = abreast.conjugate_gradients(
+    found = many_networks.conjugate_gradients(
         Operator(lambda v: (A @ v[:, :, None])[:, :, 0]), b, start, live, cap=15
     )
     for s in range(4):
@@ -180,7 +180,7 @@ def test_a_step_of_several_networks_is_that_of_each(cost, options):
     )
     directions = np.zeros_like(rollout.theta)
     for updates in range(3):
-        done = abreast.step(
+        done = many_networks.step(
             optimizer, both, rollout, damping, directions, [updates] * 3
         )
         for s, loop in enumerate(loops):
@@ -196,7 +196,7 @@ def test_a_step_of_several_networks_is_that_of_each(cost, options):
                 report.tried,
             )
             assert done.solver == report.solver
-            products = loop.scenario.steps * done.products[s] * done.curved
+            products = loop.scenario.steps * done.products[s] * done.curvature_trials
             assert report.counts == Counts(
                 done.rollouts[s],
                 loop.jacobian_counts(own).jacobian_steps,
@@ -224,7 +224,7 @@ def test_a_network_without_descent_is_rejected_and_the_others_go_on(solver):
     theta = np.stack([weights_of(loop, seed, 0.5) for seed, loop in enumerate(loops)])
     theta[1] = 1e200
     both = Abreast(loops)
-    done = abreast.step(
+    done = many_networks.step(
         optimizer, both, both.rollout(theta), [0.1] * 3, np.zeros_like(theta), [0] * 3
     )
     assert done.accepted.tolist() == [True, False, True]
@@ -356,13 +356,13 @@ def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(
     tmp_path, many, monkeypatch
 ):
     """After the update in which it comes; what handled it before handles it again."""
-    step, before = abreast.step, signal.getsignal(signal.SIGINT)
+    step, before = many_networks.step, signal.getsignal(signal.SIGINT)
 
     def interrupted(*arguments):
         signal.raise_signal(signal.SIGINT)
         return step(*arguments)
 
-    monkeypatch.setattr(abreast, "step", interrupted)
+    monkeypatch.setattr(many_networks, "step", interrupted)
     outcomes = seeds.train_seeds(
         settings_for(**SMALL, effort=1e-3, rollouts=12), [0, 1, 2], tmp_path
     )
