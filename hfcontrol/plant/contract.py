@@ -17,9 +17,11 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.plant.environment import Environment
 
+# Entries of the output that are the position of the hand, which tasks and plots use.
 HAND = ("hand_x", "hand_y")
 
 
+# Compared by identity, because plants are keys of caches and arrays have no hash.
 @dataclass(frozen=True, eq=False)
 class Plant:
     """Names, numbers and plain Python functions of a simulator.
@@ -116,6 +118,7 @@ class Plant:
         """
         if self.integrator == "semi_implicit":
             return np.arange(self.n_body // 2)
+        # The drives of actuators are neither positions nor rates.
         rates = {f"{name}_rate" for name in self.state}
         body = self.state[: self.n_body]
         return np.array([i for i, name in enumerate(body) if name not in rates])
@@ -143,11 +146,13 @@ class Plant:
         This is hand_x, hand_y and, if it exists, hand_z. Without a hand it is x, y, z,
         or the first names that end in _x, _y, _z.
         """
+        # A hand comes first, wherever it is in the output.
         for name in sorted(self.output, key=lambda name: name != "hand_x"):
             if name != "x" and not name.endswith("_x"):
                 continue
             axes = [name[:-1] + axis for axis in "xyz"]
             names = [axis for axis in axes if axis in self.output]
+            # A path needs x and y; z is optional.
             if len(names) > 1 and names[1].endswith("y"):
                 return np.array([self.output.index(n) for n in names])
         return None

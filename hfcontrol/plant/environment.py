@@ -67,6 +67,7 @@ class Environment:
 
         Raises PlantError if a controller cannot be connected to its spaces.
         """
+        # Spaces are recognised by name, because Gymnasium is optional.
         space = env.observation_space
         if type(space).__name__ != "Box":
             raise PlantError(
@@ -96,10 +97,12 @@ class Environment:
         if self.discrete:
             return self.first_action + int(control[0])
         assert self.low is not None and self.high is not None  # a Box has bounds
+        # An entry without bounds is passed on as it is.
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
         low = np.where(bounded, self.low, -1.0)
         high = np.where(bounded, self.high, 1.0)
         scaled = np.where(bounded, np.clip(control, -1, 1), control)
+        # float32 is the dtype of Gymnasium's Box.
         return ((low + high) / 2 + (high - low) / 2 * scaled).astype(np.float32)
 
     @contextmanager

@@ -47,9 +47,11 @@ def with_actuators(plant: Plant, lag: float) -> Plant:
         raise UsageError(
             f"`actuators` {lag}: the time constant must be above zero, such as 40ms"
         )
+    # The drives come last, so that the states of the body keep their indices.
     drives = tuple(f"{name}_drive" for name in plant.control)
     state_units = (*plant.units["state"], *plant.units["control"])
     no_taper = np.full(plant.nu, np.inf)
+    # A drive is as large as its command.
     typical_state = np.concatenate([plant.typical_state, plant.typical_control])
     return replace(
         plant,
@@ -77,6 +79,7 @@ def with_observations(plant: Plant, names: tuple[str, ...]) -> Plant:
             f"`observe` {','.join(names) or 'nothing'}: the observations of plant "
             f"{plant.name} are {', '.join(known)}; name some of these, or positions"
         )
+    # `observe` still writes all observations; the kernels select from them.
     indices = tuple(known.index(name) for name in names)
     units = tuple(plant.units["observation"][i] for i in indices)
     return replace(

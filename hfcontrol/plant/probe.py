@@ -58,6 +58,7 @@ def probe_functions(plant: Plant) -> None:
     x = tuple((PROBE_SIZE * plant.typical_state).tolist())
     u = tuple((PROBE_SIZE * plant.typical_control).tolist())
     for function, names, arguments in list_calls(plant, x, u):
+        # None marks an entry that the function does not write.
         written = [None] * len(names)
         try:
             plant.functions[function](*arguments, written)
@@ -102,6 +103,7 @@ def probe_derivatives(plant: Plant) -> None:
     }
     for name in calls.keys() & plant.functions.keys():
         try:
+            # Arrays do not raise errors of arithmetic, they warn.
             with np.errstate(all="ignore"):
                 plant.functions[name](*calls[name])
         except (ArithmeticError, ValueError):

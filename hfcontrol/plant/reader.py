@@ -73,6 +73,7 @@ class PlantFile:
             "__name__": f"hfcontrol_plant_{path.stem}",
             "__file__": str(path),
         }
+        # The user's own code, run as an import would run it.
         try:
             exec(compile(source, str(path), "exec"), self.namespace)
         except Exception as error:
@@ -81,6 +82,7 @@ class PlantFile:
             raise PlantError(
                 f"{path.name}{where}: {type(error).__name__}: {error}"
             ) from error
+        # Imported functions are not the plant's.
         self.functions = {
             name: value
             for name, value in self.namespace.items()
@@ -122,6 +124,7 @@ class PlantFile:
         """
         is_list = isinstance(value, tuple | list | np.ndarray)
         entries = list(value) if is_list else [value] * count
+        # Infinity keeps a limit or taper without effect.
         entries = [math.inf if entry is None else entry for entry in entries]
         if len(entries) != count:
             self.fail(
@@ -163,6 +166,7 @@ class PlantFile:
 
     def _read_integrator(self, step_function: str) -> str:
         """Return INTEGRATOR; only `dynamics` is integrated."""
+        # No default for `dynamics`: the integrator decides how accurate the plant is.
         integrated = step_function == "dynamics"
         integrator = self.namespace.get("INTEGRATOR", None if integrated else "none")
         if integrator not in INTEGRATORS or integrated == (integrator == "none"):
@@ -228,6 +232,7 @@ class PlantFile:
                     "each name"
                 )
         defaults = {key: ("",) * len(names[key]) for key in names}
+        # The default observation and output are the state itself.
         if "state" in units:
             for key in names:
                 if names[key] == names["state"]:
@@ -282,6 +287,7 @@ class PlantFile:
             )
         compiled = steps[0] != "step_batch"
 
+        # Residual functions have names of the user's choice, so the tasks list them.
         with_residual = [task for task in tasks.values() if task.get("residual")]
         residuals = [task["residual"].__name__ for task in with_residual]
         for name in (*ARGUMENTS, *residuals):
@@ -312,6 +318,7 @@ class PlantFile:
         """Return the fields of the file's `Plant`, all checked."""
         state = self.read_names("STATE")
         control = self.read_names("CONTROL")
+        # Before the functions, because tasks name the residual functions.
         tasks = self.read_tasks()
         step_function = self.check_functions(tasks)
         self._check_pair("OBSERVATION", "observe")
@@ -352,6 +359,7 @@ def read_plant(source: str, path: str | Path) -> Plant:
     Raises PlantError if the text breaks the contract.
     """
     plant = Plant(**PlantFile(source, Path(path)).read_fields())
+    # Compiled code checks neither indices nor missing entries; plain Python does.
     if plant.compiled:
         probe_functions(plant)
         probe_derivatives(plant)

@@ -23,6 +23,7 @@ def plants_folder() -> Path:
 
 def plant_names() -> list[str]:
     """Return the names of the shipped plants, in alphabetical order."""
+    # A leading underscore marks a file that is not a plant.
     return sorted(path.stem for path in plants_folder().glob("[!_]*.py"))
 
 
@@ -35,6 +36,7 @@ def load_plant(name: str | Path) -> Plant:
     Raises PlantError if the plant does not exist, or if its file breaks the contract.
     """
     name = str(name)
+    # Simulators come first, because their names may look like paths.
     for simulator in SIMULATORS:
         if simulator.matches(name):
             return simulator.load(name)

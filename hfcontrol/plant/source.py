@@ -30,6 +30,7 @@ BUILTINS = frozenset(("abs", "min", "max", "float", "int", "range", "len"))
 # How many arguments, the last ones, a function writes. Others write one.
 OUTPUTS = {"jacobian": 2}
 
+# Nodes of the syntax tree that mean the same in Python, for the CPU and for CUDA.
 STATEMENTS = (
     ast.Assign,
     ast.AugAssign,
@@ -89,6 +90,7 @@ class Replacement(NamedTuple):
 
 _IMPORT = Replacement("an import", "import math at the top of the file")
 
+# Common mistakes, with the plainest way out; other nodes get a general hint.
 REPLACEMENTS: dict[type[ast.AST], Replacement] = {
     ast.List: Replacement("a list", "use a tuple, or one variable for each number"),
     ast.Dict: Replacement("a dictionary", "use one variable for each number"),
@@ -127,6 +129,7 @@ def is_constant(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+# Cached, because it is needed for every name in a function.
 @lru_cache(maxsize=256)
 def local_names(function: ast.FunctionDef) -> set[str]:
     """Return the names of a function's arguments and of the variables it assigns."""
@@ -149,6 +152,7 @@ class PlantSource:
             raise PlantError(
                 f"{label}, line {error.lineno}: {error.msg}; correct the syntax there"
             ) from None
+        # Functions inside functions are not allowed, so these are all.
         definitions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
         self.functions = {node.name: node for node in definitions}
 
@@ -192,6 +196,7 @@ class PlantSource:
                 "remove it: hfcontrol compiles the function itself",
             )
 
+        # A docstring is the only text that a function may contain.
         body = function.body[1:] if ast.get_docstring(function) else function.body
         nodes = [node for statement in body for node in ast.walk(statement)]
         needed: list[str] = []
@@ -200,6 +205,7 @@ class PlantSource:
             self._check_node(node, function, namespace)
             if not isinstance(node, ast.Name) or node.id not in self.functions:
                 continue
+            # The functions it calls come first: they are compiled in this order.
             if node.id not in needed:
                 helpers = self.check(node.id, namespace, (*callers, name))
                 needed += [helper for helper in helpers if helper not in needed]
@@ -254,6 +260,7 @@ class PlantSource:
     def _check_attribute(self, node: ast.Attribute, function: ast.FunctionDef) -> None:
         """Allow the names of `math` that can be compiled."""
         what = f"{function.name} uses {ast.unparse(node)}"
+        # np.sin and others have a twin in `math`, which the message names.
         if not (isinstance(node.value, ast.Name) and node.value.id == "math"):
             if node.attr in MATH:
                 self.fail(node, what, f"write math.{node.attr}")

@@ -47,6 +47,7 @@ def load_mujoco_model(name: str) -> Plant:
     try:
         from hfcontrol.plant.simulators.mujoco import load
     except ModuleNotFoundError as error:
+        # Any other missing module is a fault, not an optional package.
         if error.name != "mujoco":
             raise
         raise PlantError(
@@ -56,6 +57,7 @@ def load_mujoco_model(name: str) -> Plant:
     return load(name)
 
 
+# Searched in this order; the first match loads the plant.
 SIMULATORS = (
     SimulatorEntry(is_environment, load_environment),
     SimulatorEntry(is_mujoco_model, load_mujoco_model),

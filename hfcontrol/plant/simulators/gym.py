@@ -46,6 +46,7 @@ def make(name: str) -> Any:
     environment_id = name.removeprefix(PREFIX)
     try:
         with silence():
+            # The checker's warnings are for authors of environments.
             return gymnasium.make(environment_id, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
         raise PlantError(
@@ -138,6 +139,7 @@ def control_step(env: Any) -> float:
     """Return the time between two actions [s], or 1 if the environment has none."""
     inner = env.unwrapped
     frame = 1 / (env.metadata.get("render_fps") or 1)
+    # MuJoCo environments have dt, classic control has tau.
     steps = [getattr(inner, "dt", None), getattr(inner, "tau", None), frame]
     return next(float(t) for t in steps if isinstance(t, int | float) and t > 0)
 
@@ -149,6 +151,7 @@ def silence() -> Iterator[None]:
     try:
         from hfcontrol.plant.simulators.mujoco_simulator import quiet
     except ModuleNotFoundError:
+        # Without MuJoCo there are no warnings of MuJoCo.
         quiet = nullcontext
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")

@@ -52,6 +52,7 @@ def load(name: str) -> Plant:
     Raises PlantError if MuJoCo cannot load the file, or if it cannot be a plant.
     """
     path = Path(name).expanduser()
+    # Read first, because MuJoCo does not say clearly that a file is missing.
     try:
         path.read_bytes()
     except OSError as error:
@@ -131,6 +132,7 @@ class ModelPlant(PlantFile):
         state_size = mujoco.mj_stateSize(
             model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value
         )
+        # The full state begins with the time.
         if state_size != 1 + model.nq + model.nv + model.na:
             self.fail(
                 "the state of the model has more than positions, rates and activations "
@@ -180,6 +182,7 @@ class ModelFile(ModelPlant):
             self.fail(
                 f"its text, or that of a file it includes, cannot be read: {error}"
             )
+        # Before the simulator, which cannot be made for every model.
         self.check_model()
 
         extras = self._read_extras()
@@ -290,6 +293,7 @@ def _common_entries(simulator: Simulator, steps: int, effort: float) -> dict[str
     `effort` is the weight for controls of their typical size.
     """
     model = simulator.model
+    # The effort weighs u^2, so it scales with the inverse square of a typical control.
     typical = float(np.mean(simulator.typical_control))
     entries: dict[str, Any] = {
         "trials": TRIALS,
@@ -305,6 +309,7 @@ def _common_entries(simulator: Simulator, steps: int, effort: float) -> dict[str
 def reach_radius(simulator: Simulator) -> float:
     """Return a quarter of the distance [m] from the first hinge to the hand at home."""
     points = simulator.links(simulator.home, ())
+    # 0.1 m if the hand is at the hinge, where no distance gives a scale.
     return float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
 
 
