@@ -20,7 +20,7 @@ def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
 
 def resume(where=None, *, force=False, on_event=None, **limits):
     """Go on with a run, the newest by default, and return it: `hf.resume("weights/...", rollouts=100)`."""
-    training = continue_training(Run.load(where, warming=True), limits, force)
+    training = continue_training(Run.load(where, allow_unfinished=True), limits, force)
     for event in training.events():
         if on_event:
             on_event(event)

@@ -124,8 +124,8 @@ class Progress:
         click.echo(
             f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}"
         )
-        if training.warming and training.folder.warming:
-            click.echo(f"going on with the warm-up: {training.warming.doing}")
+        if training.curriculum and training.folder.curriculum_file:
+            click.echo(f"going on with the warm-up: {training.curriculum.doing}")
         elif state and state.updates:
             click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
 
@@ -173,8 +173,8 @@ class Progress:
             click.echo()
         state, limits, word = event.state, training.trainer.limits, event.stop.word
         within = (
-            f", within the warm-up ({training.warming.doing})"
-            if training.warming
+            f", within the warm-up ({training.curriculum.doing})"
+            if training.curriculum
             else ""
         )
         reached = (

@@ -162,7 +162,7 @@ def _prepared(options, out, resume, start, force):
 
     if resume is not None:
         options |= given(out=out, **{"from": start})
-        return continue_training(runs.Run.load(resume, warming=True), options, force)
+        return continue_training(runs.Run.load(resume, allow_unfinished=True), options, force)
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
     return start_training(
@@ -196,7 +196,7 @@ def _stopping(training, quiet):
     try:
         yield stop_token
     except KeyboardInterrupt:
-        saved = training.folder.checkpoints() or training.folder.warming
+        saved = training.folder.checkpoints() or training.folder.curriculum_file
         raise click.Abort(
             "stopped at once; "
             + (

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,20 +15,24 @@ import numpy as np
 
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs import hdf5 as checkpoint
+from hfcontrol.runs.hdf5 import Tree
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
+
+    HAS_FLOCK = True
+except ImportError:  # Windows: the existence of a lock file takes its place
+    HAS_FLOCK = False
 
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 CHECKPOINT_NAME = re.compile(r"(\d{5,})-loss(-?[\d.]+e[+-]\d+|-?inf|nan)\.h5")
-WARMING = "warming.h5"  # where a warm-up stands, until the first checkpoint is written
-LISTED = 10  # runs named in a message before it becomes unreadable
+# State of an unfinished curriculum; the first checkpoint replaces it.
+CURRICULUM_FILE = "warming.h5"
+MOST_LISTED = 10  # runs named in an error message; more would be unreadable
 
 
 class CheckpointFile(NamedTuple):
-    """One checkpoint of a run, as its name tells it."""
+    """One checkpoint of a run, as its file name describes it."""
 
     updates: int
     loss: float
@@ -41,71 +46,80 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, root, plant, task, seed, now=None):
-        """Make the folder of a new run, `root/plant-task-date-time-seed0`; a second of that name ends in -2, and so on.
+    def create(
+        cls,
+        root: Path | str,
+        plant: str,
+        task: str,
+        seed: int,
+        now: datetime | None = None,
+    ) -> "RunFolder":
+        """Create the folder of a new run, `root/plant-task-date-time-seed0`.
 
-        plant: a name or a path, of which the stem is used; now: a datetime, default the local time.
-        Raises CheckpointError where the folder cannot be made.
+        plant: a name or a path, whose stem is used.
+        now: the time in the name, default the local time.
+
+        If the name is taken, it gets the suffix -2, -3 and so on. Raises
+        CheckpointError if the folder cannot be created.
         """
-        words = (
+        words = [
             re.sub(r"\W+", "-", word).strip("-") for word in (Path(plant).stem, task)
-        )
-        name = "-".join(
-            [*words, f"{now or datetime.now():%Y%m%d-%H%M%S}", f"seed{seed}"]
-        )
+        ]
+        stamp = f"{now or datetime.now():%Y%m%d-%H%M%S}"
+        name = "-".join([*words, stamp, f"seed{seed}"])
         try:
             Path(root).mkdir(parents=True, exist_ok=True)
-            for copy in count(1):
-                folder = Path(root) / (name if copy == 1 else f"{name}-{copy}")
-                with suppress(FileExistsError):
-                    folder.mkdir()
-                    return cls(folder)
+            return cls(_make_unique(Path(root), name))
         except OSError as error:
             raise CheckpointError(
-                f"cannot make a run folder in {root}: {error.strerror}; "
-                "choose a folder that can be written with --out"
+                f"cannot create a run folder in {root}: {error.strerror}; choose a "
+                "writable folder with `out`"
             ) from error
 
     @contextmanager
-    def lock(self):
-        """Keep every other training out of this folder while the context lasts; what a killed one left half-written goes.
+    def lock(self) -> Iterator["RunFolder"]:
+        """Keep other trainings out of this folder while the context lasts.
 
-        The operating system drops the lock with the process, however it ends: a `lock` file that is merely lying there
-        blocks nobody (but where Python has no fcntl, such a file must be removed by hand).
-        Raises CheckpointError, with the process id of the holder, if the folder is locked.
+        Temporary files that a killed training left behind are removed. Raises
+        CheckpointError, with the process id of the holder, if the folder is locked.
         """
-        take, give_back = (
-            (_take_flock, _give_back_flock) if fcntl else (_take_file, _give_back_file)
+        # The operating system drops a flock with its process, however that ends, so a
+        # remaining `lock` file blocks nobody. Without fcntl it must be removed by hand.
+        acquire, release = (
+            (_acquire_flock, _release_flock)
+            if HAS_FLOCK
+            else (_acquire_file, _release_file)
         )
         file = self.path / "lock"
         try:
-            descriptor = take(file)
+            descriptor = acquire(file)
         except (BlockingIOError, FileExistsError) as error:
-            stale = "" if fcntl else f", or remove {file} if that process is gone"
+            stale = "" if HAS_FLOCK else f", or remove {file} if that process has ended"
             raise CheckpointError(
-                f"{self.path} is in use by the training with process id {_holder(file)}; "
-                f"wait for it or stop it{stale}"
+                f"{self.path} is in use by the training with process id "
+                f"{_read_holder(file)}; wait for it or stop it{stale}"
             ) from error
         except OSError as error:
             raise CheckpointError(
                 f"cannot lock {self.path}: {error.strerror}; train into another folder"
             ) from error
         try:
-            with suppress(
-                OSError
-            ):  # neither is worth a training; a full disk will be told by `save`
+            # Neither step is worth failing for; `save` reports a full disk.
+            with suppress(OSError):
                 for leftover in self.path.glob("*.tmp"):
                     leftover.unlink()
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
             yield self
         finally:
-            give_back(file, descriptor)
+            release(file, descriptor)
 
-    def save(self, tree, updates, loss):
-        """Write the checkpoint after so many updates, in place of an earlier one of as many; its path.
+    def save(self, tree: Tree, updates: int, loss: float) -> Path:
+        """Write the checkpoint after `updates` updates and return its path.
 
-        The earlier one is removed only when the new one is whole. Raises CheckpointError as `checkpoint.save` does.
+        It replaces an earlier checkpoint with the same number of updates, which is
+        removed only when the new one is complete. Raises CheckpointError as
+        `hdf5.save` does.
         """
         path = self.path / f"{updates:05d}-loss{loss:.1e}.h5"
         checkpoint.save(path, tree)
@@ -115,88 +129,96 @@ class RunFolder:
         return path
 
     @property
-    def warming(self):
-        """The file of a warm-up that is not over, or None."""
-        file = self.path / WARMING
+    def curriculum_file(self) -> Path | None:
+        """The file of an unfinished curriculum, or None."""
+        file = self.path / CURRICULUM_FILE
         return file if file.exists() else None
 
-    def save_warming(self, tree):
-        """Write where the warm-up stands, in place of where it stood before; raises as `save` does."""
-        checkpoint.save(self.path / WARMING, tree)
+    def save_curriculum(self, tree: Tree) -> None:
+        """Write the state of the curriculum, replacing the one before."""
+        checkpoint.save(self.path / CURRICULUM_FILE, tree)
 
-    def warmed(self, first=None):
-        """Remove the file of the warm-up, now that there is a checkpoint proper; where it is the `first` one after all of the warm-up,
-        also those that were made of it before."""
-        for file in self.checkpoints() if first else ():
-            if file.path != first:
-                file.path.unlink(missing_ok=True)
-        (self.path / WARMING).unlink(missing_ok=True)
+    def end_curriculum(self, first: Path | None = None) -> None:
+        """Remove the file of the curriculum, because a checkpoint exists now.
 
-    def still_warming(self):
-        """The CheckpointError of a run that can be gone on with, and nothing else."""
+        first: the first checkpoint after the curriculum; all others come from its
+        middle (see `Training.events`), and are removed.
+        """
+        if first is not None:
+            for file in self.checkpoints():
+                if file.path != first:
+                    file.path.unlink(missing_ok=True)
+        (self.path / CURRICULUM_FILE).unlink(missing_ok=True)
+
+    def unfinished_error(self) -> CheckpointError:
+        """The error for any use of an unfinished curriculum except resuming it."""
         return CheckpointError(
-            f"{self.path} has no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; "
-            f"go on with: hfcontrol train --resume {self.path}"
+            f"{self.path} has no checkpoint yet, because its curriculum has not "
+            f"finished; continue with: hfcontrol train --resume {self.path}"
         )
 
-    def checkpoints(self):
-        """Every `CheckpointFile` of the run, in the order of updates."""
-        matches = (
-            (CHECKPOINT_NAME.fullmatch(path.name), path)
-            for path in self.path.glob("*.h5")
-        )
-        files = [
-            CheckpointFile(int(match[1]), float(match[2]), path)
-            for match, path in matches
-            if match
-        ]
+    def checkpoints(self) -> list[CheckpointFile]:
+        """All checkpoints of the run, in the order of their updates."""
+        files = []
+        for path in self.path.glob("*.h5"):
+            match = CHECKPOINT_NAME.fullmatch(path.name)
+            if match:
+                files.append(CheckpointFile(int(match[1]), float(match[2]), path))
         return sorted(files, key=lambda file: (file.updates, file.path.name))
 
-    def _some(self):
+    def _some_checkpoints(self) -> list[CheckpointFile]:
+        """All checkpoints; CheckpointError if the run has none."""
         files = self.checkpoints()
-        if not files and self.warming:
-            raise self.still_warming()
+        if not files and self.curriculum_file:
+            raise self.unfinished_error()
         if not files:
             raise CheckpointError(
-                f"{self.path} holds no checkpoints; `hfcontrol runs` lists the runs that do"
+                f"{self.path} holds no checkpoints; `hfcontrol runs` lists the runs "
+                "that do"
             )
         return files
 
-    def first(self):
-        """The checkpoint with the fewest updates; CheckpointError if the run has none."""
-        return self._some()[0]
+    def first(self) -> CheckpointFile:
+        """The checkpoint with the fewest updates; CheckpointError if there is none."""
+        return self._some_checkpoints()[0]
 
-    def newest(self):
-        """The checkpoint with the most updates; CheckpointError if the run has none."""
-        return self._some()[-1]
+    def newest(self) -> CheckpointFile:
+        """The checkpoint with the most updates; CheckpointError if there is none."""
+        return self._some_checkpoints()[-1]
 
-    def best(self):
-        """The checkpoint whose name tells the lowest loss, the earlier one of equals; CheckpointError if there is none."""
+    def best(self) -> CheckpointFile:
+        """The checkpoint whose name shows the lowest loss, the earlier one of equals.
+
+        Raises CheckpointError if there is none.
+        """
         return min(
-            self._some(),
+            self._some_checkpoints(),
             key=lambda file: math.inf if math.isnan(file.loss) else file.loss,
         )
 
-    def load(self, which="newest"):
-        """The tree of one checkpoint.
+    def load(self, which: CheckpointFile | Path | str = "newest") -> Tree:
+        """Load the tree of one checkpoint.
 
         which: "newest", "best", "first", a `CheckpointFile` or a path.
-        Raises CheckpointError if it cannot be read, naming the whole checkpoint that comes before it, if one does.
+
+        Raises CheckpointError if it cannot be read; the message names the last
+        readable checkpoint before it, if there is one.
         """
         if which in ("newest", "best", "first"):
-            which = getattr(self, which)()
-        path = Path(getattr(which, "path", which))
+            which = getattr(self, str(which))()
+        path = which.path if isinstance(which, CheckpointFile) else Path(which)
         try:
             return checkpoint.load(path)
         except CheckpointError as error:
-            whole = self._whole_before(path)
-            if whole is None:
+            readable = self._last_readable_before(path)
+            if readable is None:
                 raise
             raise CheckpointError(
-                f"{error}; the last whole one before it is {whole}"
+                f"{error}; the last complete one before it is {readable}"
             ) from error
 
-    def _whole_before(self, path):
+    def _last_readable_before(self, path: Path) -> Path | None:
+        """The last checkpoint before `path` that can be read, or None."""
         names = [file.path.name for file in self.checkpoints()]
         earlier = names[: names.index(path.name)] if path.name in names else []
         for name in reversed(earlier):
@@ -206,94 +228,113 @@ class RunFolder:
         return None
 
 
-def run_roots():
-    """Where runs are looked for: ./weights, and the runs shipped with hfcontrol (in the package, or beside it)."""
+def _make_unique(root: Path, name: str) -> Path:
+    """Create the folder `name`, or the first of `name`-2, `name`-3, ... that is new."""
+    for copy in count(1):
+        folder = root / (name if copy == 1 else f"{name}-{copy}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("count never ends")
+
+
+def run_roots() -> list[Path]:
+    """Folders that are searched for runs: ./weights and the shipped runs."""
     package = Path(__file__).parent.parent
     installed = package / "weights"
-    return [
-        Path("weights"),
-        installed if installed.is_dir() else package.parent / "weights",
-    ]
+    # In a checkout the shipped runs are next to the package, not inside it.
+    shipped = installed if installed.is_dir() else package.parent / "weights"
+    return [Path("weights"), shipped]
 
 
-def list_runs(roots=None):
-    """Every run under the roots with a checkpoint or a warm-up that is not over, the newest first.
+def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:
+    """All runs under the roots with a checkpoint or unfinished curriculum, newest first.
 
-    The order is that of the names: time stamp, then the number after it. Runs without a stamp count as oldest.
+    They are ordered by name: by time stamp, then by the number after it. Runs without
+    a time stamp come last.
     """
-    folders = {}
+    folders: dict[Path, Path] = {}
     for root in map(Path, roots or run_roots()):
         for folder in root.glob("*/"):
             if _is_run(folder):
                 folders.setdefault(folder.resolve(), folder)
-    return [
-        RunFolder(folder) for folder in sorted(folders.values(), key=_age, reverse=True)
-    ]
+    newest_first = sorted(folders.values(), key=_age, reverse=True)
+    return [RunFolder(folder) for folder in newest_first]
 
 
-def _is_run(folder):
-    return bool(RunFolder(folder).checkpoints() or RunFolder(folder).warming)
+def _is_run(folder: Path) -> bool:
+    run = RunFolder(folder)
+    return bool(run.checkpoints() or run.curriculum_file)
 
 
-def _age(folder):
+def _age(folder: Path) -> tuple[str, int, str]:
+    """The key that orders run folders by age."""
     match = RUN_STAMP.search(folder.name)
-    return (
-        (match[1], int(match[2] or 1), folder.name) if match else ("", 0, folder.name)
-    )
+    if not match:
+        return "", 0, folder.name
+    return match[1], int(match[2] or 1), folder.name
 
 
-def find_run(text=None, roots=None):
-    """The run a user means, and which of its checkpoints: a pair for `run.load(which)`.
+def find_run(
+    text: Path | str | None = None, roots: Sequence[Path | str] | None = None
+) -> tuple[RunFolder, Path | str]:
+    """Find the run that a user means; returns (run, checkpoint for `run.load`).
 
-    text: nothing for the newest run; else a run's folder, its name under one of the roots, or a checkpoint file.
-    Raises CheckpointError, listing the runs there are, if there is no such run.
+    text: a run's folder, its name under one of the roots, or a checkpoint file; None
+    for the newest run.
+
+    Raises CheckpointError, listing the existing runs, if there is no such run.
     """
     if text is None:
         runs = list_runs(roots)
         if runs:
             return runs[0], "newest"
-        raise CheckpointError(f"there is no run yet; {_known(runs)}")
-    if Path(text).is_file():
-        return RunFolder(Path(text).parent), Path(text)
-    for folder in (Path(text), *(Path(root) / text for root in roots or run_roots())):
+        raise CheckpointError(f"there is no run yet; {_suggest(runs)}")
+    path = Path(text)
+    if path.is_file():
+        return RunFolder(path.parent), path
+    for folder in (path, *(Path(root) / path for root in roots or run_roots())):
         if _is_run(folder):
             return RunFolder(folder), "newest"
-    inside = [
-        folder.name for folder in sorted(Path(text).glob("*/")) if _is_run(folder)
-    ]
+    raise _not_a_run(path, roots)
+
+
+def _not_a_run(path: Path, roots: Sequence[Path | str] | None) -> CheckpointError:
+    """The error for a path that is neither a run nor a checkpoint."""
+    inside = [folder.name for folder in sorted(path.glob("*/")) if _is_run(folder)]
     if inside:
-        raise CheckpointError(
-            f"{text} is no run, but holds {len(inside)} of them, such as {Path(text) / inside[-1]}: name one"
+        return CheckpointError(
+            f"{path} is not a run, but holds {len(inside)} of them, such as "
+            f"{path / inside[-1]}: name one"
         )
     fault = (
-        "holds no checkpoints" if Path(text).is_dir() else "is no run and no checkpoint"
+        "holds no checkpoints" if path.is_dir() else "is neither a run nor a checkpoint"
     )
-    raise CheckpointError(f"{text} {fault}; {_known(list_runs(roots))}")
+    return CheckpointError(f"{path} {fault}; {_suggest(list_runs(roots))}")
 
 
-def _known(runs):
+def _suggest(runs: list[RunFolder]) -> str:
+    """The end of an error message: the existing runs, or how to make one."""
     if not runs:
         return "make one with: hfcontrol train --plant arm2"
-    names = ", ".join(run.path.name for run in runs[:LISTED])
-    return (
-        f"the newest runs are {names}"
-        if len(runs) > LISTED
-        else f"the runs are {names}"
-    )
+    names = ", ".join(run.path.name for run in runs[:MOST_LISTED])
+    if len(runs) > MOST_LISTED:
+        return f"the newest runs are {names}"
+    return f"the runs are {names}"
 
 
-def thin(folder, keep=10):
-    """Remove checkpoints of a run until about `keep` are left, spread evenly over it; the paths removed.
+def thin(folder: Path | str, keep: int = 10) -> list[Path]:
+    """Remove checkpoints of a run until about `keep` are left; returns those removed.
 
-    The first, the best and the last always stay. Raises CheckpointError if the run has none, or they cannot be removed.
+    The remaining ones are spread evenly over the run; the first, the best and the last
+    always stay. Raises CheckpointError if the run has none, or if they cannot be
+    removed.
     """
     run = RunFolder(Path(folder))
     files = run.checkpoints()
     spread = np.linspace(0, len(files) - 1, keep).round().astype(int)
-    kept = {
-        file.path
-        for file in (run.first(), run.best(), run.newest(), *(files[i] for i in spread))
-    }
+    kept = {run.first().path, run.best().path, run.newest().path}
+    kept.update(files[i].path for i in spread)
     dropped = [file.path for file in files if file.path not in kept]
     try:
         for path in dropped:
@@ -305,13 +346,14 @@ def thin(folder, keep=10):
     return dropped
 
 
-def _holder(file):
+def _read_holder(file: Path) -> str:
+    """The process id in a lock file."""
     with suppress(OSError):
         return file.read_text().strip() or "unknown"
     return "unknown"
 
 
-def _take_flock(file):
+def _acquire_flock(file: Path) -> int:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -321,15 +363,16 @@ def _take_flock(file):
     return descriptor
 
 
-def _give_back_flock(file, descriptor):
-    # The file stays: were it removed, two trainings could each lock a file of this name.
+def _release_flock(file: Path, descriptor: int) -> None:
+    # The file stays: if it were removed, two trainings could each lock a file of this
+    # name.
     os.close(descriptor)
 
 
-def _take_file(file):
+def _acquire_file(file: Path) -> int:
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
-def _give_back_file(file, descriptor):
+def _release_file(file: Path, descriptor: int) -> None:
     os.close(descriptor)
     file.unlink()

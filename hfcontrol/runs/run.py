@@ -1,153 +1,194 @@
-"""Runs: trainings kept in folders of checkpoints. `train` and `resume` tie trainer and checkpoints together.
+"""Runs: one checkpoint of a training, with everything that is needed to use it.
 
-A checkpoint executes no code: the plant source inside it is compared with, never run. What runs is the shipped plant of
-that name, or the user's file at its recorded path.
+A checkpoint is data: the plant source inside it is compared with the plant's file, but
+never executed. Hfcontrol executes the shipped plant of that name, or the user's file at
+its recorded path.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import PLANT_SUFFIXES, load_plant
+from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder, find_run
+from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import curriculum_from_tree, state_from_tree
+from hfcontrol.tasks.task import Task
+from hfcontrol.training.curriculum import CurriculumState
+from hfcontrol.training.state import TrainingState
+from hfcontrol.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Run:
-    """One checkpoint of a run, with all that is needed to use it; `path` is the run's folder."""
+    """One checkpoint of a run; `path` is the run's folder, `tree` the checkpoint."""
 
     path: Path
-    tree: dict
+    tree: Tree
 
     @classmethod
-    def load(cls, where=None, roots=None, warming=False):
-        """The run at a folder, a checkpoint file or a bare name under `weights/`; None is the newest. With `warming`, to go on with it:
-        in its warm-up, where that is not over and no checkpoint is named.
+    def load(
+        cls,
+        where: Path | str | None = None,
+        roots: list[Path] | None = None,
+        allow_unfinished: bool = False,
+    ) -> "Run":
+        """Load a run.
 
-        Raises CheckpointError for one that is missing, damaged or not of hfcontrol and, without `warming`, for one without a checkpoint.
+        where: a run folder, a checkpoint file or the name of a folder under `roots`;
+        None for the newest run.
+        roots: where runs are looked for, default `run_roots()`.
+        allow_unfinished: also load a run whose curriculum has not finished. Such a run
+        can only be resumed.
+
+        Raises CheckpointError if the run is missing, damaged or not one of hfcontrol.
         """
         folder, which = find_run(where, roots)
-        if warming and which == "newest":
-            which = folder.warming or which
+        if allow_unfinished and which == "newest":
+            which = folder.curriculum_file or which
         run = cls(folder.path, folder.load(which))
-        if "warming" in run.tree and not warming:
-            raise folder.still_warming()
-        try:
-            run.warming or run.info()
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(
-                f"{where or folder.path}: its checkpoint is not one of a training that this hfcontrol knows "
-                f"({error}); `hfcontrol runs` lists the runs there are"
-            ) from error
+        if "warming" in run.tree and not allow_unfinished:
+            raise folder.unfinished_error()
+        run._check_tree(where)
         return run
 
+    def _check_tree(self, where: Path | str | None) -> None:
+        """Read the whole tree once, so that a wrong one is refused here."""
+        try:
+            if self.curriculum is None:
+                self.info()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{where or self.path}: this version of hfcontrol cannot read its "
+                f"checkpoint as a training ({error}); `hfcontrol runs` lists the runs "
+                "that exist"
+            ) from error
+
     @property
-    def folder(self):
+    def folder(self) -> RunFolder:
         """The run's `RunFolder`."""
         return RunFolder(self.path)
 
     @cached_property
-    def settings(self):
-        """The `Settings` the run was trained with."""
+    def settings(self) -> Settings:
+        """The `Settings` that the run was trained with."""
         return Settings.from_tree(self.tree["settings"])
 
     @cached_property
-    def state(self):
+    def state(self) -> TrainingState:
         """The `TrainingState` at this checkpoint."""
         return state_from_tree(self.tree["state"])
 
     @cached_property
-    def warming(self):
-        """The `CurriculumState` of a run still in its warm-up, else None."""
-        return (
-            curriculum_from_tree(self.tree["warming"])
-            if "warming" in self.tree
-            else None
-        )
+    def curriculum(self) -> CurriculumState | None:
+        """The state of a curriculum that has not finished, else None."""
+        if "warming" not in self.tree:
+            return None
+        return curriculum_from_tree(self.tree["warming"])
 
     @property
-    def theta(self):
-        """The weights (P,)."""
-        return (self.warming or self.state).theta
+    def theta(self) -> Array:
+        """The trained vector (P,)."""
+        return (self.curriculum or self.state).theta
 
     @cached_property
-    def plant_file(self):
-        """The plant of its file as it is now, under its name or at its recorded path; PlantError if it is gone."""
+    def plant_file(self) -> Plant:
+        """The plant as its file defines it now; PlantError if the file is missing."""
         path = Path(self.settings.plant)
         if path.suffix in PLANT_SUFFIXES and not path.exists():
             raise PlantError(
-                f"{path}, the plant of {self.path}, is gone; put it back, or tell its new place with "
+                f"plant file not found: {path}, which {self.path} was trained on. "
+                "Restore it, or pass its new location: "
                 f"hfcontrol train --resume {self.path} --plant FILE"
             )
         return load_plant(self.settings.plant)
 
     @cached_property
-    def plant(self):
-        """The plant that was trained on: that of its file with the parameters, actuators and observations asked for."""
+    def plant(self) -> Plant:
+        """`plant_file` with the parameters, actuators and observations of the run."""
         return make_plant(self.settings, self.plant_file)
 
     @property
-    def plant_changed(self):
-        """Whether the plant's file is no longer the one trained on."""
+    def plant_changed(self) -> bool:
+        """Whether the plant's file has changed since the run was trained."""
         return self.plant.source_hash != self.tree["plant"]["hash"]
 
     @cached_property
-    def trainer(self):
-        """The trainer that its settings describe, on the CPU wherever it was trained; PlantError where the plant is no longer one
-        that its weights fit."""
+    def trainer(self) -> Trainer | PolicyTrainer:
+        """The trainer of the run's settings, on the CPU wherever it was trained.
+
+        Raises PlantError if the network no longer fits the plant.
+        """
         trainer = make_trainer(self.settings.changed(device="cpu"), self.plant_file)
         if trainer.network.size != self.theta.size:
             raise PlantError(
-                f"{self.plant.path}: its controller needs {trainer.network.size} weights, {self.path} has "
-                f"{self.theta.size}; put back the plant it was trained on, or train anew"
+                f"{self.plant.path}: its controller needs {trainer.network.size} "
+                f"weights, but {self.path} has {self.theta.size}; restore the plant "
+                "that it was trained on, or train again"
             )
         return trainer
 
     @property
-    def network(self):
-        """The network."""
+    def network(self) -> Network:
+        """The controller's network."""
         return self.trainer.network
 
-    def task(self, settings=None):
-        """The task on its plant, under the run's own settings or others that its network fits; else UsageError."""
+    def task(self, settings: Settings | None = None) -> Task:
+        """The task of the run's settings, or of others that its network fits.
+
+        Raises UsageError if the network does not fit them.
+        """
         settings = settings or self.settings
         plant = make_plant(settings, self.plant_file)
         if plant.environment:
             raise UsageError(
-                f"{self.path}: it was trained on {plant.environment.id}, whose paths no task describes; evaluate, info, "
-                "export and hf.Controller take it"
+                f"{self.path}: it was trained on {plant.environment.id}, which has no "
+                "tasks; use evaluate, info, export or hf.Controller for it"
             )
         if plant.observation != self.plant.observation:
             raise UsageError(
-                f"--observe {','.join(settings.observe)}: the run's network observes "
-                f"{', '.join(self.plant.observation)}, and nothing else fits it"
+                f"`observe` {','.join(settings.observe)}: the network of {self.path} "
+                f"observes {', '.join(self.plant.observation)}; only these names fit it"
             )
         task = make_task(settings, plant, compile_plant(plant))
         if task.n_target != self.trainer.task.n_target:
             raise UsageError(
-                f"--space {settings.space}: the run was trained in {self.settings.space} space"
+                f"`space` {settings.space}: the run was trained in "
+                f"{self.settings.space} space; use `space` {self.settings.space}"
             )
         return task
 
-    def closed_loop(self, split="training", settings=None, taper=False, trials=None):
-        """The closed loop on the training or the held-out scenarios, without taper unless asked for.
+    def closed_loop(
+        self,
+        split: str = "training",
+        settings: Settings | None = None,
+        taper: bool = False,
+        trials: int | None = None,
+    ) -> ClosedLoop:
+        """The closed loop on the "training" or the "held_out" scenarios.
 
-        `settings` may differ from the run's in task numbers, delays, disturbances and limits, to test under other conditions.
+        settings: other task numbers, delays, disturbances or limits than the run's, to
+        test under other conditions.
+        taper: whether the plant's tapering acts, as it does in training.
+        trials: their number, default the task's.
         """
-        settings, task = settings or self.settings, self.task(settings)
+        settings = settings or self.settings
+        task = self.task(settings)
         if trials is not None and trials < 1:
-            raise UsageError(f"--trials {trials}: at least 1 is needed")
-        rng = stream(
-            settings.seed, Stream.SCENARIOS if split == "training" else Stream.HELD_OUT
-        )
-        scenario = task.draw(rng, split, trials)
+            raise UsageError(f"`trials` {trials}: must be at least 1")
+        which = Stream.SCENARIOS if split == "training" else Stream.HELD_OUT
+        scenario = task.draw(stream(settings.seed, which), split, trials)
         return ClosedLoop(
             task.plant,
             task.kernels,
@@ -157,9 +198,9 @@ class Run:
             store_every=settings.store_every,
         )
 
-    def info(self):
-        """What `hfcontrol info --json` prints: a dict of numbers, words and the loss history."""
-        state, settings = self.state, self.settings
+    def info(self) -> dict[str, Any]:
+        """Facts about the run, as `hfcontrol info --json` prints them."""
+        settings = self.settings
         return {
             "run": str(self.path),
             "plant": settings.plant,
@@ -167,19 +208,27 @@ class Run:
             "seed": settings.seed,
             "hold": settings.hold,
             "batches": settings.batches,
-            "holds": state.holds,
-            "updates": state.updates,
-            "rollouts": state.rollouts,
-            "jacobian_steps": state.counts.jacobian_steps,
-            "parameters": self.theta.size,
-            "connections": self.tree.get("connections"),
-            "time_constants": self.tree.get("time_constants") or None,
-            "loss": state.loss,
-            "loss_history": [m.loss for m in state.history],
-            "seconds": state.seconds,
+            **self._progress_info(),
+            "seconds": self.state.seconds,
             "compile_seconds": self.tree["compile_seconds"],
             "solver": self.tree["solver"],
             "stop": self.tree["stop"],
             "command": self.tree["command"],
             "version": self.tree["versions"]["hfcontrol"],
+        }
+
+    def _progress_info(self) -> dict[str, Any]:
+        """The part of `info` about the network and what its training reached."""
+        state = self.state
+        return {
+            "holds": state.holds,
+            "updates": state.updates,
+            "rollouts": state.rollouts,
+            "jacobian_steps": state.counts.jacobian_steps,
+            "parameters": self.theta.size,
+            # Checkpoints of older versions lack the next two entries.
+            "connections": self.tree.get("connections"),
+            "time_constants": self.tree.get("time_constants") or None,
+            "loss": state.loss,
+            "loss_history": [point.loss for point in state.history],
         }

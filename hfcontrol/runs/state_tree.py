@@ -1,4 +1,8 @@
-"""Training states as nested dictionaries for checkpoints."""
+"""Training states as nested dictionaries, and back.
+
+The keys are those of the checkpoint format: they do not change when a field of a state
+class is renamed.
+"""
 
 from dataclasses import asdict
 
@@ -9,13 +13,15 @@ from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
 from hfcontrol.policy_gradient.learner import PolicyState
+from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.state import CurvePoint, TrainingState, move_state
 
-CURVES = ("history", "curve")  # of marks, kept as arrays
+# Fields that hold learning curves; each becomes one array per field of `CurvePoint`.
+CURVES = ("history", "curve")
 
-
+# The optimizer's state by its "kind" in a checkpoint.
 OPTIMIZER_STATES = {
     "hf": HFState,
     "first_order": FirstOrderState,
@@ -23,64 +29,76 @@ OPTIMIZER_STATES = {
 }
 
 
-def state_tree(state):
-    """A `TrainingState` as a nested dict for a checkpoint, which is the same wherever it was trained."""
+def state_to_tree(state: TrainingState) -> Tree:
+    """Turn a `TrainingState` into a tree, the same on whatever device it is."""
     state = move_state(state, to_host)
-    tree = {}
+    tree: Tree = {}
     for name, value in vars(state).items():
         if name == "counts":
             tree.update(value._asdict())
         elif name not in (*CURVES, "optimizer", "hold", "begun"):
             tree[name] = value
-    kind = next(
-        k for k, v in OPTIMIZER_STATES.items() if isinstance(state.optimizer, v)
-    )
-    tree["optimizer"] = {"kind": kind, **asdict(state.optimizer)}
+
+    tree["optimizer"] = _optimizer_to_tree(state.optimizer)
     tree["hold"] = asdict(state.hold)
-    for curve in CURVES:
-        tree[curve] = {
-            name: np.array([getattr(m, name) for m in getattr(state, curve)])
-            for name in CurvePoint._fields
-        }
-    tree["begun"] = state.begun and state_tree(state.begun)
+    for name in CURVES:
+        tree[name] = _curve_to_tree(getattr(state, name))
+    tree["begun"] = state.begun and state_to_tree(state.begun)
     return tree
 
 
-def state_from_tree(tree):
-    """The `TrainingState` of a checkpoint."""
-    tree = dict(tree)
-    counts = Counts(*(tree.pop(name) for name in Counts._fields))
+def state_from_tree(tree: Tree) -> TrainingState:
+    """Restore the `TrainingState` of a tree."""
+    fields = dict(tree)
+    fields["counts"] = Counts(*(fields.pop(name) for name in Counts._fields))
     optimizer = dict(tree["optimizer"])
-    changes = {
-        "counts": counts,
-        "optimizer": OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer),
-        "hold": HoldState(**tree["hold"]),
-        "begun": tree["begun"] and state_from_tree(tree["begun"]),
-    }
-    for curve in CURVES:
-        marks = zip(*(tree[curve][name].tolist() for name in CurvePoint._fields))
-        changes[curve] = tuple(
-            CurvePoint(loss, int(updates), int(rollouts), seconds)
-            for loss, updates, rollouts, seconds in marks
-        )
-    return TrainingState(**{**tree, **changes})
+    fields["optimizer"] = OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer)
+    fields["hold"] = HoldState(**tree["hold"])
+    for name in CURVES:
+        fields[name] = _curve_from_tree(tree[name])
+    fields["begun"] = tree["begun"] and state_from_tree(tree["begun"])
+    return TrainingState(**fields)
 
 
-def curriculum_tree(state):
-    """A `CurriculumState` as a nested dict for a file."""
+def curriculum_to_tree(state: CurriculumState) -> Tree:
+    """Turn a `CurriculumState` into a tree."""
     return {
         **vars(state),
         "others": state.others._asdict(),
-        "training": state_tree(state.training),
-        "best": state.best and state_tree(state.best),
+        "training": state_to_tree(state.training),
+        "best": state.best and state_to_tree(state.best),
     }
 
 
-def curriculum_from_tree(tree):
-    """The `CurriculumState` of a file."""
-    states = {
-        name: tree[name] and state_from_tree(tree[name])
-        for name in ("training", "best")
+def curriculum_from_tree(tree: Tree) -> CurriculumState:
+    """Restore the `CurriculumState` of a tree."""
+    fields = dict(tree)
+    fields["others"] = Counts(**tree["others"])
+    for name in ("training", "best"):
+        fields[name] = tree[name] and state_from_tree(tree[name])
+    return CurriculumState(**fields)
+
+
+def _optimizer_to_tree(state: HFState | FirstOrderState | PolicyState) -> Tree:
+    """The fields of an optimizer's state, and under "kind" which optimizer it is."""
+    for kind, state_class in OPTIMIZER_STATES.items():
+        if isinstance(state, state_class):
+            return {"kind": kind, **asdict(state)}
+    raise TypeError(f"no optimizer has the state {type(state).__name__}")
+
+
+def _curve_to_tree(points: tuple[CurvePoint, ...]) -> Tree:
+    """A learning curve as one array per field of its points."""
+    return {
+        name: np.array([getattr(point, name) for point in points])
+        for name in CurvePoint._fields
     }
-    others = Counts(**tree["others"])
-    return CurriculumState(**{**tree, **states, "others": others})
+
+
+def _curve_from_tree(tree: Tree) -> tuple[CurvePoint, ...]:
+    """The learning curve of a tree."""
+    columns = [tree[name].tolist() for name in CurvePoint._fields]
+    return tuple(
+        CurvePoint(loss, int(updates), int(rollouts), seconds)
+        for loss, updates, rollouts, seconds in zip(*columns, strict=True)
+    )

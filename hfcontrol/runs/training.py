@@ -1,22 +1,31 @@
-"""Trainings in progress in their run folders."""
+"""Trainings in progress, tied to their run folders."""
 
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hfcontrol import __version__
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.runs.factory import make_trainer, prepare
+from hfcontrol.plant.contract import Plant
+from hfcontrol.policy_gradient.trainer import PolicyTrainer
+from hfcontrol.runs.factory import Preparation, make_trainer, prepare
 from hfcontrol.runs.folder import RunFolder
+from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.run import Run
-from hfcontrol.runs.state_tree import curriculum_tree, state_tree
-from hfcontrol.training.curriculum import Curriculum
-from hfcontrol.training.state import Stop
+from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.state_tree import curriculum_to_tree, state_to_tree
+from hfcontrol.training.curriculum import Curriculum, CurriculumState
+from hfcontrol.training.state import Event, Stop, TrainingState
+from hfcontrol.training.stop import StopToken
+from hfcontrol.training.trainer import Trainer
 
+# Settings that may change when a run is resumed; none of them moves the weights.
 RESUMABLE = (
     "rollouts",
     "max_seconds",
@@ -26,90 +35,104 @@ RESUMABLE = (
     "device",
 )
 
+# Libraries whose versions a checkpoint records, if they are loaded.
+RECORDED_LIBRARIES = ("numba", "scipy", "h5py")
+
 
 class Training:
-    """A training in progress in its run folder; `events` yields the trainer's, each already on disk when it arrives.
+    """A training in progress in its run folder.
 
-    It begins with `warming`, a `Curriculum`, unless that is over; until then its own `state` is None.
+    It begins with `curriculum`, unless that is None; until the curriculum has finished,
+    `state` is None.
     """
 
     def __init__(
-        self, settings, trainer, state, folder, prepared, command=None, warming=None
-    ):
-        self.settings, self.trainer, self.state, self.warming = (
-            settings,
-            trainer,
-            state,
-            warming,
-        )
-        self.folder, self.prepared, self.saved = folder, prepared, None
+        self,
+        settings: Settings,
+        trainer: Trainer | PolicyTrainer,
+        state: TrainingState | None,
+        folder: RunFolder,
+        prepared: Preparation,
+        command: str | None = None,
+        curriculum: Curriculum | None = None,
+    ) -> None:
+        self.settings = settings
+        self.trainer = trainer
+        self.state = state
+        self.folder = folder
+        self.prepared = prepared
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        self.curriculum = curriculum
+        self.last_checkpoint: Path | None = None
 
     @property
-    def run(self):
-        """The run at the last checkpoint that this training has written; CheckpointError before there is one."""
-        return Run.load(self.saved or self.folder.path)
+    def run(self) -> Run:
+        """The run at the last checkpoint that this training has written.
 
-    def events(self, stop_token=None):
-        """The events of the warm-up and of the trainer; a checkpoint is written at the end of each hold and wherever the training stops.
+        Raises CheckpointError if there is none yet.
+        """
+        return Run.load(self.last_checkpoint or self.folder.path)
 
-        A warm-up is kept in the same way, in a file of its own. Interrupted, it is the end; where the time is over, training ends at once.
+    def events(self, stop_token: StopToken | None = None) -> Iterator[Event]:
+        """Yield the events of curriculum and trainer, each when it is on disk.
+
+        A checkpoint is written at the end of each hold, and when the training stops.
+        The curriculum is saved likewise, in a file of its own. If it is interrupted,
+        the events end. If its time is over, the trainer starts from the state reached,
+        and stops at once.
         """
         with self.folder.lock():
-            if self.warming:
-                yield from self._warmed(stop_token)
-                if self.warming.stop is Stop.INTERRUPTED:
+            if self.curriculum:
+                yield from self._curriculum_events(self.curriculum, stop_token)
+                if self.curriculum.stop is Stop.INTERRUPTED:
                     return
-                self.state = self.warming.reached
+                self.state = self.curriculum.reached
             for event in self.trainer.run(self.state, stop_token):
-                self.note(event)
+                self.record(event)
                 yield event
 
-    def _warmed(self, stop_token):
-        kept = None
-        for event in self.warming.events(stop_token):
-            if self.warming.state is not kept and not self.warming.over:
-                kept = self.warming.state
-                self.folder.save_warming(
-                    {**self._tree(), "warming": curriculum_tree(kept)}
-                )
+    def _curriculum_events(
+        self, curriculum: Curriculum, stop_token: StopToken | None
+    ) -> Iterator[Event]:
+        """Yield the events of the curriculum; save each new state of it before."""
+        saved: CurriculumState | None = None
+        for event in curriculum.events(stop_token):
+            if curriculum.state is not saved and not curriculum.over:
+                saved = curriculum.state
+                tree = {**self._common_tree(), "warming": curriculum_to_tree(saved)}
+                self.folder.save_curriculum(tree)
             yield event
 
-    def note(self, event):
-        """Takes over the state of an event, and writes the checkpoint that is due then."""
+    def record(self, event: Event) -> None:
+        """Adopt the state of an event, and write the checkpoint that is due then."""
         self.state = event.state
         if event.kind != "update":
-            self.save(event.stop)
+            self._save(event.state, event.stop)
 
-    def save(self, stop=None):
-        """Writes the checkpoint of the state as it is now; with the first after the warm-up, what was kept of that is removed."""
-        times = self.trainer.plant.dt * self.trainer.network.time_constants(
-            self.state.theta
-        )
+    def _save(self, state: TrainingState, stop: Stop | None) -> None:
+        """Write the checkpoint of a state; the first one replaces the curriculum."""
+        network = self.trainer.network
+        time_constants = self.trainer.plant.dt * network.time_constants(state.theta)
         tree = {
-            **self._tree(),
-            "time_constants": times.tolist(),
+            **self._common_tree(),
+            "time_constants": time_constants.tolist(),
             "stop": stop and stop.word,
-            "state": state_tree(self.state),
+            "state": state_to_tree(state),
         }
-        self.saved = self.folder.save(tree, self.state.updates, self.state.loss)
-        if self.warming is None or self.warming.over:
-            self.folder.warmed(self.saved if self.warming else None)
-            self.warming = None
+        path = self.folder.save(tree, state.updates, state.loss)
+        self.last_checkpoint = path
+        if self.curriculum is None:
+            self.folder.end_curriculum()
+        elif self.curriculum.over:
+            self.folder.end_curriculum(first=path)
+            self.curriculum = None
 
-    def _tree(self):
-        """What every file of the run has in it, which is self-contained, though nothing in it is ever executed."""
+    def _common_tree(self) -> Tree:
+        """The entries that every file of the run has, so that each is self-contained.
+
+        They are data: nothing in them is ever executed.
+        """
         plant = self.trainer.plant
-        versions = {
-            "hfcontrol": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            **{
-                name: sys.modules[name].__version__
-                for name in ("numba", "scipy", "h5py")
-                if name in sys.modules
-            },
-        }
         return {
             "settings": self.settings.tree(),
             "task": self.trainer.task.name,
@@ -121,82 +144,129 @@ class Training:
             },
             "solver": self.prepared.solver,
             "compile_seconds": self.prepared.seconds,
-            "versions": versions,
+            "versions": _versions(),
             "connections": self.trainer.network.connections,
         }
 
 
-def start_training(
-    settings, out=None, start=None, command=None, plant=None, prepared=None
-):
-    """A new `Training` in a new run folder under `out` (default ./weights), from random weights or those of a `Run`. For many seeds the
-    `plant` of the settings may be given, and what is `prepared` already.
+def _versions() -> dict[str, str]:
+    """Versions of hfcontrol, Python and the libraries in use."""
+    versions = {
+        "hfcontrol": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    for name in RECORDED_LIBRARIES:
+        if name in sys.modules:
+            versions[name] = sys.modules[name].__version__
+    return versions
 
-    Raises a kind of HFControlError where settings, plant and weights do not fit together or the folder cannot be made.
+
+def start_training(
+    settings: Settings,
+    out: Path | str | None = None,
+    start: Run | None = None,
+    command: str | None = None,
+    plant: Plant | None = None,
+    prepared: Preparation | None = None,
+) -> Training:
+    """Start a training in a new run folder.
+
+    out: where the folder is created, default ./weights.
+    start: a run whose weights it starts from, default random weights.
+    command: recorded in the checkpoints, default the command line of this process.
+    plant, prepared: what many seeds share, so that each is loaded and compiled once.
+
+    Raises HFControlError if settings, plant and weights do not fit together, or if the
+    folder cannot be created.
     """
     trainer = make_trainer(settings, plant)
     if start is not None:
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)
-    warming = Curriculum(
-        trainer, settings, theta=None if start is None else start.theta
-    )
+    theta = None if start is None else start.theta
+    curriculum = Curriculum(trainer, settings, theta=theta)
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, trainer.task.name, settings.seed
     )
-    state, warming = (warming.reached, None) if warming.over else (None, warming)
-    return Training(settings, trainer, state, folder, prepared, command, warming)
+    if curriculum.over:
+        state = curriculum.reached
+        return Training(settings, trainer, state, folder, prepared, command)
+    return Training(settings, trainer, None, folder, prepared, command, curriculum)
 
 
-def _check_start(start, trainer, settings):
-    if (
-        start.network.layers != trainer.network.layers
-        or start.network.size != trainer.network.size
-    ):
+def _check_start(
+    start: Run, trainer: Trainer | PolicyTrainer, settings: Settings
+) -> None:
+    """Raise UsageError if a training cannot start from the weights of a run."""
+    own, other = trainer.network, start.network
+    if other.layers != own.layers or other.size != own.size:
         raise UsageError(
-            f"--from {start.path}: its network has {start.theta.size} weights in another shape than the "
-            f"{trainer.network.size} asked for; give the same --hidden, --skip, --recurrent, --cell, "
-            "--learn-start and --space"
+            f"--from {start.path}: its network has {start.theta.size} weights in "
+            f"another arrangement than the requested {own.size}; use the same "
+            "`hidden`, `skip`, `recurrent`, `cell`, `learn_start` and `space`"
         )
     if settings.race > 1:
         raise UsageError(
-            f"--race {settings.race} with --from: there is but one network to start from; leave one of them out"
+            f"`race` {settings.race} with --from: a race needs several initial "
+            "networks, but --from gives one; leave one of them out"
         )
 
 
-def continue_training(run, limits=None, force=False):
-    """The `Training` that goes on from a run's checkpoint or in its warm-up; `limits` may replace the settings named in RESUMABLE.
+def continue_training(
+    run: Run, limits: dict[str, Any] | None = None, force: bool = False
+) -> Training:
+    """Continue a training from a run's checkpoint or unfinished curriculum.
 
-    Raises UsageError for other settings, and TrainingError when the plant's file has changed since, unless forced.
+    limits: new values of settings in RESUMABLE; None values are ignored.
+    force: continue although the plant's file has changed.
+
+    Raises UsageError for other settings, and TrainingError if the plant's file has
+    changed.
     """
-    limits = {
-        name: value for name, value in (limits or {}).items() if value is not None
-    }
-    fixed = [f"--{name.replace('_', '-')}" for name in limits if name not in RESUMABLE]
-    if fixed:
-        raise UsageError(
-            f"--resume with {', '.join(fixed)}: only limits may change (--rollouts, --max-seconds, "
-            "--target-loss, --target-ratio) and --device; --from RUN starts a new run from its weights"
-        )
-    settings = run.settings.changed(**limits)
+    settings = _resumed_settings(run, limits or {})
     run = replace(run, tree={**run.tree, "settings": settings.tree()})
     if run.plant_changed and not force:
         raise TrainingError(
-            f"{run.plant.path} has changed since {run.path} was trained; go on all the same with --force, or "
-            "start anew from its weights with --from"
+            f"{run.plant.path} has changed since {run.path} was trained; continue "
+            "anyway with --force, or start a new run from its weights with --from"
         )
+    # `run.trainer` is on the CPU, and checks that the weights still fit.
     trainer = (
         run.trainer
         if settings.device == "cpu"
         else make_trainer(settings, run.plant_file)
     )
-    prepared = prepare(trainer, settings if run.warming else settings.changed(guide=0))
+    # Guidance needs kernels that a finished curriculum does not need again.
+    prepared = prepare(
+        trainer, settings if run.curriculum else settings.changed(guide=0)
+    )
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    state, warming = (
-        (None, Curriculum(trainer, settings, run.warming))
-        if run.warming
-        else (run.state, None)
-    )
+    state: TrainingState | None = None
+    curriculum: Curriculum | None = None
+    if run.curriculum:
+        curriculum = Curriculum(trainer, settings, run.curriculum)
+    else:
+        state = run.state
     return Training(
-        settings, trainer, state, run.folder, prepared, run.tree["command"], warming
+        settings,
+        trainer,
+        state,
+        run.folder,
+        prepared,
+        run.tree["command"],
+        curriculum,
     )
+
+
+def _resumed_settings(run: Run, limits: dict[str, Any]) -> Settings:
+    """The settings of a resumed run; UsageError for a setting that may not change."""
+    limits = {name: value for name, value in limits.items() if value is not None}
+    fixed = [f"`{name}`" for name in limits if name not in RESUMABLE]
+    if fixed:
+        raise UsageError(
+            f"--resume with {', '.join(fixed)}: only limits may change (`rollouts`, "
+            "`max_seconds`, `target_loss`, `target_ratio`), and `plant` and `device`; "
+            "use --from RUN to start a new run from its weights"
+        )
+    return run.settings.changed(**limits)

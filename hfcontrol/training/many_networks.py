@@ -260,7 +260,7 @@ def _advanced(k, training, course, answer, wants):
     try:
         told = course.send(answer)
         while isinstance(told, Event):
-            training.note(told)
+            training.record(told)
             yield k, told
             told = course.send(None)
         wants[k] = told

@@ -757,8 +757,15 @@ def test_stopping_a_warm_up(capfd, here, signalled):
         r"stopped: it was interrupted, within the warm-up \(growing, 2 steps\), \d+\.\d s",
         stopped,
     )
-    assert how == f"go on with: {words}" and folder.warming and not folder.checkpoints()
-    line = f"no checkpoint yet, for its warm-up (--grow, --guide or --race) is not over; go on with: {words}"
+    assert (
+        how == f"go on with: {words}"
+        and folder.curriculum_file
+        and not folder.checkpoints()
+    )
+    line = (
+        "no checkpoint yet, because its curriculum has not finished; continue with: "
+        f"{words}"
+    )
     for use in (
         "info",
         "evaluate",
@@ -777,7 +784,7 @@ def test_stopping_a_warm_up(capfd, here, signalled):
     assert (
         status == 0
         and "\ngoing on with the warm-up: growing, 2 steps\n" in out
-        and not folder.warming
+        and not folder.curriculum_file
     )
     assert (
         len(call(capfd, "runs")[1].splitlines()) == 2
@@ -791,7 +798,7 @@ def test_stopping_a_warm_up_in_json(capsys, here, signalled):
     assert (
         status == 0
         and last.pop("seconds") > 0
-        and RunFolder(Path(last.pop("run"))).warming
+        and RunFolder(Path(last.pop("run"))).curriculum_file
     )
     assert last.pop("warming").startswith(
         "growing, 2 steps: update 2, loss "

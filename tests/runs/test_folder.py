@@ -65,14 +65,14 @@ def test_no_two_runs_share_a_folder(tmp_path):
 
 def test_a_root_that_is_a_file(tmp_path):
     (tmp_path / "weights").touch()
-    with pytest.raises(CheckpointError, match="--out"):
+    with pytest.raises(CheckpointError, match="`out`"):
         RunFolder.create(tmp_path / "weights", "arm2", "reach", 0)
 
 
 def test_a_root_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
     skip_if_writable(tmp_path)
-    with pytest.raises(CheckpointError, match="--out"):
+    with pytest.raises(CheckpointError, match="`out`"):
         RunFolder.create(tmp_path, "arm2", "reach", 0)
 
 
@@ -157,13 +157,13 @@ def test_a_damaged_newest_names_the_whole_one_before(tmp_path):
         file.path.write_bytes(file.path.read_bytes()[:-1])
     with pytest.raises(
         CheckpointError,
-        match=r"cut short.*whole one before it is .*00032-loss2.0e\+00.h5",
+        match=r"cut short.*complete one before it is .*00032-loss2.0e\+00.h5",
     ):
         run.load()
     run.first().path.write_bytes(b"")
     with pytest.raises(CheckpointError) as caught:
         run.load("first")
-    assert "whole one" not in str(caught.value)
+    assert "complete one" not in str(caught.value)
 
 
 def test_lock_refuses_a_second_training_and_names_the_first(run):
@@ -182,7 +182,7 @@ def test_lock_ends_with_a_failed_training(run):
 
 
 @pytest.mark.skipif(
-    run_folder.fcntl is None,
+    not run_folder.HAS_FLOCK,
     reason="without fcntl a lock outlives its process, as documented",
 )
 def test_lock_survives_no_kill(run):
@@ -204,7 +204,7 @@ def test_lock_survives_no_kill(run):
 
 
 def test_lock_without_fcntl(run, monkeypatch):
-    monkeypatch.setattr(run_folder, "fcntl", None)
+    monkeypatch.setattr(run_folder, "HAS_FLOCK", False)
     with run.lock():
         with pytest.raises(
             CheckpointError, match=f"process id {os.getpid()};.*remove .*lock"
@@ -243,32 +243,32 @@ def test_newest_run_is_by_name(tmp_path):
 def test_a_warm_up_makes_a_run_that_has_no_checkpoint(tmp_path):
     early = with_checkpoints(tmp_path, 1.0)
     late = RunFolder.create(tmp_path, "arm2", "reach", 0, NOON + timedelta(days=1))
-    late.save_warming({"warming": {"stage": 1}})
-    late.save_warming({"warming": {"stage": 2}})
+    late.save_curriculum({"warming": {"stage": 1}})
+    late.save_curriculum({"warming": {"stage": 2}})
     assert list_runs([tmp_path]) == [late, early] and find_run(roots=[tmp_path]) == (
         late,
         "newest",
     )
     assert (
-        late.load(late.warming) == {"warming": {"stage": 2}}
+        late.load(late.curriculum_file) == {"warming": {"stage": 2}}
         and late.checkpoints() == []
     )
     for ask in (late.first, late.newest, late.load, lambda: thin(late.path)):
         with pytest.raises(
             CheckpointError,
-            match=f"no checkpoint yet.*go on with: hfcontrol train --resume {late.path}$",
+            match=f"no checkpoint yet.*continue with: hfcontrol train --resume {late.path}$",
         ):
             ask()
 
 
 def test_the_first_checkpoint_leaves_nothing_of_a_warm_up(run):
-    run.save_warming({"warming": {}})
+    run.save_curriculum({"warming": {}})
     run.save({}, 40, 2.0)
     first = run.save({}, 12, 1.0)
-    run.warmed(first)
-    assert run.warming is None and [file.path for file in run.checkpoints()] == [first]
+    run.end_curriculum(first)
+    assert run.curriculum_file is None and [file.path for file in run.checkpoints()] == [first]
     run.save({}, 20, 1.0)
-    run.warmed()
+    run.end_curriculum()
     assert len(run.checkpoints()) == 2
 
 
@@ -301,12 +301,12 @@ def test_find_run_tells_what_there_is(tmp_path):
     ):
         find_run(roots=[tmp_path])
     runs = [with_checkpoints(tmp_path, 1.0, seed=seed) for seed in range(2)]
-    with pytest.raises(CheckpointError, match="arm3 is no run") as caught:
+    with pytest.raises(CheckpointError, match="arm3 is neither a run nor a checkpoint") as caught:
         find_run("arm3", [tmp_path])
     assert all(run.path.name in str(caught.value) for run in runs)
     with pytest.raises(
         CheckpointError,
-        match=f"is no run, but holds 2 of them, such as {tmp_path}.*: name one",
+        match=f"is not a run, but holds 2 of them, such as {tmp_path}.*: name one",
     ):
         find_run(str(tmp_path), [tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()

@@ -181,7 +181,7 @@ def test_a_limit_may_change():
         hf.train("arm2", **{**SMALL, "rollouts": 12}).path,
     )
     assert same(hf.resume(path, rollouts=SMALL["rollouts"]), whole)
-    with pytest.raises(UsageError, match="--resume with --hidden"):
+    with pytest.raises(UsageError, match="--resume with `hidden`"):
         hf.resume(path, hidden=(3,))
 
 
@@ -287,7 +287,7 @@ def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
     settings = {**SMALL, "effort": 1e-3, "guide": 1, "rollouts": 50}
     whole, path = hf.train("arm2", **settings), interrupted_warming(5, **settings)
     for kind in ("warming", "hold"):
-        training = continue_training(hf.Run.load(path, warming=True))
+        training = continue_training(hf.Run.load(path, allow_unfinished=True))
         token = StopToken()
         for count, event in enumerate(training.events(token)):
             if count > 5 and event.kind == kind:
@@ -346,7 +346,7 @@ def test_killed_in_its_warm_up():
         process.kill()
     path = only("killed")
     assert names(path) == ["warming.h5"]
-    warming = hf.Run.load(path, warming=True).warming
+    warming = hf.Run.load(path, allow_unfinished=True).curriculum
     assert (warming.stage, warming.entered) == (
         2,
         False,
@@ -385,7 +385,7 @@ def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
 def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
     whole = hf.train("arm2", **{**SMALL, "rollouts": 60}, grow=2)
     path = interrupted_warming(4, grow=2)
-    with pytest.raises(UsageError, match="--resume with --grow"):
+    with pytest.raises(UsageError, match="--resume with `grow`"):
         hf.resume(path, grow=3)
     assert same(hf.resume(path, rollouts=60), whole)
 
@@ -405,7 +405,7 @@ def test_nothing_but_going_on_is_done_with_a_run_in_its_warm_up():
         for where in (path, None, path / "warming.h5"):
             with pytest.raises(
                 CheckpointError,
-                match=f"^{path} has no checkpoint yet.* go on with: hfcontrol train --resume {path}$",
+                match=f"^{path} has no checkpoint yet.* continue with: hfcontrol train --resume {path}$",
             ):
                 use(where)
     with RunFolder(path).lock(), pytest.raises(CheckpointError, match="in use"):
@@ -522,7 +522,7 @@ def test_a_plant_that_no_longer_fits():
 
 def test_a_checkpoint_of_something_else(tmp_path):
     checkpoint.save(tmp_path / "00001-loss1.0e+00.h5", {"settings": {}, "state": 3})
-    with pytest.raises(CheckpointError, match="not one of a training"):
+    with pytest.raises(CheckpointError, match="cannot read its checkpoint as a training"):
         hf.Run.load(tmp_path)
 
 

@@ -12,7 +12,7 @@ from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings, settings_for
-from hfcontrol.runs.state_tree import curriculum_from_tree, curriculum_tree
+from hfcontrol.runs.state_tree import curriculum_from_tree, curriculum_to_tree
 from hfcontrol.training import curriculum as warmup
 from hfcontrol.training.curriculum import Curriculum
 from hfcontrol.training.state import Stop
@@ -193,7 +193,7 @@ def gone_through(settings, every, theta=None):
         if warming.over:
             return warming, times
         assert event.stop is warming.stop is Stop.INTERRUPTED
-        state, times = curriculum_from_tree(curriculum_tree(warming.state)), times + 1
+        state, times = curriculum_from_tree(curriculum_to_tree(warming.state)), times + 1
 
 
 @pytest.mark.parametrize("every", [2, 7])
