@@ -162,7 +162,9 @@ def _prepared(options, out, resume, start, force):
 
     if resume is not None:
         options |= given(out=out, **{"from": start})
-        return continue_training(runs.Run.load(resume, allow_unfinished=True), options, force)
+        return continue_training(
+            runs.Run.load(resume, allow_unfinished=True), options, force
+        )
     if force:
         raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
     return start_training(

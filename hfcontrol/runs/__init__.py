@@ -1,1 +1,1 @@
-"""Runs: settings, the factory that builds what they describe, HDF5 files and run folders."""
+"""Runs: settings, the factory that builds from them, HDF5 files and run folders."""

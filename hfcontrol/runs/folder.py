@@ -248,10 +248,11 @@ def run_roots() -> list[Path]:
 
 
 def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:
-    """All runs under the roots with a checkpoint or unfinished curriculum, newest first.
+    """All runs under the roots, the newest first.
 
-    They are ordered by name: by time stamp, then by the number after it. Runs without
-    a time stamp come last.
+    A run is a folder with a checkpoint or an unfinished curriculum. Runs are ordered by
+    name: by time stamp, then by the number after it. Those without a time stamp come
+    last.
     """
     folders: dict[Path, Path] = {}
     for root in map(Path, roots or run_roots()):

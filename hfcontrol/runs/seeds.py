@@ -232,7 +232,7 @@ def _train_on_gpu(
     """Train all seeds in one batch, or in `jobs` processes if they cannot be."""
     tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
     if jobs:
-        obstacle: str | None = "--jobs requests separate processes"
+        obstacle: str | None = "`jobs` requests separate processes"
     else:
         obstacle = _train_together(settings, tasks, results)
     if obstacle:
@@ -359,7 +359,7 @@ def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
     except BrokenProcessPool:
         results.faults.append(
             "the process of a seed ended unexpectedly, perhaps for lack of memory; use "
-            "fewer --jobs"
+            "fewer `jobs`"
         )
     finally:
         if processes > 1:

@@ -87,6 +87,7 @@ class Training:
                 if self.curriculum.stop is Stop.INTERRUPTED:
                     return
                 self.state = self.curriculum.reached
+            assert self.state is not None
             for event in self.trainer.run(self.state, stop_token):
                 self.record(event)
                 yield event
@@ -202,14 +203,14 @@ def _check_start(
     own, other = trainer.network, start.network
     if other.layers != own.layers or other.size != own.size:
         raise UsageError(
-            f"--from {start.path}: its network has {start.theta.size} weights in "
+            f"`start` {start.path}: its network has {start.theta.size} weights in "
             f"another arrangement than the requested {own.size}; use the same "
             "`hidden`, `skip`, `recurrent`, `cell`, `learn_start` and `space`"
         )
     if settings.race > 1:
         raise UsageError(
-            f"`race` {settings.race} with --from: a race needs several initial "
-            "networks, but --from gives one; leave one of them out"
+            f"`race` {settings.race} with `start`: a race needs several initial "
+            "networks, but `start` gives one; leave one of them out"
         )
 
 
@@ -229,7 +230,7 @@ def continue_training(
     if run.plant_changed and not force:
         raise TrainingError(
             f"{run.plant.path} has changed since {run.path} was trained; continue "
-            "anyway with --force, or start a new run from its weights with --from"
+            "anyway with `force`, or train a new run from its weights with `start`"
         )
     # `run.trainer` is on the CPU, and checks that the weights still fit.
     trainer = (
@@ -265,8 +266,8 @@ def _resumed_settings(run: Run, limits: dict[str, Any]) -> Settings:
     fixed = [f"`{name}`" for name in limits if name not in RESUMABLE]
     if fixed:
         raise UsageError(
-            f"--resume with {', '.join(fixed)}: only limits may change (`rollouts`, "
+            f"`resume` with {', '.join(fixed)}: only limits may change (`rollouts`, "
             "`max_seconds`, `target_loss`, `target_ratio`), and `plant` and `device`; "
-            "use --from RUN to start a new run from its weights"
+            "use `start` to train a new run from its weights"
         )
     return run.settings.changed(**limits)

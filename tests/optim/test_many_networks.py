@@ -424,7 +424,7 @@ def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
         )
     assert said == [
         "training the seeds on the GPU in 2 processes, not in one batch: "
-        "--jobs requests separate processes"
+        "`jobs` requests separate processes"
     ] and turns == [2]
 
 

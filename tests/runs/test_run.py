@@ -181,7 +181,7 @@ def test_a_limit_may_change():
         hf.train("arm2", **{**SMALL, "rollouts": 12}).path,
     )
     assert same(hf.resume(path, rollouts=SMALL["rollouts"]), whole)
-    with pytest.raises(UsageError, match="--resume with `hidden`"):
+    with pytest.raises(UsageError, match="`resume` with `hidden`"):
         hf.resume(path, hidden=(3,))
 
 
@@ -224,7 +224,7 @@ def test_from_the_weights_of_another():
 )
 def test_from_weights_that_do_not_fit(other):
     run = hf.train("arm2", **{**SMALL, "rollouts": 1})
-    with pytest.raises(UsageError, match="--from"):
+    with pytest.raises(UsageError, match="`start`"):
         start_training(Settings(**{**SMALL, **other}), start=run)
 
 
@@ -385,7 +385,7 @@ def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
 def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
     whole = hf.train("arm2", **{**SMALL, "rollouts": 60}, grow=2)
     path = interrupted_warming(4, grow=2)
-    with pytest.raises(UsageError, match="--resume with `grow`"):
+    with pytest.raises(UsageError, match="`resume` with `grow`"):
         hf.resume(path, grow=3)
     assert same(hf.resume(path, rollouts=60), whole)
 
@@ -394,7 +394,7 @@ def test_a_plant_that_has_changed_since_its_warm_up():
     plant = write_cart(".")
     path = interrupted_warming(4, plant=str(plant), grow=2)
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
-    with pytest.raises(TrainingError, match="--force"):
+    with pytest.raises(TrainingError, match="`force`"):
         hf.resume(path)
     assert hf.resume(path, force=True).state.updates > 0
 
@@ -490,7 +490,7 @@ def test_a_plant_that_has_changed():
     assert not run.plant_changed
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
     assert hf.Run.load(run.path).plant_changed
-    with pytest.raises(TrainingError, match="--force"):
+    with pytest.raises(TrainingError, match="`force`"):
         hf.resume(run.path, rollouts=12)
     assert hf.resume(run.path, rollouts=12, force=True).state.rollouts == 12
     assert not hf.Run.load(run.path).plant_changed
