@@ -1,4 +1,8 @@
-"""Plants and tasks as Gymnasium environments; importing this package registers them."""
+"""Plants and tasks as Gymnasium environments; importing this package registers them.
+
+- `PlantEnv`: one trial
+- `PlantVectorEnv`: many trials, stepped together
+"""
 
 from hfcontrol.environments.gymnasium_env import PlantEnv, PlantVectorEnv
 

@@ -1,18 +1,26 @@
-"""Every plant and task as a Gymnasium environment, with an agent in the network's place; the equations stand in trials.py.
+"""Every plant and task as a Gymnasium environment; trials.py has the equations.
 
-Importing this module registers the shipped tasks; any other plant is "hfcontrol/plant-v0", or `PlantEnv` itself:
+Importing this module registers the shipped tasks. Any other plant is
+"hfcontrol/plant-v0", or `PlantEnv` itself:
 
-    gymnasium.make("hfcontrol.environments:hfcontrol/arm2-reach-v0", feedback_delay="40ms")
-    gymnasium.make_vec("hfcontrol.environments:hfcontrol/plant-v0", num_envs=64, plant="mine.py")
+    gymnasium.make("hfcontrol.environments:hfcontrol/arm2-reach-v0")
+    gymnasium.make_vec(
+        "hfcontrol.environments:hfcontrol/plant-v0", num_envs=64, plant="mine.py"
+    )
 """
 
 import ast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.environments.trials import Trials
 from hfcontrol.errors import UsageError
 from hfcontrol.plant.registry import plant_names, plants_folder
+from hfcontrol.tasks.scenario import Scenario
 
 try:
     import gymnasium
@@ -22,208 +30,259 @@ except ModuleNotFoundError as missing:
     if missing.name != "gymnasium":
         raise
     raise UsageError(
-        "hfcontrol.environments needs the package gymnasium: pip install -e '.[gym]' in hfcontrol's folder"
+        "hfcontrol.environments needs the package gymnasium: pip install -e '.[gym]' "
+        "in hfcontrol's folder"
     ) from None
+
+Options = dict[str, Any]
+
+# What Gymnasium reads of an environment's class.
+METADATA: Options = {"render_modes": []}
+VECTOR_METADATA: Options = {**METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
 
 class PlantEnv(gymnasium.Env):
-    """One trial of a plant and task; the conditions are those of `Settings`: steps, feedback_delay, motor_noise, vary, ...
+    """One trial of a plant and task.
 
-    Observation: target and observation, in their own units, as the project's networks see them. Action: within +-1, though
-    more is taken as it is; `scale` times it, added to the plant's TRIM, is the command before limit and delay. The scale is
-    15 typical controls, or 3 limits where there are any, unless given in control units. Reward: minus the cost.
+    Observation: target and observation, in their own units, as the project's networks
+    see them. Action: within +-1, though larger ones are not clipped; `scale` times the
+    action plus the plant's TRIM is the command before limit and delay. The default
+    scale is 3 limits, or 15 typical controls without a limit. Reward: minus the cost.
+    `conditions` are settings: steps, feedback_delay, motor_noise, vary, ...
 
-    An episode ends *terminated*, not truncated: the horizon belongs to the task, whose cost is on the final state, so that
-    no value of what might follow is to be added. It ends early, with a reward of -1e6, where a state is beyond a million
-    of its TYPICAL sizes or a number not finite. The last `info` has the trial's `loss`, infinite where it ended early, and
-    `success`. `reset` takes one of the task's trials, or of its held-out ones with options={"split": "held_out"}. Raises
-    kinds of HFControlError.
+    An episode ends *terminated*, not truncated: the horizon belongs to the task, with a
+    cost on the final state, so that no value is to be bootstrapped. It ends early, with
+    a reward of -1e6, if a state exceeds a million of its typical sizes or a number is
+    not finite. The last `info` has the trial's `loss`, infinite if it ended early, and
+    `success`.
+
+    `reset` starts one of the task's trials, or one of its held-out trials with
+    options={"split": "held_out"}. Raises HFControlError for settings that are not
+    possible.
     """
 
-    metadata = {"render_modes": []}
-
-    def __init__(self, plant, task=None, *, scale=None, render_mode=None, **conditions):
-        _check_rendering(render_mode)
-        self._trials, self._running = Trials(1, plant, task, scale, **conditions), False
-        self.observation_space, self.action_space = _spaces(self._trials)
-
-    @property
-    def scenario(self):
-        """The `Scenario` of the trial."""
-        return self._trials.scenario
-
-    def reset(self, *, seed=None, options=None):
-        """Begins a trial: what is seen first (n,), and an empty info; the same seed begins the same."""
-        super().reset(seed=seed)
-        self._trials.begin_all(self.np_random, **_split(options), anew=seed is not None)
-        self._running = True
-        return self._trials.seen[0], {}
-
-    def step(self, action):
-        """One control step under an action (nu,)."""
-        if not self._running:
-            raise UsageError("step without a trial in progress: call reset() first")
-        rewards, ended = self._trials.advance([action])
-        self._running = not ended[0]
-        info = (
-            {}
-            if self._running
-            else {
-                name: values[0].item()
-                for name, values in self._trials.results().items()
-            }
-        )
-        return self._trials.seen[0], float(rewards[0]), bool(ended[0]), False, info
-
-
-class PlantVectorEnv(gymnasium.vector.VectorEnv):
-    """N trials of a plant and task, stepped by one call of its compiled kernels; spaces, rewards and conditions are those
-    of `PlantEnv`.
-
-    Trials end together, at the horizon, but for lost ones, and those that ended begin anew by themselves, in the split of
-    the last reset: by default in the step after (`autoreset_mode` NEXT_STEP), whose action for them is ignored and whose
-    reward is zero, or at once (SAME_STEP), with what was seen last in the infos' `final_obs`, and the rest in `final_info`.
-    """
-
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata = METADATA
 
     def __init__(
         self,
-        plant,
-        task=None,
-        num_envs=1,
+        plant: str | Path,
+        task: str | None = None,
         *,
-        scale=None,
-        autoreset_mode=AutoresetMode.NEXT_STEP,
-        render_mode=None,
-        **conditions,
-    ):
+        scale: npt.ArrayLike | None = None,
+        render_mode: str | None = None,
+        **conditions: Any,
+    ) -> None:
         _check_rendering(render_mode)
-        known = {
-            mode.value: mode
-            for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
-        }
-        mode = known.get(getattr(autoreset_mode, "value", autoreset_mode))
-        if mode is None:
-            raise UsageError(f"autoreset_mode {autoreset_mode!r}: {' or '.join(known)}")
-        self._trials, self._ended = (
-            Trials(num_envs, plant, task, scale, **conditions),
-            None,
+        self._trials = Trials(1, plant, task, scale, **conditions)
+        self._is_running = False
+        self.observation_space = _observation_space(self._trials)
+        self.action_space = _action_space(self._trials)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of the trial."""
+        return self._trials.scenario
+
+    def reset(
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[Array, Options]:
+        """Start a trial; return its first observation (n,) and an empty info.
+
+        The same seed starts the same trials.
+        """
+        super().reset(seed=seed)
+        self._trials.start_all(
+            self.np_random, **_check_options(options), restock=seed is not None
         )
-        self.metadata, self.num_envs = (
-            {**self.metadata, "autoreset_mode": mode},
-            num_envs,
-        )
-        self.single_observation_space, self.single_action_space = _spaces(self._trials)
+        self._is_running = True
+        return self._trials.observations[0], {}
+
+    def step(self, action: npt.ArrayLike) -> tuple[Array, float, bool, bool, Options]:
+        """Make one control step under an action (nu,)."""
+        if not self._is_running:
+            raise UsageError("step without a trial in progress: call reset() first")
+        batch: Any = [action]
+        rewards, ended = self._trials.step(batch)
+        self._is_running = not ended[0]
+
+        info = {}
+        if ended[0]:
+            results = self._trials.results()
+            info = {name: values[0].item() for name, values in results.items()}
+        observation = self._trials.observations[0]
+        return observation, float(rewards[0]), bool(ended[0]), False, info
+
+
+class PlantVectorEnv(gymnasium.vector.VectorEnv):
+    """N trials of a plant and task, stepped together by compiled kernels.
+
+    Spaces, rewards and settings are those of `PlantEnv`. Trials end together at the
+    horizon, unless they are lost. A trial that ended restarts by itself, in the split
+    of the last reset. By default (`autoreset_mode` NEXT_STEP) it restarts in the next
+    step, which ignores its action and returns a reward of zero. With SAME_STEP it
+    restarts at once; the infos then hold its last observation as `final_obs` and its
+    results as `final_info`.
+    """
+
+    metadata = VECTOR_METADATA
+
+    def __init__(
+        self,
+        plant: str | Path,
+        task: str | None = None,
+        num_envs: int = 1,
+        *,
+        scale: npt.ArrayLike | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **conditions: Any,
+    ) -> None:
+        _check_rendering(render_mode)
+        mode = _check_autoreset(autoreset_mode)
+        self._trials = Trials(num_envs, plant, task, scale, **conditions)
+        # Trials that ended in the last step (N,), or None before the first reset.
+        self._ended: Array | None = None
+
+        self.metadata = {**self.metadata, "autoreset_mode": mode}
+        self.num_envs = num_envs
+        self.single_observation_space = _observation_space(self._trials)
+        self.single_action_space = _action_space(self._trials)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     @property
-    def scenario(self):
-        """The `Scenario` of all trials, which are the last index of its arrays."""
+    def scenario(self) -> Scenario:
+        """The scenario of all trials, which are the last index of its arrays."""
         return self._trials.scenario
 
-    def reset(self, *, seed=None, options=None):
-        """Begins all trials: what is seen first (N, n), and an empty info; the same seed begins the same."""
-        super().reset(seed=seed)
-        self._trials.begin_all(self.np_random, **_split(options), anew=seed is not None)
-        self._ended = np.zeros(self.num_envs, dtype=bool)
-        return self._trials.seen, {}
+    def reset(
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[Array, Options]:
+        """Start all trials; return first observations (N, n) and an empty info.
 
-    def step(self, actions):
-        """One control step under actions (N, nu)."""
+        The same seed starts the same trials.
+        """
+        super().reset(seed=seed)
+        self._trials.start_all(
+            self.np_random, **_check_options(options), restock=seed is not None
+        )
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        return self._trials.observations, {}
+
+    def step(
+        self, actions: npt.ArrayLike
+    ) -> tuple[Array, Array, Array, Array, Options]:
+        """Make one control step under actions (N, nu)."""
         if self._ended is None:
             raise UsageError("step without trials in progress: call reset() first")
-        begin_now, same_step = (
-            self._ended,
-            self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP,
-        )
-        rewards, ended = self._trials.advance(actions)
-        rewards[begin_now], ended[begin_now] = 0.0, False
-        infos = self._infos(ended, same_step) if ended.any() else {}
-        if same_step:
-            begin_now = ended
+        is_same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+        restarting = self._ended
+        rewards, ended = self._trials.step(actions)
+        rewards[restarting] = 0.0
+        ended[restarting] = False
+
+        infos: Options = {}
+        if ended.any():
+            infos = self._final_infos(ended) if is_same_step else self._infos(ended)
+        if is_same_step:
+            restarting = ended
         else:
             self._ended = ended
-        if begin_now.any():
-            self._trials.begin(np.flatnonzero(begin_now), self.np_random)
-        return (
-            self._trials.seen,
-            rewards,
-            ended.copy(),
-            np.zeros(self.num_envs, dtype=bool),
-            infos,
-        )
+        if restarting.any():
+            self._trials.start(np.flatnonzero(restarting), self.np_random)
 
-    def _infos(self, ended, same_step):
-        """What is told of the trials that ended (N,), in Gymnasium's form: every array with a mask."""
-        infos, seen = {}, self._trials.seen
+        observations = self._trials.observations
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        return observations, rewards, ended.copy(), truncated, infos
+
+    def _infos(self, ended: Array) -> Options:
+        """Return the results of the trials that ended (N,), each with its mask."""
+        infos = {}
         for name, values in self._trials.results().items():
-            infos |= {
-                name: np.where(ended, values, np.zeros_like(values)),
-                f"_{name}": ended.copy(),
-            }
-        if not same_step:
-            return infos
+            infos[name] = np.where(ended, values, np.zeros_like(values))
+            infos[f"_{name}"] = ended.copy()
+        return infos
+
+    def _final_infos(self, ended: Array) -> Options:
+        """Return last observations and results of the trials that ended (N,)."""
+        observations = self._trials.observations
+        # Gymnasium's form: an array of objects, None for the other trials.
         final = np.full(self.num_envs, None, dtype=object)
         for n in np.flatnonzero(ended):
-            final[n] = seen[n]
+            final[n] = observations[n]
         return {
             "final_obs": final,
             "_final_obs": ended.copy(),
-            "final_info": infos,
+            "final_info": self._infos(ended),
             "_final_info": ended.copy(),
         }
 
 
-def _spaces(trials):
-    """What may be seen and what may be done in one of the trials."""
-    box = gymnasium.spaces.Box
-    return box(-np.inf, np.inf, (trials.size,), np.float64), box(
-        -1.0, 1.0, (trials.plant.nu,), np.float64
-    )
+def _observation_space(trials: Trials) -> gymnasium.spaces.Box:
+    """Return the space of an observation of one trial."""
+    return gymnasium.spaces.Box(-np.inf, np.inf, (trials.n_observed,), np.float64)
 
 
-def _split(options):
-    """The options of a reset, of which there is one; UsageError for any other."""
-    unknown = set(options or {}) - {"split"}
+def _action_space(trials: Trials) -> gymnasium.spaces.Box:
+    """Return the space of an action in one trial."""
+    return gymnasium.spaces.Box(-1.0, 1.0, (trials.plant.nu,), np.float64)
+
+
+def _check_options(options: Options | None) -> Options:
+    """Return the options of a reset; raise UsageError for any but `split`."""
+    options = options or {}
+    unknown = set(options) - {"split"}
     if unknown:
-        raise UsageError(
-            f"reset with options {', '.join(map(str, unknown))}: the only one is split"
-        )
-    return options or {}
+        names = ", ".join(map(str, unknown))
+        raise UsageError(f"reset with options {names}: the only one is split")
+    return options
 
 
-def _check_rendering(mode):
+def _check_autoreset(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return the autoreset mode of this value; UsageError if there is none."""
+    modes = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+    known = {known_mode.value: known_mode for known_mode in modes}
+    found = known.get(mode.value if isinstance(mode, AutoresetMode) else mode)
+    if found is None:
+        raise UsageError(f"autoreset_mode {mode!r}: {' or '.join(known)}")
+    return found
+
+
+def _check_rendering(mode: str | None) -> None:
+    """Raise UsageError for any mode of rendering."""
     if mode is not None:
         raise UsageError(
-            f"render_mode {mode!r}: environments draw nothing; hfcontrol animate makes movies of runs"
+            f"render_mode {mode!r}: environments draw nothing; use hfcontrol animate "
+            "for movies of runs"
         )
 
 
-def _task_names(plant):
-    """Names of a shipped plant's tasks, read from its file without running it, which for all of them would take long."""
-    tree = ast.parse((plants_folder() / f"{plant}.py").read_text(encoding="utf-8"))
-    tasks = next(
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "TASKS"
-    )
-    return [key.value for key in tasks.keys]
+def _task_names(plant: str) -> list[str]:
+    """Return the names of a shipped plant's tasks.
+
+    They are read from the source: running the files of all plants would be slow.
+    """
+    path = plants_folder() / f"{plant}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Dict):
+            continue
+        if ast.unparse(node.targets[0]) == "TASKS":
+            return [ast.literal_eval(key) for key in node.value.keys if key]
+    return []
 
 
-def _register():
-    """Makes the ids known to Gymnasium: hfcontrol/PLANT-TASK-v0 of all that is shipped, and hfcontrol/plant-v0."""
-    known = {
-        f"{plant}-{task}": {"plant": plant, "task": task}
-        for plant in plant_names()
-        for task in _task_names(plant)
-    }
-    for name, own in {**known, "plant": {}}.items():
+def _register() -> None:
+    """Register all shipped tasks as hfcontrol/PLANT-TASK-v0, and hfcontrol/plant-v0."""
+    arguments: dict[str, Options] = {"plant": {}}
+    for plant in plant_names():
+        for task in _task_names(plant):
+            arguments[f"{plant}-{task}"] = {"plant": plant, "task": task}
+    for name, kwargs in arguments.items():
         gymnasium.register(
             f"hfcontrol/{name}-v0",
             f"{__name__}:PlantEnv",
-            kwargs=own,
+            kwargs=kwargs,
             vector_entry_point=f"{__name__}:PlantVectorEnv",
         )
 

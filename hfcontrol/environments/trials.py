@@ -1,25 +1,35 @@
-"""Trials of a plant and task, step by step, under whoever acts on them: the closed loop of sweeps/plain.py without a network.
+"""Trials of a plant and task, stepped under the actions of an agent.
 
-    y_t = observe(x_{t-d_y}) + sensory noise        u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
-    c_t = trim + scale a_t                          x_{t+1} = step(x_t, u_t, params) + disturbance_t
-    reward_t = -cost_t(x_t, u_t), of the last step t = T-1 also -cost_T(x_T)
+This is the closed loop of closed_loop/passes/plain.py with an agent as the network:
 
-Who acts sees [target_t, y_t] and gives a_t, within +-1; the sum of the rewards is minus the loss of the trial.
+    y_t = observe(x_{t-d_y}) + sensory noise
+    c_t = trim + scale a_t
+    u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
+    x_{t+1} = step(x_t, u_t, params) + disturbance_t
+    reward_t = -cost_t(x_t, u_t), and in the last step t = T-1 also -cost_T(x_T)
+
+The agent observes [target_t, y_t] and returns the action a_t, within +-1. The sum of
+the rewards is minus the loss of the trial.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hfcontrol.arrays.random import Stream
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.runs.factory import make_plant, make_task, make_wiring
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import at_times
 from hfcontrol.tasks.generators import RANDOM_GENERATORS
-from hfcontrol.tasks.scenario import SPLITS, replace_trials, select_trials
+from hfcontrol.tasks.scenario import SPLITS, Scenario, replace_trials, select_trials
 
+# Settings that an environment can have.
 CONDITIONS = (
     "trials",
     "steps",
@@ -38,197 +48,266 @@ CONDITIONS = (
     "observe",
     "control_limit",
 )
-SATURATING = 3.0  # an action of 1 in limits: tanh(3) = 0.995 of them
-PLENTY = 15.0  # an action of 1 in typical controls, where there is no limit: on every shipped task the optimum stays within
-FAR = 1e6  # typical sizes beyond which a state is lost, while numbers are still fit for an agent that works in float32
-LOST = 1e6  # minus the reward of the step in which a trial is lost
-MANY = 512  # trials whose steps are shared among the cores
-STREAMS = dict(zip(SPLITS, (Stream.SCENARIOS, Stream.HELD_OUT)))
+
+# Command of an action of 1, in limits: the control is tanh(3) = 0.995 of its limit.
+SATURATING_COMMAND = 3.0
+
+# Command of an action of 1 without a limit, in typical controls: on every shipped task
+# the optimal controls stay below.
+LARGEST_COMMAND = 15.0
+
+# A trial is lost if a state exceeds this multiple of its typical size. The numbers are
+# then still small enough for an agent that computes in float32.
+LOST_STATE = 1e6
+
+# Reward of the step in which a trial is lost.
+LOST_REWARD = -1e6
+
+# From this number of trials on it pays to start the other cores.
+PARALLEL_TRIALS = 512
+
+STREAMS = dict(zip(SPLITS, (Stream.SCENARIOS, Stream.HELD_OUT), strict=True))
 
 
 @dataclass(frozen=True)
-class _End:
-    """As much of a rollout as says whether it succeeded: its final states, x (1, nx, N)."""
+class FinalStates:
+    """The part of a rollout that decides success: its final states x (1, nx, N)."""
 
-    x: np.ndarray
+    x: Array
 
 
 class Trials:
-    """N trials, each at a time index t (N,) of its own; `scenario` is theirs, `size` how many numbers are seen in each.
+    """N trials of a plant and task, each at its own time index.
 
-    `conditions` are settings of those names, and `scale` what an action of 1 commands, in control units (nu,). Scenarios
-    come from a stock, as many as the task has trials, in random order. Used up, it is drawn anew; a fixed list of targets
-    is gone through again, in another order. Raises kinds of HFControlError.
+    `conditions` are settings, by the names in CONDITIONS. `scale` is the command of an
+    action of 1, in control units, one number or (nu,). `n_observed` is the size of an
+    observation.
+
+    Scenarios come from a stock of as many as the task has trials, in random order. When
+    it is used up, a random task draws a new stock; a fixed list of targets is used
+    again in another order. Raises HFControlError for settings that are not possible.
     """
 
-    def __init__(self, number, plant, task=None, scale=None, **conditions):
-        for name in conditions:
+    def __init__(
+        self,
+        number: int,
+        plant: str | Path,
+        task: str | None = None,
+        scale: npt.ArrayLike | None = None,
+        **conditions: Any,
+    ) -> None:
+        for name, value in conditions.items():
             if name not in CONDITIONS:
                 raise UsageError(
-                    f"{name}={conditions[name]!r}: an environment has no such condition; known are "
+                    f"`{name}` {value!r}: an environment has no such setting; it has: "
                     f"{', '.join(CONDITIONS)}"
                 )
         if number < 1:
             raise UsageError(f"{number} trials: at least 1 is needed")
+
         settings = settings_for(plant=str(plant), task=task, **conditions)
         self.plant = make_plant(settings)
         self.kernels = compile_plant(self.plant)
         self.task = make_task(settings, self.plant, self.kernels)
         self.wiring = make_wiring(settings, self.plant, taper=False)
         self.wiring.check(self.task.steps)
-        self.number, self.size = number, self.task.n_target + self.plant.ny
-        self.trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))[:, None]
-        self.scale = self._scale(scale)
-        self.scenario, self._stock, self._split = None, None, SPLITS[0]
-        self._fixed = not (
-            self.task.random
-            or {"draw", *RANDOM_GENERATORS}
-            & {*self.task.numbers, self.task.numbers.get("generator")}
-        )
 
-    def _scale(self, scale):
-        """The change of the commands (nu, 1) for an action of 1: as told, or the rule's."""
+        self.number = number
+        self.n_observed = self.task.n_target + self.plant.ny
+        self.trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))[:, None]
+        self.scale = self._check_scale(scale)
+
+        self._scenario: Scenario | None = None
+        self._stock: Scenario | None = None
+        # Indices of the scenarios in the stock that are not used yet.
+        self._order = np.zeros(0, dtype=int)
+        self._split = SPLITS[0]
+
+        numbers = self.task.numbers
+        draws = {*numbers, numbers.get("generator")} & {"draw", *RANDOM_GENERATORS}
+        self._is_fixed_list = not (self.task.random or draws)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of all trials; UsageError before the first reset."""
+        if self._scenario is None:
+            raise UsageError("no trials yet: call reset() first")
+        return self._scenario
+
+    def _check_scale(self, scale: npt.ArrayLike | None) -> Array:
+        """Return the command (nu, 1) of an action of 1: as given, or the default."""
         limit = self.wiring.limit
-        rule = np.where(
-            np.isfinite(limit), SATURATING * limit, PLENTY * self.plant.typical_control
-        )
+        if scale is None:
+            typical = LARGEST_COMMAND * self.plant.typical_control
+            scale = np.where(np.isfinite(limit), SATURATING_COMMAND * limit, typical)
         try:
-            scales = np.broadcast_to(
-                np.asarray(rule if scale is None else scale, dtype=float), limit.shape
-            )
+            scales = np.broadcast_to(np.asarray(scale, dtype=float), limit.shape)
         except (TypeError, ValueError):
+            # No numbers, or not one for each control: refused below.
             scales = np.zeros(1)
         if not ((scales > 0) & np.isfinite(scales)).all():
             raise UsageError(
-                f"scale {scale}: a positive number is needed, or one for each of {', '.join(self.plant.control)}"
+                f"scale {scale}: a positive number is needed, or one for each of "
+                f"{', '.join(self.plant.control)}"
             )
         return scales[:, None]
 
-    def begin_all(self, rng, split=SPLITS[0], anew=False):
-        """Begins all trials; `anew`, or of another split than before, with a new stock."""
+    def start_all(
+        self, rng: np.random.Generator, split: str = SPLITS[0], restock: bool = False
+    ) -> None:
+        """Start all trials, in scenarios of a split.
+
+        A new stock of scenarios is drawn with `restock`, or if the split changed.
+        """
         if split not in SPLITS:
             raise UsageError(f"split {split!r}: {' or '.join(SPLITS)}")
-        if anew or split != self._split:
+        if restock or split != self._split:
             self._stock = None
         self._split = split
-        self.begin(np.arange(self.number), rng)
+        self.start(np.arange(self.number), rng)
 
-    def begin(self, trials, rng):
-        """Begins some trials, given by their numbers, in the next scenarios of the stock."""
-        rest = trials
-        while rest.size:
-            if self._stock is None or not self._order.size:
-                self._restock(rng, rest.size)
-            taken, self._order = np.split(self._order, [rest.size])
-            replace_trials(
-                self.scenario, rest[: taken.size], select_trials(self._stock, taken)
-            )
-            rest = rest[taken.size :]
-        self._t[trials], self._losses[trials] = 0, 0.0
+    def start(self, trials: Array, rng: np.random.Generator) -> None:
+        """Start some trials, given by their indices, in the next scenarios."""
+        waiting = trials
+        while waiting.size:
+            scenarios = self._take(waiting.size, rng)
+            indices = waiting[: scenarios.trials]
+            replace_trials(self.scenario, indices, scenarios)
+            waiting = waiting[scenarios.trials :]
+
+        self._t[trials] = 0
+        self._losses[trials] = 0.0
         self._states[..., trials] = self.scenario.x0[:, trials]
         self._commands[..., trials] = 0.0
-        self._seen[trials] = self._see()[trials]
+        self._observations[trials] = self._observe()[trials]
 
-    def _restock(self, rng, wanted):
-        if self._stock is None or not self._fixed:
-            own = np.random.default_rng(
-                [int(rng.integers(2**63)), STREAMS[self._split]]
-            )
-            self._stock = self.task.draw(own, self._split)
-        trials = self._stock.trials
-        times = -(-wanted // trials) if self._fixed else 1
-        self._order = np.concatenate([rng.permutation(trials) for _ in range(times)])
-        if self.scenario is None:
-            self._allocate()
+    def _take(self, count: int, rng: np.random.Generator) -> Scenario:
+        """Return the next scenarios, `count` or as many as the stock still has."""
+        stock = self._stock
+        if stock is None or not self._order.size:
+            stock = self._restock(rng, count)
+        taken, self._order = np.split(self._order, [count])
+        return select_trials(stock, taken)
 
-    def _allocate(self):
+    def _restock(self, rng: np.random.Generator, count: int) -> Scenario:
+        """Return the stock with a new order, drawn anew unless it is a fixed list."""
+        stock = self._stock
+        if stock is None or not self._is_fixed_list:
+            seed = [int(rng.integers(2**63)), STREAMS[self._split]]
+            stock = self.task.draw(np.random.default_rng(seed), self._split)
+            self._stock = stock
+
+        repeats = -(-count // stock.trials) if self._is_fixed_list else 1
+        orders = [rng.permutation(stock.trials) for _ in range(repeats)]
+        self._order = np.concatenate(orders)
+        if self._scenario is None:
+            self._allocate(stock)
+        return stock
+
+    def _allocate(self, stock: Scenario) -> None:
+        """Allocate the state of all trials, with arrays like those of the stock."""
         number, wiring, plant = self.number, self.wiring, self.plant
-        self.scenario = select_trials(self._stock, np.zeros(number, dtype=int))
-        self._t, self._losses = np.zeros(number, dtype=int), np.zeros(number)
-        self._states = np.zeros(
-            (wiring.feedback_delay + 1, plant.nx, number)
-        )  # x_{t-d_y} to x_t
-        self._commands = np.zeros(
-            (wiring.command_delay + 1, plant.nu, number)
-        )  # c_{t-d_u} to c_t
-        self._seen = np.zeros((number, self.size))
+        self._scenario = select_trials(stock, np.zeros(number, dtype=int))
+        self._t = np.zeros(number, dtype=int)
+        self._losses = np.zeros(number)
+        # Delay lines: states x_{t-d_y} to x_t, and commands c_{t-d_u} to c_t.
+        self._states = np.zeros((wiring.feedback_delay + 1, plant.nx, number))
+        self._commands = np.zeros((wiring.command_delay + 1, plant.nu, number))
+        self._observations = np.zeros((number, self.n_observed))
 
     @property
-    def seen(self):
-        """What is seen of every trial now (N, size), as a copy."""
-        return self._seen.copy()
+    def observations(self) -> Array:
+        """The present observations (N, n_observed), as a copy."""
+        return self._observations.copy()
 
-    def _time(self):
-        """The time index of the step to come, or one for each trial; a trial that has ended waits in its last step."""
+    def _time(self) -> int | Array:
+        """Return the time index of the next step: one, or (N,) if trials differ.
+
+        A trial that has ended stays at its last step.
+        """
         t = np.minimum(self._t, self.task.steps - 1)
         return t[0] if (t == t[0]).all() else t
 
-    def _see(self):
-        """Target and observation of every trial (N, size); at the end of the horizon the last target, and no noise."""
-        s, t = self.scenario, self._time()
-        y = self.kernels.observe(self._states[:1], s.params)[0]
-        y = y + np.where(self._t < self.task.steps, at_times(s.sensory_noise, t), 0.0)
-        return np.concatenate([at_times(s.target, t), y]).T
+    def _observe(self) -> Array:
+        """Return target and observation of all trials (N, n_observed).
 
-    def advance(self, actions):
-        """One control step of all trials under actions (N, nu); rewards (N,) and which trials ended (N,).
-
-        A trial that gets FAR away, or where a number is not finite, is lost: it ends with a reward of -LOST, and neither its
-        state nor what is seen of it moves in that step.
+        At the end of the horizon the target is the last one and there is no noise.
         """
-        s, t, x = self.scenario, self._time(), self._states[-1]
-        command = self.trim + self.scale * self._checked(actions).T
+        scenario, t = self.scenario, self._time()
+        y = self.kernels.observe(self._states[:1], scenario.params)[0]
+        noise = at_times(scenario.sensory_noise, t)
+        y = y + np.where(self._t < self.task.steps, noise, 0.0)
+        return np.concatenate([at_times(scenario.target, t), y]).T
+
+    def step(self, actions: npt.ArrayLike) -> tuple[Array, Array]:
+        """Step all trials under actions (N, nu).
+
+        Returns the rewards (N,) and whether each trial has ended (N,).
+
+        A trial is lost if a state exceeds LOST_STATE typical sizes or a number is not
+        finite. It ends with LOST_REWARD; its state and observation stay as they were.
+        """
+        scenario, t = self.scenario, self._time()
+        x = self._states[-1]
+        command = self.trim + self.scale * self._check_actions(actions).T
         self._commands = np.concatenate([self._commands[1:], command[None]])
         u = self.wiring.apply_limit(self._commands[0])
-        u = u * (1.0 + at_times(s.motor_gain, t)) + at_times(s.motor_noise, t)
+        u = u * (1.0 + at_times(scenario.motor_gain, t))
+        u = u + at_times(scenario.motor_noise, t)
+
+        # A diverging trial may overflow; it is found below.
         with np.errstate(all="ignore"):
-            cost = s.cost.losses_at(t, x, u)
-            after = self._move(x, u, at_times(s.disturbance, t))
+            cost = scenario.cost.losses_at(t, x, u)
+            x_next = self._move(x, u, at_times(scenario.disturbance, t))
             self._t += 1
             ended = self._t >= self.task.steps
             if ended.any():
-                cost += np.where(
-                    ended, s.cost.losses_at(self.task.steps, after, None), 0.0
-                )
-            self._states = np.concatenate([self._states[1:], after[None]])
-            seen = self._see()
-            near = (np.abs(after) <= FAR * self.plant.typical_state[:, None]).all(
-                axis=0
-            )
-        fine = near & np.isfinite(cost) & np.isfinite(seen).all(axis=1)
-        self._states[-1] = np.where(fine, after, x)
-        self._seen = np.where(fine[:, None], seen, self._seen)
-        self._losses += np.where(fine, cost, np.inf)
-        return np.where(fine, -cost, -LOST), ended | ~fine
+                final = scenario.cost.losses_at(self.task.steps, x_next, None)
+                cost += np.where(ended, final, 0.0)
+            self._states = np.concatenate([self._states[1:], x_next[None]])
+            observations = self._observe()
+            bound = LOST_STATE * self.plant.typical_state[:, None]
+            is_near = (np.abs(x_next) <= bound).all(axis=0)
 
-    def _move(self, x, u, disturbance):
-        """The next states (nx, N): by simulate, which works on all cores, where that is worth waking them."""
-        if self.number < MANY:
-            return (
-                self.kernels.step(x, u, self.scenario.params) + disturbance
-            )  # the same, as there is no taper
-        return self.kernels.simulate(
-            x, u[None], self.scenario.params, disturbance[None], self.wiring.taper
-        )[1]
+        is_finite = np.isfinite(cost) & np.isfinite(observations).all(axis=1)
+        is_valid = is_near & is_finite
+        self._states[-1] = np.where(is_valid, x_next, x)
+        self._observations = np.where(
+            is_valid[:, None], observations, self._observations
+        )
+        self._losses += np.where(is_valid, cost, np.inf)
+        return np.where(is_valid, -cost, LOST_REWARD), ended | ~is_valid
 
-    def _checked(self, actions):
-        """The actions as an array (N, nu); UsageError for another shape, or numbers that are not finite."""
+    def _move(self, x: Array, u: Array, disturbance: Array) -> Array:
+        """Return the next states (nx, N)."""
+        params = self.scenario.params
+        if self.number < PARALLEL_TRIALS:
+            return self.kernels.step(x, u, params) + disturbance
+
+        # The same numbers: without a taper, `simulate` is a loop of steps on all cores.
+        states = self.kernels.simulate(
+            x, u[None], params, disturbance[None], self.wiring.taper
+        )
+        return states[1]
+
+    def _check_actions(self, actions: npt.ArrayLike) -> Array:
+        """Return the actions as an array (N, nu) of finite numbers."""
         shape = (self.number, self.plant.nu)
         try:
-            given = np.asarray(actions, dtype=float)
+            array = np.asarray(actions, dtype=float)
         except (TypeError, ValueError):
-            given = np.full(shape, np.nan)
-        if given.shape != shape or not np.isfinite(given).all():
+            # No numbers: refused below.
+            array = np.full(shape, np.nan)
+        if array.shape != shape or not np.isfinite(array).all():
             raise UsageError(
-                f"actions of shape {np.shape(given)}: needed are finite numbers of shape {shape}, by trial and "
-                f"control ({', '.join(self.plant.control)})"
+                f"actions of shape {np.shape(array)}: needed are finite numbers of "
+                f"shape {shape}, by trial and control ({', '.join(self.plant.control)})"
             )
-        return given
+        return array
 
-    def results(self):
-        """The loss of every trial so far, and whether it would succeed if it ended here: two arrays (N,)."""
-        success = self.task.success(_End(self._states[-1:]), self.scenario)
-        return {
-            "loss": self._losses.copy(),
-            "success": success & np.isfinite(self._losses),
-        }
+    def results(self) -> dict[str, Array]:
+        """Return `loss` (N,) so far and `success` (N,) if the trials ended now."""
+        final = FinalStates(self._states[-1:])
+        success = self.task.success(final, self.scenario)
+        is_valid = np.isfinite(self._losses)
+        return {"loss": self._losses.copy(), "success": success & is_valid}

@@ -1,4 +1,4 @@
-"""Plants and tasks as Gymnasium environments: Gymnasium's own checks, and the closed loop that networks are trained in."""
+"""Gymnasium environments: its own checks, and equality with the closed loop."""
 
 import importlib
 import subprocess
@@ -32,7 +32,8 @@ from hfcontrol.environments.gymnasium_env import PlantEnv, PlantVectorEnv  # noq
 SHIPPED = [(plant, task) for plant in plant_names() for task in load_plant(plant).tasks]
 SHIPPED_RUN = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
 
-# Beyond 1 the state is infinite; actions of 2 take some trials there, at different times, and others never.
+# Beyond place 1 the state is infinite. Actions of 2 take some trials there, at
+# different times, and others never.
 CLIFF = """
 import math
 import numpy as np
@@ -49,53 +50,58 @@ def step(x, u, p, dt, x_next):
 
 
 def draw(rng, trials, split):
-    return np.stack([rng.uniform(-2.0, 0.9, trials), np.zeros(trials)]), np.zeros((2, trials))
+    x0 = np.stack([rng.uniform(-2.0, 0.9, trials), np.zeros(trials)])
+    return x0, np.zeros((2, trials))
 
 
-TASKS = {"go": {"draw": draw, "trials": 6, "steps": 12, "running": 0.3, "effort": 0.02}}
+GO = {"draw": draw, "trials": 6, "steps": 12, "running": 0.3, "effort": 0.02}
+TASKS = {"go": GO}
 """
 
 
 @pytest.fixture
 def cliff(tmp_path):
-    """The path of a plant that leaves the finite numbers."""
+    """The path of a plant whose state becomes infinite."""
     path = tmp_path / "cliff.py"
     path.write_text(CLIFF)
     return str(path)
 
 
-class Told:
-    """In the place of a network: gives commands (T, nu, N) one after the other, and notes what it sees."""
+class Replay:
+    """In place of a network: returns given commands (T, nu, N), records its inputs."""
 
-    start, outputs = None, slice(None)
+    start = None
+    outputs = slice(None)
 
     def __init__(self, commands):
-        self.commands, self.seen, self.n_activations = commands, [], commands.shape[1]
+        self.commands = commands
+        self.inputs = []
+        self.n_activations = commands.shape[1]
 
-    def step(self, theta, before, seen):
-        """The next commands."""
-        self.seen.append(seen.T)
-        return self.commands[len(self.seen) - 1]
+    def step(self, theta, before, inputs):
+        """Return the next commands."""
+        self.inputs.append(inputs.T)
+        return self.commands[len(self.inputs) - 1]
 
 
-def episode(env, actions, seed=None):
-    """What is seen (T+1, N, n), rewards (T, N) and the last infos of one episode of a vector of trials."""
-    seen, rewards = [env.reset(seed=seed)[0]], []
+def run_episode(env, actions, seed=None):
+    """Observations (T+1, N, n), rewards (T, N) and last infos of one episode."""
+    observations = [env.reset(seed=seed)[0]]
+    rewards = []
     for action in actions:
         observation, reward, terminated, truncated, infos = env.step(action)
-        seen.append(observation)
+        observations.append(observation)
         rewards.append(reward)
-        assert (
-            terminated.all() == (len(rewards) == len(actions)) and not truncated.any()
-        )
-    return np.array(seen), np.array(rewards), infos
+        assert terminated.all() == (len(rewards) == len(actions))
+        assert not truncated.any()
+    return np.array(observations), np.array(rewards), infos
 
 
 @pytest.mark.filterwarnings(
     "ignore:.*A Box observation space m..imum value is .?infinity"
 )
 @pytest.mark.parametrize("plant, task", SHIPPED)
-def test_gymnasiums_own_check(plant, task):
+def test_shipped_tasks_pass_gymnasiums_checks(plant, task):
     env = gymnasium.make(f"hfcontrol/{plant}-{task}-v0").unwrapped
     assert (env._trials.plant.name, env._trials.task.name) == (plant, task)
     check_env(env, skip_render_check=True)
@@ -104,7 +110,7 @@ def test_gymnasiums_own_check(plant, task):
 @pytest.mark.filterwarnings(
     "ignore:.*A Box observation space m..imum value is .?infinity"
 )
-def test_the_check_of_plants_of_ones_own(cliff):
+def test_own_plants_pass_gymnasiums_checks(cliff):
     check_env(
         gymnasium.make("hfcontrol/plant-v0", plant=cliff, trials=3).unwrapped,
         skip_render_check=True,
@@ -119,7 +125,7 @@ def test_the_check_of_plants_of_ones_own(cliff):
     )
 
 
-def test_all_that_is_shipped_is_registered():
+def test_all_shipped_tasks_are_registered():
     ours = [name for name in gymnasium.registry if name.startswith("hfcontrol/")]
     assert sorted(ours) == sorted(
         [
@@ -129,12 +135,15 @@ def test_all_that_is_shipped_is_registered():
     )
 
 
-def test_an_id_is_enough(tmp_path):
-    code = (
-        "import gymnasium, sys; name = 'hfcontrol.environments:hfcontrol/arm2-out_and_back-v0'; "
-        "env, envs = gymnasium.make(name, feedback_delay='40ms'), gymnasium.make_vec(name, num_envs=3, vectorization_mode="
-        "'vector_entry_point'); print('numba' in sys.modules, env.reset(seed=0)[0].shape, envs.reset(seed=0)[0].shape)"
-    )
+def test_environment_id_names_the_module_to_import(tmp_path):
+    code = """
+import sys
+import gymnasium
+name = 'hfcontrol.environments:hfcontrol/arm2-out_and_back-v0'
+env = gymnasium.make(name, feedback_delay='40ms')
+envs = gymnasium.make_vec(name, num_envs=3, vectorization_mode='vector_entry_point')
+print('numba' in sys.modules, env.reset(seed=0)[0].shape, envs.reset(seed=0)[0].shape)
+"""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -172,8 +181,8 @@ CONDITIONS = {
 
 
 @pytest.fixture
-def place(tmp_path):
-    """Writes the plants of the tests' own; gives the name or path of a plant."""
+def find_plant(tmp_path):
+    """A function that returns a plant's name, or the path of the test's own plant."""
     (tmp_path / "cart.py").write_text(CART)
     return lambda plant: str(tmp_path / "cart.py") if plant == "cart" else plant
 
@@ -181,20 +190,21 @@ def place(tmp_path):
 @pytest.mark.parametrize(
     "case, trials", [*((case, 5) for case in CONDITIONS), ("all", 600), ("batch", 600)]
 )
-def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rng):
-    """The same commands in the passes that networks are trained with; 600 trials are stepped on all cores."""
-    plant, conditions = CONDITIONS[case]
-    env = PlantVectorEnv(place(plant), num_envs=trials, **conditions)
-    settings = settings_for(plant=place(plant), **conditions)
+def test_returns_are_minus_losses_of_closed_loop(case, trials, find_plant, rng):
+    """The same commands in the training passes; 600 trials are stepped on all cores."""
+    name, conditions = CONDITIONS[case]
+    env = PlantVectorEnv(find_plant(name), num_envs=trials, **conditions)
+    settings = settings_for(plant=find_plant(name), **conditions)
     plant = make_plant(settings)
-    wiring, T = make_wiring(settings, plant, taper=False), env._trials.task.steps
+    wiring = make_wiring(settings, plant, taper=False)
+    T = env._trials.task.steps
     actions = 0.3 * rng.uniform(-1, 1, (T, trials, plant.nu))
-    seen, rewards, infos = episode(env, actions, seed=5)
+    observations, rewards, infos = run_episode(env, actions, seed=5)
     scale = np.where(
         np.isfinite(wiring.limit), 3.0 * wiring.limit, 15.0 * plant.typical_control
     )
-    told = Told((plant.trim + scale * actions).transpose(0, 2, 1))
-    x, u, *_ = PlainPasses(told, compile_plant(plant), env.scenario, wiring).rollout(
+    replay = Replay((plant.trim + scale * actions).transpose(0, 2, 1))
+    x, u, *_ = PlainPasses(replay, compile_plant(plant), env.scenario, wiring).rollout(
         None, NOTHING_FIXED
     )
     np.testing.assert_allclose(
@@ -203,26 +213,25 @@ def test_returns_are_minus_the_losses_of_the_closed_loop(case, trials, place, rn
     np.testing.assert_allclose(
         infos["loss"], env.scenario.cost.losses(x, u), rtol=1e-12
     )
-    np.testing.assert_array_equal(seen[:-1], told.seen)
+    np.testing.assert_array_equal(observations[:-1], replay.inputs)
 
 
 @pytest.mark.parametrize(
     "conditions", [{}, {"feedback_delay": 4}], ids=["plain", "delay"]
 )
-def test_a_trained_network_does_as_well_as_in_its_own_loop(conditions):
+def test_trained_network_performs_as_in_its_closed_loop(conditions):
     run = hf.Run.load(SHIPPED_RUN)
     loop = run.closed_loop(settings=run.settings.changed(**conditions))
     rollout = loop.rollout(run.theta)
-    controller, envs = (
-        hf.Controller.load(run),
-        PlantVectorEnv("arm2", "reach", num_envs=64, scale=1.0, **conditions),
-    )
-    seen, _ = envs.reset(seed=3)
-    total, ended = np.zeros(64), np.zeros(64, dtype=bool)
+    controller = hf.Controller.load(run)
+    envs = PlantVectorEnv("arm2", "reach", num_envs=64, scale=1.0, **conditions)
+    observations, _ = envs.reset(seed=3)
+    total = np.zeros(64)
+    ended = np.zeros(64, dtype=bool)
     while not ended.any():
-        seen, rewards, ended, _, infos = envs.step(
-            controller.act(seen[:, :4].T, seen[:, 4:].T).T
-        )
+        target, observed = observations[:, :4].T, observations[:, 4:].T
+        actions = controller.act(target, observed).T
+        observations, rewards, ended, _, infos = envs.step(actions)
         total -= rewards
     np.testing.assert_allclose(np.sort(total), np.sort(rollout.losses), rtol=1e-9)
     np.testing.assert_array_equal(
@@ -239,21 +248,19 @@ def test_a_trained_network_does_as_well_as_in_its_own_loop(conditions):
         ("anywhere", {"feedback_delay": 2}),
     ],
 )
-def test_one_after_the_other_as_side_by_side(task, conditions, rng):
-    """More trials than the task has in the first cases, so that its list is gone through twice, or drawn twice."""
-    env, envs = (
-        PlantEnv("arm2", task, **conditions),
-        PlantVectorEnv("arm2", task, num_envs=6, **conditions),
-    )
+def test_trials_one_by_one_equal_trials_in_a_vector(task, conditions, rng):
+    """In the first cases the task has fewer trials: its list is used or drawn twice."""
+    env = PlantEnv("arm2", task, **conditions)
+    envs = PlantVectorEnv("arm2", task, num_envs=6, **conditions)
     actions = 0.1 * rng.uniform(-1, 1, (env._trials.task.steps, 6, 2))
-    seen, rewards, infos = episode(envs, actions, seed=7)
+    observations, rewards, infos = run_episode(envs, actions, seed=7)
     for n in range(6):
         own = [env.reset(seed=None if n else 7)[0]]
         for t, action in enumerate(actions[:, n]):
             observation, reward, terminated, truncated, info = env.step(action)
             own.append(observation)
             assert reward == rewards[t, n] and not truncated
-        np.testing.assert_array_equal(own, seen[:, n])
+        np.testing.assert_array_equal(own, observations[:, n])
         assert terminated and info == {
             "loss": infos["loss"][n],
             "success": infos["success"][n],
@@ -269,73 +276,68 @@ def test_one_after_the_other_as_side_by_side(task, conditions, rng):
         ("electric", "follow", {}),
     ],
 )
-def test_seeds_and_splits(plant, task, conditions):
-    def begun(**options):
-        seen, _ = envs.reset(**options)
+def test_seed_and_split_decide_the_scenarios(plant, task, conditions):
+    def reset(**options):
+        observations, _ = envs.reset(**options)
         return (
-            seen,
+            observations,
             envs.scenario.x0.copy(),
             envs.scenario.goal.copy(),
             envs.scenario.motor_noise.copy(),
         )
 
     def same(a, b):
-        return all(np.array_equal(i, j, equal_nan=True) for i, j in zip(a, b))
+        pairs = zip(a, b, strict=True)
+        return all(np.array_equal(i, j, equal_nan=True) for i, j in pairs)
 
     envs = PlantVectorEnv(plant, task, num_envs=8, **conditions)
-    first, second = begun(seed=1), begun()
-    assert same(first, begun(seed=1)) and same(second, begun())
-    assert not same(first, second) and not same(first, begun(seed=2))
-    held_out = begun(seed=1, options={"split": "held_out"})
+    first, second = reset(seed=1), reset()
+    assert same(first, reset(seed=1)) and same(second, reset())
+    assert not same(first, second) and not same(first, reset(seed=2))
+    held_out = reset(seed=1, options={"split": "held_out"})
     goals = {goal.tobytes() for goal in np.moveaxis(first[2], -1, 0)}
     assert not goals & {goal.tobytes() for goal in np.moveaxis(held_out[2], -1, 0)}
-    assert same(first, begun(seed=1))
+    assert same(first, reset(seed=1))
 
 
-def test_a_list_of_targets_is_gone_through():
+def test_fixed_targets_are_all_used_before_they_repeat():
     env = PlantEnv("arm2", trials=8)
     first, second = ([env.reset()[0][:2].tobytes() for _ in range(8)] for _ in range(2))
     assert len(set(first)) == 8 and set(first) == set(second) and first != second
 
 
-def test_a_trial_that_ended_begins_anew_in_the_next_step(rng):
+def test_ended_trial_restarts_in_next_step(rng):
     envs = PlantVectorEnv("arm2", num_envs=3, steps=5)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    seen, _, infos = episode(envs, np.zeros((5, 3, 2)), seed=0)
-    assert (
-        set(infos) == {"loss", "_loss", "success", "_success"} and infos["_loss"].all()
-    )
+    observations, _, infos = run_episode(envs, np.zeros((5, 3, 2)), seed=0)
+    assert set(infos) == {"loss", "_loss", "success", "_success"}
+    assert infos["_loss"].all()
     later = [envs.step(rng.uniform(-1, 1, (3, 2))) for _ in range(6)]
     first, rewards, terminated, _, infos = later[0]
     assert not rewards.any() and not terminated.any() and infos == {}
-    np.testing.assert_array_equal(
-        first[:, 4:], seen[0][:, 4:]
-    )  # at the start, with other targets
-    assert not np.array_equal(first[:, :4], seen[0][:, :4])
+    # They are at the start again, with other targets.
+    np.testing.assert_array_equal(first[:, 4:], observations[0][:, 4:])
+    assert not np.array_equal(first[:, :4], observations[0][:, :4])
     assert [step[2].all() for step in later] == [False] * 5 + [True]
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, "SameStep"])
-def test_a_trial_that_ended_begins_anew_at_once(mode):
-    """In the form that Gymnasium's own vector of single trials has."""
+def test_ended_trial_restarts_in_same_step(mode):
+    """The infos have the form of Gymnasium's own vector of single environments."""
     envs = PlantVectorEnv("arm2", num_envs=3, steps=5, autoreset_mode=mode)
     sync = SyncVectorEnv(
         [lambda: PlantEnv("arm2", steps=5)] * 3, autoreset_mode=AutoresetMode.SAME_STEP
     )
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    seen, _, infos = episode(envs, np.zeros((5, 3, 2)), seed=0)
-    _, _, theirs = episode(sync, np.zeros((5, 3, 2)), seed=0)
-    assert set(infos) == set(theirs) and set(infos["final_info"]) == set(
-        theirs["final_info"]
-    )
-    for ours, other in ((infos, theirs), (infos["final_info"], theirs["final_info"])):
-        assert all(
-            ours[name].dtype == other[name].dtype
-            for name in ours
-            if name != "final_info"
-        )
-    np.testing.assert_array_equal(infos["final_obs"][1][:4], seen[0, 1, :4])
-    np.testing.assert_array_equal(seen[-1][:, 4:], seen[0][:, 4:])
+    observations, _, infos = run_episode(envs, np.zeros((5, 3, 2)), seed=0)
+    _, _, theirs = run_episode(sync, np.zeros((5, 3, 2)), seed=0)
+    pairs = ((infos, theirs), (infos["final_info"], theirs["final_info"]))
+    for ours, other in pairs:
+        assert set(ours) == set(other)
+        for name in set(ours) - {"final_info"}:
+            assert ours[name].dtype == other[name].dtype
+    np.testing.assert_array_equal(infos["final_obs"][1][:4], observations[0, 1, :4])
+    np.testing.assert_array_equal(observations[-1][:, 4:], observations[0][:, 4:])
     for _ in range(5):
         *_, terminated, _, infos = envs.step(np.zeros((3, 2)))
     assert terminated.all()
@@ -343,50 +345,44 @@ def test_a_trial_that_ended_begins_anew_at_once(mode):
 
 @pytest.mark.parametrize("beyond", ["math.inf", "math.nan", "-1e7"])
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_lost_trials(cliff, mode, beyond):
-    """They end at once, alone and without a NaN; the others, and they themselves from then on, keep their own time."""
+def test_lost_trials_end_alone_and_without_nan(cliff, mode, beyond):
+    """All trials, the restarted ones too, keep their own time."""
     Path(cliff).write_text(CLIFF.replace("math.inf", beyond))
     envs = PlantVectorEnv(
         cliff, num_envs=6, scale=1.0, autoreset_mode=mode, feedback_delay=1
     )
     envs.reset(seed=0)
-    total, begun, ends, fresh = (
-        np.zeros(6),
-        np.zeros(6, dtype=int),
-        [],
-        np.zeros(6, dtype=bool),
-    )
+    total = np.zeros(6)
+    start = np.zeros(6, dtype=int)
+    restarting = np.zeros(6, dtype=bool)
+    whole_lengths, lost_lengths = set(), set()
     for t in range(60):
         before = select_trials(envs.scenario, np.arange(6))
-        seen, rewards, ended, _, infos = envs.step(np.full((6, 1), 2.0))
-        assert (
-            np.isfinite(seen).all()
-            and np.isfinite(rewards).all()
-            and (rewards >= -1e6).all()
-        )
-        total[fresh], begun[fresh] = 0.0, t + 1
-        total -= np.where(fresh, 0.0, rewards)
+        observations, rewards, ended, _, infos = envs.step(np.full((6, 1), 2.0))
+        assert np.isfinite(observations).all() and np.isfinite(rewards).all()
+        assert (rewards >= -1e6).all()
+        total[restarting] = 0.0
+        start[restarting] = t + 1
+        total -= np.where(restarting, 0.0, rewards)
         infos = infos.get("final_info", infos)
         for n in np.flatnonzero(ended):
-            lost = np.isinf(infos["loss"][n])
-            ends.append((lost, t + 1 - begun[n]))
-            assert (
-                rewards[n] == -1e6 and not infos["success"][n]
-                if lost
-                else np.allclose(
-                    [total[n], infos["loss"][n]], loss_of(before, n), rtol=1e-12
-                )
-            )
-        fresh = ended if mode == "NextStep" else np.zeros(6, dtype=bool)
+            length = t + 1 - start[n]
+            if np.isinf(infos["loss"][n]):
+                lost_lengths.add(length)
+                assert rewards[n] == -1e6 and not infos["success"][n]
+            else:
+                whole_lengths.add(length)
+                losses = [total[n], infos["loss"][n]]
+                assert np.allclose(losses, loss_of(before, n), rtol=1e-12)
+        restarting = ended if mode == "NextStep" else np.zeros(6, dtype=bool)
         if mode == "SameStep":
-            total[ended], begun[ended] = 0.0, t + 1
-    assert {length for lost, length in ends if not lost} == {12} and len(
-        {length for lost, length in ends if lost}
-    ) > 1
+            total[ended] = 0.0
+            start[ended] = t + 1
+    assert whole_lengths == {12} and len(lost_lengths) > 1
 
 
 def loss_of(scenario, n):
-    """The loss of a trial of the cliff that is pushed by 2."""
+    """The loss of a trial on the cliff under actions of 2, from its definition."""
     x = [scenario.x0[:, n]]
     for _ in range(12):
         x.append(
@@ -399,8 +395,8 @@ def loss_of(scenario, n):
     )
 
 
-def test_the_optimum_is_within_the_actions():
-    """Of the shipped tasks the one that leaves the least room: the wrist of arm3."""
+def test_optimal_controls_are_within_the_actions():
+    """On the shipped task that comes closest to the limits: the wrist of arm3."""
     trials = PlantVectorEnv("arm3", "out_and_back", num_envs=8, trials=8)
     trials.reset(seed=0)
     own = trials._trials
@@ -416,9 +412,9 @@ def test_the_optimum_is_within_the_actions():
         (
             {"plant": "arm2", "hidden": (3,)},
             UsageError,
-            "hidden=.*no such condition; known are trials, steps",
+            r"`hidden` \(3,\): .*no such setting; it has: trials, steps",
         ),
-        ({"plant": "arm2", "steps": 0}, UsageError, "--steps 0"),
+        ({"plant": "arm2", "steps": 0}, UsageError, "`steps` 0"),
         (
             {"plant": "arm2", "steps": 3, "feedback_delay": 3},
             TaskError,
@@ -440,7 +436,7 @@ def test_the_optimum_is_within_the_actions():
         ),
     ],
 )
-def test_what_cannot_be_made(arguments, kind, words):
+def test_environment_refuses_wrong_arguments(arguments, kind, words):
     with pytest.raises(kind, match=words) as caught:
         PlantVectorEnv(**arguments)
     assert "\n" not in str(caught.value)
@@ -449,7 +445,7 @@ def test_what_cannot_be_made(arguments, kind, words):
 @pytest.mark.parametrize(
     "action", [[0.0] * 3, 0.0, [[0.0, 0.0]], [0.0, np.nan], "push", None, [None, 0.0]]
 )
-def test_wrong_actions(action):
+def test_step_refuses_wrong_actions(action):
     env = PlantEnv("arm2")
     env.reset()
     with pytest.raises(
@@ -458,7 +454,7 @@ def test_wrong_actions(action):
         env.step(action)
 
 
-def test_steps_without_a_trial():
+def test_step_needs_reset_first():
     env = PlantEnv("arm2", steps=2)
     for broken in (env, PlantVectorEnv("arm2", steps=2)):
         with pytest.raises(UsageError, match=r"call reset\(\) first"):
@@ -476,12 +472,12 @@ def test_steps_without_a_trial():
         ({"low": 1}, "options low: the only one is split"),
     ],
 )
-def test_wrong_options(options, words):
+def test_reset_refuses_wrong_options(options, words):
     with pytest.raises(HFControlError, match=words):
         PlantEnv("arm2").reset(options=options)
 
 
-def test_without_the_extra(monkeypatch):
+def test_import_names_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     monkeypatch.delitem(sys.modules, "hfcontrol.environments.gymnasium_env")
     with pytest.raises(
