@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from hfcontrol.cli.options import finite, given, working
+from hfcontrol.cli.options import given_options
+from hfcontrol.cli.output import json_safe, show_status
 
 
 @click.command()
@@ -65,7 +66,7 @@ def compare(name, out, **options):
 
     Ctrl-C stops it, and what is finished by then is drawn; the numbers of what is finished are always in the .json already.
     """
-    with working("preparing") as say:
+    with show_status("preparing") as say:
         from hfcontrol.studies import STUDIES, study
 
         if name is None:
@@ -83,7 +84,7 @@ def compare(name, out, **options):
             folder / f"compare-{'-'.join(words)}{ending}"
             for ending in (".png", ".json")
         )
-        results, result, stopped = study(name, say, **given(**options)), None, False
+        results, result, stopped = study(name, say, **given_options(**options)), None, False
         try:
             for result in results:
                 _written(result, numbers)
@@ -107,6 +108,6 @@ def _written(result, numbers):
     numbers.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(numbers, (".json",)) as temporary:
         temporary.write_text(
-            json.dumps(finite(result), allow_nan=False, indent=1) + "\n",
+            json.dumps(json_safe(result), allow_nan=False, indent=1) + "\n",
             encoding="utf-8",
         )

@@ -2,15 +2,8 @@
 
 import click
 
-from hfcontrol.cli.options import (
-    JSON,
-    condition_options,
-    given,
-    say_json,
-    say_table,
-    told,
-    working,
-)
+from hfcontrol.cli.options import JSON, condition_options, format_options, given_options
+from hfcontrol.cli.output import print_evaluation, print_json, show_status
 
 
 @click.command()
@@ -39,22 +32,22 @@ def evaluate(runs, trials, as_json, **options):
     from hfcontrol.runs.run import Run
 
     chosen = [Run.load(run) for run in runs or (None,)]
-    asked = given(**options)
+    asked = given_options(**options)
     for place, run in enumerate(chosen):
-        with working("looking for the optimum"):
+        with show_status("looking for the optimum"):
             from hfcontrol.evaluation.evaluation import evaluate as compare_with_optimum
 
             result = compare_with_optimum(run, run.settings.changed(**asked), trials)
         if as_json:
-            say_json(result)
+            print_json(result)
             continue
         click.echo(
             "\n" * (place > 0)
             + f"{run.path}: {run.plant.name} {result['task']}"
-            + (f", tested with {told(asked)}" if asked else "")
+            + (f", tested with {format_options(asked)}" if asked else "")
         )
         if run.plant_changed:
             click.echo(
                 f"{run.plant.path} has changed since the run was trained; this is with the plant as it is now"
             )
-        say_table(result)
+        print_evaluation(result)

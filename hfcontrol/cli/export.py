@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from hfcontrol.cli.options import RUN, working
+from hfcontrol.cli.options import RUN
+from hfcontrol.cli.output import show_status
 
 
 @click.command()
@@ -42,7 +43,7 @@ def export(run, kind, out, bare):
     hfcontrol export --format c
     hfcontrol export weights/arm2-reach --out arm.c
     """
-    with working("exporting"):
+    with show_status("exporting"):
         from hfcontrol.deploy.controller import Controller
         from hfcontrol.deploy.export import check_exportable, export_controller
         from hfcontrol.errors import UsageError

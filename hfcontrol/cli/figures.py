@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from hfcontrol.cli.options import RUN, WIPE, working
+from hfcontrol.cli.options import RUN
+from hfcontrol.cli.output import CLEAR_LINE, show_status
 
 OUT = click.option(
     "--out",
@@ -36,7 +37,7 @@ def plot_error(run, axis, out, show):
     hfcontrol plot-error
     hfcontrol plot-error weights/arm2-reach --axis rollouts --out error.pdf
     """
-    with working("drawing"):
+    with show_status("drawing"):
         from hfcontrol.figures import plots
 
         run, out = run_and_file(run, out, "-error.png")
@@ -65,7 +66,7 @@ def plot(run, kind, out, show):
     hfcontrol plot --kind speed
     hfcontrol plot weights/arm2-reach --kind hidden --out hidden.svg
     """
-    with working("drawing"):
+    with show_status("drawing"):
         from hfcontrol.figures import plots
 
         run, out = run_and_file(run, out, f"-{kind}.png")
@@ -98,9 +99,9 @@ def animate(run, training, targets, out):
 
     def progress(done, total):
         if live:
-            click.echo(f"{WIPE}frame {done} of {total} ...", nl=False, err=True)
+            click.echo(f"{CLEAR_LINE}frame {done} of {total} ...", nl=False, err=True)
 
-    with working("drawing"):
+    with show_status("drawing"):
         from hfcontrol.figures.movies import animate as make
 
         run, out = run_and_file(run, out, "-training.gif" if training else ".gif")

@@ -1,10 +1,6 @@
-"""Options and words that several commands share."""
+"""Options that several commands share, and the options that settings declare."""
 
-import json
-import math
-import sys
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import click
@@ -16,7 +12,6 @@ RUN = click.argument("run", required=False, metavar="[RUN]")
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for scripts instead of text."
 )
-WIPE = "\r\x1b[K"  # goes back to the beginning of a terminal's line and clears it
 
 # Options of training and evaluation alike, in the order of the help.
 CONDITIONS = (
@@ -114,117 +109,19 @@ def parse_words(
     return text and tuple(text.split(","))
 
 
-def given(**options):
-    """The options that were given, by name."""
+def given_options(**values: Any) -> dict[str, Any]:
+    """Return the options that were given, by name."""
     return {
         name: value
-        for name, value in options.items()
+        for name, value in values.items()
         if value is not None and value != ()
     }
 
 
-def told(options):
-    """The options that were given as one would write them, for a heading."""
-    return ", ".join(
-        f"--{name.replace('_', '-')} {' '.join(value) if isinstance(value, tuple) else value}"
-        for name, value in options.items()
-    )
-
-
-@contextmanager
-def working(on):
-    """Says on a terminal what hfcontrol is busy with, for as long as it is; gives the function that says something else."""
-    live = sys.stderr.isatty()
-
-    def say(text):
-        if live:
-            click.echo(f"{WIPE}{text} ...", nl=False, err=True)
-
-    say(on)
-    try:
-        yield say
-    finally:
-        if live:
-            click.echo(WIPE, nl=False, err=True)
-
-
-def say_json(value):
-    """One JSON object on one line."""
-    click.echo(json.dumps(finite(value), allow_nan=False))
-
-
-def finite(value):
-    """The value with null for what JSON has no word for: infinity and not-a-number."""
-    if isinstance(value, dict):
-        return {name: finite(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def say_table(evaluation):
-    """An evaluation for people: a row for each number, a column for each set of scenarios."""
-    if "return" in evaluation:
-        found = evaluation["return"]
-        click.echo(
-            f"return of the most likely actions over {evaluation['episodes']} episodes: {found['mean']:.1f} "
-            f"+- {found['deviation']:.1f}, from {found['min']:.1f} to {found['max']:.1f}"
-        )
-        return
-    sets = evaluation["sets"]
-    first = next(iter(sets.values()))
-    speed = first["final_speed"]
-    rows = [
-        ("trials", lambda s: f"{s['trials']}"),
-        ("loss", lambda s: f"{s['loss']:.3e}"),
-        ("optimal loss", lambda s: f"{s['optimal_loss']:.3e}"),
-        (
-            "ratio to optimal",
-            lambda s: "optimum is zero" if s["ratio"] is None else f"{s['ratio']:.4f}",
-        ),
-        *(
-            _error_row(k, error, len(first["errors"]))
-            for k, error in enumerate(first["errors"])
-        ),
-        (
-            f"final speed{_unit(speed)}",
-            lambda s: (
-                f"{s['final_speed']['mean']:.3g} (max {s['final_speed']['max']:.3g})"
-            ),
-        ),
-        ("peak controls", lambda s: ", ".join(f"{c:.3g}" for c in s["peak_control"])),
-    ]
-    if first["path_deviation"]:
-        rows.append(
-            (
-                "path deviation [% of reach]",
-                lambda s: (
-                    f"{100 * s['path_deviation']['mean']:.1f} "
-                    f"(max {100 * s['path_deviation']['max']:.1f})"
-                ),
-            )
-        )
-    rows.append(("success", lambda s: f"{100 * s['success']:.0f} %"))
-    lines = [
-        ("", [name.replace("_", "-") for name in sets]),
-        *((name, [show(s) for s in sets.values()]) for name, show in rows),
-    ]
-    width = max(24, *(len(cell) + 2 for _, cells in lines for cell in cells))
-    for name, cells in lines:
-        click.echo(f"{name:28}" + "".join(f"{cell:>{width}}" for cell in cells))
-    if evaluation["noisy"]:
-        click.echo(
-            "the optimum knows all noise and pushes in advance: a bound that no controller attains"
-        )
-
-
-def _error_row(k, error, count):
-    """The row of the error at one arrival, the last of which is the end."""
-    name = "final error" if k == count - 1 else f"error at step {error['step']}"
-    return name + _unit(
-        error
-    ), lambda s: f"{s['errors'][k]['mean']:.3g} (max {s['errors'][k]['max']:.3g})"
-
-
-def _unit(number):
-    return f" [{number['unit']}]" if number["unit"] else ""
+def format_options(values: dict[str, Any]) -> str:
+    """Return options as one would write them, for a heading."""
+    words = []
+    for name, value in values.items():
+        text = " ".join(value) if isinstance(value, tuple) else value
+        words.append(f"{option_name(name)} {text}")
+    return ", ".join(words)

@@ -2,7 +2,7 @@
 
 import click
 
-from hfcontrol.cli.options import working
+from hfcontrol.cli.output import show_status
 from hfcontrol.errors import HFControlError, PlantError
 
 
@@ -47,7 +47,7 @@ def check(name):
             f"{name} is an environment without derivatives: {plant.environment.undifferentiable}; there is nothing to check, "
             "train it with --optimizer ppo"
         )
-    with working("checking"):
+    with show_status("checking"):
         findings = [
             (finding.name, finding.ok, finding.message)
             for finding in check_plant(plant)

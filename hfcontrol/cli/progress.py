@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import click
 
-from hfcontrol.cli.options import WIPE, say_json, say_table, working
+from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json, show_status
 
 POOR = 1.5  # ratio to the optimum above which a training that settled ended in a poor minimum
 
@@ -23,7 +23,7 @@ def past_warm_up(events, quiet):
     """The events from the first of the training proper on, or the one that stops its warm-up; on a terminal those before are told."""
     event = next(events)
     if event.kind == "warming":
-        with nullcontext(_unsaid) if quiet else working(event.doing) as say:
+        with nullcontext(_unsaid) if quiet else show_status(event.doing) as say:
             while event.kind == "warming" and not event.stop:
                 say(event.doing)
                 event = next(events)
@@ -70,7 +70,7 @@ class Lines:
         self.report = event.report or self.report
         if event.kind == "hold":
             state, report = event.state, self.report
-            say_json(
+            print_json(
                 {
                     "event": "hold",
                     "hold": state.holds,
@@ -97,7 +97,7 @@ class Lines:
             "warming": event.doing,
             "seconds": event.state.seconds,
         }
-        say_json(
+        print_json(
             {
                 "event": "done",
                 **(told if event.kind == "warming" else training.run.info()),
@@ -135,7 +135,7 @@ class Progress:
         if event.kind == "hold" or (event.kind == "update" and self.live):
             line = self._line(event)
             if self.live:  # a line that the terminal breaks could not be overwritten
-                line = WIPE + line[: shutil.get_terminal_size().columns - 1]
+                line = CLEAR_LINE + line[: shutil.get_terminal_size().columns - 1]
             click.echo(line, nl=event.kind == "hold")
 
     def _line(self, event):
@@ -195,9 +195,9 @@ class Progress:
         if word != "interrupted":
             from hfcontrol.evaluation.evaluation import evaluate
 
-            with working("looking for the optimum"):
+            with show_status("looking for the optimum"):
                 evaluation = evaluate(training.run)
-            say_table(evaluation)
+            print_evaluation(evaluation)
             for line in advice(word, evaluation, training.settings):
                 click.echo(line)
 

@@ -2,7 +2,8 @@
 
 import click
 
-from hfcontrol.cli.options import JSON, RUN, say_json
+from hfcontrol.cli.options import JSON, RUN
+from hfcontrol.cli.output import print_json
 
 SHOWN = 8  # losses of holds that `info` shows
 
@@ -41,7 +42,7 @@ def runs(names, thin, keep, as_json):
         )
     folders = [find_run(name)[0] for name in names] or list_runs()
     if as_json and not thin:
-        say_json([_told(folder) for folder in folders])
+        print_json([_told(folder) for folder in folders])
     elif not folders:
         click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
     elif thin:
@@ -106,7 +107,7 @@ def info(run, as_json):
 
     told = Run.load(run).info()
     if as_json:
-        say_json(told)
+        print_json(told)
         return
     history = told.pop("loss_history")
     for name, value in told.items():

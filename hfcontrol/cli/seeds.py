@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import click
 
-from hfcontrol.cli.options import say_json, say_table, working
+from hfcontrol.cli.output import print_evaluation, print_json, show_status
 from hfcontrol.errors import UsageError
 
 
@@ -32,14 +32,14 @@ def train_many(options, seeds, jobs, out, others, quiet, as_json):
 
     def show(outcome):
         if as_json:
-            say_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
+            print_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:
             click.echo(
                 f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
                 f"{outcome.seconds:.1f} s  {outcome.stop}"
             )
 
-    with nullcontext() if quiet else working(f"training {len(numbers)} controllers"):
+    with nullcontext() if quiet else show_status(f"training {len(numbers)} controllers"):
         outcomes = train_seeds(
             settings,
             numbers,
@@ -61,7 +61,7 @@ def _say_spread(outcomes, as_json, quiet):
 
     losses, run = [outcome.loss for outcome in outcomes], Run.load(outcomes[0].path)
     if as_json:
-        say_json(
+        print_json(
             {
                 "event": "done",
                 "seeds": len(losses),
@@ -75,6 +75,6 @@ def _say_spread(outcomes, as_json, quiet):
             f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
             f"{len(losses)}; run {run.path}"
         )
-        with working("looking for the optimum"):
+        with show_status("looking for the optimum"):
             evaluation = evaluate(run)
-        say_table(evaluation)
+        print_evaluation(evaluation)

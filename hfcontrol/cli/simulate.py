@@ -3,7 +3,8 @@
 import click
 
 from hfcontrol.cli.figures import OUT, run_and_file
-from hfcontrol.cli.options import RUN, condition_options, given, working
+from hfcontrol.cli.options import RUN, condition_options, given_options
+from hfcontrol.cli.output import show_status
 
 
 @click.command()
@@ -35,7 +36,7 @@ def simulate(run, split, trials, out, **options):
     hfcontrol simulate weights/arm2-reach --split held_out --out reach.csv
     hfcontrol simulate --feedback-delay 40ms --trials 8 --out delayed.npz
     """
-    with working("simulating"):
+    with show_status("simulating"):
         from hfcontrol.evaluation.trajectories import simulate as write
 
         run, out = run_and_file(run, out, ".npz")
@@ -43,7 +44,7 @@ def simulate(run, split, trials, out, **options):
             run,
             out,
             split.replace("-", "_"),
-            run.settings.changed(**given(**options)),
+            run.settings.changed(**given_options(**options)),
             trials,
         )
     click.echo(out.absolute())

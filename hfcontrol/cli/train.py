@@ -2,9 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +15,19 @@ from hfcontrol.cli.options import (
     JSON,
     Decorator,
     add_options,
-    given,
+    given_options,
     setting_option,
-    working,
 )
+from hfcontrol.cli.output import show_status
 from hfcontrol.cli.progress import Lines, Progress, Silent, past_warm_up, resuming
 from hfcontrol.cli.seeds import train_many
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
+
+# Imported when training starts: the help does without NumPy.
+if TYPE_CHECKING:
+    from hfcontrol.runs.training import Training
+    from hfcontrol.training.stop import StopToken
 
 # All settings, in the order of the help: those that most users need come first.
 SETTINGS_BEFORE_SEEDS = (
@@ -85,8 +92,8 @@ def setting_options(names: Iterable[str]) -> Decorator:
 @click.option(
     "--seeds",
     metavar="A-B",
-    help="Train one controller per seed, 0-31 or 0,3,7, in parallel, and show the best. "
-    "On a GPU all are trained in one batch.",
+    help="Train one controller per seed, 0-31 or 0,3,7, in parallel, and show the "
+    "best. On a GPU all are trained in one batch.",
 )
 @click.option(
     "--jobs",
@@ -97,12 +104,12 @@ def setting_options(names: Iterable[str]) -> Decorator:
 )
 @setting_options(SETTINGS_AFTER_SEEDS)
 @click.option(
-    "--out", metavar="FOLDER", help="Where the run's folder is made. [weights]"
+    "--out", metavar="FOLDER", help="Where to create the run's folder. [weights]"
 )
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run where it stopped, bit for bit; limits may be new.",
+    help="Continue a run where it stopped, bit for bit; limits may change.",
 )
 @click.option(
     "--from", "start", metavar="RUN", help="Start a new run from another's weights."
@@ -115,8 +122,18 @@ def setting_options(names: Iterable[str]) -> Decorator:
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @JSON
-def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
-    """Train a controller, with a checkpoint after every hold.
+def train(
+    out: str | None,
+    resume: str | None,
+    start: str | None,
+    force: bool | None,
+    quiet: bool,
+    as_json: bool,
+    seeds: str | None,
+    jobs: int | None,
+    **settings: Any,
+) -> None:
+    r"""Train a controller, with a checkpoint after every hold.
 
     \b
     hfcontrol train --plant arm2 --batches 32
@@ -124,56 +141,60 @@ def train(out, resume, start, force, quiet, as_json, seeds, jobs, **options):
     the final-state cost of the source, and with its control penalty:
     hfcontrol train --plant arm2 --effort 0 --target-loss 5e-5
     hfcontrol train --plant arm2 --effort 1e-4
-    the best of 32 seeds; and on a GPU where there is one:
+    the best of 32 seeds; and on a GPU if there is one:
     hfcontrol train --plant arm2 --seeds 0-31
     hfcontrol train --plant arm2 --device auto
 
-    It stops at a target, at --rollouts, at --max-seconds, when nothing more is to be gained, or at Ctrl-C (after the update
-    in progress; a second Ctrl-C stops at once). A checkpoint is data: resuming runs the shipped plant of that name, or your
-    own file at its recorded path (or --plant FILE if it moved), never the copy of the source inside the checkpoint.
+    Training stops at a target, at --rollouts, at --max-seconds, when it has converged,
+    or at Ctrl-C (after the update in progress; a second Ctrl-C stops at once). A
+    checkpoint is data: resuming runs the shipped plant of that name, or your own file
+    at its recorded path (or --plant FILE if it moved), never the copy of the source
+    inside the checkpoint.
     """
+    settings = given_options(**settings)
     if seeds is not None:
-        train_many(
-            given(**options),
-            seeds,
-            jobs,
-            out,
-            given(resume=resume, start=start, force=force),
-            quiet,
-            as_json,
-        )
+        others = given_options(resume=resume, start=start, force=force)
+        train_many(settings, seeds, jobs, out, others, quiet, as_json)
         return
     if jobs is not None:
-        raise UsageError(f"--jobs {jobs}: it belongs to --seeds")
-    with nullcontext() if quiet else working("preparing"):
-        training = _prepared(given(**options), out, resume, start, force)
+        raise UsageError(f"`jobs` {jobs}: applies only with `seeds`; leave it out")
+
+    with nullcontext() if quiet else show_status("preparing"):
+        training = _prepare(settings, out, resume, start, force)
     show = Silent() if quiet else Lines() if as_json else Progress(training)
-    with _stopping(training, quiet) as stop_token:
+    with _stop_on_signals(training, quiet) as stop_token:
         for event in past_warm_up(training.events(stop_token), quiet):
             show.event(event, training)
     show.end(training, event)
 
 
-def _prepared(options, out, resume, start, force):
-    """The training that the options ask for, compiled and ready."""
-    from hfcontrol.runs import run as runs
+def _prepare(
+    settings: dict[str, Any],
+    out: str | None,
+    resume: str | None,
+    start: str | None,
+    force: bool | None,
+) -> "Training":
+    """Return the training of these settings, compiled and ready."""
+    from hfcontrol.runs.run import Run
     from hfcontrol.runs.settings import settings_for
     from hfcontrol.runs.training import continue_training, start_training
 
     if resume is not None:
-        options |= given(out=out, **{"from": start})
+        limits = settings | given_options(out=out, start=start)
         return continue_training(
-            runs.Run.load(resume, allow_unfinished=True), options, force
+            Run.load(resume, allow_unfinished=True), limits, bool(force)
         )
     if force:
-        raise UsageError("--force: it belongs to --resume RUN, whose plant has changed")
-    return start_training(
-        settings_for(**options), out, None if start is None else runs.Run.load(start)
-    )
+        raise UsageError(
+            "`force`: applies only with `resume`, for a run whose plant has changed"
+        )
+    first = None if start is None else Run.load(start)
+    return start_training(settings_for(**settings), out, first)
 
 
 @contextmanager
-def _stopping(training, quiet):
+def _stop_on_signals(training: "Training", quiet: bool) -> "Iterator[StopToken]":
     """Yield a `StopToken` that Ctrl-C and a termination signal set.
 
     The update in progress is finished then; a second signal stops at once.
@@ -182,14 +203,14 @@ def _stopping(training, quiet):
 
     stop_token = StopToken()
 
-    def stop(number, frame):
+    def stop(number: int, frame: FrameType | None) -> None:
         if stop_token.stopped:
             raise KeyboardInterrupt
         stop_token.stop()
         if not quiet:
-            os.write(
-                2, b"\nfinishing the update in progress; Ctrl-C again stops at once\n"
-            )  # safe in a signal handler
+            # os.write is safe in a signal handler, print is not.
+            text = b"\nfinishing the update in progress; Ctrl-C again stops at once\n"
+            os.write(2, text)
 
     before = {
         number: signal.signal(number, stop)
@@ -199,14 +220,10 @@ def _stopping(training, quiet):
         yield stop_token
     except KeyboardInterrupt:
         saved = training.folder.checkpoints() or training.folder.curriculum_file
-        raise click.Abort(
-            "stopped at once; "
-            + (
-                f"go on from the last checkpoint with: {resuming(training)}"
-                if saved
-                else "no hold had ended, so nothing was saved"
-            )
-        ) from None
+        how = "no hold had ended, so nothing was saved"
+        if saved:
+            how = f"go on from the last checkpoint with: {resuming(training)}"
+        raise click.Abort(f"stopped at once; {how}") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -29,7 +29,7 @@ from trainings import (
 
 import hfcontrol as hf
 from hfcontrol.cli.app import COMMANDS
-from hfcontrol.cli.options import WIPE, say_json, say_table
+from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
 from hfcontrol.cli.progress import advice
 from hfcontrol.cli.train import train
 from hfcontrol.evaluation.evaluation import evaluate
@@ -224,7 +224,7 @@ MISTAKES = [
     ("--motor-noise -5%", 2, ["--motor-noise"]),
     ("--control-limit -1", 2, ["--control-limit -1"]),
     ("--control-limit x", 2, ["plant or none"]),
-    ("--solver residual", 2, ["--solver residual", "--solver cg"]),
+    ("--solver residual", 2, ["--solver residual", "use cg or auto"]),
     ("--target-ratio 0.9", 2, ["--target-ratio 0.9", "1 is the optimum"]),
     ("--target-ratio 1.1 --effort 0", 2, ["--target-ratio", "zero"]),
     ("--target-ratio 1.1 --motor-noise 5%", 2, ["--target-ratio", "noise"]),
@@ -448,7 +448,7 @@ def test_json_knows_no_infinity(capsys):
         "e": "inf",
         "f": 2,
     }
-    say_json(endless)
+    print_json(endless)
     assert strict_json(capsys.readouterr().out) == {
         "a": [None, [None, 1.5]],
         "b": {"c": None},
@@ -494,7 +494,7 @@ def test_columns_are_as_wide_as_what_stands_in_them(capsys):
         "errors": [{"step": 9, "mean": 1.0, "max": 2.0, "unit": "cm"}],
         "final_speed": {"mean": 1.0, "max": 2.0, "unit": "cm/s"},
     }
-    say_table({"sets": {"training": told, "held_out": told}, "noisy": False})
+    print_evaluation({"sets": {"training": told, "held_out": told}, "noisy": False})
     lines, words = (
         capsys.readouterr().out.splitlines(),
         ", ".join(f"{c:.3g}" for c in controls),
@@ -676,7 +676,7 @@ def test_the_live_line_fits_the_terminal(here):
             shown += part
     os.close(ours)
     drawn = [
-        line.partition("\n")[0].rstrip("\r") for line in shown.decode().split(WIPE)[1:]
+        line.partition("\n")[0].rstrip("\r") for line in shown.decode().split(CLEAR_LINE)[1:]
     ]
     assert len(drawn) >= hf.Run.load().state.updates
     assert max(map(len, drawn)) < 60 and all(

@@ -1,0 +1,149 @@
+"""What several commands print: a status line, JSON, and the table of an evaluation."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import click
+
+# Returns to the beginning of a terminal's line and clears it.
+CLEAR_LINE = "\r\x1b[K"
+
+NAME_WIDTH = 28
+MIN_COLUMN_WIDTH = 24
+
+
+@contextmanager
+def show_status(text: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what hfcontrol is doing, until the block ends.
+
+    Yields the function that replaces the text. Nothing is written to a file or pipe.
+    """
+    live = sys.stderr.isatty()
+
+    def replace(text: str) -> None:
+        if live:
+            click.echo(f"{CLEAR_LINE}{text} ...", nl=False, err=True)
+
+    replace(text)
+    try:
+        yield replace
+    finally:
+        if live:
+            click.echo(CLEAR_LINE, nl=False, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line."""
+    click.echo(json.dumps(json_safe(value), allow_nan=False))
+
+
+def json_safe(value: Any) -> Any:
+    """Return the value with null for infinity and NaN, which JSON cannot express."""
+    if isinstance(value, dict):
+        return {name: json_safe(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Row(NamedTuple):
+    """A row of the table: its name, and how it shows a set of scenarios."""
+
+    name: str
+    show: Callable[[dict[str, Any]], str]
+
+
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    """Print an evaluation: a row per number, a column per set of scenarios."""
+    if "return" in evaluation:
+        _print_return(evaluation)
+        return
+
+    sets = evaluation["sets"]
+    rows = _table_rows(next(iter(sets.values())))
+    heads = [name.replace("_", "-") for name in sets]
+    lines = [("", heads)]
+    for row in rows:
+        lines.append((row.name, [row.show(numbers) for numbers in sets.values()]))
+
+    # Two spaces separate the columns.
+    widths = [len(cell) + 2 for _, cells in lines for cell in cells]
+    width = max(MIN_COLUMN_WIDTH, *widths)
+    for name, cells in lines:
+        columns = [f"{cell:>{width}}" for cell in cells]
+        click.echo(f"{name:{NAME_WIDTH}}" + "".join(columns))
+
+    if evaluation["noisy"]:
+        click.echo(
+            "the optimum knows all noise and pushes in advance: a bound that no "
+            "controller attains"
+        )
+
+
+def _print_return(evaluation: dict[str, Any]) -> None:
+    """Print the return of an environment, which has no optimum to compare with."""
+    found = evaluation["return"]
+    click.echo(
+        f"return of the most likely actions over {evaluation['episodes']} episodes: "
+        f"{found['mean']:.1f} +- {found['deviation']:.1f}, from {found['min']:.1f} to "
+        f"{found['max']:.1f}"
+    )
+
+
+def _table_rows(first: dict[str, Any]) -> list[Row]:
+    """Return the rows of the table; `first` is one of the sets, with all units."""
+    count = len(first["errors"])
+    errors = [_error_row(k, first["errors"][k], count) for k in range(count)]
+    speed = f"final speed{_unit(first['final_speed'])}"
+    rows = [
+        Row("trials", lambda s: f"{s['trials']}"),
+        Row("loss", lambda s: f"{s['loss']:.3e}"),
+        Row("optimal loss", lambda s: f"{s['optimal_loss']:.3e}"),
+        Row("ratio to optimal", _show_ratio),
+        *errors,
+        Row(speed, lambda s: _show_spread(s["final_speed"])),
+        Row("peak controls", _show_peaks),
+    ]
+    if first["path_deviation"]:
+        rows.append(Row("path deviation [% of reach]", _show_path))
+    rows.append(Row("success", lambda s: f"{100 * s['success']:.0f} %"))
+    return rows
+
+
+def _error_row(k: int, error: dict[str, Any], count: int) -> Row:
+    """Return the row of the error at arrival k of `count`; the last is the end."""
+    name = "final error" if k == count - 1 else f"error at step {error['step']}"
+    return Row(name + _unit(error), lambda s: _show_spread(s["errors"][k]))
+
+
+def _show_ratio(numbers: dict[str, Any]) -> str:
+    """Return the ratio to optimal, if there is one."""
+    ratio = numbers["ratio"]
+    return "optimum is zero" if ratio is None else f"{ratio:.4f}"
+
+
+def _show_peaks(numbers: dict[str, Any]) -> str:
+    """Return the largest value of each control."""
+    return ", ".join(f"{peak:.3g}" for peak in numbers["peak_control"])
+
+
+def _show_path(numbers: dict[str, Any]) -> str:
+    """Return the deviation from a straight path [%]."""
+    deviation = numbers["path_deviation"]
+    return f"{100 * deviation['mean']:.1f} (max {100 * deviation['max']:.1f})"
+
+
+def _show_spread(number: dict[str, Any]) -> str:
+    """Return mean and maximum."""
+    return f"{number['mean']:.3g} (max {number['max']:.3g})"
+
+
+def _unit(number: dict[str, Any]) -> str:
+    """Return the unit in brackets, if there is one."""
+    return f" [{number['unit']}]" if number["unit"] else ""
