@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
@@ -175,7 +175,12 @@ def loop_of(
         )
     network = Network(architecture, task.n_target + plant.ny, plant.nu)
     return ClosedLoop(
-        plant, kernels, network, scenario, Wiring(*delays, limit, plant.taper), fused
+        plant,
+        kernels,
+        network,
+        scenario,
+        Wiring(*delays, limit, plant.taper),
+        PassOptions(fused=fused),
     )
 
 

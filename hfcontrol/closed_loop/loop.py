@@ -1,145 +1,145 @@
-"""Plant and network as one dynamical system with parameters theta, and its three operations.
+"""Plant and network as one dynamical system with parameters theta.
 
-`ClosedLoop.rollout(theta)` simulates all trials of a scenario; `ClosedLoop.linearise(rollout)` gives the system's
-derivative there, with `jvp` (tangent of all residuals) and `vjp` (cotangent of the weights): the exact discrete pair of
-the rollout as coded, through the plant *and* through the feedback path x -> y -> network. The equations stand in
-sweeps/plain.py. Trajectories are arrays [time, unit, trial]; `rows` are the network's, [block, stored step, row, trial].
+`ClosedLoop.rollout(theta)` simulates all trials of a scenario.
+`ClosedLoop.linearise(rollout)` gives the derivative of the residuals there, as `jvp`
+(tangent of all residuals) and `vjp` (gradient by theta). The two are the exact discrete
+derivatives of the rollout as coded, through the plant *and* through the feedback path
+x -> y -> network. passes/plain.py has the equations. Trajectories are arrays
+[time, unit, trial].
 
-On a GPU several networks of one shape may go as one loop, which costs as many calls as one: the trials of each stand after those of
-the one before, and what has P entries, weights, tangents and gradients, begins with an axis for the networks, (networks, P).
+On a GPU one loop can hold several networks of one shape, which costs as many calls as
+one. The trials of each network follow those of the network before. Weights, tangents
+and gradients, with P entries for one network, begin with an axis for the networks:
+(networks, P).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_device_of, to_host
-from hfcontrol.closed_loop.counts import Counts, Tally
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.counts import NO_COUNTS, Counts, Tally
+from hfcontrol.closed_loop.linear_model import (
+    NOTHING_FIXED,
+    LinearModel,
+    PlantJacobians,
+)
 from hfcontrol.closed_loop.passes.plain import PlainPasses
-from hfcontrol.tasks.scenario import move_scenario, select_trials
+from hfcontrol.closed_loop.passes.protocol import Activations, Passes
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.cost import LinearCost, ResidualIndex, Residuals
+from hfcontrol.tasks.scenario import Scenario, move_scenario, select_trials
 
 
-class LinearModel(NamedTuple):
-    """What stays fixed in a rollout.
+@dataclass(frozen=True)
+class PassOptions:
+    """Options of a loop's passes.
 
-    With `model` the plant is its linear model about the trajectory x, u, with A (T, nx, nx, N), B (T, nx, nu, N), the
-    noiseless observations `observed` (T, ny, N) of x and C (T, ny, nx, N); with `replay` the network sees `recorded`.
+    `fused` selects compiled passes instead of plain ones. With `store_every` K a
+    rollout stores the activations of every K-th step only; tangent and adjoint
+    recompute the others, which saves much memory for little time. (Plain passes store
+    every step.) `dtype` is that of the network in compiled passes. `networks` is the
+    number of networks, in the compiled passes of a GPU alone; with None there is one,
+    and arrays have no axis for networks.
     """
 
-    A: np.ndarray
-    B: np.ndarray
-    C: np.ndarray
-    x: np.ndarray
-    u: np.ndarray
-    observed: np.ndarray
-    recorded: np.ndarray
-    replaces_plant: bool = False
-    replays_inputs: bool = False
-
-    def arrays(self):
-        """The arrays alone, in the order of the fields."""
-        return tuple(self[:7])
+    fused: bool = True
+    store_every: int = 1
+    dtype: str = "float64"
+    networks: int | None = None
 
 
-NOTHING_FIXED = LinearModel(
-    *(np.empty((0,) * n) for n in (4, 4, 4, 3, 3, 3, 3))
-)  # nothing is fixed: plant and feedback as they are
+DEFAULT_PASSES = PassOptions()
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One simulation of all trials: weights, trajectories, what was kept fixed, the loss of every trial (N,), and the
-    passes that made it, which know the activity between stored steps."""
+    """One simulation of all trials.
 
-    theta: np.ndarray
-    x: np.ndarray
-    u: np.ndarray
-    command: np.ndarray
-    y: np.ndarray
-    rows: np.ndarray
+    The trained vector theta (P,), states x (T+1, nx, N), controls u and commands
+    (T, nu, N), observations y (T, ny, N), activations, what was kept fixed, the loss of
+    every trial (N,), and the passes that made it. Only these can read the activations.
+    """
+
+    theta: Array
+    x: Array
+    u: Array
+    command: Array
+    y: Array
+    activations: Activations
     linear_model: LinearModel
-    losses: np.ndarray
-    passes: object
+    losses: Array
+    passes: Passes
 
     @cached_property
-    def loss(self):
-        """The mean over trials, of each network where there are several (networks,); infinite where any trial left the finite
-        numbers."""
+    def loss(self) -> float | Array:
+        """Mean loss of all trials; infinite if any number of a trial is not finite.
+
+        With several networks, the mean of each (networks,).
+        """
         if self.theta.ndim == 1:
-            total = float(np.mean(self.losses))
-            return total if np.isfinite(total) and np.isfinite(self.x).all() else np.inf
+            mean = float(np.mean(self.losses))
+            is_finite = np.isfinite(mean) and np.isfinite(self.x).all()
+            return mean if is_finite else np.inf
+
         losses = self.losses.reshape(len(self.theta), -1)
-        finite = (
-            np.isfinite(losses)
-            & np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)
-        ).all(axis=1)
-        return to_host(np.where(finite, losses.mean(axis=1), np.inf))
+        finite_states = np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)
+        all_finite = (np.isfinite(losses) & finite_states).all(axis=1)
+        return to_host(np.where(all_finite, losses.mean(axis=1), np.inf))
 
     @property
     def counts(self) -> Counts:
         """What making it cost: a rollout of the true plant, or none of its model."""
         return Counts(rollouts=int(not self.linear_model.replaces_plant))
 
-    def hidden(self, network):
-        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N), at all steps."""
-        return self.passes.activity(network.weights(self.theta), self)
-
-
-class Lines(NamedTuple):
-    """The plant's Jacobians along a rollout, and the slope of control against command (T, nu, N)."""
-
-    A: np.ndarray
-    B: np.ndarray
-    C: np.ndarray
-    slope: np.ndarray
-    replays_inputs: bool
+    def hidden(self, network: Network) -> Array:
+        """Activations of the hidden units at all steps (T, n_hidden, N)."""
+        weights = network.weights(self.theta)
+        return self.passes.hidden_activations(weights, self)
 
 
 class ClosedLoop:
-    """One network on one plant and scenario.
+    """One network on one plant and scenario, in discrete time.
 
-    `fused` asks for the compiled passes; without it they are the plain ones. With `store_every` K a rollout keeps the
-    network's activity at every K-th step only, its *stored steps*; tangent and adjoint compute the segments between them
-    again, one at a time, which takes a little time for much memory. The plain passes store every step all the same. With kernels
-    of a GPU everything is there, from weights to residuals; `dtype` is the network's kind of number in the fused passes, and
-    `networks`, in the fused passes of a GPU alone, how many there are; None is one whose arrays have no axis for them.
+    With the kernels of a GPU all arrays are there, from weights to residuals. Raises
+    TaskError if a delay is not shorter than the horizon.
     """
 
     def __init__(
         self,
-        plant,
-        kernels,
-        network,
-        scenario,
-        wiring,
-        fused=True,
-        store_every=1,
-        dtype="float64",
-        networks=None,
-    ):
+        plant: Plant,
+        kernels: Kernels,
+        network: Network,
+        scenario: Scenario,
+        wiring: Wiring,
+        options: PassOptions = DEFAULT_PASSES,
+    ) -> None:
         wiring.check(scenario.steps)
         if kernels.device == "gpu":
-            scenario, wiring = (
-                move_scenario(scenario, to_device, kernels),
-                wiring.move(to_device),
-            )
+            scenario = move_scenario(scenario, to_device, kernels)
+            wiring = wiring.move(to_device)
         self.plant, self.kernels, self.network = plant, kernels, network
-        self.scenario, self.wiring, self.fused, self.store_every, self.dtype = (
-            scenario,
-            wiring,
-            fused,
-            store_every,
-            dtype,
-        )
-        self.networks, self._parts = networks, {}
-        self.passes = self._passes()
+        self.scenario, self.wiring, self.options = scenario, wiring, options
+        self.passes = self._choose_passes()
 
-    def _passes(self):
-        """The passes for this network and device; those of time-continuous cells on a GPU are the plain ones."""
+        # Loops on a subset of the trials, by the number of trials of each network.
+        self._subsets: dict[int, ClosedLoop] = {}
+
+    def _choose_passes(self) -> Passes:
+        """The passes for this network and device.
+
+        Time-continuous cells on a GPU run with plain passes.
+        """
         network, scenario, wiring = self.network, self.scenario, self.wiring
-        if self.fused and self.kernels.device == "cpu":
+        options = self.options
+        # Imported here, because Numba takes a second that plain passes can do without.
+        if options.fused and self.kernels.device == "cpu":
             from hfcontrol.closed_loop.passes.cpu import FusedPasses
 
             return FusedPasses(
@@ -148,234 +148,257 @@ class ClosedLoop:
                 self.kernels,
                 scenario,
                 wiring,
-                self.store_every,
-                self.dtype,
+                options.store_every,
+                options.dtype,
             )
-        if self.fused and not any(layer.work for layer in network.layers):
+        has_stages = any(layer.work for layer in network.layers)
+        if options.fused and not has_stages:
             from hfcontrol.closed_loop.passes.cuda import CudaPasses
 
             return CudaPasses(
-                network, self.plant, scenario, wiring, self.dtype, self.networks
+                network,
+                self.plant,
+                scenario,
+                wiring,
+                options.dtype,
+                options.networks,
             )
         return PlainPasses(network, self.kernels, scenario, wiring)
 
     @property
-    def trials(self):
-        """The number of trials, N, of each network."""
-        return self.scenario.trials // (self.networks or 1)
+    def trials(self) -> int:
+        """Number of trials of each network, N."""
+        return self.scenario.trials // (self.options.networks or 1)
 
-    def active_residuals(self):
-        """The residuals that weigh anything, as a list of `ResidualIndex`."""
+    def active_residuals(self) -> list[ResidualIndex]:
+        """Indices of the residuals whose weight is not zero in every trial."""
         return self.scenario.cost.active_residuals()
 
-    def subset(self, trials):
-        """The same loop on some of its trials, given by how many, spread evenly among all of each network."""
-        if trials not in self._parts:
-            chosen = self.everywhere(self.chosen(trials))
-            self._parts[trials] = ClosedLoop(
+    def subset(self, trials: int) -> "ClosedLoop":
+        """The loop on a number of evenly spaced trials of each network."""
+        if trials not in self._subsets:
+            indices = self.indices_in_scenario(self.trial_indices(trials))
+            self._subsets[trials] = ClosedLoop(
                 self.plant,
                 self.kernels,
                 self.network,
-                select_trials(self.scenario, chosen),
+                select_trials(self.scenario, indices),
                 self.wiring,
-                self.fused,
-                self.store_every,
-                self.dtype,
-                self.networks,
+                self.options,
             )
-        return self._parts[trials]
+        return self._subsets[trials]
 
-    def chosen(self, trials):
-        """The numbers of so many trials of a network, spread evenly among all, where the scenario is."""
-        return to_device_of(np.arange(trials) * self.trials // trials, self.scenario.x0)
+    def trial_indices(self, count: int) -> Array:
+        """Indices of `count` evenly spaced trials, on the scenario's device."""
+        indices = np.arange(count) * self.trials // count
+        return to_device_of(indices, self.scenario.x0)
 
-    def everywhere(self, chosen):
-        """The numbers, among the trials of all networks, of trials chosen in each."""
-        if self.networks is None:
-            return chosen
-        firsts = to_device_of(self.trials * np.arange(self.networks), chosen)
-        return (firsts[:, None] + chosen).ravel()
+    def indices_in_scenario(self, indices: Array) -> Array:
+        """Indices in the scenario of trials with these indices in each network."""
+        networks = self.options.networks
+        if networks is None:
+            return indices
+        first = to_device_of(self.trials * np.arange(networks), indices)
+        return (first[:, None] + indices).ravel()
 
-    def rollout(self, theta, linear_model=NOTHING_FIXED, exploration=None):
-        """The simulation of all trials with weights theta (..., P), with what `linear_model` keeps fixed; `exploration` (T, nu, N), if
-        given, is added to the commands."""
+    def rollout(
+        self,
+        theta: Array,
+        linear_model: LinearModel = NOTHING_FIXED,
+        exploration: Array | None = None,
+    ) -> Rollout:
+        """Simulate all trials with theta (..., P), with `linear_model` fixed.
+
+        `exploration` (T, nu, N) is added to the commands.
+        """
+        weights = self.network.weights(theta)
+        # Weights on trial may be unstable: their loss is infinite, and no error.
         with np.errstate(all="ignore"):
-            x, u, command, y, rows = self.passes.rollout(
-                self.network.weights(theta), linear_model, exploration
-            )
+            simulated = self.passes.rollout(weights, linear_model, exploration)
+        losses = self.scenario.cost.losses(simulated.x, simulated.u)
         return Rollout(
             theta,
-            x,
-            u,
-            command,
-            y,
-            rows,
-            linear_model,
-            self.scenario.cost.losses(x, u),
-            self.passes,
+            *simulated,
+            linear_model=linear_model,
+            losses=losses,
+            passes=self.passes,
         )
 
-    def lines(self, rollout):
-        """The plant's Jacobians along a rollout, by central differences, or those of its linear model."""
-        w, s, linear_model = self.wiring, self.scenario, rollout.linear_model
+    def plant_jacobians(self, rollout: Rollout) -> PlantJacobians:
+        """The plant's Jacobians along a rollout, or those of its linear model."""
+        s, w, model = self.scenario, self.wiring, rollout.linear_model
+        delay = w.command_delay
+
+        # Before the first command arrives, controls do not depend on commands.
         slope = np.zeros_like(rollout.u)
-        used = rollout.command[: s.steps - w.command_delay]
-        slope[w.command_delay :] = w.slope(used) * (
-            1.0 + s.motor_gain[w.command_delay :]
-        )
-        if linear_model.replaces_plant:
-            return Lines(
-                linear_model.A,
-                linear_model.B,
-                linear_model.C,
-                slope,
-                linear_model.replays_inputs,
-            )
-        A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
-        C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
-        return Lines(A, B, C, slope, linear_model.replays_inputs)
+        arriving = rollout.command[: s.steps - delay]
+        slope[delay:] = w.limit_slope(arriving) * (1.0 + s.motor_gain[delay:])
+
+        if model.replaces_plant:
+            A, B, C = model.A, model.B, model.C
+        else:
+            A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
+            C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
+        return PlantJacobians(A, B, C, slope, model.replays_inputs)
 
     def jacobian_counts(self, rollout: Rollout) -> Counts:
-        """Return what the plant's Jacobians along a rollout cost: a model's are free."""
+        """What the plant's Jacobians along a rollout cost; nothing for a model."""
         if rollout.linear_model.replaces_plant:
-            return Counts()
+            return NO_COUNTS
         s = self.scenario
-        # central differences: two plant steps for every state and control
+        # Central differences take two plant steps for every state and control.
         columns = len(s.x0) + rollout.u.shape[1]
         return Counts(jacobian_steps=2 * columns * s.steps * s.trials)
 
-    def linearise(self, rollout):
-        """The derivative of all residuals with respect to the weights, at a rollout."""
-        return Linearised(
+    def linearise(self, rollout: Rollout) -> "LinearisedLoop":
+        """The derivative of all residuals by theta, at a rollout."""
+        return LinearisedLoop(
             self,
             rollout,
-            self.lines(rollout),
+            self.plant_jacobians(rollout),
             self.scenario.cost.linearise(rollout.x, rollout.u),
             Tally(self.jacobian_counts(rollout)),
         )
 
-    def linear_model(self, rollout):
-        """The linear_model that replaces the plant by its linear time-varying model about a rollout."""
-        lines = self.lines(rollout)
+    def linear_model(self, rollout: Rollout) -> LinearModel:
+        """The plant linearised about a rollout, to replace the plant in others."""
+        jacobians = self.plant_jacobians(rollout)
         observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
         return LinearModel(
-            lines.A,
-            lines.B,
-            lines.C,
-            rollout.x,
-            rollout.u,
-            observed,
-            rollout.y,
+            A=jacobians.A,
+            B=jacobians.B,
+            C=jacobians.C,
+            x=rollout.x,
+            u=rollout.u,
+            observed=observed,
+            recorded=rollout.y,
             replaces_plant=True,
         )
 
 
 @dataclass(frozen=True)
-class Linearised:
-    """The closed loop about one rollout: a linear map from weights (..., P) to residuals, and its transpose; of several networks,
-    each to its own residuals."""
+class LinearisedLoop:
+    """The closed loop linearised at one rollout.
+
+    A linear map from theta (..., P) to residuals, and its transpose. With several
+    networks it maps each network's theta to its own residuals.
+    """
 
     loop: ClosedLoop
     rollout: Rollout
-    lines: Lines
-    cost: object
-    tally: Tally = field(default_factory=lambda: Tally(Counts()), compare=False)
+    plant_jacobians: PlantJacobians
+    cost: LinearCost
+    tally: Tally = field(default_factory=lambda: Tally(NO_COUNTS), compare=False)
 
     @property
-    def trials(self):
-        """The number of trials, of each network."""
+    def trials(self) -> int:
+        """Number of trials of each network."""
         return self.loop.trials
 
     @property
     def counts(self) -> Counts:
-        """What it and its parts cost so far: Jacobians, tangents and adjoints."""
+        """What it and its subsets have cost so far: Jacobians, tangents, adjoints."""
         return self.tally.total
 
     @cached_property
-    def weights(self):
+    def weights(self) -> Array:
         """The weights (P,) at the rollout."""
         return self.loop.network.weights(self.rollout.theta)
 
     @cached_property
-    def slope(self):
-        """Derivative of each weight by what is trained, (P,) or 1."""
+    def slope(self) -> Array | float:
+        """Derivative of each weight by its entry of theta (P,), or 1."""
         return self.loop.network.slope(self.rollout.theta)
 
-    def subset(self, trials):
-        """The derivative of some of the trials alone, given by how many, spread evenly among all; it needs no plant."""
+    def subset(self, trials: int) -> "LinearisedLoop":
+        """The derivative of a number of evenly spaced trials; needs no plant."""
         if trials >= self.loop.trials:
             return self
-        loop, chosen, rollout = (
-            self.loop.subset(trials),
-            self.loop.chosen(trials),
-            self.rollout,
-        )
-        rows, chosen = (
-            self.loop.passes.picked_rows(rollout.rows, chosen, loop.passes),
-            self.loop.everywhere(chosen),
-        )
+        loop = self.loop.subset(trials)
+        in_network = self.loop.trial_indices(trials)
+        indices = self.loop.indices_in_scenario(in_network)
 
-        def pick(*arrays):
-            return [a[..., chosen].copy() for a in arrays]
+        def select(a: Array) -> Array:
+            return a[..., indices].copy()
 
+        whole = self.rollout
         rollout = Rollout(
-            rollout.theta,
-            *pick(rollout.x, rollout.u, rollout.command, rollout.y),
-            rows,
-            NOTHING_FIXED,
-            *pick(rollout.losses),
-            loop.passes,
+            theta=whole.theta,
+            x=select(whole.x),
+            u=select(whole.u),
+            command=select(whole.command),
+            y=select(whole.y),
+            activations=self.loop.passes.select_activations(
+                whole.activations, in_network, loop.passes
+            ),
+            # The selected Jacobians stand for what was fixed.
+            linear_model=NOTHING_FIXED,
+            losses=select(whole.losses),
+            passes=loop.passes,
         )
-        lines = Lines(*pick(*self.lines[:4]), self.lines.replays_inputs)
-        return Linearised(
-            loop, rollout, lines, self.cost.select_trials(chosen), self.tally
+        A, B, C, slope, replays_inputs = self.plant_jacobians
+        jacobians = PlantJacobians(
+            select(A), select(B), select(C), select(slope), replays_inputs
         )
+        cost = self.cost.select_trials(indices)
+        return LinearisedLoop(loop, rollout, jacobians, cost, self.tally)
 
-    def jvp(self, v):
-        """Tangent of all residuals in the direction v (P,), as `Residuals`."""
+    def jvp(self, v: Array) -> Residuals:
+        """Tangent of all residuals in the direction v (P,)."""
         dx, du, _ = self.loop.passes.tangent(
-            self.weights, self.lines, self.rollout, self.slope * v
+            self.weights, self.plant_jacobians, self.rollout, self.slope * v
         )
-        self.tally.add(Counts(tangent_steps=du.shape[0] * du.shape[2]))
+        steps, _, trials = du.shape
+        self.tally.add(Counts(tangent_steps=steps * trials))
         return self.cost.jvp(dx, du)
 
-    def vjp(self, w):
-        """Gradient (P,) of <w, residuals>, for w given as `Residuals`."""
+    def vjp(self, w: Residuals) -> Array:
+        """Gradient (P,) of <w, residuals>."""
         x_bar, u_bar = self.cost.vjp(w)
-        self.tally.add(Counts(adjoint_steps=u_bar.shape[0] * u_bar.shape[2]))
+        steps, _, trials = u_bar.shape
+        self.tally.add(Counts(adjoint_steps=steps * trials))
         return self.slope * self.loop.passes.adjoint(
-            self.weights, self.lines, self.rollout, x_bar, u_bar
+            self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
         )
 
     @cached_property
-    def gradient(self):
+    def gradient(self) -> Array:
         """Gradient of the loss (P,)."""
         return self.vjp(self.cost.weights * self.cost.residuals) / self.loop.trials
 
-    def rows(self, channels):
-        """Jacobian of K weighted residuals of every trial (..., K, N, P): each row is scaled by the root of its weight."""
-        x_bar, u_bar = self.cost.residual_cotangents(channels)
-        steps = u_bar.shape[0] * u_bar.shape[1] * u_bar.shape[3]
-        self.tally.add(Counts(adjoint_steps=steps))
+    def rows(self, indices: Sequence[ResidualIndex]) -> Array:
+        """Jacobian (..., K, N, P) of K residuals of every trial.
+
+        Each row is scaled by the root of its residual's weight.
+        """
+        x_bar, u_bar = self.cost.residual_cotangents(indices)
+        count, steps, _, trials = u_bar.shape
+        self.tally.add(Counts(adjoint_steps=count * steps * trials))
         J = self.loop.passes.adjoint_rows(
-            self.weights, self.lines, self.rollout, x_bar, u_bar
+            self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
         )
+        # Without a constraint the slope is 1, and J is large.
         if self.loop.network.constraint is not None:
             J *= self.slope
         return J
 
-    def structural_product(self, v):
-        """S @ v (P,) with <v, S v> = 1/N sum of the squared changes of hidden state, state and control along v.
+    def structural_product(self, v: Array) -> Array:
+        """S @ v (P,), the matrix of structural damping times v.
 
-        The changes of the rows of all steps are held meanwhile, whichever steps are stored.
+        <v, S v> is 1/N times the sum of the squared changes of hidden states, states
+        and controls along v. The tangents of all steps are kept meanwhile, whichever
+        steps are stored.
         """
         passes, rollout = self.loop.passes, self.rollout
-        dx, du, d_rows = passes.tangent(
-            self.weights, self.lines, rollout, self.slope * v, keep_rows=True
+        dx, du, d_activations = passes.tangent(
+            self.weights,
+            self.plant_jacobians,
+            rollout,
+            self.slope * v,
+            keep_activations=True,
         )
-        changed = passes.hidden_alone(d_rows)
-        return (
-            self.slope
-            * passes.adjoint(self.weights, self.lines, rollout, dx, du, changed)
-            / self.loop.trials
+        d_hidden = passes.keep_hidden(d_activations)
+        gradient = passes.adjoint(
+            self.weights, self.plant_jacobians, rollout, dx, du, d_hidden
         )
+        return self.slope * gradient / self.loop.trials

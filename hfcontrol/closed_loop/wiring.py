@@ -1,45 +1,53 @@
-"""How network and plant are joined: delays, limits and taper."""
+"""How network and plant are connected: delays, control limits and taper."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """How network and plant are joined: delays [steps], smooth control limits (nu,) and taper (nx,), inf for none."""
+    """Delays [steps], smooth control limits (nu,) and taper of the states (nx,).
+
+    Limits and taper are infinite where there are none.
+    """
 
     feedback_delay: int
     command_delay: int
-    limit: np.ndarray
-    taper: np.ndarray
+    limit: Array
+    taper: Array
 
-    def check(self, steps):
-        """Raises TaskError for a delay as long as the horizon, in which nothing would be seen or done."""
-        for option in ("feedback_delay", "command_delay"):
-            if getattr(self, option) >= steps:
+    def check(self, steps: int) -> None:
+        """Raise TaskError if a delay is not shorter than the horizon.
+
+        The network would never see the plant, or never act on it.
+        """
+        for setting in ("feedback_delay", "command_delay"):
+            delay = getattr(self, setting)
+            if delay >= steps:
                 raise TaskError(
-                    f"--{option.replace('_', '-')} of {getattr(self, option)} steps does not fit into a horizon "
-                    f"of {steps} steps: make it shorter, or give more --steps"
+                    f"`{setting}` of {delay} steps does not fit into a horizon of "
+                    f"{steps} steps: use a shorter delay or more `steps`"
                 )
 
-    def move(self, move):
-        """The same with the arrays as `move` makes them."""
+    def move(self, move: Callable[[Array], Array]) -> "Wiring":
+        """The wiring with its arrays moved by a function."""
         return replace(self, limit=move(self.limit), taper=move(self.taper))
 
-    def apply_limit(self, command):
-        """The controls of commands (..., nu, N): LIMIT tanh(c / LIMIT) where there is a limit."""
+    def apply_limit(self, command: Array) -> Array:
+        """Controls for commands (..., nu, N): LIMIT tanh(c / LIMIT), or c unlimited."""
         limit = self.limit[:, None]
-        bounded = np.isfinite(limit)
-        safe = np.where(bounded, limit, 1.0)
-        return np.where(bounded, safe * np.tanh(command / safe), command)
+        is_limited = np.isfinite(limit)
+        # 1 keeps infinity out of the division; `where` discards that value.
+        safe = np.where(is_limited, limit, 1.0)
+        return np.where(is_limited, safe * np.tanh(command / safe), command)
 
-    def slope(self, command):
-        """Derivative of `apply_limit`, entry by entry."""
-        return np.where(
-            np.isfinite(self.limit[:, None]),
-            1.0 - (self.apply_limit(command) / self.limit[:, None]) ** 2,
-            1.0,
-        )
+    def limit_slope(self, command: Array) -> Array:
+        """Derivative of `apply_limit` (..., nu, N)."""
+        limit = self.limit[:, None]
+        relative = self.apply_limit(command) / limit
+        return np.where(np.isfinite(limit), 1.0 - relative**2, 1.0)

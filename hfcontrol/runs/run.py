@@ -12,7 +12,7 @@ from typing import Any
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.network import Network
@@ -195,7 +195,7 @@ class Run:
             self.network,
             scenario,
             make_wiring(settings, task.plant, taper),
-            store_every=settings.store_every,
+            PassOptions(store_every=settings.store_every),
         )
 
     def info(self) -> dict[str, Any]:

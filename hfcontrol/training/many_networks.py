@@ -12,7 +12,7 @@ import numpy as np
 
 from hfcontrol.arrays.device import CPU_INSTEAD, free_memory
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel
+from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel, PassOptions
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
 from hfcontrol.optim import many_networks as abreast
@@ -136,8 +136,7 @@ class Gathering:
                 t.network,
                 concatenate_scenarios([loop.scenario for loop in loops]),
                 t.wiring,
-                dtype=t.dtype,
-                networks=len(loops),
+                PassOptions(dtype=t.dtype, networks=len(loops)),
             )
 
     def rollouts(self, wanted):

@@ -16,7 +16,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device, to_host
 from hfcontrol.closed_loop.continuous import ContinuousLoop
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.training import holds
 from hfcontrol.training.state import (
@@ -125,9 +125,7 @@ class Trainer:
             self.network,
             self.task.draw(rng),
             self.wiring,
-            self.fused,
-            self.store_every,
-            self.dtype,
+            PassOptions(self.fused, self.store_every, self.dtype),
         )
 
     def init(self, theta, rng, hold_state=None):

@@ -437,8 +437,14 @@ def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
     [
         ({"estimator": "magic"}, "`estimator` magic: must be ctpg"),
         ({"rtol": 1e-3}, "`rtol` 0.001: applies only with an `estimator`"),
-        ({"estimator": "ctpg", "rtol": -1.0}, "`rtol` -1.0: must be a finite number above 0"),
-        ({"estimator": "ctpg", "solver_step": 0.01}, "applies only with `estimator` euler or rk4"),
+        (
+            {"estimator": "ctpg", "rtol": -1.0},
+            "`rtol` -1.0: must be a finite number above 0",
+        ),
+        (
+            {"estimator": "ctpg", "solver_step": 0.01},
+            "applies only with `estimator` euler or rk4",
+        ),
         (
             {"estimator": "rk4", "solver_step": "soon"},
             "`solver_step` soon: must be seconds such as",

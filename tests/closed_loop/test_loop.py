@@ -20,7 +20,7 @@ from helpers import (
 from loop_cases import cases, kinds, moved
 
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import TaskError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.optim.curvature import GaussNewton
@@ -87,7 +87,7 @@ def test_fused_passes_equal_the_plain_ones(options, kind, rng):
         assert relative(getattr(a, name), getattr(b, name)) < 1e-12, name
     network = fused.network
     assert relative(a.hidden(network), b.hidden(network)) < 1e-12
-    c, d = fused.linearise(a), plain.linearise(replace(a, rows=b.rows))
+    c, d = fused.linearise(a), plain.linearise(replace(a, activations=b.activations))
     v, w = rng.standard_normal(network.size), like(c.cost.residuals, rng)
     assert relative(flat(c.jvp(v)), flat(d.jvp(v))) < 1e-12
     assert relative(c.vjp(w), d.vjp(w)) < 1e-12
@@ -125,7 +125,7 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
         return [
             rollout.x,
             rollout.u,
-            rollout.rows,
+            rollout.activations,
             linear.gradient,
             flat(linear.jvp(v)),
             linear.structural_product(v),
@@ -372,12 +372,12 @@ def test_a_network_of_single_numbers_differs_by_their_rounding():
         double.network,
         double.scenario,
         double.wiring,
-        dtype="float32",
+        PassOptions(dtype="float32"),
     )
     theta, v = weights_of(double), weights_of(double, seed=1)
     a, b = (loop.linearise(loop.rollout(theta)) for loop in (double, single))
     assert (
-        b.rollout.rows.dtype == np.float32
+        b.rollout.activations.dtype == np.float32
         and b.rollout.x.dtype == b.gradient.dtype == float
     )
     for x, y in (

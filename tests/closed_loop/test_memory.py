@@ -12,7 +12,7 @@ from loop_cases import cases, kinds, moved
 from trainings import SMALL, SMALL_OPTIONS, complaint
 
 import hfcontrol as hf
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import Settings
 
@@ -35,7 +35,7 @@ def thinned(loop, every):
         loop.network,
         loop.scenario,
         loop.wiring,
-        store_every=every,
+        PassOptions(store_every=every),
     )
 
 
@@ -124,11 +124,13 @@ def test_only_stored_steps_are_kept(plant, every):
         loop.network,
         loop.scenario,
         loop.wiring,
-        fused=False,
-        store_every=every,
+        PassOptions(fused=False, store_every=every),
     )
     theta = weights_of(loop)
-    rows, whole = thinned(loop, every).rollout(theta).rows, plain.rollout(theta).rows[0]
+    rows, whole = (
+        thinned(loop, every).rollout(theta).activations,
+        plain.rollout(theta).activations[0],
+    )
     assert whole.shape[0] == 14 and rows.shape == (
         2,
         13 // every + 1,
@@ -148,10 +150,12 @@ def test_a_linearisation_reads_the_stored_steps():
     rollout = loop.rollout(weights_of(loop))
     v = weights_of(loop, seed=1)
     tangent = flat(loop.linearise(rollout).jvp(v))
-    rows = rollout.rows.copy()
+    rows = rollout.activations.copy()
     rows[:, 2] += 0.1
     assert (
-        relative(flat(loop.linearise(replace(rollout, rows=rows)).jvp(v)), tangent)
+        relative(
+            flat(loop.linearise(replace(rollout, activations=rows)).jvp(v)), tangent
+        )
         > 1e-3
     )
 
@@ -253,7 +257,7 @@ def test_a_run_is_looked_at_as_it_was_trained(tmp_path):
         run.closed_loop(settings=run.settings.changed(store_every=1)),
     )
     a, b = thin.rollout(run.theta), whole.rollout(run.theta)
-    assert a.rows.shape[1] < b.rows.shape[1]
+    assert a.activations.shape[1] < b.activations.shape[1]
     np.testing.assert_array_equal(a.hidden(run.network), b.hidden(run.network))
 
 

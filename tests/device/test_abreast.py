@@ -7,8 +7,8 @@ import pytest
 
 import hfcontrol as hf
 from hfcontrol.arrays.device import to_device, to_host
-from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.closed_loop.passes import cuda as sweeps
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.passes import cuda as cuda_passes
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim import many_networks
@@ -63,7 +63,7 @@ def loops(count=3, **options):
         trainer.network,
         concatenate_scenarios(scenarios),
         trainer.wiring,
-        networks=count,
+        PassOptions(networks=count),
     )
     return (
         alone,
@@ -79,8 +79,8 @@ def loops(count=3, **options):
 )
 def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, lanes):
     """Blocks have two trials, and some at the ends of a network do not exist."""
-    monkeypatch.setattr(sweeps, "LANES", lanes)
-    monkeypatch.setattr(sweeps, "TILES", (2,))
+    monkeypatch.setattr(cuda_passes, "WARP", lanes)
+    monkeypatch.setattr(cuda_passes, "TRIALS_PER_BLOCK", (2,))
     alone, both, theta = loops(**options)
     rollout = both.rollout(theta)
     linear, v = (
@@ -156,11 +156,11 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
     launches, calls, launch, wrapped = (
         [],
         [],
-        sweeps.cuda.launch_blocks,
+        cuda_passes.cuda.launch_blocks,
         sys.modules["stand_in"].wrapped,
     )
     monkeypatch.setattr(
-        sweeps.cuda,
+        cuda_passes.cuda,
         "launch_blocks",
         lambda *arguments: launches.append(1) or launch(*arguments),
     )

@@ -17,7 +17,7 @@ from trainings import PENDULUM, small_run
 
 import hfcontrol as hf
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum
 from hfcontrol.figures import movies as animate
@@ -422,7 +422,7 @@ def test_every_shipped_plant_is_drawn(name, monkeypatch):
         trainer.network,
         scenario,
         trainer.wiring,
-        fused=False,
+        PassOptions(fused=False),
     )
     run = SimpleNamespace(plant=trainer.plant, network=trainer.network, trainer=trainer)
     judged = Comparison(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hfcontrol.arrays import device as backend
-from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.closed_loop.passes import cuda as sweeps
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.passes import cuda as cuda_passes
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import factory as building
@@ -44,7 +44,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: Card)
     monkeypatch.setattr(backend, "_cupy", lambda: np)
-    monkeypatch.setattr(sweeps, "require_memory", lambda needed, what: None)
+    monkeypatch.setattr(cuda_passes, "require_memory", lambda needed, what: None)
     told = {}
 
     def compile_only(kernel, *arguments):
@@ -90,7 +90,7 @@ def every_kernel(plant, trials, dtype="float64", **options):
         trainer.network,
         scenario,
         trainer.wiring,
-        dtype=dtype,
+        PassOptions(dtype=dtype),
     )
     linear = loop.linearise(loop.rollout(theta))
     linear.jvp(theta)
@@ -125,7 +125,7 @@ def free_of_spills(told):
 
 @pytest.mark.parametrize("plant", COMPILED)
 def test_kernels_of_every_plant_compile_without_spills(compiled, monkeypatch, plant):
-    monkeypatch.setattr(sweeps, "processor_count", lambda: 132)
+    monkeypatch.setattr(cuda_passes, "processor_count", lambda: 132)
     every_kernel(plant, 8)
     assert {
         "rollout",
@@ -143,9 +143,9 @@ def test_kernels_of_many_trials_and_units_compile_without_spills(
     compiled, monkeypatch, dtype
 ):
     """Eight trials and four units to a thread; and a block shares no more than it may."""
-    monkeypatch.setattr(sweeps, "processor_count", lambda: 1)
+    monkeypatch.setattr(cuda_passes, "processor_count", lambda: 1)
     passes = every_kernel("arm2", 32, dtype, hidden=(128, 128))
-    assert (passes.together, passes.units) == (8, 4) and passes.shared <= 48 * 1024
+    assert passes.layout[1:3] == (8, 4) and passes.layout.shared_bytes <= 48 * 1024
     free_of_spills(compiled)
 
 

@@ -12,7 +12,7 @@ from helpers import (
     weights_of,
 )
 
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.optim.curvature import (
     GaussNewton,
@@ -155,7 +155,7 @@ def test_a_part_is_the_derivative_of_these_trials_alone(
         loop.network,
         loop.scenario,
         loop.wiring,
-        store_every=every,
+        PassOptions(store_every=every),
     )
     theta = weights_of(loop)
     alone = ClosedLoop(
@@ -164,7 +164,7 @@ def test_a_part_is_the_derivative_of_these_trials_alone(
         loop.network,
         select_trials(loop.scenario, np.array(CHOSEN[loop.trials])),
         loop.wiring,
-        fused=False,
+        PassOptions(fused=False),
     )
     part, whole = (
         hold.linearise(hold.rollout(theta + weights_of(loop, seed=1, size=0.03)))

@@ -122,7 +122,7 @@ def products(device):
                 * _median(lambda loop=loop, theta=theta: loop.rollout(theta), device),
                 "jacobians_ms": 1e3
                 * _median(
-                    lambda loop=loop, rollout=rollout: loop.lines(rollout), device
+                    lambda loop=loop, rollout=rollout: loop.plant_jacobians(rollout), device
                 ),
                 "rate": work / seconds,
                 "fraction": work / seconds / rates[dtype],

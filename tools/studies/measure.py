@@ -6,7 +6,7 @@ from functools import cache
 from unittest import mock
 
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop, Linearised
+from hfcontrol.closed_loop.loop import ClosedLoop, LinearisedLoop
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import Settings
@@ -25,7 +25,7 @@ class Products:
         self.trials, self.count = trials, 0.0
 
     def jvp(self, original):
-        """`Linearised.jvp`, counted: every product takes one tangent pass."""
+        """`LinearisedLoop.jvp`, counted: every product takes one tangent pass."""
 
         def jvp(linear, v):
             self.count += linear.loop.trials / self.trials
@@ -67,7 +67,7 @@ def training(variant, thresholds, **settings):
             changes.enter_context(change)
         products = Products(trainer.task.trials)
         changes.enter_context(
-            mock.patch.object(Linearised, "jvp", products.jvp(Linearised.jvp))
+            mock.patch.object(LinearisedLoop, "jvp", products.jvp(LinearisedLoop.jvp))
         )
         state = trainer.init(
             trainer.network.initial(stream(settings.seed, Stream.WEIGHTS)),

@@ -100,7 +100,7 @@ def layer_blocks(descent):
             part[last] = 0.0
     x_bar, u_bar = linear.cost.vjp(signed)
     gradients = linear.loop.passes.adjoint_rows(
-        linear.weights, linear.lines, linear.rollout, x_bar[None], u_bar[None]
+        linear.weights, linear.plant_jacobians, linear.rollout, x_bar[None], u_bar[None]
     )[0]
     blocks = []
     for layer in linear.loop.network.layers:

@@ -1,143 +1,194 @@
-"""The fused passes on the CPU: plant and network in one compiled loop over time, trials in blocks over all cores.
+"""Compiled passes on the CPU: plant and network in one loop over time.
 
-Same interface and, to rounding, same numbers as `PlainPasses`. Trials stand in blocks of fixed width, and what is summed
-over trials is summed block by block in their order, so that the result is the same bit for bit on any number of cores.
-A linearised rollout takes 8 bytes x (rows of the network + 70, for arm2) per trial and step; with `store_every` K, where
-only every K-th step stores its rows and the segments between are computed again, 8 bytes x (rows / K + 70). Of these 70,
-40 are the plant's Jacobians: they are kept, because a plant may cost far more to differentiate than a network to step.
-`dtype` is the network's kind of number: rows, their tangents and cotangents, and the products; all else is float64.
+They compute the same numbers as `PlainPasses` up to rounding. Trials are divided into
+blocks of fixed width, which run in parallel on all cores. Sums over trials are made
+block by block in a fixed order, so that the result has the same bits on any number of
+cores.
+
+A linearised rollout takes 8 bytes x (activations of the network + 70, for arm2) per
+trial and step. With `store_every` K it takes 8 bytes x (activations / K + 70): only
+every K-th step stores its activations, and tangent and adjoint recompute the segments
+between them. 40 of these 70 numbers are the plant's Jacobians. They are kept, because a
+plant may cost far more to differentiate than a network to step.
+
+`dtype` is that of the activations, their tangents and cotangents, and the products;
+everything else is float64.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.plain import PlainPasses
+from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import generate, plant_pieces
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.kernels.generate import read_piece
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.scenario import Scenario
 
-CHUNK = 64  # the most rows of J in one product of `gram`
-WIDTH = 32  # trials in a block: wide enough for the matrix product, small enough for two cores to share 64 trials
-LEAST_WIDTH = 8  # where there are few trials, that two cores may share them
+# Most rows of J in one product of `gram`: small enough for all cores to get a share.
+CHUNK = 64
 
+# Trials in a block: enough for an efficient matrix product, and few enough for two
+# cores to share 64 trials.
+WIDTH = 32
 
-def network_pieces(staged):
-    """The network's step and its derivatives; with `staged`, of layers of time-continuous cells too."""
-    return [
-        read_piece(name)
-        for name in ("network", *("cell", "synapse", "staged") * staged)
-    ]
-
-
-def block_width(trials):
-    """How many trials stand in a block."""
-    return min(WIDTH, max(LEAST_WIDTH, -(-trials // 2)), trials)
+# Lower limit for few trials, which two cores share as well.
+LEAST_WIDTH = 8
 
 
+def network_pieces(staged: bool) -> list[str]:
+    """Sources of the network's step and its derivatives.
+
+    With `staged` they include layers of time-continuous cells.
+    """
+    names = ["network"]
+    if staged:
+        names += ["cell", "synapse", "staged"]
+    return [read_piece(name) for name in names]
+
+
+def is_staged(network: Network) -> bool:
+    """Whether any layer takes several stages per step (time-continuous cells)."""
+    return any(layer.state_source for layer in network.layers)
+
+
+def start_index(network: Network) -> int:
+    """Index of the learned start among the weights, -1 without one."""
+    return network.start.start if network.start else -1
+
+
+def choose_block_width(trials: int) -> int:
+    """Number of trials in a block."""
+    half = -(-trials // 2)
+    return min(WIDTH, max(LEAST_WIDTH, half), trials)
+
+
+# The words "sweeps" and "recalling" are part of the names of cached modules: another
+# name would compile all of them again.
 @cache
-def derivative_module(staged, recalls):
-    """The compiled tangent and adjoint passes, which are the same for every plant; with `recalls`, for rows that are not all stored."""
+def load_derivative_module(staged: bool, recomputes: bool) -> ModuleType:
+    """The compiled tangent and adjoint passes, the same for every plant.
+
+    With `recomputes` they are for activations that are not stored at every step.
+    """
+    name = "sweeps"
+    if staged:
+        name += "_staged"
+    if recomputes:
+        name += "_recalling"
     pieces = [
         *network_pieces(staged),
-        f"RECALLS = {recalls}\n",
+        f"RECALLS = {recomputes}\n",
         read_piece("segment"),
         read_piece("derivative"),
     ]
-    return generate.load_module(
-        "sweeps" + "_staged" * staged + "_recalling" * recalls, pieces
-    )
+    return generate.load_module(name, pieces)
 
 
 @cache
-def rollout_module(plant_key, pieces, staged):
-    """The compiled rollout of one plant, whose source pieces define its step, observation and taper."""
-    name = f"rollout_{plant_key}" + "_staged" * staged
-    return generate.load_module(
-        name,
-        [*pieces, *network_pieces(staged), read_piece("loop"), read_piece("rollout")],
-    )
+def load_rollout_module(
+    plant_name: str, pieces: Sequence[str], staged: bool
+) -> ModuleType:
+    """The compiled rollout of one plant, from the source pieces of the plant."""
+    name = f"rollout_{plant_name}"
+    if staged:
+        name += "_staged"
+    loop_pieces = [read_piece("loop"), read_piece("rollout")]
+    return generate.load_module(name, [*pieces, *network_pieces(staged), *loop_pieces])
 
 
 class FusedPasses:
-    """Rollout, tangent and adjoint of one network on one plant and scenario; see `PlainPasses`.
+    """Compiled `Passes` of one network on one plant and scenario.
 
-    A plant that is not compiled is simulated by the plain pass; its linear model, tangent and adjoint are fused all the
-    same, since they need no plant. Rows have the shape (block, T // store_every + 1, row, trial).
+    A plant that is not compiled is simulated by the plain pass. Its linear model,
+    tangent and adjoint are compiled nevertheless, since they do not need the plant.
+    Activations have the shape (block, T // store_every + 1, unit, trial).
     """
 
     def __init__(
-        self, network, plant, kernels, scenario, wiring, store_every=1, dtype="float64"
-    ):
-        self.network, self.scenario, self.wiring, self.store_every = (
-            network,
-            scenario,
-            wiring,
-            store_every,
-        )
+        self,
+        network: Network,
+        plant: Plant,
+        kernels: Kernels,
+        scenario: Scenario,
+        wiring: Wiring,
+        store_every: int = 1,
+        dtype: str = "float64",
+    ) -> None:
+        self.network, self.scenario, self.wiring = network, scenario, wiring
+        self.store_every = store_every
         self.dtype = np.dtype(dtype)
-        self.simulated = (
-            None
-            if plant.compiled
-            else PlainPasses(network, kernels, scenario, wiring, store_every)
-        )
+        self.width = choose_block_width(scenario.trials)
+        self.blocks = -(-scenario.trials // self.width)
+
+        # The arguments that kernels share.
         self.layers, self.sources = network.tables()
         self.hidden = (network.hidden.start, network.hidden.stop)
-        self.start = network.start.start if network.start else -1
-        self.width = block_width(scenario.trials)
-        self.blocks = -(-scenario.trials // self.width)
-        name, pieces = (
-            (plant.name, plant_pieces(plant))
-            if plant.compiled
-            else ("model", (read_piece("no_plant"),))
-        )
-        self.staged = any(layer.state_source for layer in network.layers)
-        self.module, self.derivatives = (
-            rollout_module(name, pieces, self.staged),
-            derivative_module(self.staged, store_every > 1),
-        )
-        s, w = scenario, wiring
-        self.inputs = tuple(
-            map(
-                np.ascontiguousarray,
-                (
-                    s.x0,
-                    s.target,
-                    s.params.T,
-                    s.sensory_noise,
-                    s.motor_noise,
-                    s.motor_gain,
-                    s.disturbance,
-                ),
-            )
-        )
-        self.inputs += (w.feedback_delay, w.command_delay)
+        self.start = start_index(network)
+        self.inputs = self._collect_inputs()
 
-    def rollout(self, theta, linear_model, exploration=None):
-        """See `PlainPasses.rollout`."""
+        staged = is_staged(network)
+        self.derivatives = load_derivative_module(staged, store_every > 1)
+        self.simulated: PlainPasses | None = None
+        if plant.compiled:
+            pieces = plant_pieces(plant)
+            self.module = load_rollout_module(plant.name, pieces, staged)
+        else:
+            self.simulated = PlainPasses(
+                network, kernels, scenario, wiring, store_every
+            )
+            pieces = (read_piece("no_plant"),)
+            self.module = load_rollout_module("model", pieces, staged)
+
+    def _collect_inputs(self) -> tuple[Array | int, ...]:
+        """Arrays of the scenario as the kernels take them, and the delays."""
+        s, w = self.scenario, self.wiring
+        arrays = (
+            s.x0,
+            s.target,
+            s.params.T,
+            s.sensory_noise,
+            s.motor_noise,
+            s.motor_gain,
+            s.disturbance,
+        )
+        contiguous = [np.ascontiguousarray(a) for a in arrays]
+        return (*contiguous, w.feedback_delay, w.command_delay)
+
+    def rollout(
+        self,
+        weights: Array,
+        linear_model: LinearModel,
+        exploration: Array | None = None,
+    ) -> Trajectories:
+        """See `Passes.rollout`."""
         if self.simulated and not linear_model.replaces_plant:
-            *trajectory, rows = self.simulated.rollout(theta, linear_model, exploration)
-            return *trajectory, self._in_blocks(rows[0])
+            plain = self.simulated.rollout(weights, linear_model, exploration)
+            activations = self._divide_into_blocks(plain.activations[0])
+            return plain._replace(activations=activations)
+
         s = self.scenario
         T, N = s.steps, s.trials
-        x, u = np.empty((T + 1, len(s.x0), N)), np.empty((T, s.motor_noise.shape[1], N))
+        x = np.empty((T + 1, len(s.x0), N))
+        u = np.empty((T, s.motor_noise.shape[1], N))
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
         if exploration is None:
             exploration = np.empty((0, *u.shape[1:]))
-        rows = np.empty(
-            (
-                self.blocks,
-                T // self.store_every + 1,
-                self.network.n_activations,
-                self.width,
-            ),
-            self.dtype,
-        )
+        activations = self._empty_activations(T // self.store_every + 1)
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
                 self.module.rollout,
-                self._real(theta),
+                self._cast(weights),
                 self.layers,
                 self.sources,
                 self.hidden,
@@ -154,155 +205,212 @@ class FusedPasses:
                 command,
                 y,
                 self.store_every,
-                rows,
+                activations,
             )
-        return x, u, command, y, rows
+        return Trajectories(x, u, command, y, activations)
 
-    def all_rows(self, theta, rollout):
-        """The rows of all steps of a rollout (block, T+1, row, trial)."""
+    def all_activations(self, weights: Array, rollout: StoredRollout) -> Array:
+        """Activations of all steps of a rollout (block, T+1, unit, trial)."""
         if self.store_every == 1:
-            return rollout.rows
-        out = np.empty(
-            (self.blocks, self.scenario.steps + 1, *rollout.rows.shape[2:]), self.dtype
-        )
+            return rollout.activations
+        out = self._empty_activations(self.scenario.steps + 1)
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
                 self.derivatives.all_rows,
-                self._real(theta),
+                self._cast(weights),
                 self.layers,
                 self.sources,
-                self._stored(rollout),
-                rollout.rows,
+                self._recomputation_inputs(rollout),
+                rollout.activations,
                 out,
             )
         return out
 
-    def activity(self, theta, rollout):
-        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
-        rows = self.all_rows(theta, rollout)[:, 1:, self.network.hidden]
-        return np.concatenate(list(rows), axis=2)[:, :, : self.scenario.trials]
+    def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
+        """See `Passes.hidden_activations`."""
+        activations = self.all_activations(weights, rollout)
+        hidden = activations[:, 1:, self.network.hidden]
+        merged = np.concatenate(list(hidden), axis=2)
+        return merged[:, :, : self.scenario.trials]
 
-    def hidden_alone(self, d_rows):
-        """Tangents of the rows with all but those of the hidden units put to zero; the start's are not counted either."""
-        alone, hidden = np.zeros_like(d_rows), self.network.hidden
-        alone[:, 1:, hidden] = d_rows[:, 1:, hidden]
-        alone[-1, :, :, self.scenario.trials - (self.blocks - 1) * self.width :] = 0.0
-        return alone
+    def keep_hidden(self, d_activations: Array) -> Array:
+        """See `Passes.keep_hidden`."""
+        hidden = self.network.hidden
+        kept = np.zeros_like(d_activations)
+        kept[:, 1:, hidden] = d_activations[:, 1:, hidden]
+        # The last block is filled up with trials that do not exist.
+        trials_in_last_block = self.scenario.trials - (self.blocks - 1) * self.width
+        kept[-1, :, :, trials_in_last_block:] = 0.0
+        return kept
 
-    def picked_rows(self, rows, trials, passes):
-        """The rows of some trials, given by their numbers, in the blocks of the passes for these alone."""
-        rows = rows[trials // self.width, :, :, trials % self.width]
-        return passes._in_blocks(np.moveaxis(rows, 0, 2))
+    def select_activations(
+        self, activations: Array, indices: Array, passes: "FusedPasses"
+    ) -> Array:
+        """See `Passes.select_activations`."""
+        block, column = indices // self.width, indices % self.width
+        selected = activations[block, :, :, column]
+        return passes._divide_into_blocks(np.moveaxis(selected, 0, 2))
 
-    def _in_blocks(self, rows):
-        """Rows (step, row, N) as blocks of trials (block, step, row, width), the last one filled up with zeros."""
-        padded = np.zeros((*rows.shape[:2], self.blocks * self.width), self.dtype)
-        padded[:, :, : rows.shape[2]] = rows
-        return np.ascontiguousarray(
-            padded.reshape(*rows.shape[:2], self.blocks, self.width).transpose(
-                2, 0, 1, 3
-            )
-        )
+    def _divide_into_blocks(self, activations: Array) -> Array:
+        """Activations (step, unit, N) in blocks (block, step, unit, width).
 
-    def _real(self, weights):
-        """Weights (P,) as the network's kind of number."""
+        The last block is filled up with zeros.
+        """
+        steps, units, trials = activations.shape
+        padded = np.zeros((steps, units, self.blocks * self.width), self.dtype)
+        padded[:, :, :trials] = activations
+        divided = padded.reshape(steps, units, self.blocks, self.width)
+        return np.ascontiguousarray(divided.transpose(2, 0, 1, 3))
+
+    def _empty_activations(self, steps: int) -> Array:
+        """Room for the activations of all blocks at some number of steps."""
+        units = self.network.n_activations
+        return np.empty((self.blocks, steps, units, self.width), self.dtype)
+
+    def _cast(self, weights: Array) -> Array:
+        """Weights (P,) in the dtype of the network."""
         return weights.astype(self.dtype, copy=False)
 
-    def _stored(self, rollout):
-        return self.store_every, self.inputs[1], np.ascontiguousarray(rollout.y)
+    def _recomputation_inputs(
+        self, rollout: StoredRollout
+    ) -> tuple[int, Array | int, Array]:
+        """What kernels need to recompute activations between stored steps."""
+        target = self.inputs[1]
+        return self.store_every, target, np.ascontiguousarray(rollout.y)
 
-    def _about(self, lines, rollout):
-        """What tangent and adjoint are given of the network, of the plant, and of the rollout that they belong to."""
-        lines = (
-            lines.A,
-            lines.B,
-            lines.C,
-            lines.slope,
+    def _derivative_inputs(
+        self, jacobians: PlantJacobians, rollout: StoredRollout
+    ) -> tuple:
+        """Arguments about network, plant and rollout that both derivatives take."""
+        plant = (
+            jacobians.A,
+            jacobians.B,
+            jacobians.C,
+            jacobians.slope,
             self.wiring.feedback_delay,
             self.wiring.command_delay,
-            lines.replays_inputs,
+            jacobians.replays_inputs,
         )
         return (
             self.layers,
             self.sources,
             self.hidden,
             self.start,
-            lines,
-            self._stored(rollout),
-            rollout.rows,
+            plant,
+            self._recomputation_inputs(rollout),
+            rollout.activations,
         )
 
-    def tangent(self, theta, lines, rollout, v, keep_rows=False):
-        """Tangents (dx, du, d_rows) of a rollout in the direction v (P,); d_rows is whole only with `keep_rows`."""
-        T, nx, nu, N = lines.B.shape
+    def tangent(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        v: Array,
+        keep_activations: bool = False,
+    ) -> tuple[Array, Array, Array]:
+        """See `Passes.tangent`."""
+        T, nx, nu, N = jacobians.B.shape
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
-        d_rows = np.empty(
-            (self.blocks, T + 1 if keep_rows else 2, *rollout.rows.shape[2:]),
-            self.dtype,
-        )
+        # Without `keep_activations`, two steps take turns.
+        d_activations = self._empty_activations(T + 1 if keep_activations else 2)
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
                 self.derivatives.tangent,
-                self._real(theta),
-                self._real(v),
-                *self._about(lines, rollout),
+                self._cast(weights),
+                self._cast(v),
+                *self._derivative_inputs(jacobians, rollout),
                 dx,
                 du,
-                d_rows,
+                d_activations,
             )
-        return dx, du, d_rows
+        return dx, du, d_activations
 
-    def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
-        theta_bars, none = (
-            np.zeros((1, self.blocks, self.network.size)),
-            np.empty((1, 0, self.network.size), self.dtype),
+    def adjoint(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+        activations_bar: Array | None = None,
+    ) -> Array:
+        """See `Passes.adjoint`."""
+        if activations_bar is None:
+            activations_bar = self._no_activations_bar()
+        size = self.network.size
+        weights_bars = np.zeros((1, self.blocks, size))
+        no_rows = np.empty((1, 0, size), self.dtype)
+        self._run_adjoint(
+            self._cast(weights),
+            self._derivative_inputs(jacobians, rollout),
+            (x_bar[None], u_bar[None], activations_bar),
+            weights_bars,
+            no_rows,
         )
-        self._adjoint(
-            theta, lines, rollout, x_bar[None], u_bar[None], rows_bar, theta_bars, none
-        )
-        return theta_bars[0].sum(axis=0)
+        return weights_bars[0].sum(axis=0)
 
-    def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
-        """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
-        J = np.empty((len(x_bar), self.scenario.trials, self.network.size), self.dtype)
-        self._adjoint(
-            theta,
-            lines,
-            rollout,
-            x_bar,
-            u_bar,
-            None,
-            np.empty((len(x_bar), self.blocks, 0)),
+    def adjoint_rows(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+    ) -> Array:
+        """See `Passes.adjoint_rows`."""
+        K = len(x_bar)
+        J = np.empty((K, self.scenario.trials, self.network.size), self.dtype)
+        no_sums = np.empty((K, self.blocks, 0))
+        self._run_adjoint(
+            self._cast(weights),
+            self._derivative_inputs(jacobians, rollout),
+            (x_bar, u_bar, self._no_activations_bar()),
+            no_sums,
             J,
         )
         return J.astype(float, copy=False)
 
-    def _adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar, theta_bars, J):
-        x_bar, u_bar = np.ascontiguousarray(x_bar), np.ascontiguousarray(u_bar)
-        if rows_bar is None:
-            rows_bar = np.empty((self.blocks, 0, *rollout.rows.shape[2:]), self.dtype)
+    def _no_activations_bar(self) -> Array:
+        """Activation cotangents of no step, which kernels take for zeros."""
+        return self._empty_activations(0)
+
+    def _run_adjoint(
+        self,
+        weights: Array,
+        inputs: tuple,
+        cotangents: tuple[Array, Array, Array],
+        weights_bars: Array,
+        J: Array,
+    ) -> None:
+        """Run the adjoint kernel, which adds to `weights_bars` or fills J.
+
+        One of the two has no entries: then its result is not computed.
+        """
+        x_bar, u_bar, activations_bar = cotangents
         with single_threaded_blas():
             run_in_parallel(
                 len(x_bar) * self.blocks,
                 self.derivatives.adjoint,
-                self._real(theta),
-                *self._about(lines, rollout),
-                x_bar,
-                u_bar,
-                rows_bar,
-                theta_bars,
+                weights,
+                *inputs,
+                np.ascontiguousarray(x_bar),
+                np.ascontiguousarray(u_bar),
+                activations_bar,
+                weights_bars,
                 J,
             )
 
-    def gram(self, J):
-        """J J' (m, m) of rows J (m, P)."""
-        out, width = np.empty((len(J), len(J))), min(CHUNK, -(-len(J) // 2))
-        chunks = -(-len(J) // width)
+    def gram(self, J: Array) -> Array:
+        """See `Passes.gram`."""
+        m = len(J)
+        out = np.empty((m, m))
+        width = min(CHUNK, -(-m // 2))
+        chunks = -(-m // width)
+        # J J' is symmetric: the products on and below the diagonal suffice.
+        products = chunks * (chunks + 1) // 2
         with single_threaded_blas():
-            run_in_parallel(
-                chunks * (chunks + 1) // 2, self.derivatives.gram, J, width, out
-            )
+            run_in_parallel(products, self.derivatives.gram, J, width, out)
         return out

@@ -1,15 +1,24 @@
-"""The fused passes on a GPU: each is one kernel with the whole loop over time in it, several trials to a block of threads.
+"""Compiled passes on a GPU: one kernel per pass, with the loop over time inside.
 
-Same interface and, to rounding, same numbers as `PlainPasses`. What is sequential in time runs in the kernels of the cuda_*_piece
-files; what is not, the weights' own part of a tangent and the cotangents of the weights, are large matrix products of CuPy over all
-steps and trials. `dtype` is the network's: activity, its tangents and cotangents, and the products; plant, Jacobians, trajectories
-and weights stay float64. A linearised rollout takes, per trial and step, `CudaPasses.bytes_per_step`.
+They compute the same numbers as `PlainPasses` up to rounding. A block of threads runs
+several trials. Everything that is sequential in time runs in the kernels of the
+cuda_*_piece files. The rest are large matrix products of CuPy over all steps and
+trials: the part of a tangent that comes from the weights themselves, and the cotangents
+of the weights.
 
-Several networks of one shape may go side by side, as many launches and products as one. Their weights are then (network, P), and
-so does all begin that is theirs alone; `lead` is (networks,), and () where there is one, whose arrays have no such axis.
+`dtype` is that of the activations, their tangents and cotangents, and the products;
+plant, Jacobians, trajectories and weights are float64. A linearised rollout takes
+`CudaPasses.bytes_per_step` per trial and step.
+
+Several networks of one shape can share launches and products. Arrays with one entry
+per network then begin with an axis for the networks; `leading_shape` is (networks,),
+or () for a single network without that axis.
 """
 
+from collections.abc import Sequence
 from functools import cache, cached_property
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,129 +28,237 @@ from hfcontrol.arrays.device import (
     require_memory,
     to_device,
 )
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.linear_model import (
+    LinearModel,
+    PlantJacobians,
+    make_empty_arrays,
+)
+from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import cuda, plant_pieces
 from hfcontrol.kernels.generate import read_piece
+from hfcontrol.network.architecture import Layer
+from hfcontrol.network.network import Network
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.scenario import Scenario
 
-LANES = 32  # threads of a warp
-SHARED = 48 * 1024  # bytes that a block may share without asking
-TILES = (
-    32,
-    16,
-    8,
-    4,
-    2,
-    1,
-)  # trials in a block: the most that leave a block for every multiprocessor
-TOGETHER = 8  # most trials of a thread: each weight that it reads is used so often
-UNITS = (
-    4  # most units of a thread at a time: each activity that it reads is used so often
-)
-MOST = 256  # threads in a block: with the registers that a kernel uses, more would not start
+# Threads that a GPU runs in lockstep.
+WARP = 32
+
+# Bytes that a block of threads can share without special permission.
+SHARED_BYTES = 48 * 1024
+
+# Possible numbers of trials in a block. The largest is taken that still leaves a block
+# for every multiprocessor.
+TRIALS_PER_BLOCK = (32, 16, 8, 4, 2, 1)
+
+# Most trials of a thread: it uses each weight that it reads once per trial.
+MOST_TRIALS_PER_THREAD = 8
+
+# Most units of a thread at a time: it uses each activation that it reads once per unit.
+MOST_UNITS_PER_THREAD = 4
+
+# With the registers that a kernel uses, a block of more threads would not start.
+MOST_THREADS = 256
 
 
-def constants(dtype, together, units):
-    """The piece that says what kind of number the network has, and how many trials R and units U a thread has."""
-    return f"REAL, ZERO, ONE = {dtype}, np.{dtype}(0.0), np.{dtype}(1.0)\nR, U = {together}, {units}\n"
+class BlockLayout(NamedTuple):
+    """How trials and units are divided among blocks of threads.
+
+    `threads` are those of a block, along units and along trials. `blocks` counts all
+    networks, and `shared_bytes` are those of each block.
+    """
+
+    trials_per_block: int
+    trials_per_thread: int
+    units_per_thread: int
+    threads: tuple[int, int]
+    blocks: int
+    shared_bytes: int
 
 
-@cache
-def rollout_module(plant, dtype, together, units):
-    """The rollout kernel of one plant."""
-    pieces = [
-        constants(dtype, together, units),
-        *plant_pieces(plant),
-        *map(read_piece, ("loop", "cuda_layers", "cuda_rollout")),
-    ]
-    return cuda.load_device_module(
-        f"rollout_{plant.name}",
-        pieces,
-        {"R": together, "U": units, **cuda.plant_sizes(plant)},
+def choose_layout(
+    network: Network, itemsize: int, networks: int, trials: int
+) -> BlockLayout:
+    """The layout for a number of networks with `trials` trials each.
+
+    Raises DeviceError if the activations of a trial do not fit into shared memory.
+    """
+    # A block shares the activations of two steps: of this one and of the one before.
+    bytes_per_trial = 2 * network.n_activations * itemsize
+    fitting = [n for n in TRIALS_PER_BLOCK if n * bytes_per_trial <= SHARED_BYTES]
+    if not fitting:
+        raise DeviceError(
+            f"`device` gpu: the {network.n_activations} activations of this network "
+            f"take {bytes_per_trial} bytes per trial, and a block of threads shares "
+            f"{SHARED_BYTES}; use fewer units, or `device` cpu"
+        )
+
+    tile = fitting[-1]
+    for candidate in fitting:
+        blocks = networks * -(-trials // candidate)
+        if blocks >= processor_count():
+            tile = candidate
+            break
+
+    widest = max(layer.size for layer in network.layers)
+    together = min(tile, MOST_TRIALS_PER_THREAD)
+    # A thread that reads a weight for one trial only gains nothing from more units.
+    units = 1
+    if together > 1:
+        units = min(MOST_UNITS_PER_THREAD, -(-widest // WARP))
+
+    groups = tile // together
+    warps = -(-widest // (WARP * units))
+    threads = (min(WARP * warps, MOST_THREADS // groups), groups)
+    return BlockLayout(
+        trials_per_block=tile,
+        trials_per_thread=together,
+        units_per_thread=units,
+        threads=threads,
+        blocks=networks * -(-trials // tile),
+        shared_bytes=tile * bytes_per_trial,
+    )
+
+
+def constants(dtype: str, trials: int, units: int) -> str:
+    """Source piece with the network's dtype, and trials and units per thread."""
+    return (
+        f"REAL, ZERO, ONE = {dtype}, np.{dtype}(0.0), np.{dtype}(1.0)\n"
+        f"R, U = {trials}, {units}\n"
     )
 
 
 @cache
-def derivative_module(dtype, together, units):
-    """The tangent and adjoint kernels, which are the same for every plant."""
+def load_rollout_module(
+    plant: Plant, dtype: str, trials: int, units: int
+) -> ModuleType:
+    """The rollout kernel of one plant, for trials and units per thread."""
+    names = ("loop", "cuda_layers", "cuda_rollout")
     pieces = [
-        constants(dtype, together, units),
-        *map(read_piece, ("cuda_layers", "cuda_tangent", "cuda_adjoint")),
+        constants(dtype, trials, units),
+        *plant_pieces(plant),
+        *[read_piece(name) for name in names],
     ]
-    return cuda.load_device_module("sweeps", pieces, {"R": together, "U": units})
+    sizes = {"R": trials, "U": units, **cuda.plant_sizes(plant)}
+    return cuda.load_device_module(f"rollout_{plant.name}", pieces, sizes)
 
 
-class Activity:
-    """What a rollout's networks did: their rows in one array, section by section, see cuda_layers_piece.py."""
+@cache
+def load_derivative_module(dtype: str, trials: int, units: int) -> ModuleType:
+    """The tangent and adjoint kernels, the same for every plant."""
+    names = ("cuda_layers", "cuda_tangent", "cuda_adjoint")
+    pieces = [constants(dtype, trials, units), *[read_piece(name) for name in names]]
+    sizes = {"R": trials, "U": units}
+    # "sweeps" is part of the names of cached modules; see passes/cpu.py.
+    return cuda.load_device_module("sweeps", pieces, sizes)
 
-    def __init__(self, passes, flat):
+
+class CudaActivations:
+    """The activations of a rollout, in one array.
+
+    The array has one section for the input and one for each layer, as described in
+    cuda_layers_piece.py.
+    """
+
+    def __init__(self, passes: "CudaPasses", flat: Array) -> None:
         self.passes, self.flat = passes, flat
 
     @cached_property
-    def read(self):
-        """What each layer multiplies by its matrix, and 1 for the bias, (..., T N, columns)."""
+    def layer_inputs(self) -> list[Array]:
+        """What each layer multiplies by its matrix (..., T N, columns).
+
+        The last column is 1, for the bias.
+        """
+        return [self._layer_input(layer) for layer in self.passes.network.layers]
+
+    def _layer_input(self, layer: Layer) -> Array:
+        """`layer_inputs` of one layer."""
         passes, T = self.passes, self.passes.scenario.steps
-        found, sections = [], passes.sections(self.flat)
-        for layer in passes.network.layers:
-            parts = [
-                sections[passes.section_of[s.units.start]][
-                    ..., 1 - s.lag : T + 1 - s.lag, :, :
-                ]
-                for s in layer.sources
-            ]
-            parts = [part.reshape(*passes.lead, -1, part.shape[-1]) for part in parts]
-            found.append(
-                np.concatenate([*parts, np.ones_like(parts[0][..., :1])], axis=-1)
-            )
-        return found
+        sections = passes.sections(self.flat)
+        parts = []
+        for source in layer.sources:
+            section = sections[passes.section_indices[source.units.start]]
+            # The first entry in time is the start, which only recurrence reads.
+            times = slice(1 - source.lag, T + 1 - source.lag)
+            part = section[..., times, :, :]
+            parts.append(part.reshape(*passes.leading_shape, -1, part.shape[-1]))
+        ones = np.ones_like(parts[0][..., :1])
+        return np.concatenate([*parts, ones], axis=-1)
 
 
 class CudaPasses:
-    """Rollout, tangent and adjoint of networks of plain cells on one compiled plant; see `PlainPasses`.
+    """`Passes` on a GPU, for networks of plain cells on one compiled plant.
 
-    Scenario and wiring hold arrays on the GPU; of several networks, the scenario holds the trials of each after those of the one
-    before. Raises DeviceError where a trial's activity does not fit into the memory that a block shares, or where all of them do not
-    fit on the GPU.
+    Scenario and wiring hold arrays on the GPU. With several networks, the trials of
+    each follow those of the network before. Raises DeviceError if the activations of a
+    trial do not fit into the memory that a block shares, or if all trials do not fit on
+    the GPU.
     """
 
     def __init__(
-        self, network, plant, scenario, wiring, dtype="float64", networks=None
-    ):
-        self.network, self.plant, self.scenario, self.wiring, self.dtype = (
-            network,
-            plant,
-            scenario,
-            wiring,
-            np.dtype(dtype),
+        self,
+        network: Network,
+        plant: Plant,
+        scenario: Scenario,
+        wiring: Wiring,
+        dtype: str = "float64",
+        networks: int | None = None,
+    ) -> None:
+        self.network, self.plant = network, plant
+        self.scenario, self.wiring = scenario, wiring
+        self.dtype = np.dtype(dtype)
+        self.leading_shape = () if networks is None else (networks,)
+        self.networks = networks or 1
+        self._lay_out_sections()
+
+        T, trials = scenario.steps, scenario.trials
+        self.layout = choose_layout(
+            network, self.dtype.itemsize, self.networks, trials // self.networks
         )
-        self.lead, self.networks = (
-            () if networks is None else (networks,),
-            networks or 1,
-        )
-        T, N = scenario.steps, scenario.trials // self.networks
-        sizes = [network.n_input, *(layer.size for layer in network.layers)]
-        self.section_of = {
-            0: 0,
-            **{layer.units.start: k + 1 for k, layer in enumerate(network.layers)},
-        }
-        self.shapes = [(*self.lead, T + 1, N, size) for size in sizes]
-        self.ends = np.cumsum([self.networks * (T + 1) * N * size for size in sizes])
-        self.places = np.concatenate([[0], self.ends[:-1]])
-        self._choose_blocks(max(sizes[1:]), N)
-        require_memory(
-            T * scenario.trials * self.bytes_per_step,
-            f"{scenario.trials} trials of {T} steps",
-        )
-        tables = (*network.tables(), self.places)
+        needed = T * trials * self.bytes_per_step
+        require_memory(needed, f"{trials} trials of {T} steps")
+
+        tables = (*network.tables(), self.section_starts)
         self.tables = tuple(to_device(table, np.int64) for table in tables)
-        numbers = [
-            np.arange(layer.weights.start, layer.weights.stop).reshape(layer.shape)
-            for layer in network.layers
-        ]
-        self.transposed = to_device(
-            np.concatenate([n.T.ravel() for n in numbers]), np.int64
+        self.column_order = to_device(self._column_order(), np.int64)
+        self.inputs = self._collect_inputs()
+
+        # The weights that were packed last, and what `_pack` made of them.
+        self._packed: tuple[Array | None, Any] = (None, None)
+        self._nothing_fixed = tuple(
+            np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()
         )
-        s = scenario
-        self.inputs = (
+
+    def _lay_out_sections(self) -> None:
+        """Shapes and places of the sections of activations, one behind the other."""
+        layers, T = self.network.layers, self.scenario.steps
+        N = self.scenario.trials // self.networks
+        sizes = [self.network.n_input, *[layer.size for layer in layers]]
+        lengths = [self.networks * (T + 1) * N * size for size in sizes]
+        self.section_shapes = [(*self.leading_shape, T + 1, N, n) for n in sizes]
+        self.section_ends = np.cumsum(lengths)
+        self.section_starts = np.concatenate([[0], self.section_ends[:-1]])
+
+        # Section by the first unit of a source; the input begins with unit 0.
+        self.section_indices = {0: 0}
+        for k, layer in enumerate(layers):
+            self.section_indices[layer.units.start] = k + 1
+
+    def _column_order(self) -> Array:
+        """Indices that order the weights of every matrix column by column."""
+        orders = []
+        for layer in self.network.layers:
+            indices = np.arange(layer.weights.start, layer.weights.stop)
+            orders.append(indices.reshape(layer.shape).T.ravel())
+        return np.concatenate(orders)
+
+    def _collect_inputs(self) -> tuple[Array | int, ...]:
+        """Arrays of the scenario as the kernels take them, and the delays."""
+        s = self.scenario
+        return (
             s.x0,
             s.target,
             s.params.T.copy(),
@@ -149,127 +266,111 @@ class CudaPasses:
             s.motor_noise,
             s.motor_gain,
             s.disturbance,
-            wiring.feedback_delay,
-            wiring.command_delay,
-        )
-        self._packed = None, None
-        self._nothing = tuple(
-            np.zeros_like(s.x0, shape=(0,) * n) for n in (4, 4, 4, 3, 3, 3, 3)
-        )
-
-    def _choose_blocks(self, widest, trials):
-        """Trials to a block and a thread, units to a thread, threads to a block, blocks, and the bytes that each shares; `trials` are
-        those of one network."""
-        per_trial = 2 * self.network.n_activations * self.dtype.itemsize
-        fitting = [tile for tile in TILES if tile * per_trial <= SHARED]
-        if not fitting:
-            raise DeviceError(
-                f"--device gpu: the {self.network.n_activations} rows of this network need {per_trial} bytes to a trial, and a "
-                f"block of threads shares {SHARED}; use fewer units, or --device cpu"
-            )
-        self.tile = next(
-            (
-                tile
-                for tile in fitting
-                if self.networks * -(-trials // tile) >= processor_count()
-            ),
-            fitting[-1],
-        )
-        self.together = min(self.tile, TOGETHER)
-        self.units = 1 if self.together == 1 else min(UNITS, -(-widest // LANES))
-        groups = self.tile // self.together
-        self.threads = (
-            min(LANES * -(-widest // (LANES * self.units)), MOST // groups),
-            groups,
-        )
-        self.blocks, self.shared = (
-            self.networks * -(-trials // self.tile),
-            self.tile * per_trial,
+            self.wiring.feedback_delay,
+            self.wiring.command_delay,
         )
 
     @property
-    def bytes_per_step(self):
-        """Bytes per trial and step of a linearised rollout: scenario and cost, the plant's Jacobians and the trajectories, in float64,
-        and the network's activity, what each layer reads of it, and their tangents or cotangents."""
-        nx, nu, ny, rows = (
-            self.plant.nx,
-            self.plant.nu,
-            self.plant.ny,
-            self.network.n_activations,
-        )
-        read = sum(layer.shape[1] for layer in self.network.layers)
-        doubles = (
-            nx * (nx + nu + ny)
-            + 10 * nx
-            + 12 * nu
-            + 3 * ny
-            + self.plant.nz
-            + self.network.n_input
-        )
-        return 8 * doubles + self.dtype.itemsize * (2 * rows + read)
+    def bytes_per_step(self) -> int:
+        """Bytes per trial and step of a linearised rollout.
 
-    def sections(self, flat):
-        """Views of the sections of one array, (..., T + 1, N, size): those of the input and of each layer."""
-        return [
-            flat[place:end].reshape(shape)
-            for place, end, shape in zip(self.places, self.ends, self.shapes)
-        ]
+        In float64: scenario and cost, the plant's Jacobians and the trajectories. In
+        the network's dtype: its activations, what each layer reads of them, and their
+        tangents or cotangents.
+        """
+        plant, network = self.plant, self.network
+        nx, nu, ny = plant.nx, plant.nu, plant.ny
+        jacobians = nx * (nx + nu + ny)
+        trajectories = 10 * nx + 12 * nu + 3 * ny + plant.nz + network.n_input
+        layer_inputs = sum(layer.shape[1] for layer in network.layers)
+        in_dtype = 2 * network.n_activations + layer_inputs
+        return 8 * (jacobians + trajectories) + self.dtype.itemsize * in_dtype
 
-    def _pack(self, theta):
-        """Weights (..., P) as the networks' kind of number, and with every matrix column by column, both (network, P)."""
-        if self._packed[0] is not theta:
-            real = theta.astype(self.dtype).reshape(self.networks, -1)
-            self._packed = theta, (real, real[:, self.transposed])
+    def sections(self, flat: Array) -> list[Array]:
+        """Views of an array's sections: of the input and of each layer.
+
+        Each is (..., T+1, N, size).
+        """
+        edges = zip(self.section_starts, self.section_ends, strict=True)
+        parts = [flat[start:end] for start, end in edges]
+        shapes = self.section_shapes
+        return [a.reshape(shape) for a, shape in zip(parts, shapes, strict=True)]
+
+    def _pack(self, weights: Array) -> tuple[Array, Array]:
+        """Weights in the network's dtype, and with every matrix column by column.
+
+        Both are (network, P). The last result is kept: the products of one update all
+        use the same weights.
+        """
+        if self._packed[0] is not weights:
+            cast = weights.astype(self.dtype).reshape(self.networks, -1)
+            self._packed = weights, (cast, cast[:, self.column_order])
         return self._packed[1]
 
-    def _matrices(self, layer, theta):
-        """The matrices of a layer (..., units, columns) in weights (..., P)."""
-        return theta[..., layer.weights].reshape(*self.lead, *layer.shape)
+    def _matrix(self, layer: Layer, weights: Array) -> Array:
+        """The matrix of a layer (..., units, columns)."""
+        return weights[..., layer.weights].reshape(*self.leading_shape, *layer.shape)
 
-    def _start(self, theta):
-        """The rows of the networks at the start (network, row), or their tangents."""
-        start = np.zeros_like(
-            theta, shape=(self.networks, self.network.n_activations), dtype=self.dtype
-        )
+    def _start(self, weights: Array) -> Array:
+        """Activations at the start (network, unit), or their tangents."""
+        shape = (self.networks, self.network.n_activations)
+        start = np.zeros_like(weights, shape=shape, dtype=self.dtype)
         if self.network.start:
-            start[:, self.network.hidden] = theta.reshape(self.networks, -1)[
-                :, self.network.start
-            ]
+            by_network = weights.reshape(self.networks, -1)
+            start[:, self.network.hidden] = by_network[:, self.network.start]
         return start
 
-    def _launch(self, kernel, copies, *arguments):
-        cuda.launch_blocks(
-            kernel, (self.blocks, copies), self.threads, self.shared, *arguments
+    def _launch(self, kernel: Any, copies: int, *arguments: Any) -> None:
+        """Run a kernel on all trials, `copies` times."""
+        blocks = (self.layout.blocks, copies)
+        threads, shared_bytes = self.layout.threads, self.layout.shared_bytes
+        cuda.launch_blocks(kernel, blocks, threads, shared_bytes, *arguments)
+
+    @cached_property
+    def _rollout_module(self) -> ModuleType:
+        return load_rollout_module(
+            self.plant,
+            self.dtype.name,
+            self.layout.trials_per_thread,
+            self.layout.units_per_thread,
         )
 
-    def rollout(self, theta, linear_model, exploration=None):
-        """See `PlainPasses.rollout`."""
-        s = self.scenario
-        T, (nx, N) = s.steps, s.x0.shape
-        x, u = np.empty_like(s.x0, shape=(T + 1, nx, N)), np.empty_like(s.motor_noise)
-        command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
-        x[0] = s.x0
-        rows, start = (
-            np.zeros_like(x, shape=(int(self.ends[-1]),), dtype=self.dtype),
-            self._start(theta),
+    @cached_property
+    def _derivative_module(self) -> ModuleType:
+        return load_derivative_module(
+            self.dtype.name,
+            self.layout.trials_per_thread,
+            self.layout.units_per_thread,
         )
-        if self.network.start:
-            for layer, section in zip(self.network.layers, self.sections(rows)[1:]):
-                section[..., 0, :, :] = start[:, layer.units].reshape(
-                    *self.lead, 1, layer.size
-                )
+
+    def rollout(
+        self,
+        weights: Array,
+        linear_model: LinearModel,
+        exploration: Array | None = None,
+    ) -> Trajectories:
+        """See `Passes.rollout`."""
+        s = self.scenario
+        nx, N = s.x0.shape
+        x = np.empty_like(s.x0, shape=(s.steps + 1, nx, N))
+        x[0] = s.x0
+        u, command = np.empty_like(s.motor_noise), np.empty_like(s.motor_noise)
+        y = np.empty_like(s.sensory_noise)
+
+        length = int(self.section_ends[-1])
+        activations = np.zeros_like(x, shape=(length,), dtype=self.dtype)
+        start = self._start(weights)
+        self._write_start(activations, start)
+
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
-        fixed = (
-            tuple(map(to_device, linear_model.arrays()))
-            if linear_model.replaces_plant or linear_model.replays_inputs
-            else self._nothing
-        )
-        module = rollout_module(self.plant, self.dtype.name, self.together, self.units)
+        fixed = self._nothing_fixed
+        if linear_model.replaces_plant or linear_model.replays_inputs:
+            fixed = tuple(to_device(a) for a in linear_model.arrays())
         self._launch(
-            module.rollout,
+            self._rollout_module.rollout,
             1,
-            self._pack(theta)[1],
+            self._pack(weights)[1],
             *self.tables,
             start,
             self.inputs,
@@ -283,163 +384,224 @@ class CudaPasses:
             u,
             command,
             y,
-            rows,
+            activations,
         )
-        return x, u, command, y, Activity(self, rows)
+        return Trajectories(x, u, command, y, CudaActivations(self, activations))
 
-    def activity(self, theta, rollout):
-        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
-        sections = [
-            section.reshape(self.networks, *section.shape[-3:])
-            for section in self.sections(rollout.rows.flat)[1:-1]
-        ]
+    def _write_start(self, activations: Array, start: Array) -> None:
+        """Write the learned start (network, unit) as the first time of activations."""
+        if not self.network.start:
+            return
+        sections = self.sections(activations)[1:]
+        for layer, section in zip(self.network.layers, sections, strict=True):
+            shape = (*self.leading_shape, 1, layer.size)
+            section[..., 0, :, :] = start[:, layer.units].reshape(shape)
+
+    def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
+        """See `Passes.hidden_activations`."""
         T, N = self.scenario.steps, self.scenario.trials
-        return np.concatenate(
-            [
-                section[:, 1:].transpose(1, 3, 0, 2).reshape(T, -1, N)
-                for section in sections
-            ],
-            axis=1,
-        )
+        # Without the sections of the input and of the output.
+        hidden = self.sections(rollout.activations.flat)[1:-1]
+        parts = []
+        for section in hidden:
+            by_network = section.reshape(self.networks, *section.shape[-3:])
+            after_start = by_network[:, 1:].transpose(1, 3, 0, 2)
+            parts.append(after_start.reshape(T, -1, N))
+        return np.concatenate(parts, axis=1)
 
-    def picked_rows(self, rows, trials, passes):
-        """The activity of some trials of each network, given by their numbers on the GPU; `passes` are those for these alone."""
-        return Activity(
-            passes,
-            np.concatenate(
-                [
-                    section[..., trials, :].ravel()
-                    for section in self.sections(rows.flat)
-                ]
-            ),
-        )
+    def select_activations(
+        self, activations: CudaActivations, indices: Array, passes: "CudaPasses"
+    ) -> CudaActivations:
+        """See `Passes.select_activations`; the indices are on the GPU."""
+        sections = self.sections(activations.flat)
+        parts = [section[..., indices, :].ravel() for section in sections]
+        return CudaActivations(passes, np.concatenate(parts))
 
-    def _lines(self, lines):
+    def _plant_inputs(self, jacobians: PlantJacobians) -> tuple:
+        """Arguments about the plant that both derivatives take."""
         return (
-            lines.A,
-            lines.B,
-            lines.C,
-            lines.slope,
+            jacobians.A,
+            jacobians.B,
+            jacobians.C,
+            jacobians.slope,
             self.wiring.feedback_delay,
             self.wiring.command_delay,
-            lines.replays_inputs,
+            jacobians.replays_inputs,
         )
 
-    @cached_property
-    def _derivatives(self):
-        return derivative_module(self.dtype.name, self.together, self.units)
-
-    def tangent(self, theta, lines, rollout, v, keep_rows=False):
-        """Tangents (dx, du, d_rows) of a rollout in the direction v (..., P); d_rows is empty without `keep_rows`."""
-        flat, v = rollout.rows.flat, v.astype(self.dtype)
-        known, d_rows = (
-            np.empty_like(flat),
-            np.zeros_like(flat, shape=flat.shape if keep_rows else (0,)),
-        )
-        for layer, read, section in zip(
-            self.network.layers, rollout.rows.read, self.sections(known)[1:]
-        ):
-            array_module(v).matmul(
-                read,
-                self._matrices(layer, v).swapaxes(-1, -2),
-                out=section[..., 1:, :, :].reshape(*self.lead, -1, layer.size),
-            )
+    def tangent(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        v: Array,
+        keep_activations: bool = False,
+    ) -> tuple[Array, Array, Array]:
+        """See `Passes.tangent`; d_activations is empty without `keep_activations`."""
+        flat = rollout.activations.flat
+        v = v.astype(self.dtype)
+        kept_shape = flat.shape if keep_activations else (0,)
+        d_activations = np.zeros_like(flat, shape=kept_shape)
         dx, du = np.zeros_like(rollout.x), np.empty_like(rollout.u)
         self._launch(
-            self._derivatives.tangent,
+            self._derivative_module.tangent,
             1,
-            self._pack(theta)[1],
+            self._pack(weights)[1],
             *self.tables,
             self._start(v),
-            self._lines(lines),
+            self._plant_inputs(jacobians),
             flat,
-            known,
+            self._weight_tangents(rollout, v),
             dx,
             du,
             np.empty_like(du),
-            d_rows,
+            d_activations,
         )
-        return dx, du, d_rows
+        return dx, du, d_activations
 
-    def hidden_alone(self, d_rows):
-        """Tangents of the rows with all but those of the hidden units put to zero; the start's are not counted either."""
-        sections = self.sections(d_rows)
-        sections[0][:] = sections[-1][:] = 0.0
-        return d_rows
+    def _weight_tangents(self, rollout: StoredRollout, v: Array) -> Array:
+        """Tangents of the summed inputs for fixed activations, laid out like these.
 
-    def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangents of the layers' sums, as views (K, ..., T, N, size), and of the first rows (K, row, trial)."""
-        K, flat = len(x_bar), rollout.rows.flat
+        They do not depend on each other, and so are one product per layer.
+        """
+        tangents = np.empty_like(rollout.activations.flat)
+        matmul = array_module(v).matmul
+        sections = self.sections(tangents)[1:]
+        inputs = rollout.activations.layer_inputs
+        layers = self.network.layers
+        for layer, read, section in zip(layers, inputs, sections, strict=True):
+            after_start = section[..., 1:, :, :]
+            out = after_start.reshape(*self.leading_shape, -1, layer.size)
+            matmul(read, self._matrix(layer, v).swapaxes(-1, -2), out=out)
+        return tangents
+
+    def keep_hidden(self, d_activations: Array) -> Array:
+        """See `Passes.keep_hidden`; overwrites its argument.
+
+        The adjoint does not read cotangents of the start.
+        """
+        sections = self.sections(d_activations)
+        sections[0][:] = 0.0
+        sections[-1][:] = 0.0
+        return d_activations
+
+    def _deltas(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        cotangents: tuple[Array, Array, Array | None],
+    ) -> tuple[list[Array], Array]:
+        """Cotangents of the layers' summed inputs, and of the start.
+
+        For cotangents (x_bar, u_bar, activations_bar). The first are one view per layer
+        (K, ..., T, N, size), the second (K, unit, trial).
+        """
+        x_bar, u_bar, activations_bar = cotangents
+        flat = rollout.activations.flat
+        K, trials = len(x_bar), x_bar.shape[3]
+        units = self.network.n_activations
+
         deltas = np.empty_like(flat, shape=(K, flat.size))
-        start_bar = np.empty_like(
-            x_bar, shape=(K, self.network.n_activations, x_bar.shape[3])
-        )
-        rows_bar = np.zeros_like(flat, shape=(0,)) if rows_bar is None else rows_bar
-        layers, sources, places = self.tables
+        start_bar = np.empty_like(x_bar, shape=(K, units, trials))
+        if activations_bar is None:
+            activations_bar = np.zeros_like(flat, shape=(0,))
+        layers, sources, section_starts = self.tables
         self._launch(
-            self._derivatives.adjoint,
+            self._derivative_module.adjoint,
             K,
-            self._pack(theta)[0],
+            self._pack(weights)[0],
             layers,
             sources,
-            places,
-            self.network.n_activations,
-            self._lines(lines),
+            section_starts,
+            units,
+            self._plant_inputs(jacobians),
             flat,
+            # The kernel adds to both.
             x_bar.copy(),
             u_bar.copy(),
             np.empty_like(u_bar, shape=u_bar.shape),
-            rows_bar,
+            activations_bar,
             deltas,
             start_bar,
         )
-        views = [
-            deltas[:, place:end].reshape(K, *shape)[..., 1:, :, :]
-            for place, end, shape in zip(self.places, self.ends, self.shapes)
-        ]
-        return views[1:], start_bar
+        return self._delta_views(deltas), start_bar
 
-    def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangent (..., P) of the weights from those of the trajectory and, if given, of the rows."""
-        deltas, start_bar = self._deltas(
-            theta, lines, rollout, x_bar[None], u_bar[None], rows_bar
-        )
-        theta_bar = np.zeros_like(theta)
-        for layer, read, delta in zip(self.network.layers, rollout.rows.read, deltas):
-            product = (
-                delta[0].reshape(*self.lead, -1, layer.size).swapaxes(-1, -2) @ read
-            )
-            theta_bar[..., layer.weights] = product.reshape(*self.lead, -1)
+    def _delta_views(self, deltas: Array) -> list[Array]:
+        """Views of deltas (K, ...), one per layer (K, ..., T, N, size)."""
+        views = []
+        # The first section is that of the input, and the first time the start.
+        for k in range(1, len(self.section_shapes)):
+            section = deltas[:, self.section_starts[k] : self.section_ends[k]]
+            by_time = section.reshape(len(deltas), *self.section_shapes[k])
+            views.append(by_time[..., 1:, :, :])
+        return views
+
+    def adjoint(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+        activations_bar: Array | None = None,
+    ) -> Array:
+        """See `Passes.adjoint`."""
+        cotangents = (x_bar[None], u_bar[None], activations_bar)
+        deltas, start_bar = self._deltas(weights, jacobians, rollout, cotangents)
+
+        weights_bar = np.zeros_like(weights)
+        leading = self.leading_shape
+        inputs = rollout.activations.layer_inputs
+        for layer, read, delta in self._layers_with(inputs, deltas):
+            by_sample = delta[0].reshape(*leading, -1, layer.size)
+            product = by_sample.swapaxes(-1, -2) @ read
+            weights_bar[..., layer.weights] = product.reshape(*leading, -1)
+
         if self.network.start:
-            bars = start_bar[0, self.network.hidden]
-            theta_bar[..., self.network.start] = np.moveaxis(
-                bars.reshape(len(bars), *self.lead, -1).sum(axis=-1), 0, -1
-            )
-        return theta_bar
+            hidden_bar = start_bar[0, self.network.hidden]
+            by_trial = hidden_bar.reshape(len(hidden_bar), *leading, -1)
+            total = np.moveaxis(by_trial.sum(axis=-1), 0, -1)
+            weights_bar[..., self.network.start] = total
+        return weights_bar
 
-    def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
-        """Cotangents (..., K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, trial), (K, T, nu,
-        trial)."""
-        deltas, start_bar = self._deltas(theta, lines, rollout, x_bar, u_bar)
+    def adjoint_rows(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+    ) -> Array:
+        """See `Passes.adjoint_rows`; (..., K, N, P) with several networks."""
+        cotangents = (x_bar, u_bar, None)
+        deltas, start_bar = self._deltas(weights, jacobians, rollout, cotangents)
+
         K, N = len(x_bar), self.scenario.trials // self.networks
-        J = np.zeros_like(theta, shape=(*self.lead, K, N, self.network.size))
-        for layer, read, delta in zip(self.network.layers, rollout.rows.read, deltas):
-            by_trial = read.reshape(*self.lead, 1, -1, N, read.shape[-1]).swapaxes(
-                -2, -3
-            )
-            by_unit = np.moveaxis(
-                np.moveaxis(delta, 0, -4), -3, -1
-            )  # (..., K, N, size, T)
-            J[..., layer.weights] = (by_unit @ by_trial).reshape(*self.lead, K, N, -1)
+        leading = self.leading_shape
+        J = np.zeros_like(weights, shape=(*leading, K, N, self.network.size))
+        inputs = rollout.activations.layer_inputs
+        for layer, read, delta in self._layers_with(inputs, deltas):
+            by_step = read.reshape(*leading, 1, -1, N, read.shape[-1])
+            by_trial = by_step.swapaxes(-2, -3)
+            # (K, ..., T, N, size) to (..., K, N, size, T).
+            by_unit = np.moveaxis(np.moveaxis(delta, 0, -4), -3, -1)
+            product = by_unit @ by_trial
+            J[..., layer.weights] = product.reshape(*leading, K, N, -1)
+
         if self.network.start:
-            bars = start_bar[:, self.network.hidden]
-            bars = np.moveaxis(
-                bars.reshape(*bars.shape[:2], *self.lead, N), 1, -1
-            )  # (K, ..., N, hidden)
-            J[..., self.network.start] = np.moveaxis(bars, 0, -3)
+            hidden_bar = start_bar[:, self.network.hidden]
+            by_network = hidden_bar.reshape(*hidden_bar.shape[:2], *leading, N)
+            # (K, hidden, ..., N) to (..., K, N, hidden).
+            last = np.moveaxis(by_network, 1, -1)
+            J[..., self.network.start] = np.moveaxis(last, 0, -3)
         return J
 
+    def _layers_with(self, inputs: Sequence[Array], deltas: Sequence[Array]) -> zip:
+        """Each layer with its input and the cotangent of its summed input."""
+        return zip(self.network.layers, inputs, deltas, strict=True)
+
     @staticmethod
-    def gram(J):
-        """J J' (..., m, m) of rows J (..., m, P)."""
+    def gram(J: Array) -> Array:
+        """See `Passes.gram`; (..., m, m) of rows (..., m, P)."""
         return J @ J.swapaxes(-1, -2)

@@ -1,189 +1,266 @@
-"""The passes of the closed loop in plain NumPy, one time step after the other: the definition of the fused ones.
+"""Passes in plain NumPy, one time step after the other: the definition of all passes.
 
-    y_t = observe(x_{t-d_y}) + sensory noise               u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
-    rows_t = network(rows_{t-1}, [target_t, y_t]; theta)   x_{t+1} = taper(step(x_t, u_t, params) + disturbance_t)
+    y_t = observe(x_{t-d_y}) + sensory noise
+    a_t = network(a_{t-1}, [target_t, y_t]; weights),   c_t = output units of a_t
+    u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
+    x_{t+1} = taper(step(x_t, u_t, params) + disturbance_t)
 
 Before the first sample y is that of x_0; before the first command c is 0.
 """
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
+from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.network.network import Network
+from hfcontrol.tasks.scenario import Scenario
+
+
+def multiply(J: Array, d: Array) -> Array:
+    """J d for every trial: J (m, n, N), d (n, N) -> (m, N)."""
+    return np.einsum("ijn,jn->in", J, d)
+
+
+def multiply_transposed(J: Array, w: Array) -> Array:
+    """J' w for every trial: J (m, n, N), w (m, N) -> (n, N)."""
+    return np.einsum("ijn,in->jn", J, w)
+
 
 class PlainPasses:
-    """Rollout, tangent and adjoint of one network on one plant and scenario; arrays as in closed_loop.py.
+    """The definition of `Passes`.
 
-    `rows` has the shape (1, T+1, row, N): all trials are one block. Its first entry holds the start of the hidden units.
-    With `store_every` K a rollout keeps the steps 0, K, 2 K, ... only, for the fused passes: the others need all of them.
+    Activations have the shape (1, T+1, unit, N): all trials are one block. The first
+    entry in time holds the start of the hidden units. With `store_every` K a rollout
+    keeps only the steps 0, K, 2 K, ... This is for `FusedPasses`, which share the
+    rollout of a plant that is not compiled; tangent and adjoint here need all steps.
     """
 
-    def __init__(self, network, kernels, scenario, wiring, store_every=1):
-        self.network, self.kernels, self.scenario, self.wiring = (
-            network,
-            kernels,
-            scenario,
-            wiring,
-        )
+    def __init__(
+        self,
+        network: Network,
+        kernels: Kernels,
+        scenario: Scenario,
+        wiring: Wiring,
+        store_every: int = 1,
+    ) -> None:
+        self.network, self.kernels = network, kernels
+        self.scenario, self.wiring = scenario, wiring
         self.store_every = store_every
 
-    def rollout(self, theta, linear_model, exploration=None):
-        """Trajectories (x, u, command, y, rows) of the weights theta, with what `linear_model` keeps fixed; `exploration`
-        (T, nu, N), if given, is added to the commands."""
-        net, s, w, every = self.network, self.scenario, self.wiring, self.store_every
+    def rollout(
+        self,
+        weights: Array,
+        linear_model: LinearModel,
+        exploration: Array | None = None,
+    ) -> Trajectories:
+        """See `Passes.rollout`."""
+        net, s, w = self.network, self.scenario, self.wiring
+        every = self.store_every
         T, N = s.steps, s.trials
-        x, u = (
-            np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape)),
-            np.zeros_like(s.motor_noise),
-        )
-        command, y = np.zeros_like(u), np.zeros_like(s.sensory_noise)
-        rows = np.zeros_like(s.x0, shape=(T // every + 1, net.n_activations, N))
+
+        x = np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape))
+        u, command = np.zeros_like(s.motor_noise), np.zeros_like(s.motor_noise)
+        y = np.zeros_like(s.sensory_noise)
+        stored_shape = (T // every + 1, net.n_activations, N)
+        stored = np.zeros_like(s.x0, shape=stored_shape)
         if net.start:
-            rows[0, net.hidden] = theta[net.start, None]
-        x[0], now = s.x0, rows[0]
+            stored[0, net.hidden] = weights[net.start, None]
+
+        x[0], now = s.x0, stored[0]
         for t in range(T):
-            y[t] = self._see(t, x, linear_model)
-            now = net.step(theta, now, np.concatenate([s.target[t], y[t]]))
-            command[t] = now[net.outputs] + (
-                0.0 if exploration is None else exploration[t]
-            )
+            y[t] = self._observe(t, x, linear_model)
+            now = net.step(weights, now, np.concatenate([s.target[t], y[t]]))
+            added = 0.0 if exploration is None else exploration[t]
+            command[t] = now[net.outputs] + added
             if (t + 1) % every == 0:
-                rows[(t + 1) // every] = now
+                stored[(t + 1) // every] = now
+
             if t >= w.command_delay:
                 u[t] = w.apply_limit(command[t - w.command_delay])
             u[t] = u[t] * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
-            x[t + 1] = self._move(t, x[t], u[t], linear_model)
-        return x, u, command, y, rows[None]
+            x[t + 1] = self._step(t, x[t], u[t], linear_model)
+        return Trajectories(x, u, command, y, stored[None])
 
-    def _see(self, t, x, linear_model):
-        s = max(t - self.wiring.feedback_delay, 0)
+    def _observe(self, t: int, x: Array, linear_model: LinearModel) -> Array:
+        """What the network sees of the plant at time t (ny, N)."""
         if linear_model.replays_inputs:
             return linear_model.recorded[t]
+
+        s = max(t - self.wiring.feedback_delay, 0)
         if linear_model.replaces_plant:
-            seen = linear_model.observed[s] + np.einsum(
-                "ijn,jn->in", linear_model.C[s], x[s] - linear_model.x[s]
-            )
+            change = multiply(linear_model.C[s], x[s] - linear_model.x[s])
+            seen = linear_model.observed[s] + change
         else:
             seen = self.kernels.observe(x[s][None], self.scenario.params)[0]
         return seen + self.scenario.sensory_noise[t]
 
-    def _move(self, t, x, u, linear_model):
+    def _step(self, t: int, x: Array, u: Array, linear_model: LinearModel) -> Array:
+        """The state after time t (nx, N), of the plant or of its linear model."""
         if linear_model.replaces_plant:
-            moved = np.einsum("ijn,jn->in", linear_model.A[t], x - linear_model.x[t])
-            return (
-                linear_model.x[t + 1]
-                + moved
-                + np.einsum("ijn,jn->in", linear_model.B[t], u - linear_model.u[t])
-            )
-        s = self.scenario
-        return self.kernels.simulate(
-            x, u[None], s.params, s.disturbance[t][None], self.wiring.taper
-        )[1]
+            by_state = multiply(linear_model.A[t], x - linear_model.x[t])
+            by_control = multiply(linear_model.B[t], u - linear_model.u[t])
+            return linear_model.x[t + 1] + by_state + by_control
+
+        s, taper = self.scenario, self.wiring.taper
+        disturbance = s.disturbance[t][None]
+        return self.kernels.simulate(x, u[None], s.params, disturbance, taper)[1]
 
     @staticmethod
-    def picked_rows(rows, trials, passes):
-        """The rows of some trials, given by their numbers; `passes` are those for these alone."""
-        return rows[..., trials].copy()
+    def select_activations(
+        activations: Array, indices: Array, passes: "PlainPasses"
+    ) -> Array:
+        """See `Passes.select_activations`."""
+        return activations[..., indices].copy()
 
-    def activity(self, theta, rollout):
-        """Activity of the hidden units [time, unit, trial] (T, n_hidden, N)."""
-        return rollout.rows[0, 1:, self.network.hidden]
+    def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
+        """See `Passes.hidden_activations`."""
+        return rollout.activations[0, 1:, self.network.hidden]
 
-    def hidden_alone(self, d_rows):
-        """Tangents of the rows with all but those of the hidden units put to zero; the start's are not counted either."""
-        alone = np.zeros_like(d_rows)
-        alone[:, 1:, self.network.hidden] = d_rows[:, 1:, self.network.hidden]
-        return alone
+    def keep_hidden(self, d_activations: Array) -> Array:
+        """See `Passes.keep_hidden`."""
+        hidden = self.network.hidden
+        kept = np.zeros_like(d_activations)
+        kept[:, 1:, hidden] = d_activations[:, 1:, hidden]
+        return kept
 
-    def tangent(self, theta, lines, rollout, v, keep_rows=False):
-        """Tangents (dx, du, d_rows) of a rollout in the direction v (P,) of the weights."""
-        net, w, rows = self.network, self.wiring, rollout.rows[0]
+    def tangent(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        v: Array,
+        keep_activations: bool = False,
+    ) -> tuple[Array, Array, Array]:
+        """See `Passes.tangent`; d_activations always covers all steps."""
+        net, w, activations = self.network, self.wiring, rollout.activations[0]
         T, N = len(rollout.u), rollout.u.shape[2]
-        dx, du, dc = (
-            np.zeros_like(rollout.x),
-            np.zeros_like(rollout.u),
-            np.zeros_like(rollout.u),
-        )
-        d_rows = np.zeros_like(rows)
+        n_target = net.n_input - jacobians.C.shape[1]
+
+        dx, du = np.zeros_like(rollout.x), np.zeros_like(rollout.u)
+        d_command = np.zeros_like(rollout.u)
+        d_activations = np.zeros_like(activations)
         if net.start:
-            d_rows[0, net.hidden] = v[net.start, None]
+            d_activations[0, net.hidden] = v[net.start, None]
+
         d_input = np.zeros_like(rollout.x, shape=(net.n_input, N))
-        n_target = net.n_input - lines.C.shape[1]
         for t in range(T):
             s = t - w.feedback_delay
-            if s > 0 and not lines.replays_inputs:
-                d_input[n_target:] = np.einsum("ijn,jn->in", lines.C[s], dx[s])
-            d_rows[t + 1] = net.step_jvp(
-                theta, v, rows[t], rows[t + 1], d_rows[t], d_input
+            # The state at time 0 is fixed, so that its observation has no tangent.
+            if s > 0 and not jacobians.replays_inputs:
+                d_input[n_target:] = multiply(jacobians.C[s], dx[s])
+            d_activations[t + 1] = net.step_jvp(
+                weights,
+                v,
+                activations[t],
+                activations[t + 1],
+                d_activations[t],
+                d_input,
             )
-            dc[t] = d_rows[t + 1, net.outputs]
+            d_command[t] = d_activations[t + 1, net.outputs]
             if t >= w.command_delay:
-                du[t] = lines.slope[t] * dc[t - w.command_delay]
-            dx[t + 1] = np.einsum("ijn,jn->in", lines.A[t], dx[t]) + np.einsum(
-                "ijn,jn->in", lines.B[t], du[t]
-            )
-        return dx, du, d_rows[None]
+                du[t] = jacobians.slope[t] * d_command[t - w.command_delay]
+            by_state = multiply(jacobians.A[t], dx[t])
+            dx[t + 1] = by_state + multiply(jacobians.B[t], du[t])
+        return dx, du, d_activations[None]
 
-    def _deltas(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangents of the summed inputs (T+1, row, N), from those of the trajectory; the first entry is that of h0."""
-        net, w, rows = self.network, self.wiring, rollout.rows[0]
-        n_target = net.n_input - lines.C.shape[1]
-        T = u_bar.shape[0]
-        x_bar, c_bar = x_bar.copy(), np.zeros_like(u_bar)
-        deltas, before_bar = np.zeros_like(rows), np.zeros_like(rows[0])
-        for t in reversed(range(T)):
-            total = u_bar[t] + np.einsum("ijn,in->jn", lines.B[t], x_bar[t + 1])
+    def _deltas(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+        activations_bar: Array | None = None,
+    ) -> Array:
+        """Cotangents of the summed inputs of all units (T+1, unit, N).
+
+        The first entry in time is that of the start of the hidden units.
+        """
+        net, w, activations = self.network, self.wiring, rollout.activations[0]
+        n_target = net.n_input - jacobians.C.shape[1]
+        observed = slice(n_target, net.n_input)
+
+        x_bar, command_bar = x_bar.copy(), np.zeros_like(u_bar)
+        deltas = np.zeros_like(activations)
+        before_bar = np.zeros_like(activations[0])
+        # Each step of `tangent` transposed, in reverse order.
+        for t in reversed(range(len(u_bar))):
+            u_total = u_bar[t] + multiply_transposed(jacobians.B[t], x_bar[t + 1])
             if t >= w.command_delay:
-                c_bar[t - w.command_delay] = lines.slope[t] * total
-            now_bar = (
-                before_bar if rows_bar is None else before_bar + rows_bar[0, t + 1]
-            )
-            now_bar[net.outputs] += c_bar[t]
+                command_bar[t - w.command_delay] = jacobians.slope[t] * u_total
+
+            now_bar = before_bar
+            if activations_bar is not None:
+                now_bar = before_bar + activations_bar[0, t + 1]
+            now_bar[net.outputs] += command_bar[t]
             deltas[t + 1], before_bar = net.step_vjp(
-                theta, rows[t], rows[t + 1], now_bar
+                weights, activations[t], activations[t + 1], now_bar
             )
+
             s = t - w.feedback_delay
-            if s > 0 and not lines.replays_inputs:
-                x_bar[s] += np.einsum(
-                    "ijn,in->jn", lines.C[s], deltas[t + 1, n_target : net.n_input]
-                )
-            x_bar[t] += np.einsum("ijn,in->jn", lines.A[t], x_bar[t + 1])
+            if s > 0 and not jacobians.replays_inputs:
+                y_bar = deltas[t + 1, observed]
+                x_bar[s] += multiply_transposed(jacobians.C[s], y_bar)
+            x_bar[t] += multiply_transposed(jacobians.A[t], x_bar[t + 1])
         deltas[0] = before_bar
         return deltas
 
-    def adjoint(self, theta, lines, rollout, x_bar, u_bar, rows_bar=None):
-        """Cotangent (P,) of the weights from those of the trajectory and, if given, of the rows."""
-        deltas = self._deltas(theta, lines, rollout, x_bar, u_bar, rows_bar)
-        return self._weight_rows(theta, rollout.rows[0], deltas).sum(axis=0)
-
-    def adjoint_rows(self, theta, lines, rollout, x_bar, u_bar):
-        """Cotangents (K, N, P) of the weights, one for each trial and each of K cotangents (K, T+1, nx, N), (K, T, nu, N)."""
-        pairs = zip(x_bar, u_bar)
-        return np.stack(
-            [
-                self._weight_rows(
-                    theta, rollout.rows[0], self._deltas(theta, lines, rollout, *pair)
-                )
-                for pair in pairs
-            ]
+    def adjoint(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+        activations_bar: Array | None = None,
+    ) -> Array:
+        """See `Passes.adjoint`."""
+        deltas = self._deltas(
+            weights, jacobians, rollout, x_bar, u_bar, activations_bar
         )
+        rows = self._weight_cotangents(weights, rollout.activations[0], deltas)
+        return rows.sum(axis=0)
 
-    def _weight_rows(self, theta, rows, deltas):
+    def adjoint_rows(
+        self,
+        weights: Array,
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
+        x_bar: Array,
+        u_bar: Array,
+    ) -> Array:
+        """See `Passes.adjoint_rows`."""
+        rows = []
+        for x_bar_k, u_bar_k in zip(x_bar, u_bar, strict=True):
+            deltas = self._deltas(weights, jacobians, rollout, x_bar_k, u_bar_k)
+            activations = rollout.activations[0]
+            rows.append(self._weight_cotangents(weights, activations, deltas))
+        return np.stack(rows)
+
+    def _weight_cotangents(
+        self, weights: Array, activations: Array, deltas: Array
+    ) -> Array:
+        """Cotangents of the weights (N, P), one row per trial, from `_deltas`."""
         net = self.network
-        J = np.zeros_like(rows, shape=(rows.shape[2], net.size))
-        for layer, W in zip(net.layers, net.matrices(theta)):
-            for before, now, delta in zip(rows[:-1], rows[1:], deltas[1:]):
+        N = activations.shape[2]
+        J = np.zeros_like(activations, shape=(N, net.size))
+        for layer, W in zip(net.layers, net.matrices(weights), strict=True):
+            weight_vjp = layer.connection_type.weight_vjp
+            steps = zip(activations[:-1], activations[1:], deltas[1:], strict=True)
+            for before, now, delta in steps:
                 for d, X in layer.weight_products(before, now, delta):
-                    J[:, layer.weights] += layer.connection_type.weight_vjp(
-                        W, X, d
-                    ).reshape(len(J), -1)
+                    J[:, layer.weights] += weight_vjp(W, X, d).reshape(N, -1)
                 if layer.work:
-                    J[:, layer.parameters] += (
-                        layer.split_work(delta)[2].reshape(-1, len(J)).T
-                    )
+                    parameters_bar = layer.split_work(delta)[2]
+                    J[:, layer.parameters] += parameters_bar.reshape(-1, N).T
         if net.start:
             J[:, net.start] = deltas[0, net.hidden].T
         return J
 
     @staticmethod
-    def gram(J):
-        """J J' (m, m) of rows J (m, P)."""
+    def gram(J: Array) -> Array:
+        """See `Passes.gram`."""
         return J @ J.T

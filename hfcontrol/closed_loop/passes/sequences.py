@@ -1,86 +1,90 @@
-"""The network along recorded inputs: its activity, with starts in the middle of sequences, and the adjoint of its outputs.
+"""The network alone, along recorded inputs with starts within a sequence.
 
-before_t = start where starts[t], else rows_{t-1}          rows_t = network(before_t, inputs_t; theta)
+before_t = start where starts[t], else a_{t-1},    a_t = network(before_t, inputs_t)
 """
 
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
-from hfcontrol.closed_loop.passes.cpu import block_width, network_pieces
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.passes.cpu import (
+    choose_block_width,
+    is_staged,
+    network_pieces,
+    start_index,
+)
 from hfcontrol.kernels import generate
 from hfcontrol.kernels.generate import read_piece
+from hfcontrol.network.network import Network
 
 
 @cache
-def sequence_module(staged):
+def load_sequence_module(staged: bool) -> ModuleType:
     """The compiled passes, the same for every plant."""
-    return generate.load_module(
-        "sequences" + "_staged" * staged,
-        [*network_pieces(staged), read_piece("sequence")],
-    )
+    name = "sequences_staged" if staged else "sequences"
+    pieces = [*network_pieces(staged), read_piece("sequence")]
+    return generate.load_module(name, pieces)
 
 
 class Sequences:
-    """One network along inputs (T, n_input, N), whose trials begin anew where `starts` (T, N) says so, all at the first step.
+    """Activations and adjoint of one network along inputs (T, n_input, N).
 
-    Sums over trials are made block by block in their order: the same bits on any number of cores.
+    `starts` (T, N) marks the steps at which a trial starts again; all do so at the
+    first step. Sums over trials are made block by block in a fixed order, and so have
+    the same bits on any number of cores.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: Network) -> None:
         self.network = network
-        self.module = sequence_module(
-            any(layer.state_source for layer in network.layers)
-        )
-        self.fixed = (
-            *network.tables(),
-            (network.hidden.start, network.hidden.stop),
-            network.start.start if network.start else -1,
-        )
+        self.module = load_sequence_module(is_staged(network))
+        hidden = (network.hidden.start, network.hidden.stop)
+        self.tables = (*network.tables(), hidden, start_index(network))
 
-    def activations(self, weights, inputs, starts):
-        """Rows (block, T+1, row, trial) with weights (P,); the first of each block are zero."""
-        width = block_width(inputs.shape[2])
-        rows = np.empty(
-            (
-                -(-inputs.shape[2] // width),
-                len(inputs) + 1,
-                self.network.n_activations,
-                width,
-            )
-        )
+    def activations(self, weights: Array, inputs: Array, starts: Array) -> Array:
+        """Activations (block, T+1, unit, trial) for weights (P,).
+
+        The first entry in time of each block is zero.
+        """
+        T, _, N = inputs.shape
+        width = choose_block_width(N)
+        blocks = -(-N // width)
+        activations = np.empty((blocks, T + 1, self.network.n_activations, width))
         with single_threaded_blas():
             run_in_parallel(
-                len(rows),
+                blocks,
                 self.module.activity,
                 weights,
-                *self.fixed,
+                *self.tables,
                 np.ascontiguousarray(inputs),
                 np.ascontiguousarray(starts),
-                rows,
+                activations,
             )
-        return rows
+        return activations
 
-    def merge_blocks(self, rows, which, count):
-        """Some rows, told by a slice, of so many trials (T+1, rows, count), from those in blocks."""
-        part = rows[:, :, which]
-        return np.moveaxis(part, 0, 2).reshape(part.shape[1], part.shape[2], -1)[
-            :, :, :count
-        ]
+    @staticmethod
+    def merge_blocks(activations: Array, units: slice, trials: int) -> Array:
+        """Activations of some units (T+1, units, N), with the blocks joined."""
+        selected = np.moveaxis(activations[:, :, units], 0, 2)
+        times, count = selected.shape[:2]
+        return selected.reshape(times, count, -1)[:, :, :trials]
 
-    def adjoint(self, weights, starts, rows, out_bar):
-        """The cotangent (P,) of the weights from that of the outputs, out_bar (T, n_output, N), along the activity `rows`."""
-        theta_bars = np.zeros((len(rows), self.network.size))
+    def adjoint(
+        self, weights: Array, starts: Array, activations: Array, out_bar: Array
+    ) -> Array:
+        """Cotangent of the weights (P,) for that of the outputs (T, n_output, N)."""
+        weights_bars = np.zeros((len(activations), self.network.size))
         with single_threaded_blas():
             run_in_parallel(
-                len(rows),
+                len(activations),
                 self.module.cotangent,
                 weights,
-                *self.fixed,
+                *self.tables,
                 np.ascontiguousarray(starts),
-                rows,
+                activations,
                 np.ascontiguousarray(out_bar),
-                theta_bars,
+                weights_bars,
             )
-        return theta_bars.sum(axis=0)
+        return weights_bars.sum(axis=0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hfcontrol.arrays.device import to_device, to_host
-from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop
-from hfcontrol.closed_loop.passes import cuda as sweeps
+from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, PassOptions
+from hfcontrol.closed_loop.passes import cuda as cuda_passes
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.curvature import GaussNewton
@@ -42,9 +42,12 @@ def loops(dtype="float64", fused=True, **options):
     ) + 0.1 * np.random.default_rng(1).standard_normal(trainer.network.size)
     parts = trainer.network, trainer.task.draw(np.random.default_rng(2)), trainer.wiring
     return (
-        ClosedLoop(trainer.plant, trainer.kernels, *parts, fused),
+        ClosedLoop(trainer.plant, trainer.kernels, *parts, PassOptions(fused=fused)),
         ClosedLoop(
-            trainer.plant, compile_plant(trainer.plant, "gpu"), *parts, dtype=dtype
+            trainer.plant,
+            compile_plant(trainer.plant, "gpu"),
+            *parts,
+            PassOptions(dtype=dtype),
         ),
         theta,
     )
@@ -62,9 +65,15 @@ def linearised(cpu, gpu, theta, a=NOTHING_FIXED, b=NOTHING_FIXED):
     for name in ("x", "u", "command", "y", "losses"):
         close(getattr(a, name), getattr(b, name))
     a, b = cpu.linearise(a), gpu.linearise(b)
-    lines = type(a.lines)(*map(to_device, a.lines[:4]), a.lines.replays_inputs)
+    on_host = a.plant_jacobians
+    jacobians = on_host._replace(
+        A=to_device(on_host.A),
+        B=to_device(on_host.B),
+        C=to_device(on_host.C),
+        slope=to_device(on_host.slope),
+    )
     output = None if a.cost.output is None else to_device(a.cost.output)
-    return a, replace(b, lines=lines, cost=replace(b.cost, output=output))
+    return a, replace(b, plant_jacobians=jacobians, cost=replace(b.cost, output=output))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +112,11 @@ def test_every_pass_equals_the_cpus(options):
 def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes, most):
     """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
     than units."""
-    monkeypatch.setattr(sweeps, "MOST", most)
-    monkeypatch.setattr(sweeps, "processor_count", lambda: multiprocessors)
-    monkeypatch.setattr(sweeps, "LANES", lanes)
-    monkeypatch.setattr(sweeps, "TILES", (4, 2, 1))
-    monkeypatch.setattr(sweeps, "TOGETHER", 2)
+    monkeypatch.setattr(cuda_passes, "MOST_THREADS", most)
+    monkeypatch.setattr(cuda_passes, "processor_count", lambda: multiprocessors)
+    monkeypatch.setattr(cuda_passes, "WARP", lanes)
+    monkeypatch.setattr(cuda_passes, "TRIALS_PER_BLOCK", (4, 2, 1))
+    monkeypatch.setattr(cuda_passes, "MOST_TRIALS_PER_THREAD", 2)
     cpu, gpu, theta = loops(**{**SMALL, "hidden": (9, 5), "trials": 5, "steps": 3})
     a, b = linearised(cpu, gpu, theta)
     v = np.random.default_rng(3).standard_normal(theta.size)
@@ -158,7 +167,7 @@ def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
         np.abs(a.gradient - to_host(b.gradient)).max()
         > 1e-10 * np.abs(a.gradient).max()
     )
-    assert b.rollout.rows.flat.dtype == np.float32
+    assert b.rollout.activations.flat.dtype == np.float32
 
 
 @pytest.mark.parametrize("cell", ["ltc", "cfc"])
