@@ -180,7 +180,7 @@ def test_cells_in_continuous_time_run_by_the_plain_passes(cell):
 
 
 def test_a_network_that_does_not_fit_is_refused():
-    with pytest.raises(DeviceError, match="use fewer units, or --device cpu"):
+    with pytest.raises(DeviceError, match="use fewer units, or `device` cpu"):
         loops(**{**SMALL, "hidden": (2000, 2000)})
 
 

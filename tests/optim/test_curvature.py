@@ -210,11 +210,11 @@ def test_products_have_no_memory(rng):
     _, rollout, linear = setting(CASES["swing, late"])
     G, S = GaussNewton(linear), Structural(linear)
     v, w = rng.standard_normal((2, rollout.theta.size))
-    before = [v.copy(), linear.rollout.x.copy(), linear.rollout.rows.copy()]
+    before = [v.copy(), linear.rollout.x.copy(), linear.rollout.activations.copy()]
     first = [G @ v, S @ v]
     assert (G @ w != first[0]).any() and (S @ w != first[1]).any()
     np.testing.assert_array_equal([G @ v, S @ v], first)
-    for a, b in zip(before, (v, linear.rollout.x, linear.rollout.rows)):
+    for a, b in zip(before, (v, linear.rollout.x, linear.rollout.activations)):
         np.testing.assert_array_equal(a, b)
     assert G.products == 3
 
