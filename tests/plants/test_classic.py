@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plant_steps import complex_jacobian, params_of, stepped
+from plant_steps import complex_jacobian, params_of, step_without_control
 from scipy.linalg import expm, solve_discrete_are
 from scipy.special import ellipk
 
@@ -170,7 +170,7 @@ def test_energy_grows_by_the_motors_power_less_friction(name, params, rng):
 )
 def test_energy_left_alone_drifts_with_the_order_of_the_integrator(name, start):
     plant, start, steps = load_plant(name), np.array(start), np.array([40, 80, 160])
-    ends = [stepped(replace(plant, dt=1.0 / n), start, n) for n in steps]
+    ends = [step_without_control(replace(plant, dt=1.0 / n), start, n) for n in steps]
     drift = np.abs([energy(plant, x) - energy(plant, start) for x in ends])
     assert np.polyfit(np.log(1 / steps), np.log(drift), 1)[0] == pytest.approx(
         4, abs=0.3
@@ -188,7 +188,7 @@ def test_the_pendulum_returns_after_its_period(height):
     for steps in (400, 800):
         errors.append(
             np.linalg.norm(
-                stepped(replace(plant, dt=period / steps), start, steps) - start
+                step_without_control(replace(plant, dt=period / steps), start, steps) - start
             )
         )
     assert (

@@ -1,4 +1,7 @@
-"""The shipped plants against their contract and against mechanics, and the kernels against independent formulas."""
+"""The shipped plants keep their contract and obey mechanics.
+
+The kernels agree with independent formulas.
+"""
 
 import cmath
 import math
@@ -6,12 +9,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
-from plant_steps import complex_jacobian, complex_version, params_of, stepped
+from plant_steps import (
+    complex_jacobian,
+    complex_version,
+    params_of,
+    step_without_control,
+)
 from scipy.integrate import solve_ivp
 
 from hfcontrol.evaluation.plant_check import check_plant
@@ -21,19 +30,19 @@ from hfcontrol.plant import contract as plant_module
 from hfcontrol.plant import registry
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant, plant_names
+from hfcontrol.plant.simulators import SimulatorEntry
 
 ARMS = ("arm2", "arm2_todorov")
 
 
 def draws(plant, rng, steps, trials):
-    """Random states (T, nx, N), controls (T, nu, N), parameters (np, N) and disturbances (T, nx, N)."""
+    """Random states (T, nx, N), controls (T, nu, N) and disturbances (T, nx, N).
+
+    The third of the four arrays are the plant's parameters (n_params, N).
+    """
     x = rng.standard_normal((steps, plant.nx, trials))
-    return (
-        x,
-        rng.standard_normal((steps, plant.nu, trials)),
-        params_of(plant, trials),
-        0.01 * x[::-1],
-    )
+    u = rng.standard_normal((steps, plant.nu, trials))
+    return x, u, params_of(plant, trials), 0.01 * x[::-1]
 
 
 @pytest.mark.parametrize("name", plant_names())
@@ -43,28 +52,34 @@ def test_shipped_plants_keep_the_contract(name):
     assert [f for f in findings if not f.ok or f.message] == []
 
 
-# Mechanics: kinetic energy and angular momentum of rigid links, from the motion of their centres of mass.
+# Mechanics: kinetic energy and angular momentum of rigid links, from the motion of
+# their centres of mass.
 
 
 def bodies(plant):
-    """Inertia of the upper link about the shoulder, and the lower link's mass, centre, and inertia about its centre."""
+    """Inertia of the upper link about the shoulder, and the data of the lower link.
+
+    These are its mass, the place of its centre, and its inertia about the centre.
+    """
     p = plant.params
+    mass = p["lower_mass"]
     if plant.name == "arm2":
-        mass, centre = p["lower_mass"], p["lower_length"] / 2
-        return (
-            p["upper_mass"] * p["upper_length"] ** 2 / 3,
-            mass,
-            centre,
-            mass * p["lower_length"] ** 2 / 12,
-        )
-    mass, centre = p["lower_mass"], p["lower_centre"]
+        upper = p["upper_mass"] * p["upper_length"] ** 2 / 3
+        return upper, mass, p["lower_length"] / 2, mass * p["lower_length"] ** 2 / 12
+    centre = p["lower_centre"]
     return p["upper_inertia"], mass, centre, p["lower_inertia"] - mass * centre**2
 
 
 def motion(plant, x):
-    """Energy and angular momentum about the shoulder at a state (4,), which may be complex."""
+    """Energy and angular momentum about the shoulder at a state (4,).
+
+    The state may be complex.
+    """
     upper, mass, centre, lower = bodies(plant)
-    q1, both, rate, both_rate = x[0], x[0] + x[1], x[2], x[2] + x[3]
+    q1 = x[0]
+    both = x[0] + x[1]
+    rate = x[2]
+    both_rate = x[2] + x[3]
     l1 = plant.params["upper_length"]
     position = np.array(
         [
@@ -84,82 +99,89 @@ def motion(plant, x):
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_energy_grows_by_the_power_and_momentum_by_the_shoulder_torque(
-    name, rng=np.random.default_rng(1)
-):
+def test_energy_changes_by_power_and_momentum_by_shoulder_torque(name):
     plant = load_plant(name)
-    for x, u in zip(rng.standard_normal((20, 4)), rng.standard_normal((20, 2))):
+    rng = np.random.default_rng(1)
+    states = rng.standard_normal((20, 4))
+    for x, u in zip(states, rng.standard_normal((20, 2)), strict=True):
         dx = [None] * 4
         plant.functions["dynamics"](x, u, list(plant.params.values()), dx)
         rates = complex_jacobian(lambda v: motion(plant, v), x) @ dx
         assert rates == pytest.approx([u @ x[2:], u[0]], rel=1e-10, abs=1e-10)
 
 
-def test_friction_of_arm2_todorov_takes_its_power():
+def test_friction_of_arm2_todorov_dissipates_its_power():
     plant = load_plant("arm2_todorov")
-    x, friction = np.array([0.3, 1.1, -0.7, 1.9]), np.array([[0.7, 0.08], [0.05, 0.8]])
+    x = np.array([0.3, 1.1, -0.7, 1.9])
+    friction = np.array([[0.7, 0.08], [0.05, 0.8]])
     p = list(plant.params.values())
-    dx, names = [None] * 4, list(plant.params)
+    names = list(plant.params)
     for i, row in enumerate(("shoulder", "elbow")):
         for j, column in enumerate(("shoulder", "elbow")):
             name = f"{row}_friction" if i == j else f"{row}_by_{column}_friction"
             p[names.index(name)] = friction[i, j]
+    dx = [None] * 4
     plant.functions["dynamics"](x, np.zeros(2), p, dx)
     power, _ = complex_jacobian(lambda v: motion(plant, v), x) @ dx
     assert power == pytest.approx(-x[2:] @ friction @ x[2:])
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_drift_of_energy_and_momentum_vanishes_with_the_step(name):
-    plant, start = load_plant(name), np.array([0.4, 1.2, 1.5, -2.0])
+def test_drift_of_energy_and_momentum_is_of_first_order_in_the_step(name):
+    plant = load_plant(name)
+    start = np.array([0.4, 1.2, 1.5, -2.0])
     steps = np.array([200, 400, 800])
-    ends = [stepped(replace(plant, dt=0.5 / n), start, n) for n in steps]
+    ends = [step_without_control(replace(plant, dt=0.5 / n), start, n) for n in steps]
     drift = np.abs([motion(plant, x) - motion(plant, start) for x in ends])
     slopes = np.polyfit(np.log(1 / steps), np.log(drift), 1)[0]
     assert slopes == pytest.approx([1.0, 1.0], abs=0.1)
 
 
-def test_arm1_is_its_linear_map():
-    plant, T, N = load_plant("arm1"), 30, 3
-    kernels, rng = compile_plant(plant), np.random.default_rng(2)
+def test_arm1_equals_its_linear_map():
+    plant = load_plant("arm1")
+    T = 30
+    N = 3
+    kernels = compile_plant(plant)
     gain = plant.dt / (plant.params["mass"] * plant.params["length"] ** 2)
-    F, g = np.array([[1.0, plant.dt], [0.0, 1.0]]), np.array([plant.dt * gain, gain])
-    _, u, p, disturbance = draws(plant, rng, T, N)
+    F = np.array([[1.0, plant.dt], [0.0, 1.0]])
+    g = np.array([plant.dt * gain, gain])
+    _, u, p, disturbance = draws(plant, np.random.default_rng(2), T, N)
     x = kernels.simulate(np.ones((2, N)), u, p, disturbance, plant.taper)
     expected = np.linalg.matrix_power(F, T) @ np.ones((2, N))
     for t in range(T):
-        expected += np.linalg.matrix_power(F, T - 1 - t) @ (
-            np.outer(g, u[t]) + disturbance[t]
-        )
+        change = np.outer(g, u[t]) + disturbance[t]
+        expected += np.linalg.matrix_power(F, T - 1 - t) @ change
     np.testing.assert_allclose(x[-1], expected, rtol=1e-12)
     A, B = kernels.jacobians_along(x, u, p, plant.taper)
-    np.testing.assert_allclose(
-        A, np.broadcast_to(F[:, :, None], A.shape), rtol=1e-9, atol=1e-9
-    )
-    np.testing.assert_allclose(
-        B, np.broadcast_to(g[:, None, None], B.shape), atol=1e-10
-    )
+    expected_A = np.broadcast_to(F[:, :, None], A.shape)
+    expected_B = np.broadcast_to(g[:, None, None], B.shape)
+    np.testing.assert_allclose(A, expected_A, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(B, expected_B, atol=1e-10)
 
 
-# Derivatives: central differences of the kernels against the complex step on the plain Python source.
+# Derivatives: central differences of the kernels, and the complex step on the source.
+
+
+def taper(z, limit):
+    """The taper of a complex state: beyond the limit, a tanh of the excess."""
+    side = math.copysign(1.0, z.real)
+    beyond = z * side - limit
+    return z if beyond.real <= 0 else side * (limit + cmath.tanh(beyond))
 
 
 def complex_step_of(plant, x, u, disturbance):
-    """Taper and one step of an arm, in complex arithmetic and in Python."""
-    dx, half = [None] * plant.nx, plant.nx // 2
-    complex_version(plant.functions["dynamics"])(x, u, list(plant.params.values()), dx)
-    x_next = [a + plant.dt * b for a, b in zip(x, dx)]
+    """One step of an arm and its taper, in complex arithmetic and plain Python."""
+    dx = [None] * plant.nx
+    half = plant.nx // 2
+    p = list(plant.params.values())
+    complex_version(plant.functions["dynamics"])(x, u, p, dx)
+    x_next = [a + plant.dt * b for a, b in zip(x, dx, strict=True)]
     if plant.integrator == "semi_implicit":
-        x_next[:half] = [a + plant.dt * b for a, b in zip(x, x_next[half:])]
-    raw = [a + b for a, b in zip(x_next, disturbance)]
-    beyond = [
-        z * math.copysign(1.0, z.real) - limit for z, limit in zip(raw, plant.taper)
-    ]
+        rates = x_next[half:]
+        x_next[:half] = [a + plant.dt * b for a, b in zip(x, rates, strict=False)]
+    raw = [a + b for a, b in zip(x_next, disturbance, strict=True)]
     return np.array(
-        [
-            z if b.real <= 0 else math.copysign(1.0, z.real) * (limit + cmath.tanh(b))
-            for z, b, limit in zip(raw, beyond, plant.taper)
-        ]
+        [taper(z, limit) for z, limit in zip(raw, plant.taper, strict=True)]
     )
 
 
@@ -167,26 +189,33 @@ def complex_step_of(plant, x, u, disturbance):
 def test_jacobians_equal_the_complex_step_with_and_without_taper(name):
     plant = load_plant(name)
     x, u, p, disturbance = draws(plant, np.random.default_rng(3), 2, 5)
-    x[1, :, :3] *= 10  # the second half of the trials of this time is beyond the taper
+    x[1, :, :3] *= 10  # the first trials at this time are beyond the taper
     kernels = compile_plant(plant)
-    paths = [
-        kernels.simulate(x[t], u[t : t + 1], p, disturbance[t : t + 1], plant.taper)
-        for t in range(2)
-    ]
-    pairs = [
-        kernels.jacobians_along(path, u[t : t + 1], p, plant.taper)
-        for t, path in enumerate(paths)
-    ]
+    paths = []
+    pairs = []
+    for t in range(2):
+        held = u[t : t + 1]
+        still = disturbance[t : t + 1]
+        path = kernels.simulate(x[t], held, p, still, plant.taper)
+        paths.append(path)
+        pairs.append(kernels.jacobians_along(path, held, p, plant.taper))
     after = paths[1][1]
     assert (np.abs(after) > 2 * math.pi).any() and (np.abs(after) < 2 * math.pi).any()
+
     for t, n in np.ndindex(2, 5):
-        d, (A, B) = disturbance[t, :, n], pairs[t]
-        by_x = complex_jacobian(
-            lambda v: complex_step_of(plant, v, u[t, :, n], d), x[t, :, n]
-        )
-        by_u = complex_jacobian(
-            lambda v: complex_step_of(plant, x[t, :, n], v, d), u[t, :, n]
-        )
+        A, B = pairs[t]
+        state = x[t, :, n]
+        control = u[t, :, n]
+        d = disturbance[t, :, n]
+
+        def step_from(v, control=control, d=d):
+            return complex_step_of(plant, v, control, d)
+
+        def step_under(v, state=state, d=d):
+            return complex_step_of(plant, state, v, d)
+
+        by_x = complex_jacobian(step_from, state)
+        by_u = complex_jacobian(step_under, control)
         np.testing.assert_allclose(
             A[0, :, :, n], by_x, rtol=1e-7, atol=1e-7 * np.abs(by_x).max()
         )
@@ -209,28 +238,27 @@ def test_output_jacobian_equals_the_complex_step(name):
         return np.array(z)
 
     for n in range(3):
-        expected = complex_jacobian(lambda v: output(v, n), x[0, :, n])
+        expected = complex_jacobian(partial(output, n=n), x[0, :, n])
         np.testing.assert_allclose(J[0, :, :, n], expected, rtol=1e-8, atol=1e-9)
 
 
-def test_taper_leaves_the_inside_alone_and_its_slope_is_its_derivative():
-    module = load_module("arm1", plant_pieces(load_plant("arm1")))
-    x, limit, h = np.linspace(-9.0, 9.0, 181), 2 * math.pi, 1e-6
-    value = np.array([module.taper_value(v, limit) for v in x])
+def test_taper_keeps_states_inside_its_limit_and_its_slope_is_its_derivative():
+    taper_value = load_module("arm1", plant_pieces(load_plant("arm1"))).taper_value
+    x = np.linspace(-9.0, 9.0, 181)
+    limit = 2 * math.pi
+    h = 1e-6
+    value = np.array([taper_value(v, limit) for v in x])
     inside = np.abs(x) <= limit
     np.testing.assert_array_equal(value[inside], x[inside])
     assert (np.abs(value[~inside]) < limit + 1).all() and (np.diff(value) > 0).all()
-    np.testing.assert_array_equal(value, [-module.taper_value(-v, limit) for v in x])
-    difference = [
-        (module.taper_value(v + h, limit) - module.taper_value(v - h, limit)) / (2 * h)
-        for v in x
-    ]
-    np.testing.assert_allclose(
-        taper_slope(value[None], np.array([limit]))[0], difference, atol=1e-8
-    )
+    np.testing.assert_array_equal(value, [-taper_value(-v, limit) for v in x])
+    above = np.array([taper_value(v + h, limit) for v in x])
+    below = np.array([taper_value(v - h, limit) for v in x])
+    slope = taper_slope(value[None], np.array([limit]))[0]
+    np.testing.assert_allclose(slope, (above - below) / (2 * h), atol=1e-8)
 
 
-# Integrators and the language of plant files, on plants written here.
+# Integrators and the language of plant files, with plants written here.
 
 PENDULUM = """
 import math
@@ -246,28 +274,25 @@ def dynamics(x, u, p, dx):
     "integrator, order", [("euler", 1), ("semi_implicit", 1), ("rk4", 4)]
 )
 def test_integrators_converge_with_their_order(integrator, order):
-    plant, start, steps = (
-        read_plant(PENDULUM, "pendulum.py"),
-        np.array([1.0, 0.5]),
-        np.array([40, 80]),
-    )
-    exact = solve_ivp(
-        lambda t, x: (x[1], -math.sin(x[0])), (0, 2), start, rtol=1e-12, atol=1e-12
-    ).y[:, -1]
-    ends = [
-        stepped(replace(plant, integrator=integrator, dt=2 / n), start, n)
-        for n in steps
-    ]
+    plant = replace(read_plant(PENDULUM, "pendulum.py"), integrator=integrator)
+    start = np.array([1.0, 0.5])
+    steps = np.array([40, 80])
+
+    def rates(t, x):
+        return x[1], -math.sin(x[0])
+
+    exact = solve_ivp(rates, (0, 2), start, rtol=1e-12, atol=1e-12).y[:, -1]
+    ends = [step_without_control(replace(plant, dt=2 / n), start, n) for n in steps]
     errors = np.linalg.norm(ends - exact, axis=1)
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
 
 
-def test_substeps_are_steps():
+def test_substeps_equal_shorter_steps():
     plant = read_plant(PENDULUM, "pendulum.py")
-    once = stepped(replace(plant, dt=0.1, substeps=2), np.array([1.0, 0.5]), 3)
-    np.testing.assert_array_equal(
-        once, stepped(replace(plant, dt=0.05), np.array([1.0, 0.5]), 6)
-    )
+    start = np.array([1.0, 0.5])
+    with_substeps = step_without_control(replace(plant, dt=0.1, substeps=2), start, 3)
+    with_steps = step_without_control(replace(plant, dt=0.05), start, 6)
+    np.testing.assert_array_equal(with_substeps, with_steps)
 
 
 LANGUAGE = '''
@@ -279,7 +304,7 @@ WEIGHTS, DEEP, EDGE = (0.5, -1.0, np.float64(2.0)), ((1.0, 2.0), (3.0, 4.0)), ma
 PARAMS = {"gain": 3.0}
 
 def taper_value(a: float, times) -> float:
-    """A helper that has the name of one of hfcontrol's own."""
+    """A helper with the name of a function of hfcontrol's kernels."""
     total, n = 0.0, 0
     while n < times:
         total += a / (1 + n)
@@ -287,7 +312,7 @@ def taper_value(a: float, times) -> float:
     return total if total < EDGE else 0.0
 
 def step(x, u, p, dt, x_next):
-    """Uses what the language has."""
+    """Uses all of the language."""
     a, b = x
     first = second = 0.0
     for i in range(len(WEIGHTS)):
@@ -302,13 +327,12 @@ def step(x, u, p, dt, x_next):
 '''
 
 
-def test_the_language_of_plants_means_what_it_means_in_python():
-    plant, rng = read_plant(LANGUAGE, "language.py"), np.random.default_rng(5)
-    x, u, p = (
-        rng.standard_normal((2, 20)),
-        rng.standard_normal((1, 20)),
-        params_of(plant, 20),
-    )
+def test_compiled_language_of_plants_equals_plain_python():
+    plant = read_plant(LANGUAGE, "language.py")
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((2, 20))
+    u = rng.standard_normal((1, 20))
+    p = params_of(plant, 20)
     expected = np.empty_like(x)
     for n in range(20):
         plant.functions["step"](x[:, n], u[:, n], p[:, n], plant.dt, expected[:, n])
@@ -327,7 +351,9 @@ def observe(x, p, y):
 def error(x, u, target, p, r):
     r[0] = x[0] * u[0] - target[0]
     r[1] = {math}.sin(x[1])
-TASKS = {{"go": {{"generator": "reach", "residual": error, "residuals": ("product", "sine")}}}}
+TASKS = {{"go": {{
+    "generator": "reach", "residual": error, "residuals": ("product", "sine")
+}}}}
 """
 COMPILED = """
 def step(x, u, p, dt, x_next):
@@ -340,11 +366,9 @@ def step_batch(x, u, p, dt):
 """
 
 
-def test_a_batched_plant_equals_its_compiled_twin():
-    compiled, batched = (
-        read_plant(TWO_WAYS.format(step=s, math=m), "twin.py")
-        for s, m in ((COMPILED, "math"), (BATCHED, "np"))
-    )
+def test_batched_plant_equals_the_same_plant_compiled():
+    compiled = read_plant(TWO_WAYS.format(step=COMPILED, math="math"), "twin.py")
+    batched = read_plant(TWO_WAYS.format(step=BATCHED, math="np"), "twin.py")
     assert compiled.compiled and not batched.compiled
     x, u, p, disturbance = draws(compiled, np.random.default_rng(6), 4, 3)
     target = x[:, :1]
@@ -370,26 +394,25 @@ def test_a_batched_plant_equals_its_compiled_twin():
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
 
 
-def test_residual_jacobians_are_the_derivatives_of_the_residuals():
+def test_residual_jacobians_equal_the_derivatives_of_the_residuals():
     plant = read_plant(TWO_WAYS.format(step=COMPILED, math="math"), "twin.py")
     x, u, p, _ = draws(plant, np.random.default_rng(7), 4, 3)
     by_x, by_u = compile_plant(plant).residual_jacobian("error", x, u, x, p)
     expected = np.zeros((4, 2, 2, 3))
-    expected[:, 0, 0], expected[:, 1, 1] = u[:, 0], np.cos(x[:, 1])
+    expected[:, 0, 0] = u[:, 0]
+    expected[:, 1, 1] = np.cos(x[:, 1])
     np.testing.assert_allclose(by_x, expected, atol=1e-8)
-    np.testing.assert_allclose(
-        by_u[:, :, 0], np.stack([x[:, 0], 0 * x[:, 0]], axis=1), atol=1e-8
-    )
+    expected = np.stack([x[:, 0], 0 * x[:, 0]], axis=1)
+    np.testing.assert_allclose(by_u[:, :, 0], expected, atol=1e-8)
 
 
-# Names, counts and the cache.
+# Operation counts, names and the cache of compiled kernels.
 
 
 def test_operations_are_counted_with_loops_stages_and_substeps():
     pendulum = read_plant(PENDULUM, "pendulum.py")
-    loop = PENDULUM.replace(
-        "    dx[0]", "    for i in range(3):\n        x[0] + i\n    dx[0]"
-    )
+    three_times = "    for i in range(3):\n        x[0] + i\n    dx[0]"
+    loop = PENDULUM.replace("    dx[0]", three_times)
     count = compile_plant(pendulum).step_operations
     assert count == 4 * (20 + 1 + 4)  # stages x (sine, difference, update)
     assert compile_plant(replace(pendulum, substeps=3)).step_operations == 3 * count
@@ -399,38 +422,35 @@ def test_operations_are_counted_with_loops_stages_and_substeps():
 @pytest.mark.parametrize("name", plant_names())
 def test_positions_are_the_states_that_are_not_rates(name):
     plant = load_plant(name)
-    assert [plant.state[i] for i in plant.positions] == [
-        name for name in plant.state if not name.endswith("rate")
-    ]
+    positions = [plant.state[i] for i in plant.positions]
+    assert positions == [name for name in plant.state if not name.endswith("rate")]
 
 
-def test_a_kind_of_name_can_be_added(monkeypatch):
-    made = (
-        lambda name: name.startswith("made:"),
-        lambda name: replace(load_plant("arm1"), name=name),
+def test_simulator_can_be_added(monkeypatch):
+    made = SimulatorEntry(
+        matches=lambda name: name.startswith("made:"),
+        load=lambda name: replace(load_plant("arm1"), name=name),
     )
     monkeypatch.setattr(registry, "SIMULATORS", (made,))
-    assert load_plant("made:up").name == "made:up" and load_plant("arm1").name == "arm1"
+    assert load_plant("made:up").name == "made:up"
+    assert load_plant("arm1").name == "arm1"
 
 
-def test_an_edited_plant_is_never_stale(tmp_path):
+def test_edited_plant_is_compiled_again(tmp_path):
     path = tmp_path / "gain.py"
     text = (
-        "STATE, CONTROL, DT = ('a',), ('b',), 1.0\nGAIN = 2.0\ndef grow(a):\n    return GAIN * a\n"
+        "STATE, CONTROL, DT = ('a',), ('b',), 1.0\nGAIN = 2.0\n"
+        "def grow(a):\n    return GAIN * a\n"
         "def step(x, u, p, dt, x_next):\n    x_next[0] = grow(x[0]) + u[0]\n"
     )
+    other_gain = text.replace("2.0", "5.0")
+    other_formula = text.replace("GAIN * a", "GAIN * a - 1")
     answers = []
-    for edited in (
-        text,
-        text.replace("2.0", "5.0"),
-        text.replace("GAIN * a", "GAIN * a - 1"),
-    ):
+    for edited in (text, other_gain, other_formula):
         path.write_text(edited, encoding="utf-8")
-        answers.append(
-            compile_plant(load_plant(path))
-            .step(np.ones((1, 1)), np.zeros((1, 1)), np.empty((0, 1)))
-            .item()
-        )
+        kernels = compile_plant(load_plant(path))
+        after = kernels.step(np.ones((1, 1)), np.zeros((1, 1)), np.empty((0, 1)))
+        answers.append(after.item())
     assert answers == [2.0, 5.0, 1.0]
 
 
@@ -448,8 +468,9 @@ print(hashlib.sha256(b"".join(a.tobytes() for a in results)).hexdigest())
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
-def test_a_second_process_compiles_nothing_and_threads_change_no_bit(tmp_path):
-    prints, files = [], []
+def test_second_process_compiles_nothing_and_threads_change_no_bit(tmp_path):
+    prints = []
+    files = []
     for threads in ("2", "1"):
         environment = {
             **os.environ,
