@@ -16,6 +16,7 @@ and gradients, with P entries for one network, begin with an axis for the networ
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -78,10 +79,10 @@ class Rollout:
     passes: Passes
 
     @cached_property
-    def loss(self) -> float | Array:
+    def loss(self) -> Any:
         """Mean loss of all trials; infinite if any number of a trial is not finite.
 
-        With several networks, the mean of each (networks,).
+        A float; with several networks an array of the mean of each (networks,).
         """
         if self.theta.ndim == 1:
             mean = float(np.mean(self.losses))

@@ -54,8 +54,10 @@ class Linearised(Protocol):
     residuals do not belong to control steps.
     """
 
-    # Weights and values of the residuals.
-    cost: Any
+    @property
+    def cost(self) -> Any:
+        """Weights and values of the residuals."""
+        ...
 
     @property
     def loop(self) -> Any:
@@ -105,9 +107,6 @@ class Loop(Protocol):
     kernels: Kernels
     network: Network
     scenario: Scenario
-
-    # `Passes` of a discrete loop; a continuous loop has none.
-    passes: Any
 
     @property
     def trials(self) -> int:

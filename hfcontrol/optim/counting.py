@@ -4,7 +4,8 @@ from typing import Any
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.optim.protocol import Derivative, Objective, RolloutResult
+from hfcontrol.closed_loop.protocol import Linearised, RolloutResult
+from hfcontrol.optim.protocol import Objective
 
 
 class CountedObjective:
@@ -18,7 +19,7 @@ class CountedObjective:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
         self._rollouts = Counts()
-        self._derivatives: list[Derivative] = []
+        self._derivatives: list[Linearised] = []
 
     @property
     def loop(self) -> Any:
@@ -33,7 +34,7 @@ class CountedObjective:
 
     def linearise(self, rollout: Any) -> Any:
         """Return the objective's derivative at one of its rollouts."""
-        derivative: Derivative = self._objective.linearise(rollout)
+        derivative: Linearised = self._objective.linearise(rollout)
         self._derivatives.append(derivative)
         return derivative
 

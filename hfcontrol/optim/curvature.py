@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.optim.protocol import Derivative
+from hfcontrol.closed_loop.protocol import Linearised
 from hfcontrol.tasks.cost import ResidualIndex
 
 
@@ -40,7 +40,7 @@ class Identity(Operator):
 class GaussNewton(Operator):
     """G @ v = J' W J v / N of a linearised closed loop; counts its products."""
 
-    def __init__(self, linear: Derivative) -> None:
+    def __init__(self, linear: Linearised) -> None:
         self.linear = linear
         self.products = 0
         super().__init__(self._product)
@@ -59,7 +59,7 @@ class Structural(Operator):
     states and controls as well.
     """
 
-    def __init__(self, linear: Derivative) -> None:
+    def __init__(self, linear: Linearised) -> None:
         super().__init__(linear.structural_product)
 
 
@@ -76,7 +76,7 @@ class ResidualJacobian:
     residuals: Array
     gram: Array
 
-    def __init__(self, linear: Derivative, channels: list[ResidualIndex]) -> None:
+    def __init__(self, linear: Linearised, channels: list[ResidualIndex]) -> None:
         self.trials = linear.loop.trials
 
         jacobian = linear.rows(channels)

@@ -27,6 +27,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.protocol import Linearised, Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.counting import CountedObjective
 from hfcontrol.optim.curvature import (
@@ -42,7 +43,7 @@ from hfcontrol.optim.linear_solvers import (
     residual_space,
     woodbury,
 )
-from hfcontrol.optim.protocol import Derivative, Loop, Objective, Report
+from hfcontrol.optim.protocol import Objective, Report
 
 # Factor of the last direction from which conjugate gradients start.
 DECAY = 0.95
@@ -259,7 +260,7 @@ class Descent:
     """Finds the candidate directions of one update, at a given damping."""
 
     def __init__(
-        self, options: HessianFree, state: HFState, linear: Derivative, loop: Loop
+        self, options: HessianFree, state: HFState, linear: Linearised, loop: Loop
     ) -> None:
         self.options = options
         self.state = state
@@ -338,7 +339,7 @@ class Descent:
 
 
 def explicit_rows(
-    curved: Derivative, loop: Loop, solver: str
+    curved: Linearised, loop: Loop, solver: str
 ) -> ResidualJacobian | None:
     """Return the Jacobian of the residuals that is made explicit, or None.
 

@@ -18,6 +18,7 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.linear_algebra import invert_cholesky_factors
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.protocol import Linearised
 from hfcontrol.optim.curvature import GaussNewton, Operator, ResidualJacobian
 from hfcontrol.optim.hessian_free import (
     ARMIJO,
@@ -40,7 +41,6 @@ from hfcontrol.optim.linear_solvers import (
     LinearMap,
     identity,
 )
-from hfcontrol.optim.protocol import Derivative
 
 
 class Candidates(NamedTuple):
@@ -243,7 +243,7 @@ class Descents:
         self,
         options: HessianFree,
         loop: ClosedLoop,
-        linear: Derivative,
+        linear: Linearised,
         start: Array,
         updates: Sequence[int],
     ) -> None:

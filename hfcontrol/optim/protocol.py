@@ -12,96 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
-from hfcontrol.network.network import Network
-from hfcontrol.tasks.cost import ResidualIndex
-from hfcontrol.tasks.scenario import Scenario
-
-
-class Loop(Protocol):
-    """What an optimizer needs to know of a closed loop, discrete or continuous."""
-
-    network: Network
-    scenario: Scenario
-    # compiled or plain passes: only of a loop that has residuals at steps
-    passes: Any
-
-    @property
-    def trials(self) -> int:
-        """The number of trials, of each network."""
-        ...
-
-    def active_residuals(self) -> list[ResidualIndex]:
-        """Return the residuals of nonzero weight; none of a continuous loop."""
-        ...
-
-
-class RolloutResult(Protocol):
-    """A rollout as an optimizer sees it: weights theta (P,), loss, and what it cost."""
-
-    @property
-    def theta(self) -> Array:
-        """The trained vector (P,)."""
-        ...
-
-    @property
-    def loss(self) -> float:
-        """The mean loss of all trials; infinite if any trial's is not finite."""
-        ...
-
-    @property
-    def counts(self) -> Counts:
-        """What making the rollout cost."""
-        ...
-
-
-class Derivative(Protocol):
-    """The derivative of a closed loop's residuals by its weights, at one rollout.
-
-    Only a loop that has residuals at steps has `rows` and `structural_product`.
-    """
-
-    # weights and values of the residuals
-    cost: Any
-
-    @property
-    def loop(self) -> Any:
-        """The closed loop that is linearised."""
-        ...
-
-    @property
-    def trials(self) -> int:
-        """The number of trials, of each network."""
-        ...
-
-    @property
-    def counts(self) -> Counts:
-        """What it and its subsets cost so far."""
-        ...
-
-    @property
-    def gradient(self) -> Array:
-        """Gradient of the loss (P,)."""
-        ...
-
-    def jvp(self, v: Array) -> Any:
-        """Return the tangent of all residuals in the direction v (P,)."""
-        ...
-
-    def vjp(self, w: Any) -> Array:
-        """Return the gradient (P,) of <w, residuals>."""
-        ...
-
-    def subset(self, trials: int) -> "Derivative":
-        """Return the derivative of `trials` evenly spaced trials."""
-        ...
-
-    def rows(self, channels: list[ResidualIndex]) -> Array:
-        """Return the weighted Jacobian (K, N, P) of K residuals of every trial."""
-        ...
-
-    def structural_product(self, v: Array) -> Array:
-        """Return the curvature of the mean squared change of trajectories, times v."""
-        ...
 
 
 class Objective(Protocol):
@@ -117,7 +27,7 @@ class Objective(Protocol):
         ...
 
     def linearise(self, rollout: Any) -> Any:
-        """Return the function's `Derivative` at one of its rollouts."""
+        """Return the function's `Linearised` loop at one of its rollouts."""
         ...
 
 
