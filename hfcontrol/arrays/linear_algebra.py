@@ -1,6 +1,7 @@
 """Factorisations on the device of the matrices."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def invert_cholesky_factors(M: Array) -> tuple[Array, Array]:
     unit.ravel()[:: len(unit) + 1] = 1.0
 
     # NumPy raises for an indefinite matrix, CuPy returns NaN: both are filtered here.
-    finite: Array = np.isfinite(M).all(axis=(1, 2))
+    finite: Any = np.isfinite(M).all(axis=(1, 2))
     L = np.linalg.cholesky(np.where(finite[:, None, None], M, unit))
     definite: Array = finite & np.isfinite(L).all(axis=(1, 2))
     usable = np.where(definite[:, None, None], L, unit)

@@ -1,35 +1,61 @@
-"""The plant alone, for all times and trials at once: steps, trajectories and finite-difference Jacobians."""
+"""Kernels of the plant alone, for all times and trials at once.
+
+* base.py: `Kernels`, what the kernels of every plant do
+* batch.py, cpu.py, cuda.py: plants in NumPy, compiled for the CPU, and for a GPU
+* generate.py, inlining.py: the generated modules of compiled plants
+* operations.py: an estimate of the operations of a step
+"""
 
 from hfcontrol.errors import DeviceError
-from hfcontrol.kernels.base import STEP
+from hfcontrol.kernels.base import (
+    STEP,
+    Kernels,
+    LinearLaw,
+    Perturbations,
+    Regulated,
+)
 from hfcontrol.kernels.generate import load_module, plant_pieces
+from hfcontrol.plant.contract import Plant
 
-__all__ = ["STEP", "compile_plant", "load_module", "plant_pieces"]
+__all__ = [
+    "STEP",
+    "Kernels",
+    "LinearLaw",
+    "Perturbations",
+    "Regulated",
+    "compile_plant",
+    "load_module",
+    "plant_pieces",
+]
 
-_compiled = {}
+# Kernels by what they depend on: plants that differ in tasks alone share them.
+_compiled: dict[tuple[object, ...], Kernels] = {}
 
 
-def compile_plant(plant, device="cpu"):
-    """The kernels of a plant on a device, "cpu" or "gpu", see `kernels.base.Kernels`; what Numba makes is made at the first call of
-    each.
+def compile_plant(plant: Plant, device: str = "cpu") -> Kernels:
+    """Return the kernels of a plant on a device, "cpu" or "gpu".
 
-    Raises PlantError where the plant's functions cannot be compiled or give arrays of a wrong shape, at that call, and DeviceError
-    for a plant that is not compiled on a GPU.
+    Numba compiles each kernel at its first call. That call raises PlantError if the
+    plant's functions cannot be compiled or return arrays of a wrong shape. Raises
+    DeviceError for a plant that cannot be compiled for a GPU.
     """
     if device == "gpu":
-        return _on_gpu(plant)
+        return _compile_for_gpu(plant)
     if not plant.compiled:
         from hfcontrol.kernels.batch import BatchKernels
 
         return BatchKernels(plant)
-    if _key(plant) not in _compiled:
+
+    key = _key(plant)
+    if key not in _compiled:
         from hfcontrol.kernels.cpu import CompiledKernels
 
-        _compiled[_key(plant)] = CompiledKernels(plant)
-    return _compiled[_key(plant)]
+        _compiled[key] = CompiledKernels(plant)
+    return _compiled[key]
 
 
-def _key(plant):
+def _key(plant: Plant) -> tuple[object, ...]:
+    """Return what the kernels of a plant depend on."""
     return (
         plant.name,
         plant.source_hash,
@@ -43,11 +69,12 @@ def _key(plant):
     )
 
 
-def _on_gpu(plant):
+def _compile_for_gpu(plant: Plant) -> Kernels:
     if not plant.compiled:
         raise DeviceError(
-            f"--device gpu: plant {plant.name} is stepped by Python, not compiled, and stays on the CPU; give --device "
-            "cpu, or write its dynamics as in `hfcontrol check --help`"
+            f"`device` gpu: plant {plant.name} is stepped by Python, not compiled, and "
+            "stays on the CPU; use `device` cpu, or write its dynamics as in "
+            "`hfcontrol check --help`"
         )
     key = ("gpu", *_key(plant))
     if key not in _compiled:

@@ -1,189 +1,290 @@
-"""What the kernels of every plant can do, whoever computes them.
+"""The kernels of a plant: what they do, whoever computes them.
 
-Trajectories are float64 arrays [time, unit, trial]: K times (or T steps) and N trials. Parameters are (np, N).
+Trajectories are float64 arrays [time, unit, trial], with K times (or T steps) and N
+trials. Parameters are (np, N).
 """
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
+from hfcontrol.plant.contract import Plant
 
-STEP = np.cbrt(
-    np.finfo(float).eps
-)  # of central differences, in typical sizes: balances truncation and rounding
+# Step of central differences, in typical sizes: it balances truncation, of order h^2,
+# and rounding, of order eps / h.
+STEP = np.cbrt(np.finfo(float).eps)
 
 
-def own_array(a):
-    """The array as compiled code takes it: float64, C-contiguous, writable."""
+class LinearLaw(NamedTuple):
+    """Controls about a reference trajectory.
+
+        v[t] + gains[t] (x[t] - reference[t]), clipped to +-limit
+
+    Shapes: v (T, nu, N), gains (T, N, nu, nx), reference (T+1, nx, N), limit (nu,).
+    """
+
+    v: Array
+    gains: Array
+    reference: Array
+    limit: Array
+
+
+class Perturbations(NamedTuple):
+    """What chance adds: u = v (1 + gain) + noise, and `disturbance` to the state.
+
+    Shapes: gain and noise (T, nu, N), disturbance (T, nx, N).
+    """
+
+    gain: Array
+    noise: Array
+    disturbance: Array
+
+
+class Regulated(NamedTuple):
+    """A trajectory x (T+1, nx, N), and clipped controls v and controls u (T, nu, N)."""
+
+    x: Array
+    v: Array
+    u: Array
+
+
+def own_array(a: Any) -> Array:
+    """Return the array as compiled code takes it: float64, C-contiguous, writable."""
     return np.require(a, np.float64, ["C", "W"])
 
 
-def taper_slope(after, taper):
-    """Derivative of the taper from the states that it left: after (..., nx, N), taper (nx,).
+def taper_slope(after: Array, taper: Array) -> Array:
+    """Return the derivative of the taper (nx,) at states (..., nx, N) after it.
 
-    Beyond the taper |after| = taper + tanh(|raw| - taper), and the derivative of tanh is 1 - tanh^2.
+    Beyond the taper |after| = taper + tanh(|raw| - taper), and the derivative of tanh
+    is 1 - tanh^2.
     """
-    return 1.0 - np.maximum(np.abs(after) - taper[:, None], 0.0) ** 2
+    beyond = np.abs(after) - taper[:, None]
+    return 1.0 - np.maximum(beyond, 0.0) ** 2
 
 
-def taper_value(raw, taper):
-    """raw (nx, N) within +-taper (nx,); beyond, taper + tanh(|raw| - taper) with its sign."""
+def taper_value(raw: Array, taper: Array) -> Array:
+    """Return raw states (nx, N) with those beyond +-taper (nx,) compressed.
+
+    Beyond the taper |value| = taper + tanh(|raw| - taper), with the sign of raw.
+    """
     limit = taper[:, None]
-    beyond = np.abs(raw) > limit
-    return np.where(beyond, np.copysign(limit + np.tanh(np.abs(raw) - limit), raw), raw)
+    size = np.abs(raw)
+    compressed = np.copysign(limit + np.tanh(size - limit), raw)
+    return np.where(size > limit, compressed, raw)
 
 
-def actuator_factors(plant):
-    """What is left after a control step of how far a drive is behind a held command, and its mean over the step.
+def actuator_factors(plant: Plant) -> tuple[float, float]:
+    """Return two factors of the distance between a drive and a held command.
 
-    a' = (u - a) / lag has the solution a(t) - u = (a(0) - u) exp(-t / lag); lag > 0.
+    The first is what is left of the distance after a control step, the second its mean
+    over the step. a' = (u - a) / lag has the solution
+    a(t) - u = (a(0) - u) exp(-t / lag); lag > 0.
     """
     decay = np.exp(-plant.dt / plant.actuator_lag)
-    return float(decay), float((1 - decay) * plant.actuator_lag / plant.dt)
+    mean = (1 - decay) * plant.actuator_lag / plant.dt
+    return float(decay), float(mean)
 
 
-class Kernels:
-    """Step, trajectories, maps and Jacobians of one plant, at every time and trial.
+class Kernels(ABC):
+    """Steps, trajectories, maps and Jacobians of one plant, at all times and trials.
 
-    A subclass computes `simulate`, `_values` and `_slopes`: a map's values and derivatives. Arrays of a wrong shape
-    raise PlantError.
+    A map is the step, `observe`, `output` or a residual function. A subclass computes
+    `simulate`, `_values` and `_slopes`: the values and derivatives of a map. Arrays of
+    a wrong shape raise PlantError.
     """
 
     device = "cpu"
-    step_operations = None  # estimated floating-point operations of one step; None where they cannot be counted
 
-    def __init__(self, plant):
+    def __init__(self, plant: Plant) -> None:
         self.plant = plant
 
-    def step(self, x, u, p):
-        """The state (nx, N) after one step from x (nx, N) under u (nu, N), without taper."""
-        x, u, p = self._arrays(
-            (x, u, p),
-            ("x", "u", "p"),
-            (self.plant.nx, self.plant.nu, self.plant.n_params),
-        )
-        return self._values(
-            "step", x[None], u[None], self._nothing(x[None]), p, self.plant.nx
-        )[0]
+    @property
+    def step_operations(self) -> int | None:
+        """Estimated floating-point operations of one step; None if unknown."""
+        return None
 
-    def jacobians(self, x, u, p):
-        """A (T, nx, nx, N) and B (T, nx, nu, N), the derivatives of the step at x (T, nx, N), u (T, nu, N) by state and
-        control, by central differences and without taper."""
-        plant = self.plant
-        x, u, p = self._arrays(
-            (x, u, p), ("x", "u", "p"), (plant.nx, plant.nu, plant.n_params)
-        )
-        return self._slopes("step", x, u, self._nothing(x), p, plant.nx)
+    @abstractmethod
+    def simulate(
+        self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
+    ) -> Array:
+        """Return the trajectory x (T+1, nx, N) from x0 (nx, N).
 
-    def jacobians_along(self, x, u, p, taper):
-        """The same along a trajectory x (T+1, nx, N) that `simulate` made: dx[t+1]/dx[t] and dx[t+1]/du[t], with the exact
-        slope of the taper (nx,)."""
+            x[t+1] = taper(step(x[t], u[t]) + disturbance[t])
+
+        Shapes: u (T, nu, N), disturbance (T, nx, N), taper (nx,).
+        """
+
+    @abstractmethod
+    def _values(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> Array:
+        """Return the values (K, size, N) of a map."""
+
+    @abstractmethod
+    def _slopes(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> tuple[Array, Array]:
+        """Return the derivatives of a map: (K, size, nx, N) and (K, size, nu, N)."""
+
+    def step(self, x: Array, u: Array, p: Array) -> Array:
+        """Return the state (nx, N) after one step from x (nx, N), u (nu, N).
+
+        The taper is left out.
+        """
+        x, u, p = self._check_point(x, u, p)
+        nothing = self._empty(x[None])
+        return self._values("step", x[None], u[None], nothing, p, self.plant.nx)[0]
+
+    def jacobians(self, x: Array, u: Array, p: Array) -> tuple[Array, Array]:
+        """Return A (T, nx, nx, N) and B (T, nx, nu, N), the derivatives of the step.
+
+        They are central differences by state and control at x (T, nx, N), u (T, nu, N),
+        without taper.
+        """
+        x, u, p = self._check_point(x, u, p)
+        return self._slopes("step", x, u, self._empty(x), p, self.plant.nx)
+
+    def jacobians_along(
+        self, x: Array, u: Array, p: Array, taper: Array
+    ) -> tuple[Array, Array]:
+        """Return the derivatives of x[t+1] by x[t] and by u[t] along a trajectory.
+
+        x (T+1, nx, N) is what `simulate` returned; the slope of the taper (nx,) is
+        exact.
+        """
         A, B = self.jacobians(x[:-1], u, p)
         slope = taper_slope(x[1:], taper)
+        # Most plants have no taper: then the products cost nothing.
         if (slope != 1.0).any():
             A *= slope[:, :, None]
             B *= slope[:, :, None]
         return A, B
 
     def regulate(
-        self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper
-    ):
-        """Trajectory x (T+1, nx, N), arriving controls v and controls u (T, nu, N) of a plant that a linear law regulates:
-
-            v[t] = v[t] + gains[t] (x[t] - reference[t]) within +-limit,   u[t] = v[t] (1 + gain[t]) + noise[t]
-
-        from x0 (nx, N), with gains (T, N, nu, nx), reference (T+1, nx, N), limit (nu,); the rest is as in `simulate`.
-        """
-        x, v, u = np.empty((len(v) + 1, *x0.shape)), v.copy(), np.empty_like(v)
+        self,
+        x0: Array,
+        law: LinearLaw,
+        p: Array,
+        perturbations: Perturbations,
+        taper: Array,
+    ) -> Regulated:
+        """Return the trajectory from x0 (nx, N) under a linear law."""
+        v = law.v.copy()
+        u = np.empty_like(v)
+        x = np.empty((len(v) + 1, *x0.shape))
         x[0] = x0
+        limit = law.limit[:, None]
+        gain, noise, disturbance = perturbations
         for t in range(len(v)):
-            v[t] += np.einsum("nij,jn->in", gains[t], x[t] - reference[t])
-            v[t] = np.clip(v[t], -limit[:, None], limit[:, None])
+            behind = x[t] - law.reference[t]
+            v[t] += np.einsum("nij,jn->in", law.gains[t], behind)
+            v[t] = np.clip(v[t], -limit, limit)
             u[t] = v[t] * (1.0 + gain[t]) + noise[t]
-            x[t + 1] = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)[
-                1
-            ]
-        return x, v, u
+            moved = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)
+            x[t + 1] = moved[1]
+        return Regulated(x, v, u)
 
-    def observe(self, x, p):
-        """Observations (K, ny, N) of the states x (K, nx, N)."""
+    def observe(self, x: Array, p: Array) -> Array:
+        """Return the observations (K, ny, N) of states x (K, nx, N)."""
         return self._map("observe", x, p, self.plant.ny)
 
-    def observe_jacobian(self, x, p):
-        """Derivatives (K, ny, nx, N) of the observations by the state."""
+    def observe_jacobian(self, x: Array, p: Array) -> Array:
+        """Return the derivatives (K, ny, nx, N) of the observations by the state."""
         return self._map_jacobian("observe", x, p, self.plant.ny)
 
-    def output(self, x, p):
-        """Outputs (K, nz, N) of the states x (K, nx, N)."""
+    def output(self, x: Array, p: Array) -> Array:
+        """Return the outputs (K, nz, N) of states x (K, nx, N)."""
         return self._map("output", x, p, self.plant.nz)
 
-    def output_jacobian(self, x, p):
-        """Derivatives (K, nz, nx, N) of the outputs by the state."""
+    def output_jacobian(self, x: Array, p: Array) -> Array:
+        """Return the derivatives (K, nz, nx, N) of the outputs by the state."""
         return self._map_jacobian("output", x, p, self.plant.nz)
 
-    def residual(self, name, x, u, target, p):
-        """Residuals (K, nr, N) by a task's own function, of x (K, nx, N), u (K, nu, N) and target (K, nt, N)."""
-        x, u, p = self._arrays(
-            (x, u, p),
-            ("x", "u", "p"),
-            (self.plant.nx, self.plant.nu, self.plant.n_params),
-        )
-        return self._values(name, x, u, self._own(target), p, self._residual_size(name))
+    def residual(self, name: str, x: Array, u: Array, target: Array, p: Array) -> Array:
+        """Return the residuals (K, nr, N) of a task's own function.
 
-    def residual_jacobian(self, name, x, u, target, p):
-        """Derivatives of the residuals by state (K, nr, nx, N) and by control (K, nr, nu, N)."""
-        x, u, p = self._arrays(
-            (x, u, p),
-            ("x", "u", "p"),
-            (self.plant.nx, self.plant.nu, self.plant.n_params),
-        )
-        return self._slopes(name, x, u, self._own(target), p, self._residual_size(name))
+        Shapes: x (K, nx, N), u (K, nu, N), target (K, nt, N).
+        """
+        x, u, p = self._check_point(x, u, p)
+        size = self._residual_size(name)
+        return self._values(name, x, u, self._own(target), p, size)
 
-    def _residual_size(self, name):
+    def residual_jacobian(
+        self, name: str, x: Array, u: Array, target: Array, p: Array
+    ) -> tuple[Array, Array]:
+        """Return the derivatives of `residual`: (K, nr, nx, N) and (K, nr, nu, N)."""
+        x, u, p = self._check_point(x, u, p)
+        size = self._residual_size(name)
+        return self._slopes(name, x, u, self._own(target), p, size)
+
+    def _residual_size(self, name: str) -> int:
+        """Return the number of residuals; raise PlantError for an unknown function."""
         if name not in self.plant.residuals:
             known = ", ".join(self.plant.residuals) or "none"
             raise PlantError(
-                f"{self.plant.name} has no residual function {name!r}; its tasks bring: {known}"
+                f"{self.plant.name} has no residual function {name!r}; "
+                f"its tasks bring: {known}"
             )
         return len(self.plant.residuals[name])
 
-    def _map(self, name, x, p, size):
-        x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
+    def _map(self, name: str, x: Array, p: Array, size: int) -> Array:
+        """Return the values (K, size, N) of `observe` or `output`."""
+        x, p = self._check_states(x, p)
         if name not in self.plant.functions:
             return x[:, to_device_of(self.plant.state_indices(name), x)].copy()
-        return self._values(name, x, self._nothing(x), self._nothing(x), p, size)
+        nothing = self._empty(x)
+        return self._values(name, x, nothing, nothing, p, size)
 
-    def _map_jacobian(self, name, x, p, size):
-        x, p = self._arrays((x, p), ("x", "p"), (self.plant.nx, self.plant.n_params))
-        if name not in self.plant.functions:
-            J = np.zeros_like(x, shape=(len(x), size, self.plant.nx, x.shape[2]))
-            J[
-                :,
-                to_device_of(np.arange(size), x),
-                to_device_of(self.plant.state_indices(name), x),
-            ] = 1.0
-            return J
-        return self._slopes(name, x, self._nothing(x), self._nothing(x), p, size)[0]
+    def _map_jacobian(self, name: str, x: Array, p: Array, size: int) -> Array:
+        """Return the derivatives (K, size, nx, N) of `observe` or `output`."""
+        x, p = self._check_states(x, p)
+        if name in self.plant.functions:
+            nothing = self._empty(x)
+            return self._slopes(name, x, nothing, nothing, p, size)[0]
+        shape = (len(x), size, self.plant.nx, x.shape[2])
+        J = np.zeros_like(x, shape=shape)
+        rows = to_device_of(np.arange(size), x)
+        columns = to_device_of(self.plant.state_indices(name), x)
+        J[:, rows, columns] = 1.0
+        return J
 
     @staticmethod
-    def _own(a):
-        """An array as the kernels take it."""
+    def _own(a: Any) -> Array:
+        """Return an array as the kernels take it."""
         return own_array(a)
 
     @staticmethod
-    def _nothing(x):
+    def _empty(x: Array) -> Array:
+        """Return a trajectory without units, for functions that take no target."""
         return np.zeros_like(x, shape=(len(x), 0, x.shape[-1]))
 
-    def _arrays(self, arrays, names, units):
-        """The arrays as compiled code takes them; wrong shapes would read beyond their ends there."""
-        arrays = [self._own(a) for a in arrays]
-        trials = arrays[0].shape[-1]
-        for name, a, size in zip(names, arrays, units):
-            expected = (
-                (size, trials) if name == "p" else (*arrays[0].shape[:-2], size, trials)
-            )
+    def _check_point(self, x: Array, u: Array, p: Array) -> list[Array]:
+        """Return x, u and p as the kernels take them."""
+        plant = self.plant
+        return self._check(x=(x, plant.nx), u=(u, plant.nu), p=(p, plant.n_params))
+
+    def _check_states(self, x: Array, p: Array) -> list[Array]:
+        """Return x and p as the kernels take them."""
+        return self._check(x=(x, self.plant.nx), p=(p, self.plant.n_params))
+
+    def _check(self, **arrays: tuple[Array, int]) -> list[Array]:
+        """Return arrays as the kernels take them, each given with its number of units.
+
+        The first one decides the times and trials of all. Compiled code would read
+        beyond the ends of arrays of a wrong shape; they raise PlantError.
+        """
+        owned = [self._own(a) for a, _ in arrays.values()]
+        *times, _, trials = owned[0].shape
+        for a, (name, (_, size)) in zip(owned, arrays.items(), strict=True):
+            expected = (size, trials) if name == "p" else (*times, size, trials)
             if a.shape != expected:
                 raise PlantError(
-                    f"{self.plant.name}: {name} has the shape {a.shape}; it must be {expected}"
+                    f"{self.plant.name}: {name} has the shape {a.shape}; "
+                    f"it must be {expected}"
                 )
-        return arrays
+        return owned

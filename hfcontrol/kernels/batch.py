@@ -1,98 +1,113 @@
-"""The kernels of a plant that gives `step_batch(x, u, p, dt)`: NumPy, all trials at once.
+"""Kernels of a plant with `step_batch(x, u, p, dt)`: NumPy, all trials at once.
 
-`observe`, `output` and residual functions of such a plant get rows of numbers, one for each trial, where compiled ones
-get single numbers, and are written with NumPy's functions.
+`observe`, `output` and residual functions of such a plant work with NumPy on arrays
+with one number for each trial, where compiled ones work on single numbers.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
 
 
 class BatchKernels(Kernels):
-    """Kernels of a plant that is stepped by its own NumPy function."""
+    """Kernels of a plant that steps by its own NumPy function."""
 
-    def simulate(self, x0, u, p, disturbance, taper):
-        """Trajectory x (T+1, nx, N) from x0 (nx, N): x[t+1] = taper(step(x[t], u[t]) + disturbance[t]), taper (nx,)."""
+    def simulate(
+        self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
+    ) -> Array:
+        """Return the trajectory, see `Kernels.simulate`."""
         plant = self.plant
-        disturbance, u, p = self._arrays(
-            (disturbance, u, p),
-            ("disturbance", "u", "p"),
-            (plant.nx, plant.nu, plant.n_params),
+        disturbance, u, p = self._check(
+            disturbance=(disturbance, plant.nx),
+            u=(u, plant.nu),
+            p=(p, plant.n_params),
         )
+        limits = np.asarray(taper)
         x = np.empty((len(u) + 1, plant.nx, u.shape[2]))
         x[0] = x0
         for t in range(len(u)):
-            x[t + 1] = taper_value(
-                self._call("step", x[t], u[t], disturbance[t], p, plant.nx),
-                np.asarray(taper),
-            )
+            moved = self._call("step", x[t], u[t], disturbance[t], p, plant.nx)
+            x[t + 1] = taper_value(moved, limits)
         return x
 
-    def _values(self, name, x, u, target, p, size):
+    def _values(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> Array:
         K, _, N = x.shape
-        flat = self._call(
-            name, *(_columns(a) for a in (x, u, target)), np.tile(p, K), size
-        )
+        # One call for all times: each time and trial is a column.
+        columns = (_columns(x), _columns(u), _columns(target))
+        flat = self._call(name, *columns, np.tile(p, K), size)
         return np.ascontiguousarray(flat.reshape(size, K, N).transpose(1, 0, 2))
 
-    def _slopes(self, name, x, u, target, p, size):
-        return (
-            self._derivative(
-                name, (x, u, target, p), 0, self.plant.typical_state, size
-            ),
-            self._derivative(
-                name, (x, u, target, p), 1, self.plant.typical_control, size
-            ),
-        )
+    def _slopes(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> tuple[Array, Array]:
+        def values_at_x(moved: Array) -> Array:
+            return self._values(name, moved, u, target, p, size)
 
-    def _derivative(self, name, arguments, place, typical, size):
-        """Central differences (K, size, n, N) by the entries of arguments[place], which is x or u."""
-        K, n, N = arguments[place].shape
-        J = np.empty((K, size, n, N))
-        for j in range(n):
-            values, steps = [], []
-            for h in (STEP * typical[j], -STEP * typical[j]):
-                moved = list(arguments)
-                moved[place] = moved[place].copy()
-                moved[place][:, j] += h
-                values.append(self._values(name, *moved, size))
-                steps.append(moved[place][:, None, j])
-            J[:, :, j] = (values[0] - values[1]) / (steps[0] - steps[1])
-        return J
+        def values_at_u(moved: Array) -> Array:
+            return self._values(name, x, moved, target, p, size)
 
-    def _call(self, name, x, u, target, p, size):
-        """One call of a function of the plant on columns (unit, trial)."""
+        by_x = _differences(values_at_x, x, self.plant.typical_state, size)
+        by_u = _differences(values_at_u, u, self.plant.typical_control, size)
+        return by_x, by_u
+
+    def _call(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> Array:
+        """Return the value (size, N) of a function of the plant on arrays (unit, N).
+
+        `target` is what the function takes besides, or the disturbance of a step.
+        Raises PlantError if the function fails or returns a wrong shape.
+        """
         plant = self.plant
-        if name == "observe" and plant.observation_indices is not None:
-            size = plant.n_observable
-        out = np.full((size, x.shape[1]), np.nan)
+        partial = name == "observe" and plant.observation_indices is not None
+        rows = plant.n_observable if partial else size
         try:
-            if name == "step":
-                out = self._step(x.copy(), u.copy(), p)
-            elif name in ("observe", "output"):
-                plant.functions[name](x.copy(), p, out)
-            else:
-                plant.functions[name](x.copy(), u.copy(), target, p, out)
+            out = self._evaluate(name, x, u, target, p, rows)
         except Exception as error:
             raise PlantError(
-                f"{plant.name}: {self._written(name)} fails on {x.shape[1]} trials: {error}; "
-                f"it gets arrays (unit, trial) and is written with NumPy's functions"
+                f"{plant.name}: {_name_in_file(name)} fails on {x.shape[1]} trials: "
+                f"{error}; it gets arrays (unit, trial) and uses NumPy functions"
             ) from error
-        if out.shape != (size, x.shape[1]):
+
+        expected = (rows, x.shape[1])
+        if out.shape != expected:
             raise PlantError(
-                f"{plant.name}: {self._written(name)} gives an array {out.shape} for {x.shape[1]} trials; "
-                f"it must give {(size, x.shape[1])}"
+                f"{plant.name}: {_name_in_file(name)} gives an array {out.shape} for "
+                f"{x.shape[1]} trials; it must give {expected}"
             )
-        if name == "observe" and plant.observation_indices is not None:
-            return out[list(plant.observation_indices)]
+        if partial:
+            return out[list(plant.observation_indices or ())]
         return out + target if name == "step" and len(target) else out
 
-    def _step(self, x, u, p):
-        """The file's own step of the body, driven by the command or, through actuators, by their mean drives."""
+    def _evaluate(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, rows: int
+    ) -> Array:
+        """Call a function of the plant on copies, which it may change."""
+        functions = self.plant.functions
+        if name == "step":
+            return self._step(x.copy(), u.copy(), p)
+        # NaN shows entries that the function does not write.
+        out = np.full((rows, x.shape[1]), np.nan)
+        if name in ("observe", "output"):
+            functions[name](x.copy(), p, out)
+        else:
+            functions[name](x.copy(), u.copy(), target, p, out)
+        return out
+
+    def _step(self, x: Array, u: Array, p: Array) -> Array:
+        """Return the state after a step of the body.
+
+        The body gets the command or, through actuators, their mean drives.
+        """
         plant = self.plant
-        step, n = plant.functions["step_batch"], plant.n_body
+        step = plant.functions["step_batch"]
+        n = plant.n_body
         if not plant.actuator_lag:
             return np.asarray(step(x, u, p, plant.dt), dtype=float)
         decay, mean = actuator_factors(plant)
@@ -100,11 +115,29 @@ class BatchKernels(Kernels):
         body = np.asarray(step(x[:n], u + mean * behind, p, plant.dt), dtype=float)
         return np.concatenate([body, u + decay * behind])
 
-    @staticmethod
-    def _written(name):
-        return "step_batch" if name == "step" else name
+
+def _differences(
+    function: Callable[[Array], Array], at: Array, typical: Array, size: int
+) -> Array:
+    """Return central differences (K, size, n, N) by the entries of `at` (K, n, N)."""
+    K, n, N = at.shape
+    J = np.empty((K, size, n, N))
+    for j in range(n):
+        h = STEP * typical[j]
+        above = at.copy()
+        above[:, j] += h
+        below = at.copy()
+        below[:, j] += -h
+        change = function(above) - function(below)
+        # The difference of the rounded points, not 2 h: it is the exact step.
+        J[:, :, j] = change / (above[:, None, j] - below[:, None, j])
+    return J
 
 
-def _columns(a):
-    """(K, n, N) as (n, K N)."""
+def _columns(a: Array) -> Array:
+    """Return an array (K, n, N) as (n, K N)."""
     return a.transpose(1, 0, 2).reshape(a.shape[1], a.shape[0] * a.shape[2])
+
+
+def _name_in_file(name: str) -> str:
+    return "step_batch" if name == "step" else name

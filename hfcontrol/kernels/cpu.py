@@ -1,16 +1,29 @@
-"""The kernels of a compiled plant on the CPU, over all cores, by Numba."""
+"""Kernels of a compiled plant on the CPU, over all cores, by Numba."""
 
 from functools import cached_property
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from hfcontrol.arrays.threads import run_in_parallel
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
-from hfcontrol.kernels.base import STEP, Kernels
+from hfcontrol.kernels.base import (
+    STEP,
+    Kernels,
+    LinearLaw,
+    Perturbations,
+    Regulated,
+)
 from hfcontrol.kernels.generate import INLINED, load_module, plant_pieces, read_piece
 from hfcontrol.kernels.operations import step_operations
+from hfcontrol.plant.contract import Plant
 
-LEAST_JOBS = 8  # so few trials, or times, are not worth another core
+# Fewer trials, or times, are not worth another core.
+LEAST_JOBS = 8
+
+# What the generated `plant_map` calls; other maps are residual functions.
 MAPS = {
     "step": "plant_step(x, u, p, r)",
     "observe": "plant_observe(x, p, r)",
@@ -18,67 +31,77 @@ MAPS = {
 }
 
 
-def map_pieces(plant, name):
-    """Source pieces of one of a plant's maps, one of MAPS or a residual function, and, of its step, of whole trajectories too."""
+def map_pieces(plant: Plant, name: str) -> list[str]:
+    """Return the source pieces of one map: one of MAPS, or a residual function.
+
+    Those of the step simulate trajectories too.
+    """
     body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
     plant_map = f"{INLINED}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
-    return [
-        *plant_pieces(plant),
-        plant_map,
-        read_piece("map"),
-        *([read_piece("simulate")] if name == "step" else []),
-    ]
+    pieces = [*plant_pieces(plant), plant_map, read_piece("map")]
+    if name == "step":
+        pieces.append(read_piece("simulate"))
+    return pieces
 
 
 class CompiledKernels(Kernels):
-    """Kernels of a plant whose functions compile; each kernel is compiled, or loaded, when first called."""
+    """Kernels of a compiled plant; each is compiled, or loaded, at its first call."""
 
-    def __init__(self, plant):
+    def __init__(self, plant: Plant) -> None:
         super().__init__(plant)
-        self._modules = {}
+        self._modules: dict[Any, ModuleType] = {}
 
     @cached_property
-    def step_operations(self):
+    def step_operations(self) -> int:
         """Estimated floating-point operations of one step."""
         return step_operations(self.plant)
 
-    def simulate(self, x0, u, p, disturbance, taper):
-        """Trajectory x (T+1, nx, N) from x0 (nx, N): x[t+1] = taper(step(x[t], u[t]) + disturbance[t]), taper (nx,)."""
+    def simulate(
+        self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
+    ) -> Array:
+        """Return the trajectory, see `Kernels.simulate`."""
         plant = self.plant
-        disturbance, u, p = self._arrays(
-            (disturbance, u, p),
-            ("disturbance", "u", "p"),
-            (plant.nx, plant.nu, plant.n_params),
+        disturbance, u, p = self._check(
+            disturbance=(disturbance, plant.nx),
+            u=(u, plant.nu),
+            p=(p, plant.n_params),
         )
         x = np.empty_like(u, shape=(len(u) + 1, plant.nx, u.shape[2]))
         x[0] = self._own(x0)
-        self._run("step", "simulate", u, _rows(p), disturbance, self._own(taper), x)
+        taper = self._own(taper)
+        self._run("step", "simulate", u, _by_trial(p), disturbance, taper, x)
         return x
 
     def regulate(
-        self, x0, v, gains, reference, p, limit, gain, noise, disturbance, taper
-    ):
-        """See `Kernels.regulate`; compiled, trials shared out over the cores."""
+        self,
+        x0: Array,
+        law: LinearLaw,
+        p: Array,
+        perturbations: Perturbations,
+        taper: Array,
+    ) -> Regulated:
+        """Return the trajectory under a linear law, with trials shared over cores."""
         plant = self.plant
-        disturbance, v, gain, noise, p = self._arrays(
-            (disturbance, v, gain, noise, p),
-            ("disturbance", "v", "gain", "noise", "p"),
-            (plant.nx, plant.nu, plant.nu, plant.nu, plant.n_params),
+        gain, noise, disturbance = perturbations
+        disturbance, v, gain, noise, p = self._check(
+            disturbance=(disturbance, plant.nx),
+            v=(law.v, plant.nu),
+            gain=(gain, plant.nu),
+            noise=(noise, plant.nu),
+            p=(p, plant.n_params),
         )
-        x, v, u = (
-            np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2])),
-            v.copy(),
-            np.empty_like(v),
-        )
+        x = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2]))
         x[0] = self._own(x0)
+        v = v.copy()
+        u = np.empty_like(v)
         self._run(
             "step",
             "regulate",
             v,
-            self._own(gains),
-            self._own(reference),
-            _rows(p),
-            self._own(limit),
+            self._own(law.gains),
+            self._own(law.reference),
+            _by_trial(p),
+            self._own(law.limit),
             gain,
             noise,
             disturbance,
@@ -86,51 +109,60 @@ class CompiledKernels(Kernels):
             x,
             u,
         )
-        return x, v, u
+        return Regulated(x, v, u)
 
-    def _module(self, name):
+    def _module(self, name: str) -> ModuleType:
+        """Return the generated module of a map."""
         if name not in self._modules:
-            self._modules[name] = load_module(
-                f"{self.plant.name}_{name}", map_pieces(self.plant, name)
-            )
+            stem = f"{self.plant.name}_{name}"
+            self._modules[name] = load_module(stem, map_pieces(self.plant, name))
         return self._modules[name]
 
-    def _run(self, name, kernel, *arguments):
-        """A kernel of the module of that name, its jobs shared out over the cores."""
+    def _run(self, name: str, kernel: str, *arguments: Array) -> None:
+        """Run a kernel of a map's module, with its jobs shared over the cores.
+
+        The last argument is the array that the kernel fills.
+        """
         from numba.core.errors import NumbaError
 
-        out, module = arguments[-1], self._module(name)
-        jobs = {
-            "map_values": len(out),
-            "map_slopes": len(out) * -(-out.shape[-1] // module.MAP_WIDTH),
-        }.get(kernel, out.shape[-1])
+        out = arguments[-1]
+        module = self._module(name)
+        if kernel == "map_values":
+            jobs = len(out)
+        elif kernel == "map_slopes":
+            # A job is one time and as many trials as the kernel takes at once.
+            jobs = len(out) * -(-out.shape[-1] // module.MAP_WIDTH)
+        else:
+            jobs = out.shape[-1]
         try:
             run_in_parallel(jobs, getattr(module, kernel), *arguments, least=LEAST_JOBS)
         except NumbaError as error:
             reason = " ".join(str(error).split())
             raise PlantError(
-                f"{self.plant.path.name}: the functions for {name} cannot be compiled; keep each variable a "
-                f"number, or a tuple of one length. Numba says: {reason[:300]}"
+                f"{self.plant.path.name}: the functions for {name} cannot be compiled; "
+                "keep each variable a number, or a tuple of one length. "
+                f"Numba says: {reason[:300]}"
             ) from error
 
-    def _values(self, name, x, u, target, p, size):
+    def _values(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> Array:
         out = np.empty_like(x, shape=(len(x), size, x.shape[2]))
-        self._run(name, "map_values", x, u, target, _rows(p), out)
+        self._run(name, "map_values", x, u, target, _by_trial(p), out)
         return out
 
-    def _slopes(self, name, x, u, target, p, size):
-        (K, nx, N), nu = x.shape, u.shape[1]
-        A, B = (
-            np.empty_like(x, shape=(K, size, nx, N)),
-            np.empty_like(x, shape=(K, size, nu, N)),
-        )
-        hx, hu = (
-            self._own(STEP * self.plant.typical_state),
-            self._own(STEP * self.plant.typical_control),
-        )
-        self._run(name, "map_slopes", x, u, target, _rows(p), hx, hu, A, B)
+    def _slopes(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> tuple[Array, Array]:
+        K, nx, N = x.shape
+        A = np.empty_like(x, shape=(K, size, nx, N))
+        B = np.empty_like(x, shape=(K, size, u.shape[1], N))
+        hx = self._own(STEP * self.plant.typical_state)
+        hu = self._own(STEP * self.plant.typical_control)
+        self._run(name, "map_slopes", x, u, target, _by_trial(p), hx, hu, A, B)
         return A, B
 
 
-def _rows(p):
+def _by_trial(p: Array) -> Array:
+    """Return parameters (np, N) as (N, np): each trial's are contiguous."""
     return p.T.copy()

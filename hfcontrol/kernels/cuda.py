@@ -1,73 +1,82 @@
-"""The kernels of a compiled plant on a GPU, made by Numba for CUDA from the very source that the CPU's are made from.
+"""Kernels of a compiled plant on a GPU, by Numba for CUDA.
 
-The only module that imports numba.cuda. A source piece is rewritten for CUDA in two ways: `njit` becomes a device function, and
-`np.empty` becomes a local array, of a size that is known by name when the module is made. One thread does what the CPU does for
-one trial, or one time, perturbed variable and trial of a Jacobian.
+The only module that imports numba.cuda. The kernels come from the source pieces of the
+CPU, rewritten in two ways: functions with `njit` become device functions, and
+`np.empty` becomes a local array, whose size is known when the module is made. One
+thread does what the CPU does for one trial, or for one time, perturbed variable and
+trial of a Jacobian.
 """
 
 import ast
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
 
 from numba import config, cuda
 
 from hfcontrol.arrays.device import to_device
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
 from hfcontrol.kernels.generate import load_module, read_piece
+from hfcontrol.plant.contract import Plant
 
-THREADS = 128  # in a block of a kernel whose threads are independent
-HEADER = "import math\n\nimport numpy as np\nfrom numba import boolean, cuda, float32, float64\n"
+# Threads in a block of a kernel with independent threads.
+THREADS = 128
+
+# First lines of a CUDA module.
+HEADER = (
+    "import math\n\nimport numpy as np\nfrom numba import boolean, cuda, float32, "
+    "float64\n"
+)
 
 
-class _ForDevice(ast.NodeTransformer):
-    """Rewrites a source piece for CUDA; `sizes` gives the numbers behind the names of array sizes."""
+class _CudaRewriter(ast.NodeTransformer):
+    """Rewrites a source piece for CUDA; `sizes` are the values of array sizes."""
 
-    def __init__(self, sizes):
+    def __init__(self, sizes: Mapping[str, int]) -> None:
         self.sizes = sizes
 
-    def visit_FunctionDef(self, node):
-        if any(
-            ast.unparse(decorator).startswith("njit")
-            for decorator in node.decorator_list
-        ):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Make a compiled function a device function."""
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if any(decorator.startswith("njit") for decorator in decorators):
             node.decorator_list = [ast.parse("cuda.jit(device=True)", mode="eval").body]
         return self.generic_visit(node)
 
-    def visit_ImportFrom(self, node):
-        return None if node.module.startswith("numba") else node
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        """Drop imports from Numba: HEADER has those of CUDA."""
+        return None if (node.module or "").startswith("numba") else node
 
-    def visit_Call(self, node):
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Make `np.empty` a local array."""
         self.generic_visit(node)
         if ast.unparse(node.func) != "np.empty":
             return node
-        shape = eval(
-            compile(ast.Expression(node.args[0]), "size", "eval"), {}, self.sizes
-        )
-        shape = (
-            tuple(max(n, 1) for n in shape)
-            if isinstance(shape, tuple)
-            else max(shape, 1)
-        )  # none may be empty
-        kind = (
-            ast.unparse(node.keywords[0].value).replace("np.bool_", "boolean")
-            if node.keywords
-            else "float64"
-        )
-        return ast.parse(f"cuda.local.array({shape}, {kind})", mode="eval").body
+        code = compile(ast.Expression(node.args[0]), "size", "eval")
+        shape = eval(code, {}, dict(self.sizes))
+        # CUDA has no empty local arrays.
+        if isinstance(shape, tuple):
+            shape = tuple(max(n, 1) for n in shape)
+        else:
+            shape = max(shape, 1)
+        dtype = "float64"
+        if node.keywords:
+            dtype = ast.unparse(node.keywords[0].value).replace("np.bool_", "boolean")
+        return ast.parse(f"cuda.local.array({shape}, {dtype})", mode="eval").body
 
 
-def device_source(pieces, sizes):
-    """The text of a CUDA module of some source pieces."""
-
-    def rewritten(text):
-        return ast.unparse(
-            ast.fix_missing_locations(_ForDevice(sizes).visit(ast.parse(text)))
-        )
-
-    return "\n\n\n".join([HEADER, *map(rewritten, pieces)]) + "\n"
+def device_source(pieces: Iterable[str], sizes: Mapping[str, int]) -> str:
+    """Return the text of a CUDA module of some source pieces."""
+    texts = [HEADER]
+    for piece in pieces:
+        tree = _CudaRewriter(sizes).visit(ast.parse(piece))
+        texts.append(ast.unparse(ast.fix_missing_locations(tree)))
+    return "\n\n\n".join(texts) + "\n"
 
 
-def plant_sizes(plant):
-    """The numbers behind the names of array sizes in the pieces of a plant."""
+def plant_sizes(plant: Plant) -> dict[str, int]:
+    """Return the values of the names of array sizes in the pieces of a plant."""
     return {
         "NX": plant.n_body,
         "NU": plant.nu,
@@ -78,90 +87,91 @@ def plant_sizes(plant):
     }
 
 
-def load_device_module(stem, pieces, sizes):
-    """The CUDA module of some source pieces, whose kernels are compiled at their first launch, or loaded from Numba's cache."""
+def load_device_module(
+    stem: str, pieces: Iterable[str], sizes: Mapping[str, int]
+) -> ModuleType:
+    """Return the CUDA module of some source pieces.
+
+    Its kernels are compiled, or loaded from Numba's cache, at their first launch.
+    """
     return load_module(f"cuda_{stem}", [device_source(pieces, sizes)])
 
 
-def launch(kernel, threads, *arguments):
-    """Runs a kernel of so many threads, each for itself."""
-    kernel[-(-threads // THREADS), THREADS](*map(_seen, arguments))
+def launch(kernel: Any, threads: int, *arguments: Any) -> None:
+    """Run a kernel with `threads` independent threads."""
+    kernel[-(-threads // THREADS), THREADS](*map(_to_numba, arguments))
 
 
-def launch_blocks(kernel, blocks, threads, shared, *arguments):
-    """Runs a kernel of blocks of threads, which share so many bytes."""
-    kernel[blocks, threads, 0, shared](*map(_seen, arguments))
+def launch_blocks(
+    kernel: Any, blocks: int, threads: Any, shared: int, *arguments: Any
+) -> None:
+    """Run a kernel with blocks of threads; each block shares `shared` bytes."""
+    kernel[blocks, threads, 0, shared](*map(_to_numba, arguments))
 
 
-def _seen(argument):
-    """An argument as Numba's dispatcher knows it, also within a tuple: an array of CuPy's as one of Numba's on the same memory.
+def _to_numba(argument: Any) -> Any:
+    """Return an argument as Numba's dispatcher knows it, also within a tuple.
 
-    Numba need not wait for the stream that CuPy names: both use the default one.
+    A CuPy array becomes a Numba array on the same memory.
     """
     if isinstance(argument, tuple):
-        return tuple(map(_seen, argument))
-    return (
-        cuda.as_cuda_array(argument, sync=False)
-        if hasattr(argument, "__cuda_array_interface__")
-        else argument
-    )
+        return tuple(map(_to_numba, argument))
+    if not hasattr(argument, "__cuda_array_interface__"):
+        return argument
+    # No synchronisation: CuPy and Numba both use the default stream.
+    return cuda.as_cuda_array(argument, sync=False)
 
 
 class CudaKernels(CompiledKernels):
-    """Kernels of a plant on a GPU: what they are given they take there, and their results stay there."""
+    """Kernels of a plant on a GPU; their arguments and results are there."""
 
     device = "gpu"
 
-    def __init__(self, plant):
-        if (
-            getattr(cuda, "implementation", "") != "NVIDIA"
-            and not config.ENABLE_CUDASIM
-        ):
+    def __init__(self, plant: Plant) -> None:
+        simulated = config.ENABLE_CUDASIM  # type: ignore[attr-defined]
+        if getattr(cuda, "implementation", "") != "NVIDIA" and not simulated:
             raise DeviceError(
-                "--device gpu: numba-cuda is not installed; pip install -e '.[gpu]' in hfcontrol's folder, or give --device cpu"
+                "`device` gpu: numba-cuda is not installed; pip install -e '.[gpu]' in "
+                "hfcontrol's folder, or use `device` cpu"
             )
         super().__init__(plant)
 
-    def _device_module(self, name, nt=0):
-        """The module of a map that is given nt numbers of a target."""
-        if (name, nt) not in self._modules:
+    def _device_module(self, name: str, nt: int = 0) -> ModuleType:
+        """Return the module of a map for targets with `nt` entries."""
+        key = (name, nt)
+        if key not in self._modules:
             plant = self.plant
-            nr = {"step": plant.nx, "observe": plant.ny, "output": plant.nz}.get(
-                name
-            ) or len(plant.residuals[name])
-            pieces = [
-                *map_pieces(plant, name),
-                read_piece("cuda_map"),
-                *([read_piece("cuda_simulate")] if name == "step" else []),
-            ]
-            self._modules[name, nt] = load_device_module(
-                f"{plant.name}_{name}",
-                pieces,
-                {"nr": nr, "nt": nt, **plant_sizes(plant)},
-            )
-        return self._modules[name, nt]
+            sizes = {"nr": self._map_size(name), "nt": nt, **plant_sizes(plant)}
+            pieces = [*map_pieces(plant, name), read_piece("cuda_map")]
+            if name == "step":
+                pieces.append(read_piece("cuda_simulate"))
+            module = load_device_module(f"{plant.name}_{name}", pieces, sizes)
+            self._modules[key] = module
+        return self._modules[key]
 
-    def _run(self, name, kernel, *arguments):
-        x, last = arguments[0], arguments[-1]
+    def _map_size(self, name: str) -> int:
+        """Return the number of values of a map."""
+        plant = self.plant
+        sizes = {"step": plant.nx, "observe": plant.ny, "output": plant.nz}
+        return sizes.get(name) or len(plant.residuals[name])
+
+    def _run(self, name: str, kernel: str, *arguments: Array) -> None:
+        last = arguments[-1]
         if kernel == "map_values":
-            threads, module = (
-                len(last) * last.shape[2],
-                self._device_module(name, arguments[2].shape[1]),
-            )
+            x, _, target = arguments[:3]
+            threads = len(last) * last.shape[2]
+            module = self._device_module(name, target.shape[1])
         elif kernel == "map_slopes":
-            variables = x.shape[1] + arguments[1].shape[1]
-            threads, module = (
-                len(last) * variables * last.shape[3],
-                self._device_module(name, arguments[2].shape[1]),
-            )
+            x, u, target = arguments[:3]
+            variables = x.shape[1] + u.shape[1]
+            threads = len(last) * variables * last.shape[3]
+            module = self._device_module(name, target.shape[1])
         else:
-            threads, module = last.shape[2], self._device_module(name)
-        launch(
-            getattr(module, f"device_{kernel.removeprefix('map_')}"),
-            threads,
-            *arguments,
-        )
+            threads = last.shape[2]
+            module = self._device_module(name)
+        function = getattr(module, f"device_{kernel.removeprefix('map_')}")
+        launch(function, threads, *arguments)
 
     @staticmethod
-    def _own(a):
+    def _own(a: Any) -> Array:
         return to_device(a)
