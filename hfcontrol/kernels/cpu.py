@@ -94,21 +94,14 @@ class CompiledKernels(Kernels):
         x[0] = self._own(x0)
         v = v.copy()
         u = np.empty_like(v)
-        self._run(
-            "step",
-            "regulate",
-            v,
-            self._own(law.gains),
-            self._own(law.reference),
-            _by_trial(p),
-            self._own(law.limit),
-            gain,
-            noise,
-            disturbance,
-            self._own(taper),
-            x,
-            u,
-        )
+        gains = self._own(law.gains)
+        reference = self._own(law.reference)
+        limit = self._own(law.limit)
+        taper = self._own(taper)
+        # In the order of the compiled `regulate`.
+        inputs = (v, gains, reference, _by_trial(p), limit)
+        added = (gain, noise, disturbance)
+        self._run("step", "regulate", *inputs, *added, taper, x, u)
         return Regulated(x, v, u)
 
     def _module(self, name: str) -> ModuleType:

@@ -40,7 +40,7 @@ def read_piece(name: str) -> str:
 
 
 class _NamePrefixer(ast.NodeTransformer):
-    """Puts `own_` before names of the plant file, so that no piece can redefine them."""
+    """Puts `own_` before names of the plant file: pieces cannot redefine them."""
 
     def __init__(self, function: ast.FunctionDef, names: set[str]) -> None:
         self.names = names - local_names(function)
@@ -155,9 +155,7 @@ def _constants_read(
 
 
 def _variant_pieces(plant: Plant) -> list[str]:
-    """Return the pieces that add actuators to a plant, and those that select
-    observations.
-    """
+    """Return the pieces that add actuators to a plant and select observations."""
     pieces: list[str] = []
     step = "plant_body_step"
     observe = "plant_all"

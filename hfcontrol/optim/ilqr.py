@@ -25,7 +25,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.kernels.base import Kernels
+from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
 from hfcontrol.kernels.generate import load_module, read_piece
 from hfcontrol.tasks.scenario import Scenario, select_trials
 
@@ -136,22 +136,13 @@ class OpenLoop:
         """
         s = self.scenario
         w = self.wiring
-        if gains is None:
+        if gains is None or reference is None:
             T, nu, N = v.shape
             gains = np.zeros_like(v, shape=(T, N, nu, len(s.x0)))
             reference = np.zeros_like(v, shape=(T + 1, *s.x0.shape))
-        x, v, u = self.kernels.regulate(
-            s.x0,
-            v,
-            gains,
-            reference,
-            s.params,
-            w.limit,
-            s.motor_gain,
-            s.motor_noise,
-            s.disturbance,
-            w.taper,
-        )
+        law = LinearLaw(v, gains, reference, w.limit)
+        perturbations = Perturbations(s.motor_gain, s.motor_noise, s.disturbance)
+        x, v, u = self.kernels.regulate(s.x0, law, s.params, perturbations, w.taper)
         losses = to_host(s.cost.losses(x, u))
         return Trajectories(x, v, u, np.where(np.isfinite(losses), losses, np.inf))
 

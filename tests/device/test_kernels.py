@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfcontrol.arrays.device import to_host
-from hfcontrol.kernels import compile_plant
+from hfcontrol.kernels import LinearLaw, Perturbations, compile_plant
 from hfcontrol.plant.modifiers import with_actuators, with_observations
 from hfcontrol.plant.registry import load_plant, plant_names
 
@@ -97,17 +97,19 @@ def test_trajectories_are_the_same():
         cpu.simulate(x[0], u, p, disturbance, plant.taper),
         gpu.simulate(x[0], u, p, disturbance, plant.taper),
     )
-    law = (
+    law = LinearLaw(
+        u,
         rng.standard_normal((STEPS, TRIALS, plant.nu, plant.nx)),
         rng.standard_normal((STEPS + 1, plant.nx, TRIALS)),
-        p,
         np.array([0.5, np.inf]),
+    )
+    perturbations = Perturbations(
         0.1 * rng.standard_normal(u.shape),
         0.1 * rng.standard_normal(u.shape),
         disturbance,
-        plant.taper,
     )
-    for a, b in zip(cpu.regulate(x[0], u, *law), gpu.regulate(x[0], u, *law)):
+    arguments = (x[0], law, p, perturbations, plant.taper)
+    for a, b in zip(cpu.regulate(*arguments), gpu.regulate(*arguments)):
         same(a, b)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hfcontrol.arrays import device as backend
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.passes import cuda as cuda_passes
-from hfcontrol.kernels import compile_plant
+from hfcontrol.kernels import LinearLaw, Perturbations, compile_plant
 from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import factory as building
 from hfcontrol.runs.settings import Settings
@@ -99,17 +99,11 @@ def every_kernel(plant, trials, dtype="float64", **options):
     loop.kernels.simulate(
         scenario.x0, v, scenario.params, scenario.disturbance, trainer.wiring.taper
     )
+    gains = np.zeros((3, trials, nu, nx))
+    law = LinearLaw(v, gains, np.zeros((4, nx, trials)), np.ones(nu))
+    perturbations = Perturbations(scenario.motor_gain, v, scenario.disturbance)
     loop.kernels.regulate(
-        scenario.x0,
-        v,
-        np.zeros((3, trials, nu, nx)),
-        np.zeros((4, nx, trials)),
-        scenario.params,
-        np.ones(nu),
-        scenario.motor_gain,
-        v,
-        scenario.disturbance,
-        trainer.wiring.taper,
+        scenario.x0, law, scenario.params, perturbations, trainer.wiring.taper
     )
     return loop.passes
 

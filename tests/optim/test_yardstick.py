@@ -8,6 +8,7 @@ import pytest
 from helpers import central_difference, dense_jacobian, flat, loop_of
 
 from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels import LinearLaw, Perturbations
 from hfcontrol.optim.ilqr import OpenLoop, riccati_module
 from hfcontrol.optim.yardstick import optimum
 
@@ -252,17 +253,10 @@ def test_a_regulated_plant_moves_as_its_steps_say(plant, rng):
         0.1 * rng.standard_normal((s.steps, s.trials, nu, nx)),
     )
     reference = 0.3 * rng.standard_normal((s.steps + 1, nx, s.trials))
+    linear_law = LinearLaw(v, gains, reference, w.limit)
+    perturbations = Perturbations(s.motor_gain, s.motor_noise, s.disturbance)
     x, arriving, u = loop.kernels.regulate(
-        s.x0,
-        v,
-        gains,
-        reference,
-        s.params,
-        w.limit,
-        s.motor_gain,
-        s.motor_noise,
-        s.disturbance,
-        w.taper,
+        s.x0, linear_law, s.params, perturbations, w.taper
     )
     law = np.clip(
         v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1]),
