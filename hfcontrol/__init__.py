@@ -5,27 +5,45 @@ run = hf.train("arm2", task="reach", batches=32, seed=0)
 print(run.info()["loss"], hf.evaluate(run)["sets"]["held_out"]["ratio"])
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hfcontrol import api
+from hfcontrol.version import __version__
 
-_PUBLIC = {
-    "train": "api.training",
-    "resume": "api.training",
-    "Run": "runs.run",
-    "evaluate": "evaluation.evaluation",
-    "load_plant": "plant.registry",
-    "plant_names": "plant.registry",
-    "check_plant": "evaluation.plant_check",
-    "Settings": "runs.settings",
-    "Controller": "deploy.controller",
-    "HFControlError": "errors",
-}
-__all__ = ["__version__", *_PUBLIC]
+if TYPE_CHECKING:
+    from hfcontrol.api import (
+        Controller,
+        HFControlError,
+        Run,
+        Settings,
+        check_plant,
+        evaluate,
+        load_plant,
+        plant_names,
+        resume,
+        train,
+    )
+
+__all__ = [
+    "Controller",
+    "HFControlError",
+    "Run",
+    "Settings",
+    "__version__",
+    "check_plant",
+    "evaluate",
+    "load_plant",
+    "plant_names",
+    "resume",
+    "train",
+]
 
 
-def __getattr__(name):
-    """Loads a public name when it is first asked for, so that `import hfcontrol` costs nothing."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'hfcontrol' has no attribute {name!r}")
-    return getattr(import_module(f"hfcontrol.{_PUBLIC[name]}"), name)
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that `import hfcontrol` is quick."""
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return list(__all__)

@@ -1,12 +1,16 @@
-"""The errors hfcontrol raises on purpose; the command line catches exactly their base class."""
+"""The errors that hfcontrol raises on purpose.
+
+A message is one line: what came, what is allowed, what to do next. It names settings in
+backticks, as in `feedback_delay`; the command line turns them into options.
+"""
 
 
 class HFControlError(Exception):
-    """A mistake or failure told in one line: what came, what is allowed, what to do next."""
+    """Base class of all errors below; the command line catches exactly this class."""
 
 
 class UsageError(HFControlError):
-    """A wrong option or argument; the command line exits with status 2."""
+    """A wrong setting or argument; the command line exits with status 2."""
 
 
 class PlantError(HFControlError):
@@ -14,7 +18,7 @@ class PlantError(HFControlError):
 
 
 class TaskError(HFControlError):
-    """A task the plant does not have, or numbers with which it cannot be done."""
+    """A task that the plant does not have, or whose numbers do not fit the plant."""
 
 
 class CheckpointError(HFControlError):
@@ -22,8 +26,8 @@ class CheckpointError(HFControlError):
 
 
 class DeviceError(HFControlError):
-    """A GPU that is not there, cannot be used or has too little memory."""
+    """A GPU that is missing, unusable or too small."""
 
 
 class TrainingError(HFControlError):
-    """A training that cannot start or cannot go on."""
+    """A training that cannot start or continue."""

@@ -1,27 +1,71 @@
 """Train and resume from Python."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from hfcontrol.runs.run import Run
-from hfcontrol.runs.settings import settings_for
-from hfcontrol.runs.training import continue_training, start_training
+from hfcontrol.runs.settings import SettingsDict, TrainKeywords, settings_for
+from hfcontrol.runs.training import Training, continue_training, start_training
+from hfcontrol.training.state import Event
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def train(plant="arm2", *, out=None, start=None, on_event=None, **settings):
-    """Train a controller and return its `Run`: `hf.train("arm2", task="reach", batches=32, seed=0)`.
+def train(
+    plant: str | Path = "arm2",
+    *,
+    out: str | Path | None = None,
+    start: Run | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    **settings: "Unpack[TrainKeywords]",
+) -> Run:
+    """Train a controller and return its run.
 
-    `settings` are the fields of `Settings`; `start` is a run whose weights to begin with, `on_event` is called with every
-    `Event`, those of the warm-up too. Raises kinds of HFControlError only.
+        run = hf.train("arm2", task="reach", batches=32, seed=0)
+
+    plant: the name of a shipped plant, a file, or gym:ID.
+    out: where the run's folder is created, default ./weights.
+    start: a run whose weights it starts from, default random weights.
+    on_event: called with every event, those of the curriculum too.
+    settings: the keywords of `Settings`; docs/options.md describes them.
+
+    Raises UsageError, PlantError or TaskError if the settings do not fit together,
+    DeviceError without a usable GPU, TrainingError if training cannot go on, and
+    CheckpointError if the folder cannot be written.
     """
-    training = start_training(settings_for(plant=plant, **settings), out, start)
-    for event in training.events():
-        if on_event:
-            on_event(event)
-    return training.run
+    chosen = settings_for(plant=plant, **settings)
+    return _run(start_training(chosen, out, start), on_event)
 
 
-def resume(where=None, *, force=False, on_event=None, **limits):
-    """Go on with a run, the newest by default, and return it: `hf.resume("weights/...", rollouts=100)`."""
-    training = continue_training(Run.load(where, allow_unfinished=True), limits, force)
+def resume(
+    where: str | Path | None = None,
+    *,
+    force: bool = False,
+    on_event: Callable[[Event], object] | None = None,
+    **limits: "Unpack[SettingsDict]",
+) -> Run:
+    """Continue a run, the newest by default, and return it.
+
+        run = hf.resume("weights/arm2-reach-20261121-093105-seed0", rollouts=100)
+
+    where: the run's folder or a checkpoint.
+    force: continue although the plant's file has changed.
+    on_event: called with every event.
+    limits: new values of `rollouts`, `max_seconds`, `target_loss` or `target_ratio`,
+        and of `plant` and `device`.
+
+    Raises UsageError for other settings, TrainingError if the plant's file has changed,
+    and CheckpointError if there is no such run.
+    """
+    run = Run.load(where, allow_unfinished=True)
+    return _run(continue_training(run, {**limits}, force), on_event)
+
+
+def _run(training: Training, on_event: Callable[[Event], object] | None) -> Run:
+    """Run a training to its end and return its run."""
     for event in training.events():
-        if on_event:
+        if on_event is not None:
             on_event(event)
     return training.run

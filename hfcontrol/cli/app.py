@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from hfcontrol import __version__
+from hfcontrol.version import __version__
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 
 # Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
@@ -107,7 +107,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="hfcontrol")
 def cli() -> None:
-    r"""Train recurrent controllers for your simulator by second-order optimisation.
+    """Train recurrent controllers for your simulator by second-order optimisation.
 
     \b
     hfcontrol train --plant arm2 --batches 32
@@ -150,8 +150,8 @@ def name_options(message: str, names: dict[str, str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    A mistake of the user is one line on stderr; the exit status is 2 for wrong usage and
-    1 for a failure.
+    A mistake of the user is one line on stderr. The exit status is 2 for wrong usage
+    and 1 for a failure.
     """
     try:
         cli.main(arguments, prog_name="hfcontrol", standalone_mode=False)

@@ -133,7 +133,7 @@ def train(
     jobs: int | None,
     **settings: Any,
 ) -> None:
-    r"""Train a controller, with a checkpoint after every hold.
+    """Train a controller, with a checkpoint after every hold.
 
     \b
     hfcontrol train --plant arm2 --batches 32

@@ -11,7 +11,7 @@ from string import Template
 
 import numpy as np
 
-from hfcontrol import __version__
+from hfcontrol.version import __version__
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer, Source

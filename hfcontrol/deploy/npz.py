@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol import __version__
+from hfcontrol.version import __version__
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer

@@ -18,8 +18,8 @@ class OptimizerSettings(SettingsModel):
 
     optimizer: OptimizerName = setting(
         "hf",
-        "hf (Hessian-free), or for comparison adam, momentum or lbfgs; ppo and a2c need "
-        "no derivatives.",
+        "hf (Hessian-free), or for comparison adam, momentum or lbfgs; ppo and a2c "
+        "need no derivatives.",
         "WORD",
     )
     learning_rate: Number | None = setting(
@@ -80,8 +80,8 @@ class OptimizerSettings(SettingsModel):
     )
     curvature_trials: Whole | None = setting(
         None,
-        "Compute the curvature on N evenly spaced trials only; by default 16 for targets "
-        "on a circle, else all.",
+        "Compute the curvature on N evenly spaced trials only; by default 16 for "
+        "targets on a circle, else all.",
         "N",
         only_with=(HESSIAN_FREE,),
         ge=1,

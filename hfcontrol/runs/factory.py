@@ -175,7 +175,7 @@ def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
     return network
 
 
-def make_optimizer(settings: Settings, task: Task | Episodes) -> Any:
+def make_optimizer(settings: Settings, task: Any) -> Any:
     """Return the optimizer; by default the task chooses the trials of the curvature."""
     name, rate = settings.optimizer, settings.learning_rate
     if name == "hf":
@@ -290,8 +290,8 @@ def _check_environment(settings: Settings, environment: Any) -> None:
     if settings.optimizer not in POLICY_OPTIMIZERS:
         raise UsageError(
             f"`optimizer` {settings.optimizer} with `plant` {settings.plant}: it needs "
-            f"derivatives, and {environment.undifferentiable}; choose `optimizer` ppo or "
-            "a2c, or a plant whose state can be set"
+            f"derivatives, and {environment.undifferentiable}; choose `optimizer` ppo "
+            "or a2c, or a plant whose state can be set"
         )
     if settings.task not in (None, Episodes.name):
         raise TaskError(
@@ -305,13 +305,13 @@ def _check_environment(settings: Settings, environment: Any) -> None:
     ]
     if faults:
         raise UsageError(
-            f"{', '.join(faults)} with `plant` {settings.plant}: applies only to plants, "
-            "not to environments; leave it out"
+            f"{', '.join(faults)} with `plant` {settings.plant}: applies only to "
+            "plants, not to environments; leave it out"
         )
 
 
 class Preparation(NamedTuple):
-    """What was done before training: its time [s], the solver, and reasons for choices."""
+    """What was done before training: its time [s], the solver, reasons for choices."""
 
     seconds: float
     solver: str

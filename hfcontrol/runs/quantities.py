@@ -28,14 +28,13 @@ def parse_delay(value: float | str, dt: float, name: str) -> int:
     """
     text = str(value)
     try:
-        if text.endswith("ms"):
-            steps = float(text[:-2]) / (1000 * dt)
-        else:
-            steps = float(text)
+        number = float(text.removesuffix("ms"))
     except ValueError:
         raise UsageError(
             f"`{name}` {value}: must be steps such as 3, or milliseconds such as 40ms"
         ) from None
+
+    steps = number / (1000 * dt) if text.endswith("ms") else number
 
     # 40 ms / 10 ms is not exactly 4 in floating point.
     whole = 0 <= steps < np.inf and abs(steps - round(steps)) <= 1e-9
@@ -74,7 +73,8 @@ def parse_time_range(value: str, name: str) -> tuple[float, float]:
     low, dots, high = str(value).partition("..")
     if not dots:
         raise UsageError(
-            f"`{name}` {value}: must be two times separated by dots, such as 20ms..200ms"
+            f"`{name}` {value}: must be two times separated by dots, such as "
+            "20ms..200ms"
         )
     return parse_time(low, name), parse_time(high, name)
 
@@ -88,8 +88,8 @@ def parse_motor_noise(value: float | str) -> tuple[float, float]:
         return float(text), 0.0
     except ValueError:
         raise UsageError(
-            f"`motor_noise` {value}: must be a number in control units, or a percentage "
-            "such as 5%"
+            f"`motor_noise` {value}: must be a number in control units, or a "
+            "percentage such as 5%"
         ) from None
 
 

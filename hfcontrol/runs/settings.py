@@ -5,6 +5,7 @@ of a checkpoint. Each package declares its own settings; `Settings` inherits the
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from typing_extensions import Unpack
@@ -78,13 +79,12 @@ MODELS: dict[str, type[SettingsModel]] = {
 }
 
 
-class SettingsDict(TypedDict, total=False):
-    """The settings as keywords, for editors and type checkers.
+class TrainKeywords(TypedDict, total=False):
+    """The settings but the plant as keywords, for editors and type checkers.
 
     A test compares names, order and types with the models.
     """
 
-    plant: str
     task: str | None
     trials: int | None
     steps: int | None
@@ -151,6 +151,12 @@ class SettingsDict(TypedDict, total=False):
     max_seconds: float | None
 
 
+class SettingsDict(TrainKeywords, total=False):
+    """All settings as keywords."""
+
+    plant: str | Path
+
+
 # pydantic collects fields from the last base to the first.
 class Settings(
     LimitSettings,
@@ -173,7 +179,8 @@ class Settings(
     """
 
     def __init__(self, **values: Unpack[SettingsDict]) -> None:
-        super().__init__(**values)
+        given: dict[str, Any] = {**values}
+        super().__init__(**given)
 
     def find_misfits(self) -> Iterator[str]:
         """Yield a sentence for each setting that does not fit the others."""
@@ -206,13 +213,16 @@ class Settings(
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> "Settings":
-        """Return the settings of a checkpoint; entries of other versions are ignored."""
+        """Return the settings of a checkpoint; unknown entries are ignored.
+
+        Those come from other versions of hfcontrol.
+        """
         known = {name: tree[name] for name in cls.model_fields if name in tree}
-        return cls(**known)  # type: ignore[misc]
+        return cls(**known)
 
     def changed(self, **changes: Unpack[SettingsDict]) -> "Settings":
         """Return the same settings with some replaced."""
-        return type(self)(**{**self.tree(), **changes})  # type: ignore[misc]
+        return type(self)(**{**self.tree(), **changes})
 
 
 def settings_for(**given: Unpack[SettingsDict]) -> Settings:
@@ -249,12 +259,14 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
 
     plant: Plant = load_plant(settings.plant)
     name = settings.task or next(iter(plant.tasks), None)
-    own: dict[str, Any] = plant.tasks.get(name, {}).get("train", {})
+    own: dict[str, Any] = {}
+    if name in plant.tasks:
+        own = plant.tasks[name].get("train", {})
     for entry in own:
         if entry in NOT_FOR_TASKS or entry not in Settings.model_fields:
             raise TaskError(
-                f"task {name} of {plant.name}: its `train` entry has {entry!r}, which is "
-                "not a setting of a training such as `hidden`, `grow` or `batches`"
+                f"task {name} of {plant.name}: its `train` entry has {entry!r}, which "
+                "is not a setting of a training such as `hidden`, `grow` or `batches`"
             )
     return own
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol import __version__
+from hfcontrol.version import __version__
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.policy_gradient.trainer import PolicyTrainer

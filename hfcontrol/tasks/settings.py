@@ -137,8 +137,8 @@ class ConditionSettings(SettingsModel):
     )
     curl_field: Number | None = setting(
         None,
-        "A curl force field at the hand [N s/m]: in each trial another strength between "
-        "plus and minus this one.",
+        "A curl force field at the hand [N s/m]: in each trial another strength "
+        "between plus and minus this one.",
         "STRENGTH",
         plants_only=True,
         ge=0,
@@ -153,8 +153,8 @@ class ConditionSettings(SettingsModel):
     )
     observe: tuple[str, ...] = setting(
         (),
-        "What the network observes: names separated by commas, or positions; everything "
-        "by default.",
+        "What the network observes: names separated by commas, or positions; "
+        "everything by default.",
         "NAMES",
         syntax="words",
         allowed="names of observations",

@@ -60,16 +60,16 @@ class CurriculumSettings(SettingsModel):
     )
     grow: Whole = setting(
         0,
-        "Start with an eighth of the horizon, then a quarter and a half, with N updates "
-        "each.",
+        "Start with an eighth of the horizon, then a quarter and a half, with N "
+        "updates each.",
         "N",
         only_with=(NEEDS_DERIVATIVES,),
         ge=0,
     )
     guide: Whole = setting(
         0,
-        "Start by following trajectories that iLQR finds, over growing horizons, with at "
-        "most N updates each.",
+        "Start by following trajectories that iLQR finds, over growing horizons, with "
+        "at most N updates each.",
         "N",
         only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
         ge=0,

@@ -1,6 +1,7 @@
-"""Settings: values reach the trainer unchanged, and all misfits are refused in words."""
+"""Settings: values reach the trainer unchanged, and misfits are refused in words."""
 
 import pickle
+from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -19,7 +20,13 @@ from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.runs.factory import make_architecture
 from hfcontrol.runs.quantities import parse_delay, parse_motor_noise
-from hfcontrol.runs.settings import MODELS, Settings, SettingsDict, settings_for
+from hfcontrol.runs.settings import (
+    MODELS,
+    Settings,
+    SettingsDict,
+    TrainKeywords,
+    settings_for,
+)
 from hfcontrol.schema import alternatives, option_of, options
 from hfcontrol.training.holds import KINDS
 
@@ -39,8 +46,8 @@ REFUSED = [
     ({"guide": -1}, "`guide` -1: must be a whole number of at least 0"),
     (
         {"cell": "cfc", "scheme": "rk4"},
-        "`scheme` rk4 with `cell` cfc: applies only to cells in continuous time, ctrnn, "
-        "ltc, ",
+        "`scheme` rk4 with `cell` cfc: applies only to cells in continuous time, "
+        "ctrnn, ltc, ",
     ),
     ({"cell": "cfc", "dtype": "float32"}, "`dtype` float32 with `cell` cfc: "),
     (
@@ -50,7 +57,7 @@ REFUSED = [
     ),
     (
         {"time_constants": "20ms..1"},
-        "`time_constants` 20ms..1 with `cell` tanh: applies only to cells in continuous",
+        "`time_constants` 20ms..1 with `cell` tanh: applies only to cells in ",
     ),
     (
         {"learning_rate": 0.1},
@@ -169,11 +176,11 @@ def test_settings_can_be_hashed_and_pickled():
 
 
 def test_keywords_agree_with_the_models():
-    keywords = get_type_hints(SettingsDict)
-    assert list(keywords) == list(Settings.model_fields)
+    assert ["plant", *get_type_hints(TrainKeywords)] == list(Settings.model_fields)
 
     fields = get_type_hints(Settings)
-    assert keywords == {name: fields[name] for name in keywords}
+    expected = {name: fields[name] for name in Settings.model_fields}
+    assert get_type_hints(SettingsDict) == expected | {"plant": str | Path}
 
 
 def test_every_model_is_in_the_list_of_models():

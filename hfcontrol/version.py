@@ -1,0 +1,3 @@
+"""The version of hfcontrol, the same as in setup.cfg."""
+
+__version__ = "0.1.0"
