@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from hfcontrol.version import __version__
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
+from hfcontrol.version import __version__
 
 # Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
 USAGE = 2

@@ -11,13 +11,13 @@ from string import Template
 
 import numpy as np
 
-from hfcontrol.version import __version__
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer, Source
 from hfcontrol.network.cells import CELLS, has_synapses, is_continuous, is_timed
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
+from hfcontrol.version import __version__
 
 # The field of each cell in C: of a unit's state x, its activities f and g, and its
 # parameters p0, p1, p2.

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol.version import __version__
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.stages import parameter_values
+from hfcontrol.version import __version__
 
 
 def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol.version import __version__
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
@@ -24,6 +23,7 @@ from hfcontrol.training.curriculum import Curriculum, CurriculumState
 from hfcontrol.training.state import Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.trainer import Trainer
+from hfcontrol.version import __version__
 
 # Settings that may change when a run is resumed; none of them moves the weights.
 RESUMABLE = (

@@ -70,10 +70,10 @@ class TaskSettings(SettingsModel):
         # Imported here because the command line builds its help without NumPy.
         from hfcontrol.plant.registry import PLANT_SUFFIXES
 
-        is_path = isinstance(value, (str, Path))
-        if not is_path or Path(value).suffix not in PLANT_SUFFIXES:
+        if not isinstance(value, (str, Path)):
             return value
-        return str(Path(value).resolve())
+        is_file = Path(value).suffix in PLANT_SUFFIXES
+        return str(Path(value).resolve() if is_file else value)
 
 
 class ConditionSettings(SettingsModel):
