@@ -1,0 +1,105 @@
+"""Options: settings give the options, the names in messages and the options page."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from trainings import ENVIRONMENT
+
+from hfcontrol.cli.app import COMMANDS, cli, name_options, option_names
+from hfcontrol.cli.evaluate import evaluate
+from hfcontrol.cli.options import CONDITIONS, format_options, given_options
+from hfcontrol.cli.reference import options_page
+from hfcontrol.cli.train import train
+from hfcontrol.runs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+NAMES = {"cg_cap": "--cg-cap", "hold": "--hold", "start": "--from"}
+
+
+def loaded_libraries(script):
+    """Top-level packages in sys.modules after a script, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nimport sys; print(*sys.modules)"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()[-1].split()
+    return {name.partition(".")[0] for name in words}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import hfcontrol; dir(hfcontrol)",
+        "from hfcontrol.cli import main; main(['--help'])",
+        "from hfcontrol.cli import main; main(['--version'])",
+    ],
+)
+def test_start_up_imports_no_large_library(script):
+    large = {"numpy", "numba", "scipy", "h5py", "matplotlib", "pydantic", "gymnasium"}
+    assert not loaded_libraries(script) & large
+
+
+def test_settings_models_import_no_numpy():
+    libraries = loaded_libraries("import hfcontrol.runs.settings")
+    assert "pydantic" in libraries
+    assert not libraries & {"numpy", "numba", "scipy", "h5py", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_has_their_own_short_help(name):
+    command = cli.get_command(click.Context(cli), name)
+    assert command.name == name
+    assert COMMANDS[name].help == command.help.partition("\n")[0]
+
+
+def test_every_setting_is_an_option_of_train():
+    names = {option.name for option in train.params}
+    assert set(Settings.model_fields) <= names
+
+
+def test_every_condition_is_an_option_of_evaluate():
+    names = [option.name for option in evaluate.params]
+    assert [name for name in names if name in CONDITIONS] == list(CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    "message, expected",
+    [
+        ("`cg_cap` 0: must be at least 1", "--cg-cap 0: must be at least 1"),
+        ("choose `hold=model`", "choose --hold model"),
+        ("`start` with `cg_cap`", "--from with --cg-cap"),
+        ("`draw` and `hfcontrol runs`", "`draw` and `hfcontrol runs`"),
+        ("no setting", "no setting"),
+    ],
+)
+def test_settings_in_messages_become_options(message, expected):
+    assert name_options(message, NAMES) == expected
+
+
+def test_messages_of_a_command_may_name_settings_of_training():
+    names = option_names(click.Context(cli), evaluate)
+    assert names["estimator"] == "--estimator"
+    assert names["as_json"] == "--json"
+    assert names["start"] == "--from"
+
+
+def test_given_options_leave_out_what_was_not_given():
+    values = given_options(a=None, b=(), c=0, d=False, e="", f=("x",))
+    assert values == {"c": 0, "d": False, "e": "", "f": ("x",)}
+
+
+def test_options_are_written_as_on_the_command_line():
+    values = {"feedback_delay": "40ms", "vary": ("load=0..1", "mass=5%")}
+    assert format_options(values) == "--feedback-delay 40ms, --vary load=0..1 mass=5%"
+
+
+def test_the_options_page_is_current():
+    """If not: python -m hfcontrol.cli.reference > docs/options.md."""
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    assert page == options_page()
