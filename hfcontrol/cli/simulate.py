@@ -37,10 +37,10 @@ def simulate(run, split, trials, out, **options):
     hfcontrol simulate --feedback-delay 40ms --trials 8 --out delayed.npz
     """
     with show_status("simulating"):
-        from hfcontrol.evaluation.trajectories import simulate as write
+        from hfcontrol.evaluation.trajectories import write_trajectories
 
         run, out = run_and_file(run, out, ".npz")
-        write(
+        write_trajectories(
             run,
             out,
             split.replace("-", "_"),

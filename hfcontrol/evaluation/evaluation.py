@@ -1,196 +1,287 @@
-"""How good a controller is: its cost against the best any controller could do, on trained and held-out scenarios."""
+"""How good a controller is: its cost against the lowest cost that any controls reach.
+
+Both are computed on the scenarios of the training and on held-out ones.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.yardstick import optimum
-from hfcontrol.policy_gradient.samplers import SEED_LIMIT, episode_returns
+from hfcontrol.optim.yardstick import Optimum, optimum
+from hfcontrol.policy_gradient.samplers import (
+    SEED_LIMIT,
+    EnvironmentSampler,
+    episode_returns,
+)
+from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
-from hfcontrol.tasks.scenario import SPLITS
+from hfcontrol.runs.settings import Settings
+from hfcontrol.tasks.scenario import SPLITS, Scenario
+from hfcontrol.tasks.task import Task
 
-EPISODES = 100  # of an environment
-ZERO = 1e-12  # an optimal loss below this part of the initial one is an optimum of zero
+DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
+
+# An optimal loss below this fraction of the controller's counts as zero: their ratio
+# would only show rounding errors.
+ZERO_FRACTION = 1e-12
+
+SMALLEST_LOSS = 1e-300  # avoids division by zero in the ratio of a single trial
+SHORTEST_LINE = 1e-12  # [m], likewise for a hand that starts at its goal
+QUANTILES = ("0.5", "0.9", "0.99")  # of the trials' ratios to optimal
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One set of scenarios run by the controller: task, loop, its rollout and the optimum of every trial."""
+    """The rollout of a controller on some scenarios, and the optimum of every trial.
+
+    `optimum` is None where only the controller's movements are shown.
+    """
 
     run: Run
-    task: object
-    loop: object
-    rollout: object
-    optimum: object
+    task: Task
+    loop: ClosedLoop
+    rollout: Rollout
+    optimum: Optimum | None
 
     @property
-    def scenario(self):
-        """The scenarios."""
+    def scenario(self) -> Scenario:
+        """The scenarios of all trials."""
         return self.loop.scenario
 
-    def outputs(self, x=None):
-        """Plant outputs (T+1, nz, N) along the rollout, or along other states x."""
-        return self.loop.kernels.output(
-            self.rollout.x if x is None else x, self.scenario.params
-        )
+    def outputs(self, x: Array | None = None) -> Array:
+        """Plant outputs (T+1, nz, N) at states x (T+1, nx, N), or at the rollout's."""
+        states = self.rollout.x if x is None else x
+        return self.loop.kernels.output(states, self.scenario.params)
 
-    def paths(self, x=None):
+    def paths(self, x: Array | None = None) -> Array | None:
         """Hand paths (T+1, 2, N) [m]; None for a plant without a hand."""
         hand = self.loop.plant.hand
         return None if hand is None else self.outputs(x)[:, hand]
 
 
-def compare_with_optimum(run, split="training", settings=None, trials=None):
-    """The controller of a run on a set of scenarios, "training" or "held_out", with the optimum beside it; the task says by how many
-    `trials` it is judged, unless told otherwise."""
+def compare_with_optimum(
+    run: Run,
+    split: str = "training",
+    settings: Settings | None = None,
+    trials: int | None = None,
+) -> Comparison:
+    """Run a controller on the scenarios of a split, and find the optimum of each.
+
+    split: "training" or "held_out".
+    settings: other conditions than those of the training, default the run's.
+    trials: number of trials, default the task's own number for evaluation.
+    """
     task = run.task(settings)
-    loop = run.closed_loop(
-        split, settings, trials=task.evaluation_trials if trials is None else trials
-    )
+    if trials is None:
+        trials = task.evaluation_trials
+    loop = run.closed_loop(split, settings, trials=trials)
     rollout = loop.rollout(run.theta)
-    commands = np.zeros_like(rollout.command)
+
+    # The controller's own commands, as they arrive, are one of the optimum's starts.
+    arriving = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
-    commands[delay:] = rollout.command[: loop.scenario.steps - delay]
-    return Comparison(
-        run,
-        task,
-        loop,
-        rollout,
-        optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, commands),
-    )
+    arriving[delay:] = rollout.command[: loop.scenario.steps - delay]
+    best = optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, arriving)
+    return Comparison(run, task, loop, rollout, best)
 
 
-def hand_errors(loop, rollout):
-    """Distance of the hand from its goal at each arrival (arrivals, N) [m]; None for a plant without a hand."""
-    hand, times = loop.plant.hand, list(loop.scenario.arrivals)
+def hand_errors(loop: ClosedLoop, rollout: Rollout) -> Array | None:
+    """Distance of the hand from its goal at each arrival (arrivals, N) [m].
+
+    None for a plant without a hand.
+    """
+    hand = loop.plant.hand
     if hand is None:
         return None
-    ends = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
-    return np.linalg.norm(
-        ends[:, hand] - to_host(loop.scenario.goal_output[times])[:, hand], axis=1
-    )
+    times = list(loop.scenario.arrivals)
+    outputs = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
+    goals = to_host(loop.scenario.goal_output[times])
+    return np.linalg.norm(outputs[:, hand] - goals[:, hand], axis=1)
 
 
-def path_deviation(paths, goal):
-    """Largest distance of each hand path (T+1, 2, N) from the straight line to its goal (2, N), as a fraction of the
-    line's length (N,)."""
+def path_deviation(paths: Array, goal: Array) -> Array:
+    """Largest distance of each path from the straight line to its goal (N,).
+
+    The distance is a fraction of the line's length. Paths are (T+1, 2, N), goals are
+    (2, N).
+    """
     start = paths[0]
     line = goal - start
     length = np.linalg.norm(line, axis=0)
     along = paths - start
+    # The cross product with the line is its length times the distance from it.
     across = along[:, 0] * line[1] - along[:, 1] * line[0]
-    return np.abs(across).max(axis=0) / np.maximum(length, 1e-12) ** 2
+    return np.abs(across).max(axis=0) / np.maximum(length, SHORTEST_LINE) ** 2
 
 
-def summary(judged):
-    """The numbers of one set: losses, ratio to optimal, errors, speeds, controls, paths and successes; a dict."""
-    rollout, scenario = judged.rollout, judged.scenario
-    loss, optimal = (
-        float(np.mean(rollout.losses)),
-        float(np.mean(judged.optimum.losses)),
-    )
-    zero = judged.run.trainer.task.optimum_is_zero or optimal <= ZERO * loss
-    ratios = rollout.losses / np.maximum(judged.optimum.losses, 1e-300)
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """The numbers of a comparison: losses, ratio to optimal, errors, success etc."""
+    rollout, scenario = comparison.rollout, comparison.scenario
+    success = comparison.task.success(rollout, scenario)
     return {
         "trials": scenario.trials,
-        "loss": loss,
-        "optimal_loss": optimal,
-        "ratio": None if zero else loss / optimal,
-        "ratio_quantiles": None
-        if zero
-        else {q: float(np.quantile(ratios, float(q))) for q in ("0.5", "0.9", "0.99")},
-        **_motion(judged),
+        **_summarise_losses(comparison),
+        **_summarise_motion(comparison),
         "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
-        "success": float(np.mean(judged.task.success(rollout, scenario))),
+        "success": float(np.mean(success)),
     }
 
 
-def _motion(judged):
-    """How far from the goal at each arrival and how fast at the end, at the hand or, without one, by the state; and how
-    straight the hand's paths are where they are to be."""
-    rollout, scenario, plant = judged.rollout, judged.scenario, judged.loop.plant
-    paths, times = judged.paths(), list(scenario.arrivals)
-    if paths is None:
-        off = np.where(np.isnan(scenario.goal), 0.0, rollout.x - scenario.goal)[
-            :, : plant.n_body
-        ]
-        errors, unit, speed_unit, deviation = (
-            np.linalg.norm(off[times], axis=1),
-            "",
-            "",
-            None,
-        )
-        speed = np.linalg.norm(np.delete(off[-1], plant.positions, axis=0), axis=0)
-    else:
-        errors, unit, speed_unit = 100 * hand_errors(judged.loop, rollout), "cm", "cm/s"
-        speed = 100 * np.linalg.norm(paths[-1] - paths[-2], axis=0) / plant.dt
-        ends = scenario.goal_output[-1, plant.hand]
-        reaching = (
-            len(times) == 1
-            and not np.ptp(scenario.goal, axis=0).any()
-            and (paths[0] != ends).any()
-        )
-        deviation = path_deviation(paths, ends) if reaching else None
+def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
+    """Losses and their ratios; the ratios are None if the optimum is zero."""
+    assert comparison.optimum is not None
+    losses, best = comparison.rollout.losses, comparison.optimum.losses
+    loss = float(np.mean(losses))
+    optimal_loss = float(np.mean(best))
+
+    ratio: float | None = None
+    quantiles: dict[str, float] | None = None
+    by_definition_zero = comparison.run.trainer.task.optimum_is_zero
+    if not (by_definition_zero or optimal_loss <= ZERO_FRACTION * loss):
+        ratio = loss / optimal_loss
+        ratios = losses / np.maximum(best, SMALLEST_LOSS)
+        quantiles = {q: float(np.quantile(ratios, float(q))) for q in QUANTILES}
     return {
-        "errors": [
-            {"step": t, **_spread(e), "unit": unit} for t, e in zip(times, errors)
-        ],
-        "error": {**_spread(errors[-1]), "unit": unit},
-        "final_speed": {**_spread(speed), "unit": speed_unit},
-        "path_deviation": None if deviation is None else _spread(deviation),
+        "loss": loss,
+        "optimal_loss": optimal_loss,
+        "ratio": ratio,
+        "ratio_quantiles": quantiles,
     }
 
 
-def _spread(values):
+def _summarise_motion(comparison: Comparison) -> dict[str, Any]:
+    """Errors at each arrival, final speed and path deviation.
+
+    They are those of the hand or, for a plant without a hand, of the state.
+    """
+    paths = comparison.paths()
+    if paths is None:
+        errors, speed = _state_motion(comparison)
+        unit = speed_unit = ""
+        deviation = None
+    else:
+        errors, speed = _hand_motion(comparison, paths)
+        unit, speed_unit = "cm", "cm/s"
+        deviation = _reach_deviation(comparison, paths)
+
+    arrivals = [
+        {"step": time, **_mean_and_max(values), "unit": unit}
+        for time, values in zip(comparison.scenario.arrivals, errors, strict=True)
+    ]
+    return {
+        "errors": arrivals,
+        "error": {**_mean_and_max(errors[-1]), "unit": unit},
+        "final_speed": {**_mean_and_max(speed), "unit": speed_unit},
+        "path_deviation": None if deviation is None else _mean_and_max(deviation),
+    }
+
+
+def _state_motion(comparison: Comparison) -> tuple[Array, Array]:
+    """Distance of the state from its goal (arrivals, N), and final speed (N,).
+
+    Entries without a goal do not count; the speed is the distance of the rates.
+    """
+    scenario, plant = comparison.scenario, comparison.loop.plant
+    differences = comparison.rollout.x - scenario.goal
+    has_no_goal = np.isnan(scenario.goal)
+    off = np.where(has_no_goal, 0.0, differences)[:, : plant.n_body]
+    errors = np.linalg.norm(off[list(scenario.arrivals)], axis=1)
+    final_rates = np.delete(off[-1], plant.positions, axis=0)
+    return errors, np.linalg.norm(final_rates, axis=0)
+
+
+def _hand_motion(comparison: Comparison, paths: Array) -> tuple[Array, Array]:
+    """Error of the hand at each arrival (arrivals, N) [cm], final speed (N,) [cm/s]."""
+    errors = hand_errors(comparison.loop, comparison.rollout)
+    assert errors is not None
+    last_step = np.linalg.norm(paths[-1] - paths[-2], axis=0)
+    return 100 * errors, 100 * last_step / comparison.loop.plant.dt
+
+
+def _reach_deviation(comparison: Comparison, paths: Array) -> Array | None:
+    """The `path_deviation` (N,) of reaches; None if the task is not a reach.
+
+    A reach has one arrival, a goal that stays, and a start away from it.
+    """
+    scenario = comparison.scenario
+    ends = scenario.goal_output[-1, comparison.loop.plant.hand]
+    goal_moves = np.ptp(scenario.goal, axis=0).any()
+    starts_elsewhere = (paths[0] != ends).any()
+    if len(scenario.arrivals) != 1 or goal_moves or not starts_elsewhere:
+        return None
+    return path_deviation(paths, ends)
+
+
+def _mean_and_max(values: Array) -> dict[str, float]:
     return {"mean": float(values.mean()), "max": float(values.max())}
 
 
-def _returns(run, sampler, episodes):
-    """The returns of a controller of an environment over so many whole episodes, none of them seen in training."""
+def _evaluate_returns(
+    run: Run, sampler: EnvironmentSampler, episodes: int
+) -> dict[str, Any]:
+    """The returns of an environment's controller over whole episodes.
+
+    None of the episodes was seen in training. Raises UsageError if there are none.
+    """
     if episodes < 1:
-        raise UsageError(f"--trials {episodes}: at least 1 is needed")
-    seed = int(
-        stream(run.settings.seed, Stream.HELD_OUT).integers(SEED_LIMIT - episodes)
-    )
-    totals = episode_returns(sampler, run.network.weights(run.theta), episodes, seed)
+        raise UsageError(f"`trials` {episodes}: must be at least 1")
+    rng = stream(run.settings.seed, Stream.HELD_OUT)
+    seed = int(rng.integers(SEED_LIMIT - episodes))
+    weights = run.network.weights(run.theta)
+    returns = episode_returns(sampler, weights, episodes, seed)
+    spread = {
+        "mean": float(returns.mean()),
+        "deviation": float(returns.std()),
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+    }
     return {
         "run": str(run.path),
         "plant": run.settings.plant,
         "task": run.trainer.task.name,
         "episodes": episodes,
-        "return": {
-            "mean": float(totals.mean()),
-            "deviation": float(totals.std()),
-            "min": float(totals.min()),
-            "max": float(totals.max()),
-        },
+        "return": spread,
     }
 
 
-def evaluate(run=None, settings=None, trials=None):
-    """The judgement of a run (a `Run`, its path, or None for the newest): a dict with `run`, `plant`, `task` and `sets`.
+def evaluate(
+    run: Run | Path | str | None = None,
+    settings: Settings | None = None,
+    trials: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate a controller on the training and the held-out scenarios.
 
-    `settings` may differ from the run's, to test under other delays, noise or costs than it was trained with; `trials` are as for `judge`.
+    run: a `Run`, its path, or None for the newest.
+    settings: other delays, noise or costs than it was trained with, to test it there.
+    trials: number of trials in each set, as for `compare_with_optimum`.
+
+    Returns a dict with `run`, `plant`, `task`, `noisy` and `sets`, a summary for each
+    split; in an environment, `episodes` and `return` replace the last two.
     """
     run = run if isinstance(run, Run) else Run.load(run)
     if run.plant.environment:
-        return _returns(
-            run,
-            make_trainer(settings or run.settings, run.plant_file).sampler,
-            EPISODES if trials is None else trials,
-        )
-    judged = {
+        trainer = make_trainer(settings or run.settings, run.plant_file)
+        assert isinstance(trainer, PolicyTrainer)
+        assert isinstance(trainer.sampler, EnvironmentSampler)
+        episodes = DEFAULT_EPISODES if trials is None else trials
+        return _evaluate_returns(run, trainer.sampler, episodes)
+
+    comparisons = {
         split: compare_with_optimum(run, split, settings, trials) for split in SPLITS
     }
-    task = judged[SPLITS[0]].task
+    task = comparisons[SPLITS[0]].task
     return {
         "run": str(run.path),
         "plant": run.settings.plant,
         "task": task.name,
         "noisy": task.noisy,
-        "sets": {split: summary(j) for split, j in judged.items()},
+        "sets": {split: summarise(each) for split, each in comparisons.items()},
     }

@@ -1,395 +1,488 @@
 """The contract tests of a plant, for `hfcontrol check` and for the test suite.
 
-Each check is a function of a `Sample` that returns what is wrong, or nothing; `check_plant` makes `Finding`s of them.
+Each check is a function of a `Sample` that returns what is wrong, or None.
+`check_plant` turns the answers into `Finding`s.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import HFControlError
+from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
 from hfcontrol.kernels import STEP, compile_plant
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
 
-TRIALS, STEPS = 16, 1000
-SPREAD = 0.3  # of the random states and controls, in typical sizes
-DERIVATIVE = 1e-6  # relative difference of an analytic derivative from differences above which it is wrong
-SMOOTH = 1e-5  # relative difference of two Jacobians above which the plant jumps or bends between them
+STEPS = 1000  # of the simulation that must stay finite
+
+# Relative difference from finite differences above which a derivative is wrong.
+DERIVATIVE_TOLERANCE = 1e-6
+
+# Relative difference of Jacobians at two step sizes above which the plant has a jump or
+# a kink between them.
+SMOOTH_TOLERANCE = 1e-5
+
+# Tolerances of comparisons between functions of a plant file; their numbers differ by
+# rounding only, except for rates, which are compared with a Jacobian by differences.
+BATCH_TOLERANCE = 1e-12
+LENGTH_TOLERANCE = 1e-9
+POSITION_TOLERANCE = 1e-12  # absolute
+RATE_RTOL = 1e-6
+RATE_ATOL = 1e-8
+
+TIMED_STEPS = 7  # of which `step_seconds` takes the median
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check: `message` says what is wrong, or, where `ok`, what to know about it."""
+    """The result of one check.
+
+    `message` says what is wrong or, if `ok`, what the user should know.
+    """
 
     name: str
     ok: bool
     message: str = ""
 
 
-class Sample:
-    """A plant, its kernels, and random states x (nx, N), controls u (nu, N) and parameters p (np, N) of N trials."""
-
-    def __init__(self, plant, seed=0):
-        self.plant, self.kernels, self.rng = (
-            plant,
-            compile_plant(plant),
-            np.random.default_rng(seed),
-        )
-        self.x = (
-            SPREAD
-            * plant.typical_state[:, None]
-            * self.rng.standard_normal((plant.nx, TRIALS))
-        )
-        self.u = self.controls()
-        self.p = np.repeat(
-            np.array(list(plant.params.values())).reshape(-1, 1), TRIALS, axis=1
-        )
-
-    def controls(self):
-        """Random controls (nu, N) within the limits."""
-        u = (
-            SPREAD
-            * self.plant.typical_control[:, None]
-            * self.rng.standard_normal((self.plant.nu, TRIALS))
-        )
-        limit = np.inf if self.plant.limit is None else self.plant.limit[:, None]
-        return np.clip(u, -limit, limit)
-
-    def step(self):
-        """The states (nx, N) after one step."""
-        return self.kernels.step(self.x, self.u, self.p)
-
-    def maps(self):
-        """Pairs of the names and the values (n, N) of observation and output."""
-        yield self.plant.observation, self.kernels.observe(self.x[None], self.p)[0]
-        yield self.plant.output, self.kernels.output(self.x[None], self.p)[0]
+# What a check returns: a message about what is wrong, a finding, or None.
+Answer: TypeAlias = str | Finding | None
 
 
-def written(sample):
-    """Every function writes every entry at every state of the sample."""
-    for n in range(TRIALS if sample.plant.compiled else 0):
-        x, u = tuple(sample.x[:, n].tolist()), tuple(sample.u[:, n].tolist())
+def check_entries_written(sample: Sample) -> Answer:
+    """Every function writes every entry, at every state of the sample."""
+    if not sample.plant.compiled:
+        return None
+    for n in range(TRIALS):
+        x = tuple(sample.x[:, n].tolist())
+        u = tuple(sample.u[:, n].tolist())
+        place = f"at x = {format_numbers(x)}, u = {format_numbers(u)}"
         for name, names, arguments in list_calls(sample.plant, x, u):
             out = [None] * len(names)
             try:
                 sample.plant.functions[name](*arguments, out)
             except (ArithmeticError, ValueError) as error:
-                return f"{name} fails at x = {format_numbers(x)}, u = {format_numbers(u)}: {describe_error(sample.plant, error)}"
+                return f"{name} fails {place}: {describe_error(sample.plant, error)}"
             for i, value in enumerate(out):
                 if value is None:
-                    return f"{name} leaves entry {i} ({names[i]}) unwritten at x = {format_numbers(x)}, u = {format_numbers(u)}"
+                    return f"{name} leaves entry {i} ({names[i]}) unwritten {place}"
+    return None
 
 
-def finite(sample):
+def check_finite(sample: Sample) -> Answer:
     """All numbers stay finite, at random states and through many random steps."""
-    for names, values in (*sample.maps(), (sample.plant.state, sample.step())):
+    plant = sample.plant
+    for names, values in (*sample.maps(), (plant.state, sample.step())):
         for i, n in np.argwhere(~np.isfinite(values))[:1]:
-            return f"{names[i]} is {values[i, n]} at x = {format_numbers(sample.x[:, n])}, u = {format_numbers(sample.u[:, n])}"
-    u = np.array([sample.controls() for _ in range(STEPS)])
-    nothing = np.zeros((STEPS, *sample.x.shape))
-    x = sample.kernels.simulate(sample.x, u, sample.p, nothing, sample.plant.taper)
+            return (
+                f"{names[i]} is {values[i, n]} at "
+                f"x = {format_numbers(sample.x[:, n])}, "
+                f"u = {format_numbers(sample.u[:, n])}"
+            )
+
+    u = np.array([sample.draw_controls() for _ in range(STEPS)])
+    no_disturbance = np.zeros((STEPS, *sample.x.shape))
+    x = sample.kernels.simulate(sample.x, u, sample.p, no_disturbance, plant.taper)
     for t, i, n in np.argwhere(~np.isfinite(x))[:1]:
+        before = format_numbers(x[t - 1, :, n])
+        control = format_numbers(u[t - 1, :, n])
         return (
-            f"{sample.plant.state[i]} is {x[t, i, n]} after {t} random steps, "
-            f"from x = {format_numbers(x[t - 1, :, n])} under u = {format_numbers(u[t - 1, :, n])}"
+            f"{plant.state[i]} is {x[t, i, n]} after {t} random steps, from "
+            f"x = {before} with u = {control}"
         )
+    return None
 
 
-def repeatable(sample):
+def check_repeatable(sample: Sample) -> Answer:
     """The same input gives the same output, bit for bit."""
-    if not np.array_equal(sample.step(), sample.step(), equal_nan=True):
-        return "two steps from the same states differ: the plant must not draw random numbers or keep anything"
+    if np.array_equal(sample.step(), sample.step(), equal_nan=True):
+        return None
+    return (
+        "two steps from the same states differ: the plant must not draw random numbers "
+        "or keep a state of its own"
+    )
 
 
-def inputs_untouched(sample):
-    """A step leaves its inputs as they were."""
-    before = sample.x.copy(), sample.u.copy(), sample.p.copy()
+def check_inputs_unchanged(sample: Sample) -> Answer:
+    """A step leaves its inputs unchanged."""
+    inputs = {"x": sample.x, "u": sample.u, "p": sample.p}
+    before = {name: values.copy() for name, values in inputs.items()}
     sample.step()
-    for name, a, b in zip("xup", before, (sample.x, sample.u, sample.p)):
-        if not np.array_equal(a, b):
-            return f"a step changes its input {name}; copy what you change"
+    for name, values in inputs.items():
+        if not np.array_equal(values, before[name]):
+            return f"a step changes its input {name}; copy it before you change it"
+    return None
 
 
-def trials_apart(sample):
-    """A trial does not depend on the others: a batch equals its trials one by one (to rounding where NumPy steps)."""
-    alone = [
-        sample.kernels.step(*(a[:, n : n + 1] for a in (sample.x, sample.u, sample.p)))
-        for n in range(TRIALS)
-    ]
-    together, alone = sample.step(), np.concatenate(alone, axis=1)
-    rtol = 0 if sample.plant.compiled else 1e-12
-    for i, n in np.argwhere(
-        ~np.isclose(together, alone, rtol=rtol, atol=rtol, equal_nan=True)
-    )[:1]:
-        return f"{sample.plant.state[i]} of trial {n} is {together[i, n]} in a batch, but {alone[i, n]} alone"
+def check_trials_independent(sample: Sample) -> Answer:
+    """A batch of trials gives what its trials give one by one.
+
+    Compiled plants must agree in every bit, NumPy's plants to rounding.
+    """
+    inputs = (sample.x, sample.u, sample.p)
+    single = []
+    for n in range(TRIALS):
+        one_trial = [values[:, n : n + 1] for values in inputs]
+        single.append(sample.kernels.step(*one_trial))
+    alone = np.concatenate(single, axis=1)
+    together = sample.step()
+
+    tolerance = 0 if sample.plant.compiled else BATCH_TOLERANCE
+    equal = np.isclose(together, alone, rtol=tolerance, atol=tolerance, equal_nan=True)
+    for i, n in np.argwhere(~equal)[:1]:
+        return (
+            f"{sample.plant.state[i]} of trial {n} is {together[i, n]} in a batch, but "
+            f"{alone[i, n]} alone"
+        )
+    return None
 
 
-def nothing_constant(sample):
-    """Every observation and output varies with the state, and every control moves something."""
+def check_nothing_constant(sample: Sample) -> Answer:
+    """Observations and outputs vary with the state, and every control has an effect."""
     for names, values in sample.maps():
         for i in np.flatnonzero(np.ptp(values, axis=1) == 0):
-            return f"{names[i]} is {values[i, 0]:.4g} at every state; leave it out or correct it"
+            return (
+                f"{names[i]} is {values[i, 0]:.4g} at every state; leave it out or "
+                "correct it"
+            )
     _, B = sample.kernels.jacobians(sample.x[None], sample.u[None], sample.p)
-    for j in np.flatnonzero(~B.any(axis=(0, 1, 3))):
-        return f"control {sample.plant.control[j]} moves nothing; use u[{j}] or leave it out"
+    has_effect = B.any(axis=(0, 1, 3))
+    for j in np.flatnonzero(~has_effect):
+        name = sample.plant.control[j]
+        return f"control {name} moves nothing; use u[{j}] or leave it out"
+    return None
 
 
-def smooth(sample):
-    """Jacobians at two step sizes agree, also at rest; where they do not, the plant jumps or bends, or TYPICAL is far off."""
-    plant, rest = sample.plant, sample.x.copy()
-    rest[np.setdiff1d(np.arange(plant.nx), plant.positions)] = 0.0
-    x, u, p = (
-        np.concatenate([sample.x, rest], axis=1),
-        np.tile(sample.u, 2),
-        np.tile(sample.p, 2),
-    )
-    twice = replace(
+def check_smooth(sample: Sample) -> Answer:
+    """Jacobians with two step sizes agree, also at rest.
+
+    If they differ, the plant has a jump or a kink, or TYPICAL is far off. This is a
+    warning only, unless it happens at half of the random states.
+    """
+    plant = sample.plant
+    at_rest = sample.x.copy()
+    rates = np.setdiff1d(np.arange(plant.nx), plant.positions)
+    at_rest[rates] = 0.0
+    x = np.concatenate([sample.x, at_rest], axis=1)
+    u = np.tile(sample.u, 2)
+    p = np.tile(sample.p, 2)
+
+    # The step of a difference is a fraction of the typical size.
+    coarse_plant = replace(
         plant,
         typical_state=2 * plant.typical_state,
         typical_control=2 * plant.typical_control,
     )
-    pair = []
-    for kernels in (sample.kernels, type(sample.kernels)(twice)):
-        J = kernels.jacobians(x[None], u[None], p)
-        pair.append(np.concatenate(J, axis=2)[0])
+    coarse_kernels = type(sample.kernels)(coarse_plant)
+    fine, coarse = (
+        np.concatenate(kernels.jacobians(x[None], u[None], p), axis=2)[0]
+        for kernels in (sample.kernels, coarse_kernels)
+    )
+
     sizes = np.concatenate([plant.typical_state, plant.typical_control])
-    scale = np.abs(pair[0]) + (plant.typical_state[:, None] / sizes)[:, :, None]
-    rough = np.abs(pair[1] - pair[0]) > SMOOTH * scale
-    for i, j, n in np.argwhere(rough)[:1]:
-        by = (*plant.state, *plant.control)[j]
-        values = " or ".join(f"{J[i, j, n]:.6g}" for J in pair)
-        return Finding(
-            "smooth",
-            rough[:, :, :TRIALS].any(axis=(0, 1)).mean() <= 0.5,
-            f"d {plant.state[i]} / d {by} is {values} by the step size, at x = {format_numbers(x[:, n])}: "
-            f"a jump or a bend there, or TYPICAL is far from {by}'s size",
+    typical_slope = (plant.typical_state[:, None] / sizes)[:, :, None]
+    is_rough = np.abs(coarse - fine) > SMOOTH_TOLERANCE * (np.abs(fine) + typical_slope)
+    for i, j, n in np.argwhere(is_rough)[:1]:
+        name = (*plant.state, *plant.control)[j]
+        values = f"{fine[i, j, n]:.6g} or {coarse[i, j, n]:.6g}"
+        message = (
+            f"d {plant.state[i]} / d {name} is {values}, depending on the step size, "
+            f"at x = {format_numbers(x[:, n])}: the plant has a jump or a kink there, "
+            f"or TYPICAL is far from the size of {name}"
         )
+        rough_part = is_rough[:, :, :TRIALS].any(axis=(0, 1)).mean()
+        return Finding("smooth", bool(rough_part <= 0.5), message)
+    return None
 
 
-def differences(function, at, sizes, rows):
-    """Central differences (rows, n) of a function(at, out) by every one of its n numbers of those typical sizes."""
-    found = np.empty((rows, len(at)))
+def central_differences(
+    function: Callable[[Array, Array], object], at: Array, sizes: Array, outputs: int
+) -> Array:
+    """Derivatives (outputs, n) of function(at, out), which writes out (outputs,).
+
+    sizes: typical sizes (n,) of the entries of `at` (n,).
+    """
+    derivatives = np.empty((outputs, len(at)))
     for j, h in enumerate(STEP * sizes):
-        ends = np.empty((2, rows))
-        for end, place in zip(ends, (h, -h)):
-            function(at + place * (np.arange(len(at)) == j), end)
-        found[:, j] = (ends[0] - ends[1]) / (2 * h)
-    return found
+        unit = np.arange(len(at)) == j
+        above = np.empty(outputs)
+        below = np.empty(outputs)
+        function(at + h * unit, above)
+        function(at - h * unit, below)
+        derivatives[:, j] = (above - below) / (2 * h)
+    return derivatives
 
 
-def wrong_entry(given, found):
-    """The place (i, j) of the first derivative given that is not the one found, as a list of one or none."""
-    return np.argwhere(
-        ~np.isclose(
-            given,
-            found,
-            rtol=DERIVATIVE,
-            atol=DERIVATIVE * np.abs(found).max(initial=0.0),
-        )
-    )[:1]
+def find_wrong_entry(analytic: Array, numeric: Array) -> Array:
+    """Indices (1, 2) of the first wrong analytic derivative, or none (0, 2)."""
+    atol = DERIVATIVE_TOLERANCE * np.abs(numeric).max(initial=0.0)
+    equal = np.isclose(analytic, numeric, rtol=DERIVATIVE_TOLERANCE, atol=atol)
+    return np.argwhere(~equal)[:1]
 
 
-def jacobian(sample):
-    """The derivatives of `dynamics` that the file gives, if any, equal central differences of it."""
+def check_jacobian(sample: Sample) -> Answer:
+    """`jacobian` of the plant file equals central differences of `dynamics`."""
     plant, functions = sample.plant, sample.plant.functions
     if not {"jacobian", "dynamics"} <= set(functions):
         return None
-    names, by = (
-        plant.state[: plant.n_body],
-        (*plant.state[: plant.n_body], *plant.control),
-    )
-    k, sizes = (
-        len(names),
-        np.concatenate([plant.typical_state[: plant.n_body], plant.typical_control]),
-    )
-    for x, u, p in zip(sample.x[:k].T, sample.u.T, sample.p.T):
-        given = np.zeros((k, len(by)))
-        functions["jacobian"](x, u, p, given[:, :k], given[:, k:])
-        found = differences(
-            lambda at, out: functions["dynamics"](at[:k], at[k:], p, out),
-            np.concatenate([x, u]),
-            sizes,
-            k,
-        )
-        for i, j in wrong_entry(given, found):
+    names = plant.state[: plant.n_body]
+    by = (*names, *plant.control)
+    k = len(names)
+    sizes = np.concatenate([plant.typical_state[:k], plant.typical_control])
+
+    for x, u, p in zip(sample.x[:k].T, sample.u.T, sample.p.T, strict=True):
+        analytic = np.zeros((k, len(by)))
+        functions["jacobian"](x, u, p, analytic[:, :k], analytic[:, k:])
+
+        def dynamics(at: Array, out: Array, p: Array = p) -> None:
+            functions["dynamics"](at[:k], at[k:], p, out)
+
+        numeric = central_differences(dynamics, np.concatenate([x, u]), sizes, k)
+        for i, j in find_wrong_entry(analytic, numeric):
             return (
-                f"d {names[i]}' / d {by[j]} is {given[i, j]:.6g} by jacobian and {found[i, j]:.6g} by differences of "
-                f"dynamics, at x = {format_numbers(x)}"
+                f"d {names[i]}' / d {by[j]} is {analytic[i, j]:.6g} by jacobian and "
+                f"{numeric[i, j]:.6g} by differences of dynamics, at "
+                f"x = {format_numbers(x)}"
             )
+    return None
 
 
-def observe_jacobian(sample):
-    """The derivatives of `observe` that the file gives, if any, equal central differences of it."""
+def check_observe_jacobian(sample: Sample) -> Answer:
+    """`observe_jacobian` of the plant file equals central differences of `observe`."""
     plant, functions = sample.plant, sample.plant.functions
     if "observe_jacobian" not in functions or plant.observation_indices is not None:
         return None
-    k, names = plant.n_body, plant.observation
-    for x, p in zip(sample.x[:k].T, sample.p.T):
-        given = np.zeros((len(names), k))
-        functions["observe_jacobian"](x, p, given)
-        found = differences(
-            lambda at, out: functions["observe"](at, p, out),
-            x,
-            plant.typical_state[:k],
-            len(names),
-        )
-        for i, j in wrong_entry(given, found):
+    k = plant.n_body
+    names = plant.observation
+
+    for x, p in zip(sample.x[:k].T, sample.p.T, strict=True):
+        analytic = np.zeros((len(names), k))
+        functions["observe_jacobian"](x, p, analytic)
+
+        def observe(at: Array, out: Array, p: Array = p) -> None:
+            functions["observe"](at, p, out)
+
+        sizes = plant.typical_state[:k]
+        numeric = central_differences(observe, x, sizes, len(names))
+        for i, j in find_wrong_entry(analytic, numeric):
             return (
-                f"d {names[i]} / d {plant.state[j]} is {given[i, j]:.6g} by observe_jacobian and {found[i, j]:.6g} by differences "
-                f"of observe, at x = {format_numbers(x)}"
+                f"d {names[i]} / d {plant.state[j]} is {analytic[i, j]:.6g} by "
+                f"observe_jacobian and {numeric[i, j]:.6g} by differences of observe, "
+                f"at x = {format_numbers(x)}"
             )
+    return None
 
 
-def rates(sample):
-    """What is called `..._rate` is the rate of change of what has the name without it."""
+def check_rates(sample: Sample) -> Answer:
+    """An entry named `..._rate` is the rate of change of the entry without `_rate`."""
     plant = sample.plant
     if "dynamics" not in plant.functions:
         return None
-    dx = np.empty_like(sample.x)
+    x, u, p = sample.x, sample.u, sample.p
+    dx = np.empty_like(x)
     for n in range(TRIALS):
-        plant.functions["dynamics"](
-            sample.x[:, n], sample.u[:, n], sample.p[:, n], dx[:, n]
-        )
-    C = sample.kernels.output_jacobian(sample.x[None], sample.p)[0]
-    z = sample.kernels.output(sample.x[None], sample.p)[0]
-    pairs = [
-        (plant.state, sample.x, dx),
-        (plant.output, z, np.einsum("ijn,jn->in", C, dx)),
-    ]
-    for names, values, changes in pairs:
-        for i, name in enumerate(names):
-            rate = f"{name}_rate"
-            if rate in names and not np.allclose(
-                values[names.index(rate)], changes[i], rtol=1e-6, atol=1e-8
-            ):
-                return f"{rate} is not the rate of change of {name}; correct it or name it otherwise"
+        plant.functions["dynamics"](x[:, n], u[:, n], p[:, n], dx[:, n])
+    message = _find_wrong_rate(plant.state, x, dx)
+    if message:
+        return message
+
+    C = sample.kernels.output_jacobian(x[None], p)[0]
+    z = sample.kernels.output(x[None], p)[0]
+    dz = np.einsum("ijn,jn->in", C, dx)
+    return _find_wrong_rate(plant.output, z, dz)
 
 
-def drawable(sample):
-    """`links` gives points whose distances do not change, the last one where the output says that the plant is, and `marks`
-    gives points with values from -1 to 1."""
+def _find_wrong_rate(
+    names: Sequence[str], values: Array, derivatives: Array
+) -> str | None:
+    """What is wrong with the first wrong rate among entries (n, N), or None."""
+    for i, name in enumerate(names):
+        rate = f"{name}_rate"
+        if rate not in names:
+            continue
+        claimed = values[names.index(rate)]
+        if not np.allclose(claimed, derivatives[i], rtol=RATE_RTOL, atol=RATE_ATOL):
+            return (
+                f"{rate} is not the rate of change of {name}; correct it or rename it"
+            )
+    return None
+
+
+def check_drawing(sample: Sample) -> Answer:
+    """`links` gives points of rigid segments, and `marks` gives values from -1 to 1."""
     functions = sample.plant.functions
+    message = _check_links(sample) if "links" in functions else None
+    if message is None and "marks" in functions:
+        message = _check_marks(sample)
+    return message
+
+
+def _check_links(sample: Sample) -> str | None:
+    """The segments keep their lengths, and the last point is the plant's own place."""
+    links = sample.plant.functions["links"]
+    drawings = [
+        np.asarray(links(x, p), dtype=float)
+        for x, p in zip(sample.x.T, sample.p.T, strict=True)
+    ]
+    first = drawings[0]
+    if first.ndim != 2 or not first.size or first.shape[1] not in (2, 3):
+        return (
+            f"links gives an array {first.shape}; it must give points (k, 2), or "
+            "(k, 3) in space"
+        )
+    if any(points.shape != first.shape for points in drawings):
+        return (
+            "links gives more points at some states than at others; the number must be "
+            "the same at all"
+        )
+
+    points = np.array(drawings)
+    is_gap = np.isnan(points)
+    if (is_gap != is_gap[0, :, :1]).any() or is_gap[0, -1].any():
+        return (
+            "links gives NaN in a part of a row, at some states or in the last row; "
+            "only a whole row of NaN may separate two lines"
+        )
+    lengths = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    if not np.allclose(lengths, lengths[0], rtol=LENGTH_TOLERANCE, equal_nan=True):
+        return "links gives segments whose lengths change with the state"
+    return _check_last_point(sample, points)
+
+
+def _check_last_point(sample: Sample, points: Array) -> str | None:
+    """The last point of the drawings (N, k, 2 or 3) is where the output says it is."""
+    plant = sample.plant
+    indices = plant.path_indices
+    if indices is None or (len(indices) == 3 and points.shape[2] == 2):
+        return None
+    x, y = indices[:2]
+    position = sample.kernels.output(sample.x[None], sample.p)[0, [x, y]]
+    if np.allclose(
+        position.T, points[:, -1, :2], rtol=LENGTH_TOLERANCE, atol=POSITION_TOLERANCE
+    ):
+        return None
     return (
-        "links" in functions
-        and _wrong_links(sample)
-        or "marks" in functions
-        and _wrong_marks(sample)
+        f"the last point of links is not at ({plant.output[x]}, {plant.output[y]}) of "
+        "output"
     )
 
 
-def _wrong_links(sample):
-    plant = sample.plant
-    points = [
-        np.asarray(plant.functions["links"](x, p), dtype=float)
-        for x, p in zip(sample.x.T, sample.p.T)
+def _check_marks(sample: Sample) -> str | None:
+    """Every mark has finite coordinates and a value from -1 to 1."""
+    function = sample.plant.functions["marks"]
+    drawings = [
+        np.asarray(function(x, u, p))
+        for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T, strict=True)
     ]
-    if points[0].ndim != 2 or not points[0].size or points[0].shape[1] not in (2, 3):
-        return f"links gives an array {points[0].shape}; it must give points (k, 2), or (k, 3) in space"
-    if len({a.shape for a in points}) > 1:
-        return "links gives more points at some states than at others; it must give as many at all"
-    points = np.array(points)
-    lifted = np.isnan(points)
-    if (lifted != lifted[0, :, :1]).any() or lifted[0, -1].any():
-        return "links gives NaN in a part of a row, at some states or in the last row; a row of NaN alone lifts the pen"
-    lengths = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    if not np.allclose(lengths, lengths[0], rtol=1e-9, equal_nan=True):
-        return "links gives segments whose lengths change with the state"
-    if plant.path_indices is not None and (len(plant.path_indices) == 2 or points.shape[2] == 3):
-        x, y = plant.path_indices[:2]
-        place = sample.kernels.output(sample.x[None], sample.p)[0, [x, y]]
-        if not np.allclose(place.T, points[:, -1, :2], rtol=1e-9, atol=1e-12):
-            return f"the last point of links is not at ({plant.output[x]}, {plant.output[y]}) of output"
-
-
-def _wrong_marks(sample):
-    marks = [
-        np.asarray(sample.plant.functions["marks"](x, u, p))
-        for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T)
-    ]
-    if (
-        marks[0].ndim != 2
-        or marks[0].shape[1] != 3
-        or len({a.shape for a in marks}) > 1
-    ):
-        return f"marks gives an array {marks[0].shape}; it must give x, y and a value for each mark (k, 3) at every state"
-    wrong = np.array(marks)
-    wrong = wrong[~np.isfinite(wrong).all(axis=2) | (np.abs(wrong[:, :, 2]) > 1)]
+    first = drawings[0]
+    varies = any(marks.shape != first.shape for marks in drawings)
+    if first.ndim != 2 or first.shape[1] != 3 or varies:
+        return (
+            f"marks gives an array {first.shape}; it must give x, y and a value for "
+            "each mark (k, 3) at every state"
+        )
+    marks = np.array(drawings)
+    is_finite = np.isfinite(marks).all(axis=2)
+    wrong = marks[~is_finite | (np.abs(marks[:, :, 2]) > 1)]
     if len(wrong):
-        return f"marks gives {format_numbers(wrong[0])}; it must give finite places, and values from -1 to 1"
+        return (
+            f"marks gives {format_numbers(wrong[0])}; it must give finite coordinates, "
+            "and values from -1 to 1"
+        )
+    return None
 
 
-def tasks(sample):
-    """Every task's numbers are well-formed; what a generator makes of them is for the generator to say."""
+def check_tasks(sample: Sample) -> Answer:
+    """The numbers of every task are well-formed; its generator checks its own."""
     plant = sample.plant
     for name, task in plant.tasks.items():
-        for key in ("trials", "steps"):
-            if key in task and not (isinstance(task[key], int) and task[key] > 0):
-                return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a whole number above zero"
-        for key in ("final", "running", "effort"):
-            if not (
-                np.isfinite(task.get(key, 0.0)).all()
-                and np.min(task.get(key, 0.0)) >= 0
-            ):
-                return f"TASKS[{name!r}]: {key} is {task[key]!r}; it must be a finite number, zero or above"
-        if "start" in task and len(task["start"]) not in (
-            len(plant.positions),
-            plant.nx,
-        ):
-            return f"TASKS[{name!r}]: start holds {len(task['start'])} numbers; give {len(plant.positions)} positions"
-        if "draw" in task:
-            x0, _ = task["draw"](np.random.default_rng(0), TRIALS, "training")
-            if np.shape(x0) != (plant.nx, TRIALS):
-                return f"TASKS[{name!r}]: draw gives start states {np.shape(x0)}; it must give {(plant.nx, TRIALS)}"
+        message = _check_task(plant, task)
+        if message:
+            return f"TASKS[{name!r}]: {message}"
+    return None
 
 
-CHECKS = (
-    written,
-    finite,
-    repeatable,
-    inputs_untouched,
-    trials_apart,
-    nothing_constant,
-    smooth,
-    jacobian,
-    observe_jacobian,
-    rates,
-    drawable,
-    tasks,
+def _check_task(plant: Plant, task: dict[str, Any]) -> str | None:
+    """What is wrong with the entries of one task."""
+    for key in ("trials", "steps"):
+        count = task.get(key, 1)
+        if not (isinstance(count, int) and count > 0):
+            return f"{key} is {count!r}; it must be a whole number above zero"
+    for key in ("final", "running", "effort"):
+        weight = task.get(key, 0.0)
+        if not (np.isfinite(weight).all() and np.min(weight) >= 0):
+            return f"{key} is {weight!r}; it must be finite and zero or above"
+    if "start" in task and len(task["start"]) not in (len(plant.positions), plant.nx):
+        return (
+            f"start holds {len(task['start'])} numbers; give {len(plant.positions)} "
+            "positions"
+        )
+    if "draw" in task:
+        x0, _ = task["draw"](np.random.default_rng(0), TRIALS, "training")
+        if np.shape(x0) != (plant.nx, TRIALS):
+            return (
+                f"draw gives start states {np.shape(x0)}; it must give "
+                f"{(plant.nx, TRIALS)}"
+            )
+    return None
+
+
+# In the order of `hfcontrol check`: first what the later checks rely on.
+CHECKS: tuple[Callable[[Sample], Answer], ...] = (
+    check_entries_written,
+    check_finite,
+    check_repeatable,
+    check_inputs_unchanged,
+    check_trials_independent,
+    check_nothing_constant,
+    check_smooth,
+    check_jacobian,
+    check_observe_jacobian,
+    check_rates,
+    check_drawing,
+    check_tasks,
 )
 
 
-def step_seconds(plant, trials=1024):
-    """Seconds of one control step of one trial, of so many at once: the median of a few."""
-    kernels, rng = compile_plant(plant), np.random.default_rng(0)
-    x = SPREAD * plant.typical_state[:, None] * rng.standard_normal((plant.nx, trials))
-    u, p = (
-        np.zeros((plant.nu, trials)),
-        np.tile(np.array(list(plant.params.values()))[:, None], trials),
-    )
-    spent = []
-    for _ in range(8):  # the first one compiles
+def step_seconds(plant: Plant, trials: int = 1024) -> float:
+    """Median time [s] of a control step of one trial, in a batch of `trials`."""
+    kernels = compile_plant(plant)
+    rng = np.random.default_rng(0)
+    sizes = SPREAD * plant.typical_state[:, None]
+    x = sizes * rng.standard_normal((plant.nx, trials))
+    u = np.zeros((plant.nu, trials))
+    p = repeat_params(plant, trials)
+    kernels.step(x, u, p)  # compiles
+
+    seconds = []
+    for _ in range(TIMED_STEPS):
         begin = time.perf_counter()
         kernels.step(x, u, p)
-        spent.append(time.perf_counter() - begin)
-    return float(np.median(spent[1:])) / trials
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds)) / trials
 
 
-def check_plant(plant):
-    """Run all contract tests of a plant; returns a list of `Finding`, in the order of CHECKS."""
-    sample, findings = Sample(plant), []
-    for check in CHECKS:
-        try:
-            with np.errstate(all="ignore"):
-                found = check(sample)
-        except HFControlError as error:
-            found = str(error)
-        except Exception as error:  # the user's own functions may raise anything
-            found = f"{type(error).__name__}: {describe_error(plant, error)}"
-        found = (
-            found
-            if isinstance(found, Finding)
-            else Finding(check.__name__, not found, found or "")
-        )
-        findings.append(replace(found, name=check.__name__.replace("_", " ")))
-    return findings
+def check_plant(plant: Plant) -> list[Finding]:
+    """Run all contract tests of a plant; returns findings in the order of CHECKS."""
+    sample = Sample(plant)
+    return [_run_check(check, sample) for check in CHECKS]
+
+
+def _run_check(check: Callable[[Sample], Answer], sample: Sample) -> Finding:
+    """The finding of one check; an error of the plant is one too."""
+    name = check.__name__.removeprefix("check_").replace("_", " ")
+    try:
+        with np.errstate(all="ignore"):
+            answer = check(sample)
+    except HFControlError as error:
+        answer = str(error)
+    except Exception as error:  # the user's own functions may raise anything
+        answer = f"{type(error).__name__}: {describe_error(sample.plant, error)}"
+    if isinstance(answer, Finding):
+        return replace(answer, name=name)
+    return Finding(name, ok=not answer, message=answer or "")

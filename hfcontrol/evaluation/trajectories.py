@@ -1,62 +1,79 @@
-"""Trajectories of a run as data for other programs, in npz and csv files; and files that are written whole or not at all."""
+"""Trajectories of a run as data for other programs, in npz and csv files."""
 
 import csv
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.files import atomic_write
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
+from hfcontrol.network.network import Network
+from hfcontrol.runs.run import Run
+from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.scenario import SPLITS
 
-PREFIXES = {
+# Before the column names of a csv file; states and controls have none.
+COLUMN_PREFIXES = {
     "output": "output ",
     "observation": "observed ",
     "target": "target ",
     "hidden": "hidden ",
-}  # of columns
+}
 
 
 class Quantity(NamedTuple):
-    """Names, units and values of what belongs together: trajectories [time, entry, trial]."""
+    """Names and units of several entries, and their values [time, entry, trial]."""
 
-    names: tuple
-    units: tuple
-    values: np.ndarray
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    values: Array
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What a controller did: quantities by name, the times (T+1,) [s], parameters (np, N) and loss (N,) of every trial.
+    """What a controller did in every trial.
 
-    States and outputs are those at every time; what happens within a step, control, observation, target and hidden
-    activity, stands at its beginning, so that the last time has none. The observation is what the network sees, delayed
-    and noisy; the target is what it is told, the goal at the end of the step. `about` says which run, plant, task and
-    split these are.
+    about: run, plant, task and split.
+    time: (T+1,) [s].
+    quantities: by kind; state and output are at every time. Control, observation,
+        target and hidden are at the beginning of every step, so that the last time has
+        none. The observation is what the network gets, delayed and noisy; the target is
+        the goal at the end of the step.
+    params: values (N,) by name.
+    losses: (N,).
     """
 
-    about: dict
-    time: np.ndarray
-    quantities: dict
-    params: dict
-    losses: np.ndarray
+    about: dict[str, str]
+    time: Array
+    quantities: dict[str, Quantity]
+    params: dict[str, Array]
+    losses: Array
 
 
-def trajectories(run, split="training", settings=None, trials=None):
-    """The `Trajectories` of a run on the "training" or the "held_out" scenarios.
+def compute_trajectories(
+    run: Run,
+    split: str = "training",
+    settings: Settings | None = None,
+    trials: int | None = None,
+) -> Trajectories:
+    """Compute the trajectories of a run on the "training" or "held_out" scenarios.
 
-    `settings` may differ from the run's, to see it under other conditions. Raises UsageError for another split.
+    settings: other conditions than those of the training, default the run's.
+    trials: number of trials, default the task's.
+
+    Raises UsageError for another split.
     """
     if split not in SPLITS:
-        raise UsageError(f"--split {split}: known are {', '.join(SPLITS)}")
+        raise UsageError(f"`split` {split}: must be one of {', '.join(SPLITS)}")
     loop = run.closed_loop(split, settings, trials=trials)
-    plant, scenario, rollout, network = (
-        loop.plant,
-        loop.scenario,
-        loop.rollout(run.theta),
-        run.network,
-    )
+    plant, scenario = loop.plant, loop.scenario
+    rollout = loop.rollout(run.theta)
+
     values = {
         "state": rollout.x,
         "output": loop.kernels.output(rollout.x, scenario.params),
@@ -67,107 +84,138 @@ def trajectories(run, split="training", settings=None, trials=None):
         kind: Quantity(getattr(plant, kind), plant.units[kind], values[kind])
         for kind in values
     }
-    in_hand = (settings or run.settings).space == "hand"
-    told, places = (
-        ("output", plant.hand)
-        if in_hand
-        else ("state", range(scenario.target.shape[1]))
-    )
-    if len(places) != plant.n_body and not in_hand:
-        names, units = tuple(f"seen_{i + 1}" for i in places), ("",) * len(places)
-    else:
-        names, units = (
-            tuple(words[i] for i in places) for words in quantities[told][:2]
-        )
-    quantities["target"] = Quantity(names, units, scenario.target)
-    cells = tuple(
-        f"{layer.name}.{k + 1}"
-        for layer in network.layers[:-1]
-        for k in range(layer.size)
-    )
-    quantities["hidden"] = Quantity(cells, ("",) * len(cells), rollout.hidden(network))
+    space = (settings or run.settings).space
+    quantities["target"] = _target_quantity(loop, space, quantities)
+    quantities["hidden"] = _hidden_quantity(run.network, rollout.hidden(run.network))
+
     about = {
         "run": run.path.resolve().name,
         "plant": plant.name,
         "task": run.trainer.task.name,
         "split": split,
     }
-    return Trajectories(
-        about,
-        plant.dt * np.arange(scenario.steps + 1),
-        quantities,
-        dict(zip(plant.params, scenario.params)),
-        rollout.losses,
+    time = plant.dt * np.arange(scenario.steps + 1)
+    params = dict(zip(plant.params, scenario.params, strict=True))
+    return Trajectories(about, time, quantities, params, rollout.losses)
+
+
+def _target_quantity(
+    loop: ClosedLoop, space: str, quantities: dict[str, Quantity]
+) -> Quantity:
+    """The target, with the names and units of the entries that it is a goal for."""
+    plant, target = loop.plant, loop.scenario.target
+    if space == "hand":
+        assert plant.hand is not None
+        return _name_entries(quantities["output"], plant.hand, target)
+    size = target.shape[1]
+    if size == plant.n_body:
+        return _name_entries(quantities["state"], range(size), target)
+    # The task defines its own entries, which have no names.
+    names = tuple(f"seen_{i + 1}" for i in range(size))
+    return Quantity(names, ("",) * size, target)
+
+
+def _name_entries(source: Quantity, indices: Iterable[int], values: Array) -> Quantity:
+    """Values with the names and units of some entries of another quantity."""
+    chosen = list(indices)
+    names = tuple(source.names[i] for i in chosen)
+    units = tuple(source.units[i] for i in chosen)
+    return Quantity(names, units, values)
+
+
+def _hidden_quantity(network: Network, activations: Array) -> Quantity:
+    """Activations of the hidden units, which are named by layer and number."""
+    names = tuple(
+        f"{layer.name}.{k + 1}"
+        for layer in network.layers[:-1]
+        for k in range(layer.size)
     )
+    return Quantity(names, ("",) * len(names), activations)
 
 
-def _npz(path, data):
-    """Arrays [time, entry, trial] with their names and units beside them; texts are arrays of text, nothing is pickled."""
-    arrays = {name: np.array(word) for name, word in data.about.items()} | {
-        "time": data.time,
-        "time_units": np.array("s"),
-    }
+def _write_npz(path: Path, data: Trajectories) -> None:
+    """Write arrays [time, entry, trial], with arrays of their names and units.
+
+    Texts are arrays of text; nothing is pickled.
+    """
+    arrays: dict[str, Any] = {name: np.array(word) for name, word in data.about.items()}
+    arrays["time"] = data.time
+    arrays["time_units"] = np.array("s")
     for kind, (names, units, values) in data.quantities.items():
-        arrays |= {
-            kind: values,
-            f"{kind}_names": np.array(names),
-            f"{kind}_units": np.array(units),
-        }
+        arrays[kind] = values
+        arrays[f"{kind}_names"] = np.array(names)
+        arrays[f"{kind}_units"] = np.array(units)
     if data.params:
-        arrays |= {
-            "parameter": np.array(list(data.params.values())),
-            "parameter_names": np.array(list(data.params)),
-        }
+        arrays["parameter"] = np.array(list(data.params.values()))
+        arrays["parameter_names"] = np.array(list(data.params))
     np.savez_compressed(path, loss=data.losses, **arrays)
 
 
-def _csv(path, data):
-    """A row for each trial (from 1 on) and time, every number so that it reads back as it was."""
+def _write_csv(path: Path, data: Trajectories) -> None:
+    """Write a row for each trial, counted from 1, and time.
+
+    Every number reads back as it was. Quantities without a value at the last time come
+    last.
+    """
     steps = len(data.time) - 1
-    always, within = (
-        [q for q in data.quantities.items() if (len(q[1].values) > steps) == whole]
-        for whole in (True, False)
-    )
-    heads = [
-        "trial",
-        "time [s]",
-        "loss",
-        *(f"parameter {name}" for name in data.params),
-    ]
-    for kind, (names, units, _) in (*always, *within):
-        heads += [
-            PREFIXES.get(kind, "") + name + (f" [{unit}]" if unit else "")
-            for name, unit in zip(names, units)
-        ]
+    at_times: dict[str, Quantity] = {}
+    in_steps: dict[str, Quantity] = {}
+    for kind, quantity in data.quantities.items():
+        group = at_times if len(quantity.values) > steps else in_steps
+        group[kind] = quantity
+
+    header = ["trial", "time [s]", "loss"]
+    header += [f"parameter {name}" for name in data.params]
+    for kind, quantity in {**at_times, **in_steps}.items():
+        header += _column_names(kind, quantity)
     params = np.array(list(data.params.values())).reshape(-1, len(data.losses))
+
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(heads)
+        writer.writerow(header)
         for n, loss in enumerate(data.losses.tolist()):
-            now, then = (
-                np.concatenate([q.values[:, :, n] for _, q in part], axis=1).tolist()
-                for part in (always, within)
-            )
-            first = [loss, *params[:, n].tolist()]
+            constant = [loss, *params[:, n].tolist()]
+            whole = _trial_rows(at_times, n)
+            partial = _trial_rows(in_steps, n)
+            partial.append([""] * len(partial[0]))
             for t, seconds in enumerate(data.time.tolist()):
-                writer.writerow(
-                    [
-                        n + 1,
-                        seconds,
-                        *first,
-                        *now[t],
-                        *(then[t] if t < steps else [""] * len(then[0])),
-                    ]
-                )
+                writer.writerow([n + 1, seconds, *constant, *whole[t], *partial[t]])
 
 
-WRITERS = {".npz": _npz, ".csv": _csv}
+def _column_names(kind: str, quantity: Quantity) -> list[str]:
+    """Column names of a quantity, with units in square brackets."""
+    prefix = COLUMN_PREFIXES.get(kind, "")
+    return [
+        f"{prefix}{name} [{unit}]" if unit else f"{prefix}{name}"
+        for name, unit in zip(quantity.names, quantity.units, strict=True)
+    ]
 
 
-def simulate(run, path, split="training", settings=None, trials=None):
-    """Write the trajectories of a run to `path`, as npz or csv by its ending; what goes in stands at `trajectories`.
+def _trial_rows(quantities: dict[str, Quantity], trial: int) -> list[list[object]]:
+    """The values of a trial: one list per time, over all quantities."""
+    columns = [quantity.values[:, :, trial] for quantity in quantities.values()]
+    return np.concatenate(columns, axis=1).tolist()
 
-    Raises UsageError for another ending, and where the file cannot be written.
+
+# By the ending of the file.
+WRITERS: dict[str, Callable[[Path, Trajectories], None]] = {
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+}
+
+
+def write_trajectories(
+    run: Run,
+    path: Path | str,
+    split: str = "training",
+    settings: Settings | None = None,
+    trials: int | None = None,
+) -> None:
+    """Write the trajectories of a run to a file, npz or csv by its ending.
+
+    The other arguments are those of `compute_trajectories`. Raises UsageError for
+    another ending, and if the file cannot be written.
     """
     with atomic_write(path, WRITERS) as temporary:
-        WRITERS[temporary.suffix](temporary, trajectories(run, split, settings, trials))
+        data = compute_trajectories(run, split, settings, trials)
+        WRITERS[temporary.suffix](temporary, data)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import compare_with_optimum, summary
+from hfcontrol.evaluation.evaluation import compare_with_optimum, summarise
 from hfcontrol.figures.drawing import (
     OPTIMAL,
     Paths,
@@ -44,7 +44,7 @@ TUNED, FEW = 6, 40  # units in a tuning panel; holds up to which each is marked
 
 def heading(judged):
     """A title: plant, task, loss, and its ratio to the optimal loss where that is known and not zero."""
-    run, ratio = judged.run, judged.optimum and summary(judged)["ratio"]
+    run, ratio = judged.run, judged.optimum and summarise(judged)["ratio"]
     ending = f", {ratio:#.4g} × optimal" if ratio else ""
     return f"{run.plant.name}, {run.trainer.task.name}: loss {np.mean(judged.rollout.losses):.2g}{ending}"
 

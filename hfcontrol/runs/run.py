@@ -200,35 +200,40 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """Facts about the run, as `hfcontrol info --json` prints them."""
-        settings = self.settings
-        return {
+        settings, state = self.settings, self.state
+        problem = {
             "run": str(self.path),
             "plant": settings.plant,
             "task": self.tree["task"],
             "seed": settings.seed,
             "hold": settings.hold,
             "batches": settings.batches,
-            **self._progress_info(),
-            "seconds": self.state.seconds,
-            "compile_seconds": self.tree["compile_seconds"],
-            "solver": self.tree["solver"],
-            "stop": self.tree["stop"],
-            "command": self.tree["command"],
-            "version": self.tree["versions"]["hfcontrol"],
         }
-
-    def _progress_info(self) -> dict[str, Any]:
-        """The part of `info` about the network and what its training reached."""
-        state = self.state
-        return {
+        counts = {
             "holds": state.holds,
             "updates": state.updates,
             "rollouts": state.rollouts,
             "jacobian_steps": state.counts.jacobian_steps,
+        }
+        network = {
             "parameters": self.theta.size,
             # Checkpoints of older versions lack the next two entries.
             "connections": self.tree.get("connections"),
             "time_constants": self.tree.get("time_constants") or None,
+        }
+        result = {
             "loss": state.loss,
             "loss_history": [point.loss for point in state.history],
+            "seconds": state.seconds,
+        }
+        recorded = ("compile_seconds", "solver", "stop", "command")
+        record = {name: self.tree[name] for name in recorded}
+        version = self.tree["versions"]["hfcontrol"]
+        return {
+            **problem,
+            **counts,
+            **network,
+            **result,
+            **record,
+            "version": version,
         }

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import TypeAlias
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
@@ -37,7 +38,9 @@ from hfcontrol.training.stop import StopToken
 
 MOST_SEEDS = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
+OutFolder: TypeAlias = Path | str | None
+OnMessage: TypeAlias = Callable[[str], object] | None
 
 # How long [s] a process waits for its next job. It gets none after the last one; the
 # limit ends the processes of a parent that was killed.
@@ -55,6 +58,9 @@ class Outcome:
     rollouts: int
     seconds: float
     stop: str
+
+
+OnOutcome: TypeAlias = Callable[[Outcome], object] | None
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,12 @@ class Job:
     """Everything that a process needs to train one seed."""
 
     settings: Settings
-    out: Path | str | None
+    out: OutFolder
     command: str | None  # recorded in the checkpoints
 
     @classmethod
     def for_seed(
-        cls, settings: Settings, seed: int, out: Path | str | None, command: str | None
+        cls, settings: Settings, seed: int, out: OutFolder, command: str | None
     ) -> "Job":
         """The job of one seed of a batch that shares settings, folder and command."""
         own_command = command and f"{command} --seed {seed}"
@@ -118,8 +124,8 @@ class _Results:
 
     def __init__(
         self,
-        on_outcome: Callable[[Outcome], object] | None,
-        on_message: Callable[[str], object] | None,
+        on_outcome: OnOutcome,
+        on_message: OnMessage,
     ) -> None:
         self.outcomes: list[Outcome] = []
         self.faults: list[str] = []
@@ -183,11 +189,11 @@ def parse_seeds(text: str) -> list[int]:
 def train_seeds(
     settings: Settings,
     seeds: list[int],
-    out: Path | str | None = None,
+    out: OutFolder = None,
     jobs: int | None = None,
     command: str | None = None,
-    on_outcome: Callable[[Outcome], object] | None = None,
-    on_message: Callable[[str], object] | None = None,
+    on_outcome: OnOutcome = None,
+    on_message: OnMessage = None,
 ) -> list[Outcome]:
     """Train one controller per seed; returns the outcomes, the best first.
 
@@ -224,7 +230,7 @@ def train_seeds(
 def _train_on_gpu(
     settings: Settings,
     seeds: list[int],
-    out: Path | str | None,
+    out: OutFolder,
     jobs: int | None,
     command: str | None,
     results: _Results,

@@ -134,15 +134,16 @@ class Training:
         They are data: nothing in them is ever executed.
         """
         plant = self.trainer.plant
+        plant_tree = {
+            "name": plant.name,
+            "source": plant.source,
+            "hash": plant.source_hash,
+        }
         return {
             "settings": self.settings.tree(),
             "task": self.trainer.task.name,
             "command": self.command,
-            "plant": {
-                "name": plant.name,
-                "source": plant.source,
-                "hash": plant.source_hash,
-            },
+            "plant": plant_tree,
             "solver": self.prepared.solver,
             "compile_seconds": self.prepared.seconds,
             "versions": _versions(),

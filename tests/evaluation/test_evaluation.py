@@ -213,7 +213,7 @@ def test_more_trials(run):
     assert [told["trials"] for told in sets.values()] == [3, 3]
     assert sets["training"] != evaluate(run)["sets"]["training"]
     for trials in (0, -1):
-        with pytest.raises(UsageError, match="--trials"):
+        with pytest.raises(UsageError, match="`trials`"):
             evaluate(run, trials=trials)
 
 

@@ -37,7 +37,7 @@ def pendulum(tmp_path_factory):
 
 def written(run, path, **options):
     """What `simulate` wrote: the arrays of an npz by name, or the columns of a csv by heading, as texts."""
-    export.simulate(run, path, **options)
+    export.write_trajectories(run, path, **options)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
@@ -213,13 +213,13 @@ def test_a_target_of_the_hand_has_its_names(tmp_path):
 def test_the_same_run_gives_the_same_file(run, tmp_path, suffix):
     files = [tmp_path / f"{k}{suffix}" for k in range(2)]
     for file in files:
-        export.simulate(run, file)
+        export.write_trajectories(run, file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert sorted(tmp_path.iterdir()) == files
 
 
 def test_nothing_is_pickled(run, tmp_path):
-    export.simulate(run, tmp_path / "a.npz")
+    export.write_trajectories(run, tmp_path / "a.npz")
     with zipfile.ZipFile(tmp_path / "a.npz") as file:
         assert all(
             b"'descr': '|O'" not in file.read(name)[:200] for name in file.namelist()
@@ -238,7 +238,7 @@ def test_nothing_is_pickled(run, tmp_path):
 )
 def test_mistakes_are_told_in_one_line(run, tmp_path, name, options, words):
     with pytest.raises(UsageError, match=words) as error:
-        export.simulate(run, tmp_path / name, **options)
+        export.write_trajectories(run, tmp_path / name, **options)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -246,13 +246,13 @@ def test_mistakes_are_told_in_one_line(run, tmp_path, name, options, words):
 def test_what_was_there_stays_when_writing_fails(run, tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("before")
-    whole = export.trajectories(run)
+    whole = export.compute_trajectories(run)
     one_too_many = replace(
         whole, params={}, losses=np.append(whole.losses, 0.0)
     )  # fails after all rows but its own
-    monkeypatch.setattr(export, "trajectories", lambda *_: one_too_many)
+    monkeypatch.setattr(export, "compute_trajectories", lambda *_: one_too_many)
     with pytest.raises(IndexError):
-        export.simulate(run, path)
+        export.write_trajectories(run, path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

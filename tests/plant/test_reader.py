@@ -225,7 +225,7 @@ def step_batch(x, u, p, dt):
     "body, failing, told",
     [
         ("x[:1]", "repeatable", "step_batch gives an array"),
-        ("np.roll(x, 1, axis=1) + u", "trials apart", "in a batch"),
+        ("np.roll(x, 1, axis=1) + u", "trials independent", "in a batch"),
         (
             "x + np.random.default_rng().standard_normal(x.shape) + u",
             "repeatable",
@@ -254,93 +254,98 @@ def test_contract_tests_find_what_a_batched_plant_does_wrong(body, failing, told
         (
             [("dx[0] = x[1]", "if x[0] > -0.5:\n        dx[0] = x[1]")],
             "",
-            check.written,
+            check.check_entries_written,
             "leaves entry 0 (angle) unwritten at",
         ),
         (
             [("math.sin(x[0])", "math.sqrt(1.0 + 0.0 * x[0]) / math.sqrt(x[0])")],
             "",
-            check.written,
+            check.check_entries_written,
             "dynamics fails at x",
         ),
-        ([("dx[0] = x[1]", "dx[0] = 2 * x[1]")], "", check.rates, "angle_rate is not"),
+        (
+            [("dx[0] = x[1]", "dx[0] = 2 * x[1]")],
+            "",
+            check.check_rates,
+            "angle_rate is not",
+        ),
         (
             [],
             "TASKS = {'go': {'generator': 'reach', 'steps': 0}}",
-            check.tasks,
+            check.check_tasks,
             "steps is 0",
         ),
         (
             [],
             "TASKS = {'go': {'generator': 'reach', 'start': (0.0,) * 3}}",
-            check.tasks,
+            check.check_tasks,
             "start holds 3",
         ),
         (
             [],
             "TASKS = {'go': {'draw': lambda rng, trials, split: (rng.random(3), 0)}}",
-            check.tasks,
+            check.check_tasks,
             "start states (3,)",
         ),
         (
             [],
             "def links(x, p):\n    return np.array([[0.0, 0.0], [x[0], 1.0]])",
-            check.drawable,
+            check.check_drawing,
             "lengths change",
         ),
         (
             [],
             "def links(x, p):\n    return np.array([0.0, 1.0])",
-            check.drawable,
+            check.check_drawing,
             "points (k, 2), or (k, 3) in space",
         ),
         (
             [],
             "def links(x, p):\n    return np.zeros((2 + (x[0] > 0), 2))",
-            check.drawable,
-            "as many at all",
+            check.check_drawing,
+            "must be the same at all",
         ),
         (
             [],
             "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, 1.0], [1.0, 1.0]])",
-            check.drawable,
-            "a row of NaN",
+            check.check_drawing,
+            "only a whole row of NaN",
         ),
         (
             [],
             "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, np.nan]])",
-            check.drawable,
+            check.check_drawing,
             "in the last row",
         ),
         (
             [],
             "OUTPUT = ('tip_x', 'tip_y')\ndef output(x, p, z):\n    z[0] = x[0]\n    z[1] = x[1]\n"
             "def links(x, p):\n    return np.array([x, x + 1.0])",
-            check.drawable,
+            check.check_drawing,
             "not at (tip_x, tip_y)",
         ),
         (
             [],
             "def marks(x, u, p):\n    return np.array([0.0, 1.0])",
-            check.drawable,
+            check.check_drawing,
             "(k, 3)",
         ),
         (
             [],
             "def marks(x, u, p):\n    return np.array([[x[0], x[1], 1.0 + x[0] ** 2]])",
-            check.drawable,
+            check.check_drawing,
             "values from -1 to 1",
         ),
         (
             [],
             "def marks(x, u, p):\n    return np.array([[x[0], np.inf, 0.0]])",
-            check.drawable,
-            "finite places",
+            check.check_drawing,
+            "finite coordinates",
         ),
         (
             [],
             "OUTPUT = ('height',)\ndef output(x, p, z):\n    z[0] = 1.0",
-            check.nothing_constant,
+            check.check_nothing_constant,
             "height is 1 at",
         ),
     ],
@@ -363,14 +368,14 @@ def test_an_index_beyond_the_end_is_told_with_its_line():
 
 def test_a_jump_in_the_dynamics_is_told_but_allowed():
     jump = plant_of(("math.sin(x[0])", "math.floor(1e5 * x[0])"))
-    finding = check.smooth(check.Sample(jump))
-    assert "a jump or a bend" in finding.message
+    finding = check.check_smooth(check.Sample(jump))
+    assert "a jump or a kink" in finding.message
 
 
 def test_dry_friction_is_found_at_rest():
     """No random state lies where it jumps, but every movement begins and ends there."""
     dry = plant_of(("u[0] -", "u[0] - math.copysign(0.1, x[1]) -"))
-    finding = check.smooth(check.Sample(dry))
+    finding = check.check_smooth(check.Sample(dry))
     assert (
         finding.ok
         and "/ d rate is" in finding.message
@@ -403,7 +408,9 @@ def jacobian(x, u, p, A, B):
     ],
 )
 def test_analytic_derivatives_are_compared(old, new, told):
-    found = check.jacobian(check.Sample(plant_of(extra=JACOBIAN.replace(old, new))))
+    found = check.check_jacobian(
+        check.Sample(plant_of(extra=JACOBIAN.replace(old, new)))
+    )
     assert found is None if told is None else told in found
 
 
@@ -422,7 +429,7 @@ def test_analytic_derivatives_of_what_is_seen_are_compared(written, told):
         'OBSERVATION = ("seen", "seen_rate")\n\ndef observe(x, p, y):\n    y[0], y[1] = math.sin(x[0]), x[1]\n\n'
         f"def observe_jacobian(x, p, C):\n    {written}\n"
     )
-    found = check.observe_jacobian(check.Sample(plant_of(extra=extra)))
+    found = check.check_observe_jacobian(check.Sample(plant_of(extra=extra)))
     assert found is None if told is None else told in found
 
 

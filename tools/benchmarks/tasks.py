@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.report import machine, show, table
 from hfcontrol.api.training import train
-from hfcontrol.evaluation.evaluation import compare_with_optimum, summary
+from hfcontrol.evaluation.evaluation import compare_with_optimum, summarise
 
 DELAYED = {"feedback_delay": "40ms", "command_delay": "20ms", "motor_noise": "5%"}
 CURL = {"curl_field": 13.0, "trials": 256}
@@ -168,7 +168,7 @@ def row(case, seeds):
                 **limit,
             )
             tested = run.settings.changed(**(case.tested or {}))
-            told = summary(
+            told = summarise(
                 compare_with_optimum(run, "held_out", tested, case.judged)
             ) | {"success": success(run, tested)}
         print(
