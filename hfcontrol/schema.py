@@ -38,7 +38,7 @@ from hfcontrol.errors import UsageError
 
 
 def check_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Check a number and return it unchanged, so that a checkpoint stores 0 as 0.
+    """Check a number and return it unchanged.
 
     Texts and booleans are refused, which pydantic would convert.
     """
@@ -47,6 +47,8 @@ def check_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
     # NumPy scalars are numbers too.
     handler(value.item() if hasattr(value, "item") else value)
+
+    # Not the handler's result: pydantic makes 0.0 of 0, and a checkpoint would differ.
     return value
 
 
@@ -80,7 +82,6 @@ class Option(NamedTuple):
     name: str
     type: type
     default: Any
-    default_text: str
     help: str
     metavar: str | None
     syntax: Syntax
@@ -97,7 +98,6 @@ def setting(
     only_with: tuple[OnlyWith, ...] = (),
     syntax: Syntax = "value",
     allowed: str | None = None,
-    default_text: str | None = None,
     plants_only: bool = False,
     **bounds: Any,
 ) -> Any:
@@ -111,10 +111,11 @@ def setting(
         "metavar": metavar,
         "syntax": syntax,
         "allowed": allowed,
-        "default_text": default_text,
         "only_with": only_with,
         "plants_only": plants_only,
     }
+
+    # pydantic keeps what it does not know itself in json_schema_extra.
     return Field(
         default,
         description=help,
@@ -212,14 +213,10 @@ def option_of(model: type[SettingsModel], name: str) -> Option:
     """Return the declaration of one setting."""
     field = model.model_fields[name]
     declared = cast(dict[str, Any], field.json_schema_extra)
-    default_text = declared["default_text"]
-    if default_text is None:
-        default_text = format_value(field.default)
     return Option(
         name=name,
         type=value_type(field),
         default=field.default,
-        default_text=default_text,
         help=field.description or "",
         metavar=declared["metavar"],
         syntax=declared["syntax"],

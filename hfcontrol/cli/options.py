@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import click
 
 from hfcontrol.runs.settings import Settings
-from hfcontrol.schema import Option, option_of
+from hfcontrol.schema import Option, format_value, option_of
 
 RUN = click.argument("run", required=False, metavar="[RUN]")
 JSON = click.option(
@@ -26,6 +26,9 @@ CONDITIONS = (
     "actuators",
     "control_limit",
 )
+
+# Defaults that the help shows in other words: --skip auto goes to layer 2.
+DEFAULT_TEXTS = {"skip": "2"}
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -87,7 +90,8 @@ def help_text(declared: Option) -> str:
     default = declared.default
     if declared.name in CONDITIONS or default in (None, ()) or declared.type is bool:
         return declared.help
-    return f"{declared.help} [{declared.default_text}]"
+    shown = DEFAULT_TEXTS.get(declared.name, format_value(default))
+    return f"{declared.help} [{shown}]"
 
 
 def parse_layers(

@@ -55,7 +55,6 @@ class NetworkSettings(SettingsModel):
         "[LAYERS]",
         syntax="layers",
         allowed="layer numbers such as 2,3, or all or none",
-        default_text="2",
     )
     recurrent: tuple[Whole, ...] | RecurrentWord = setting(
         "all",

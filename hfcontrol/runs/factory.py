@@ -59,13 +59,13 @@ def make_wiring(settings: Settings, plant: Plant, taper: bool = True) -> Wiring:
     Without `taper`, the plant is not tapered, as outside of training. Raises UsageError
     for a limit that is not positive and for delays that are not whole steps.
     """
-    limit = _control_limit(settings, plant)
-    return Wiring(
-        parse_delay(settings.feedback_delay, plant.dt, "feedback_delay"),
-        parse_delay(settings.command_delay, plant.dt, "command_delay"),
-        np.array(np.broadcast_to(limit, (plant.nu,)), dtype=float),
-        plant.taper if taper else np.full(plant.nx, np.inf),
-    )
+    limit = np.broadcast_to(_control_limit(settings, plant), (plant.nu,))
+    feedback = parse_delay(settings.feedback_delay, plant.dt, "feedback_delay")
+    command = parse_delay(settings.command_delay, plant.dt, "command_delay")
+    widths = plant.taper if taper else np.full(plant.nx, np.inf)
+
+    # A copy, because a broadcast array is read-only.
+    return Wiring(feedback, command, np.array(limit, dtype=float), widths)
 
 
 def _control_limit(settings: Settings, plant: Plant) -> Array:
