@@ -1,4 +1,8 @@
-"""Gymnasium environments as plants: against the environments themselves, trained, and what is refused."""
+"""Gymnasium environments as plants.
+
+They are compared with the environments themselves and trained; what cannot be a plant
+is refused.
+"""
 
 import sys
 
@@ -22,7 +26,8 @@ pytest.importorskip(
     "mujoco", reason="needs MuJoCo: pip install -e '.[gym]' in hfcontrol's folder"
 )
 
-PENDULUM, REACHER = "gym:InvertedPendulum-v5", "gym:Reacher-v5"
+PENDULUM = "gym:InvertedPendulum-v5"
+REACHER = "gym:Reacher-v5"
 SETTABLE = [
     f"gym:{name}-v5"
     for name in (
@@ -36,31 +41,31 @@ SETTABLE = [
         "Pusher",
     )
 ]
-NONE = np.empty((0, 12))  # parameters
+TRIALS = 12
+NO_PARAMS = np.empty((0, TRIALS))
 
 
 def near_home(plant, rng):
-    """States (nx, 12) about that where the plant's tasks start."""
+    """Random states (nx, N) around the start of the plant's tasks."""
     home = np.array(plant.tasks["hold"]["start"])[:, None]
-    return home + 0.2 * rng.standard_normal((plant.nx, 12))
+    return home + 0.2 * rng.standard_normal((plant.nx, TRIALS))
 
 
 @pytest.mark.parametrize("name", SETTABLE)
-def test_a_step_is_the_environments_own(name, rng):
-    """From the same state, set anew: positions and rates after one step, with contacts and limits where there are any."""
-    plant, environment = load_plant(name), make(name).unwrapped
+def test_step_equals_that_of_the_environment(name, rng):
+    """Positions and rates after one step from the same state, with contacts and limits."""
+    plant = load_plant(name)
+    environment = make(name).unwrapped
     environment.reset(seed=0)
-    x, u = (
-        near_home(plant, rng),
-        plant.limit[:, None] * rng.uniform(-1, 1, (plant.nu, 12)),
-    )
-    after, n = compile_plant(plant).step(x, u, NONE), environment.model.nq
-    for k in range(12):
+    x = near_home(plant, rng)
+    u = plant.limit[:, None] * rng.uniform(-1, 1, (plant.nu, TRIALS))
+    after = compile_plant(plant).step(x, u, NO_PARAMS)
+    n = environment.model.nq
+    for k in range(TRIALS):
         environment.set_state(x[:n, k], x[n:, k])
         environment.step(u[:, k])
-        np.testing.assert_allclose(
-            after[:, k], environment.state_vector(), rtol=0, atol=1e-12
-        )
+        expected = environment.state_vector()
+        np.testing.assert_allclose(after[:, k], expected, rtol=0, atol=1e-12)
     assert plant.dt == pytest.approx(environment.dt)
 
 
@@ -75,21 +80,25 @@ def test_a_step_is_the_environments_own(name, rng):
         ("gym:Pusher-v5", [19, 22]),
     ],
 )
-def test_the_observation_is_the_environments_own(name, left_out, rng):
-    """But for entries that are constant: a force that only the rail's ends give, heights of what lies on a table."""
-    plant, environment = load_plant(name), make(name).unwrapped
+def test_observation_equals_that_of_the_environment(name, left_out, rng):
+    """Constant entries are left out.
+
+    These are a force at the ends of a rail, and heights of objects on a table.
+    """
+    plant = load_plant(name)
+    environment = make(name).unwrapped
     environment.reset(seed=0)
-    x, n = near_home(plant, rng), environment.model.nq
-    x[-1] = 15.0  # beyond where some environments clip their rates
-    seen = compile_plant(plant).observe(x[None], NONE)[0]
-    for k in range(12):
+    x = near_home(plant, rng)
+    x[-1] = 15.0  # some environments clip such a rate
+    y = compile_plant(plant).observe(x[None], NO_PARAMS)[0]
+    n = environment.model.nq
+    for k in range(TRIALS):
         environment.set_state(x[:n, k], x[n:, k])
-        np.testing.assert_allclose(
-            seen[:, k], np.delete(environment._get_obs(), left_out), rtol=0, atol=1e-12
-        )
+        expected = np.delete(environment._get_obs(), left_out)
+        np.testing.assert_allclose(y[:, k], expected, rtol=0, atol=1e-12)
 
 
-def test_names_tell_what_is_observed():
+def test_observations_have_the_names_of_states_and_their_sines_and_cosines():
     assert load_plant(PENDULUM).observation == (
         "slider",
         "hinge",
@@ -109,68 +118,61 @@ def test_names_tell_what_is_observed():
         "observation_9",
     )
     hopper = load_plant("gym:Hopper-v5")
-    assert (
-        hopper.observation == hopper.state[1:]
-        and hopper.units["observation"] == hopper.units["state"][1:]
-    )
+    assert hopper.observation == hopper.state[1:]
+    assert hopper.units["observation"] == hopper.units["state"][1:]
 
 
-def test_what_nothing_moves_or_nobody_sees_is_not_asked_for():
-    """The target of the reacher has no motor, and a hopper does not know how far it has come."""
-    unasked = [
-        np.array(load_plant(name).state)[
-            np.isnan(load_plant(name).tasks["hold"]["target"])
-        ].tolist()
-        for name in (PENDULUM, REACHER, "gym:Hopper-v5")
-    ]
-    assert unasked == [
-        [],
-        ["target_x", "target_y", "target_x_rate", "target_y_rate"],
-        ["rootx"],
-    ]
+@pytest.mark.parametrize(
+    "name, free",
+    [
+        (PENDULUM, []),
+        (REACHER, ["target_x", "target_y", "target_x_rate", "target_y_rate"]),
+        ("gym:Hopper-v5", ["rootx"]),
+    ],
+)
+def test_states_that_are_not_moved_or_not_observed_are_free(name, free):
+    """The reacher's target has no motor; a hopper does not observe its position."""
+    plant = load_plant(name)
+    target = plant.tasks["hold"]["target"]
+    assert np.array(plant.state)[np.isnan(target)].tolist() == free
 
 
 @pytest.mark.parametrize("split", ["training", "held_out"])
-def test_the_reachers_target_waits_where_the_hand_is_to_go(split):
+def test_target_of_the_reacher_starts_at_the_goal_of_the_hand(split):
     plant = load_plant(REACHER)
     kernels = compile_plant(plant)
     scenario = Task(plant, kernels).draw(np.random.default_rng(2), split)
-    np.testing.assert_allclose(
-        scenario.x0[2:4], scenario.goal_output[-1, :2], rtol=0, atol=1e-12
-    )
+    goal = scenario.goal_output[-1, :2]
+    np.testing.assert_allclose(scenario.x0[2:4], goal, rtol=0, atol=1e-12)
     assert np.ptp(scenario.x0[2:4], axis=1).min() > 0.2 and not scenario.x0[6:].any()
-    own, environment = scenario.x0[:, 0], make(REACHER).unwrapped
+
+    start = scenario.x0[:, 0]
+    environment = make(REACHER).unwrapped
     environment.reset(seed=0)
-    environment.set_state(np.r_[scenario.goal[-1, :2, 0], own[2:4]], own[4:])
-    np.testing.assert_allclose(
-        environment._get_obs()[-2:], 0.0, atol=1e-12
-    )  # from the fingertip to the target
+    environment.set_state(np.r_[scenario.goal[-1, :2, 0], start[2:4]], start[4:])
+    # The last entries are the vector from the fingertip to the target.
+    np.testing.assert_allclose(environment._get_obs()[-2:], 0.0, atol=1e-12)
 
 
-def test_start_and_horizon_are_the_environments_own():
-    near, far = (
-        load_plant(PENDULUM).tasks["hold"],
-        load_plant("gym:InvertedPendulum-v4").tasks["hold"],
-    )
-    assert (
-        near["spread"] == (0.01,) * 4 and far["spread"] == (0.1,) * 4
-    )  # v4 does not say how far
+def test_starts_and_horizon_are_those_of_the_environment():
+    near = load_plant(PENDULUM).tasks["hold"]
+    far = load_plant("gym:InvertedPendulum-v4").tasks["hold"]
+    assert near["spread"] == (0.01,) * 4
+    assert far["spread"] == (0.1,) * 4  # v4 does not have a noise scale
     assert near["steps"] == load_plant(REACHER).tasks["reach"]["steps"] == 50
     assert load_plant(REACHER).tasks["hold"]["spread"] == (0.1,) * 6 + (0.0,) * 2
 
 
 @pytest.mark.parametrize("name", [PENDULUM, REACHER])
-def test_the_contract_is_kept(name):
-    assert [
-        finding for finding in check_plant(load_plant(name)) if not finding.ok
-    ] == []
+def test_environments_keep_the_contract_of_plants(name):
+    findings = check_plant(load_plant(name))
+    assert [finding for finding in findings if not finding.ok] == []
 
 
-def test_the_command_line_takes_an_environment(capsys):
+def test_command_line_checks_an_environment(capsys):
     status, out, _ = call(capsys, "check", PENDULUM)
-    assert status == 0 and out.endswith(
-        f"InvertedPendulum-v5 is fine: hfcontrol train --plant {PENDULUM}\n"
-    )
+    last = f"InvertedPendulum-v5 is fine: hfcontrol train --plant {PENDULUM}\n"
+    assert status == 0 and out.endswith(last)
 
 
 @pytest.fixture(scope="module")
@@ -188,29 +190,27 @@ def run(tmp_path_factory):
     )
 
 
-def test_a_few_rollouts_train_it(run):
-    """To far below doing nothing, on starts that it never saw."""
-    assert (
-        run.path.name.startswith("InvertedPendulum-v5-hold-")
-        and run.state.rollouts <= 8
-    )
+def test_pendulum_is_trained_in_a_few_rollouts(run):
+    """On held-out starts the loss is far below that of an idle controller."""
+    assert run.path.name.startswith("InvertedPendulum-v5-hold-")
+    assert run.state.rollouts <= 8
     loop = run.closed_loop("held_out", trials=16)
     idle = loop.rollout(np.zeros(run.theta.size)).loss
     assert loop.rollout(run.theta).loss < 0.01 * idle
 
 
-def test_its_run_is_known_to_every_command(run, capsys, tmp_path, monkeypatch):
+def test_commands_read_the_run_of_an_environment(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for command in (("info",), ("evaluate",), ("plot-error",)):
-        status, out, err = call(capsys, command[0], run.path, *command[1:])
+    for command in ("info", "evaluate", "plot-error"):
+        status, _, err = call(capsys, command, run.path)
         assert status == 0, err
     status, _, err = call(capsys, "export", run.path, "--format", "npz")
     assert status == 0, err
     assert not Run.load(run.path).plant_changed
 
 
-def test_it_resumes_bit_for_bit(tmp_path):
-    asked = {
+def test_training_resumes_bit_for_bit(tmp_path):
+    settings = {
         "hold": "model",
         "steps": 10,
         "trials": 4,
@@ -218,31 +218,31 @@ def test_it_resumes_bit_for_bit(tmp_path):
         "grow": 0,
         "batches": 2,
     }
-    whole = hf.train(PENDULUM, **asked, rollouts=5, out=tmp_path / "whole")
-    part = hf.train(PENDULUM, **asked, rollouts=3, out=tmp_path / "part")
+    whole = hf.train(PENDULUM, **settings, rollouts=5, out=tmp_path / "whole")
+    part = hf.train(PENDULUM, **settings, rollouts=3, out=tmp_path / "part")
     np.testing.assert_array_equal(hf.resume(part.path, rollouts=5).theta, whole.theta)
     assert part.state.updates < whole.state.updates
 
 
-def test_another_frame_skip_or_model_is_another_plant(monkeypatch):
+def test_other_frame_skip_changes_the_hash_of_the_source(monkeypatch):
     before = load_plant(PENDULUM)
     assert load_plant(PENDULUM).source_hash == before.source_hash
-    monkeypatch.setitem(
-        gymnasium.registry[PENDULUM.removeprefix("gym:")].kwargs, "frame_skip", 3
-    )
+    spec = gymnasium.registry[PENDULUM.removeprefix("gym:")]
+    monkeypatch.setitem(spec.kwargs, "frame_skip", 3)
     after = load_plant(PENDULUM)
     assert after.dt == pytest.approx(0.06) and after.source_hash != before.source_hash
 
 
 UNDIFFERENTIABLE = {
-    "gym:Ant-v5": "joint root is a free or ball joint, whose position is a quaternion with fewer rates than numbers",
+    "gym:Ant-v5": "joint root is a free or ball joint, whose position is a quaternion "
+    "with fewer rates than numbers",
     "gym:CartPole-v1": "its actions are discrete",
     "gym:Pendulum-v1": "its state cannot be set",
 }
 
 
 @pytest.mark.parametrize("name, words", UNDIFFERENTIABLE.items())
-def test_what_has_no_derivatives_is_for_methods_that_need_none(
+def test_environment_without_derivatives_needs_a_policy_gradient(
     capsys, tmp_path, monkeypatch, name, words
 ):
     monkeypatch.chdir(tmp_path)
@@ -262,7 +262,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name, words", BAD.items())
-def test_what_cannot_be_a_plant_is_told_in_one_line(name, words):
+def test_unknown_environment_is_reported_in_one_line(name, words):
     with pytest.raises(PlantError) as caught:
         load_plant(name)
     message = str(caught.value)
@@ -270,13 +270,12 @@ def test_what_cannot_be_a_plant_is_told_in_one_line(name, words):
 
 
 def register(monkeypatch, name, creator):
-    """An environment of that id for one test."""
-    monkeypatch.setitem(
-        gymnasium.registry, name, gymnasium.envs.registration.EnvSpec(name, creator)
-    )
+    """Register an environment with that id for one test."""
+    spec = gymnasium.envs.registration.EnvSpec(name, creator)
+    monkeypatch.setitem(gymnasium.registry, name, spec)
 
 
-def test_a_step_that_does_more_is_refused(monkeypatch):
+def test_environment_with_another_step_than_mujoco_has_no_tasks(monkeypatch):
     from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 
     class Half(InvertedPendulumEnv):
@@ -285,15 +284,12 @@ def test_a_step_that_does_more_is_refused(monkeypatch):
 
     register(monkeypatch, "Half-v0", Half)
     plant = load_plant("gym:Half-v0")
-    assert (
-        not plant.tasks
-        and "its step is not 2 of MuJoCo's under the action alone"
-        in plant.environment.undifferentiable
-    )
+    assert not plant.tasks
+    reason = "its step is not 2 of MuJoCo's under the action alone"
+    assert reason in plant.environment.undifferentiable
 
 
-def test_an_observation_that_remembers_is_not_taken(monkeypatch):
-    """The state is, where the environment's own observation depends on what came before."""
+def test_state_is_observed_if_the_observation_depends_on_earlier_steps(monkeypatch):
     from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 
     class Remembering(InvertedPendulumEnv):
@@ -308,7 +304,8 @@ def test_an_observation_that_remembers_is_not_taken(monkeypatch):
 
     register(monkeypatch, "Remembering-v0", Remembering)
     plant = load_plant("gym:Remembering-v0")
-    assert plant.observation == plant.state and "observe" not in plant.functions
+    assert plant.observation == plant.state
+    assert "observe" not in plant.functions
 
 
 @pytest.mark.parametrize(
@@ -319,11 +316,11 @@ def test_an_observation_that_remembers_is_not_taken(monkeypatch):
         (PENDULUM, {"task": "episodes"}),
     ],
 )
-def test_ppo_trains_environments_and_every_command_knows_the_run(
+def test_ppo_trains_environments_and_commands_read_the_run(
     capsys, tmp_path, monkeypatch, name, options
 ):
     monkeypatch.chdir(tmp_path)
-    asked = {
+    settings = {
         "optimizer": "ppo",
         "trials": 2,
         "steps": 30,
@@ -331,8 +328,8 @@ def test_ppo_trains_environments_and_every_command_knows_the_run(
         "skip": (),
         **options,
     }
-    run = hf.train(name, rollouts=4, **asked)
-    part = hf.train(name, rollouts=2, out="parts", **asked)
+    run = hf.train(name, rollouts=4, **settings)
+    part = hf.train(name, rollouts=2, out="parts", **settings)
     np.testing.assert_array_equal(hf.resume(part.path, rollouts=4).theta, run.theta)
     status, out, err = call(capsys, "evaluate", run.path, "--trials", "3")
     assert status == 0 and "over 3 episodes" in out, err
@@ -340,20 +337,18 @@ def test_ppo_trains_environments_and_every_command_knows_the_run(
         assert call(capsys, command, run.path)[0] == 0
     assert call(capsys, "export", run.path)[0] == 0
     for command in ("simulate", "plot", "animate"):
-        assert "whose paths no task describes" in complaint(
-            capsys, command, run.path, status=2
-        )
+        line = complaint(capsys, command, run.path, status=2)
+        assert "whose paths no task describes" in line
     controller = hf.Controller.load(run)
-    assert controller.act(np.zeros(0), np.zeros(len(controller.observes))).shape == (
-        len(controller.controls),
-    )
+    u = controller.act(np.zeros(0), np.zeros(len(controller.observes)))
+    assert u.shape == (len(controller.controls),)
 
 
-def test_episodes_show_what_the_environment_shows_and_take_what_it_takes(
+def test_episodes_have_all_observations_and_actions_of_the_environment(
     capsys, tmp_path
 ):
-    """Not what the plant of the same model shows, which leaves entries out, nor its limits."""
-    asked = {
+    """The plant of the same model leaves observations out and limits the controls."""
+    settings = {
         "optimizer": "ppo",
         "task": "episodes",
         "trials": 2,
@@ -361,33 +356,28 @@ def test_episodes_show_what_the_environment_shows_and_take_what_it_takes(
         "hidden": (4,),
         "skip": (),
     }
-    run = hf.train("gym:Pusher-v5", rollouts=2, out=tmp_path, **asked)
+    run = hf.train("gym:Pusher-v5", rollouts=2, out=tmp_path, **settings)
     controller = hf.Controller.load(run)
-    assert (
-        controller.observes == tuple(f"y{i}" for i in range(23))
-        and np.isinf(controller.limit).all()
-    )
+    assert controller.observes == tuple(f"y{i}" for i in range(23))
+    assert np.isinf(controller.limit).all()
     assert len(load_plant("gym:Pusher-v5").observation) == 21
-    assert "--motor-noise" in complaint(
-        capsys, "evaluate", run.path, "--motor-noise", "5%", status=2
-    )
+    options = ("--motor-noise", "5%")
+    line = complaint(capsys, "evaluate", run.path, *options, status=2)
+    assert "--motor-noise" in line
 
 
-def test_what_an_environment_lacks_is_told_in_one_line(monkeypatch):
+def test_missing_package_of_an_environment_is_reported_in_one_line(monkeypatch):
     def lacking(**kwargs):
         raise gymnasium.error.DependencyNotInstalled("Box2D is not\ninstalled.")
 
     register(monkeypatch, "Lacking-v0", lacking)
     with pytest.raises(PlantError) as caught:
         make("gym:Lacking-v0")
-    assert (
-        str(caught.value)
-        == "gym:Lacking-v0 needs a package that is not installed: Box2D is not installed"
-    )
+    reason = "needs a package that is not installed: Box2D is not installed"
+    assert str(caught.value) == f"gym:Lacking-v0 {reason}"
 
 
-def test_without_gymnasium_one_line_says_so(monkeypatch, capsys):
+def test_missing_gymnasium_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    assert "pip install -e '.[gym]' in hfcontrol's folder" in complaint(
-        capsys, "check", PENDULUM, status=2
-    )
+    line = complaint(capsys, "check", PENDULUM, status=2)
+    assert "pip install -e '.[gym]' in hfcontrol's folder" in line

@@ -1,4 +1,7 @@
-"""Every mistake in a plant file is answered by one line: where it is, what is wrong, what to write instead."""
+"""Every mistake in a plant file is reported in one line.
+
+The line says where the mistake is, what is wrong, and what to write instead.
+"""
 
 import re
 
@@ -31,7 +34,7 @@ def dynamics(x, u, p, dx):
 
 
 def plant_of(*edits, extra="", name="mine.py"):
-    """The plant of GOOD after replacements (old, new) and with more text at its end."""
+    """The plant of GOOD after replacements (old, new), with more text at its end."""
     text = GOOD
     for old, new in edits:
         assert old in text
@@ -40,12 +43,13 @@ def plant_of(*edits, extra="", name="mine.py"):
 
 
 def line_of(text):
-    """The number of the line of GOOD that holds the text."""
-    return next(i for i, line in enumerate(GOOD.splitlines(), 1) if text in line)
+    """The number of the line of GOOD that contains the text."""
+    lines = enumerate(GOOD.splitlines(), 1)
+    return next(i for i, line in lines if text in line)
 
 
 def message_of(*edits, **options):
-    """The one line that a broken plant file is answered with."""
+    """The one line that is reported for a broken plant file."""
     with pytest.raises(PlantError) as caught:
         plant_of(*edits, **options)
     message = str(caught.value)
@@ -53,20 +57,18 @@ def message_of(*edits, **options):
     return message
 
 
-def test_the_unbroken_file_loads():
+def test_correct_file_loads():
     plant = plant_of()
-    assert (
-        plant.compiled
-        and plant.params == {"inertia": 1.5, "weight": 2.0}
-        and plant.output == plant.state
-    )
+    assert plant.compiled
+    assert plant.params == {"inertia": 1.5, "weight": 2.0}
+    assert plant.output == plant.state
 
 
 SWING = "dx[1] = (u[0] - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]"
 
 
 @pytest.mark.parametrize(
-    "written, told",
+    "written, message",
     [
         ("dx[1] = np.sin(x[0])", "np.sin; write math.sin"),
         ("dx[1] = np.clip(x[0], 0, 1)", "np.clip; use indices"),
@@ -92,26 +94,26 @@ SWING = "dx[1] = (u[0] - p[WEIGHT] * math.sin(x[0])) / p[INERTIA]"
         ("dx[1] = f'{x[0]}'", "a text; use only numbers"),
     ],
 )
-def test_what_cannot_be_compiled_is_told_with_its_line(written, told):
-    message = message_of((SWING, written))
-    assert told in message and f"line {line_of(SWING)}: dynamics" in message
+def test_code_that_cannot_be_compiled_is_reported_with_its_line(written, message):
+    reported = message_of((SWING, written))
+    assert message in reported and f"line {line_of(SWING)}: dynamics" in reported
 
 
-def test_helpers_are_judged_too_and_at_their_own_line():
+def test_helpers_are_checked_and_reported_with_their_own_line():
+    edit = ("math.sin(x[0])", "pull(x[0])")
     helper = "\n\ndef pull(a):\n    return np.sin(a)\n"
-    message = message_of(("math.sin(x[0])", "pull(x[0])"), extra=helper)
-    assert f"line {len(GOOD.splitlines()) + 4}: pull uses np.sin" in message
-    assert "pull calls itself" in message_of(
-        ("math.sin(x[0])", "pull(x[0])"), extra=helper.replace("np.sin", "pull")
+    line = len(GOOD.splitlines()) + 4
+    assert f"line {line}: pull uses np.sin" in message_of(edit, extra=helper)
+    recursive = helper.replace("np.sin", "pull")
+    assert "pull calls itself" in message_of(edit, extra=recursive)
+    decorated = helper.replace("def", "@np.vectorize\ndef").replace(
+        "np.sin", "math.sin"
     )
-    assert "remove it" in message_of(
-        ("math.sin(x[0])", "pull(x[0])"),
-        extra=helper.replace("def", "@np.vectorize\ndef").replace("np.sin", "math.sin"),
-    )
+    assert "remove it" in message_of(edit, extra=decorated)
 
 
 @pytest.mark.parametrize(
-    "old, new, told",
+    "old, new, message",
     [
         (
             "def dynamics(x, u, p, dx):",
@@ -146,12 +148,12 @@ def test_helpers_are_judged_too_and_at_their_own_line():
         ("dx[0] = x[1]", "dx[0] = x[2]", "dynamics fails at x = (0.3, 0.3)"),
     ],
 )
-def test_broken_numbers_and_functions(old, new, told):
-    assert told in message_of((old, new))
+def test_wrong_names_numbers_and_functions_are_reported(old, new, message):
+    assert message in message_of((old, new))
 
 
 @pytest.mark.parametrize(
-    "extra, told",
+    "extra, message",
     [
         (
             "LIMIT = (1.0, 2.0)",
@@ -178,36 +180,35 @@ def test_broken_numbers_and_functions(old, new, told):
             "must give both",
         ),
         (
-            "TASKS = {'go': {'generator': 'reach', 'residual': len, 'residuals': ('a',)}}",
+            "TASKS = {'go': {'generator': 'reach', 'residual': len, "
+            "'residuals': ('a',)}}",
             "a function of this file",
         ),
     ],
 )
-def test_broken_extras(extra, told):
-    assert told in message_of(extra=extra)
+def test_wrong_optional_names_are_reported(extra, message):
+    assert message in message_of(extra=extra)
 
 
-def test_unknown_names_list_the_known_ones(tmp_path):
+def test_unknown_plant_is_reported_with_the_known_ones(tmp_path):
     with pytest.raises(PlantError) as caught:
         load_plant("arm9")
     assert all(name in str(caught.value) for name in plant_names())
-    with pytest.raises(PlantError, match="cannot read the plant file .*nowhere.py"):
+    with pytest.raises(PlantError, match=r"cannot read the plant file .*nowhere\.py"):
         load_plant(tmp_path / "nowhere.py")
 
 
-def test_arrays_of_a_wrong_shape_are_refused_before_they_reach_compiled_code():
+def test_compiled_plant_refuses_arrays_of_wrong_shape():
     plant = plant_of()
-    with pytest.raises(
-        PlantError, match=re.escape("u has the shape (2, 3); it must be (1, 3)")
-    ):
+    message = re.escape("u has the shape (2, 3); it must be (1, 3)")
+    with pytest.raises(PlantError, match=message):
         compile_plant(plant).step(np.zeros((2, 3)), np.zeros((2, 3)), np.ones((2, 3)))
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
-def test_what_only_the_compiler_sees_is_told_in_one_line():
-    plant = plant_of(
-        (SWING, "a = x[0]\n    if x[0] > 9.0:\n        a = (1.0, 2.0)\n    dx[1] = a")
-    )
+def test_mistake_that_only_the_compiler_finds_is_reported_in_one_line():
+    two_types = "a = x[0]\n    if x[0] > 9.0:\n        a = (1.0, 2.0)\n    dx[1] = a"
+    plant = plant_of((SWING, two_types))
     with pytest.raises(PlantError, match="cannot be compiled") as caught:
         compile_plant(plant).step(np.zeros((2, 3)), np.zeros((1, 3)), np.ones((2, 3)))
     assert "\n" not in str(caught.value)
@@ -222,7 +223,7 @@ def step_batch(x, u, p, dt):
 
 
 @pytest.mark.parametrize(
-    "body, failing, told",
+    "body, failing, message",
     [
         ("x[:1]", "repeatable", "step_batch gives an array"),
         ("np.roll(x, 1, axis=1) + u", "trials independent", "in a batch"),
@@ -237,19 +238,38 @@ def step_batch(x, u, p, dt):
         ("x / np.zeros(3)", "repeatable", "step_batch fails on"),
     ],
 )
-def test_contract_tests_find_what_a_batched_plant_does_wrong(body, failing, told):
-    findings = {
-        f.name: f
-        for f in check.check_plant(read_plant(BATCH.format(body=body), "batch.py"))
-    }
+def test_plant_check_finds_mistakes_of_a_batched_plant(body, failing, message):
+    plant = read_plant(BATCH.format(body=body), "batch.py")
+    findings = {finding.name: finding for finding in check.check_plant(plant)}
     if failing:
-        assert not findings[failing].ok and told in findings[failing].message
+        assert not findings[failing].ok and message in findings[failing].message
     else:
         assert all(f.ok for f in findings.values())
 
 
+NO_EDITS = ()
+TIP = """
+OUTPUT = ('tip_x', 'tip_y')
+def output(x, p, z):
+    z[0] = x[0]
+    z[1] = x[1]
+def links(x, p):
+    return np.array([x, x + 1.0])
+"""
+
+
+def links(points):
+    """A function `links` that returns the expression `points`."""
+    return f"def links(x, p):\n    return {points}"
+
+
+def marks(values):
+    """A function `marks` that returns the expression `values`."""
+    return f"def marks(x, u, p):\n    return np.array({values})"
+
+
 @pytest.mark.parametrize(
-    "edits, extra, test, told",
+    "edits, extra, test, message",
     [
         (
             [("dx[0] = x[1]", "if x[0] > -0.5:\n        dx[0] = x[1]")],
@@ -270,94 +290,82 @@ def test_contract_tests_find_what_a_batched_plant_does_wrong(body, failing, told
             "angle_rate is not",
         ),
         (
-            [],
+            NO_EDITS,
             "TASKS = {'go': {'generator': 'reach', 'steps': 0}}",
             check.check_tasks,
             "steps is 0",
         ),
         (
-            [],
+            NO_EDITS,
             "TASKS = {'go': {'generator': 'reach', 'start': (0.0,) * 3}}",
             check.check_tasks,
             "start holds 3",
         ),
         (
-            [],
+            NO_EDITS,
             "TASKS = {'go': {'draw': lambda rng, trials, split: (rng.random(3), 0)}}",
             check.check_tasks,
             "start states (3,)",
         ),
         (
-            [],
-            "def links(x, p):\n    return np.array([[0.0, 0.0], [x[0], 1.0]])",
+            NO_EDITS,
+            links("np.array([[0.0, 0.0], [x[0], 1.0]])"),
             check.check_drawing,
             "lengths change",
         ),
         (
-            [],
-            "def links(x, p):\n    return np.array([0.0, 1.0])",
+            NO_EDITS,
+            links("np.array([0.0, 1.0])"),
             check.check_drawing,
             "points (k, 2), or (k, 3) in space",
         ),
         (
-            [],
-            "def links(x, p):\n    return np.zeros((2 + (x[0] > 0), 2))",
+            NO_EDITS,
+            links("np.zeros((2 + (x[0] > 0), 2))"),
             check.check_drawing,
             "must be the same at all",
         ),
         (
-            [],
-            "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, 1.0], [1.0, 1.0]])",
+            NO_EDITS,
+            links("np.array([[0.0, 0.0], [np.nan, 1.0], [1.0, 1.0]])"),
             check.check_drawing,
             "only a whole row of NaN",
         ),
         (
-            [],
-            "def links(x, p):\n    return np.array([[0.0, 0.0], [np.nan, np.nan]])",
+            NO_EDITS,
+            links("np.array([[0.0, 0.0], [np.nan, np.nan]])"),
             check.check_drawing,
             "in the last row",
         ),
+        (NO_EDITS, TIP, check.check_drawing, "not at (tip_x, tip_y)"),
+        (NO_EDITS, marks("[0.0, 1.0]"), check.check_drawing, "(k, 3)"),
         (
-            [],
-            "OUTPUT = ('tip_x', 'tip_y')\ndef output(x, p, z):\n    z[0] = x[0]\n    z[1] = x[1]\n"
-            "def links(x, p):\n    return np.array([x, x + 1.0])",
-            check.check_drawing,
-            "not at (tip_x, tip_y)",
-        ),
-        (
-            [],
-            "def marks(x, u, p):\n    return np.array([0.0, 1.0])",
-            check.check_drawing,
-            "(k, 3)",
-        ),
-        (
-            [],
-            "def marks(x, u, p):\n    return np.array([[x[0], x[1], 1.0 + x[0] ** 2]])",
+            NO_EDITS,
+            marks("[[x[0], x[1], 1.0 + x[0] ** 2]]"),
             check.check_drawing,
             "values from -1 to 1",
         ),
         (
-            [],
-            "def marks(x, u, p):\n    return np.array([[x[0], np.inf, 0.0]])",
+            NO_EDITS,
+            marks("[[x[0], np.inf, 0.0]]"),
             check.check_drawing,
             "finite coordinates",
         ),
         (
-            [],
+            NO_EDITS,
             "OUTPUT = ('height',)\ndef output(x, p, z):\n    z[0] = 1.0",
             check.check_nothing_constant,
             "height is 1 at",
         ),
     ],
 )
-def test_contract_tests_find_what_a_compiled_plant_does_wrong(edits, extra, test, told):
-    plant = plant_of(
-        *edits, ('("angle", "rate")', '("angle", "angle_rate")'), extra=extra
-    )
-    assert told in test(check.Sample(plant))
+def test_plant_check_finds_mistakes_of_a_compiled_plant(edits, extra, test, message):
+    rate = ('("angle", "rate")', '("angle", "angle_rate")')
+    plant = plant_of(*edits, rate, extra=extra)
+    assert message in test(check.Sample(plant))
 
 
-def test_an_index_beyond_the_end_is_told_with_its_line():
+def test_index_that_is_too_large_is_reported_with_its_line():
     with pytest.raises(
         PlantError,
         match=r"dynamics fails at .*: line \d+, tuple index out of range "
@@ -366,32 +374,31 @@ def test_an_index_beyond_the_end_is_told_with_its_line():
         plant_of(("math.sin(x[0])", "math.sin(x[2])"))
 
 
-def test_a_jump_in_the_dynamics_is_told_but_allowed():
+def test_jump_in_the_dynamics_is_reported_but_allowed():
     jump = plant_of(("math.sin(x[0])", "math.floor(1e5 * x[0])"))
     finding = check.check_smooth(check.Sample(jump))
     assert "a jump or a kink" in finding.message
 
 
 def test_dry_friction_is_found_at_rest():
-    """No random state lies where it jumps, but every movement begins and ends there."""
+    """No random state is where it jumps, but every movement begins and ends there."""
     dry = plant_of(("u[0] -", "u[0] - math.copysign(0.1, x[1]) -"))
     finding = check.check_smooth(check.Sample(dry))
-    assert (
-        finding.ok
-        and "/ d rate is" in finding.message
-        and re.search(r"at x = \(\S+, 0\)", finding.message)
-    )
+    assert finding.ok
+    assert "/ d rate is" in finding.message
+    assert re.search(r"at x = \(\S+, 0\)", finding.message)
 
 
 JACOBIAN = """
 def jacobian(x, u, p, A, B):
     A[0, 0], A[0, 1], B[0, 0] = 0.0, 1.0, 0.0
-    A[1, 0], A[1, 1], B[1, 0] = -p[WEIGHT] * math.cos(x[0]) / p[INERTIA], 0.0, 1 / p[INERTIA]
+    A[1, 0], A[1, 1] = -p[WEIGHT] * math.cos(x[0]) / p[INERTIA], 0.0
+    B[1, 0] = 1 / p[INERTIA]
 """
 
 
 @pytest.mark.parametrize(
-    "old, new, told",
+    "old, new, message",
     [
         ("", "", None),
         ("math.cos", "math.sin", "d rate' / d angle is "),
@@ -407,15 +414,14 @@ def jacobian(x, u, p, A, B):
         ),
     ],
 )
-def test_analytic_derivatives_are_compared(old, new, told):
-    found = check.check_jacobian(
-        check.Sample(plant_of(extra=JACOBIAN.replace(old, new)))
-    )
-    assert found is None if told is None else told in found
+def test_jacobian_is_compared_with_differences(old, new, message):
+    plant = plant_of(extra=JACOBIAN.replace(old, new))
+    found = check.check_jacobian(check.Sample(plant))
+    assert found is None if message is None else message in found
 
 
 @pytest.mark.parametrize(
-    "written, told",
+    "written, message",
     [
         ("C[0, 0] = math.cos(x[0])\n    C[1, 1] = 1.0", None),
         (
@@ -424,17 +430,18 @@ def test_analytic_derivatives_are_compared(old, new, told):
         ),
     ],
 )
-def test_analytic_derivatives_of_what_is_seen_are_compared(written, told):
+def test_observe_jacobian_is_compared_with_differences(written, message):
     extra = (
-        'OBSERVATION = ("seen", "seen_rate")\n\ndef observe(x, p, y):\n    y[0], y[1] = math.sin(x[0]), x[1]\n\n'
+        'OBSERVATION = ("seen", "seen_rate")\n\n'
+        "def observe(x, p, y):\n    y[0], y[1] = math.sin(x[0]), x[1]\n\n"
         f"def observe_jacobian(x, p, C):\n    {written}\n"
     )
     found = check.check_observe_jacobian(check.Sample(plant_of(extra=extra)))
-    assert found is None if told is None else told in found
+    assert found is None if message is None else message in found
 
 
 @pytest.mark.parametrize(
-    "extra, told",
+    "extra, message",
     [
         ("def jacobian(x, u, p, A, B):\n    A[2, 0] = 1.0\n", "jacobian fails at x"),
         (
@@ -443,17 +450,16 @@ def test_analytic_derivatives_of_what_is_seen_are_compared(written, told):
         ),
     ],
 )
-def test_analytic_derivatives_that_would_write_anywhere(extra, told):
-    with pytest.raises(PlantError, match=told):
+def test_derivatives_with_wrong_indices_or_without_function_are_refused(extra, message):
+    with pytest.raises(PlantError, match=message):
         plant_of(extra=extra)
 
 
-def test_analytic_derivatives_have_to_compile_too():
-    with pytest.raises(
-        PlantError, match="jacobian writes into its input x; write into B only"
-    ):
+def test_derivatives_are_checked_like_other_functions():
+    message = "jacobian writes into its input x; write into B only"
+    with pytest.raises(PlantError, match=message):
         plant_of(extra="def jacobian(x, u, p, A, B):\n    x[0] = 0.0\n")
 
 
-def test_a_step_takes_some_time():
+def test_duration_of_a_step_is_measured():
     assert 0 < check.step_seconds(plant_of()) < 1e-3
