@@ -47,6 +47,10 @@ class LinearModel(NamedTuple):
         """The arrays alone, in the order of the fields."""
         return (self.A, self.B, self.C, self.x, self.u, self.observed, self.recorded)
 
+    def kernel_arguments(self) -> tuple[bool, bool, tuple[Array, ...]]:
+        """The fields in the order in which rollout kernels take them."""
+        return self.replaces_plant, self.replays_inputs, self.arrays()
+
 
 # A, B, C, x, u, observed, recorded of a `LinearModel`.
 EmptyArrays: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array]

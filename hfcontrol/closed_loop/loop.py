@@ -14,7 +14,7 @@ and gradients, with P entries for one network, begin with an axis for the networ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -103,6 +103,10 @@ class Rollout:
         """Activations of the hidden units at all steps (T, n_hidden, N)."""
         weights = network.weights(self.theta)
         return self.passes.hidden_activations(weights, self)
+
+
+# Fields of a rollout that are arrays whose last axis is the trial.
+ROLLOUT_ARRAYS = ("x", "u", "command", "y", "losses")
 
 
 class ClosedLoop:
@@ -323,18 +327,18 @@ class LinearisedLoop:
             return a[..., indices].copy()
 
         whole = self.rollout
-        rollout = Rollout(
-            theta=whole.theta,
-            x=select(whole.x),
-            u=select(whole.u),
-            command=select(whole.command),
-            y=select(whole.y),
-            activations=self.loop.passes.select_activations(
-                whole.activations, in_network, loop.passes
-            ),
-            # The selected Jacobians stand for what was fixed.
+        activations = self.loop.passes.select_activations(
+            whole.activations, in_network, loop.passes
+        )
+        arrays: dict[str, Any] = {
+            name: select(getattr(whole, name)) for name in ROLLOUT_ARRAYS
+        }
+        # The selected Jacobians stand for what the rollout kept fixed.
+        rollout = replace(
+            whole,
+            **arrays,
+            activations=activations,
             linear_model=NOTHING_FIXED,
-            losses=select(whole.losses),
             passes=loop.passes,
         )
         A, B, C, slope, replays_inputs = self.plant_jacobians

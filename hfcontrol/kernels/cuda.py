@@ -103,7 +103,11 @@ def launch(kernel: Any, threads: int, *arguments: Any) -> None:
 
 
 def launch_blocks(
-    kernel: Any, blocks: int, threads: Any, shared: int, *arguments: Any
+    kernel: Any,
+    blocks: tuple[int, int],
+    threads: tuple[int, int],
+    shared: int,
+    *arguments: Any,
 ) -> None:
     """Run a kernel with blocks of threads; each block shares `shared` bytes."""
     kernel[blocks, threads, 0, shared](*map(_to_numba, arguments))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hfcontrol.arrays import device as backend
-from hfcontrol.closed_loop.passes import cuda as cuda_passes
+from hfcontrol.closed_loop.passes import cuda_layout
 from hfcontrol.kernels import cuda
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -39,7 +39,7 @@ def device(monkeypatch):
     forget = backend._cupy.cache_clear
     forget()
     monkeypatch.setattr(cuda, "THREADS", 8)
-    monkeypatch.setattr(cuda_passes, "WARP", 4)
+    monkeypatch.setattr(cuda_layout, "WARP", 4)
     launch, launch_blocks = cuda.launch, cuda.launch_blocks
     monkeypatch.setattr(
         cuda,

@@ -9,6 +9,7 @@ import hfcontrol as hf
 from hfcontrol.arrays.device import to_device, to_host
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.passes import cuda as cuda_passes
+from hfcontrol.closed_loop.passes import cuda_layout
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim import many_networks
@@ -79,8 +80,8 @@ def loops(count=3, **options):
 )
 def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, lanes):
     """Blocks have two trials, and some at the ends of a network do not exist."""
-    monkeypatch.setattr(cuda_passes, "WARP", lanes)
-    monkeypatch.setattr(cuda_passes, "TRIALS_PER_BLOCK", (2,))
+    monkeypatch.setattr(cuda_layout, "WARP", lanes)
+    monkeypatch.setattr(cuda_layout, "TRIALS_PER_BLOCK", (2,))
     alone, both, theta = loops(**options)
     rollout = both.rollout(theta)
     linear, v = (

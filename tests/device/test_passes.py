@@ -8,7 +8,7 @@ import pytest
 
 from hfcontrol.arrays.device import to_device, to_host
 from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, PassOptions
-from hfcontrol.closed_loop.passes import cuda as cuda_passes
+from hfcontrol.closed_loop.passes import cuda_layout
 from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.curvature import GaussNewton
@@ -112,11 +112,11 @@ def test_every_pass_equals_the_cpus(options):
 def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes, most):
     """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
     than units."""
-    monkeypatch.setattr(cuda_passes, "MOST_THREADS", most)
-    monkeypatch.setattr(cuda_passes, "processor_count", lambda: multiprocessors)
-    monkeypatch.setattr(cuda_passes, "WARP", lanes)
-    monkeypatch.setattr(cuda_passes, "TRIALS_PER_BLOCK", (4, 2, 1))
-    monkeypatch.setattr(cuda_passes, "MOST_TRIALS_PER_THREAD", 2)
+    monkeypatch.setattr(cuda_layout, "MOST_THREADS", most)
+    monkeypatch.setattr(cuda_layout, "processor_count", lambda: multiprocessors)
+    monkeypatch.setattr(cuda_layout, "WARP", lanes)
+    monkeypatch.setattr(cuda_layout, "TRIALS_PER_BLOCK", (4, 2, 1))
+    monkeypatch.setattr(cuda_layout, "MOST_TRIALS_PER_THREAD", 2)
     cpu, gpu, theta = loops(**{**SMALL, "hidden": (9, 5), "trials": 5, "steps": 3})
     a, b = linearised(cpu, gpu, theta)
     v = np.random.default_rng(3).standard_normal(theta.size)

@@ -10,6 +10,7 @@ import pytest
 from hfcontrol.arrays import device as backend
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.passes import cuda as cuda_passes
+from hfcontrol.closed_loop.passes import cuda_layout
 from hfcontrol.kernels import LinearLaw, Perturbations, compile_plant
 from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import factory as building
@@ -119,7 +120,7 @@ def free_of_spills(told):
 
 @pytest.mark.parametrize("plant", COMPILED)
 def test_kernels_of_every_plant_compile_without_spills(compiled, monkeypatch, plant):
-    monkeypatch.setattr(cuda_passes, "processor_count", lambda: 132)
+    monkeypatch.setattr(cuda_layout, "processor_count", lambda: 132)
     every_kernel(plant, 8)
     assert {
         "rollout",
@@ -137,7 +138,7 @@ def test_kernels_of_many_trials_and_units_compile_without_spills(
     compiled, monkeypatch, dtype
 ):
     """Eight trials and four units to a thread; and a block shares no more than it may."""
-    monkeypatch.setattr(cuda_passes, "processor_count", lambda: 1)
+    monkeypatch.setattr(cuda_layout, "processor_count", lambda: 1)
     passes = every_kernel("arm2", 32, dtype, hidden=(128, 128))
     assert passes.layout[1:3] == (8, 4) and passes.layout.shared_bytes <= 48 * 1024
     free_of_spills(compiled)

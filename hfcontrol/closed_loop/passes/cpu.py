@@ -61,9 +61,16 @@ def is_staged(network: Network) -> bool:
     return any(layer.state_source for layer in network.layers)
 
 
-def start_index(network: Network) -> int:
-    """Index of the learned start among the weights, -1 without one."""
-    return network.start.start if network.start else -1
+def network_tables(network: Network) -> tuple[Array, Array, tuple[int, int], int]:
+    """Tables of layers and sources, the hidden units, and the index of the start.
+
+    The learned start of the hidden units begins at that index of the weights; -1
+    without one.
+    """
+    layers, sources = network.tables()
+    hidden = (network.hidden.start, network.hidden.stop)
+    start = network.start.start if network.start else -1
+    return layers, sources, hidden, start
 
 
 def choose_block_width(trials: int) -> int:
@@ -130,10 +137,8 @@ class FusedPasses:
         self.width = choose_block_width(scenario.trials)
         self.blocks = -(-scenario.trials // self.width)
 
-        # The arguments that kernels share.
-        self.layers, self.sources = network.tables()
-        self.hidden = (network.hidden.start, network.hidden.stop)
-        self.start = start_index(network)
+        # Arguments that kernels share: the network's tables, and the scenario's arrays.
+        self.tables = network_tables(network)
         self.inputs = self._collect_inputs()
 
         staged = is_staged(network)
@@ -161,6 +166,7 @@ class FusedPasses:
             s.motor_gain,
             s.disturbance,
         )
+        # Kernels read along the last axis, and would compile again for other layouts.
         contiguous = [np.ascontiguousarray(a) for a in arrays]
         return (*contiguous, w.feedback_delay, w.command_delay)
 
@@ -184,26 +190,19 @@ class FusedPasses:
         if exploration is None:
             exploration = np.empty((0, *u.shape[1:]))
         activations = self._empty_activations(T // self.store_every + 1)
+        cast = self._cast(weights)
+        wiring = (self.wiring.limit, self.wiring.taper)
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
                 self.module.rollout,
-                self._cast(weights),
-                self.layers,
-                self.sources,
-                self.hidden,
-                self.start,
+                cast,
+                *self.tables,
                 self.inputs,
-                self.wiring.limit,
-                self.wiring.taper,
-                linear_model.replaces_plant,
-                linear_model.replays_inputs,
-                linear_model.arrays(),
+                *wiring,
+                *linear_model.kernel_arguments(),
                 exploration,
-                x,
-                u,
-                command,
-                y,
+                *(x, u, command, y),
                 self.store_every,
                 activations,
             )
@@ -214,13 +213,14 @@ class FusedPasses:
         if self.store_every == 1:
             return rollout.activations
         out = self._empty_activations(self.scenario.steps + 1)
+        layers, sources, _, _ = self.tables
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
                 self.derivatives.all_rows,
                 self._cast(weights),
-                self.layers,
-                self.sources,
+                layers,
+                sources,
                 self._recomputation_inputs(rollout),
                 rollout.activations,
                 out,
@@ -292,15 +292,8 @@ class FusedPasses:
             self.wiring.command_delay,
             jacobians.replays_inputs,
         )
-        return (
-            self.layers,
-            self.sources,
-            self.hidden,
-            self.start,
-            plant,
-            self._recomputation_inputs(rollout),
-            rollout.activations,
-        )
+        recomputation = self._recomputation_inputs(rollout)
+        return (*self.tables, plant, recomputation, rollout.activations)
 
     def tangent(
         self,

@@ -18,109 +18,30 @@ or () for a single network without that axis.
 from collections.abc import Sequence
 from functools import cache, cached_property
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.device import (
-    array_module,
-    processor_count,
-    require_memory,
-    to_device,
-)
+from hfcontrol.arrays.device import array_module, require_memory, to_device
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import (
     LinearModel,
     PlantJacobians,
     make_empty_arrays,
 )
+from hfcontrol.closed_loop.passes.cuda_layout import (
+    CudaActivations,
+    Sections,
+    choose_layout,
+)
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.errors import DeviceError
 from hfcontrol.kernels import cuda, plant_pieces
 from hfcontrol.kernels.generate import read_piece
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
-
-# Threads that a GPU runs in lockstep.
-WARP = 32
-
-# Bytes that a block of threads can share without special permission.
-SHARED_BYTES = 48 * 1024
-
-# Possible numbers of trials in a block. The largest is taken that still leaves a block
-# for every multiprocessor.
-TRIALS_PER_BLOCK = (32, 16, 8, 4, 2, 1)
-
-# Most trials of a thread: it uses each weight that it reads once per trial.
-MOST_TRIALS_PER_THREAD = 8
-
-# Most units of a thread at a time: it uses each activation that it reads once per unit.
-MOST_UNITS_PER_THREAD = 4
-
-# With the registers that a kernel uses, a block of more threads would not start.
-MOST_THREADS = 256
-
-
-class BlockLayout(NamedTuple):
-    """How trials and units are divided among blocks of threads.
-
-    `threads` are those of a block, along units and along trials. `blocks` counts all
-    networks, and `shared_bytes` are those of each block.
-    """
-
-    trials_per_block: int
-    trials_per_thread: int
-    units_per_thread: int
-    threads: tuple[int, int]
-    blocks: int
-    shared_bytes: int
-
-
-def choose_layout(
-    network: Network, itemsize: int, networks: int, trials: int
-) -> BlockLayout:
-    """The layout for a number of networks with `trials` trials each.
-
-    Raises DeviceError if the activations of a trial do not fit into shared memory.
-    """
-    # A block shares the activations of two steps: of this one and of the one before.
-    bytes_per_trial = 2 * network.n_activations * itemsize
-    fitting = [n for n in TRIALS_PER_BLOCK if n * bytes_per_trial <= SHARED_BYTES]
-    if not fitting:
-        raise DeviceError(
-            f"`device` gpu: the {network.n_activations} activations of this network "
-            f"take {bytes_per_trial} bytes per trial, and a block of threads shares "
-            f"{SHARED_BYTES}; use fewer units, or `device` cpu"
-        )
-
-    tile = fitting[-1]
-    for candidate in fitting:
-        blocks = networks * -(-trials // candidate)
-        if blocks >= processor_count():
-            tile = candidate
-            break
-
-    widest = max(layer.size for layer in network.layers)
-    together = min(tile, MOST_TRIALS_PER_THREAD)
-    # A thread that reads a weight for one trial only gains nothing from more units.
-    units = 1
-    if together > 1:
-        units = min(MOST_UNITS_PER_THREAD, -(-widest // WARP))
-
-    groups = tile // together
-    warps = -(-widest // (WARP * units))
-    threads = (min(WARP * warps, MOST_THREADS // groups), groups)
-    return BlockLayout(
-        trials_per_block=tile,
-        trials_per_thread=together,
-        units_per_thread=units,
-        threads=threads,
-        blocks=networks * -(-trials // tile),
-        shared_bytes=tile * bytes_per_trial,
-    )
 
 
 def constants(dtype: str, trials: int, units: int) -> str:
@@ -156,39 +77,6 @@ def load_derivative_module(dtype: str, trials: int, units: int) -> ModuleType:
     return cuda.load_device_module("sweeps", pieces, sizes)
 
 
-class CudaActivations:
-    """The activations of a rollout, in one array.
-
-    The array has one section for the input and one for each layer, as described in
-    cuda_layers_piece.py.
-    """
-
-    def __init__(self, passes: "CudaPasses", flat: Array) -> None:
-        self.passes, self.flat = passes, flat
-
-    @cached_property
-    def layer_inputs(self) -> list[Array]:
-        """What each layer multiplies by its matrix (..., T N, columns).
-
-        The last column is 1, for the bias.
-        """
-        return [self._layer_input(layer) for layer in self.passes.network.layers]
-
-    def _layer_input(self, layer: Layer) -> Array:
-        """`layer_inputs` of one layer."""
-        passes, T = self.passes, self.passes.scenario.steps
-        sections = passes.sections(self.flat)
-        parts = []
-        for source in layer.sources:
-            section = sections[passes.section_indices[source.units.start]]
-            # The first entry in time is the start, which only recurrence reads.
-            times = slice(1 - source.lag, T + 1 - source.lag)
-            part = section[..., times, :, :]
-            parts.append(part.reshape(*passes.leading_shape, -1, part.shape[-1]))
-        ones = np.ones_like(parts[0][..., :1])
-        return np.concatenate([*parts, ones], axis=-1)
-
-
 class CudaPasses:
     """`Passes` on a GPU, for networks of plain cells on one compiled plant.
 
@@ -212,16 +100,17 @@ class CudaPasses:
         self.dtype = np.dtype(dtype)
         self.leading_shape = () if networks is None else (networks,)
         self.networks = networks or 1
-        self._lay_out_sections()
 
         T, trials = scenario.steps, scenario.trials
+        per_network = trials // self.networks
+        self.sections = Sections(network, self.leading_shape, T, per_network)
         self.layout = choose_layout(
-            network, self.dtype.itemsize, self.networks, trials // self.networks
+            network, self.dtype.itemsize, self.networks, per_network
         )
         needed = T * trials * self.bytes_per_step
         require_memory(needed, f"{trials} trials of {T} steps")
 
-        tables = (*network.tables(), self.section_starts)
+        tables = (*network.tables(), self.sections.starts)
         self.tables = tuple(to_device(table, np.int64) for table in tables)
         self.column_order = to_device(self._column_order(), np.int64)
         self.inputs = self._collect_inputs()
@@ -231,21 +120,6 @@ class CudaPasses:
         self._nothing_fixed = tuple(
             np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()
         )
-
-    def _lay_out_sections(self) -> None:
-        """Shapes and places of the sections of activations, one behind the other."""
-        layers, T = self.network.layers, self.scenario.steps
-        N = self.scenario.trials // self.networks
-        sizes = [self.network.n_input, *[layer.size for layer in layers]]
-        lengths = [self.networks * (T + 1) * N * size for size in sizes]
-        self.section_shapes = [(*self.leading_shape, T + 1, N, n) for n in sizes]
-        self.section_ends = np.cumsum(lengths)
-        self.section_starts = np.concatenate([[0], self.section_ends[:-1]])
-
-        # Section by the first unit of a source; the input begins with unit 0.
-        self.section_indices = {0: 0}
-        for k, layer in enumerate(layers):
-            self.section_indices[layer.units.start] = k + 1
 
     def _column_order(self) -> Array:
         """Indices that order the weights of every matrix column by column."""
@@ -285,16 +159,6 @@ class CudaPasses:
         layer_inputs = sum(layer.shape[1] for layer in network.layers)
         in_dtype = 2 * network.n_activations + layer_inputs
         return 8 * (jacobians + trajectories) + self.dtype.itemsize * in_dtype
-
-    def sections(self, flat: Array) -> list[Array]:
-        """Views of an array's sections: of the input and of each layer.
-
-        Each is (..., T+1, N, size).
-        """
-        edges = zip(self.section_starts, self.section_ends, strict=True)
-        parts = [flat[start:end] for start, end in edges]
-        shapes = self.section_shapes
-        return [a.reshape(shape) for a, shape in zip(parts, shapes, strict=True)]
 
     def _pack(self, weights: Array) -> tuple[Array, Array]:
         """Weights in the network's dtype, and with every matrix column by column.
@@ -357,42 +221,40 @@ class CudaPasses:
         u, command = np.empty_like(s.motor_noise), np.empty_like(s.motor_noise)
         y = np.empty_like(s.sensory_noise)
 
-        length = int(self.section_ends[-1])
+        length = self.sections.length
         activations = np.zeros_like(x, shape=(length,), dtype=self.dtype)
         start = self._start(weights)
         self._write_start(activations, start)
 
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
-        fixed = self._nothing_fixed
-        if linear_model.replaces_plant or linear_model.replays_inputs:
-            fixed = tuple(to_device(a) for a in linear_model.arrays())
+        replaces_plant, replays_inputs, fixed = linear_model.kernel_arguments()
+        is_fixed = replaces_plant or replays_inputs
+        fixed = tuple(to_device(a) for a in fixed) if is_fixed else self._nothing_fixed
+        wiring = (self.wiring.limit, self.wiring.taper)
+        _, packed = self._pack(weights)
         self._launch(
             self._rollout_module.rollout,
             1,
-            self._pack(weights)[1],
+            packed,
             *self.tables,
             start,
             self.inputs,
-            self.wiring.limit,
-            self.wiring.taper,
-            linear_model.replaces_plant,
-            linear_model.replays_inputs,
-            fixed,
+            *wiring,
+            *(replaces_plant, replays_inputs, fixed),
             exploration,
-            x,
-            u,
-            command,
-            y,
+            *(x, u, command, y),
             activations,
         )
-        return Trajectories(x, u, command, y, CudaActivations(self, activations))
+        return Trajectories(
+            x, u, command, y, CudaActivations(self.sections, activations)
+        )
 
     def _write_start(self, activations: Array, start: Array) -> None:
         """Write the learned start (network, unit) as the first time of activations."""
         if not self.network.start:
             return
-        sections = self.sections(activations)[1:]
+        sections = self.sections.split(activations)[1:]
         for layer, section in zip(self.network.layers, sections, strict=True):
             shape = (*self.leading_shape, 1, layer.size)
             section[..., 0, :, :] = start[:, layer.units].reshape(shape)
@@ -401,7 +263,7 @@ class CudaPasses:
         """See `Passes.hidden_activations`."""
         T, N = self.scenario.steps, self.scenario.trials
         # Without the sections of the input and of the output.
-        hidden = self.sections(rollout.activations.flat)[1:-1]
+        hidden = self.sections.split(rollout.activations.flat)[1:-1]
         parts = []
         for section in hidden:
             by_network = section.reshape(self.networks, *section.shape[-3:])
@@ -413,9 +275,9 @@ class CudaPasses:
         self, activations: CudaActivations, indices: Array, passes: "CudaPasses"
     ) -> CudaActivations:
         """See `Passes.select_activations`; the indices are on the GPU."""
-        sections = self.sections(activations.flat)
+        sections = self.sections.split(activations.flat)
         parts = [section[..., indices, :].ravel() for section in sections]
-        return CudaActivations(passes, np.concatenate(parts))
+        return CudaActivations(passes.sections, np.concatenate(parts))
 
     def _plant_inputs(self, jacobians: PlantJacobians) -> tuple:
         """Arguments about the plant that both derivatives take."""
@@ -442,20 +304,20 @@ class CudaPasses:
         v = v.astype(self.dtype)
         kept_shape = flat.shape if keep_activations else (0,)
         d_activations = np.zeros_like(flat, shape=kept_shape)
+        weight_tangents = self._weight_tangents(rollout, v)
         dx, du = np.zeros_like(rollout.x), np.empty_like(rollout.u)
+        # Commands are known before the controls that they become.
+        d_command = np.empty_like(du)
+        _, packed = self._pack(weights)
         self._launch(
             self._derivative_module.tangent,
             1,
-            self._pack(weights)[1],
+            packed,
             *self.tables,
             self._start(v),
             self._plant_inputs(jacobians),
-            flat,
-            self._weight_tangents(rollout, v),
-            dx,
-            du,
-            np.empty_like(du),
-            d_activations,
+            *(flat, weight_tangents),
+            *(dx, du, d_command, d_activations),
         )
         return dx, du, d_activations
 
@@ -466,7 +328,7 @@ class CudaPasses:
         """
         tangents = np.empty_like(rollout.activations.flat)
         matmul = array_module(v).matmul
-        sections = self.sections(tangents)[1:]
+        sections = self.sections.split(tangents)[1:]
         inputs = rollout.activations.layer_inputs
         layers = self.network.layers
         for layer, read, section in zip(layers, inputs, sections, strict=True):
@@ -480,7 +342,7 @@ class CudaPasses:
 
         The adjoint does not read cotangents of the start.
         """
-        sections = self.sections(d_activations)
+        sections = self.sections.split(d_activations)
         sections[0][:] = 0.0
         sections[-1][:] = 0.0
         return d_activations
@@ -506,36 +368,22 @@ class CudaPasses:
         start_bar = np.empty_like(x_bar, shape=(K, units, trials))
         if activations_bar is None:
             activations_bar = np.zeros_like(flat, shape=(0,))
-        layers, sources, section_starts = self.tables
+        # The kernel uses up both.
+        x_bar, u_bar = x_bar.copy(), u_bar.copy()
+        command_bar = np.empty_like(u_bar)
+        cast, _ = self._pack(weights)
         self._launch(
             self._derivative_module.adjoint,
             K,
-            self._pack(weights)[0],
-            layers,
-            sources,
-            section_starts,
+            cast,
+            *self.tables,
             units,
             self._plant_inputs(jacobians),
             flat,
-            # The kernel adds to both.
-            x_bar.copy(),
-            u_bar.copy(),
-            np.empty_like(u_bar, shape=u_bar.shape),
-            activations_bar,
-            deltas,
-            start_bar,
+            *(x_bar, u_bar, command_bar, activations_bar),
+            *(deltas, start_bar),
         )
-        return self._delta_views(deltas), start_bar
-
-    def _delta_views(self, deltas: Array) -> list[Array]:
-        """Views of deltas (K, ...), one per layer (K, ..., T, N, size)."""
-        views = []
-        # The first section is that of the input, and the first time the start.
-        for k in range(1, len(self.section_shapes)):
-            section = deltas[:, self.section_starts[k] : self.section_ends[k]]
-            by_time = section.reshape(len(deltas), *self.section_shapes[k])
-            views.append(by_time[..., 1:, :, :])
-        return views
+        return self.sections.split_each(deltas), start_bar
 
     def adjoint(
         self,

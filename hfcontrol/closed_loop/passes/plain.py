@@ -61,6 +61,7 @@ class PlainPasses:
         every = self.store_every
         T, N = s.steps, s.trials
 
+        # `zeros_like` makes arrays on the scenario's device.
         x = np.zeros_like(s.x0, shape=(T + 1, *s.x0.shape))
         u, command = np.zeros_like(s.motor_noise), np.zeros_like(s.motor_noise)
         y = np.zeros_like(s.sensory_noise)
@@ -72,7 +73,8 @@ class PlainPasses:
         x[0], now = s.x0, stored[0]
         for t in range(T):
             y[t] = self._observe(t, x, linear_model)
-            now = net.step(weights, now, np.concatenate([s.target[t], y[t]]))
+            seen = np.concatenate([s.target[t], y[t]])
+            now = net.step(weights, now, seen)
             added = 0.0 if exploration is None else exploration[t]
             command[t] = now[net.outputs] + added
             if (t + 1) % every == 0:
@@ -80,7 +82,8 @@ class PlainPasses:
 
             if t >= w.command_delay:
                 u[t] = w.apply_limit(command[t - w.command_delay])
-            u[t] = u[t] * (1.0 + s.motor_gain[t]) + s.motor_noise[t]
+            gain = 1.0 + s.motor_gain[t]
+            u[t] = u[t] * gain + s.motor_noise[t]
             x[t + 1] = self._step(t, x[t], u[t], linear_model)
         return Trajectories(x, u, command, y, stored[None])
 
@@ -135,9 +138,12 @@ class PlainPasses:
         keep_activations: bool = False,
     ) -> tuple[Array, Array, Array]:
         """See `Passes.tangent`; d_activations always covers all steps."""
-        net, w, activations = self.network, self.wiring, rollout.activations[0]
-        T, N = len(rollout.u), rollout.u.shape[2]
-        n_target = net.n_input - jacobians.C.shape[1]
+        net, activations = self.network, rollout.activations[0]
+        feedback_delay = self.wiring.feedback_delay
+        command_delay = self.wiring.command_delay
+        A, B, C, slope, replays_inputs = jacobians
+        T, _, N = rollout.u.shape
+        n_target = net.n_input - C.shape[1]
 
         dx, du = np.zeros_like(rollout.x), np.zeros_like(rollout.u)
         d_command = np.zeros_like(rollout.u)
@@ -147,23 +153,20 @@ class PlainPasses:
 
         d_input = np.zeros_like(rollout.x, shape=(net.n_input, N))
         for t in range(T):
-            s = t - w.feedback_delay
+            s = t - feedback_delay
             # The state at time 0 is fixed, so that its observation has no tangent.
-            if s > 0 and not jacobians.replays_inputs:
-                d_input[n_target:] = multiply(jacobians.C[s], dx[s])
-            d_activations[t + 1] = net.step_jvp(
-                weights,
-                v,
-                activations[t],
-                activations[t + 1],
-                d_activations[t],
-                d_input,
-            )
-            d_command[t] = d_activations[t + 1, net.outputs]
-            if t >= w.command_delay:
-                du[t] = jacobians.slope[t] * d_command[t - w.command_delay]
-            by_state = multiply(jacobians.A[t], dx[t])
-            dx[t + 1] = by_state + multiply(jacobians.B[t], du[t])
+            if s > 0 and not replays_inputs:
+                d_input[n_target:] = multiply(C[s], dx[s])
+            before, now = activations[t], activations[t + 1]
+            d_before = d_activations[t]
+            d_now = net.step_jvp(weights, v, before, now, d_before, d_input)
+            d_activations[t + 1] = d_now
+
+            d_command[t] = d_now[net.outputs]
+            if t >= command_delay:
+                du[t] = slope[t] * d_command[t - command_delay]
+            by_state = multiply(A[t], dx[t])
+            dx[t + 1] = by_state + multiply(B[t], du[t])
         return dx, du, d_activations[None]
 
     def _deltas(
@@ -179,32 +182,34 @@ class PlainPasses:
 
         The first entry in time is that of the start of the hidden units.
         """
-        net, w, activations = self.network, self.wiring, rollout.activations[0]
-        n_target = net.n_input - jacobians.C.shape[1]
-        observed = slice(n_target, net.n_input)
+        net, activations = self.network, rollout.activations[0]
+        feedback_delay = self.wiring.feedback_delay
+        command_delay = self.wiring.command_delay
+        A, B, C, slope, replays_inputs = jacobians
+        observed = slice(net.n_input - C.shape[1], net.n_input)
 
         x_bar, command_bar = x_bar.copy(), np.zeros_like(u_bar)
         deltas = np.zeros_like(activations)
         before_bar = np.zeros_like(activations[0])
         # Each step of `tangent` transposed, in reverse order.
         for t in reversed(range(len(u_bar))):
-            u_total = u_bar[t] + multiply_transposed(jacobians.B[t], x_bar[t + 1])
-            if t >= w.command_delay:
-                command_bar[t - w.command_delay] = jacobians.slope[t] * u_total
+            after_bar = x_bar[t + 1]
+            u_total = u_bar[t] + multiply_transposed(B[t], after_bar)
+            if t >= command_delay:
+                command_bar[t - command_delay] = slope[t] * u_total
 
             now_bar = before_bar
             if activations_bar is not None:
                 now_bar = before_bar + activations_bar[0, t + 1]
             now_bar[net.outputs] += command_bar[t]
-            deltas[t + 1], before_bar = net.step_vjp(
-                weights, activations[t], activations[t + 1], now_bar
-            )
+            before, now = activations[t], activations[t + 1]
+            delta, before_bar = net.step_vjp(weights, before, now, now_bar)
+            deltas[t + 1] = delta
 
-            s = t - w.feedback_delay
-            if s > 0 and not jacobians.replays_inputs:
-                y_bar = deltas[t + 1, observed]
-                x_bar[s] += multiply_transposed(jacobians.C[s], y_bar)
-            x_bar[t] += multiply_transposed(jacobians.A[t], x_bar[t + 1])
+            s = t - feedback_delay
+            if s > 0 and not replays_inputs:
+                x_bar[s] += multiply_transposed(C[s], delta[observed])
+            x_bar[t] += multiply_transposed(A[t], after_bar)
         deltas[0] = before_bar
         return deltas
 
@@ -247,6 +252,7 @@ class PlainPasses:
         net = self.network
         N = activations.shape[2]
         J = np.zeros_like(activations, shape=(N, net.size))
+        # One outer product per trial and step, summed over the steps.
         for layer, W in zip(net.layers, net.matrices(weights), strict=True):
             weight_vjp = layer.connection_type.weight_vjp
             steps = zip(activations[:-1], activations[1:], deltas[1:], strict=True)

@@ -14,7 +14,7 @@ from hfcontrol.closed_loop.passes.cpu import (
     choose_block_width,
     is_staged,
     network_pieces,
-    start_index,
+    network_tables,
 )
 from hfcontrol.kernels import generate
 from hfcontrol.kernels.generate import read_piece
@@ -40,8 +40,7 @@ class Sequences:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.module = load_sequence_module(is_staged(network))
-        hidden = (network.hidden.start, network.hidden.stop)
-        self.tables = (*network.tables(), hidden, start_index(network))
+        self.tables = network_tables(network)
 
     def activations(self, weights: Array, inputs: Array, starts: Array) -> Array:
         """Activations (block, T+1, unit, trial) for weights (P,).
