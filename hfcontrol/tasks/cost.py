@@ -129,6 +129,7 @@ class Cost:
             output = self.kernels.output(x, self.params) - reference.output
 
         if self.custom:
+            assert self.target is not None
             controls = self._pad(u, len(x))
             values = self.kernels.residual(
                 self.custom, x, controls, self.target, self.params
@@ -194,6 +195,7 @@ class Cost:
             output = self.kernels.output_jacobian(x, self.params)
 
         if self.custom:
+            assert self.target is not None
             controls = self._pad(u, len(x))
             custom = self.kernels.residual_jacobian(
                 self.custom, x, controls, self.target, self.params

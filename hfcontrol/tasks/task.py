@@ -440,6 +440,7 @@ class Task:
             state[1:, plant.positions] += running
             return state, None
 
+        assert plant.hand is not None
         state[:, plant.positions] = 0.0
         # The hand gets the largest weight of the states that it replaces.
         output = np.zeros((self.steps + 1, plant.nz, 1))
