@@ -53,7 +53,7 @@ def near_home(plant, rng):
 
 @pytest.mark.parametrize("name", SETTABLE)
 def test_step_equals_that_of_the_environment(name, rng):
-    """Positions and rates after one step from the same state, with contacts and limits."""
+    """From the same state, positions and rates agree, with contacts and limits too."""
     plant = load_plant(name)
     environment = make(name).unwrapped
     environment.reset(seed=0)
@@ -338,7 +338,7 @@ def test_ppo_trains_environments_and_commands_read_the_run(
     assert call(capsys, "export", run.path)[0] == 0
     for command in ("simulate", "plot", "animate"):
         line = complaint(capsys, command, run.path, status=2)
-        assert "whose paths no task describes" in line
+        assert "which has no tasks" in line
     controller = hf.Controller.load(run)
     u = controller.act(np.zeros(0), np.zeros(len(controller.observes)))
     assert u.shape == (len(controller.controls),)
