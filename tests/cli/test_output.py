@@ -1,0 +1,313 @@
+"""Output: text for people, JSON for scripts, tables, figures and the live line."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from trainings import (
+    ENVIRONMENT,
+    SMALL_OPTIONS,
+    call,
+    complaint,
+    in_process,
+    strict_json,
+    write_cart,
+)
+
+import hfcontrol as hf
+from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
+from hfcontrol.cli.progress import advice
+from hfcontrol.evaluation.evaluation import evaluate
+from hfcontrol.plant.registry import plant_names
+from hfcontrol.runs.settings import Settings
+
+# What `info --json` prints, and what an evaluation says about a set of scenarios.
+INFO = [
+    "run",
+    "plant",
+    "task",
+    "seed",
+    "hold",
+    "batches",
+    "holds",
+    "updates",
+    "rollouts",
+    "jacobian_steps",
+    "parameters",
+    "connections",
+    "time_constants",
+    "loss",
+    "loss_history",
+    "seconds",
+    "compile_seconds",
+    "solver",
+    "stop",
+    "command",
+    "version",
+]
+SET = [
+    "trials",
+    "loss",
+    "optimal_loss",
+    "ratio",
+    "ratio_quantiles",
+    "errors",
+    "error",
+    "final_speed",
+    "path_deviation",
+    "peak_control",
+    "success",
+]
+STOPS = {"target", "rollouts", "time", "converged", "interrupted", "failed"}
+
+
+def test_training_in_plain_text(capsys, here):
+    status, out, err = call(capsys, "train", *SMALL_OPTIONS)
+    run = hf.Run.load()
+    assert status == 0 and not err and "\x1b" not in out and "\r" not in out
+    assert len(re.findall("^hold .*update", out, re.MULTILINE)) == run.state.holds
+    assert f"hfcontrol train --resume {run.path} --rollouts" in out
+    table = hf.Run.load().info()
+    assert (
+        f"{table['loss']:.3e}" in out
+        and "ratio to optimal" in out
+        and "held-out" in out
+    )
+
+
+def test_training_in_json(capsys, here):
+    status, out, _ = call(capsys, "train", *SMALL_OPTIONS, "--json")
+    *holds, done = [strict_json(line) for line in out.splitlines()]
+    assert status == 0 and {hold["event"] for hold in holds} == {"hold"}
+    assert [hold["hold"] for hold in holds] == list(range(1, len(holds) + 1))
+    assert [hold["loss"] for hold in holds] == done["loss_history"]
+    assert all(hold["hand_error_cm"] > 0 and hold["accepted"] is True for hold in holds)
+    assert list(done) == ["event", *INFO] and done["event"] == "done"
+    assert done == {"event": "done", **strict_json(call(capsys, "info", "--json")[1])}
+
+
+def test_quiet_training(capsys, here):
+    assert call(capsys, "train", *SMALL_OPTIONS, "--quiet") == (0, "", "")
+    assert hf.Run.load().state.updates > 0
+
+
+def test_json_has_null_for_infinity(capsys):
+    numbers = {
+        "a": [float("inf"), (float("nan"), 1.5)],
+        "b": {"c": -float("inf")},
+        "d": None,
+        "e": "inf",
+        "f": 2,
+    }
+    print_json(numbers)
+    assert strict_json(capsys.readouterr().out) == {
+        "a": [None, [None, 1.5]],
+        "b": {"c": None},
+        "d": None,
+        "e": "inf",
+        "f": 2,
+    }
+
+
+def test_info(capsys, run):
+    info = strict_json(call(capsys, "info", run, "--json")[1])
+    assert list(info) == INFO and info["stop"] in STOPS
+    lines = call(capsys, "info", run)[1].splitlines()
+    names = {line[:16].strip().replace(" ", "_") for line in lines}
+    assert names == {*INFO, "loss_of_holds"} - {"loss_history"}
+
+
+def test_evaluation(capsys, run):
+    result = strict_json(call(capsys, "evaluate", run, "--json")[1])
+    assert list(result) == ["run", "plant", "task", "noisy", "sets"]
+    assert list(result["sets"]) == ["training", "held_out"]
+    assert all(list(one) == SET for one in result["sets"].values())
+    assert result == json.loads(json.dumps(evaluate(run)))
+
+    ratio = result["sets"]["held_out"]["ratio"]
+    assert f"{ratio:.4f}" in call(capsys, "evaluate", run)[1]
+
+
+def test_columns_are_as_wide_as_their_widest_cell(capsys):
+    """With eight controls, the cells of both sets stay apart and all lines align."""
+    controls = [0.998 - k / 1000 for k in range(8)]
+    numbers = {
+        "trials": 4,
+        "loss": 2.0,
+        "optimal_loss": 1.0,
+        "ratio": 2.0,
+        "peak_control": controls,
+        "path_deviation": None,
+        "success": 0.5,
+        "errors": [{"step": 9, "mean": 1.0, "max": 2.0, "unit": "cm"}],
+        "final_speed": {"mean": 1.0, "max": 2.0, "unit": "cm/s"},
+    }
+    sets = {"training": numbers, "held_out": numbers}
+    print_evaluation({"sets": sets, "noisy": False})
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1
+
+    words = ", ".join(f"{c:.3g}" for c in controls).split()
+    peaks = [line.split() for line in lines if line.startswith("peak")]
+    assert peaks == [["peak", "controls", *words, *words]]
+
+
+def test_evaluation_under_other_conditions(capsys, run):
+    plain, noisy = (
+        call(capsys, "evaluate", run, *words)[1]
+        for words in ([], ["--motor-noise", "5%"])
+    )
+    assert "bound" in noisy and "bound" not in plain
+    assert plain.splitlines()[1:] != noisy.splitlines()[1:-1]
+
+
+def test_runs(capsys, run):
+    call(capsys, "train", *SMALL_OPTIONS, "--quiet", "--seed", 1)
+    folder = hf.Run.load(run).folder
+    files = folder.checkpoints()
+    kept = sorted({folder.first(), folder.best(), folder.newest()})
+
+    newest = hf.Run.load().path
+    lines = call(capsys, "runs")[1].splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith(str(newest)) and lines[2].startswith(run)
+
+    listed = strict_json(call(capsys, "runs", "--json")[1])
+    assert [Path(one["run"]) for one in listed] == [newest, Path(run)]
+    assert listed[1]["loss"] == hf.Run.load(run).state.loss
+
+    status, out, _ = call(capsys, "runs", "--thin", "--keep", 0, run)
+    assert status == 0 and f"removed {len(files) - len(kept)}, left {len(kept)}" in out
+    assert folder.checkpoints() == kept != files
+
+
+def test_info_without_runs_suggests_train(capsys, here):
+    assert "hfcontrol train" in complaint(capsys, "info", status=1)
+
+
+def test_plants_and_check(capsys, here):
+    out = call(capsys, "plants")[1]
+    assert all(re.search(f"^{name} ", out, re.MULTILINE) for name in plant_names())
+    status, out, err = call(capsys, "check", write_cart(here))
+    *findings, speed, last = out.splitlines()
+    assert status == 0 and not err
+    assert all(line.startswith("ok") for line in findings)
+    assert re.match(r"one step takes \S+ us per trial", speed)
+    assert last.endswith(f"hfcontrol train --plant {here / 'cart.py'}")
+
+    write_cart(here, fault=("0.1 * x[1]", "np.nan * x[1]"))
+    status, out, err = call(capsys, "check", here / "cart.py")
+    assert status == 2 and "FAIL" in out and len(err.splitlines()) == 1
+
+
+def test_check_covers_the_starts_of_tasks(capsys, here):
+    start = (
+        'TASKS = {"go": {"generator": "angles", "start": (0.0,), '
+        '"targets": (1.0, 2.0), "trials": 4, "steps": 5}}'
+    )
+    plant = write_plant(here / "pole.py", "u[0] / x[0]", start)
+    status, out, err = call(capsys, "check", plant)
+    assert status == 2 and "1 of 13 checks failed" in err
+    assert (
+        "FAIL task go: the state a step later is not finite at its start x = (0, 0)"
+        in out
+    )
+
+
+def test_check_warns_of_a_jump(capsys, here):
+    plant = write_plant(
+        here / "dry.py", "u[0] - math.copysign(1.0, x[1])", "TASKS = {}"
+    )
+    status, out, err = call(capsys, "check", plant)
+    assert status == 0 and not err and "WARN smooth: d angle / d angle_rate is" in out
+
+
+def write_plant(path, acceleration, tasks):
+    """A plant file with one position."""
+    path.write_text(f'''"""A plant."""
+import math
+STATE, CONTROL = ("angle", "angle_rate"), ("torque",)
+DT, INTEGRATOR = 0.02, "rk4"
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = {acceleration}
+{tasks}
+''')
+    return path
+
+
+def test_figures_are_named_after_the_run(capsys, run, here):
+    for words, ending in (
+        (["plot-error"], "-error.png"),
+        (["plot", "--kind", "speed"], "-speed.png"),
+        (["animate", "--targets", 1], ".gif"),
+    ):
+        status, out, _ = call(capsys, *words)
+        assert status == 0
+        assert out.strip() == f"{here / run.split('/')[1]}{ending}"
+        assert Path(out.strip()).stat().st_size > 1000
+
+
+def test_the_live_line_fits_the_terminal(here):
+    """A terminal would break a longer line, which then cannot be overwritten."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 60, 0, 0))
+    environment = {
+        name: value for name, value in ENVIRONMENT.items() if name != "COLUMNS"
+    }
+    shown = b""
+    with (
+        in_process("train", *SMALL_OPTIONS, stdout=theirs, env=environment),
+        # Reading past the end of a terminal is an error.
+        suppress(OSError),
+    ):
+        os.close(theirs)
+        while part := os.read(ours, 1000):
+            shown += part
+    os.close(ours)
+    parts = shown.decode().split(CLEAR_LINE)[1:]
+    drawn = [part.partition("\n")[0].rstrip("\r") for part in parts]
+    assert len(drawn) >= hf.Run.load().state.updates
+    assert max(map(len, drawn)) < 60
+    assert all("loss" in line for line in drawn if line.startswith("hold"))
+
+
+def test_a_full_disk_gets_one_line(here):
+    with open("/dev/full", "w") as full, in_process("plants", stdout=full) as process:
+        assert len(process.stderr.read().splitlines()) == 1
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "stop, ratio, settings, expected",
+    [
+        (
+            "converged",
+            4e5,
+            {},
+            "it settled far from the optimum: --grow 12, --race 4, --guide 32, another "
+            "--seed may lead elsewhere",
+        ),
+        (
+            "failed",
+            2.0,
+            {"grow": 4, "race": 2},
+            "it settled far from the optimum: --guide 32, another --seed may lead "
+            "elsewhere",
+        ),
+        ("converged", 1.2, {}, None),
+        ("time", 9.0, {}, None),
+        ("converged", None, {}, None),
+    ],
+)
+def test_a_poor_minimum_gets_advice(stop, ratio, settings, expected):
+    evaluation = {"sets": {"training": {"ratio": ratio}}}
+    lines = advice(stop, evaluation, Settings(**settings))
+    assert next(lines, None) == expected
