@@ -1,4 +1,4 @@
-"""Closed loops that together have everything a loop can have, by name."""
+"""Closed loops that together cover all that a loop can have, by name."""
 
 import pytest
 from helpers import hold_of, weights_of
@@ -22,18 +22,22 @@ CASES = {
         "sensory_noise": 0.1,
     },
     "swing": {"trials": 35, "disturbed": True},
-    "swing, sees late": {"delays": (1, 0), "sensory_noise": 0.1},
-    "swing, acts late": {"delays": (0, 1), "motor_noise": 0.1, "motor_fraction": 0.2},
-    "swing, late both ways": {
+    "swing, feedback delay": {"delays": (1, 0), "sensory_noise": 0.1},
+    "swing, command delay": {
+        "delays": (0, 1),
+        "motor_noise": 0.1,
+        "motor_fraction": 0.2,
+    },
+    "swing, both delays": {
         "delays": (2, 3),
         "sensory_noise": 0.1,
         "motor_noise": 0.1,
         "motor_fraction": 0.2,
         "disturbed": True,
     },
-    "swing, three late": {"delays": (3, 1), "trials": 1},
+    "swing, one trial with delays": {"delays": (3, 1), "trials": 1},
     "swing, moving target": {"task": "follow"},
-    "swing, own residual": {"task": "worth", "delays": (1, 1)},
+    "swing, custom residual": {"task": "worth", "delays": (1, 1)},
     "swing, hand": {"space": "hand", "effort": 0.0},
     "swing, one layer": {"hidden": (6,)},
     "swing, three layers": {
@@ -114,8 +118,8 @@ cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def moved(kind, loop):
-    """A hold of a kind, and its rollout at weights other than those of its start."""
+def hold_and_rollout(kind, loop):
+    """A hold of a kind, and its rollout at other weights than those of its start."""
     theta = weights_of(loop)
     hold = hold_of(kind, loop, theta)
     return hold, hold.rollout(theta + weights_of(loop, seed=1, size=0.03))

@@ -1,4 +1,8 @@
-"""What runs on a GPU, run without one: tests/device in Numba's simulator, in a process that asks for it before Numba is imported."""
+"""The tests of tests/device without a GPU, in the CUDA simulator of Numba.
+
+Each runs in its own process, because the simulator must be requested before Numba
+is imported.
+"""
 
 import os
 import subprocess
@@ -11,7 +15,7 @@ FOLDER = Path(__file__).parent / "device"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("test_*.py")))
-def test_what_runs_on_a_gpu(name):
+def test_gpu_code_in_the_simulator(name):
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,7 @@
-"""The closed loop: tangent and adjoint are the exact discrete pair of the rollout as coded, whoever computes them."""
+"""The closed loop: tangent and adjoint are the exact derivatives of the rollout.
+
+Of the rollout as coded, by fused and by plain passes.
+"""
 
 import math
 import tracemalloc
@@ -17,7 +20,7 @@ from helpers import (
     residuals_of,
     weights_of,
 )
-from loop_cases import cases, kinds, moved
+from loop_cases import cases, hold_and_rollout, kinds
 
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
@@ -31,7 +34,7 @@ from hfcontrol.optim.curvature import GaussNewton
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
 def test_adjoint_is_the_transpose_of_the_tangent(options, kind, fused, rng):
     loop = loop_of(**options, fused=fused)
-    hold, rollout = moved(kind, loop)
+    hold, rollout = hold_and_rollout(kind, loop)
     linear = hold.linearise(rollout)
     v = rng.standard_normal(loop.network.size)
     w, Jv = like(linear.cost.residuals, rng), linear.jvp(v)
@@ -43,14 +46,16 @@ def test_adjoint_is_the_transpose_of_the_tangent(options, kind, fused, rng):
 @cases
 @kinds
 def test_gradient_equals_differences_through_new_rollouts(options, kind, rng):
-    """Of the hold's own function, which `linearise` never calls. 1e-7 is left by differences of losses (1e-16 / 1e-5 of a
-    loss some times larger than its gradient) and of the plant (about 1e-10)."""
+    """New rollouts of the hold's function, which `linearise` never calls.
+
+    The tolerance 1e-7 covers differences of losses (1e-16 / 1e-5 of a loss that is a
+    few times larger than its gradient) and of the plant (about 1e-10).
+    """
     loop = loop_of(**options)
-    hold, rollout = moved(kind, loop)
+    hold, rollout = hold_and_rollout(kind, loop)
     gradient = hold.linearise(rollout).gradient
-    for direction in rng.standard_normal((3, loop.network.size)) / math.sqrt(
-        loop.network.size
-    ):
+    size = loop.network.size
+    for direction in rng.standard_normal((3, size)) / math.sqrt(size):
         slope = central_difference(
             lambda theta: hold.rollout(theta).loss, rollout.theta, direction
         )
@@ -63,7 +68,7 @@ def test_gradient_equals_differences_through_new_rollouts(options, kind, rng):
 @kinds
 def test_tangent_equals_differences_of_every_residual(options, kind, rng):
     loop = loop_of(**options)
-    hold, rollout = moved(kind, loop)
+    hold, rollout = hold_and_rollout(kind, loop)
     v = rng.standard_normal(loop.network.size)
     assert (
         relative(
@@ -77,11 +82,14 @@ def test_tangent_equals_differences_of_every_residual(options, kind, rng):
 @cases
 @kinds
 def test_fused_passes_equal_the_plain_ones(options, kind, rng):
-    """To 1e-12: both add the same numbers in another order, some hundred roundings of 1e-16 that twelve stable steps do
-    not amplify. Both are given the same Jacobians: differences over 6e-6 turn 1e-16 of a state into 1e-11."""
+    """To 1e-12: both add the same numbers in a different order.
+
+    Twelve stable steps do not amplify these roughly hundred roundings of 1e-16. Both
+    get the same Jacobians: differences over 6e-6 turn 1e-16 of a state into 1e-11.
+    """
     fused, plain = loop_of(**options), loop_of(**options, fused=False)
     assert type(fused.passes) is not type(plain.passes)
-    hold, a = moved(kind, fused)
+    hold, a = hold_and_rollout(kind, fused)
     b = plain.rollout(a.theta, hold.linear_model)
     for name in ("x", "u", "command", "y", "losses"):
         assert relative(getattr(a, name), getattr(b, name)) < 1e-12, name
@@ -92,20 +100,18 @@ def test_fused_passes_equal_the_plain_ones(options, kind, rng):
     assert relative(flat(c.jvp(v)), flat(d.jvp(v))) < 1e-12
     assert relative(c.vjp(w), d.vjp(w)) < 1e-12
     assert relative(c.structural_product(v), d.structural_product(v)) < 1e-12
-    channels = fused.scenario.cost.active_residuals()[-5:]
-    assert relative(c.rows(channels), d.rows(channels)) < 1e-12
-    matrix = c.rows(channels).reshape(-1, network.size)
+    indices = fused.scenario.cost.active_residuals()[-5:]
+    assert relative(c.rows(indices), d.rows(indices)) < 1e-12
+    matrix = c.rows(indices).reshape(-1, network.size)
     assert relative(fused.passes.gram(matrix), plain.passes.gram(matrix)) < 1e-12
 
 
 @cases
-def test_rows_hold_the_gradient_of_every_residual(options):
+def test_rows_are_the_gradients_of_all_residuals(options):
     loop = loop_of(**options)
-    linear, channels = (
-        loop.linearise(loop.rollout(weights_of(loop))),
-        loop.scenario.cost.active_residuals(),
-    )
-    rows, residuals = linear.rows(channels), linear.cost.scaled_residuals(channels)
+    linear = loop.linearise(loop.rollout(weights_of(loop)))
+    indices = loop.scenario.cost.active_residuals()
+    rows, residuals = linear.rows(indices), linear.cost.scaled_residuals(indices)
     assert (
         relative(np.einsum("knp,kn->p", rows, residuals) / loop.trials, linear.gradient)
         < 1e-12
@@ -119,7 +125,7 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
     v = rng.standard_normal(loop.network.size)
 
     def results():
-        hold, rollout = moved(kind, loop)
+        hold, rollout = hold_and_rollout(kind, loop)
         linear = hold.linearise(rollout)
         rows = linear.rows(loop.scenario.cost.active_residuals()[-3:])
         return [
@@ -141,18 +147,18 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
     finally:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     for other in found[1:]:
-        for a, b in zip(found[0], other):
+        for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 @cases
 @pytest.mark.parametrize("kind", ["model", "inputs"])
-def test_a_hold_about_its_start_is_the_start(options, kind):
+def test_a_hold_at_its_start_repeats_the_start(options, kind):
     loop = loop_of(**options)
     theta = weights_of(loop)
     hold, true = hold_of(kind, loop, theta), loop.rollout(theta)
     again = hold.rollout(theta)
-    # bit for bit, unless the plant runs in NumPy and its model in compiled code
+    # The same bits, unless the plant runs in NumPy and its model in compiled code.
     tolerance = 0 if loop.plant.compiled or kind == "inputs" else 1e-12
     for name in ("x", "u", "command", "y", "losses"):
         np.testing.assert_allclose(
@@ -182,7 +188,7 @@ def test_replayed_observations_hide_the_feedback():
 
 
 def network_by_hand(architecture, views, before, inputs):
-    """One step of the network, unit by unit from its named weights: activity of every layer from that before."""
+    """Activations of every layer after one step, unit by unit from named weights."""
     now = {"in": inputs}
     for name in [*map(str, range(1, len(architecture.hidden) + 1)), "out"]:
         total = list(views[f"b_{name}"])
@@ -191,15 +197,15 @@ def network_by_hand(architecture, views, before, inputs):
             for key in views
             if key.startswith("W_") and key.endswith(f"_{name}")
         ):
-            rows = before[name] if source == name else now[source]
+            read = before[name] if source == name else now[source]
             for i, weights in enumerate(views[f"W_{source}_{name}"]):
-                total[i] += sum(weight * row for weight, row in zip(weights, rows))
+                total[i] += sum(w * a for w, a in zip(weights, read, strict=True))
         now[name] = total if name == "out" else [math.tanh(a) for a in total]
     return now
 
 
 def loop_by_hand(loop, theta, n):
-    """Trajectories (x, u, y) of trial n, number by number from the equations, with the plant file's own functions."""
+    """Trajectories (x, u, y) of trial n, number by number from the equations."""
     plant, network, s, w = loop.plant, loop.network, loop.scenario, loop.wiring
     views, p = network.views(theta), list(s.params[:, n])
     ends = np.cumsum(network.architecture.hidden)
@@ -208,7 +214,7 @@ def loop_by_hand(loop, theta, n):
     for t in range(s.steps):
         y.append([0.0] * plant.ny)
         plant.functions["observe"](x[max(t - w.feedback_delay, 0)], p, y[t])
-        y[t] = [a + b for a, b in zip(y[t], s.sensory_noise[t, :, n])]
+        y[t] = [a + b for a, b in zip(y[t], s.sensory_noise[t, :, n], strict=True)]
         layers = network_by_hand(
             network.architecture, views, layers, [*s.target[t, :, n], *y[t]]
         )
@@ -216,7 +222,7 @@ def loop_by_hand(loop, theta, n):
         c = command[t - w.command_delay] if t >= w.command_delay else [0.0] * plant.nu
         c = [
             limit * math.tanh(a / limit) if limit < math.inf else a
-            for a, limit in zip(c, w.limit)
+            for a, limit in zip(c, w.limit, strict=True)
         ]
         u.append(
             [
@@ -228,14 +234,14 @@ def loop_by_hand(loop, theta, n):
         plant.functions["dynamics"](x[t], u[t], p, dx)
         raw = [
             a + plant.dt * rate + s.disturbance[t, i, n]
-            for i, (a, rate) in enumerate(zip(x[t], dx))
+            for i, (a, rate) in enumerate(zip(x[t], dx, strict=True))
         ]
         x.append(
             [
                 math.copysign(limit + math.tanh(abs(a) - limit), a)
                 if abs(a) > limit
                 else a
-                for a, limit in zip(raw, w.taper)
+                for a, limit in zip(raw, w.taper, strict=True)
             ]
         )
     return np.array(x), np.array(u), np.array(y)
@@ -244,7 +250,7 @@ def loop_by_hand(loop, theta, n):
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize("command_delay", range(4))
 @pytest.mark.parametrize("feedback_delay", range(4))
-def test_the_equations_number_by_number(feedback_delay, command_delay, fused):
+def test_rollout_follows_the_equations(feedback_delay, command_delay, fused):
     architecture = Architecture((5, 4), recurrent=(1,), learn_start=True)
     loop = loop_of(
         delays=(feedback_delay, command_delay),
@@ -258,10 +264,10 @@ def test_the_equations_number_by_number(feedback_delay, command_delay, fused):
     theta = weights_of(loop, size=0.5)
     rollout = loop.rollout(theta)
     assert (np.abs(rollout.x[1:]) > loop.wiring.taper[:, None]).any(), (
-        "the taper must be met"
+        "no state reaches the taper"
     )
     for n in (0, 6):
-        for name, values in zip("xuy", loop_by_hand(loop, theta, n)):
+        for name, values in zip("xuy", loop_by_hand(loop, theta, n), strict=True):
             np.testing.assert_allclose(
                 getattr(rollout, name)[:, :, n],
                 values,
@@ -272,7 +278,7 @@ def test_the_equations_number_by_number(feedback_delay, command_delay, fused):
 
 
 def with_scenario(loop, **changes):
-    """The same closed loop on a scenario of which something is changed."""
+    """The same closed loop on a changed scenario."""
     return ClosedLoop(
         loop.plant,
         loop.kernels,
@@ -283,15 +289,15 @@ def with_scenario(loop, **changes):
 
 
 @kinds
-def test_a_trial_does_not_depend_on_the_others(kind):
-    """Nor does one that has no finite start: its numbers stay its own."""
+def test_trials_do_not_affect_each_other(kind):
+    """Not even a trial with a start that is not finite."""
     loop = loop_of(trials=35, delays=(1, 1))
     others = np.arange(35) != 33
     x0 = loop.scenario.x0.copy()
     x0[:, others] *= 2
     x0[:, 5] = np.nan
-    crowd = with_scenario(loop, x0=x0)
-    (_, a), (_, b) = moved(kind, loop), moved(kind, crowd)
+    changed = with_scenario(loop, x0=x0)
+    (_, a), (_, b) = hold_and_rollout(kind, loop), hold_and_rollout(kind, changed)
     for name in ("x", "u", "y"):
         first, second = getattr(a, name), getattr(b, name)
         np.testing.assert_array_equal(first[:, :, 33], second[:, :, 33])
@@ -299,7 +305,7 @@ def test_a_trial_does_not_depend_on_the_others(kind):
     assert b.loss == np.inf and np.isfinite(a.loss)
 
 
-def test_one_trial_alone_goes_as_among_others():
+def test_a_single_trial_runs_as_it_does_among_others():
     many, alone = loop_of(trials=35), loop_of(trials=1)
     alone = with_scenario(
         alone,
@@ -337,14 +343,16 @@ def test_rollouts_of_the_true_plant_are_counted():
 
 
 @pytest.mark.parametrize("delays", [(12, 0), (0, 12)])
-def test_a_delay_as_long_as_the_horizon_is_refused(delays):
-    with pytest.raises(TaskError, match="-delay of 12 steps .* horizon of 12 steps"):
+def test_a_delay_of_the_full_horizon_is_refused(delays):
+    with pytest.raises(TaskError, match=r"_delay` of 12 steps .* horizon of 12 steps"):
         loop_of(delays=delays)
 
 
 def test_memory_grows_with_trials_times_steps():
-    """A linearised rollout holds, per trial and step, its rows, trajectories, Jacobians and residuals: no more than
-    sweeps/cpu.py says, whatever the size."""
+    """A linearised rollout takes no more than passes/cpu.py says, whatever its size.
+
+    Per trial and step: activations, trajectories, Jacobians and residuals.
+    """
 
     def bytes_of(trials, steps):
         loop = loop_of("arm2", trials=trials, steps=steps, hidden=(32, 32), effort=1e-3)
@@ -363,8 +371,11 @@ def test_memory_grows_with_trials_times_steps():
         assert 0.5 * stated < held < stated
 
 
-def test_a_network_of_single_numbers_differs_by_their_rounding():
-    """`dtype` is that of rows and products alone; trajectories, Jacobians and cotangents of the weights stay float64."""
+def test_a_float32_network_differs_by_its_rounding():
+    """Only activations and products are float32.
+
+    Trajectories, Jacobians and cotangents of the weights stay float64.
+    """
     double = loop_of("arm2", trials=9)
     single = ClosedLoop(
         double.plant,

@@ -1,4 +1,7 @@
-"""The network along recorded inputs with starts in the middle: the plain step, finite differences, and what must not matter."""
+"""The network along recorded inputs, with starts within a sequence.
+
+Against the plain step and finite differences; and what must not matter.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +31,7 @@ cells = pytest.mark.parametrize(
 
 
 def setting(cell, more, rng, learn_start=True):
-    """A network, its passes, weights, inputs and starts, some of them in the middle."""
+    """A network, its passes, weights, inputs, and starts at any step."""
     network = Network(
         Architecture((4, 3), cell, (2,), (1, 2), learn_start, **more), 3, 2
     )
@@ -39,24 +42,22 @@ def setting(cell, more, rng, learn_start=True):
 
 
 def plain(network, theta, inputs, starts):
-    """Outputs (T, 2, N) by the network's own step."""
+    """Outputs (T, 2, N) by the plain step of the network."""
     first = np.zeros((network.n_activations, 1))
     first[network.hidden, 0] = theta[network.start] if network.start else 0.0
-    rows, outputs = np.zeros((network.n_activations, inputs.shape[2])), []
-    for seen, begins in zip(inputs, starts):
-        rows = network.step(theta, np.where(begins, first, rows), seen)
-        outputs.append(rows[network.outputs])
+    activations, outputs = np.zeros((network.n_activations, inputs.shape[2])), []
+    for seen, begins in zip(inputs, starts, strict=True):
+        activations = network.step(theta, np.where(begins, first, activations), seen)
+        outputs.append(activations[network.outputs])
     return np.array(outputs)
 
 
 @cells
-def test_outputs_are_those_of_the_plain_step_and_their_adjoint_of_differences(
-    cell, more, rng
-):
+def test_outputs_equal_plain_steps_and_adjoint_equals_differences(cell, more, rng):
     network, passes, theta, inputs, starts = setting(cell, more, rng)
-    rows = passes.activations(theta, inputs, starts)
+    activations = passes.activations(theta, inputs, starts)
     np.testing.assert_allclose(
-        passes.merge_blocks(rows, network.outputs, N)[1:],
+        passes.merge_blocks(activations, network.outputs, N)[1:],
         plain(network, theta, inputs, starts),
         atol=1e-13,
     )
@@ -65,13 +66,13 @@ def test_outputs_are_those_of_the_plain_step_and_their_adjoint_of_differences(
         (out_bar * plain(network, theta + s * v, inputs, starts)).sum()
         for s in (1e-6, -1e-6)
     ]
-    assert passes.adjoint(theta, starts, rows, out_bar) @ v == pytest.approx(
+    assert passes.adjoint(theta, starts, activations, out_bar) @ v == pytest.approx(
         (ends[0] - ends[1]) / 2e-6, rel=1e-7
     )
 
 
 @cells
-def test_two_episodes_in_one_column_are_two_columns(cell, more, rng):
+def test_two_sequences_in_one_column_equal_two_columns(cell, more, rng):
     network, passes, theta, inputs, _ = setting(cell, more, rng)
     long, short = np.zeros((2, T, N), dtype=bool)
     long[0] = short[0] = long[4] = True
@@ -88,20 +89,21 @@ def test_two_episodes_in_one_column_are_two_columns(cell, more, rng):
         for some in (slice(0, 4), slice(4, T))
     ]
     outputs = [
-        passes.merge_blocks(rows, network.outputs, N)[1:] for rows, _, _ in parts
+        passes.merge_blocks(activations, network.outputs, N)[1:]
+        for activations, _, _ in parts
     ]
     np.testing.assert_array_equal(
         np.concatenate(outputs), passes.merge_blocks(whole, network.outputs, N)[1:]
     )
     apart = sum(
-        passes.adjoint(theta, short[: len(seen)], rows, bar)
-        for rows, seen, bar in parts
+        passes.adjoint(theta, short[: len(seen)], activations, bar)
+        for activations, seen, bar in parts
     )
     assert relative(passes.adjoint(theta, long, whole, out_bar), apart) < 1e-13
 
 
 def test_the_order_of_the_trials_does_not_matter(rng):
-    network, passes, theta, inputs, starts = setting("ltc", {}, rng, learn_start=False)
+    _, passes, theta, inputs, starts = setting("ltc", {}, rng, learn_start=False)
     out_bar, order = rng.standard_normal((T, 2, N)), rng.permutation(N)
     found = [
         passes.adjoint(theta, s, passes.activations(theta, i, s), bar)
@@ -113,7 +115,7 @@ def test_the_order_of_the_trials_does_not_matter(rng):
     assert relative(*found) < 1e-14
 
 
-def test_a_start_forgets_all_that_was_before(rng):
+def test_a_start_forgets_everything_before_it(rng):
     network, passes, theta, inputs, starts = setting("ctrnn", {}, rng)
     starts[:], starts[0], starts[3] = False, True, True
     other = inputs.copy()
