@@ -22,10 +22,10 @@ def resuming(training, *options):
 def past_warm_up(events, quiet):
     """The events from the first of the training proper on, or the one that stops its warm-up; on a terminal those before are told."""
     event = next(events)
-    if event.kind == "warming":
-        with nullcontext(_unsaid) if quiet else show_status(event.doing) as say:
-            while event.kind == "warming" and not event.stop:
-                say(event.doing)
+    if event.kind == "curriculum":
+        with nullcontext(_unsaid) if quiet else show_status(event.activity) as say:
+            while event.kind == "curriculum" and not event.stop:
+                say(event.activity)
                 event = next(events)
     yield event
     yield from events
@@ -94,13 +94,13 @@ class Lines:
         told = {
             "run": str(training.folder.path),
             "stop": event.stop.word,
-            "warming": event.doing,
+            "warming": event.activity,
             "seconds": event.state.seconds,
         }
         print_json(
             {
                 "event": "done",
-                **(told if event.kind == "warming" else training.run.info()),
+                **(told if event.kind == "curriculum" else training.run.info()),
             }
         )
 
@@ -125,7 +125,7 @@ class Progress:
             f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}"
         )
         if training.curriculum and training.folder.curriculum_file:
-            click.echo(f"going on with the warm-up: {training.curriculum.doing}")
+            click.echo(f"going on with the warm-up: {training.curriculum.activity}")
         elif state and state.updates:
             click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
 
@@ -168,12 +168,12 @@ class Progress:
 
     def end(self, training, event):
         """Why it ended, how to go on, and how good it is."""
-        warming = event.kind == "warming"
-        if self.live and event.state.begun and not warming:
+        warming = event.kind == "curriculum"
+        if self.live and event.state.hold_start and not warming:
             click.echo()
         state, limits, word = event.state, training.trainer.limits, event.stop.word
         within = (
-            f", within the warm-up ({training.curriculum.doing})"
+            f", within the warm-up ({training.curriculum.activity})"
             if training.curriculum
             else ""
         )

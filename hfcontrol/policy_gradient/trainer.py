@@ -74,12 +74,12 @@ class PolicyTrainer:
         stop_token = stop_token or StopToken()
         clock = time.perf_counter() - state.seconds
         rng = np.random.default_rng()
-        rng.bit_generator.state = state.random
+        rng.bit_generator.state = state.generator
 
         is_fresh = not state.rollouts
         trajectories = self._collect(state.optimizer, rng)
         if is_fresh:
-            state = replace(state, first=trajectories.loss)
+            state = replace(state, first_loss=trajectories.loss)
             state = self._record(state, trajectories, clock)
             yield Event("start", state, trajectories.loop, trajectories.rollout)
 
@@ -93,7 +93,7 @@ class PolicyTrainer:
                 state,
                 optimizer=policy_state,
                 updates=policy_state.updates,
-                random=rng.bit_generator.state,
+                generator=rng.bit_generator.state,
             )
             trajectories = self._collect(policy_state, rng)
             state = self._record(state, trajectories, clock)
@@ -125,7 +125,7 @@ class PolicyTrainer:
         self, state: TrainingState, clock: float, stop_token: StopToken
     ) -> Stop | None:
         """Return the limit that is reached, if any."""
-        return self.limits.reached(
+        return self.limits.check(
             state.loss,
             self.limits.loss,
             stop_token.stopped,

@@ -332,7 +332,7 @@ def prepare(trainer: Any, settings: Settings) -> Preparation:
 
     # One call of each operation compiles it.
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    theta = trainer.place(np.zeros(trainer.network.size))
+    theta = trainer.move(np.zeros(trainer.network.size))
     linear = loop.linearise(loop.rollout(theta))
     linear.jvp(linear.gradient)
 

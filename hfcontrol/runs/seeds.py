@@ -32,7 +32,7 @@ from hfcontrol.runs.factory import Preparation, make_trainer
 from hfcontrol.runs.folder import thin
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, start_training
-from hfcontrol.training import many_networks as gathering
+from hfcontrol.training import many_networks
 from hfcontrol.training.state import Event
 from hfcontrol.training.stop import StopToken
 
@@ -258,12 +258,12 @@ def _train_together(
     plant = load_plant(settings.plant)
     trainer = make_trainer(settings, plant)
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    obstacle = gathering.obstacle(settings, loop)
+    obstacle = many_networks.obstacle(settings, loop)
     if obstacle:
         return obstacle
 
-    gathering.check_memory(loop, trainer.optimizer, len(jobs))
-    gathering.Gathering(trainer).prepare(loop, len(jobs))
+    many_networks.check_memory(loop, trainer.optimizer, len(jobs))
+    many_networks.Batch(trainer).prepare(loop, len(jobs))
     solver = trainer.optimizer.choose_solver(loop)[0]
     prepared = Preparation(time.perf_counter() - begun, solver, ())
 
@@ -295,7 +295,7 @@ def _train_batch(
     """Train started trainings in one batch, until each has ended."""
     if not trainings:
         return
-    for index, event in gathering.train(trainings, stop_token):
+    for index, event in many_networks.train(trainings, stop_token):
         training = trainings[index]
         if isinstance(event, HFControlError):
             results.add(SeedResult(training.settings.seed, fault=str(event)))
@@ -413,7 +413,7 @@ def _train_one(job: Job, stop_file: StopFile) -> SeedResult:
 def _result(training: Training, event: Event) -> SeedResult:
     """The result of a training that ended with `event`."""
     seed, path = training.settings.seed, training.folder.path
-    if event.kind == "warming":
+    if event.kind == "curriculum":
         return SeedResult(seed, unfinished=path)
     assert event.stop is not None
     state = event.state

@@ -21,6 +21,28 @@ from hfcontrol.training.state import CurvePoint, TrainingState, move_state
 # Fields that hold learning curves; each becomes one array per field of `CurvePoint`.
 CURVES = ("history", "curve")
 
+# Fields whose key in a checkpoint differs from their name.
+STATE_KEYS = {
+    "generator": "random",
+    "small_gains": "small",
+    "rejected_holds": "rejected",
+    "updates_in_hold": "in_hold",
+    "hold_over": "over",
+    "first_loss": "first",
+    "hold_start": "begun",
+    "mean_theta": "mean",
+}
+HOLD_KEYS = {
+    "short_holds": "short",
+    "stalled_holds": "stalled",
+    "lowest_loss": "lowest",
+}
+CURRICULUM_KEYS = {
+    "stage_started": "entered",
+    "guide_counted": "guided",
+    "earlier": "others",
+}
+
 # The optimizer's state by its "kind" in a checkpoint.
 OPTIMIZER_STATES = {
     "hf": HFState,
@@ -36,47 +58,59 @@ def state_to_tree(state: TrainingState) -> Tree:
     for name, value in vars(state).items():
         if name == "counts":
             tree.update(value._asdict())
-        elif name not in (*CURVES, "optimizer", "hold", "begun"):
-            tree[name] = value
+        elif name not in (*CURVES, "optimizer", "hold", "hold_start"):
+            tree[STATE_KEYS.get(name, name)] = value
 
     tree["optimizer"] = _optimizer_to_tree(state.optimizer)
-    tree["hold"] = asdict(state.hold)
+    tree["hold"] = _to_keys(asdict(state.hold), HOLD_KEYS)
     for name in CURVES:
         tree[name] = _curve_to_tree(getattr(state, name))
-    tree["begun"] = state.begun and state_to_tree(state.begun)
+    tree["begun"] = state.hold_start and state_to_tree(state.hold_start)
     return tree
 
 
 def state_from_tree(tree: Tree) -> TrainingState:
     """Restore the `TrainingState` of a tree."""
-    fields = dict(tree)
+    fields = _from_keys(tree, STATE_KEYS)
     fields["counts"] = Counts(*(fields.pop(name) for name in Counts._fields))
     optimizer = dict(tree["optimizer"])
     fields["optimizer"] = OPTIMIZER_STATES[optimizer.pop("kind")](**optimizer)
-    fields["hold"] = HoldState(**tree["hold"])
+    fields["hold"] = HoldState(**_from_keys(tree["hold"], HOLD_KEYS))
     for name in CURVES:
         fields[name] = _curve_from_tree(tree[name])
-    fields["begun"] = tree["begun"] and state_from_tree(tree["begun"])
+    fields["hold_start"] = tree["begun"] and state_from_tree(tree["begun"])
     return TrainingState(**fields)
 
 
 def curriculum_to_tree(state: CurriculumState) -> Tree:
     """Turn a `CurriculumState` into a tree."""
-    return {
+    fields = {
         **vars(state),
-        "others": state.others._asdict(),
+        "earlier": state.earlier._asdict(),
         "training": state_to_tree(state.training),
         "best": state.best and state_to_tree(state.best),
     }
+    return _to_keys(fields, CURRICULUM_KEYS)
 
 
 def curriculum_from_tree(tree: Tree) -> CurriculumState:
     """Restore the `CurriculumState` of a tree."""
-    fields = dict(tree)
-    fields["others"] = Counts(**tree["others"])
+    fields = _from_keys(tree, CURRICULUM_KEYS)
+    fields["earlier"] = Counts(**tree["others"])
     for name in ("training", "best"):
         fields[name] = tree[name] and state_from_tree(tree[name])
     return CurriculumState(**fields)
+
+
+def _to_keys(fields: Tree, keys: dict[str, str]) -> Tree:
+    """Rename fields to their keys in a checkpoint."""
+    return {keys.get(name, name): value for name, value in fields.items()}
+
+
+def _from_keys(tree: Tree, keys: dict[str, str]) -> Tree:
+    """Rename keys of a checkpoint to the fields' names."""
+    names = {key: name for name, key in keys.items()}
+    return {names.get(key, key): value for key, value in tree.items()}
 
 
 def _optimizer_to_tree(state: HFState | FirstOrderState | PolicyState) -> Tree:

@@ -86,7 +86,7 @@ class Training:
                 yield from self._curriculum_events(self.curriculum, stop_token)
                 if self.curriculum.stop is Stop.INTERRUPTED:
                     return
-                self.state = self.curriculum.reached
+                self.state = self.curriculum.result
             assert self.state is not None
             for event in self.trainer.run(self.state, stop_token):
                 self.record(event)
@@ -98,7 +98,7 @@ class Training:
         """Yield the events of the curriculum; save each new state of it before."""
         saved: CurriculumState | None = None
         for event in curriculum.events(stop_token):
-            if curriculum.state is not saved and not curriculum.over:
+            if curriculum.state is not saved and not curriculum.is_finished:
                 saved = curriculum.state
                 tree = {**self._common_tree(), "warming": curriculum_to_tree(saved)}
                 self.folder.save_curriculum(tree)
@@ -124,7 +124,7 @@ class Training:
         self.last_checkpoint = path
         if self.curriculum is None:
             self.folder.end_curriculum()
-        elif self.curriculum.over:
+        elif self.curriculum.is_finished:
             self.folder.end_curriculum(first=path)
             self.curriculum = None
 
@@ -191,8 +191,8 @@ def start_training(
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, trainer.task.name, settings.seed
     )
-    if curriculum.over:
-        state = curriculum.reached
+    if curriculum.is_finished:
+        state = curriculum.result
         return Training(settings, trainer, state, folder, prepared, command)
     return Training(settings, trainer, None, folder, prepared, command, curriculum)
 

@@ -1,292 +1,385 @@
-"""What comes before a training proper: horizons that grow, guidance, and initial weights that race each other.
+"""The curriculum: what comes before training on the full horizon.
 
-They are for hard plants. Over a long horizon an unstable plant runs away from an untrained network, and what it does at the
-end drowns what could be learnt at the beginning; a short horizon tells the first moves, and the next, twice as long, those
-after. Where that does not help, good trajectories show the way (guide.py). Where the loss has many local minima, several
-initial weights get a start and the best goes on.
+It is for hard plants. Over a long horizon an unstable plant diverges with an untrained
+network, and the errors at its end hide what could be learnt at its beginning. So the
+horizon grows: an eighth, a quarter, half of it. If that does not help, the network
+follows good trajectories first (guidance.py). If the loss has many local minima,
+several initialisations race each other and the best continues.
 
-    for event in (warming := Curriculum(trainer, settings)).events(): ...
-    trainer.run(warming.reached)
+    curriculum = Curriculum(trainer, settings)
+    for event in curriculum.events():
+        ...
+    trainer.run(curriculum.result)
 
-`CurriculumState` is all that a later `Curriculum` needs to go on bit for bit. Trajectories to follow are not in it: the seed gives them again.
+A `CurriculumState` is all that a later `Curriculum` needs to continue bit for bit.
+Trajectories to follow are not in it: the seed determines them.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
+from hfcontrol.tasks.task import Task
 from hfcontrol.training.guidance import PARTS, Guide
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 from hfcontrol.training.stop import StopToken
+from hfcontrol.training.trainer import DrawsScenarios, Trainer
 
-RACE_UPDATES = 12  # that each of the raced initialisations gets
-FOLLOWED = 4  # updates on the same trajectories
-GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon
-FIRST = 128  # trials at most, for the first moves
-GROWING, FOLLOWING, RACING = "growing", "following", "racing"
+# Updates of each initialisation in a race.
+RACE_UPDATES = 12
+
+# Updates on the same trajectories to follow.
+UPDATES_PER_DRAW = 4
+
+# Parts of the horizon over which it grows.
+GROWTH = (1 / 8, 1 / 4, 1 / 2)
+
+# Most trials over a part of the horizon: the first moves need no more.
+MOST_TRIALS = 128
+
+# Activities, as messages name them.
+GROWING = "growing"
+FOLLOWING = "following"
+RACING = "racing"
+
+
+class CurriculumOptions(Protocol):
+    """The settings that a curriculum reads.
+
+    `grow` and `guide` are numbers of updates over each part of the horizon, `race` is
+    the number of initialisations.
+    """
+
+    @property
+    def grow(self) -> int:
+        """Updates over each part of the horizon as it grows; 0 for none."""
+        ...
+
+    @property
+    def guide(self) -> int:
+        """Most updates of following over each part of the horizon; 0 for none."""
+        ...
+
+    @property
+    def race(self) -> int:
+        """Number of initialisations."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of all random numbers."""
+        ...
+
+
+class Phase(NamedTuple):
+    """A phase of the plan: its activity, over a part of the horizon."""
+
+    activity: str
+    part: float
 
 
 class Stage(NamedTuple):
-    """A task, the most updates to be made on it, when a training of them ends, and the loss at which it is done."""
+    """How to train in a phase: task, most updates, limits.
 
-    task: object
+    `target_loss` is the loss at which the stage is done, None for none.
+    """
+
+    task: DrawsScenarios
     updates: int
     limits: Limits
-    close: float | None = None
+    target_loss: float | None = None
 
 
 @dataclass(frozen=True)
 class CurriculumState:
-    """Where a warm-up stands: in which stage of which initialisation, and with what.
+    """Where a curriculum stands: the stage of an initialisation, and its training.
 
-    `training` is the `TrainingState` within the stage or, before that is `entered`, the one whose weights and counts it begins with;
-    its seconds are those of all that was done. `others` counts what initialisations before this one took, `best` is the best of
-    their states, and `guided` tells that the seconds of finding trajectories to follow are in.
+    `training` is the `TrainingState` within the stage or, unless `stage_started`, the
+    one whose weights and counts the stage begins with; its seconds are those of the
+    whole curriculum. `earlier` is what earlier initialisations cost, `best` the best of
+    their states. `guide_counted` tells that the seconds of finding trajectories to
+    follow are included.
     """
 
     training: TrainingState
     initialisation: int = 0
     stage: int = 0
-    entered: bool = False
-    guided: bool = False
-    others: Counts = NO_COUNTS
+    stage_started: bool = False
+    guide_counted: bool = False
+    earlier: Counts = NO_COUNTS
     best: TrainingState | None = None
 
     @property
-    def theta(self):
+    def theta(self) -> Array:
         """The weights (P,) as they are now."""
         return self.training.theta
 
 
 class Curriculum:
-    """`settings.grow` updates at each shorter horizon, at most `settings.guide` updates of following at each, and a dozen updates
-    where initialisations race, of each of `settings.race`; from given weights theta (P,), not raced, or from the state of an earlier one.
+    """Growing horizons, guidance and a race of initialisations, before training proper.
 
-    `state` is where it stood at the end of its last hold, or where it was stopped; `stop`, None or TIME or INTERRUPTED, is why it
-    ended before it was `over`.
+    Starts from weights theta (P,), which cannot race, from the state of an earlier
+    curriculum, or else from initial weights. `state` is the state at the end of the
+    last hold, or where the curriculum was stopped. `stop` is why it stopped before it
+    was finished (time or interruption), else None.
     """
 
-    def __init__(self, trainer, settings, state=None, theta=None):
-        self.trainer, self.settings, self.stop, self._guide = (
-            trainer,
-            settings,
-            None,
-            None,
-        )
-        self.plan = (
-            [(GROWING, part) for part in GROWTH if settings.grow]
-            + [(FOLLOWING, part) for part in PARTS if settings.guide]
-            + [(RACING, 1)] * (settings.race > 1)
-        )
-        self.state = state or CurriculumState(
-            self._first(0) if theta is None else self._on_task(theta)
-        )
+    def __init__(
+        self,
+        trainer: Trainer,
+        settings: CurriculumOptions,
+        state: CurriculumState | None = None,
+        theta: Array | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.settings = settings
+        self.stop: Stop | None = None
+        self._guide: Guide | None = None
+
+        self.plan = []
+        if settings.grow:
+            self.plan += [Phase(GROWING, part) for part in GROWTH]
+        if settings.guide:
+            self.plan += [Phase(FOLLOWING, part) for part in PARTS]
+        if settings.race > 1:
+            self.plan.append(Phase(RACING, 1))
+
+        if state is None:
+            training = self._on_task(theta) if theta is not None else self._initial(0)
+            state = CurriculumState(training)
+        self.state = state
 
     @property
-    def over(self):
-        """Whether all of it is done."""
+    def is_finished(self) -> bool:
+        """Whether all initialisations have passed all stages."""
         return not self.plan or self.state.initialisation == self.settings.race
 
     @property
-    def doing(self):
-        """What is done now, in words."""
-        if self.over:
-            return "done"
-        word, part = self.plan[self.state.stage]
-        race = (
-            f"initialisation {self.state.initialisation + 1} of {self.settings.race}, "
-            if self.settings.race > 1
-            else ""
-        )
-        steps = _steps(self.trainer.task, part)
-        return f"{race}{word}, {steps} step{'s' * (steps > 1)}"
+    def phase(self) -> Phase:
+        """The phase of the plan in progress."""
+        return self.plan[self.state.stage]
 
     @property
-    def reached(self):
-        """The state to train on from: of the best initialisation, with all that was spent counted; before it is over, as far as it came."""
-        s = self.state
+    def activity(self) -> str:
+        """What is going on, in words."""
+        if self.is_finished:
+            return "done"
+        race = ""
+        if self.settings.race > 1:
+            number = self.state.initialisation + 1
+            race = f"initialisation {number} of {self.settings.race}, "
+        steps = _part_of_horizon(self.trainer.task, self.phase.part)
+        return f"{race}{self.phase.activity}, {steps} step{'s' * (steps > 1)}"
+
+    @property
+    def result(self) -> TrainingState:
+        """The state from which training continues, with all that was spent.
+
+        It is that of the best initialisation; before the curriculum is finished, of the
+        best one so far.
+        """
+        state = self.state
         if not self.plan:
-            return s.training
-        best, spent = s.best, s.others
-        if not self.over:
-            best, spent = (
-                _better(best, self._candidate(s.training, s.entered)),
-                spent + s.training.counts,
-            )
-        return replace(best, counts=spent, seconds=s.training.seconds)
+            return state.training
+        best = state.best
+        counts = state.earlier
+        if not self.is_finished:
+            best = _better(best, self._candidate(state.training, state.stage_started))
+            counts = counts + state.training.counts
+        assert best is not None
+        return replace(best, counts=counts, seconds=state.training.seconds)
 
-    def events(self, stop_token=None):
-        """The events of all the trainings it is made of, of kind "warming", until it is over; of one that is stopped before, by the
-        trainer's limit of seconds or by `stop_token`, the last one tells why."""
+    def events(self, stop_token: StopToken | None = None) -> Iterator[Event]:
+        """Yield the events of its trainings, of kind "curriculum".
+
+        If the limit of seconds or `stop_token` stops it, the last event has a `stop`.
+        """
         token = stop_token or StopToken()
-        while not (self.over or self.stop):
-            self.stop = self.trainer.limits.reached(
-                np.inf, None, token.stopped, 0, self.state.training.seconds
+        while not (self.is_finished or self.stop):
+            seconds = self.state.training.seconds
+            self.stop = self.trainer.limits.check(
+                np.inf, None, token.stopped, 0, seconds
             )
-            if not self.stop:
-                unguided = (
-                    self.plan[self.state.stage][0] == FOLLOWING and not self._guide
-                )
-                yield from (
-                    self._find_trajectories(token) if unguided else self._train(token)
-                )
+            if self.stop:
+                break
+            if self.phase.activity == FOLLOWING and not self._guide:
+                yield from self._find_trajectories(token)
+            else:
+                yield from self._train(token)
         if self.stop:
-            yield Event(
-                "warming",
-                self.state.training,
-                None,
-                None,
-                stop=self.stop,
-                doing=self._told(self.state.training),
-            )
+            progress = self._describe_progress(self.state.training)
+            yield self._event(progress, self.stop)
 
-    def _find_trajectories(self, token):
-        yield Event(
-            "warming",
-            self.state.training,
-            None,
-            None,
-            doing="iLQR looks for trajectories to follow",
-        )
+    def _event(self, activity: str, stop: Stop | None = None) -> Event:
+        """Return an event without a rollout."""
+        training = self.state.training
+        return Event("curriculum", training, None, None, stop=stop, activity=activity)
+
+    def _find_trajectories(self, token: StopToken) -> Iterator[Event]:
+        """Find the trajectories to follow; count the seconds that it takes once."""
+        yield self._event("iLQR looks for trajectories to follow")
         if token.stopped:
             return
-        t, begin = self.trainer, time.perf_counter()
+        begin = time.perf_counter()
+        trainer = self.trainer
         self._guide = Guide(
-            t.plant,
-            t.kernels,
-            t.task,
-            t.wiring,
+            trainer.plant,
+            trainer.kernels,
+            cast(Task, trainer.task),
+            trainer.wiring,
             stream(self.settings.seed, Stream.SCENARIOS),
         )
-        training, seconds = self.state.training, time.perf_counter() - begin
-        if not self.state.guided:
-            self.state = replace(
-                self.state,
-                guided=True,
-                training=replace(training, seconds=training.seconds + seconds),
-            )
+        seconds = time.perf_counter() - begin
+        if not self.state.guide_counted:
+            training = self.state.training
+            counted = replace(training, seconds=training.seconds + seconds)
+            self.state = replace(self.state, guide_counted=True, training=counted)
 
-    def _train(self, token):
-        """The updates of a stage."""
-        s, stage = self.state, self._stage()
+    def _train(self, token: StopToken) -> Iterator[Event]:
+        """Train until the stage is done or the curriculum is stopped."""
+        begun = self.state
+        stage = self._stage()
         trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
-        for event in trainer.run(
-            s.training if s.entered else self._on_task(s.theta, trainer, s.training),
-            token,
-        ):
-            state, told = event.state, self._told(event.state)
-            self.stop = (
-                event.stop if event.stop in (Stop.TIME, Stop.INTERRUPTED) else None
-            )
-            close = (
-                stage.close is not None
-                and event.kind == "hold"
-                and state.loss <= stage.close
-            )
-            done = not self.stop and (
-                event.stop or close or state.updates >= stage.updates
-            )
-            if done:
-                self.state = self._after(state)
+        start = begun.training
+        if not begun.stage_started:
+            start = self._on_task(begun.theta, trainer, begun.training)
+
+        for event in trainer.run(start, token):
+            training = event.state
+            # described before the state, and with it the stage, changes
+            progress = self._describe_progress(training)
+            is_external = event.stop in (Stop.TIME, Stop.INTERRUPTED)
+            self.stop = event.stop if is_external else None
+            is_done = not self.stop and self._is_done(stage, event)
+            if is_done:
+                self.state = self._after_stage(training)
             elif event.kind in ("hold", "done"):
-                self.state = replace(s, training=state, entered=True)
+                self.state = replace(begun, training=training, stage_started=True)
             if not self.stop:
-                yield replace(event, kind="warming", stop=None, doing=told)
-            if done:
+                yield replace(event, kind="curriculum", stop=None, activity=progress)
+            if is_done:
                 return
 
-    def _stage(self):
-        """The `Stage` it is in."""
-        (word, part), settings, own = (
-            self.plan[self.state.stage],
-            self.settings,
-            self.trainer.limits,
-        )
-        if word == RACING:
-            return Stage(self.trainer.task, RACE_UPDATES, own)
-        if word == GROWING:
-            task = self.trainer.task
-            task = task.shrink(_steps(task, part), min(task.trials, FIRST))
-            return Stage(
-                task, settings.grow, Limits(settings.grow, seconds=own.seconds)
-            )
-        task = self._guide.following(part)
-        return Stage(
-            task, settings.guide, Limits(FOLLOWED, seconds=own.seconds), task.close
-        )
+    @staticmethod
+    def _is_done(stage: Stage, event: Event) -> bool:
+        """Whether a stage is done with an event of its training."""
+        if event.stop or event.state.updates >= stage.updates:
+            return True
+        if stage.target_loss is None or event.kind != "hold":
+            return False
+        return event.state.loss <= stage.target_loss
 
-    def _after(self, training):
-        """The state after a stage that ends with a `TrainingState`: at the beginning of the next, or of the next initialisation."""
-        s = self.state
-        if s.stage + 1 < len(self.plan):
+    def _stage(self) -> Stage:
+        """Return the stage of the phase in progress."""
+        activity, part = self.phase
+        task = self.trainer.task
+        seconds = self.trainer.limits.seconds
+        if activity == RACING:
+            return Stage(task, RACE_UPDATES, self.trainer.limits)
+        if activity == GROWING:
+            grow = self.settings.grow
+            full = cast(Task, task)
+            steps = _part_of_horizon(full, part)
+            shorter = full.shrink(steps, min(full.trials, MOST_TRIALS))
+            return Stage(shorter, grow, Limits(grow, seconds=seconds))
+        assert self._guide is not None
+        following = self._guide.task_for(part)
+        limits = Limits(UPDATES_PER_DRAW, seconds=seconds)
+        return Stage(following, self.settings.guide, limits, following.target_loss)
+
+    def _after_stage(self, training: TrainingState) -> CurriculumState:
+        """Return the state at the beginning of the next stage or initialisation.
+
+        `training` is the state at the end of the stage in progress.
+        """
+        state = self.state
+        if state.stage + 1 < len(self.plan):
             return replace(
-                s, stage=s.stage + 1, training=without_curve(training), entered=False
+                state,
+                stage=state.stage + 1,
+                training=without_curve(training),
+                stage_started=False,
             )
-        best, k = _better(s.best, self._candidate(training)), s.initialisation + 1
-        following = (
-            self._first(k, training.seconds)
-            if k < self.settings.race
-            else without_curve(training)
-        )
+
+        initialisation = state.initialisation + 1
+        following = without_curve(training)
+        if initialisation < self.settings.race:
+            following = self._initial(initialisation, training.seconds)
         return replace(
-            s,
+            state,
             training=following,
-            initialisation=k,
+            initialisation=initialisation,
             stage=0,
-            entered=False,
-            others=s.others + training.counts,
-            best=best,
+            stage_started=False,
+            earlier=state.earlier + training.counts,
+            best=_better(state.best, self._candidate(training)),
         )
 
-    def _candidate(self, training, entered=True):
-        """What an initialisation has come to with a training's state, as a state of the task itself."""
-        racing = entered and self.plan[self.state.stage][0] == RACING
-        return training if racing else self._on_task(training.theta, spent=training)
+    def _candidate(
+        self, training: TrainingState, stage_started: bool = True
+    ) -> TrainingState:
+        """Return what an initialisation has reached, as a state of the full task."""
+        if stage_started and self.phase.activity == RACING:
+            return training
+        return self._on_task(training.theta, spent=training)
 
-    def _first(self, k, seconds=0.0):
-        """The state of an initialisation that nothing was done with, after so many seconds."""
-        theta = self.trainer.network.initial(
-            stream(self.settings.seed, Stream.WEIGHTS, *((k,) if k else ()))
-        )
+    def _initial(self, initialisation: int, seconds: float = 0.0) -> TrainingState:
+        """Return the state of a new initialisation, after `seconds` of curriculum."""
+        # the first one is that of a training without a race
+        substream = (initialisation,) if initialisation else ()
+        rng = stream(self.settings.seed, Stream.WEIGHTS, *substream)
+        theta = self.trainer.network.initial(rng)
         return replace(self._on_task(theta), seconds=seconds)
 
-    def _on_task(self, theta, trainer=None, spent=None):
-        """The state before the first rollout of a trainer, by default that of the task itself, with what was `spent` before."""
-        counted = {"counts": spent.counts, "seconds": spent.seconds} if spent else {}
-        return replace(
-            (trainer or self.trainer).init(
-                theta, stream(self.settings.seed, Stream.SCENARIOS)
-            ),
-            **counted,
-        )
+    def _on_task(
+        self,
+        theta: Array,
+        trainer: Trainer | None = None,
+        spent: TrainingState | None = None,
+    ) -> TrainingState:
+        """Return a trainer's state before its first rollout, with earlier costs.
 
-    def _told(self, training):
-        """What is done, in words, and how far it has come."""
-        within = (
-            f": update {training.updates}, loss {training.loss:.3g}"
-            if np.isfinite(training.loss)
-            else ""
-        )
-        return self.doing + within
+        The trainer is by default that of the full task.
+        """
+        rng = stream(self.settings.seed, Stream.SCENARIOS)
+        state = (trainer or self.trainer).init(theta, rng)
+        if spent is None:
+            return state
+        return replace(state, counts=spent.counts, seconds=spent.seconds)
+
+    def _describe_progress(self, training: TrainingState) -> str:
+        """Return what is going on and how far it has come, in words."""
+        if not np.isfinite(training.loss):
+            return self.activity
+        return f"{self.activity}: update {training.updates}, loss {training.loss:.3g}"
 
 
-def run_curriculum(trainer, settings, theta=None):
-    """The state to train on from, after the whole warm-up of a new training or, if given, from weights theta (P,)."""
-    warming = Curriculum(trainer, settings, theta=theta)
-    for _ in warming.events():
+def run_curriculum(
+    trainer: Trainer, settings: CurriculumOptions, theta: Array | None = None
+) -> TrainingState:
+    """Run a whole curriculum; return the state from which training continues.
+
+    It starts from weights theta (P,) or, if not given, from initial weights.
+    """
+    curriculum = Curriculum(trainer, settings, theta=theta)
+    for _ in curriculum.events():
         pass
-    return warming.reached
+    return curriculum.result
 
 
-def _steps(task, part):
-    """A part of a task's horizon in steps."""
+def _part_of_horizon(task: Any, part: float) -> int:
+    """Return a part of a task's horizon in steps."""
     return max(1, round(part * task.steps))
 
 
-def _better(best, other):
-    """The state of less loss, the earlier one of equals."""
-    return best if best and best.loss <= other.loss else other
+def _better(best: TrainingState | None, other: TrainingState) -> TrainingState:
+    """Return the state of lower loss, the earlier one of equals."""
+    if best is not None and best.loss <= other.loss:
+        return best
+    return other

@@ -1,89 +1,122 @@
-"""Guidance: a network first learns to follow good trajectories, which iLQR finds, over horizons that grow.
+"""Guidance: a network first learns to follow good trajectories, over growing horizons.
 
-Over a long horizon the cost of an untrained controller has poor minima: a pole that hangs or spins, a vehicle that flew away.
-Following trajectories x*, u* has none of that kind: its residuals x - x* and u - u* are the closed loop's own, so the
-network learns in the states that *it* visits, and a loss of zero is known to be near. It is guided policy search (Levine and
-Koltun 2013) with trajectories that are found once, and exact gradients through the plant.
+Over a long horizon the cost of an untrained controller has poor minima: a pole that
+hangs or spins, a vehicle that has flown away. Following trajectories x*, u* that iLQR
+has found has no such minima: the residuals x - x* and u - u* are those of the closed
+loop itself, so the network learns in the states that it visits, and a loss of nearly
+zero can be reached. This is guided policy search (Levine and Koltun 2013) with
+trajectories that are found once, and exact gradients through the plant.
 
-There are several times as many trajectories as trials, and every hold follows others of them: a network that always follows
-the same ones learns these by heart, and on an unstable plant loses its way between them.
+There are several times as many trajectories as trials, and every hold follows others of
+them: a network that always follows the same ones memorises them, and on an unstable
+plant fails between them.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.optim.yardstick import family
-from hfcontrol.tasks.cost import Residuals
-from hfcontrol.tasks.scenario import select_trials
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.cost import Cost, Residuals
+from hfcontrol.tasks.scenario import Scenario, select_trials
+from hfcontrol.tasks.task import Task
 
-PARTS = tuple(k / 8 for k in range(1, 9))  # of the horizon
-MARGIN = 0.9  # of the limits is what the trajectories use: a network reaches a limit only with infinite commands
-CLOSE = 0.005  # rms distance from trajectories not followed just before, in typical sizes, at which the next part begins
-POOL = 4  # times as many trajectories as trials
-CONTROL = 0.1  # weight of the controls, in typical sizes, beside the states
+# Parts of the horizon, one after another.
+PARTS = tuple(k / 8 for k in range(1, 9))
+
+# Part of the control limits that the trajectories use: a network reaches a limit only
+# with infinite commands.
+MARGIN = 0.9
+
+# Rms distance from trajectories that the hold before did not follow, in typical sizes,
+# at which the next part begins.
+CLOSE = 0.005
+
+# Number of trajectories per trial.
+POOL = 4
+
+# Weight of the controls, in typical sizes; that of the states is 1.
+CONTROL = 0.1
+
+# Arrays of a scenario with an entry for each step, and for each state.
+OF_STEPS = ("target", "sensory_noise", "motor_noise", "motor_gain", "disturbance")
+OF_STATES = ("goal", "goal_output")
 
 
 class Guide:
-    """Tasks of following the family of trajectories found for a task's trials on a plant."""
+    """Finds trajectories for a task's trials, and makes tasks to follow them."""
 
-    def __init__(self, plant, kernels, task, wiring, rng):
-        self.plant, self.trials, self.scenario = (
-            plant,
-            task.trials,
-            task.draw(rng, trials=POOL * task.trials),
-        )
-        self.found = family(
-            kernels, plant, self.scenario, replace(wiring, limit=MARGIN * wiring.limit)
-        )
+    def __init__(
+        self,
+        plant: Plant,
+        kernels: Kernels,
+        task: Task,
+        wiring: Wiring,
+        rng: np.random.Generator,
+    ) -> None:
+        self.plant = plant
+        self.trials = task.trials
+        self.scenario = task.draw(rng, trials=POOL * task.trials)
+        tighter = replace(wiring, limit=MARGIN * wiring.limit)
+        self.trajectories = family(kernels, plant, self.scenario, tighter)
 
-    def following(self, part):
-        """The task of following over a part of the horizon."""
-        s, steps = self.scenario, max(1, round(part * self.scenario.steps))
-        state = np.zeros((steps + 1, *s.x0.shape))
-        state[1:] = self.plant.dt / np.square(self.plant.typical_state)[:, None]
-        control = np.zeros_like(self.found.u[:steps])
-        control[:] = (
-            CONTROL * self.plant.dt / np.square(self.plant.typical_control)[:, None]
+    def task_for(self, part: float) -> "FollowingTask":
+        """Return the task of following over a part of the horizon.
+
+        It is done at the loss of trajectories that are `CLOSE` in every state:
+        1/2 CLOSE^2 nx T dt.
+        """
+        steps = max(1, round(part * self.scenario.steps))
+        nx = self.plant.nx
+        target_loss = 0.5 * CLOSE**2 * nx * steps * self.plant.dt
+
+        changes = {}
+        for name in OF_STEPS:
+            shortened = getattr(self.scenario, name)[:steps]
+            changes[name] = np.ascontiguousarray(shortened)
+        for name in OF_STATES:
+            changes[name] = getattr(self.scenario, name)[: steps + 1]
+        scenario = replace(
+            self.scenario, cost=self._cost(steps), arrivals=(steps,), **changes
         )
-        cost = replace(
-            s.cost,
-            weights=Residuals(state, control),
+        return FollowingTask(scenario, target_loss, self.trials)
+
+    def _cost(self, steps: int) -> Cost:
+        """Return the squared distance from the trajectories, in typical sizes."""
+        found = self.trajectories
+        dt = self.plant.dt
+
+        of_state = np.zeros((steps + 1, *self.scenario.x0.shape))
+        of_state[1:] = dt / np.square(self.plant.typical_state)[:, None]
+        of_control = np.zeros_like(found.u[:steps])
+        of_control[:] = CONTROL * dt / np.square(self.plant.typical_control)[:, None]
+        return replace(
+            self.scenario.cost,
+            weights=Residuals(of_state, of_control),
             custom=None,
-            references=Residuals(self.found.x[: steps + 1], self.found.u[:steps]),
-        )
-        short = {
-            name: np.ascontiguousarray(getattr(s, name)[:steps])
-            for name in (
-                "target",
-                "sensory_noise",
-                "motor_noise",
-                "motor_gain",
-                "disturbance",
-            )
-        }
-        goals = {
-            name: getattr(s, name)[: steps + 1] for name in ("goal", "goal_output")
-        }
-        close = 0.5 * CLOSE**2 * self.plant.nx * steps * self.plant.dt
-        return Following(
-            replace(s, cost=cost, arrivals=(steps,), **short, **goals),
-            close,
-            self.trials,
+            references=Residuals(found.x[: steps + 1], found.u[:steps]),
         )
 
 
-class Following:
-    """A task of following some of a scenario's trials, drawn anew for every hold; `close` is the loss at which it is done."""
+class FollowingTask:
+    """The task of following trajectories, some of them in every hold.
 
-    random, noisy = True, False
+    `target_loss` is the loss at which it is done.
+    """
 
-    def __init__(self, scenario, close, trials):
-        self.scenario, self.close, self.trials = scenario, close, trials
+    random = True
+    noisy = False
+    optimum_is_zero = True
 
-    def draw(self, rng):
-        """A scenario of so many of the trials."""
-        return select_trials(
-            self.scenario,
-            np.sort(rng.choice(self.scenario.trials, self.trials, replace=False)),
-        )
+    def __init__(self, scenario: Scenario, target_loss: float, trials: int) -> None:
+        self.scenario = scenario
+        self.target_loss = target_loss
+        self.trials = trials
+
+    def draw(self, rng: np.random.Generator) -> Scenario:
+        """Draw some of the trials."""
+        drawn = rng.choice(self.scenario.trials, self.trials, replace=False)
+        return select_trials(self.scenario, np.sort(drawn))

@@ -1,76 +1,94 @@
-"""The hold: what stays fixed for the updates made on one rollout's inputs.
+"""The hold: what stays fixed during the updates that are made on one rollout.
 
-| kind       | kept fixed                                              | what the network sees                  |
-|------------|---------------------------------------------------------|----------------------------------------|
-| `scenario` | start states, targets, noise                            | the plant's own state, simulated anew  |
-| `model`    | the plant's linear model about the rollout              | the feedback that this model predicts  |
-| `inputs`   | the network inputs recorded in the rollout              | stale inputs                           |
-| `post`     | `inputs`, then `scenario` once the loss stops falling   |                                        |
-| `auto`     | `scenario` for a cheap compiled plant; else `model`, falling back to `scenario`                  |
+| kind       | kept fixed                               | what the network observes  |
+|------------|------------------------------------------|----------------------------|
+| `scenario` | initial states, targets, noise           | the plant, simulated again |
+|            |                                          | for every weight vector    |
+| `model`    | also the plant's linear model about the  | what the model predicts    |
+|            | rollout, which replaces the plant        |                            |
+| `inputs`   | also the network's inputs in the rollout | these inputs, always       |
 
-A hold is the function that the optimizer sees: `rollout(theta)` and `linearise(rollout)`. A `model` hold is judged as a
-whole on the true loss of the same scenario and otherwise undone; its trust radius, the rms deviation of the state from
-the rollout in typical sizes, grows and shrinks with how well the prediction did.
+Two more choices change the kind during training:
+
+| choice | kinds                                                                       |
+|--------|-----------------------------------------------------------------------------|
+| `post` | `inputs`, then `scenario` once the loss has stopped falling                 |
+| `auto` | `scenario` if a step of the plant costs little; else `model`, then          |
+|        | `scenario` if the model is good for too few updates                         |
+
+A hold is an objective for the optimizer (optim/protocol.py): `rollout(theta)` and
+`linearise(rollout)`. At its end a `model` hold is evaluated on the true plant and
+undone if the true loss has risen. Its trust radius limits the deviation from the
+rollout, the rms change of the state in typical sizes, by the rule of trust-region
+methods: with the quality q = actual / predicted decrease of the loss,
+
+    q > 0.7          radius x 1.5
+    q < 0.3          radius x 0.5
+    loss has risen   radius = 0.3 x deviation, and the hold is undone
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device_of
-from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.closed_loop.loop import NOTHING_FIXED
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
+from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.protocol import Loop
 
-KINDS = ("auto", "model", "scenario", "inputs", "post")
-RADIUS = 0.3  # of the first model hold
-GROW, GOOD = (
-    1.5,
-    0.7,
-)  # the radius grows when the true loss fell by more than this part of the prediction ...
-HALVE, POOR = 0.5, 0.3  # ... halves below this part ...
-FAILED = 0.3  # ... and shrinks to this part of the deviation when the true loss rose
-LITTLE = 0.005  # an update that brings less than this part of the hold's gain ends a model hold
-SHORT, SHORT_MOST = (
-    2,
-    6,
-)  # `auto` leaves `model` after so many failed or radius-bound holds of one or two updates
+HoldKind = Literal["model", "scenario", "inputs"]
+
+# What may be chosen: a kind, or a rule that changes the kind.
+CHOICES = ("auto", "model", "scenario", "inputs", "post")
+
+# Trust radius of the first model hold.
+RADIUS = 0.3
+
+# Quality above which the radius grows, and factor; below which it shrinks, and factor.
+GOOD = 0.7
+GROW = 1.5
+POOR = 0.3
+SHRINK = 0.5
+
+# Radius after a hold that is undone, as a part of its deviation.
+FAILED = 0.3
+
+# A model hold ends at an update that brings less than this part of the hold's gain.
+LITTLE = 0.005
+
+# A model hold is short if it ends after as many updates, at its radius or undone;
+# `auto` leaves `model` after as many short holds in a row.
+SHORT = 2
+MOST_SHORT_HOLDS = 6
+
+# `post` leaves `inputs` after as many holds in a row whose loss is not below this part
+# of the lowest loss before.
+MOST_STALLED_HOLDS = 3
+STALLED = 0.999
 
 
 @dataclass(frozen=True)
 class HoldState:
-    """What passes from hold to hold: the kind now in use, the trust radius, and counts that `auto` and `post` watch."""
+    """What passes from hold to hold: the kind in use, and what switches it.
 
-    kind: str
+    The trust radius of `model`, its short holds in a row, and the stalled holds in a
+    row and the lowest loss of `inputs`.
+    """
+
+    kind: HoldKind
     radius: float = RADIUS
-    short: int = 0
-    stalled: int = 0
-    lowest: float = np.inf
-
-
-def choose_hold(kind, loop):
-    """The kind to start with (`HoldState`) and a sentence that says why, for a closed loop."""
-    if kind == "post":
-        return (
-            HoldState("inputs"),
-            "post: recorded inputs first, the plant's own feedback when they stop helping",
-        )
-    if kind != "auto":
-        return HoldState(kind), f"{kind}: as asked"
-    operations, network = loop.kernels.step_operations, 2 * loop.network.size
-    if operations is None:
-        return HoldState("model"), "model: the plant is not compiled"
-    chosen = "scenario" if operations <= network else "model"
-    return HoldState(chosen), (
-        f"{chosen}: a plant step costs about {operations:.0f} operations, "
-        f"a network step {network:.0f}"
-    )
+    short_holds: int = 0
+    stalled_holds: int = 0
+    lowest_loss: float = np.inf
 
 
 class HoldEnd(NamedTuple):
-    """The end of a hold: the true rollout to go on from, None to undo the hold.
+    """The end of a hold: the true rollout to continue from, None to undo the hold.
 
-    `state` is the `HoldState` for the next hold, `counts` what evaluating the hold cost.
+    `state` is the `HoldState` for the next hold, `counts` what the evaluation cost.
     """
 
     rollout: Any
@@ -78,119 +96,177 @@ class HoldEnd(NamedTuple):
     counts: Counts
 
 
+def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
+    """Return the `HoldState` to begin with, and the reason as a sentence."""
+    if choice == "post":
+        reason = (
+            "post: recorded inputs first, then the plant's own feedback when they stop "
+            "helping"
+        )
+        return HoldState("inputs"), reason
+    if choice != "auto":
+        return HoldState(cast(HoldKind, choice)), f"{choice}: as requested"
+
+    operations = loop.kernels.step_operations
+    if operations is None:
+        return HoldState("model"), "model: the plant is not compiled"
+    # a multiplication and an addition per weight
+    of_network = 2 * loop.network.size
+    kind: HoldKind = "scenario" if operations <= of_network else "model"
+    reason = (
+        f"{kind}: a plant step costs about {operations:.0f} operations, a network step "
+        f"{of_network:.0f}"
+    )
+    return HoldState(kind), reason
+
+
 class Hold:
-    """The hold `scenario`, and the base of the others: the closed loop with a linear_model that stays fixed."""
+    """The hold `scenario`, and the base of the others.
 
-    true = True  # whether the hold's loss is that of the closed loop as it is
-    counts = Counts()  # what beginning the hold cost
+    `exact` tells whether the hold's loss is that of the closed loop itself, `counts`
+    what beginning the hold cost.
+    """
 
-    def __init__(self, loop, start, linear_model=NOTHING_FIXED):
-        self.loop, self.start, self.linear_model = loop, start, linear_model
+    exact = True
+    counts = NO_COUNTS
 
-    def first(self):
-        """The start, seen as a rollout of the hold's function: about itself every hold gives the same trajectory."""
+    def __init__(
+        self, loop: Loop, start: Any, linear_model: LinearModel = NOTHING_FIXED
+    ) -> None:
+        self.loop = loop
+        self.start = start
+        self.linear_model = linear_model
+
+    def first_rollout(self) -> Any:
+        """Return the start as a rollout of this objective.
+
+        No simulation is needed: at the weights of the start all kinds of holds give the
+        same trajectory.
+        """
         return replace(self.start, linear_model=self.linear_model)
 
-    def rollout(self, theta):
-        """The hold's own function at theta (P,)."""
+    def rollout(self, theta: Array) -> Any:
+        """Return the objective at theta (P,)."""
         return self.loop.rollout(theta, self.linear_model)
 
-    def linearise(self, rollout):
-        """Its derivative at one of its rollouts."""
+    def linearise(self, rollout: Any) -> Any:
+        """Return the linearised objective at one of its rollouts."""
         return self.loop.linearise(rollout)
 
-    def over(self, before, now, target=None):
-        """Whether an update from the loss before to the rollout now should be the hold's last."""
+    def is_over(self, before: float, now: Any, target: float | None = None) -> bool:
+        """Whether an update should be the last: from a loss before it to a rollout."""
         return False
 
-    def close(self, now, state):
-        """The `HoldEnd` after the hold's last rollout."""
-        return HoldEnd(now, state, Counts())
+    def close(self, now: Any, state: HoldState) -> HoldEnd:
+        """Return the `HoldEnd` after the hold's last rollout."""
+        return HoldEnd(now, state, NO_COUNTS)
 
 
 class InputsHold(Hold):
-    """The hold `inputs`: the network sees what it saw in the rollout, whatever it then does."""
+    """The hold `inputs`: the network observes what it observed in the rollout."""
 
-    true = False
+    exact = False
 
-    def __init__(self, loop, start):
-        super().__init__(
-            loop, start, NOTHING_FIXED._replace(recorded=start.y, replays_inputs=True)
-        )
+    def __init__(self, loop: Loop, start: Any) -> None:
+        recorded = NOTHING_FIXED._replace(recorded=start.y, replays_inputs=True)
+        super().__init__(loop, start, recorded)
 
-    def close(self, now, state):
-        """The true loss decides nothing here, as in the source; where it stops falling, `post` leaves this hold."""
-        after = self.loop.rollout(now.theta)
-        fell = after.loss < 0.999 * state.lowest
-        stalled = 0 if fell else state.stalled + 1
-        lowest = min(after.loss, state.lowest)
-        state = replace(state, stalled=stalled, lowest=lowest)
+    def close(self, now: Any, state: HoldState) -> HoldEnd:
+        """Return the `HoldEnd`; a hold is never undone.
+
+        The true loss decides nothing, as in the published method. When it stops
+        falling, `post` leaves this kind.
+        """
+        after = self.loop.rollout(now.theta, NOTHING_FIXED)
+        fell = after.loss < STALLED * state.lowest_loss
+        stalled_holds = 0 if fell else state.stalled_holds + 1
+        lowest_loss = min(after.loss, state.lowest_loss)
+        state = replace(state, stalled_holds=stalled_holds, lowest_loss=lowest_loss)
         return HoldEnd(after, state, after.counts)
 
 
 class ModelHold(Hold):
-    """The hold `model`: the plant is its linear time-varying model about the start; judged on the true plant."""
+    """The hold `model`: the plant is its linear time-varying model about the start.
 
-    true = False
+    `updates` is the number of updates made in the hold.
+    """
 
-    def __init__(self, loop, start, state, updates):
+    exact = False
+
+    def __init__(
+        self, loop: ClosedLoop, start: Any, state: HoldState, updates: int
+    ) -> None:
         super().__init__(loop, start, loop.linear_model(start))
         self.counts = loop.jacobian_counts(start)
-        self.radius, self.updates = state.radius, updates
-        self.typical = to_device_of(
-            np.array(loop.plant.typical_state, dtype=float)[:, None], start.x
-        )
+        self.radius = state.radius
+        self.updates = updates
+        typical = np.array(loop.plant.typical_state, dtype=float)
+        self.typical = to_device_of(typical[:, None], start.x)
 
-    def deviation(self, rollout):
-        """Rms deviation of the state from the start's, in typical sizes."""
-        return float(
-            np.sqrt(np.mean(((rollout.x[1:] - self.start.x[1:]) / self.typical) ** 2))
-        )
+    def deviation(self, rollout: Any) -> float:
+        """Return the rms deviation of the state from the start's, in typical sizes."""
+        change = (rollout.x[1:] - self.start.x[1:]) / self.typical
+        return float(np.sqrt(np.mean(change**2)))
 
-    def over(self, before, now, target=None):
-        """The trajectory left the trust radius, the update brought little of what the hold has gained, or the target is
-        predicted to be reached."""
+    def is_over(self, before: float, now: Any, target: float | None = None) -> bool:
+        """Whether an update should be the last: from a loss before it to a rollout.
+
+        It is if it brought little of what the hold has gained, if the trajectory has
+        left the trust radius, or if the model predicts that the target is reached.
+        """
         self.updates += 1
-        little = before - now.loss < LITTLE * (self.start.loss - now.loss)
-        return (
-            little
-            or self.deviation(now) > self.radius
-            or (target is not None and now.loss <= target)
-        )
+        gained = self.start.loss - now.loss
+        if before - now.loss < LITTLE * gained:
+            return True
+        if self.deviation(now) > self.radius:
+            return True
+        return target is not None and now.loss <= target
 
-    def close(self, now, state):
-        """The true rollout if its loss fell, with the next trust radius."""
-        deviation, predicted = self.deviation(now), self.start.loss - now.loss
-        after = self.loop.rollout(now.theta)
-        bound = deviation > state.radius
-        short = (
-            state.short + 1
-            if self.updates <= SHORT and (bound or not after.loss < self.start.loss)
-            else 0
-        )
-        if not after.loss < self.start.loss:
+    def close(self, now: Any, state: HoldState) -> HoldEnd:
+        """Return the `HoldEnd`, with the true rollout if its loss has fallen."""
+        deviation = self.deviation(now)
+        predicted = self.start.loss - now.loss
+        after = self.loop.rollout(now.theta, NOTHING_FIXED)
+        # not `>=`: a loss that is not a number undoes the hold too
+        rose = not after.loss < self.start.loss
+
+        left_radius = deviation > state.radius
+        is_short = self.updates <= SHORT and (left_radius or rose)
+        state = replace(state, short_holds=state.short_holds + 1 if is_short else 0)
+
+        if rose:
             radius = FAILED * min(deviation, state.radius)
-            state = replace(state, radius=radius, short=short)
-            return HoldEnd(None, state, after.counts)
+            return HoldEnd(None, replace(state, radius=radius), after.counts)
+
         quality = (self.start.loss - after.loss) / predicted
-        radius = state.radius * (
-            GROW if quality > GOOD else HALVE if quality < POOR else 1.0
-        )
-        state = replace(state, radius=radius, short=short)
+        factor = 1.0
+        if quality > GOOD:
+            factor = GROW
+        elif quality < POOR:
+            factor = SHRINK
+        state = replace(state, radius=state.radius * factor)
         return HoldEnd(after, state, after.counts)
 
 
-def begin_hold(loop, start, state, updates=0):
-    """The hold of the kind in use, about the true rollout `start`, in which so many updates are made already."""
+def begin_hold(loop: Loop, start: Any, state: HoldState, updates: int = 0) -> Hold:
+    """Return the hold of the kind in use, about the true rollout `start`.
+
+    `updates` is the number of updates that were made in it before an interruption.
+    """
     if state.kind == "model":
-        return ModelHold(loop, start, state, updates)
-    return InputsHold(loop, start) if state.kind == "inputs" else Hold(loop, start)
+        # the settings allow `model` for this loop only
+        return ModelHold(cast(ClosedLoop, loop), start, state, updates)
+    if state.kind == "inputs":
+        return InputsHold(loop, start)
+    return Hold(loop, start)
 
 
-def next_kind(asked, state):
-    """The state for the next hold where `auto` or `post` change the kind."""
-    if asked == "auto" and state.kind == "model" and state.short >= SHORT_MOST:
+def switch_kind(choice: str, state: HoldState) -> HoldState:
+    """Return the state for the next hold: `auto` and `post` may change the kind."""
+    leave_model = choice == "auto" and state.short_holds >= MOST_SHORT_HOLDS
+    if state.kind == "model" and leave_model:
         return replace(state, kind="scenario")
-    if asked == "post" and state.kind == "inputs" and state.stalled >= 3:
+    leave_inputs = choice == "post" and state.stalled_holds >= MOST_STALLED_HOLDS
+    if state.kind == "inputs" and leave_inputs:
         return replace(state, kind="scenario")
     return state

@@ -1,268 +1,350 @@
-"""Trainings of many seeds as one: what each of them wants next is gathered, and done for all at once by abreast.py.
+"""Trainings of many seeds in one batch, on a GPU that one small network leaves idle.
 
-Every training keeps its own state, limits, holds, events, checkpoints and folder, and takes the course that it takes alone, to
-rounding; one that ends leaves the others to go on. For networks of plain cells on a GPU, where one small network leaves most of the
-device idle.
+The requests of all trainings are collected and served together, by
+optim/many_networks.py. Every training keeps its own state, limits, holds, events,
+checkpoints and folder, and goes as it goes alone, to rounding; the others continue when
+one ends. Networks have plain cells, no cells in continuous time.
 """
 
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
 from hfcontrol.arrays.device import CPU_INSTEAD, free_memory
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.closed_loop.loop import NOTHING_FIXED, ClosedLoop, LinearModel, PassOptions
+from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import DeviceError, HFControlError
 from hfcontrol.network.cells import is_continuous
-from hfcontrol.optim import many_networks as abreast
-from hfcontrol.optim.hessian_free import HFState, explicit_rows
+from hfcontrol.optim import many_networks
+from hfcontrol.optim.hessian_free import HessianFree, HFState, explicit_rows
 from hfcontrol.optim.protocol import Report
 from hfcontrol.tasks.scenario import concatenate_scenarios
 from hfcontrol.training.holds import choose_hold
-from hfcontrol.training.state import Event
-from hfcontrol.training.trainer import RolloutWanted
+from hfcontrol.training.state import Event, TrainingState
+from hfcontrol.training.stop import StopToken
+from hfcontrol.training.trainer import Request, RolloutRequest, StepRequest, Trainer
 
-VECTORS = 40  # of the size of the weights, at most, that an update by conjugate gradients holds: iterates kept, candidates, itself
-ROLLOUTS = 3  # that are held at a time: that of the weights, one that is tried, and the scenarios and costs of all
+# Vectors of the size of theta, at most, that an update by conjugate gradients holds:
+# the iterates that it keeps, the candidates, and its own.
+VECTORS = 40
 
+# Rollouts held at a time: that of the weights, one that is tried, and the scenarios and
+# costs of all trials.
+ROLLOUTS = 3
 
-def obstacle(settings, loop):
-    """Why the seeds of a training with such a loop cannot go abreast, in words, or None where they can."""
-    for name in ("structural", "grow", "guide", "freeze", "dale"):
-        if getattr(settings, name):
-            return f"--{name} is for one at a time"
-    if settings.race > 1 or settings.density != 1.0:
-        return f"--{'race' if settings.race > 1 else 'density'} is for one at a time"
-    if settings.optimizer != "hf":
-        return f"--optimizer {settings.optimizer} makes no Hessian-free steps"
-    if is_continuous(settings.cell):
-        return f"--cell {settings.cell} moves in continuous time"
-    kind = choose_hold(settings.hold, loop)[0].kind
-    return (
-        None
-        if settings.hold != "post" and kind == "scenario"
-        else f"--hold {settings.hold} keeps {kind} fixed"
-    )
+DOUBLE_BYTES = 8
+ONE_ROLLOUT = Counts(rollouts=1)
+
+# Settings of which a batch has no use but their default, which is false or zero.
+UNSUPPORTED = ("structural", "grow", "guide", "freeze", "dale")
+
+Training: TypeAlias = Generator[Event | Request, Any, None]
 
 
-def bytes_needed(loop, optimizer):
-    """Bytes on the GPU, about, of one training more, whose closed loop is given."""
-    T, P, rows = loop.scenario.steps, loop.network.size, loop.network.n_activations
-    trials = min(optimizer.curvature_trials or loop.trials, loop.trials)
-    solver, channels = optimizer.choose_solver(loop)[0], loop.active_residuals()
-    channels = [c for c in channels if solver == "residual" or c.time == T]
-    m, doubles = len(channels) * trials, 8
-    explicit = (
-        2 * m * P
-        + 3 * m * m
-        + 2 * m * (T + 1) * (rows + loop.plant.nx + 2 * loop.plant.nu)
-    )
-    return (
-        ROLLOUTS * loop.trials + trials
-    ) * T * loop.passes.bytes_per_step + doubles * (explicit + VECTORS * P)
+class TrainingInFolder(Protocol):
+    """A training in its run folder, see runs/training.py."""
 
+    trainer: Trainer
+    state: TrainingState
+    folder: Any
 
-def check_memory(loop, optimizer, seeds):
-    """Raises DeviceError where so many seeds do not fit on the GPU, and says how many would."""
-    each, free = bytes_needed(loop, optimizer), free_memory()
-    if seeds * each > free:
-        raise DeviceError(
-            f"--device gpu: {seeds} seeds at once need about {seeds * each / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
-            f"on the GPU, enough for {int(free // each)}; give fewer --seeds, --trials or --steps, --jobs 1 to train by "
-            f"turns, {CPU_INSTEAD}"
-        )
+    def record(self, event: Event) -> None:
+        """Adopt the state of an event, and write the checkpoint that is due."""
+        ...
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one network has of a rollout of several: its weights and loss; trajectories stay with all."""
+class NetworkRollout:
+    """One network's part in a rollout of several: weights (P,) and loss.
 
-    theta: np.ndarray
+    The trajectories stay with the rollout of all.
+    """
+
+    theta: Array
     loss: float
     linear_model: LinearModel = NOTHING_FIXED
-    counts: Counts = Counts(rollouts=1)
+    counts: Counts = ONE_ROLLOUT
 
 
-class Stack:
-    """Arrays as rows of one: rows that were given out of it and come back as they are need not be put together again."""
+class RowStack:
+    """Stacks vectors, unless they are the rows of the stack made last.
 
-    def __init__(self):
-        self.whole, self.rows = None, []
+    Trainings get rows of a stack and usually return all of them unchanged.
+    """
 
-    def given(self, whole):
-        """The rows of a whole."""
-        self.whole, self.rows = whole, list(whole)
-        return self.rows
+    def __init__(self) -> None:
+        self._stacked: Array | None = None
+        self._rows: list[Array] = []
 
-    def taken(self, rows):
-        """The whole of rows."""
-        if len(rows) != len(self.rows) or any(
-            a is not b for a, b in zip(rows, self.rows)
-        ):
-            self.whole, self.rows = np.stack(rows), rows
-        return self.whole
+    def unstack(self, stacked: Array) -> list[Array]:
+        """Return the rows of an array, and remember it."""
+        self._stacked = stacked
+        self._rows = list(stacked)
+        return self._rows
+
+    def stack(self, rows: list[Array]) -> Array:
+        """Return the array with these rows."""
+        if self._stacked is None or not _are_same(rows, self._rows):
+            self._stacked = np.stack(rows)
+            self._rows = rows
+        return self._stacked
 
 
-class Gathering:
-    """Does what trainings of one kind want, those of `trainer`'s, for all that want it at once."""
+def _are_same(objects: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether two sequences contain the same objects."""
+    if len(objects) != len(others):
+        return False
+    return all(a is b for a, b in zip(objects, others, strict=True))
 
-    def __init__(self, trainer):
-        self.trainer, self.loops, self.loop, self.rollout = trainer, (), None, None
-        self.thetas, self.directions = Stack(), Stack()
 
-    def prepare(self, loop, count):
-        """Compiles or loads what so many trainings with loops like this one will call."""
-        optimizer = self.trainer.optimizer
-        self._gather([loop] * count)
-        rollout = self.loop.rollout(
-            np.zeros_like(loop.scenario.x0, shape=(count, loop.network.size))
+def obstacle(settings: Any, loop: ClosedLoop) -> str | None:
+    """Return why trainings with such settings cannot run in one batch, or None."""
+    for name in UNSUPPORTED:
+        if getattr(settings, name):
+            return f"`{name}` works for one training at a time only"
+    if settings.race > 1:
+        return "`race` works for one training at a time only"
+    if settings.density != 1.0:
+        return "`density` works for one training at a time only"
+    if settings.optimizer != "hf":
+        return f"`optimizer={settings.optimizer}` makes no Hessian-free steps"
+    if is_continuous(settings.cell):
+        return f"`cell={settings.cell}` is a cell in continuous time"
+    kind = choose_hold(settings.hold, loop)[0].kind
+    if settings.hold == "post" or kind != "scenario":
+        return f"`hold={settings.hold}` keeps {kind} fixed"
+    return None
+
+
+def bytes_needed(loop: ClosedLoop, optimizer: HessianFree) -> float:
+    """Return the bytes on the GPU, about, that one more training needs."""
+    T = loop.scenario.steps
+    P = loop.network.size
+    trials = min(optimizer.curvature_trials or loop.trials, loop.trials)
+
+    # arrays of passes, for rollouts and for the linearised loop
+    # passes on a GPU say so
+    bytes_per_step: int = cast(Any, loop.passes).bytes_per_step
+    stored = (ROLLOUTS * loop.trials + trials) * T * bytes_per_step
+
+    solver, _ = optimizer.choose_solver(loop)
+    channels = loop.active_residuals()
+    if solver != "residual":
+        channels = [c for c in channels if c.time == T]
+    m = len(channels) * trials
+    per_step = loop.network.n_activations + loop.plant.nx + 2 * loop.plant.nu
+    # an explicit Jacobian, its Gram matrix, and the cotangents of its rows
+    explicit = 2 * m * P + 3 * m * m + 2 * m * (T + 1) * per_step
+    return stored + DOUBLE_BYTES * (explicit + VECTORS * P)
+
+
+def check_memory(loop: ClosedLoop, optimizer: HessianFree, seeds: int) -> None:
+    """Raise DeviceError if `seeds` trainings do not fit on the GPU."""
+    each = bytes_needed(loop, optimizer)
+    free = free_memory()
+    if seeds * each > free:
+        raise DeviceError(
+            f"`device=gpu`: {seeds} seeds at once need about {seeds * each / 1e9:.3g} "
+            f"GB, and {free / 1e9:.3g} GB are free on the GPU, enough for "
+            f"{int(free // each)}; use fewer `seeds`, `trials` or `steps`, `jobs=1` to "
+            f"train one after another, {CPU_INSTEAD}"
         )
-        linear = self.loop.linearise(rollout)
+
+
+class Batch:
+    """Serves the requests of several trainings of one kind, those of `trainer`."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.loops: list[Loop] = []
+        self.loop: Any = None
+        self.rollout: Any = None
+        self.thetas = RowStack()
+        self.directions = RowStack()
+
+    def prepare(self, loop: ClosedLoop, count: int) -> None:
+        """Compile or load all that `count` trainings with loops like this one call."""
+        optimizer: Any = self.trainer.optimizer
+        self._join([loop] * count)
+        shape = (count, loop.network.size)
+        zero = np.zeros_like(loop.scenario.x0, shape=shape)
+        linear = self.loop.linearise(self.loop.rollout(zero))
         curved = linear.subset(optimizer.curvature_trials or loop.trials)
         curved.jvp(linear.gradient)
-        explicit_rows(curved, self.loop, optimizer.choose_solver(self.loop)[0])
+        solver, _ = optimizer.choose_solver(self.loop)
+        explicit_rows(curved, self.loop, solver)
 
-    def _gather(self, loops):
-        """Makes the loops of all that want something one loop, unless they are the same as before."""
-        if len(loops) != len(self.loops) or any(
-            a is not b for a, b in zip(loops, self.loops)
-        ):
-            t = self.trainer
-            self.loops, self.rollout = loops, None
-            self.loop = ClosedLoop(
-                t.plant,
-                t.kernels,
-                t.network,
-                concatenate_scenarios([loop.scenario for loop in loops]),
-                t.wiring,
-                PassOptions(dtype=t.dtype, networks=len(loops)),
-            )
-
-    def rollouts(self, wanted):
-        """The answer to each `RolloutWanted`."""
-        self._gather([want.loop for want in wanted])
-        self.rollout = self.loop.rollout(
-            self.thetas.taken([want.theta for want in wanted])
+    def _join(self, loops: list[Loop]) -> None:
+        """Make one loop of several, unless they are the same as before."""
+        if _are_same(loops, self.loops):
+            return
+        t = self.trainer
+        self.loops = loops
+        self.rollout = None
+        self.loop = ClosedLoop(
+            t.plant,
+            t.kernels,
+            t.network,
+            concatenate_scenarios([loop.scenario for loop in loops]),
+            t.wiring,
+            PassOptions(dtype=t.dtype, networks=len(loops)),
         )
-        return [
-            Share(want.theta, loss)
-            for want, loss in zip(wanted, self.rollout.loss.tolist())
-        ]
 
-    def steps(self, wanted):
-        """The answer to each `StepWanted`."""
-        self._gather([want.hold.loop for want in wanted])
-        states = [want.state for want in wanted]
-        theta = self.thetas.taken([state.theta for state in states])
+    def serve_rollouts(self, requests: list[RolloutRequest]) -> list[NetworkRollout]:
+        """Return the result of each request."""
+        self._join([request.loop for request in requests])
+        theta = self.thetas.stack([request.theta for request in requests])
+        self.rollout = self.loop.rollout(theta)
+        losses = self.rollout.loss.tolist()
+        results = []
+        for request, loss in zip(requests, losses, strict=True):
+            results.append(NetworkRollout(request.theta, loss))
+        return results
+
+    def serve_steps(
+        self, requests: list[StepRequest]
+    ) -> list[tuple[HFState, NetworkRollout, Report]]:
+        """Return the result of each request."""
+        self._join([request.hold.loop for request in requests])
+        states = [request.state for request in requests]
+        theta = self.thetas.stack([state.theta for state in states])
         if self.rollout is None or self.rollout.theta is not theta:
             self.rollout = self.loop.rollout(theta)
-        done = abreast.step(
-            self.trainer.optimizer,
+        update = many_networks.step(
+            cast(HessianFree, self.trainer.optimizer),
             self.loop,
             self.rollout,
             [state.damping for state in states],
-            self.directions.taken([state.direction for state in states]),
+            self.directions.stack([state.direction for state in states]),
             [state.updates for state in states],
         )
-        self.rollout = done.rollout
-        numbers = zip(
-            states,
-            self.thetas.given(done.rollout.theta),
-            self.directions.given(done.directions),
-            done.damping,
-            *(a.tolist() for a in (done.accepted, done.losses)),
-            done.rho,
-            *(a.tolist() for a in (done.iterations, done.tried)),
-            self._counts(done),
+        self.rollout = update.rollout
+
+        thetas = self.thetas.unstack(update.rollout.theta)
+        directions = self.directions.unstack(update.directions)
+        reports = self._reports(update)
+        results = []
+        for k, report in enumerate(reports):
+            updates = states[k].updates + report.updates
+            state = HFState(thetas[k], update.damping[k], directions[k], updates)
+            results.append((state, NetworkRollout(thetas[k], report.loss), report))
+        return results
+
+    def _reports(self, update: many_networks.Update) -> list[Report]:
+        """Return the report of every training's update."""
+        # lists of Python's numbers, as a training alone has them in its report
+        columns = (
+            update.accepted.tolist(),
+            update.losses.tolist(),
+            update.rho,
+            update.iterations.tolist(),
+            update.tried.tolist(),
+            self._counts(update),
         )
-        return [
-            (
-                HFState(theta, damping, direction, state.updates + accepted),
-                Share(theta, loss),
+        reports = []
+        for accepted, loss, rho, iterations, tried, counts in zip(
+            *columns, strict=True
+        ):
+            reports.append(
                 Report(
                     accepted,
                     loss,
                     rho,
-                    done.solver,
+                    update.solver,
                     iterations,
                     tried,
                     int(accepted),
                     counts,
-                ),
+                )
             )
-            for (
-                state,
-                theta,
-                direction,
-                damping,
-                accepted,
-                loss,
-                rho,
-                iterations,
-                tried,
-                counts,
-            ) in numbers
-        ]
+        return reports
 
-    def _counts(self, done):
-        """The `Counts` of every training's update: what it would have cost alone."""
-        steps, states = (
-            self.loop.scenario.steps,
-            self.trainer.plant.nx + self.trainer.plant.nu,
-        )
+    def _counts(self, update: many_networks.Update) -> list[Counts]:
+        """Return what every training's update would have cost alone."""
+        T = self.loop.scenario.steps
         trials = self.loop.trials
-        return [
-            Counts(
-                rollouts,
-                2 * states * steps * trials,
-                steps * products * done.curvature_trials,
-                steps * (trials + done.rows + products * done.curvature_trials),
-            )
-            for rollouts, products in zip(
-                done.rollouts.tolist(), done.products.tolist(), strict=True
-            )
-        ]
+        columns = self.trainer.plant.nx + self.trainer.plant.nu
+        costs = zip(update.rollouts.tolist(), update.products.tolist(), strict=True)
+        counts = []
+        for rollouts, products in costs:
+            of_products = T * products * update.curvature_trials
+            # a gradient, the rows of an explicit Jacobian, and the products
+            adjoint_steps = T * (trials + update.rows) + of_products
+            jacobian_steps = 2 * columns * T * trials
+            counts.append(Counts(rollouts, jacobian_steps, of_products, adjoint_steps))
+        return counts
 
 
-def train(trainings, stop_token=None):
-    """Trains all of them and yields pairs (which of them, `Event`), each already on disk when it arrives, or (which, HFControlError)
-    for one that cannot go on.
+def train(
+    trainings: Sequence[TrainingInFolder], stop_token: StopToken | None = None
+) -> Iterator[tuple[int, Event | HFControlError]]:
+    """Train all of them; yield pairs (index of the training, event).
 
-    They go from update to update together: while one wants a rollout of a new scenario the others wait for it.
+    What an event reports is already on disk. If a training cannot continue, its last
+    pair has the HFControlError instead. Trainings make their updates together: when one
+    requests a rollout of a new scenario, the others wait for it.
     """
-    gathering = Gathering(trainings[0].trainer)
-    with ExitStack() as locked:
+    batch = Batch(trainings[0].trainer)
+    with ExitStack() as locks:
         for training in trainings:
-            locked.enter_context(training.folder.lock())
-        courses = {
-            k: training.trainer.course(training.state, stop_token)
-            for k, training in enumerate(trainings)
-        }
-        answers, wants = dict.fromkeys(courses), {}
+            lock: AbstractContextManager[Any] = training.folder.lock()
+            locks.enter_context(lock)
+
+        running: dict[int, Training] = {}
+        for k, training in enumerate(trainings):
+            running[k] = training.trainer.coroutine(training.state, stop_token)
+        answers: dict[int, Any] = dict.fromkeys(running)
+        requests: dict[int, Request] = {}
         while answers:
             for k, answer in answers.items():
-                yield from _advanced(k, trainings[k], courses[k], answer, wants)
-            rollouts = {
-                k: want
-                for k, want in sorted(wants.items())
-                if isinstance(want, RolloutWanted)
-            }
-            served = rollouts or dict(sorted(wants.items()))
-            serve = gathering.rollouts if rollouts else gathering.steps
-            answers = dict(zip(served, serve(list(served.values())))) if served else {}
-            wants = {k: want for k, want in wants.items() if k not in served}
+                yield from _continue(k, trainings[k], running[k], answer, requests)
+            answers = _serve(batch, requests)
+            for k in answers:
+                del requests[k]
 
 
-def _advanced(k, training, course, answer, wants):
-    """Lets one training go on with an answer to what it wanted, to what it wants next; yields what comes of it as `train` does."""
+def _serve(batch: Batch, requests: dict[int, Request]) -> dict[int, Any]:
+    """Serve the requests for rollouts, or if there are none those for steps."""
+    rollouts = {}
+    steps = {}
+    # in the order of the trainings, so that their loops stay joined
+    for k, request in sorted(requests.items()):
+        if isinstance(request, RolloutRequest):
+            rollouts[k] = request
+        else:
+            steps[k] = request
+    if rollouts:
+        results = batch.serve_rollouts(list(rollouts.values()))
+        return dict(zip(rollouts, results, strict=True))
+    if steps:
+        return dict(zip(steps, batch.serve_steps(list(steps.values())), strict=True))
+    return {}
+
+
+def _continue(
+    k: int,
+    training: TrainingInFolder,
+    running: Training,
+    answer: Any,
+    requests: dict[int, Request],
+) -> Iterator[tuple[int, Event | HFControlError]]:
+    """Continue a training with the answer to its request, until its next request.
+
+    Yields its events as `train` does.
+    """
     try:
-        told = course.send(answer)
-        while isinstance(told, Event):
-            training.record(told)
-            yield k, told
-            told = course.send(None)
-        wants[k] = told
+        item = running.send(answer)
+        while isinstance(item, Event):
+            training.record(item)
+            yield k, item
+            item = running.send(None)
+        requests[k] = item
     except StopIteration:
         return
     except HFControlError as error:

@@ -1,41 +1,61 @@
-"""Where a training stands and what it tells: its limits, its state, also as a checkpoint has it, its events, and why it ended."""
+"""The state of a training, its limits, its events, and why it stopped.
 
+A `TrainingState` is all that training needs to continue bit for bit; checkpoints store
+it (runs/state_tree.py).
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_host
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
-from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.training.holds import HoldState
 
+EventKind = Literal["start", "update", "hold", "done", "curriculum"]
+
+# The setting of each limit.
+LIMIT_SETTINGS = {
+    "batches": "batches",
+    "rollouts": "rollouts",
+    "seconds": "max_seconds",
+    "loss": "target_loss",
+    "ratio": "target_ratio",
+}
+
 
 class Stop(Enum):
-    """Why a training ended: a word for scripts and a sentence for people."""
+    """Why a training stopped: a word for scripts and a sentence for people."""
 
-    TARGET = "target", "the target was reached"
-    ROLLOUTS = "rollouts", "the rollouts asked for are made"
-    TIME = "time", "the time asked for is over"
+    TARGET = "target", "target reached"
+    ROLLOUTS = "rollouts", "rollout limit reached"
+    TIME = "time", "time limit reached"
     CONVERGED = (
         "converged",
-        (
-            "nothing more is to be gained: three holds in a row brought less than 1e-4 of the loss each, "
-            "or none is left"
-        ),
+        "converged: the loss fell by less than 1e-4 (relative) in each of three holds, "
+        "or cannot fall any further",
     )
-    INTERRUPTED = "interrupted", "it was interrupted"
-    FAILED = "failed", "no step lowers the loss any more, whatever the damping"
+    INTERRUPTED = "interrupted", "interrupted"
+    FAILED = "failed", "failed: no step lowers the loss, whatever the damping"
 
-    def __init__(self, word, sentence):
-        self.word, self.sentence = word, sentence
+    def __init__(self, word: str, sentence: str) -> None:
+        self.word = word
+        self.sentence = sentence
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: a loss, a ratio to the optimal loss, true rollouts, seconds of training; None for no limit."""
+    """When to stop, and the most updates of a hold (`batches`).
+
+    A loss, a ratio to the optimal loss, a number of true rollouts, seconds of training;
+    None for no limit. Raises UsageError for numbers out of range.
+    """
 
     batches: int = 32
     loss: float | None = None
@@ -43,37 +63,43 @@ class Limits:
     rollouts: int | None = None
     seconds: float | None = None
 
-    def __post_init__(self):
-        for name, option in (
-            ("batches", "batches"),
-            ("rollouts", "rollouts"),
-            ("seconds", "max-seconds"),
-            ("loss", "target-loss"),
-            ("ratio", "target-ratio"),
-        ):
+    def __post_init__(self) -> None:
+        for name, setting in LIMIT_SETTINGS.items():
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"--{option} {value}: a number above 0 is needed")
+                raise UsageError(f"`{setting}` {value}: must be a number above 0")
         if self.ratio is not None and self.ratio < 1:
             raise UsageError(
-                f"--target-ratio {self.ratio}: 1 is the optimum; ask for a number above it"
+                f"`target_ratio` {self.ratio}: must be a number above 1, which is the "
+                "optimum"
             )
 
-    def reached(self, loss, target, interrupted, rollouts, seconds):
-        """The `Stop` of the limit reached, if any, by a loss, where a target loss or None is to be met, and by what was spent."""
+    def check(
+        self,
+        loss: float,
+        target: float | None,
+        interrupted: bool,
+        rollouts: int,
+        seconds: float,
+    ) -> Stop | None:
+        """Return the `Stop` of the limit that is reached, or None.
+
+        `target` is the loss to reach, None for no target. The other arguments are what
+        was reached and spent.
+        """
         if target is not None and loss <= target:
             return Stop.TARGET
         if interrupted:
             return Stop.INTERRUPTED
         if self.rollouts is not None and rollouts >= self.rollouts:
             return Stop.ROLLOUTS
-        return (
-            Stop.TIME if self.seconds is not None and seconds >= self.seconds else None
-        )
+        if self.seconds is not None and seconds >= self.seconds:
+            return Stop.TIME
+        return None
 
 
 class CurvePoint(NamedTuple):
-    """A point of the learning curve: a true loss, and the updates, true rollouts and seconds spent until then."""
+    """A point of the learning curve: a true loss, and what was spent until then."""
 
     loss: float
     updates: int
@@ -83,30 +109,33 @@ class CurvePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands: optimizer, hold and generator state, counts, and the learning curve.
+    """Where a training stands: optimizer, hold and generator, counts, learning curve.
 
-    `history` has a `CurvePoint` for the end of each hold, `curve` one for every update whose true loss is known.
-    `random` is the generator's state from which the scenario in use is drawn. `begun` is None between holds; inside one
-    it is the state at the hold's beginning, and `in_hold` the updates made since. `mean` is that of the weights after the
-    last holds, where the training averages them.
+    `generator` is the state of the random generator that the scenario in use was drawn
+    with. `history` has a point for the end of each hold, `curve` a point for every
+    update after which the true loss is known. `small_gains` and `rejected_holds` count
+    holds in a row, see `Trainer`. Inside a hold, `hold_start` is the state at its
+    beginning and `updates_in_hold` the number of updates made since; between holds it
+    is None. `mean_theta` is the mean of the weights after the last holds, if training
+    averages them.
     """
 
-    optimizer: object
+    optimizer: Any
     hold: HoldState
-    random: dict
+    generator: Mapping[str, Any]
     loss: float = np.inf
     updates: int = 0
     counts: Counts = NO_COUNTS
     seconds: float = 0.0
-    history: tuple = ()
-    curve: tuple = ()
-    small: int = 0
-    rejected: int = 0
-    in_hold: int = 0
-    over: bool = False
-    first: float = np.inf
-    begun: object = None
-    mean: np.ndarray | None = None
+    history: tuple[CurvePoint, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    small_gains: int = 0
+    rejected_holds: int = 0
+    updates_in_hold: int = 0
+    hold_over: bool = False
+    first_loss: float = np.inf
+    hold_start: "TrainingState | None" = None
+    mean_theta: Array | None = None
 
     @property
     def rollouts(self) -> int:
@@ -114,51 +143,64 @@ class TrainingState:
         return self.counts.rollouts
 
     @property
-    def holds(self):
+    def holds(self) -> int:
         """Number of holds that have ended."""
         return len(self.history)
 
     @property
-    def theta(self):
-        """The controller's weights, one of NumPy's arrays: those that the true loss `loss` belongs to, where those of an unjudged hold do
-        not count yet, or their `mean`."""
-        if self.mean is not None:
-            return self.mean
-        unjudged = self.begun and self.begun.hold.kind != "scenario"
-        return to_host((self.begun if unjudged else self).optimizer.theta)
+    def theta(self) -> Array:
+        """The controller's weights (P,), as a NumPy array.
+
+        These are the weights that the true loss `loss` belongs to, or their mean. The
+        updates of a hold with an approximate loss count only when the hold has ended.
+        """
+        if self.mean_theta is not None:
+            return self.mean_theta
+        source = self
+        if self.hold_start and self.hold_start.hold.kind != "scenario":
+            source = self.hold_start
+        return to_host(source.optimizer.theta)
+
+    @property
+    def point(self) -> CurvePoint:
+        """The point of the learning curve now."""
+        return CurvePoint(self.loss, self.updates, self.rollouts, self.seconds)
 
 
-def move_state(state, move):
-    """A state with the optimizer's arrays as `move` makes them: on a GPU, or back."""
-    arrays = {
-        name: move(value)
-        for name, value in vars(state.optimizer).items()
-        if getattr(value, "ndim", 0)
-    }
+def move_state(state: TrainingState, move: Callable[[Array], Array]) -> TrainingState:
+    """Return a state with the optimizer's arrays moved to a GPU or back."""
+    arrays = {}
+    for name, value in vars(state.optimizer).items():
+        if getattr(value, "ndim", 0):
+            arrays[name] = move(value)
+    start = state.hold_start
     return replace(
         state,
         optimizer=replace(state.optimizer, **arrays),
-        begun=state.begun and move_state(state.begun, move),
+        hold_start=start and move_state(start, move),
     )
 
 
-def without_curve(state):
-    """A state without its learning curve: all that a hold needs to know of how it began."""
+def without_curve(state: TrainingState) -> TrainingState:
+    """Return a state without its learning curve: all that a hold's start needs."""
     return replace(state, history=(), curve=())
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened: kind "start", "update", "hold" or "done", the state then, the loop and the rollout it stands on.
+    """An event of a training: its kind, the state then, its loop and true rollout.
 
-    Before a training proper, whatever it was, the kind is "warming", and `doing` tells in words what is done.
+    A "hold" event is the end of a hold, `accepted` if it was not undone; an "update"
+    event has the optimizer's report. The last event is "done" and has a `stop`. Events
+    of kind "curriculum" come before the training proper; `activity` describes in words
+    what is going on.
     """
 
-    kind: str
+    kind: EventKind
     state: TrainingState
-    loop: ClosedLoop
-    rollout: object
-    report: object = None
+    loop: Loop | None
+    rollout: Any
+    report: Any = None
     accepted: bool = True
     stop: Stop | None = None
-    doing: str = ""
+    activity: str = ""

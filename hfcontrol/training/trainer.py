@@ -1,24 +1,50 @@
-"""Training: rollouts, holds, stopping. A generator of events; prints nothing and writes nothing.
+"""The trainer: a generator of events, which prints and writes nothing.
 
-    for event in Trainer(problem, optimizer, limits).run(state): ...
+    for event in Trainer(task, ..., limits=limits).run(state):
+        ...
 
-One outer iteration is a rollout of the true plant and a hold of up to N updates. `TrainingState` is all that a later
-`run` needs to go on bit for bit, also from the middle of a hold: then it holds the hold's beginning too, from which the
-hold is made again exactly.
+One outer iteration is a rollout on the true plant and a hold of up to `limits.batches`
+updates. A `TrainingState` is all that a later `run` needs to continue bit for bit, even
+from the middle of a hold: the state then contains the hold's start too, from which the
+hold is begun again exactly.
+
+Training stops by itself
+
+* converged, if the loss changes by less than 1e-4 (relative) in each of three accepted
+  holds in a row, or if it is nothing but rounding error;
+* if three holds in a row are rejected, in the kind `model` twelve: converged if the
+  loss has fallen by a tenth before, else failed.
 """
 
 import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_host
-from hfcontrol.closed_loop.continuous import ContinuousLoop
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.protocol import Loop
+from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.training import holds
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.network.network import Network
+from hfcontrol.optim.protocol import Optimizer, Report
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.scenario import Scenario
+from hfcontrol.training.holds import (
+    CHOICES,
+    Hold,
+    HoldState,
+    begin_hold,
+    choose_hold,
+    switch_kind,
+)
 from hfcontrol.training.state import (
     CurvePoint,
     Event,
@@ -30,92 +56,135 @@ from hfcontrol.training.state import (
 )
 from hfcontrol.training.stop import StopToken
 
-CONVERGED, CONVERGED_HOLDS = (
-    1e-4,
-    3,
-)  # so many accepted holds in a row that each bring less than this part of the loss
-NOTHING = 1e-16  # part of the first loss that is nothing but rounding
-REJECTED_MOST, UNDONE_MOST = (
-    3,
-    12,
-)  # holds in a row that found no descent; that the true plant undid
+# A gain is small if it is less than this part of the loss; training has converged after
+# as many accepted holds in a row with small gains.
+SMALL_GAIN = 1e-4
+CONVERGED_HOLDS = 3
+
+# A loss below this part of the first one is nothing but rounding error.
+NEGLIGIBLE = 1e-16
+
+# Most rejected holds in a row: holds without descent, and holds that the true plant
+# undoes, after each of which the trust radius is smaller.
+MOST_REJECTED = 3
+MOST_UNDONE = 12
+
+# A training that can go no further has converged if its loss is below this part of the
+# first one, else failed.
+PROGRESS = 0.9
 
 
-class RolloutWanted(NamedTuple):
-    """A training wants the rollout of weights theta (P,) on a loop."""
+class DrawsScenarios(Protocol):
+    """What a trainer needs to know of a task."""
 
-    loop: object
-    theta: np.ndarray
+    @property
+    def random(self) -> bool:
+        """Whether every scenario is drawn at random."""
+        ...
 
-    def done(self):
-        """The `Rollout`."""
-        return self.loop.rollout(self.theta)
+    @property
+    def noisy(self) -> bool:
+        """Whether scenarios contain noise."""
+        ...
+
+    @property
+    def optimum_is_zero(self) -> bool:
+        """Whether the optimal loss is zero."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> Scenario:
+        """Draw a training scenario."""
+        ...
 
 
-class StepWanted(NamedTuple):
-    """A training wants an update by its optimizer, of at most so many as are left in the hold."""
+class RolloutRequest(NamedTuple):
+    """Request: roll out `theta` (P,) on `loop`."""
 
-    optimizer: object
-    state: object
-    rollout: object
-    hold: object
+    loop: Loop
+    theta: Array
+
+    def serve(self) -> Any:
+        """Return the rollout."""
+        return self.loop.rollout(self.theta, NOTHING_FIXED)
+
+
+class StepRequest(NamedTuple):
+    """Request: make an update in a hold that has `left` updates left."""
+
+    optimizer: Optimizer[Any]
+    state: Any
+    rollout: Any
+    hold: Hold
     left: int
 
-    def done(self):
-        """The optimizer's state, the rollout after it and its `Report`."""
+    def serve(self) -> tuple[Any, Any, Report]:
+        """Return state and rollout after the update, and the report."""
         return self.optimizer.step(self.state, self.rollout, self.hold, self.left)
+
+
+Request: TypeAlias = RolloutRequest | StepRequest
 
 
 @dataclass
 class Trainer:
-    """One training problem: a task, a network, the wiring between them, an optimizer, the hold asked for and limits.
+    """One training problem: task, network, wiring, optimizer, hold and limits.
 
-    With an `estimator` (continuous/estimators.py) plant and network are one differential equation, not a sequence of steps.
-    `optimal` gives the mean
-    optimal loss of a scenario; it is called only where a target ratio needs it. `fused`, `store_every` and `dtype` are those of
-    `ClosedLoop`. Where `kernels` are of a GPU, the training is there; states go in and come out wherever they are. With an `average`
-    of n holds, the controller is, from the n-th on, the mean of the weights after each of n holds, which then moves by 1/n of the way to
-    those after every other: fresh scenarios pull each hold's weights another way, and the mean is nearer to what all of them ask for
-    (Polyak and Juditsky 1992).
+    * `hold` is one of `holds.CHOICES`.
+    * `optimal` returns the mean optimal loss of a loop's scenario; it is called only if
+      a target ratio needs it.
+    * `fused`, `store_every` and `dtype` are those of `ClosedLoop`. With an `estimator`,
+      plant and network are one differential equation (`ContinuousLoop`).
+    * With kernels of a GPU, training runs there. States may be on any device.
+    * With `average` = n > 1, the controller is, from the n-th hold on, a running mean
+      of the weights after each hold, in which the last one weighs 1/n (Polyak and
+      Juditsky 1992). Random scenarios pull the weights of each hold in other
+      directions; the mean is nearer to the minimum of the expected loss.
+
+    Raises UsageError for an unknown hold, and for a target ratio if the optimal loss is
+    zero or a bound that no controller attains.
     """
 
-    task: object
-    plant: object
-    kernels: object
-    network: object
-    wiring: object
-    optimizer: object
+    task: DrawsScenarios
+    plant: Plant
+    kernels: Kernels
+    network: Network
+    wiring: Wiring
+    optimizer: Optimizer[Any]
     hold: str = "auto"
     limits: Limits = field(default_factory=Limits)
-    optimal: object = None
+    optimal: Callable[[Loop], float] | None = None
     fused: bool = True
     store_every: int = 1
-    estimator: object = None
+    estimator: Estimator | None = None
     dtype: str = "float64"
     average: int = 1
 
-    def __post_init__(self):
-        if self.hold not in holds.KINDS:
-            raise UsageError(f"--hold {self.hold}: known are {', '.join(holds.KINDS)}")
-        if self.limits.ratio is not None and self.task.optimum_is_zero:
+    def __post_init__(self) -> None:
+        if self.hold not in CHOICES:
+            raise UsageError(f"`hold` {self.hold}: must be one of {', '.join(CHOICES)}")
+        if self.limits.ratio is None:
+            return
+        if self.task.optimum_is_zero:
             raise UsageError(
-                "--target-ratio: with a final-state cost alone the optimal loss is zero and there is no ratio; "
-                "use --target-loss, or give --effort or --running"
+                "`target_ratio`: with a final-state cost alone the optimal loss is zero"
+                ", so there is no ratio; use `target_loss` instead, or set `effort` or "
+                "`running`"
             )
-        if self.limits.ratio is not None and self.task.noisy:
+        if self.task.noisy:
             raise UsageError(
-                "--target-ratio: with noise the optimum is one that knows the noise in advance, which no "
-                "controller attains; use --target-loss"
+                "`target_ratio`: with noise the optimum knows the noise in advance, "
+                "which no controller does; use `target_loss` instead"
             )
 
-    def loop(self, rng):
-        """The closed loop on a scenario drawn from rng."""
+    def loop(self, rng: np.random.Generator) -> Loop:
+        """Return the closed loop on a scenario drawn from rng."""
+        scenario = self.task.draw(rng)
         if self.estimator:
             return ContinuousLoop(
                 self.plant,
                 self.kernels,
                 self.network,
-                self.task.draw(rng),
+                scenario,
                 self.wiring,
                 self.estimator,
             )
@@ -123,235 +192,281 @@ class Trainer:
             self.plant,
             self.kernels,
             self.network,
-            self.task.draw(rng),
+            scenario,
             self.wiring,
             PassOptions(self.fused, self.store_every, self.dtype),
         )
 
-    def init(self, theta, rng, hold_state=None):
-        """The state before the first rollout, from weights theta (P,) and the generator of scenarios."""
-        if hold_state is None:
-            hold_state, _ = holds.choose_hold(
-                self.hold, self.loop(np.random.default_rng(0))
-            )
-        return TrainingState(
-            self.optimizer.init(self.place(theta)), hold_state, rng.bit_generator.state
-        )
+    def init(
+        self,
+        theta: Array,
+        rng: np.random.Generator,
+        hold_state: HoldState | None = None,
+    ) -> TrainingState:
+        """Return the state before the first rollout, from weights theta (P,).
 
-    def place(self, a):
-        """An array where this training is."""
+        `rng` draws the scenarios.
+        """
+        if hold_state is None:
+            loop = self.loop(np.random.default_rng(0))
+            hold_state, _ = choose_hold(self.hold, loop)
+        inner = self.optimizer.init(self.move(theta))
+        return TrainingState(inner, hold_state, rng.bit_generator.state)
+
+    def move(self, a: Array) -> Array:
+        """Return an array on the device of this training."""
         return to_device(a) if self.kernels.device == "gpu" else a
 
-    def run(self, state, stop_token=None):
-        """Events of the training from `state` on, until a limit is reached; the last one is "done".
+    def run(
+        self, state: TrainingState, stop_token: StopToken | None = None
+    ) -> Iterator[Event]:
+        """Yield the events of a training from `state` on, the last of kind "done".
 
-        `stop_token` is read between updates.
+        `stop_token` is read between updates. Raises TrainingError if the loss of the
+        first weights is not finite.
         """
-        course, answer = self.course(state, stop_token), None
+        training = self.coroutine(state, stop_token)
+        answer = None
         while True:
             try:
-                told = course.send(answer)
+                item = training.send(answer)
             except StopIteration:
                 return
-            answer = None if isinstance(told, Event) else told.done()
-            if answer is None:
-                yield told
+            if isinstance(item, Event):
+                answer = None
+                yield item
+            else:
+                answer = item.serve()
 
-    def course(self, state, stop_token=None):
-        """The events, and between them what is wanted, `RolloutWanted` or `StepWanted`, to be done and sent back: by `run` at once, or
-        (gathering.py) together with what the trainings of other seeds want."""
-        return _Run(self, state, stop_token or StopToken()).course()
+    def coroutine(
+        self, state: TrainingState, stop_token: StopToken | None = None
+    ) -> Generator[Event | Request, Any, None]:
+        """Yield events and requests; the result of a request is sent back.
+
+        `run` serves requests at once, many_networks.py together with those of other
+        trainings.
+        """
+        return _Run(self, state, stop_token or StopToken()).events()
 
 
 class _Run:
-    """One run of a trainer: the loop and scenario in use, the clock, and the state as it moves. What costs time it asks for.
+    """One run of a trainer: the state, which it replaces, and what belongs to it.
 
-    `begun` is the state at the beginning of the hold in progress and `start` the true rollout of its weights; `fresh` says
-    that nothing was learnt on this problem yet, whatever was spent before.
+    `loop` is the closed loop on the scenario in use, `hold_start` the state at the
+    beginning of the hold in progress, `start` the true rollout of its weights. What
+    takes time is requested from the caller.
     """
 
-    def __init__(self, trainer, state, stop_token):
+    def __init__(
+        self, trainer: Trainer, state: TrainingState, stop_token: StopToken
+    ) -> None:
+        self.trainer = trainer
+        self.limits = trainer.limits
         self.stop_token = stop_token
-        self.trainer, self.limits, self.state = (
-            trainer,
-            trainer.limits,
-            move_state(state, trainer.place),
-        )
-        self.begun, self.loop = self.state.begun or without_curve(self.state), None
-        self._draw(self.begun.random)
+        self.state = move_state(state, trainer.move)
+        self.hold_start = self.state.hold_start or without_curve(self.state)
+        self.start: Any = None
+        self.clock = 0.0
+        self._draw(self.hold_start.generator)
 
-    def _begin(self):
-        """The first rollout, from which the clock runs on."""
-        state, self.start = (
-            self.state,
-            (yield RolloutWanted(self.loop, self.begun.optimizer.theta)),
-        )
+    def events(self) -> Generator[Event | Request, Any, None]:
+        """Yield events and requests until a limit is reached."""
+        stop = None
+        # nothing was learnt on this problem yet, whatever was spent before
+        is_new = not self.state.curve
+        yield from self._make_first_rollout(is_new)
+        if not self.state.hold_start:
+            first_loss = self.start.loss if is_new else self.state.first_loss
+            self._update(loss=self.start.loss, first_loss=first_loss)
+            if is_new:
+                self._extend_curve(self.state.point)
+            self.hold_start = without_curve(self.state)
+            stop = self._check_limits(self.start.loss) or self._check_progress()
+            if is_new:
+                yield Event("start", self.state, self.loop, self.start)
+
+        while stop is None:
+            stop = yield from self._hold()
+            stop = stop or self._check_progress()
+        yield Event("done", self.state, self.loop, self.start, stop=stop)
+
+    def _make_first_rollout(
+        self, is_new: bool
+    ) -> Generator[Event | Request, Any, None]:
+        """Make the rollout from which the clock runs on."""
+        theta = self.hold_start.optimizer.theta
+        self.start = yield RolloutRequest(self.loop, theta)
         if not np.isfinite(self.start.loss):
+            failure = getattr(self.start, "failure", None)
             raise TrainingError(
-                getattr(self.start, "failure", None)
-                or "the loss at the first weights is not finite: another --seed may help; "
+                failure
+                or "the loss of the first weights is not finite: try another `seed`; "
                 "`hfcontrol check` tells whether the plant itself stays finite"
             )
-        self.fresh = not state.curve
-        # what a resumed training simulates again is not counted again
-        if self.fresh:
+        # A resumed training makes its last rollout again and does not count it again.
+        if is_new:
             self._add(self.start.counts)
-        self.clock = time.perf_counter() - state.seconds
+        self.clock = time.perf_counter() - self.state.seconds
 
-    def _draw(self, random):
-        """Draws the scenario of a hold from a generator in the given state, and finds its target loss."""
+    def _draw(self, generator: Mapping[str, Any]) -> None:
+        """Draw a scenario from a generator in the given state, and set its target."""
         rng = np.random.default_rng()
-        rng.bit_generator.state = random
+        rng.bit_generator.state = generator
         self.loop = self.trainer.loop(rng)
-        self.random_after = rng.bit_generator.state
+        self.next_generator = rng.bit_generator.state
+
         self.target = self.limits.loss
         if self.limits.ratio is not None:
+            assert self.trainer.optimal is not None
             by_ratio = self.limits.ratio * self.trainer.optimal(self.loop)
-            self.target = (
-                by_ratio if self.target is None else max(self.target, by_ratio)
-            )
+            if self.target is None:
+                self.target = by_ratio
+            else:
+                self.target = max(self.target, by_ratio)
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
         self.state = replace(self.state, counts=self.state.counts + counts)
 
-    def _mark(self, **changes):
-        self.state = replace(
-            self.state,
-            seconds=time.perf_counter() - self.clock,
-            **changes,
-        )
+    def _update(self, **changes: Any) -> None:
+        """Change the state, and its seconds to now."""
+        seconds = time.perf_counter() - self.clock
+        self.state = replace(self.state, seconds=seconds, **changes)
 
-    def course(self):
-        """Holds until a limit is reached."""
-        stop = None
-        yield from self._begin()
-        if not self.state.begun:
-            self._mark(
-                loss=self.start.loss,
-                first=self.start.loss if self.fresh else self.state.first,
-            )
-            if self.fresh:
-                self._chart()
-            self.begun = without_curve(self.state)
-            stop = self._reached(self.start.loss) or self._settled()
-            if self.fresh:
-                yield Event("start", self.state, self.loop, self.start)
-        while stop is None:
-            stop = yield from self._hold()
-            stop = stop or self._settled()
-        yield Event("done", self.state, self.loop, self.start, stop=stop)
+    def _extend_curve(self, point: CurvePoint) -> None:
+        """Add a point to the learning curve."""
+        self.state = replace(self.state, curve=(*self.state.curve, point))
 
-    def _hold(self):
-        """One hold: updates on its function, then its judgement. Returns the `Stop` that ends the training, or None.
+    def _hold(self) -> Generator[Event | Request, Any, Stop | None]:
+        """Make one hold: updates on its objective, then its evaluation.
 
-        A training that is stopped inside a hold leaves it open: resumed, it goes on as if it had not stopped.
+        Returns the `Stop` that ends the training, or None. A training that stops inside
+        a hold leaves the hold open; resumed, it continues as if it had not stopped.
         """
         state = self.state
-        hold = holds.begin_hold(self.loop, self.start, self.begun.hold, state.in_hold)
-        current = hold.first()
-        if state.begun:
-            # made again after an interruption, and counted before it
+        is_resumed = state.hold_start is not None
+        hold = begin_hold(
+            self.loop, self.start, self.hold_start.hold, state.updates_in_hold
+        )
+        current = hold.first_rollout()
+        over = state.hold_over or state.updates_in_hold >= self.limits.batches
+        stop = None
+        if is_resumed:
+            # made and counted before the interruption, and now once more
             current = hold.rollout(state.optimizer.theta)
+            stop = self._check_limits(state.loss)
         else:
             self._add(hold.counts)
-        over = state.over or state.in_hold >= self.limits.batches
-        stop = self._reached(state.loss) if state.begun else None
         over = over or stop is Stop.TARGET
+
         while not over and stop is None:
-            before, left = current.loss, self.limits.batches - self.state.in_hold
-            inner, current, report = yield StepWanted(
+            before = current.loss
+            left = self.limits.batches - self.state.updates_in_hold
+            inner, current, report = yield StepRequest(
                 self.trainer.optimizer, self.state.optimizer, current, hold, left
             )
             self._add(report.counts)
             over = (
                 not report.accepted
-                or hold.over(before, current, self.target)
+                or hold.is_over(before, current, self.target)
                 or report.updates >= left
             )
-            self._mark(
+            self._update(
                 optimizer=inner,
-                loss=current.loss if hold.true else self.start.loss,
-                begun=self.begun,
+                loss=current.loss if hold.exact else self.start.loss,
+                hold_start=self.hold_start,
                 updates=self.state.updates + report.updates,
-                in_hold=self.state.in_hold + report.updates,
-                over=over,
+                updates_in_hold=self.state.updates_in_hold + report.updates,
+                hold_over=over,
             )
-            if hold.true:
-                self._chart()
+            if hold.exact:
+                self._extend_curve(self.state.point)
             yield Event(
                 "update", self.state, self.loop, current, report, report.accepted
             )
-            stop = self._reached(self.state.loss)
+            stop = self._check_limits(self.state.loss)
             over = over or stop is Stop.TARGET
         if not over:
             return stop
-        target = self.target
-        accepted = yield from self._judge(hold, current)
-        yield Event("hold", self.state, self.loop, self.start, None, accepted)
-        return stop or self._reached(self.state.history[-1].loss, target)
 
-    def _judge(self, hold, current):
-        """Ends a hold: goes on from its last rollout or undoes it, and draws the next scenario where the task is random."""
-        begun, inner, task = self.begun, self.state.optimizer, self.trainer.task
+        # the target of this hold's scenario: the next one may have another
+        target = self.target
+        accepted = yield from self._close(hold, current)
+        yield Event("hold", self.state, self.loop, self.start, None, accepted)
+        return stop or self._check_limits(self.state.history[-1].loss, target)
+
+    def _close(self, hold: Hold, current: Any) -> Generator[Event | Request, Any, bool]:
+        """End a hold: continue from its last rollout or undo it.
+
+        Draws the next scenario if the task is random. Returns whether the hold was
+        accepted.
+        """
+        begun = self.hold_start
+        inner = self.state.optimizer
         after, hold_state, counts = hold.close(current, begun.hold)
         self._add(counts)
         if after is None:
+            # the count goes on: it seeds the probes of the curvature
             inner = replace(begun.optimizer, updates=inner.updates)
         else:
             self.start = after
-        accepted = after is not None and self.state.in_hold > 0
-        loss, random = self.start.loss, begun.random
-        if accepted and task.random:
-            random = self.random_after
-            self._draw(random)
-            self.start = yield RolloutWanted(self.loop, inner.theta)
+
+        accepted = after is not None and self.state.updates_in_hold > 0
+        loss = self.start.loss
+        generator = begun.generator
+        if accepted and self.trainer.task.random:
+            generator = self.next_generator
+            self._draw(generator)
+            self.start = yield RolloutRequest(self.loop, inner.theta)
             self._add(self.start.counts)
-        small = (
-            begun.small + 1 if abs(begun.loss - loss) < CONVERGED * begun.loss else 0
-        )
-        self._mark(
+
+        small_gains = begun.small_gains
+        rejected_holds = begun.rejected_holds + 1
+        mean_theta = begun.mean_theta
+        if accepted:
+            is_small = abs(begun.loss - loss) < SMALL_GAIN * begun.loss
+            small_gains = begun.small_gains + 1 if is_small else 0
+            rejected_holds = 0
+            mean_theta = self._average(inner.theta)
+        self._update(
             optimizer=inner,
-            hold=holds.next_kind(self.trainer.hold, hold_state),
-            random=random,
+            hold=switch_kind(self.trainer.hold, hold_state),
+            generator=generator,
             loss=self.start.loss,
-            in_hold=0,
-            over=False,
-            begun=None,
-            small=small if accepted else begun.small,
-            mean=self._mean(inner.theta) if accepted else begun.mean,
-            rejected=0 if accepted else begun.rejected + 1,
+            updates_in_hold=0,
+            hold_over=False,
+            hold_start=None,
+            small_gains=small_gains,
+            rejected_holds=rejected_holds,
+            mean_theta=mean_theta,
         )
-        mark = CurvePoint(
-            loss, self.state.updates, self.state.rollouts, self.state.seconds
-        )
-        self.state = replace(self.state, history=(*self.state.history, mark))
-        if not hold.true:
-            self.state = replace(self.state, curve=(*self.state.curve, mark))
-        self.begun = without_curve(self.state)
+
+        # the loss on the hold's own scenario, not on the next one
+        point = self.state.point._replace(loss=loss)
+        self.state = replace(self.state, history=(*self.state.history, point))
+        if not hold.exact:
+            self._extend_curve(point)
+        self.hold_start = without_curve(self.state)
         return accepted
 
-    def _mean(self, theta):
-        """The mean of the weights after the last holds, with those after one more; None where they are not averaged, or not yet."""
-        n, mean = self.trainer.average, self.state.mean
+    def _average(self, theta: Array) -> Array | None:
+        """Return the running mean with the weights after one more hold.
+
+        None if training does not average, or not yet.
+        """
+        n = self.trainer.average
+        mean = self.state.mean_theta
         late = self.state.holds + 1 - n
         if n == 1 or late < 0:
             return None
         theta = to_host(theta)
-        return (
-            theta.copy() if mean is None else mean + (theta - mean) / min(n, late + 1)
-        )
+        if mean is None:
+            return theta.copy()
+        return mean + (theta - mean) / min(n, late + 1)
 
-    def _chart(self):
-        """Adds the loss as it is now to the learning curve."""
-        s = self.state
-        self.state = replace(
-            s, curve=(*s.curve, CurvePoint(s.loss, s.updates, s.rollouts, s.seconds))
-        )
-
-    def _reached(self, loss, target=None):
-        """The limit reached at this loss, if any."""
-        return self.limits.reached(
+    def _check_limits(self, loss: float, target: float | None = None) -> Stop | None:
+        """Return the `Stop` of the limit that is reached at a loss, or None."""
+        return self.limits.check(
             loss,
             self.target if target is None else target,
             self.stop_token.stopped,
@@ -359,13 +474,16 @@ class _Run:
             time.perf_counter() - self.clock,
         )
 
-    def _settled(self):
-        """Whether nothing more is to be gained: holds that bring next to nothing, or no descent at all."""
+    def _check_progress(self) -> Stop | None:
+        """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
-        if state.small >= CONVERGED_HOLDS or state.loss < NOTHING * state.first:
+        if state.small_gains >= CONVERGED_HOLDS:
             return Stop.CONVERGED
-        if state.rejected >= (
-            UNDONE_MOST if state.hold.kind == "model" else REJECTED_MOST
-        ):
-            return Stop.CONVERGED if state.loss < 0.9 * state.first else Stop.FAILED
-        return None
+        if state.loss < NEGLIGIBLE * state.first_loss:
+            return Stop.CONVERGED
+
+        most = MOST_UNDONE if state.hold.kind == "model" else MOST_REJECTED
+        if state.rejected_holds < most:
+            return None
+        has_progressed = state.loss < PROGRESS * state.first_loss
+        return Stop.CONVERGED if has_progressed else Stop.FAILED

@@ -56,7 +56,7 @@ def test_resuming_with_a_changed_and_a_moved_plant(capsys, here):
 
 def test_the_time_limit_ends_training(capsys, here):
     out = call(capsys, "train", *SMALL_OPTIONS[:-2], "--max-seconds", "0.001")[1]
-    assert "the time asked for is over" in out and re.search(
+    assert "time limit reached" in out and re.search(
         "--resume .* --max-seconds 0.002$", out, re.MULTILINE
     )
 
@@ -135,7 +135,7 @@ def test_stopping_in_the_curriculum(capfd, here, signals):
     ]
     stopped, how = out.splitlines()[-2:]
     assert re.fullmatch(
-        r"stopped: it was interrupted, within the warm-up \(growing, 2 steps\), "
+        r"stopped: interrupted, within the warm-up \(growing, 2 steps\), "
         r"\d+\.\d s",
         stopped,
     )
@@ -194,7 +194,7 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     words = [*SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001"]
     out = call(capsys, "train", *words)[1]
     assert (
-        "stopped: the time asked for is over, within the warm-up (growing, 1 step); "
+        "stopped: time limit reached, within the warm-up (growing, 1 step); "
         "loss "
         in out
         and "ratio to optimal" in out
@@ -205,7 +205,7 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     again = call(capsys, *words, 100)[1]
     assert (
         "going on with the warm-up: growing, 1 step" in again
-        and "the rollouts asked for are made; loss " in again
+        and "rollout limit reached; loss " in again
     )
 
 

@@ -236,13 +236,13 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
     settings = Settings(device="gpu", **TINY)
     trainer = building.make_trainer(settings)
     loop = trainer.loop(np.random.default_rng(0))
-    free = int(2.5 * seeds.gathering.bytes_needed(loop, trainer.optimizer))
+    free = int(2.5 * seeds.many_networks.bytes_needed(loop, trainer.optimizer))
     monkeypatch.setattr(
         sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (free, free)
     )
     with pytest.raises(
         DeviceError,
-        match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, enough for 2; give fewer",
+        match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, enough for 2; use fewer",
     ):
         seeds.train_seeds(settings, [0, 1, 2], tmp_path)
 
@@ -263,5 +263,5 @@ def test_what_cannot_go_abreast_goes_by_turns(monkeypatch, tmp_path):
         )
     assert said == [
         "training the seeds on the GPU in 1 process, not in one batch: "
-        "--hold model keeps model fixed"
+        "`hold=model` keeps model fixed"
     ]

@@ -116,7 +116,7 @@ def test_no_step_raises_the_loss(options, method):
 def started(loop):
     """The hold `scenario` about random weights, and its first rollout."""
     hold = hold_of("scenario", loop, weights_of(loop))
-    return hold, hold.first()
+    return hold, hold.first_rollout()
 
 
 @solvers

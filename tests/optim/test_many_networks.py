@@ -20,7 +20,7 @@ from hfcontrol.runs import training as runs
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.tasks.cost import Residuals
 from hfcontrol.tasks.scenario import concatenate_scenarios
-from hfcontrol.training import many_networks as gathering
+from hfcontrol.training import many_networks as training_batch
 from hfcontrol.training.holds import Hold
 from hfcontrol.training.stop import StopToken
 
@@ -259,16 +259,18 @@ def many(monkeypatch):
             )
 
     gathered = []
-    gather = gathering.Gathering._gather
+    gather = training_batch.Batch._join
 
     def remembering(self, loops):
         gathered.append(loops)
         gather(self, loops)
 
-    monkeypatch.setattr(gathering.Gathering, "_gather", remembering)
-    monkeypatch.setattr(gathering, "ClosedLoop", Loop)
+    monkeypatch.setattr(training_batch.Batch, "_join", remembering)
+    monkeypatch.setattr(training_batch, "ClosedLoop", Loop)
     monkeypatch.setattr(seeds, "resolve_device", lambda word: "gpu")
-    monkeypatch.setattr(gathering, "check_memory", lambda loop, optimizer, count: None)
+    monkeypatch.setattr(
+        training_batch, "check_memory", lambda loop, optimizer, count: None
+    )
     return gathered
 
 
@@ -315,10 +317,10 @@ def test_seeds_abreast_are_the_runs_of_each_alone(tmp_path, many, options, apart
         for name in (
             "updates",
             "counts",
-            "random",
-            "small",
-            "rejected",
-            "in_hold",
+            "generator",
+            "small_gains",
+            "rejected_holds",
+            "updates_in_hold",
             "holds",
         ):
             assert getattr(run.state, name) == getattr(alone.state, name), name
@@ -334,7 +336,7 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
         for seed in range(3)
     ]
     token = StopToken()
-    for _, event in gathering.train(trainings, token):
+    for _, event in training_batch.train(trainings, token):
         if event.state.updates >= 4:
             token.stop()
     for seed, training in enumerate(trainings):
@@ -342,7 +344,7 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
         assert (
             run.info()["stop"] == "interrupted"
             and run.state.updates == 4
-            and run.state.in_hold == 1
+            and run.state.updates_in_hold == 1
         )
         ended = hf.resume(run.path)
         alone = hf.train(out=tmp_path / "alone", seed=seed, **options)
@@ -368,7 +370,7 @@ def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(
     )
     assert [(o.stop, o.updates) for o in outcomes] == 3 * [("interrupted", 1)]
     assert signal.getsignal(signal.SIGINT) is before and all(
-        hf.Run.load(o.path).state.in_hold == 1 for o in outcomes
+        hf.Run.load(o.path).state.updates_in_hold == 1 for o in outcomes
     )
 
 
@@ -385,14 +387,14 @@ def fail_jobs(calls):
 @pytest.mark.parametrize(
     "options, line",
     [
-        ({"hold": "model"}, "--hold model keeps model fixed"),
-        ({"hold": "post"}, "--hold post keeps inputs fixed"),
-        ({"optimizer": "adam"}, "--optimizer adam makes no Hessian-free steps"),
-        ({"race": 2}, "--race is for one at a time"),
-        ({"cell": "ctrnn"}, "--cell ctrnn moves in continuous time"),
-        ({"grow": 1}, "--grow is for one at a time"),
-        ({"density": 0.5}, "--density is for one at a time"),
-        ({"dale": 0.5}, "--dale is for one at a time"),
+        ({"hold": "model"}, "`hold=model` keeps model fixed"),
+        ({"hold": "post"}, "`hold=post` keeps inputs fixed"),
+        ({"optimizer": "adam"}, "`optimizer=adam` makes no Hessian-free steps"),
+        ({"race": 2}, "`race` works for one training at a time only"),
+        ({"cell": "ctrnn"}, "`cell=ctrnn` is a cell in continuous time"),
+        ({"grow": 1}, "`grow` works for one training at a time only"),
+        ({"density": 0.5}, "`density` works for one training at a time only"),
+        ({"dale": 0.5}, "`dale` works for one training at a time only"),
     ],
 )
 def test_what_cannot_go_abreast_goes_by_turns_and_says_why(

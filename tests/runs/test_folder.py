@@ -266,7 +266,9 @@ def test_the_first_checkpoint_leaves_nothing_of_a_warm_up(run):
     run.save({}, 40, 2.0)
     first = run.save({}, 12, 1.0)
     run.end_curriculum(first)
-    assert run.curriculum_file is None and [file.path for file in run.checkpoints()] == [first]
+    assert run.curriculum_file is None and [
+        file.path for file in run.checkpoints()
+    ] == [first]
     run.save({}, 20, 1.0)
     run.end_curriculum()
     assert len(run.checkpoints()) == 2
@@ -301,7 +303,9 @@ def test_find_run_tells_what_there_is(tmp_path):
     ):
         find_run(roots=[tmp_path])
     runs = [with_checkpoints(tmp_path, 1.0, seed=seed) for seed in range(2)]
-    with pytest.raises(CheckpointError, match="arm3 is neither a run nor a checkpoint") as caught:
+    with pytest.raises(
+        CheckpointError, match="arm3 is neither a run nor a checkpoint"
+    ) as caught:
         find_run("arm3", [tmp_path])
     assert all(run.path.name in str(caught.value) for run in runs)
     with pytest.raises(

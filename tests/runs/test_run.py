@@ -21,7 +21,7 @@ from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import continue_training, start_training
-from hfcontrol.training import curriculum as warmup
+from hfcontrol.training import curriculum as curriculum_module
 from hfcontrol.training.stop import StopToken
 
 BRIEF = {**SMALL, "rollouts": 6}  # enough for the cart, which is soon parked
@@ -38,20 +38,20 @@ def interrupted(after, **settings):
     token = StopToken()
     for event in training.events(token):
         first = event.state.updates if event.kind == "start" else first
-        if event.kind != "warming" and event.state.updates >= first + after:
+        if event.kind != "curriculum" and event.state.updates >= first + after:
             token.stop()
     assert event.stop.word == "interrupted"
     return training.folder.path
 
 
-def interrupted_warming(after, start=None, **settings):
+def interrupted_curriculum(after, start=None, **settings):
     """The folder of a run whose warm-up was interrupted after so many events."""
     training = start_training(Settings(**{**SMALL, **settings}), start=start)
     token = StopToken()
     for count, event in enumerate(training.events(token), 1):
         if count >= after:
             token.stop()
-    assert event.kind == "warming" and event.stop.word == "interrupted"
+    assert event.kind == "curriculum" and event.stop.word == "interrupted"
     with pytest.raises(
         CheckpointError, match=f"no checkpoint yet.* --resume {training.folder.path}"
     ):
@@ -231,14 +231,14 @@ def test_from_weights_that_do_not_fit(other):
 def test_a_race_goes_on_with_the_best():
     settings = Settings(**{**SMALL, "rollouts": None}, race=3)
     trainer = make_trainer(settings)
-    ends = [
-        warmup.run_curriculum(trainer, settings.changed(race=1))
-    ]
+    ends = [curriculum_module.run_curriculum(trainer, settings.changed(race=1))]
     for event in trainer.run(ends[0]):
-        if event.state.updates >= warmup.RACE_UPDATES:
+        if event.state.updates >= curriculum_module.RACE_UPDATES:
             break
-    best = warmup.run_curriculum(trainer, settings)
-    assert best.updates >= warmup.RACE_UPDATES and best.loss <= event.state.loss
+    best = curriculum_module.run_curriculum(trainer, settings)
+    assert (
+        best.updates >= curriculum_module.RACE_UPDATES and best.loss <= event.state.loss
+    )
     assert (
         best.rollouts > event.state.rollouts
         and best.counts.jacobian_steps == 3 * event.state.counts.jacobian_steps
@@ -273,7 +273,7 @@ WARMING = {**SMALL, "effort": 1e-3, "grow": 2, "race": 2, "rollouts": 70}
 def test_a_warm_up_that_was_interrupted_is_gone_on_with():
     whole = hf.train("arm2", **WARMING)
     for after in (2, 12):
-        path = interrupted_warming(after, **WARMING)
+        path = interrupted_curriculum(after, **WARMING)
         assert names(path) == ["warming.h5"]
         assert (
             same(hf.resume(path), whole)
@@ -285,8 +285,8 @@ def test_a_warm_up_that_was_interrupted_is_gone_on_with():
 def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
     """With trajectories to follow, which are found again each time."""
     settings = {**SMALL, "effort": 1e-3, "guide": 1, "rollouts": 50}
-    whole, path = hf.train("arm2", **settings), interrupted_warming(5, **settings)
-    for kind in ("warming", "hold"):
+    whole, path = hf.train("arm2", **settings), interrupted_curriculum(5, **settings)
+    for kind in ("curriculum", "hold"):
         training = continue_training(hf.Run.load(path, allow_unfinished=True))
         token = StopToken()
         for count, event in enumerate(training.events(token)):
@@ -300,7 +300,7 @@ def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
 def test_a_warm_up_from_the_weights_of_another_run_needs_it_no_more():
     start = hf.train("arm2", **SMALL)
     whole = hf.train("arm2", **SMALL, grow=2, start=start)
-    path = interrupted_warming(4, start, grow=2)
+    path = interrupted_curriculum(4, start, grow=2)
     shutil.rmtree(start.path)
     assert same(hf.resume(path), whole)
 
@@ -347,13 +347,13 @@ def test_killed_in_its_warm_up():
     path = only("killed")
     assert names(path) == ["warming.h5"]
     warming = hf.Run.load(path, allow_unfinished=True).curriculum
-    assert (warming.stage, warming.entered) == (
+    assert (warming.stage, warming.stage_started) == (
         2,
         False,
     ) and warming.training.rollouts > 0
     seen = []
     assert same(
-        hf.resume(path, on_event=lambda event: seen.append(event.doing)), whole
+        hf.resume(path, on_event=lambda event: seen.append(event.activity)), whole
     ) and seen[0].startswith("growing, 5 steps")
 
 
@@ -384,7 +384,7 @@ def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
 
 def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
     whole = hf.train("arm2", **{**SMALL, "rollouts": 60}, grow=2)
-    path = interrupted_warming(4, grow=2)
+    path = interrupted_curriculum(4, grow=2)
     with pytest.raises(UsageError, match="`resume` with `grow`"):
         hf.resume(path, grow=3)
     assert same(hf.resume(path, rollouts=60), whole)
@@ -392,7 +392,7 @@ def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
 
 def test_a_plant_that_has_changed_since_its_warm_up():
     plant = write_cart(".")
-    path = interrupted_warming(4, plant=str(plant), grow=2)
+    path = interrupted_curriculum(4, plant=str(plant), grow=2)
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
     with pytest.raises(TrainingError, match="`force`"):
         hf.resume(path)
@@ -400,7 +400,7 @@ def test_a_plant_that_has_changed_since_its_warm_up():
 
 
 def test_nothing_but_going_on_is_done_with_a_run_in_its_warm_up():
-    path = interrupted_warming(4, grow=2)
+    path = interrupted_curriculum(4, grow=2)
     for use in (hf.evaluate, hf.Controller.load, hf.Run.load):
         for where in (path, None, path / "warming.h5"):
             with pytest.raises(
@@ -522,7 +522,9 @@ def test_a_plant_that_no_longer_fits():
 
 def test_a_checkpoint_of_something_else(tmp_path):
     checkpoint.save(tmp_path / "00001-loss1.0e+00.h5", {"settings": {}, "state": 3})
-    with pytest.raises(CheckpointError, match="cannot read its checkpoint as a training"):
+    with pytest.raises(
+        CheckpointError, match="cannot read its checkpoint as a training"
+    ):
         hf.Run.load(tmp_path)
 
 

@@ -28,7 +28,7 @@ from hfcontrol.runs.settings import (
     settings_for,
 )
 from hfcontrol.schema import alternatives, option_of, options
-from hfcontrol.training.holds import KINDS
+from hfcontrol.training.holds import CHOICES
 
 # What was refused, and words of the message.
 REFUSED = [
@@ -208,7 +208,7 @@ def test_choices_agree_with_the_library():
     assert set(choices("cell")) == set(CELLS)
     assert set(choices("scheme")) == set(SCHEMES)
     assert set(choices("estimator")) == set(ESTIMATORS)
-    assert set(choices("hold")) == set(KINDS)
+    assert set(choices("hold")) == set(CHOICES)
     assert set(CONTINUOUS_CELLS) == set(filter(is_continuous, CELLS))
 
 

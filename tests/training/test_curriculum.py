@@ -1,6 +1,5 @@
 """What comes before a training proper: growing horizons and races, their results and what they cost."""
 
-
 import numpy as np
 import pytest
 from helpers import bits
@@ -13,7 +12,7 @@ from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings, settings_for
 from hfcontrol.runs.state_tree import curriculum_from_tree, curriculum_to_tree
-from hfcontrol.training import curriculum as warmup
+from hfcontrol.training import curriculum as curriculum_module
 from hfcontrol.training.curriculum import Curriculum
 from hfcontrol.training.state import Stop
 from hfcontrol.training.stop import StopToken
@@ -36,7 +35,7 @@ def test_weights_grow_with_the_horizon():
             if event.state.updates >= 3:
                 break
         theta, rollouts = event.state.theta, rollouts + event.state.rollouts
-    grown = warmup.run_curriculum(trainer, settings)
+    grown = curriculum_module.run_curriculum(trainer, settings)
     np.testing.assert_array_equal(grown.theta, theta)
     assert grown.rollouts == rollouts and grown.seconds > 0 and grown.updates == 0
 
@@ -70,23 +69,26 @@ def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
 def test_what_growing_cost_is_counted_once(tmp_path):
     run = hf.train(**SMALL, grow=2, rollouts=30, out=tmp_path)
     settings = run.settings
-    before = warmup.run_curriculum(make_trainer(settings), settings)
+    before = curriculum_module.run_curriculum(make_trainer(settings), settings)
     first = run.state.curve[0]
     assert (
         first.updates == 0
         and first.rollouts == before.rollouts + 1
         and first.seconds > 0
     )
-    assert run.state.first == first.loss and run.state.rollouts >= 30
+    assert run.state.first_loss == first.loss and run.state.rollouts >= 30
 
 
 def test_grown_weights_win_races():
     settings = Settings(**SMALL, grow=2, race=2)
     best, alone = (
-        warmup.run_curriculum(make_trainer(s), s)
+        curriculum_module.run_curriculum(make_trainer(s), s)
         for s in (settings, settings.changed(race=1))
     )
-    assert best.updates >= warmup.RACE_UPDATES and best.rollouts > 2 * alone.rollouts
+    assert (
+        best.updates >= curriculum_module.RACE_UPDATES
+        and best.rollouts > 2 * alone.rollouts
+    )
 
 
 @pytest.mark.parametrize("given, grow", [({}, 12), ({"grow": 3}, 3)])
@@ -109,7 +111,9 @@ def test_a_task_that_asks_for_what_is_no_setting(tmp_path):
 
 
 def test_negative_growth_is_told():
-    with pytest.raises(UsageError, match="`grow` -1: must be a whole number of at least 0"):
+    with pytest.raises(
+        UsageError, match="`grow` -1: must be a whole number of at least 0"
+    ):
         Settings(grow=-1)
 
 
@@ -138,7 +142,7 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
     """After the first update of growing; with guidance, whose seconds count, before any."""
     settings = Settings(**SMALL, effort=1e-3, **more)
     whole, cut = (
-        warmup.run_curriculum(make_trainer(s), s)
+        curriculum_module.run_curriculum(make_trainer(s), s)
         for s in (settings, settings.changed(max_seconds=1e-6))
     )
     assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
@@ -147,7 +151,8 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
 def test_what_is_done_is_told():
     settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
     told = [
-        event.doing for event in Curriculum(make_trainer(settings), settings).events()
+        event.activity
+        for event in Curriculum(make_trainer(settings), settings).events()
     ]
     parts = [text.split(":")[0] for text in told if "update 1" in text]
     assert parts == [f"growing, {steps} steps" for steps in (2, 4, 8)] + [
@@ -170,9 +175,9 @@ WAYS = {
 @pytest.fixture
 def found_once(monkeypatch):
     """Trajectories to follow, which need not be found again after every interruption of a test: they are the same."""
-    guide, found = warmup.Guide, []
+    guide, found = curriculum_module.Guide, []
     monkeypatch.setattr(
-        warmup,
+        curriculum_module,
         "Guide",
         lambda *arguments: (
             found[0] if found else found.append(guide(*arguments)) or found[0]
@@ -185,15 +190,18 @@ def gone_through(settings, every, theta=None):
     state, times = None, 0
     while True:
         trainer = make_trainer(settings)
-        warming = Curriculum(trainer, settings, state, None if state else theta)
+        curriculum = Curriculum(trainer, settings, state, None if state else theta)
         token = StopToken()
-        for count, event in enumerate(warming.events(token), 1):
+        for count, event in enumerate(curriculum.events(token), 1):
             if count >= every:
                 token.stop()
-        if warming.over:
-            return warming, times
-        assert event.stop is warming.stop is Stop.INTERRUPTED
-        state, times = curriculum_from_tree(curriculum_to_tree(warming.state)), times + 1
+        if curriculum.is_finished:
+            return curriculum, times
+        assert event.stop is curriculum.stop is Stop.INTERRUPTED
+        state, times = (
+            curriculum_from_tree(curriculum_to_tree(curriculum.state)),
+            times + 1,
+        )
 
 
 @pytest.mark.parametrize("every", [2, 7])
@@ -201,9 +209,9 @@ def gone_through(settings, every, theta=None):
 def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
     """In the middle of holds, between them, and between stages; all but the seconds."""
     settings = Settings(**TINY, **WAYS[way])
-    warming, times = gone_through(settings, every)
-    assert times >= 2 and bits(warming.reached) == bits(
-        warmup.run_curriculum(make_trainer(settings), settings)
+    curriculum, times = gone_through(settings, every)
+    assert times >= 2 and bits(curriculum.result) == bits(
+        curriculum_module.run_curriculum(make_trainer(settings), settings)
     )
 
 
@@ -213,11 +221,11 @@ def test_weights_that_were_given_are_in_its_state():
         stream(settings.seed, Stream.WEIGHTS, 5)
     )
     given, drawn = (
-        warmup.run_curriculum(make_trainer(settings), settings, weights)
+        curriculum_module.run_curriculum(make_trainer(settings), settings, weights)
         for weights in (theta, None)
     )
-    warming, _ = gone_through(settings, 2, theta)
-    assert bits(warming.reached) == bits(given) != bits(drawn)
+    curriculum, _ = gone_through(settings, 2, theta)
+    assert bits(curriculum.result) == bits(given) != bits(drawn)
 
 
 def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch):
@@ -228,39 +236,44 @@ def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch
         clock[0] += 1e-6
         return clock[0]
 
-    class Slow(warmup.Guide):
+    class Slow(curriculum_module.Guide):
         def __init__(self, *arguments):
             clock[0] += 1000
             super().__init__(*arguments)
 
-    monkeypatch.setattr(warmup.time, "perf_counter", ticking)
-    monkeypatch.setattr(warmup, "Guide", Slow)
-    warming, _ = gone_through(settings, 9)
-    assert clock[0] > 3000 and warming.reached.seconds == pytest.approx(1000, abs=1)
+    monkeypatch.setattr(curriculum_module.time, "perf_counter", ticking)
+    monkeypatch.setattr(curriculum_module, "Guide", Slow)
+    curriculum, _ = gone_through(settings, 9)
+    assert clock[0] > 3000 and curriculum.result.seconds == pytest.approx(1000, abs=1)
 
 
 def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
-    monkeypatch.setattr(warmup, "Guide", None)
+    monkeypatch.setattr(curriculum_module, "Guide", None)
     settings = Settings(**TINY, guide=1)
     trainer = make_trainer(settings)
-    warming = Curriculum(trainer, settings)
+    curriculum = Curriculum(trainer, settings)
     token = StopToken()
-    for event in warming.events(token):
+    for event in curriculum.events(token):
         token.stop()
-    assert event.stop is warming.stop is Stop.INTERRUPTED and not warming.state.guided
+    assert (
+        event.stop is curriculum.stop is Stop.INTERRUPTED
+        and not curriculum.state.guide_counted
+    )
 
 
 def test_the_limit_of_seconds_is_of_all_that_race():
     """Each would come to it alone; what is gone on from is the best until then."""
     settings = Settings(**SMALL, race=1000)
     limited = settings.changed(max_seconds=0.2)
-    warming = Curriculum(make_trainer(limited), limited)
-    for event in warming.events():
+    curriculum = Curriculum(make_trainer(limited), limited)
+    for event in curriculum.events():
         pass
-    assert event.stop is warming.stop is Stop.TIME and not warming.over
-    assert 0.1 < warming.reached.seconds < 5 and warming.state.initialisation < 100
-    state = warming.state
-    assert warming.reached.rollouts == state.others.rollouts + state.training.rollouts
-    assert warming.reached.loss == min(
+    assert event.stop is curriculum.stop is Stop.TIME and not curriculum.is_finished
+    assert 0.1 < curriculum.result.seconds < 5 and curriculum.state.initialisation < 100
+    state = curriculum.state
+    assert (
+        curriculum.result.rollouts == state.earlier.rollouts + state.training.rollouts
+    )
+    assert curriculum.result.loss == min(
         s.loss for s in (state.best, state.training) if s
     )

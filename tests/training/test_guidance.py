@@ -9,7 +9,7 @@ from hfcontrol.optim.ilqr import OpenLoop, Trajectories
 from hfcontrol.optim.yardstick import SAME, family, follow_laws, optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
-from hfcontrol.training import curriculum as warmup
+from hfcontrol.training import curriculum as curriculum_module
 from hfcontrol.training import guidance as guide
 
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5), "effort": 1e-3}
@@ -80,18 +80,20 @@ def guided():
 
 @pytest.mark.parametrize("part, steps", [(1 / 8, 2), (5 / 8, 10), (1, 16)])
 def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, steps):
-    following, plant = guided[0].following(part), guided[1].plant
-    x, u = guided[0].found.x[: steps + 1], guided[0].found.u[:steps]
+    following, plant = guided[0].task_for(part), guided[1].plant
+    x, u = guided[0].trajectories.x[: steps + 1], guided[0].trajectories.u[:steps]
     scenario = following.scenario
     cost = scenario.cost
     assert scenario.steps == steps and len(scenario.goal) == steps + 1
     np.testing.assert_array_equal(cost.losses(x, u), 0)
     beside = x + guide.CLOSE * plant.typical_state[:, None]
-    np.testing.assert_allclose(cost.losses(beside, u), following.close, rtol=1e-12)
+    np.testing.assert_allclose(
+        cost.losses(beside, u), following.target_loss, rtol=1e-12
+    )
 
 
 def test_each_hold_follows_others_of_the_trajectories(guided, rng):
-    following, trials = guided[0].following(1), SMALL["trials"]
+    following, trials = guided[0].task_for(1), SMALL["trials"]
     assert following.random and following.scenario.trials == guide.POOL * trials
     first, second = following.draw(rng), following.draw(rng)
     for drawn in (first, second):
@@ -108,8 +110,8 @@ def test_each_hold_follows_others_of_the_trajectories(guided, rng):
             and len(np.unique(chosen)) == trials
         )
         x, u = (
-            guided[0].found.x[..., np.ravel(chosen)],
-            guided[0].found.u[..., np.ravel(chosen)],
+            guided[0].trajectories.x[..., np.ravel(chosen)],
+            guided[0].trajectories.u[..., np.ravel(chosen)],
         )
         np.testing.assert_array_equal(drawn.cost.losses(x, u), 0)
     assert (first.goal != second.goal).any()
@@ -118,8 +120,8 @@ def test_each_hold_follows_others_of_the_trajectories(guided, rng):
 def test_a_guided_network_follows(guided):
     """From the first weights to within ten times the goal, over all of the horizon; and its cost is near the optimum."""
     the, trainer, settings = guided
-    state = warmup.run_curriculum(trainer, settings)
-    following = the.following(1)
+    state = curriculum_module.run_curriculum(trainer, settings)
+    following = the.task_for(1)
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     loops = [
         type(loop)(
@@ -129,5 +131,5 @@ def test_a_guided_network_follows(guided):
     ]
     losses = [each.rollout(state.optimizer.theta).loss for each in loops]
     best = optimum(*problem(loop)).losses.mean()
-    assert losses[0] < 10 * following.close and losses[1] < 1.5 * best
+    assert losses[0] < 10 * following.target_loss and losses[1] < 1.5 * best
     assert state.rollouts > 0 and state.seconds > 0 and state.updates == 0

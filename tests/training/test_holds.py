@@ -13,7 +13,7 @@ from hfcontrol.training.holds import (
     ModelHold,
     begin_hold,
     choose_hold,
-    next_kind,
+    switch_kind,
 )
 from hfcontrol.training.state import Event
 
@@ -48,7 +48,7 @@ def test_every_kind_has_its_hold_and_its_reference(loop):
     ):
         hold = begin_hold(loop, start, HoldState(kind))
         assert (
-            hold.true,
+            hold.exact,
             hold.linear_model.replaces_plant,
             hold.linear_model.replays_inputs,
         ) == (
@@ -56,7 +56,7 @@ def test_every_kind_has_its_hold_and_its_reference(loop):
             model,
             replay,
         )
-        first, again = hold.first(), hold.rollout(start.theta)
+        first, again = hold.first_rollout(), hold.rollout(start.theta)
         assert first.linear_model is hold.linear_model and first.loss == again.loss
         np.testing.assert_array_equal(first.x, again.x)
 
@@ -77,7 +77,7 @@ def test_a_model_hold_ends_outside_its_radius(loop):
     deviation = hold.deviation(now)
     for radius, over in ((1.01 * deviation, False), (0.99 * deviation, True)):
         hold = ModelHold(loop, hold.start, HoldState("model", radius=radius), 0)
-        assert hold.over(hold.start.loss, now) is over
+        assert hold.is_over(hold.start.loss, now) is over
 
 
 @pytest.mark.parametrize("part, over", [(0.03, False), (0.002, True)])
@@ -85,13 +85,13 @@ def test_a_model_hold_ends_when_an_update_brings_little(loop, part, over):
     hold, _, now = model_hold(loop, radius=1e6)
     gained = 0.1 * hold.start.loss
     now = predicting(now, hold.start.loss - gained)
-    assert hold.over(now.loss + part * gained, now) is over
+    assert hold.is_over(now.loss + part * gained, now) is over
 
 
 def test_a_model_hold_ends_when_it_predicts_the_target(loop):
     hold, _, now = model_hold(loop, radius=1e6)
-    assert not hold.over(hold.start.loss, now, 0.9 * now.loss)
-    assert hold.over(hold.start.loss, now, now.loss)
+    assert not hold.is_over(hold.start.loss, now, 0.9 * now.loss)
+    assert hold.is_over(hold.start.loss, now, now.loss)
 
 
 @pytest.mark.parametrize(
@@ -123,22 +123,22 @@ def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(
 def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
     hold, state, now = model_hold(loop, radius=1e-6)
     for count in range(1, 7):
-        assert next_kind("auto", state).kind == "model"
+        assert switch_kind("auto", state).kind == "model"
         hold.updates = 2
         _, state, _ = hold.close(now, replace(state, radius=1e-6))
-        assert state.short == count
+        assert state.short_holds == count
     assert (
-        next_kind("auto", state).kind == "scenario"
-        and next_kind("model", state).kind == "model"
+        switch_kind("auto", state).kind == "scenario"
+        and switch_kind("model", state).kind == "model"
     )
     hold.updates = 3
-    assert hold.close(now, replace(state, radius=1e-6)).state.short == 0
+    assert hold.close(now, replace(state, radius=1e-6)).state.short_holds == 0
 
 
 def test_a_short_hold_inside_its_radius_does_not_count(loop):
-    hold, state, now = model_hold(loop, radius=1e6, short=3)
+    hold, state, now = model_hold(loop, radius=1e6, short_holds=3)
     hold.updates = 1
-    assert hold.close(now, state).state.short == 0
+    assert hold.close(now, state).state.short_holds == 0
 
 
 def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
@@ -146,16 +146,16 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
     downhill = start.theta - 0.01 * loop.linearise(start).gradient
     state, seen = HoldState("inputs"), []
     for theta in (start.theta, start.theta, downhill, start.theta, downhill, downhill):
-        assert next_kind("post", state).kind == "inputs"
+        assert switch_kind("post", state).kind == "inputs"
         after, state, _ = InputsHold(loop, start).close(
             SimpleNamespace(theta=theta), state
         )
         assert not after.linear_model.replays_inputs
-        seen.append(state.stalled)
+        seen.append(state.stalled_holds)
     assert seen == [0, 1, 0, 1, 2, 3]
     assert (
-        next_kind("post", state).kind == "scenario"
-        and next_kind("inputs", state).kind == "inputs"
+        switch_kind("post", state).kind == "scenario"
+        and switch_kind("inputs", state).kind == "inputs"
     )
 
 
@@ -214,7 +214,9 @@ def test_an_undone_hold_restores_weights_damping_and_warm_start():
 def test_no_hold_makes_more_updates_than_asked_for(kind, batches):
     trainer, state = training_of(hold=kind, batches=batches, rollouts=20)
     counts = [
-        event.state.in_hold for event in trainer.run(state) if event.kind == "update"
+        event.state.updates_in_hold
+        for event in trainer.run(state)
+        if event.kind == "update"
     ]
     assert max(counts) == batches if kind != "model" else 1 <= max(counts) <= batches
 
@@ -252,7 +254,7 @@ def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
             changes.append(
                 (
                     event.kind == "hold" and event.accepted,
-                    event.state.random != before.state.random,
+                    event.state.generator != before.state.generator,
                 )
             )
             before = event

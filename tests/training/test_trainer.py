@@ -157,8 +157,8 @@ def test_events_tell_a_consistent_story(settings):
         mark = event.state.history[-1]
         assert (
             mark.updates == event.state.updates
-            and event.state.begun is None
-            and event.state.in_hold == 0
+            and event.state.hold_start is None
+            and event.state.updates_in_hold == 0
         )
         assert (
             event.rollout.linear_model.replaces_plant
@@ -188,7 +188,7 @@ def test_the_weights_of_an_event_have_its_loss(settings):
     trainer, state = training_of(**settings)
     for event in trainer.run(state):
         rng = np.random.default_rng()
-        rng.bit_generator.state = event.state.random
+        rng.bit_generator.state = event.state.generator
         assert trainer.loop(rng).rollout(event.state.theta).loss == event.state.loss
 
 
@@ -219,7 +219,7 @@ def test_the_ratio_of_a_random_task_is_to_the_optimum_of_the_same_scenario():
     assert events[-1].stop is Stop.TARGET
     last_update = [event for event in events if event.kind == "update"][-1]
     rng = np.random.default_rng()
-    rng.bit_generator.state = last_update.state.random
+    rng.bit_generator.state = last_update.state.generator
     assert events[-1].state.history[-1].loss <= 1.3 * trainer.optimal(
         trainer.loop(rng)
     ) * (1 + 1e-9)
@@ -260,7 +260,7 @@ def test_stops_when_interrupted_between_two_updates():
     assert (
         event.stop is Stop.INTERRUPTED
         and event.state.updates == 3
-        and event.state.in_hold == 3
+        and event.state.updates_in_hold == 3
     )
 
 

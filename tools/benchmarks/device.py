@@ -103,8 +103,8 @@ def products(device):
         )
         trainer = make_trainer(settings)
         loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-        theta = trainer.place(0.1 * trainer.network.initial(np.random.default_rng(0)))
-        v = trainer.place(np.random.default_rng(1).standard_normal(theta.size))
+        theta = trainer.move(0.1 * trainer.network.initial(np.random.default_rng(0)))
+        v = trainer.move(np.random.default_rng(1).standard_normal(theta.size))
         rollout = loop.rollout(theta)
         G, work = (
             GaussNewton(loop.linearise(rollout)),
