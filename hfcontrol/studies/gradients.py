@@ -8,7 +8,7 @@ from hfcontrol.closed_loop.continuous import ESTIMATORS, FIXED, Estimator
 from hfcontrol.errors import TrainingError
 from hfcontrol.studies.course import Problem
 
-REFERENCE = Estimator("ctpg", 1e-14, 1e-14, most=100000, together=1, slack=1.0)
+REFERENCE = Estimator("ctpg", 1e-14, 1e-14, max_steps=100000, block_size=1, slack=1.0)
 TOLERANCES = 10.0 ** -np.arange(0.5, 12.1, 0.5)
 STEPS = {
     "euler": 10.0 ** -np.arange(0.5, 4.01, 0.25),
@@ -85,9 +85,9 @@ def _ladder():
         for at in STEPS.get(name, TOLERANCES):
             yield (
                 (
-                    Estimator(name, step=at, together=1)
+                    Estimator(name, step=at, block_size=1)
                     if name in FIXED
-                    else Estimator(name, at, 1e-3 * at, most=MOST_STEPS, together=1)
+                    else Estimator(name, at, 1e-3 * at, max_steps=MOST_STEPS, block_size=1)
                 ),
                 float(at),
                 name,

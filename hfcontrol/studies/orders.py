@@ -77,7 +77,7 @@ def second(plant):
     """
     return _planned(
         second_order(
-            "Hessian-free", replace(ADAPTIVE, together=SETTINGS[plant].trials)
+            "Hessian-free", replace(ADAPTIVE, block_size=SETTINGS[plant].trials)
         ),
         PLANS[plant],
     )

@@ -113,7 +113,7 @@ def test_the_regulators_gradient_has_a_closed_form(name):
     )
     theta, x0 = regulator(loop), loop.scenario.x0
     rollout = loop.rollout(theta)
-    g, by_start, back = loop.gradient(rollout)
+    g, by_start, back, _ = loop.gradient(rollout)
     np.testing.assert_allclose(
         rollout.losses, (x0**2).sum(axis=0) * (1 - np.exp(-2 * T)), rtol=1e-10
     )
@@ -322,11 +322,11 @@ def test_as_many_blocks_and_threads_as_you_like(monkeypatch):
     found = []
     for threads in (1, 2):
         monkeypatch.setattr("numba.get_num_threads", lambda: threads)
-        loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, together=2), trials=7)
+        loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, block_size=2), trials=7)
         theta = regulator(loop) + 0.1
         found.append(loop.gradient(loop.rollout(theta)).theta)
     assert found[0].tobytes() == found[1].tobytes()
-    one = linear_loop(Estimator("ctpg", 1e-11, 1e-11, together=7), trials=7)
+    one = linear_loop(Estimator("ctpg", 1e-11, 1e-11, block_size=7), trials=7)
     assert relative(found[0], one.gradient(one.rollout(theta)).theta) < 1e-4
 
 
@@ -371,7 +371,7 @@ def test_resumed_is_uninterrupted():
 
 
 def test_a_solver_that_gives_up_says_where():
-    loop = linear_loop(Estimator("ctpg", 1e-9, 1e-9, most=5))
+    loop = linear_loop(Estimator("ctpg", 1e-9, 1e-9, max_steps=5))
     rollout = loop.rollout(regulator(loop))
     assert rollout.loss == np.inf
     assert (
@@ -389,7 +389,7 @@ def test_a_solver_that_gives_up_says_where():
             recurrent=(),
         )
     )
-    trainer.estimator = replace(trainer.estimator, most=3)
+    trainer.estimator = replace(trainer.estimator, max_steps=3)
     with pytest.raises(TrainingError, match="gave up at .* of 2 s, state first"):
         list(
             trainer.run(
@@ -409,12 +409,12 @@ def test_a_solver_that_gives_up_says_where():
         (
             "swing",
             {"recurrent": "all"},
-            "--cell tanh with recurrent connections has no meaning between",
+            "`cell` tanh with recurrent connections has no meaning between",
         ),
         (
             "swing",
             {"cell": "cfc"},
-            "--estimator with --cell cfc: it has no differential equation",
+            "`estimator` with `cell` cfc: it has no differential equation",
         ),
         ("swing", {"task": "follow"}, "weighs differently at different times"),
         (

@@ -173,7 +173,7 @@ def test_a_plan_changes_what_it_says(plant):
             )
             for name in so_far
         } == so_far and (update == 0 or method.at(update - 1) != there)
-        assert there.estimator.together == training.SETTINGS[plant].trials
+        assert there.estimator.block_size == training.SETTINGS[plant].trials
 
 
 def test_a_course_is_the_same_again():

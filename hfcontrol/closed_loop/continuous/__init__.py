@@ -1,4 +1,10 @@
-"""Continuous time: plant and network as one differential equation, solved adaptively, with gradients and Gauss-Newton products."""
+"""Continuous time: plant and network as one differential equation.
+
+* loop.py: `ContinuousLoop`, with the operations of a closed loop
+* estimators.py: how trajectories are solved and differentiated
+* solver.py: rollouts and gradients; products.py: Gauss-Newton products
+* problem.py, module.py, tableaus.py, paths.py: what the compiled solver works with
+"""
 
 from hfcontrol.closed_loop.continuous.estimators import (
     ESTIMATORS,
@@ -6,8 +12,9 @@ from hfcontrol.closed_loop.continuous.estimators import (
     Estimator,
     Evaluations,
 )
-from hfcontrol.closed_loop.continuous.loop import ContinuousLoop, Trajectory
+from hfcontrol.closed_loop.continuous.loop import ContinuousLoop
 from hfcontrol.closed_loop.continuous.products import Linearised
+from hfcontrol.closed_loop.continuous.solver import Gradient, Trajectory
 
 __all__ = [
     "ESTIMATORS",
@@ -15,6 +22,7 @@ __all__ = [
     "ContinuousLoop",
     "Estimator",
     "Evaluations",
+    "Gradient",
     "Linearised",
     "Trajectory",
 ]

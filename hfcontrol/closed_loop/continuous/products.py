@@ -1,46 +1,87 @@
-"""Gauss-Newton products in continuous time: tangent and adjoint of the residuals on a frozen grid.
+"""Gauss-Newton products in continuous time: tangent and adjoint on a frozen grid.
 
-The grid is that of the accepted steps, each as one step of rk4 or of the midpoint rule along the interpolant, or the fixed
-steps themselves. Tangent and adjoint there are an exact pair, and no weight of a stage is negative, so that G = J' W J / N is
-symmetric and positive semi-definite by construction. (One of Tsit5's is: -3.3.) steps_piece.py has the equations.
+The grid is that of the accepted steps, each as one step of rk4 or of the midpoint rule
+along the interpolant, or the fixed steps themselves. There tangent and adjoint of the
+residuals are an exact pair, and no weight of a stage is negative, so that
+G = J' W J / N is symmetric and positive semi-definite by construction. (One weight of
+Tsit5 is negative, -3.3.) The equations are in steps_piece.py.
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous.estimators import Evaluations
-from hfcontrol.closed_loop.continuous.tableaus import MIDPOINT, RK4
+from hfcontrol.closed_loop.continuous.paths import Path, states_at
+from hfcontrol.closed_loop.continuous.solver import Solver, Trajectory
+from hfcontrol.closed_loop.continuous.tableaus import MIDPOINT, RK4, Tableau
 from hfcontrol.closed_loop.counts import Counts
 
-STAGES = {
-    "rk4": (RK4, np.array([0, 1, 1, 2])),
-    "midpoint": (MIDPOINT, np.array([0, 1])),
+
+class Method(NamedTuple):
+    """A tableau, and the points of its stages: start, middle and end of a step."""
+
+    tableau: Tableau
+    points: Array
+
+
+METHODS = {
+    "rk4": Method(RK4, np.array([0, 1, 1, 2])),
+    "midpoint": Method(MIDPOINT, np.array([0, 1])),
 }
 
 
+class Points(NamedTuple):
+    """Times (Q,) and states (Q, nz, w) at which the field is linearised.
+
+    The stages of step k are at the points `stages[k]` (K, s) of the tableau's method.
+    """
+
+    times: Array
+    states: Array
+    stages: Array
+    tableau: Tableau
+
+
 class Grid(NamedTuple):
-    """The frozen grid of a block: its tuple `problem`, lengths of steps (K,), points of stages (K, s), derivatives at the points,
-    the tableau, and the roots of the final cost's curvature."""
+    """The frozen grid of a block.
 
-    problem: tuple
-    lengths: np.ndarray
-    at: np.ndarray
-    points: tuple
-    tableau: tuple
-    final: np.ndarray
+    Its tuple `problem`, lengths of steps (K,), points of stages (K, s), derivatives at
+    the points, the tableau, and the root of the final cost's curvature (k, nx, w).
+    """
+
+    problem: tuple[Any, ...]
+    lengths: Array
+    stages: Array
+    derivatives: tuple[Array, ...]
+    tableau: Tableau
+    final: Array
+
+    @property
+    def width(self) -> int:
+        """Number of trials of the block."""
+        return self.final.shape[2]
 
 
-class _Weighted(NamedTuple):
-    """The weights of residuals that are scaled by their roots already."""
+class BlockCotangent(NamedTuple):
+    """Cotangents of a block's residuals: along the grid, and at the end (k, w)."""
+
+    grid: Grid
+    running: Array
+    final: Array
+
+
+class _UnitWeights(NamedTuple):
+    """The weights of residuals that contain the roots of their weights."""
 
     weights: float = 1.0
 
 
 class EvaluationTally:
-    """A running total of `Evaluations`, shared by a linearisation and its parts."""
+    """A running total of `Evaluations`, shared by a linearisation and its subsets."""
 
     def __init__(self) -> None:
         self.total = Evaluations()
@@ -52,160 +93,198 @@ class EvaluationTally:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The continuous loop about one rollout, of some of its blocks: its gradient and a linear map from weights to residuals, each
-    scaled by the root of its weight in the cost, with its transpose."""
+    """The continuous loop about one rollout, for some of its blocks.
 
-    loop: object
-    rollout: object
-    blocks: tuple
+    It is the gradient, and a linear map from weights to residuals with its transpose.
+    Each residual is scaled by the root of its weight in the cost.
+    """
+
+    loop: Solver
+    rollout: Trajectory
+    blocks: tuple[int, ...]
     tally: EvaluationTally = field(default_factory=EvaluationTally, compare=False)
-    cost = _Weighted()
+    cost = _UnitWeights()
 
     # Steps of Jacobians, tangents and adjoints have no meaning on an adaptive grid.
     counts = Counts()
 
     @property
     def evaluations(self) -> Evaluations:
-        """What it and its parts took so far."""
+        """What it and its subsets took so far."""
         return self.tally.total
 
     @property
-    def trials(self):
-        """The number of trials."""
-        return sum(self.loop.blocks[b][1] - self.loop.blocks[b][0] for b in self.blocks)
+    def trials(self) -> int:
+        """Number of trials."""
+        bounds = [self.loop.blocks[b] for b in self.blocks]
+        return sum(end - first for first, end in bounds)
 
-    def subset(self, trials):
-        """The derivative of some of the trials alone, about so many, in whole blocks spread evenly among all."""
+    def subset(self, trials: int) -> "Linearised":
+        """Return the derivative of about `trials` trials, in evenly spaced blocks."""
         every = len(self.loop.blocks)
-        count = min(every, max(1, round(trials / self.loop.estimator.together)))
-        blocks = tuple(np.arange(count) * every // count)
+        wanted = round(trials / self.loop.estimator.block_size)
+        count = min(every, max(1, wanted))
+        blocks = tuple(number * every // count for number in range(count))
         return Linearised(self.loop, self.rollout, blocks, self.tally)
 
     @cached_property
-    def gradient(self):
+    def gradient(self) -> Array:
         """Gradient of the loss (P,), by the estimator."""
         found = self.loop.gradient(self.rollout)
         self.tally.add(found.evaluations)
         return found.theta
 
     @cached_property
-    def slope(self):
+    def slope(self) -> Any:
         """Derivative of each weight by what is trained, (P,) or 1."""
         return self.loop.network.slope(self.rollout.theta)
 
     @cached_property
-    def grids(self):
-        """The `Grid` of every block."""
-        weights, loop = self.loop.network.weights(self.rollout.theta), self.loop
-        grids = loop.each(lambda b: self._grid(weights, b), self.blocks)
-        evaluated = sum(g.points[1].shape[0] * g.points[1].shape[2] for g in grids)
+    def grids(self) -> list[Grid]:
+        """The grid of every block."""
+        weights = self.loop.network.weights(self.rollout.theta)
+        grids = self.loop.map_blocks(lambda b: self._grid(weights, b), self.blocks)
+        evaluated = 0
+        for grid in grids:
+            slopes = grid.derivatives[1]
+            evaluated += slopes.shape[0] * slopes.shape[2]
         self.tally.add(Evaluations(dx=evaluated, dtheta=evaluated))
         return grids
 
-    def _grid(self, weights, b):
-        loop, path, (n0, n1) = self.loop, self.rollout.paths[b], self.loop.blocks[b]
-        lengths, steps = np.diff(path.times), len(path.times) - 1
-        if loop.estimator.fixed:
-            a, _, c = tableau = loop.tableau
-            at = np.arange(steps * len(c)).reshape(steps, -1)
-            times = (path.times[:-1, None] + np.outer(lengths, c)).ravel()
-            Z = path.Z[:-1, None] + lengths[:, None, None, None] * np.einsum(
-                "ij,kjzn->kizn", a, path.S
-            )
-            Z = Z.reshape(-1, *path.Z.shape[1:])
-        else:
-            tableau, places = STAGES[loop.estimator.products]
-            at = 2 * np.arange(steps)[:, None] + places
-            middle = path.times[:-1] + lengths / 2
-            times, Z = (
-                np.empty(2 * steps + 1),
-                np.empty((2 * steps + 1, *path.Z.shape[1:])),
-            )
-            times[::2], times[1::2] = path.times, middle
-            Z[::2], Z[1::2] = path.Z, self.rollout.block_at(path, middle)
+    def _grid(self, weights: Array, b: int) -> Grid:
+        """Linearise the field at all points of a block."""
+        loop = self.loop
+        path = self.rollout.paths[b]
+        n0, n1 = loop.blocks[b]
+        width = n1 - n0
+        points = self._points(path)
+
         nx, nu, ny, nz_out, nr = loop.problem.sizes
-        rows, width, Q = loop.network.n_activations, n1 - n0, len(times)
-        points = (
+        n = loop.network.n_activations
+        Q = len(points.times)
+        derivatives = (
             np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)),
-            *(np.empty((Q, k, width)) for k in (nu, rows, rows)),
+            np.empty((Q, nu, width)),
+            np.empty((Q, n, width)),
+            np.empty((Q, n, width)),
         )
         problem = loop.problem.block(weights, n0, n1)
-        loop.module.linearised(
-            problem, times, np.ascontiguousarray(Z), loop.work(width), *points
-        )
-        return Grid(problem, lengths, at, points, tableau, loop.final(path.Z[-1], b)[2])
+        states = np.ascontiguousarray(points.states)
+        work = loop.work_arrays(width)
+        loop.module.linearised(problem, points.times, states, work, *derivatives)
+        final = loop.final_cost(path.states[-1], b).root
+        lengths = np.diff(path.times)
+        return Grid(problem, lengths, points.stages, derivatives, points.tableau, final)
 
-    def jvp(self, v):
-        """Tangent of all residuals in the direction v (P,), as one vector."""
-        v, loop, found = self.slope * v, self.loop, []
+    def _points(self, path: Path) -> Points:
+        """Return the points of a block's stages."""
+        if self.loop.estimator.fixed:
+            return self._stage_points(path)
+        method = METHODS[self.loop.estimator.products]
+        steps = len(path.times) - 1
+        middle = path.times[:-1] + np.diff(path.times) / 2
+        # Ends of steps and their middles in turn; a step's end is the next one's start.
+        times = np.empty(2 * steps + 1)
+        times[::2] = path.times
+        times[1::2] = middle
+        states = np.empty((2 * steps + 1, *path.states.shape[1:]))
+        states[::2] = path.states
+        states[1::2] = states_at(path, middle, fixed=False)
+        stages = 2 * np.arange(steps)[:, None] + method.points
+        return Points(times, states, stages, method.tableau)
+
+    def _stage_points(self, path: Path) -> Points:
+        """Return the points of fixed steps: every stage has its own."""
+        a, _, c = self.loop.tableau
+        steps = len(path.times) - 1
+        lengths = np.diff(path.times)
+        times = (path.times[:-1, None] + np.outer(lengths, c)).ravel()
+        change = np.einsum("ij,kjzn->kizn", a, path.rates)
+        states = path.states[:-1, None] + lengths[:, None, None, None] * change
+        states = states.reshape(-1, *path.states.shape[1:])
+        stages = np.arange(steps * len(c)).reshape(steps, -1)
+        return Points(times, states, stages, self.loop.tableau)
+
+    def jvp(self, v: Array) -> Array:
+        """Return the tangent of all residuals in the direction v (P,): one vector."""
+        v = self.slope * v
         self._count(tangent=1)
-
-        def tangent(grid):
-            width = grid.final.shape[2]
-            dz = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
-            if loop.network.start:
-                dz[loop.plant.nx :] = v[loop.start_places][:, None]
-            dr = np.zeros((*grid.at.shape, len(loop.problem.weights), width))
-            loop.module.along(
-                grid.problem,
-                v,
-                dz,
-                grid.lengths,
-                grid.at,
-                grid.tableau,
-                grid.points,
-                loop.work(width),
-                dr,
-            )
-            return np.concatenate(
-                [
-                    dr.ravel(),
-                    np.einsum("kin,in->kn", grid.final, dz[: loop.plant.nx]).ravel(),
-                ]
-            )
-
-        found = loop.each(tangent, self.grids)
+        found = self.loop.map_blocks(lambda grid: self._tangent(grid, v), self.grids)
         return np.concatenate(found)
 
-    def vjp(self, w):
-        """Gradient (P,) of <w, residuals>, for w one vector."""
-        loop, parts, place = self.loop, [], 0
+    def _tangent(self, grid: Grid, v: Array) -> Array:
+        """Return the tangent of a block's residuals, as one vector."""
+        loop = self.loop
+        nx = loop.plant.nx
+        dz = np.zeros((loop.nz, grid.width))
+        if loop.network.start:
+            dz[nx:] = v[loop.start_places][:, None]
+        dr = np.zeros(
+            (*grid.stages.shape, len(loop.problem.weights.running), grid.width)
+        )
+        loop.module.along(
+            grid.problem,
+            v,
+            dz,
+            grid.lengths,
+            grid.stages,
+            grid.tableau,
+            grid.derivatives,
+            loop.work_arrays(grid.width),
+            dr,
+        )
+        # dz is now the tangent of the last state.
+        final = np.einsum("kin,in->kn", grid.final, dz[:nx])
+        return np.concatenate([dr.ravel(), final.ravel()])
+
+    def vjp(self, w: Array) -> Array:
+        """Return the gradient (P,) of <w, residuals>, for w one vector."""
         self._count(dx=1, dtheta=1)
+        parts = self._split(w)
+        return self.slope * sum(self.loop.map_blocks(self._adjoint, parts))
+
+    def _split(self, w: Array) -> list[BlockCotangent]:
+        """Return the parts of a vector of residuals, block by block."""
+        parts: list[BlockCotangent] = []
+        end = 0
         for grid in self.grids:
-            shape, last = (
-                (*grid.at.shape, len(loop.problem.weights), grid.final.shape[2]),
-                grid.final.shape[::2],
-            )
-            middle = place + int(np.prod(shape))
-            end = middle + int(np.prod(last))
-            parts.append(
-                (grid, w[place:middle].reshape(shape), w[middle:end].reshape(last))
-            )
-            place = end
+            residuals = len(self.loop.problem.weights.running)
+            shape = (*grid.stages.shape, residuals, grid.width)
+            final_shape = (len(grid.final), grid.width)
+            first = end
+            middle = first + int(np.prod(shape))
+            end = middle + int(np.prod(final_shape))
+            running = w[first:middle].reshape(shape)
+            final = w[middle:end].reshape(final_shape)
+            parts.append(BlockCotangent(grid, running, final))
+        return parts
 
-        def adjoint(part):
-            grid, r_bars, final_bar = part
-            theta_bar, width = np.zeros(loop.network.size), final_bar.shape[1]
-            lam = np.zeros((loop.plant.nx + len(loop.problem.cells), width))
-            lam[: loop.plant.nx] = np.einsum("kin,kn->in", grid.final, final_bar)
-            loop.module.along_transposed(
-                grid.problem,
-                lam,
-                grid.lengths,
-                grid.at,
-                grid.tableau,
-                grid.points,
-                loop.work(width),
-                np.ascontiguousarray(r_bars),
-                theta_bar,
-            )
-            if loop.network.start:
-                theta_bar[loop.start_places] += lam[loop.plant.nx :].sum(axis=1)
-            return theta_bar
+    def _adjoint(self, part: BlockCotangent) -> Array:
+        """Return the cotangent of the weights (P,) from that of a block's residuals."""
+        loop = self.loop
+        grid = part.grid
+        nx = loop.plant.nx
+        theta_bar = np.zeros(loop.network.size)
+        lam = np.zeros((loop.nz, grid.width))
+        lam[:nx] = np.einsum("kin,kn->in", grid.final, part.final)
+        loop.module.along_transposed(
+            grid.problem,
+            lam,
+            grid.lengths,
+            grid.stages,
+            grid.tableau,
+            grid.derivatives,
+            loop.work_arrays(grid.width),
+            np.ascontiguousarray(part.running),
+            theta_bar,
+        )
+        # lam is now the cotangent of the initial state.
+        if loop.network.start:
+            theta_bar[loop.start_places] += lam[nx:].sum(axis=1)
+        return theta_bar
 
-        return self.slope * sum(loop.each(adjoint, parts))
-
-    def _count(self, **each):
-        stages = sum(g.at.size * g.final.shape[2] for g in self.grids)
+    def _count(self, **each: int) -> None:
+        """Add evaluations, given for each stage of each trial."""
+        stages = sum(grid.stages.size * grid.width for grid in self.grids)
         counted = {name: stages * count for name, count in each.items()}
         self.tally.add(Evaluations(**counted))
