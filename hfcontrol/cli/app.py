@@ -35,10 +35,10 @@ COMMANDS = {
         "train", "train", "Train a controller, with a checkpoint after every hold."
     ),
     "evaluate": CommandEntry(
-        "evaluate", "evaluate", "Compare controllers with the best there could be."
+        "evaluate", "evaluate", "Compare controllers with the optimum."
     ),
     "plot-error": CommandEntry(
-        "figures", "plot_error", "Draw the learning curve, and the movements beside it."
+        "figures", "plot_error", "Draw the learning curve and the movements."
     ),
     "plot": CommandEntry(
         "figures", "plot", "Draw paths, controls, speed, hidden activity or its tuning."
@@ -51,7 +51,9 @@ COMMANDS = {
         "export", "export", "Write a controller as C source, npz or ONNX."
     ),
     "runs": CommandEntry("runs", "runs", "List runs, or thin out their checkpoints."),
-    "info": CommandEntry("runs", "info", "Tell what a run holds and why it stopped."),
+    "info": CommandEntry(
+        "runs", "info", "Show what a run contains and why it stopped."
+    ),
     "plants": CommandEntry(
         "plants", "plants", "List the shipped plants and their tasks."
     ),

@@ -17,7 +17,7 @@ from hfcontrol.cli.output import print_evaluation, print_json, show_status
 )
 @JSON
 def evaluate(runs, trials, as_json, **options):
-    """Compare controllers with the best there could be.
+    """Compare controllers with the optimum.
 
     The ratio is mean cost by mean optimal cost, on trained and on held-out scenarios: 1 is perfect. The optimum is found
     by iLQR for every trial; iLQR is local, so on hard plants a ratio below 1 is possible, and where there is noise the

@@ -29,7 +29,7 @@ SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
 @OUT
 @SHOW
 def plot_error(run, axis, out, show):
-    """Draw the learning curve, and the movements beside it.
+    """Draw the learning curve and the movements.
 
     A png, pdf or svg. Without RUN, the newest run.
 

@@ -95,7 +95,7 @@ def _list(folders):
 @RUN
 @JSON
 def info(run, as_json):
-    """Tell what a run holds and why it stopped.
+    """Show what a run contains and why it stopped.
 
     Of a run's folder, its newest checkpoint; or name a checkpoint. Without RUN, the newest run.
 

@@ -33,7 +33,7 @@ from hfcontrol.optim.settings import (
     SolverName,
 )
 from hfcontrol.policy_gradient.settings import PolicyGradientSettings
-from hfcontrol.schema import SettingsModel, Whole, options, setting
+from hfcontrol.schema import OnlyWith, SettingsModel, Whole, options, setting
 from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings
 from hfcontrol.training.settings import (
     CurriculumSettings,
@@ -271,6 +271,6 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
     return own
 
 
-def names_with(rule: object) -> list[str]:
+def names_with(rule: OnlyWith) -> list[str]:
     """Return the names of the settings that a rule applies to."""
     return [option.name for option in options(Settings) if rule in option.only_with]
