@@ -1,339 +1,265 @@
-"""Drawing of what a plant does: paths or positions with their goals, and the body that its file's links and marks give.
+"""Artists for rollouts: paths with their goals, traces against time, and bodies.
 
-Lengths are drawn in metres, or in centimetres where all of them are short.
+Lengths are drawn in metres, or in centimetres if all of them are short.
 """
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison
-
-OPTIMAL, BODY, GOAL = "0.72", "0.35", "#D55E00"
-# A wheel on which lightness tells apart the hues that the colour-blind confuse.
-WHEEL = LinearSegmentedColormap.from_list(
-    "directions",
-    ["#56B4E9", "#009E73", "#E69F00", "#D55E00", "#882255", "#0072B2", "#56B4E9"],
-    N=360,
+from hfcontrol.figures.coordinates import (
+    axis_label,
+    colour_trials,
+    drawn_coordinates,
+    goal_coordinates,
+    is_drawn_in_plane,
+    length_unit,
+    select_readable,
+    standing_goal_times,
 )
-RAMP = LinearSegmentedColormap.from_list(
-    "targets", colormaps["viridis"](np.linspace(0, 0.9))
-)  # without its light yellow
-VALUES = colormaps["RdBu_r"].resampled(
-    17
-)  # of marks: few colours, which the palette of a movie can hold
-READABLE = 5  # trials with moving goals
-FLAT = 0.5  # least extent of what is drawn true to scale, along any axis, by the largest one
+
+OPTIMAL_COLOUR = "0.72"
+BODY_COLOUR = "0.35"
+GOAL_COLOUR = "#D55E00"
+
+# Least extent of a box along any axis, relative to its largest extent.
+LEAST_EXTENT = 0.5
+
+# Width of lines [points]: thinner the more lines there are, within these bounds.
+THINNEST = 0.6
+THICKEST = 1.8
 
 
-def simulated(run):
-    """The controller of a run on its training scenarios, without the optimum, which takes long to find."""
-    loop = run.closed_loop()
-    return Comparison(run, run.task(), loop, loop.rollout(run.theta), None)
+def expand_box(low: Array, high: Array) -> Array:
+    """Return the corners (2, d) of the box from low to high (d,), made less flat.
 
-
-def in_plane(plant):
-    """Whether paths in the plane say all: not without a place, nor with one position, which sends all along one path."""
-    return plant.path_indices is not None and len(plant.positions) > 1
-
-
-def places(judged, x, plane):
-    """Places (T+1, 2 or 3, N) [m] in the plane, or else positions, at states x; NaN where a trial has left the numbers."""
-    with np.errstate(invalid="ignore"):
-        values = (
-            judged.outputs(x)[:, judged.run.plant.path_indices]
-            if plane
-            else x[:, judged.run.plant.positions]
-        )
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def shown(judged, x=None):
-    """Paths (T+1, 2 or 3, N) [m] where they say all, else positions, along the rollout or other states x."""
-    return places(
-        judged, judged.rollout.x if x is None else x, in_plane(judged.run.plant)
-    )
-
-
-def goals(judged):
-    """What `shown` shows, of the goal at every time (T+1, k, N); NaN where nothing is asked for."""
-    return shown(judged, judged.scenario.goal)
-
-
-def stations(judged):
-    """Times (indices) until which the goal stands still before it jumps, and the end; none of a goal that moves."""
-    goal = np.nan_to_num(goals(judged))
-    changes = (np.diff(goal, axis=0) != 0).any(axis=(1, 2))
-    return (
-        []
-        if (changes[1:] & changes[:-1]).any()
-        else [*np.flatnonzero(changes), len(changes)]
-    )
-
-
-def ordering(judged):
-    """What tells the trials apart, as (values (N,), words for an axis, whether they go round a circle).
-
-    The direction of the target [deg] where there are such all round; else the first position of target or start, whichever
-    differs between the trials; else the number of the trial, as where goals move.
+    No side is shorter than LEAST_EXTENT of the longest.
     """
-    plant, goal, times = judged.run.plant, goals(judged), stations(judged)
-    if times and in_plane(plant):
-        line = (goal[times[0]] - shown(judged)[0])[:2]
-        angles = np.degrees(np.arctan2(line[1], line[0])).round(9) % 360
-        if np.diff(np.sort(angles), append=angles.min() + 360).max() < 180.001:
-            return angles, "direction of target [deg]", True
-    first = plant.positions[0]
-    pairs = (
-        (
-            ("target", judged.scenario.goal[times[0], first]),
-            ("start", judged.scenario.x0[first]),
-        )
-        if times
-        else ()
-    )
-    for word, values in pairs:
-        if np.ptp(values) > 0:
-            return (
-                values,
-                f"{word} {label(plant.state[first], plant.units['state'][first])}",
-                False,
-            )
-    return np.arange(1.0, judged.scenario.trials + 1), "trial", False
+    extent = high - low
+    half = np.maximum(extent, LEAST_EXTENT * np.max(extent)) / 2
+    middle = (low + high) / 2
+    return np.array([middle - half, middle + half])
 
 
-def chosen(judged, count):
-    """Up to `count` trials spread evenly over directions or targets, in their order."""
-    values, _, cyclic = ordering(judged)
-    places = np.linspace(
-        0, len(values) - (not cyclic), min(count, len(values)), endpoint=not cyclic
-    )
-    return np.argsort(values, kind="stable")[places.astype(int)]
+def line_width(trajectories: Array) -> float:
+    """Return the width of lines [points] for trajectories (T, k, N)."""
+    width = 8 / np.sqrt(trajectories.shape[2])
+    return float(np.clip(width, THINNEST, THICKEST))
 
 
-def readable(judged):
-    """The trials that one figure can show: all of them, or a few where every one has a moving goal of its own."""
-    return (
-        np.arange(judged.scenario.trials)
-        if stations(judged)
-        else chosen(judged, READABLE)
-    )
+def plot_traces(
+    axes: Sequence[Axes],
+    time: Array,
+    ours: Array,
+    optimal: Array | None,
+    labels: Sequence[str],
+    colours: Array,
+) -> list[list[Line2D]]:
+    """Plot trajectories (T, k, N) against time (T,) [s] into k axes.
 
-
-def colouring(judged):
-    """The colours of the trials (N, 4), and the colour scale they are taken from."""
-    values, _, cyclic = ordering(judged)
-    ends, colours = (
-        ((0, 360), WHEEL) if cyclic else ((values.min(), values.max()), RAMP)
-    )
-    scale = ScalarMappable(Normalize(*ends), colours)
-    return scale.to_rgba(values), scale
-
-
-def label(name, unit):
-    """Words for an axis: a name and its unit, beneath it where the line would be long."""
-    words, unit = name.replace("_", " "), unit.replace("^2", "²")
-    return words + (
-        f"\n[{unit}]"
-        if unit and len(words + unit) > 20
-        else f" [{unit}]"
-        if unit
-        else ""
-    )
-
-
-def lengths(plant, paths):
-    """The factor and the unit in which lengths of the plant's place are drawn: cm where its paths (T, k, N) are short."""
-    unit = plant.units["output"][plant.path_indices[0]] or "m"
-    extent = np.nanmax(paths, axis=(0, 2)) - np.nanmin(paths, axis=(0, 2))
-    return (100, "cm") if unit == "m" and extent.max() < 1 else (1, unit)
-
-
-def roomy(low, high):
-    """The corners (2, d) of a box about the one from low to high (d,), nowhere flatter than FLAT."""
-    room = np.maximum(high - low, FLAT * np.max(high - low)) / 2
-    return np.array([(low + high) / 2 - room, (low + high) / 2 + room])
-
-
-def thickness(trajectories):
-    """Width of lines [points], the thinner the more of them there are (T, k, N)."""
-    return float(np.clip(8 / np.sqrt(trajectories.shape[2]), 0.6, 1.8))
-
-
-def traces(axes, time, ours, best, words, colours):
-    """Draws trajectories (T, k, N) against time (T,) [s] into k axes, optimal ones beneath; returns the lines [k][N]."""
-    lines, width = [], thickness(ours)
+    Optimal trajectories, if given, lie beneath. Returns the lines [k][N].
+    """
+    lines = []
+    width = line_width(ours)
     for k, ax in enumerate(axes):
-        if best is not None:
-            ax.plot(time, best[:, k], color=OPTIMAL, lw=width)
+        if optimal is not None:
+            ax.plot(time, optimal[:, k], color=OPTIMAL_COLOUR, lw=width)
         ax.set_prop_cycle(color=colours)
         lines.append(ax.plot(time, ours[:, k], lw=width))
-        ax.set_ylabel(words[k])
+        ax.set_ylabel(labels[k])
     axes[-1].set_xlabel("time [s]")
     return lines
 
 
-class Paths:
-    """Paths in the plane, a third coordinate against time beneath, or positions against time; `move` replaces them.
+def plot_paths(ax: Axes, paths: Array, **style: Any) -> list[Line2D]:
+    """Plot the first two coordinates of paths (T, k, N); returns the lines [N]."""
+    x, y = paths[:, :2].transpose(1, 0, 2)
+    return ax.plot(x, y, **style)
 
-    With starts and goals. Goals that move are dotted, and replaced by `move_goals`; then only a few trials are drawn, unless
-    their numbers are given.
+
+class Paths:
+    """Paths in the plane, or positions against time, with their starts and goals.
+
+    A third coordinate of paths is drawn against time beneath them. Goals that move are
+    dotted; then only a few trials are drawn unless `trials` gives their indices. The
+    trajectories can be replaced by `set_trajectories`, moving goals by `set_goals`.
     """
 
-    def __init__(self, figure, judged, trials=None, optimum=True):
-        plant, self.times = judged.run.plant, stations(judged)
+    def __init__(
+        self,
+        figure: FigureBase,
+        comparison: Comparison,
+        trials: Array | None = None,
+        optimum: bool = True,
+    ) -> None:
+        plant = comparison.run.plant
         if trials is None:
-            trials = readable(judged)
-        self.trials, self.colours, self.aims, self.lines = (
-            trials,
-            colouring(judged)[0][trials],
-            [],
-            [],
-        )
-        parts = [
-            shown(judged),
-            goals(judged),
-            shown(judged, judged.optimum.x) if optimum else None,
-        ]
-        if in_plane(plant):
-            self.scale, unit = lengths(plant, parts[0])
-            self.flat, words = 2, [label(plant.output[i], unit) for i in plant.path_indices]
-        else:
-            self.scale, self.flat = 1, 0
-            words = [
-                label(plant.state[i], plant.units["state"][i]) for i in plant.positions
-            ]
-        parts = [None if a is None else self.scale * a[:, :, trials] for a in parts]
-        heights = [3] * (self.flat > 0) + [1] * (len(words) - self.flat)
-        grid = figure.subplots(
-            len(heights), 1, height_ratios=heights, sharex=not self.flat, squeeze=False
-        )
-        self.axes = list(grid[:, 0])
-        if self.flat:
-            self._in_plane(self.axes[0], *parts, words)
-        if words[self.flat :]:
-            time, axes = plant.dt * np.arange(len(parts[0])), self.axes[self.flat > 0 :]
-            self._against_time(
-                axes,
-                time,
-                *(None if a is None else a[:, self.flat :] for a in parts),
-                words[self.flat :],
-            )
+            trials = select_readable(comparison)
+        self.trials = trials
+        self.goal_times = standing_goal_times(comparison)
+        self.colours = colour_trials(comparison)[0][trials]
+        self.lines: list[list[Line2D]] = []
+        self.goal_lines: list[list[Line2D]] = []
 
-    def _in_plane(self, ax, ours, goal, best, words):
-        width = thickness(ours)
-        if best is not None:
-            ax.plot(*best[:, :2].transpose(1, 0, 2), color=OPTIMAL, lw=1.5 * width)
+        ours = drawn_coordinates(comparison)
+        goal = goal_coordinates(comparison)
+        optimal = None
+        if optimum:
+            optimal = drawn_coordinates(comparison, comparison.optimum.x)
+
+        # Coordinates that the first axes show as paths: both of the plane, or none.
+        self.n_plane = 0
+        self.factor: float = 1
+        if is_drawn_in_plane(plant):
+            self.n_plane = 2
+            self.factor, unit = length_unit(plant, ours)
+            labels = [axis_label(plant.output[i], unit) for i in plant.path_indices]
+        else:
+            units = plant.units["state"]
+            labels = [axis_label(plant.state[i], units[i]) for i in plant.positions]
+
+        ours = self.factor * ours[:, :, trials]
+        goal = self.factor * goal[:, :, trials]
+        if optimal is not None:
+            optimal = self.factor * optimal[:, :, trials]
+        self.axes = self._make_axes(figure, len(labels))
+        if self.n_plane:
+            self._draw_plane(self.axes[0], ours, goal, optimal, labels)
+        if labels[self.n_plane :]:
+            n = self.n_plane
+            time = plant.dt * np.arange(len(ours))
+            rest = None if optimal is None else optimal[:, n:]
+            self._draw_traces(time, ours[:, n:], goal[:, n:], rest, labels[n:])
+
+    def _make_axes(self, figure: FigureBase, count: int) -> list[Axes]:
+        """Return the axes, one above another: the plane, then a trace for each rest."""
+        heights = [1] * (count - self.n_plane)
+        if self.n_plane:
+            heights = [3, *heights]
+        grid = figure.subplots(
+            len(heights),
+            1,
+            height_ratios=heights,
+            sharex=not self.n_plane,
+            squeeze=False,
+        )
+        return list(grid[:, 0])
+
+    def _draw_plane(
+        self,
+        ax: Axes,
+        ours: Array,
+        goal: Array,
+        optimal: Array | None,
+        labels: Sequence[str],
+    ) -> None:
+        """Draw paths, goals and starts in the plane."""
+        width = line_width(ours)
+        if optimal is not None:
+            plot_paths(ax, optimal, color=OPTIMAL_COLOUR, lw=1.5 * width)
         ax.set_prop_cycle(color=self.colours)
-        self.lines.append(ax.plot(*ours[:, :2].transpose(1, 0, 2), lw=width))
-        for t in self.times:
-            ax.scatter(*goal[t, :2], **self._ring(goal[t], width))
-        if not self.times:
-            self.aims.append(ax.plot(*goal[:, :2].transpose(1, 0, 2), ls=":", lw=width))
+        self.lines.append(plot_paths(ax, ours, lw=width))
+        for t in self.goal_times:
+            x, y = goal[t, :2]
+            ax.scatter(x, y, **self._goal_style(goal[t], width))
+        if not self.goal_times:
+            self.goal_lines.append(plot_paths(ax, goal, ls=":", lw=width))
         self.starts = ax.scatter(*ours[0, :2], s=9 * width, c="black", zorder=3)
-        ax.update_datalim(roomy(ax.dataLim.min, ax.dataLim.max))
-        ax.set(xlabel=words[0], ylabel=words[1], aspect="equal")
+        drawn = ax.dataLim
+        ax.update_datalim(expand_box(np.array(drawn.min), np.array(drawn.max)))
+        ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
         ax.locator_params(nbins=6)
 
-    def _against_time(self, axes, time, ours, goal, best, words):
-        self.lines += traces(axes, time, ours, best, words, self.colours)
+    def _draw_traces(
+        self,
+        time: Array,
+        ours: Array,
+        goal: Array,
+        optimal: Array | None,
+        labels: Sequence[str],
+    ) -> None:
+        """Draw coordinates and goals against time, below the plane if there is one."""
+        axes = self.axes[1:] if self.n_plane else self.axes
+        width = line_width(ours)
+        self.lines += plot_traces(axes, time, ours, optimal, labels, self.colours)
         for k, ax in enumerate(axes):
-            for t in self.times:
+            for t in self.goal_times:
                 ax.scatter(
                     np.full(goal.shape[2], time[t]),
                     goal[t, k],
                     clip_on=False,
-                    **self._ring(goal[t, k : k + 1], thickness(ours)),
+                    **self._goal_style(goal[t, k : k + 1], width),
                 )
-            if not self.times:
-                self.aims.append(ax.plot(time, goal[:, k], ls=":", lw=thickness(ours)))
+            if not self.goal_times:
+                self.goal_lines.append(ax.plot(time, goal[:, k], ls=":", lw=width))
 
-    def _ring(self, goal, width):
-        """The look of goals (k, N): each in the colour of its trial, black where all are the same."""
-        same = goal.shape[1] > 1 and not np.ptp(goal, axis=1).any()
+    def _goal_style(self, goal: Array, width: float) -> dict[str, Any]:
+        """Return the style of goals (k, N): black if all are the same."""
+        is_shared = goal.shape[1] > 1 and not np.ptp(goal, axis=1).any()
         return {
             "s": 20 * width,
             "c": "white",
-            "edgecolors": "black" if same else self.colours,
+            "edgecolors": "black" if is_shared else self.colours,
             "zorder": 3,
         }
 
-    def move(self, data):
-        """Draws other trajectories (T+1, k, n) of the trials drawn in place of the present ones; NaN is not drawn."""
+    def set_trajectories(self, data: Array) -> None:
+        """Replace the trajectories of the drawn trials by (T+1, k, n); NaN is blank."""
         self._set(self.lines, data)
 
-    def move_goals(self, goal):
-        """Draws other goals (T+1, k, n) in place of the present ones, where goals move."""
-        self._set(self.aims, goal)
+    def set_goals(self, goal: Array) -> None:
+        """Replace the goals of the drawn trials by (T+1, k, n), if they move."""
+        self._set(self.goal_lines, goal)
 
-    def _set(self, groups, data):
-        data = self.scale * data
+    def _set(self, groups: list[list[Line2D]], data: Array) -> None:
+        """Set the data of lines, grouped by axes."""
+        data = self.factor * data
         for k, lines in enumerate(groups):
             for n, line in enumerate(lines):
-                if self.flat and k == 0:
+                if self.n_plane and k == 0:
                     line.set_data(*data[:, :2, n].T)
                 else:
-                    line.set_ydata(data[:, k + (self.flat > 0), n])
-
-
-def poses(judged, x, trials):
-    """The points of `links` (n, T+1, k, 2 or 3) [m] of some trials at states x (T+1, nx, N); None without links."""
-    links, params = judged.run.plant.functions.get("links"), judged.scenario.params
-    with np.errstate(invalid="ignore"):
-        return links and np.array(
-            [[links(state, params[:, n]) for state in x[:, :, n]] for n in trials],
-            dtype=float,
-        )
-
-
-def marked(judged, trials):
-    """The marks (n, T+1, k, 3): x, y [m] and a value, of some trials; None without marks. The last control stays."""
-    marks, params, u = (
-        judged.run.plant.functions.get("marks"),
-        judged.scenario.params,
-        judged.rollout.u,
-    )
-    u = np.concatenate([u, u[-1:]])
-    with np.errstate(invalid="ignore"):
-        return marks and np.array(
-            [
-                [
-                    marks(*pair, params[:, n])
-                    for pair in zip(judged.rollout.x[:, :, n], u[:, :, n])
-                ]
-                for n in trials
-            ],
-            dtype=float,
-        )
+                    # The plane's two coordinates share the first axes.
+                    coordinate = k + 1 if self.n_plane else k
+                    line.set_ydata(data[:, coordinate, n])
 
 
 class Body:
-    """Links drawn into axes, from all the points (..., k, 2 or 3) they will have; `pose` sets those of the moment.
+    """The links of a plant, drawn from all their points (..., k, 2 or 3).
 
-    A row of NaN lifts the pen. Strokes that end where they begin are solid, the others rods with joints.
+    A point of NaN ends a stroke. A stroke that ends where it starts is a solid, any
+    other one a chain of rods with joints. `set_points` moves the body.
     """
 
-    def __init__(self, ax, points, colour=BODY):
+    def __init__(self, ax: Axes, points: Array, colour: str = BODY_COLOUR) -> None:
         points = points.reshape(-1, *points.shape[-2:])
-        ends = [-1, *np.flatnonzero(np.isnan(points[0]).all(axis=1)), points.shape[1]]
-        self.parts = []
-        for stroke in (slice(a + 1, b) for a, b in zip(ends[:-1], ends[1:])):
-            closed = stroke.stop - stroke.start > 2 and np.allclose(
+        gaps = np.flatnonzero(np.isnan(points[0]).all(axis=1))
+        self.strokes: list[tuple[slice, Callable[[Array], Any]]] = []
+        for gap, next_gap in pairwise([-1, *gaps, points.shape[1]]):
+            stroke = slice(gap + 1, next_gap)
+            is_closed = stroke.stop - stroke.start > 2 and np.allclose(
                 points[:, stroke.start], points[:, stroke.stop - 1]
             )
-            self.parts.append(
-                (stroke, self._drawn(ax, points[0, stroke], closed, colour))
-            )
+            update = self._draw_stroke(ax, points[0, stroke], is_closed, colour)
+            self.strokes.append((stroke, update))
 
-    def _drawn(self, ax, points, closed, colour):
-        """The function that sets the points of a stroke, which is drawn."""
+    @staticmethod
+    def _draw_stroke(
+        ax: Any, points: Array, is_closed: bool, colour: str
+    ) -> Callable[[Array], Any]:
+        """Draw a stroke; return the function that sets its points."""
         if points.shape[1] == 3:
-            (line,) = ax.plot(
-                *points.T, "-" if closed else "o-", color=colour, lw=2.5, ms=4
-            )
+            style = "-" if is_closed else "o-"
+            (line,) = ax.plot(*points.T, style, color=colour, lw=2.5, ms=4)
             return lambda now: line.set_data_3d(*now.T)
-        if closed:
+        if is_closed:
             (solid,) = ax.fill(
                 *points.T,
                 facecolor="0.85",
@@ -356,7 +282,7 @@ class Body:
         )
         return lambda now: rod.set_data(*now.T)
 
-    def pose(self, points):
-        """Draws the links at points (k, 2 or 3)."""
-        for stroke, draw in self.parts:
-            draw(points[stroke])
+    def set_points(self, points: Array) -> None:
+        """Move the links to points (k, 2 or 3)."""
+        for stroke, update in self.strokes:
+            update(points[stroke])

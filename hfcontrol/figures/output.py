@@ -1,6 +1,9 @@
-"""Figures as files and windows: the style of all of them, and saving that leaves a whole file or none."""
+"""Figures as files and windows, all in one style; a file is written whole or not."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -8,13 +11,14 @@ from matplotlib.figure import Figure
 from hfcontrol.arrays.files import atomic_write
 from hfcontrol.errors import UsageError
 
-# Without dates and versions a figure is a function of its run.
-METADATA = {
+# Without dates and versions, the same run gives the same file, byte for byte.
+METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
 }
-STYLE = {
+
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "figure.titlesize": 11,
@@ -29,23 +33,30 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "savefig.dpi": 200,
+    # Names of elements in an svg are random without a fixed salt.
     "svg.hashsalt": "hfcontrol",
+    # Text in a pdf stays text.
     "pdf.fonttype": 42,
 }
 
 
 @contextmanager
-def figure_file(width, height, path=None, show=False):
-    """A figure [inch] to draw into, saved and shown afterwards; wrong paths and missing displays are told at once."""
+def figure_file(
+    width: float, height: float, path: Path | str | None = None, show: bool = False
+) -> Iterator[Figure]:
+    """Yield a figure [inch] to draw into; save it and show it afterwards.
+
+    Raises UsageError before anything is drawn if the file cannot be written, or if
+    there is no display to `show` it on.
+    """
     with (
         rc_context(STYLE),
         atomic_write(path, METADATA) if path else nullcontext() as temporary,
     ):
-        figure = (
-            _window(width, height)
-            if show
-            else Figure(figsize=(width, height), layout="constrained")
-        )
+        if show:
+            figure = _open_window(width, height)
+        else:
+            figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         if temporary:
             figure.savefig(temporary, metadata=METADATA[temporary.suffix])
@@ -55,17 +66,18 @@ def figure_file(width, height, path=None, show=False):
         pyplot.show()
 
 
-def _window(width, height):
+def _open_window(width: float, height: float) -> Figure:
+    """Return the figure of a new window."""
+    # Here alone: importing pyplot chooses a window toolkit.
     from matplotlib import pyplot
 
+    reason: object = "there is no display"
     try:
         figure = pyplot.figure(figsize=(width, height), layout="constrained")
         if figure.canvas.required_interactive_framework:
             return figure
         pyplot.close(figure)
-        reason = "there is no display"
-    except Exception as error:  # every toolkit fails in its own way
+    except Exception as error:
+        # Every toolkit fails in its own way.
         reason = error
-    raise UsageError(
-        f"--show: no window can be opened here ({reason}); give a file with --out"
-    )
+    raise UsageError(f"`show`: no window can be opened here ({reason}); use `out`")

@@ -1,4 +1,4 @@
-"""Figures show what the run holds, in readable files that are made whole or not at all."""
+"""Figures show the numbers of the run; their files are whole or not written."""
 
 import subprocess
 import sys
@@ -15,9 +15,9 @@ from trainings import small_run
 import hfcontrol as hf
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.evaluation import compare_with_optimum
-from hfcontrol.figures import drawing as scenes
-from hfcontrol.figures import plots
-from hfcontrol.figures.drawing import OPTIMAL, simulated
+from hfcontrol.figures import coordinates, plots
+from hfcontrol.figures.coordinates import simulate_training
+from hfcontrol.figures.drawing import OPTIMAL_COLOUR
 from hfcontrol.plant.registry import load_plant
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A tiny training of the two-link arm: eight targets, a few holds."""
+    """A short training of the two-link arm: eight targets, a few holds."""
     return hf.train(
         "arm2",
         hidden=(5, 4),
@@ -40,13 +40,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pendulum(tmp_path_factory):
-    """A run of a plant without a hand and without links."""
+    """A run of a plant without a hand or links."""
     return small_run("pendulum", "swing", tmp_path_factory.mktemp("pendulum"))
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """Runs of users' own plants, by plant and task: `own("puck", "follow")`."""
+    """Runs of the tests' own plants, by plant and task: `own("puck", "follow")`."""
     return cache(
         lambda name, task: small_run(
             name, task, tmp_path_factory.mktemp(f"{name}-{task}")
@@ -54,32 +54,30 @@ def own(tmp_path_factory):
     )
 
 
-def drawn(lines):
-    """What lines show (T, 2, N)."""
+def line_data(lines):
+    """The data of lines (T, 2, N)."""
     return np.array([line.get_xydata() for line in lines]).transpose(1, 2, 0)
 
 
 def scale_of(ax):
-    """The number and the unit that lengths along the axis of x have, for each metre."""
+    """The factor from metres, and the unit, of lengths along the x axis."""
     unit = ax.get_xlabel().partition(" ")[2]
     return {"[m]": 1, "[cm]": 100}[unit], unit
 
 
-def axes_words(figure):
+def axis_labels(figure):
     """Every label of every axis of a figure."""
-    return [
-        word
-        for ax in figure.axes
-        for word in (ax.get_xlabel(), ax.get_ylabel())
-        if word
-    ]
+    labels = []
+    for ax in figure.axes:
+        labels += [ax.get_xlabel(), ax.get_ylabel()]
+    return [label for label in labels if label]
 
 
 @pytest.mark.parametrize(
     "suffix, begins",
     [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")],
 )
-def test_the_ending_decides_the_format(run, tmp_path, suffix, begins):
+def test_suffix_decides_the_format(run, tmp_path, suffix, begins):
     path = tmp_path / f"error{suffix}"
     plots.plot_error(run, path)
     content = path.read_bytes()
@@ -89,7 +87,7 @@ def test_the_ending_decides_the_format(run, tmp_path, suffix, begins):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_the_same_run_gives_the_same_file(run, tmp_path, suffix):
+def test_same_run_gives_same_file(run, tmp_path, suffix):
     files = [tmp_path / f"{k}{suffix}" for k in range(2)]
     for file in files:
         plots.plot(run, "speed", file)
@@ -97,51 +95,50 @@ def test_the_same_run_gives_the_same_file(run, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("axis", plots.AXES)
-def test_the_learning_curve_is_that_of_the_run(run, axis):
+def test_learning_curve_is_that_of_the_run(run, axis):
     left = plots.plot_error(run, axis=axis).axes[0]
     best, curve, holds = left.lines
-    marks = [mark for mark in run.state.curve if mark.updates > 0]
-    loss = [mark.loss for mark in marks]
-    assert curve.get_xdata().tolist() == [getattr(mark, axis) for mark in marks]
+    points = [point for point in run.state.curve if point.updates > 0]
+    loss = [point.loss for point in points]
+    assert curve.get_xdata().tolist() == [getattr(point, axis) for point in points]
     assert curve.get_ydata().tolist() == loss
-    assert holds.get_ydata().tolist() == [mark.loss for mark in run.state.history]
+    assert holds.get_ydata().tolist() == [point.loss for point in run.state.history]
     assert best.get_ydata().tolist() == [min(loss[: k + 1]) for k in range(len(loss))]
     assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
 
 
-def test_the_hand_paths_are_those_of_the_run_over_the_optimum(run):
-    judged, figure = compare_with_optimum(run), plots.plot_error(run)
-    ax, trials = figure.axes[1], judged.scenario.trials
+def test_hand_paths_are_those_of_the_run_over_the_optimum(run):
+    comparison, figure = compare_with_optimum(run), plots.plot_error(run)
+    ax, trials = figure.axes[1], comparison.scenario.trials
     optimal, ours = ax.lines[:trials], ax.lines[trials:]
     assert len(ours) == trials
-    for lines, x in ((ours, judged.rollout.x), (optimal, judged.optimum.x)):
-        drawn = np.array([line.get_xydata() for line in lines]).transpose(1, 2, 0)
-        np.testing.assert_array_equal(drawn, 100 * judged.paths(x))
+    for lines, x in ((ours, comparison.rollout.x), (optimal, comparison.optimum.x)):
+        np.testing.assert_array_equal(line_data(lines), 100 * comparison.paths(x))
     targets = ax.collections[0].get_offsets().T
     np.testing.assert_array_equal(
-        targets, 100 * judged.scenario.goal_output[-1, run.plant.hand]
+        targets, 100 * comparison.scenario.goal_output[-1, run.plant.hand]
     )
     assert len({to_hex(line.get_color()) for line in ours}) == trials
 
 
 def test_controls_and_speeds_are_those_of_the_run(run):
-    judged = compare_with_optimum(run)
-    time = run.plant.dt * np.arange(judged.scenario.steps)
+    comparison = compare_with_optimum(run)
+    time = run.plant.dt * np.arange(comparison.scenario.steps)
     for k, ax in enumerate(plots.plot(run, "controls").axes[:2]):
-        for n, line in enumerate(ax.lines[judged.scenario.trials :]):
+        for n, line in enumerate(ax.lines[comparison.scenario.trials :]):
             np.testing.assert_array_equal(
-                line.get_xydata(), np.column_stack([time, judged.rollout.u[:, k, n]])
+                line.get_xydata(),
+                np.column_stack([time, comparison.rollout.u[:, k, n]]),
             )
     ax = plots.plot(run, "speed").axes[0]
-    x = judged.rollout.x[
-        1:
-    ].copy()  # with the new rates, by which semi-implicit Euler moves the positions
-    x[:, :2] = 0.5 * (judged.rollout.x[1:, :2] + judged.rollout.x[:-1, :2])
-    speed = 100 * np.linalg.norm(
-        judged.outputs(x)[:, 2:], axis=1
-    )  # of the plant's own rates
+    # Semi-implicit Euler moves the positions by the new rates.
+    states = comparison.rollout.x
+    x = states[1:].copy()
+    x[:, :2] = 0.5 * (states[1:, :2] + states[:-1, :2])
+    # The plant's own rates.
+    speed = 100 * np.linalg.norm(comparison.outputs(x)[:, 2:], axis=1)
     drawn = np.array(
-        [line.get_ydata() for line in ax.lines[judged.scenario.trials :]]
+        [line.get_ydata() for line in ax.lines[comparison.scenario.trials :]]
     ).T
     np.testing.assert_allclose(drawn, speed, rtol=1e-4)
 
@@ -163,22 +160,25 @@ def test_hidden_units_are_sorted_by_their_peaks(run):
     )
 
 
-def test_a_plant_without_a_hand_shows_its_positions(pendulum):
-    judged = compare_with_optimum(pendulum)
+def test_plant_without_hand_shows_its_positions(pendulum):
+    comparison = compare_with_optimum(pendulum)
     ax = plots.plot_error(pendulum).axes[1]
-    drawn = np.array([line.get_ydata() for line in ax.lines[judged.scenario.trials :]])
-    np.testing.assert_array_equal(drawn.T, judged.rollout.x[:, 0])
+    drawn = np.array(
+        [line.get_ydata() for line in ax.lines[comparison.scenario.trials :]]
+    )
+    np.testing.assert_array_equal(drawn.T, comparison.rollout.x[:, 0])
     assert ax.get_ylabel() == "angle [rad]"
     for kind in plots.KINDS:
         plots.plot(pendulum, kind)
 
 
-def test_a_plant_without_a_place_has_the_speed_of_its_positions(pendulum):
-    """Semi-implicit Euler moves a position by its new rate, which is the rate of the state after the step."""
-    judged, ax = compare_with_optimum(pendulum), plots.plot(pendulum, "speed").axes[0]
-    lines = drawn(ax.lines[judged.scenario.trials :])[:, 1]
+def test_plant_without_place_shows_norm_of_rates(pendulum):
+    """Semi-implicit Euler moves a position by the rate of the next state."""
+    comparison = compare_with_optimum(pendulum)
+    ax = plots.plot(pendulum, "speed").axes[0]
+    lines = line_data(ax.lines[comparison.scenario.trials :])[:, 1]
     np.testing.assert_allclose(
-        lines, np.abs(judged.rollout.x[1:, 1]), rtol=1e-9, atol=1e-13
+        lines, np.abs(comparison.rollout.x[1:, 1]), rtol=1e-9, atol=1e-13
     )
     assert ax.get_ylabel() == "norm of the rates\n[rad/s]"
 
@@ -197,99 +197,117 @@ def test_a_plant_without_a_place_has_the_speed_of_its_positions(pendulum):
         ("angle rate", None),
     ],
 )
-def test_a_plants_place_is_found_by_its_names(tmp_path, state, plane):
+def test_place_of_a_plant_is_found_by_its_names(tmp_path, state, plane):
     names = tuple(state.split())
-    source = f"STATE, CONTROL, DT = {names}, ('push',), 0.1\ndef step_batch(x, u, p, dt):\n    return x + dt * u\n"
+    source = f"""
+STATE, CONTROL, DT = {names}, ('push',), 0.1
+def step_batch(x, u, p, dt):
+    return x + dt * u
+"""
     (tmp_path / "point.py").write_text(source)
     found = load_plant(tmp_path / "point.py").path_indices
     assert (None if found is None else tuple(found)) == plane
 
 
-def test_a_place_in_space_is_drawn_from_above_and_against_time(own):
+def test_path_in_space_is_drawn_from_above_and_against_time(own):
     run = own("balloon", "rise")
-    judged, (plane, height) = compare_with_optimum(run), plots.plot(run, "paths").axes
-    trials, (scale, unit) = judged.scenario.trials, scale_of(plane)
+    comparison = compare_with_optimum(run)
+    plane, height = plots.plot(run, "paths").axes
+    trials = comparison.scenario.trials
+    scale, unit = scale_of(plane)
     np.testing.assert_array_equal(
-        drawn(plane.lines[trials:]), scale * judged.rollout.x[:, :2]
+        line_data(plane.lines[trials:]), scale * comparison.rollout.x[:, :2]
     )
     np.testing.assert_array_equal(
-        drawn(height.lines[trials:])[:, 1], scale * judged.rollout.x[:, 2]
+        line_data(height.lines[trials:])[:, 1], scale * comparison.rollout.x[:, 2]
     )
     assert [ax.get_xlabel() for ax in (plane, height)] == [f"x {unit}", "time [s]"]
     assert [ax.get_ylabel() for ax in (plane, height)] == [f"y {unit}", f"z {unit}"]
     speed = plots.plot(run, "speed").axes[0]
-    expected = scale * np.linalg.norm(
-        judged.rollout.x[1:, 3:], axis=1
-    )  # the new rates, by which the positions are moved
+    # Positions are moved by the new rates.
+    rates = comparison.rollout.x[1:, 3:]
+    expected = scale * np.linalg.norm(rates, axis=1)
     np.testing.assert_allclose(
-        drawn(speed.lines[trials:])[:, 1], expected, rtol=1e-9, atol=1e-12
+        line_data(speed.lines[trials:])[:, 1], expected, rtol=1e-9, atol=1e-12
     )
     assert speed.get_ylabel() == f"speed {unit[:-1]}/s]"
 
 
-def test_goals_that_move_are_dotted(own):
+def test_moving_goals_are_dotted(own):
     run = own("puck", "follow")
-    judged, ax = compare_with_optimum(run), plots.plot(run, "paths").axes[0]
+    comparison = compare_with_optimum(run)
+    ax = plots.plot(run, "paths").axes[0]
     goals = [line for line in ax.lines if line.get_linestyle() == ":"]
     paths = [
         line
         for line in ax.lines
-        if line not in goals and to_hex(line.get_color()) != to_hex(OPTIMAL)
+        if line not in goals and to_hex(line.get_color()) != to_hex(OPTIMAL_COLOUR)
     ]
-    assert len(goals) == len(paths) == scenes.READABLE < judged.scenario.trials
-    shown = [int(n) for n in scenes.chosen(judged, scenes.READABLE)]
-    np.testing.assert_array_equal(drawn(goals), judged.scenario.goal[:, :2, shown])
-    np.testing.assert_array_equal(drawn(paths), judged.rollout.x[:, :2, shown])
+    assert (
+        len(goals)
+        == len(paths)
+        == coordinates.READABLE_TRIALS
+        < comparison.scenario.trials
+    )
+    count = coordinates.READABLE_TRIALS
+    shown = [int(n) for n in coordinates.select_evenly(comparison, count)]
+    np.testing.assert_array_equal(
+        line_data(goals), comparison.scenario.goal[:, :2, shown]
+    )
+    np.testing.assert_array_equal(line_data(paths), comparison.rollout.x[:, :2, shown])
     assert [to_hex(line.get_color()) for line in goals] == [
         to_hex(line.get_color()) for line in paths
     ]
-    with pytest.raises(UsageError, match="--kind hidden"):
+    with pytest.raises(UsageError, match="`kind=hidden`"):
         plots.plot(run, "tuning")
 
 
-def test_goals_that_jump_are_marked_where_they_stood(own):
-    judged = compare_with_optimum(own("puck", "back"))
-    ax, steps = plots.plot(judged.run, "paths").axes[0], judged.scenario.steps
+def test_jumping_goals_are_marked_where_they_stood(own):
+    comparison = compare_with_optimum(own("puck", "back"))
+    ax, steps = plots.plot(comparison.run, "paths").axes[0], comparison.scenario.steps
     scale, _ = scale_of(ax)
-    assert scenes.stations(judged) == [steps // 2, steps]
-    for collection, t in zip(ax.collections, scenes.stations(judged)):
+    assert coordinates.standing_goal_times(comparison) == [steps // 2, steps]
+    # The last collection are the starts.
+    times = coordinates.standing_goal_times(comparison)
+    for collection, t in zip(ax.collections[:-1], times, strict=True):
         np.testing.assert_array_equal(
-            collection.get_offsets().T, scale * judged.scenario.goal[t, :2]
+            collection.get_offsets().T, scale * comparison.scenario.goal[t, :2]
         )
 
 
-def test_what_is_not_asked_for_has_no_goal(own):
-    """`around` leaves y free here: there is no place to go to, and nothing to mark."""
-    judged = compare_with_optimum(own("puck", "around"))
-    goals = scenes.goals(judged)
+def test_free_coordinate_has_no_goal(own):
+    """`around` leaves y free here: there is no goal in the plane to mark."""
+    comparison = compare_with_optimum(own("puck", "around"))
+    goals = coordinates.goal_coordinates(comparison)
     assert np.isnan(goals[:, 1]).all() and not goals[:, 0].any()
-    assert (
-        plots.plot(judged.run, "paths")
-        .axes[0]
-        .collections[0]
-        .get_offsets()
-        .mask.any(axis=1)
-        .all()
-    )
+    ax = plots.plot(comparison.run, "paths").axes[0]
+    offsets = ax.collections[0].get_offsets()
+    assert offsets.mask.any(axis=1).all()
 
 
-def test_trials_are_told_apart_by_what_differs(run, pendulum, own):
-    angles, words, cyclic = scenes.ordering(simulated(run))
+def test_trials_are_ordered_by_what_differs_between_them(run, pendulum, own):
+    angles, label, is_cyclic = coordinates.order_trials(simulate_training(run))
     np.testing.assert_allclose(angles, 45.0 * np.arange(8), atol=1e-6)
-    assert words == "direction of target [deg]" and cyclic
-    assert scenes.ordering(simulated(pendulum))[1:] == ("target angle [rad]", False)
-    assert scenes.ordering(simulated(own("puck", "around")))[1:] == (
+    assert label == "direction of target [deg]" and is_cyclic
+    assert coordinates.order_trials(simulate_training(pendulum))[1:] == (
+        "target angle [rad]",
+        False,
+    )
+    assert coordinates.order_trials(simulate_training(own("puck", "around")))[1:] == (
         "start x [m]",
         False,
     )
-    assert scenes.ordering(simulated(own("balloon", "rise")))[1:] == (
+    assert coordinates.order_trials(simulate_training(own("balloon", "rise")))[1:] == (
         "target x [m]",
         False,
     )
-    assert scenes.ordering(simulated(own("puck", "follow")))[1:] == ("trial", False)
+    assert coordinates.order_trials(simulate_training(own("puck", "follow")))[1:] == (
+        "trial",
+        False,
+    )
 
 
-def test_the_legend_has_the_colours_of_the_lines(run):
+def test_legend_has_the_colours_of_the_lines(run):
     ax = plots.plot(run, "speed").axes[0]
     *network, optimal = ax.get_legend().findobj(Line2D)
     used = {
@@ -298,19 +316,18 @@ def test_the_legend_has_the_colours_of_the_lines(run):
     }
     shown = {to_hex(line.get_color()) for line in network}
     assert len(shown) >= 3 and shown <= used
-    assert to_hex(optimal.get_color()) == to_hex(OPTIMAL)
+    assert to_hex(optimal.get_color()) == to_hex(OPTIMAL_COLOUR)
 
 
-def test_cosine_tuning_is_found(rng):
-    """From cosines themselves; and from anything else it is the first harmonic of the Fourier series."""
+def test_cosine_tuning_is_first_harmonic_of_fourier_series(rng):
+    """Cosines are found exactly."""
     angles, mean, depth = 360 * rng.random(20), rng.standard_normal(6), rng.random(6)
     preferred = rng.uniform(-np.pi, np.pi, 6)
     activity = mean[:, None] + depth[:, None] * np.cos(
         np.radians(angles) - preferred[:, None]
     )
-    for found, true in zip(
-        plots.cosine_tuning(angles, activity), (mean, depth, preferred)
-    ):
+    fit = plots.cosine_tuning(angles, activity)
+    for found, true in zip(fit, (mean, depth, preferred), strict=True):
         np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-12)
     activity = rng.standard_normal((6, 16))
     harmonics = np.fft.rfft(activity) / 16
@@ -322,14 +339,12 @@ def test_cosine_tuning_is_found(rng):
 
 
 def test_tuning_curves_are_those_of_the_units(run):
-    judged = simulated(run)
-    activity, directions = (
-        judged.rollout.hidden(run.network).mean(axis=0),
-        scenes.ordering(judged)[0],
-    )
+    comparison = simulate_training(run)
+    activity = comparison.rollout.hidden(run.network).mean(axis=0)
+    directions = coordinates.order_trials(comparison).values
     *curves, polar = plots.plot(run, "tuning").axes
-    for layer, first, ax in zip(run.network.layers, (0, 5), curves):
-        assert len(ax.lines) == min(layer.size, plots.TUNED)
+    for layer, first, ax in zip(run.network.layers[:-1], (0, 5), curves, strict=True):
+        assert len(ax.lines) == min(layer.size, plots.TUNED_UNITS)
         for line in ax.lines:
             x, y = line.get_xydata()[:-1].T
             np.testing.assert_array_equal(x, np.sort(directions))
@@ -344,39 +359,40 @@ def test_tuning_curves_are_those_of_the_units(run):
     )
 
 
-def test_tuning_among_random_starts_is_drawn_as_points(own):
+def test_tuning_over_random_starts_is_drawn_as_points(own):
     run = own("puck", "around")
-    judged, ax = simulated(run), plots.plot(run, "tuning").axes[0]
-    activity = judged.rollout.hidden(run.network).mean(axis=0)
+    comparison = simulate_training(run)
+    ax = plots.plot(run, "tuning").axes[0]
+    activity = comparison.rollout.hidden(run.network).mean(axis=0)
     for line in ax.lines:
         assert line.get_linestyle() == "None"
         x, y = line.get_xydata().T
-        np.testing.assert_array_equal(x, np.sort(judged.scenario.x0[0]))
+        np.testing.assert_array_equal(x, np.sort(comparison.scenario.x0[0]))
         np.testing.assert_array_equal(
-            y, activity[int(line.get_label()) - 1, np.argsort(judged.scenario.x0[0])]
+            y,
+            activity[int(line.get_label()) - 1, np.argsort(comparison.scenario.x0[0])],
         )
 
 
 @pytest.mark.parametrize("kind", ["hidden", "tuning"])
-def test_activity_waits_for_no_optimum(run, monkeypatch, kind):
+def test_hidden_activity_needs_no_optimum(run, monkeypatch, kind):
     monkeypatch.setattr(plots, "compare_with_optimum", None)
     assert "optimal" not in plots.plot(run, kind).get_suptitle()
 
 
-def test_several_runs_in_one_figure(run, tmp_path):
-    rows = [
-        (f"run {k}", [mark._replace(loss=mark.loss / k) for mark in run.state.history])
-        for k in range(1, 10)
-    ]
-    figure = plots.plot_holds(rows, tmp_path / "holds.svg")
-    for ax, axis in zip(figure.axes, ("rollouts", "seconds")):
-        for line, (words, history) in zip(ax.lines, rows, strict=True):
-            assert line.get_label() == words
-            assert list(line.get_xdata()) == [getattr(mark, axis) for mark in history]
-            assert list(line.get_ydata()) == [mark.loss for mark in history]
-        assert len(
-            {(line.get_color(), line.get_linestyle()) for line in ax.lines}
-        ) == len(rows)
+def test_learning_curves_of_several_runs_share_a_figure(run, tmp_path):
+    curves = []
+    for k in range(1, 10):
+        history = [point._replace(loss=point.loss / k) for point in run.state.history]
+        curves.append((f"run {k}", history))
+    figure = plots.plot_holds(curves, tmp_path / "holds.svg")
+    for ax, axis in zip(figure.axes, ("rollouts", "seconds"), strict=True):
+        for line, (label, history) in zip(ax.lines, curves, strict=True):
+            assert line.get_label() == label
+            assert list(line.get_xdata()) == [getattr(p, axis) for p in history]
+            assert list(line.get_ydata()) == [p.loss for p in history]
+        styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
+        assert len(styles) == len(curves)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +402,7 @@ def test_several_runs_in_one_figure(run, tmp_path):
         *(lambda run, kind=kind: plots.plot(run, kind) for kind in plots.KINDS),
     ],
 )
-def test_axes_that_have_a_unit_tell_it(run, draw):
+def test_axis_labels_have_units(run, draw):
     unitless = {
         "loss",
         "updates",
@@ -396,21 +412,19 @@ def test_axes_that_have_a_unit_tell_it(run, draw):
         "activity in trial 1",
         "preferred direction, depth of tuning",
     }
-    words = axes_words(draw(run))
-    assert len(words) >= 2
-    assert all(word in unitless or word.endswith("]") for word in words), words
+    labels = axis_labels(draw(run))
+    assert len(labels) >= 2
+    assert all(label in unitless or label.endswith("]") for label in labels), labels
 
 
-def test_the_title_tells_loss_and_ratio(run):
+def test_title_shows_loss_and_ratio(run):
     title = plots.plot(run, "paths").get_suptitle()
-    assert (
-        "arm2, reach" in title
-        and f"{run.state.loss:.2g}" in title
-        and "× optimal" in title
-    )
+    assert "arm2, reach" in title
+    assert f"{run.state.loss:.2g}" in title
+    assert "× optimal" in title
 
 
-def test_a_run_stopped_in_its_first_hold_has_a_figure(run, tmp_path):
+def test_run_stopped_in_first_hold_has_a_figure(run, tmp_path):
     state = run.tree["state"]
     tree = {
         **run.tree,
@@ -451,7 +465,7 @@ def test_a_run_stopped_in_its_first_hold_has_a_figure(run, tmp_path):
         (lambda run, folder: plots.plot(run, show=True), "no window can be opened"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, tmp_path, monkeypatch, call, words):
+def test_mistakes_raise_errors_of_one_line(run, tmp_path, monkeypatch, call, words):
     monkeypatch.setenv("MPLBACKEND", "agg")
     with pytest.raises(UsageError, match=words) as error:
         call(run, tmp_path)
@@ -459,24 +473,29 @@ def test_mistakes_are_told_in_one_line(run, tmp_path, monkeypatch, call, words):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_there_stays_when_drawing_fails(run, tmp_path, monkeypatch):
+def test_old_file_stays_if_drawing_fails(run, tmp_path, monkeypatch):
     path = tmp_path / "error.png"
     path.write_text("before")
-    monkeypatch.setattr(plots, "heading", lambda judged: 1 / 0)
+    monkeypatch.setattr(plots, "figure_title", lambda comparison: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         plots.plot_error(run, path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_the_way_is_told(run, tmp_path):
+def test_folder_in_place_of_file_raises_error(run, tmp_path):
     (tmp_path / "error.png").mkdir()
     with pytest.raises(UsageError, match="cannot write"):
         plots.plot_error(run, tmp_path / "error.png")
     assert [path.name for path in tmp_path.iterdir()] == ["error.png"]
 
 
-def test_pyplot_is_left_alone():
-    """It would choose a window toolkit for whoever imports this."""
-    code = "import sys, hfcontrol.figures.movies, hfcontrol.figures.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+def test_import_leaves_pyplot_alone():
+    """Importing pyplot would choose a window toolkit."""
+    code = """
+import sys
+import hfcontrol.figures.movies
+import hfcontrol.figures.plots
+sys.exit('matplotlib.pyplot' in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
