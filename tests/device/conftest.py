@@ -1,6 +1,10 @@
-"""Tests of what runs on a GPU. With NUMBA_ENABLE_CUDASIM=1, which has to be set before Numba is imported, kernels run in its simulator
-and a stand-in takes CuPy's place: test_simulated.py runs them so in a process of their own. Where there is a GPU, `pytest -m gpu`
-runs the same tests on it. Otherwise there is nothing to run."""
+"""Tests of GPU code, on a GPU or in a simulator.
+
+With NUMBA_ENABLE_CUDASIM=1, which must be set before Numba is imported, kernels run in
+Numba's simulator and a stand-in replaces CuPy. test_simulated.py runs the tests in this
+way, each file in its own process. On a machine with a GPU, `pytest -m gpu` runs them on
+it. Otherwise these tests are not collected.
+"""
 
 import os
 import sys
@@ -26,18 +30,16 @@ def pytest_collection_modifyitems(items):
         if os.path.dirname(__file__) in str(item.path):
             item.add_marker(pytest.mark.gpu)
             if not SIMULATED and "device" in item.fixturenames:
-                item.add_marker(
-                    pytest.mark.skip("counts what only the stand-in counts")
-                )
+                item.add_marker(pytest.mark.skip("only the stand-in counts transfers"))
 
 
 @pytest.fixture(autouse=SIMULATED)
 def device(monkeypatch):
-    """The stand-in takes the place of CuPy, and kernels run in the simulator, in warps of 4 threads."""
-    for name, module in stand_in.module().items():
+    """The stand-in for CuPy; kernels run in the simulator, in warps of 4 threads."""
+    for name, module in stand_in.make_modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    forget = backend._cupy.cache_clear
-    forget()
+    forget_cupy = backend._cupy.cache_clear
+    forget_cupy()
     monkeypatch.setattr(cuda, "THREADS", 8)
     monkeypatch.setattr(cuda_layout, "WARP", 4)
     launch, launch_blocks = cuda.launch, cuda.launch_blocks
@@ -45,15 +47,15 @@ def device(monkeypatch):
         cuda,
         "launch",
         lambda kernel, threads, *arguments: launch(
-            kernel, threads, *map(stand_in.launched, arguments)
+            kernel, threads, *map(stand_in.kernel_argument, arguments)
         ),
     )
     monkeypatch.setattr(
         cuda,
         "launch_blocks",
         lambda kernel, blocks, threads, shared, *arguments: launch_blocks(
-            kernel, blocks, threads, shared, *map(stand_in.launched, arguments)
+            kernel, blocks, threads, shared, *map(stand_in.kernel_argument, arguments)
         ),
     )
     yield stand_in.ndarray
-    forget()
+    forget_cupy()

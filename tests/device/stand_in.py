@@ -1,8 +1,10 @@
-"""A stand-in for CuPy on a machine without a GPU: NumPy's arrays behind a class that is as strict as CuPy's, or stricter.
+"""A stand-in for CuPy without a GPU: a class around NumPy arrays, as strict as CuPy.
 
-It refuses what CuPy would refuse or do in silence: an array of NumPy's beside one of its own, as an operand or an index, and
-turning into one of NumPy's but by `get`. Results without axes stay arrays, and every wait for a number is counted: `float`, `int`,
-`bool`, `item` and `get`. Where the real CuPy is installed, NumPy's functions must have one of the same name in it.
+It refuses what CuPy refuses or does silently: NumPy arrays as operands or indices
+together with its own arrays, and any conversion to NumPy except by `get`. Results
+without axes stay arrays. Every transfer of a number to the host is counted: `float`,
+`int`, `bool`, `item` and `get`. If CuPy is installed, it must have a function of the
+same name for every NumPy function that is called.
 """
 
 import importlib.util
@@ -16,7 +18,7 @@ if importlib.util.find_spec("cupy"):
 
 
 class ndarray:
-    """An array on the device that is not there."""
+    """An array on a simulated device."""
 
     waits = 0
     __hash__ = None
@@ -26,17 +28,17 @@ class ndarray:
 
     def __array__(self, *args, **kwargs):
         raise TypeError(
-            "an array of the GPU is turned into one of NumPy's unseen; use to_host"
+            "implicit conversion of a GPU array to a NumPy array; use to_host"
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         assert REAL is None or hasattr(REAL, ufunc.__name__), (
             f"cupy has no {ufunc.__name__}"
         )
-        return wrapped(
+        return wrap(
             getattr(ufunc, method)(
-                *map(bare, inputs),
-                **{name: bare(value) for name, value in kwargs.items()},
+                *map(unwrap, inputs),
+                **{name: unwrap(value) for name, value in kwargs.items()},
             )
         )
 
@@ -44,10 +46,9 @@ class ndarray:
         if REAL is not None:
             found = REAL
             for part in (*function.__module__.split(".")[1:], function.__name__):
-                found = getattr(
-                    found, part
-                )  # an AttributeError names what cupy does not have
-        return wrapped(function(*bare(list(args)), **bare(kwargs)))
+                # An AttributeError names what CuPy does not have.
+                found = getattr(found, part)
+        return wrap(function(*unwrap(list(args)), **unwrap(kwargs)))
 
     def get(self):
         ndarray.waits += 1
@@ -73,10 +74,10 @@ class ndarray:
         return (ndarray(row) for row in self.host)
 
     def __getitem__(self, index):
-        return ndarray(self.host[bare(index)])
+        return ndarray(self.host[unwrap(index)])
 
     def __setitem__(self, index, value):
-        self.host[bare(index)] = bare(value)
+        self.host[unwrap(index)] = unwrap(value)
 
     def __getattr__(self, name):
         if name in ("shape", "ndim", "size", "dtype", "itemsize", "strides", "nbytes"):
@@ -102,8 +103,8 @@ class ndarray:
             "swapaxes",
         ):
             method = getattr(self.host, name)
-            return lambda *args, **kwargs: wrapped(
-                method(*bare(list(args)), **bare(kwargs))
+            return lambda *args, **kwargs: wrap(
+                method(*unwrap(list(args)), **unwrap(kwargs))
             )
         raise AttributeError(f"the stand-in for cupy's array has no {name}")
 
@@ -113,7 +114,7 @@ def _operator(name):
         return (
             NotImplemented
             if isinstance(other, (list, str))
-            else wrapped(getattr(self.host, name)(bare(other)))
+            else wrap(getattr(self.host, name)(unwrap(other)))
         )
 
     return operate
@@ -145,7 +146,7 @@ for _name in ("neg", "abs", "invert"):
 
 def _in_place(name):
     def operate(self, other):
-        getattr(self.host, name)(bare(other))
+        getattr(self.host, name)(unwrap(other))
         return self
 
     return operate
@@ -155,47 +156,51 @@ for _name in ("iadd", "isub", "imul", "itruediv"):
     setattr(ndarray, f"__{_name}__", _in_place(f"__{_name}__"))
 
 
-def bare(value):
-    """What NumPy computes with: the array behind each stand-in; an array of NumPy's that is no single number is refused."""
+def unwrap(value):
+    """The arrays behind stand-ins, also in containers; NumPy arrays are refused."""
     if isinstance(value, ndarray):
         return value.host
     if isinstance(value, np.ndarray):
         raise TypeError(
-            f"an array of NumPy's {value.shape} beside one of the GPU; use to_device or beside"
+            f"a NumPy array {value.shape} together with one of the GPU; use to_device "
+            "or to_device_of"
         )
     if isinstance(value, (list, tuple)):
         return (
-            type(value)(map(bare, value))
+            type(value)(map(unwrap, value))
             if not hasattr(value, "_fields")
-            else type(value)(*map(bare, value))
+            else type(value)(*map(unwrap, value))
         )
     return (
-        {name: bare(v) for name, v in value.items()}
+        {name: unwrap(v) for name, v in value.items()}
         if isinstance(value, dict)
         else value
     )
 
 
-def wrapped(result):
-    """A result of NumPy's as CuPy has it: arrays, also those without axes."""
+def wrap(result):
+    """Stand-ins for NumPy results, also for those without axes."""
     if isinstance(result, (list, tuple)):
-        return type(result)(map(wrapped, result))
+        return type(result)(map(wrap, result))
     return ndarray(result) if isinstance(result, (np.ndarray, np.generic)) else result
 
 
-def launched(value):
-    """What a simulated kernel is given: the arrays behind the stand-ins, also in tuples."""
+def kernel_argument(value):
+    """The argument of a simulated kernel: arrays behind stand-ins, also in tuples."""
     if isinstance(value, tuple):
-        return tuple(map(launched, value))
+        return tuple(map(kernel_argument, value))
     if isinstance(value, np.ndarray):
         raise TypeError(
-            f"an array of NumPy's {value.shape} is given to a kernel; use to_device"
+            f"a NumPy array {value.shape} as the argument of a kernel; use to_device"
         )
     return value.host if isinstance(value, ndarray) else value
 
 
-def module(processors=2, free=10**9):
-    """The modules `cupy` and `cupyx.scipy.linalg`, of a GPU with so many multiprocessors and bytes free."""
+def make_modules(processors=2, free=10**9):
+    """Modules `cupy` and `cupyx.scipy.linalg`, by name.
+
+    For a GPU with that number of multiprocessors and of free bytes.
+    """
     cupy = types.ModuleType("cupy")
     cupy.ndarray, cupy.is_available = ndarray, lambda: True
     cupy.zeros = lambda *args, **kwargs: ndarray(np.zeros(*args, **kwargs))
@@ -204,7 +209,7 @@ def module(processors=2, free=10**9):
     )
 
     def matmul(a, b, out=None):
-        np.matmul(bare(a), bare(b), out=bare(out))
+        np.matmul(unwrap(a), unwrap(b), out=unwrap(out))
         return out
 
     cupy.matmul = matmul
@@ -219,7 +224,7 @@ def module(processors=2, free=10**9):
     def solve_triangular(a, b, trans=0, lower=False):
         from scipy.linalg import solve_triangular as solve
 
-        return ndarray(solve(bare(a), bare(b), trans=trans, lower=lower))
+        return ndarray(solve(unwrap(a), unwrap(b), trans=trans, lower=lower))
 
     linalg.solve_triangular = solve_triangular
     scipy = types.ModuleType("cupyx.scipy")

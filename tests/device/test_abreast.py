@@ -158,7 +158,7 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
         [],
         [],
         cuda_passes.cuda.launch_blocks,
-        sys.modules["stand_in"].wrapped,
+        sys.modules["stand_in"].wrap,
     )
     monkeypatch.setattr(
         cuda_passes.cuda,
@@ -166,7 +166,7 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
         lambda *arguments: launches.append(1) or launch(*arguments),
     )
     monkeypatch.setattr(
-        "stand_in.wrapped", lambda result: calls.append(1) or wrapped(result)
+        "stand_in.wrap", lambda result: calls.append(1) or wrapped(result)
     )
     spent = []
     for count in (1, 3):

@@ -1,4 +1,7 @@
-"""A plant's kernels on a GPU are the CPU's: made from the same source, they give the same numbers bit for bit."""
+"""A plant's kernels on a GPU compute the same bits as those on the CPU.
+
+Both are made from the same source.
+"""
 
 import os
 
@@ -42,20 +45,25 @@ def both(plant):
 
 
 def same(a, b, ulps=0):
-    """Equal, or to so many units in the last place of the largest number; on a GPU, whose sine is another, at least as those that a
-    difference makes of one."""
+    """Check equality up to `ulps` units in the last place of the largest number.
+
+    The sine of a GPU differs in the last place, and a finite difference amplifies that.
+    """
     b, ulps = to_host(b), ulps if SIMULATED else 4e5
     assert a.shape == b.shape
     assert np.abs(a - b).max() <= ulps * np.spacing(np.abs(a).max())
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_plants_are_the_same_bit_for_bit(name):
-    """But for a power or an exponential, which the simulator takes from C's library and compiled code from LLVM's; a difference
-    over 6e-6 makes 1e5 units of one."""
+def test_plants_compute_the_same_bits(name):
+    """Except for powers and exponentials, which come from two libraries.
+
+    The simulator takes them from C, compiled code from LLVM. A difference over 6e-6
+    turns one unit in the last place into 1e5.
+    """
     plant = load_plant(name)
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
-    for a, b in zip(cpu.jacobians(x, u, p), gpu.jacobians(x, u, p)):
+    for a, b in zip(cpu.jacobians(x, u, p), gpu.jacobians(x, u, p), strict=True):
         same(a, b, 4e5)
     same(cpu.step(x[0], u[0], p), gpu.step(x[0], u[0], p), 2)
     same(cpu.observe(x, p), gpu.observe(x, p))
@@ -63,10 +71,10 @@ def test_plants_are_the_same_bit_for_bit(name):
     same(cpu.output_jacobian(x, p), gpu.output_jacobian(x, p), 4e5)
 
 
-def test_arms_are_exactly_the_same():
+def test_an_arm_computes_exactly_the_same():
     plant = load_plant("arm2")
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
-    for a, b in zip(cpu.jacobians(x, u, p), gpu.jacobians(x, u, p)):
+    for a, b in zip(cpu.jacobians(x, u, p), gpu.jacobians(x, u, p), strict=True):
         same(a, b)
 
 
@@ -78,17 +86,18 @@ def test_arms_are_exactly_the_same():
     ],
     ids=["actuators", "positions"],
 )
-def test_variants_of_a_plant_are_the_same(variant):
+def test_modified_plants_compute_the_same(variant):
     plant = variant(load_plant("arm2"))
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
     for a, b in zip(
         [*cpu.jacobians(x, u, p), cpu.observe(x, p)],
         [*gpu.jacobians(x, u, p), gpu.observe(x, p)],
+        strict=True,
     ):
         same(a, b)
 
 
-def test_trajectories_are_the_same():
+def test_trajectories_are_equal():
     plant = load_plant("arm2")
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
     rng = np.random.default_rng(1)
@@ -109,18 +118,19 @@ def test_trajectories_are_the_same():
         disturbance,
     )
     arguments = (x[0], law, p, perturbations, plant.taper)
-    for a, b in zip(cpu.regulate(*arguments), gpu.regulate(*arguments)):
+    for a, b in zip(cpu.regulate(*arguments), gpu.regulate(*arguments), strict=True):
         same(a, b)
 
 
-def test_residual_functions_are_the_same():
+def test_residual_functions_compute_the_same():
     plant = load_plant("cartpole")
-    name, names = next(iter(plant.residuals.items()))
+    name = next(iter(plant.residuals))
     (cpu, gpu), (x, u, p) = both(plant), point(plant)
     target = np.random.default_rng(2).standard_normal((STEPS, plant.nx, TRIALS))
     same(cpu.residual(name, x, u, target, p), gpu.residual(name, x, u, target, p), 2)
     for a, b in zip(
         cpu.residual_jacobian(name, x, u, target, p),
         gpu.residual_jacobian(name, x, u, target, p),
+        strict=True,
     ):
         same(a, b, 4e5)

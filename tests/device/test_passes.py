@@ -1,4 +1,4 @@
-"""The fused passes on a GPU give the numbers of those on the CPU, in the simulator, which says nothing of their speed."""
+"""Passes on a GPU compute the same numbers as those on the CPU."""
 
 import sys
 from dataclasses import replace
@@ -60,7 +60,10 @@ def close(a, b, tolerance=1e-12):
 
 
 def linearised(cpu, gpu, theta, a=NOTHING_FIXED, b=NOTHING_FIXED):
-    """Both linearisations with the same Jacobians: a difference over 6e-6 turns a rounding into 1e-11."""
+    """Both loops linearised, with the same Jacobians.
+
+    A difference over 6e-6 turns a rounding of a state into 1e-11.
+    """
     a, b = cpu.rollout(theta, a), gpu.rollout(to_device(theta), b)
     for name in ("x", "u", "command", "y", "losses"):
         close(getattr(a, name), getattr(b, name))
@@ -81,40 +84,44 @@ def linearised(cpu, gpu, theta, a=NOTHING_FIXED, b=NOTHING_FIXED):
     [SMALL, EVERYTHING, {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"}],
     ids=["plain", "everything", "one layer"],
 )
-def test_every_pass_equals_the_cpus(options):
+def test_every_pass_equals_that_of_the_cpu(options):
     cpu, gpu, theta = loops(**options)
     a, b = linearised(cpu, gpu, theta)
     close(a.rollout.hidden(cpu.network), b.rollout.hidden(cpu.network))
     v = np.random.default_rng(3).standard_normal(theta.size)
-    for x, y in zip(a.jvp(v), b.jvp(to_device(v))):
+    for x, y in zip(a.jvp(v), b.jvp(to_device(v)), strict=True):
         assert (x is None) == (y is None)
         if x is not None:
             close(x, y)
     close(a.gradient, b.gradient)
     close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
     close(a.structural_product(v), b.structural_product(to_device(v)))
-    channels = cpu.active_residuals()[-3:]
-    close(a.rows(channels), b.rows(channels))
+    indices = cpu.active_residuals()[-3:]
+    close(a.rows(indices), b.rows(indices))
     close(GaussNewton(a.subset(2)) @ v, GaussNewton(b.subset(2)) @ to_device(v))
 
 
 @pytest.mark.parametrize(
-    "multiprocessors, lanes, most",
+    "multiprocessors, warp, most_threads",
     [(1, 4, 256), (1, 2, 256), (99, 4, 256), (1, 2, 4), (99, 4, 3)],
     ids=[
-        "units shared",
-        "many units a thread",
-        "one trial a block",
+        "shared units",
+        "many units per thread",
+        "one trial per block",
         "few threads",
         "few threads for one trial",
     ],
 )
-def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes, most):
-    """Many trials to a thread and units to a thread, with some that do not exist at the ends; one trial to a block; and fewer threads
-    than units."""
-    monkeypatch.setattr(cuda_layout, "MOST_THREADS", most)
+def test_every_block_layout_computes_the_same(
+    monkeypatch, multiprocessors, warp, most_threads
+):
+    """Many trials and units per thread, one trial per block, few threads.
+
+    The last block and the last thread have trials and units that do not exist.
+    """
+    monkeypatch.setattr(cuda_layout, "MOST_THREADS", most_threads)
     monkeypatch.setattr(cuda_layout, "processor_count", lambda: multiprocessors)
-    monkeypatch.setattr(cuda_layout, "WARP", lanes)
+    monkeypatch.setattr(cuda_layout, "WARP", warp)
     monkeypatch.setattr(cuda_layout, "TRIALS_PER_BLOCK", (4, 2, 1))
     monkeypatch.setattr(cuda_layout, "MOST_TRIALS_PER_THREAD", 2)
     cpu, gpu, theta = loops(**{**SMALL, "hidden": (9, 5), "trials": 5, "steps": 3})
@@ -124,7 +131,7 @@ def test_blocks_of_every_shape_give_the_same(monkeypatch, multiprocessors, lanes
 
 
 @pytest.mark.parametrize("kind", ["model", "inputs"])
-def test_holds_keep_the_same_fixed(kind):
+def test_holds_keep_the_same_things_fixed(kind):
     cpu, gpu, theta = loops(**SMALL)
     start = cpu.rollout(theta)
     linear_model = (
@@ -153,8 +160,8 @@ def test_exploration_is_added_to_the_commands():
     )
 
 
-def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
-    """float32 changes the products by its rounding, 6e-8, a few hundred times over, and is not float64 in disguise."""
+def test_a_float32_network_differs_by_its_rounding():
+    """Products differ by some hundred roundings of 6e-8, so they are not float64."""
     cpu, gpu, theta = loops("float32", **SMALL)
     a, b = (
         cpu.linearise(cpu.rollout(theta)),
@@ -171,7 +178,7 @@ def test_the_network_may_be_of_single_numbers_while_the_plant_is_not():
 
 
 @pytest.mark.parametrize("cell", ["ltc", "cfc"])
-def test_cells_in_continuous_time_run_by_the_plain_passes(cell):
+def test_time_continuous_cells_use_plain_passes(cell):
     cpu, gpu, theta = loops(fused=False, **{**SMALL, "cell": cell, "hidden": (3,)})
     assert type(gpu.passes).__name__ == "PlainPasses"
     a, b = linearised(cpu, gpu, theta)
@@ -179,17 +186,18 @@ def test_cells_in_continuous_time_run_by_the_plain_passes(cell):
     close(GaussNewton(a) @ v, GaussNewton(b) @ to_device(v))
 
 
-def test_a_network_that_does_not_fit_is_refused():
+def test_a_network_too_large_for_shared_memory_is_refused():
     with pytest.raises(DeviceError, match="use fewer units, or `device` cpu"):
         loops(**{**SMALL, "hidden": (2000, 2000)})
 
 
-def test_trials_that_do_not_fit_are_refused(monkeypatch, device):
+def test_trials_that_do_not_fit_on_the_gpu_are_refused(monkeypatch, device):
     monkeypatch.setattr(
         sys.modules["cupy"].cuda.runtime, "memGetInfo", lambda: (1000, 1000)
     )
     with pytest.raises(
         DeviceError,
-        match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; use fewer `trials`",
+        match=r"3 trials of 4 steps need .* GB, and 1e-06 GB are free on the GPU; "
+        "use fewer `trials`",
     ):
         loops(**SMALL)
