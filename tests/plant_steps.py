@@ -37,7 +37,7 @@ def complex_jacobian(f, v):
 
 
 def step_without_control(plant, x, steps):
-    """The state after a number of steps without control, by the compiled step alone."""
+    """The state after a number of compiled steps, one at a time, without control."""
     step = load_module(plant.name, plant_pieces(plant)).plant_step
     p = np.array(list(plant.params.values()))
     u = np.zeros(plant.nu)

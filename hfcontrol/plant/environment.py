@@ -18,7 +18,7 @@ from hfcontrol.errors import PlantError
 MAX_STEPS = 1000
 
 # What to do with an environment that has no derivatives.
-USE_POLICY_GRADIENT = "train it with `optimizer` ppo, which needs no derivatives"
+USE_POLICY_GRADIENT = "train it with `optimizer=ppo`, which needs no derivatives"
 
 
 class ControlSpace(NamedTuple):

@@ -285,7 +285,7 @@ def test_environment_with_another_step_than_mujoco_has_no_tasks(monkeypatch):
     register(monkeypatch, "Half-v0", Half)
     plant = load_plant("gym:Half-v0")
     assert not plant.tasks
-    reason = "its step is not 2 of MuJoCo's under the action alone"
+    reason = "its step is not just 2 of MuJoCo's time steps under the action"
     assert reason in plant.environment.undifferentiable
 
 

@@ -153,8 +153,8 @@ class EnvironmentPlant(ModelPlant):
         after = simulator.step(probes, controls, None, None)
         if not np.allclose(after, expected, rtol=1e-4, atol=1e-4):
             self.fail(
-                f"its step is not {env.frame_skip} of MuJoCo's under the action alone; "
-                f"{USE_POLICY_GRADIENT}"
+                f"its step is not just {env.frame_skip} of MuJoCo's time steps under "
+                f"the action; {USE_POLICY_GRADIENT}"
             )
 
     def _set_state(self, x: Array, reset: bool = True) -> None:

@@ -62,7 +62,7 @@ class Hand(NamedTuple):
 
 
 class Simulator:
-    """A model that is stepped by `substeps` of its own time steps.
+    """A model whose control step is `substeps` of its time steps.
 
     A state (n,) is MuJoCo's qpos, qvel and act. Controls are deviations from the
     middle of their ranges, `middle` (nu,).
@@ -87,8 +87,9 @@ class Simulator:
 
         self.data = mujoco.MjData(model)
         self.workers = [mujoco.MjData(model) for _ in range(get_num_threads())]
-        self.alone = Rollout(nthread=0)
-        self.pool = self.alone
+        # Rollout without threads, for small batches.
+        self.single = Rollout(nthread=0)
+        self.pool = self.single
         if len(self.workers) > 1:
             self.pool = Rollout(nthread=len(self.workers))
 
@@ -124,7 +125,7 @@ class Simulator:
         pool = self.pool
         workers = self.workers
         if len(x) * self.substeps * self.model.nv < SMALL:
-            pool = self.alone
+            pool = self.single
             workers = self.workers[:1]
         controls = (u + self.middle)[:, None]
         states, _ = pool.rollout(
