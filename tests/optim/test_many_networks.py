@@ -250,7 +250,7 @@ def many(monkeypatch):
     """Trains seeds abreast though there is no GPU."""
 
     class Loop(Abreast):
-        def __init__(self, plant, kernels, network, scenario, wiring, dtype, networks):
+        def __init__(self, plant, kernels, network, scenario, wiring, options):
             super().__init__(
                 [
                     ClosedLoop(plant, kernels, network, loop.scenario, wiring)
