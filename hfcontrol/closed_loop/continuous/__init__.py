@@ -3,7 +3,8 @@
 * loop.py: `ContinuousLoop`, with the operations of a closed loop
 * estimators.py: how trajectories are solved and differentiated
 * solver.py: rollouts and gradients; products.py: Gauss-Newton products
-* problem.py, module.py, tableaus.py, paths.py: what the compiled solver works with
+* problem.py, final_cost.py: the problem and its final cost
+* module.py, tableaus.py, paths.py: the compiled solver, its steps and their path
 """
 
 from hfcontrol.closed_loop.continuous.estimators import (

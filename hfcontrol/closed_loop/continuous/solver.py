@@ -22,6 +22,10 @@ import numpy as np
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous.estimators import Estimator, Evaluations
+from hfcontrol.closed_loop.continuous.final_cost import (
+    FinalCost,
+    evaluate_final_cost,
+)
 from hfcontrol.closed_loop.continuous.module import load_solver
 from hfcontrol.closed_loop.continuous.paths import Path, states_at
 from hfcontrol.closed_loop.continuous.problem import make_problem
@@ -98,14 +102,6 @@ class BlockSolution(NamedTuple):
     cost: Array
     evaluations: int
     failure: str | None
-
-
-class FinalCost(NamedTuple):
-    """The final cost (w,), its gradient (nz, w) and root of curvature (k, nx, w)."""
-
-    cost: Array
-    gradient: Array
-    root: Array
 
 
 class BlockGradient(NamedTuple):
@@ -323,29 +319,7 @@ class Solver:
 
     def final_cost(self, z: Array, b: int) -> FinalCost:
         """Return the final cost at the last states z (nz, w) of block b."""
-        n0, n1 = self.blocks[b]
-        problem = self.problem
-        x = z[: self.plant.nx]
-        state_residuals = x - problem.references.state[-1, :, n0:n1]
-        unit = np.eye(len(x))[:, :, None]
-        # Triples of weights, residuals and their Jacobians.
-        parts = [(problem.weights.final_state[:, n0:n1], state_residuals, unit)]
-        output_weights = problem.weights.final_output
-        if output_weights is not None and output_weights.any():
-            states = np.ascontiguousarray(x)[None]
-            params = np.ascontiguousarray(problem.params[:, n0:n1])
-            outputs = self.kernels.output(states, params)[0]
-            output_residuals = outputs - problem.references.output[-1, :, n0:n1]
-            J = self.kernels.output_jacobian(states, params)[0]
-            parts.append((output_weights[:, n0:n1], output_residuals, J))
-
-        cost = sum(0.5 * (w * r * r).sum(axis=0) for w, r, _ in parts)
-        gradient = np.zeros_like(z)
-        gradient[: len(x)] = sum(
-            (J * (w * r)[:, None]).sum(axis=0) for w, r, J in parts
-        )
-        root = np.concatenate([np.sqrt(w)[:, None] * J for w, _, J in parts])
-        return FinalCost(np.asarray(cost), gradient, root)
+        return evaluate_final_cost(self.problem, self.kernels, z, self.blocks[b])
 
     def _solve_adaptive(self, weights: Array, b: int) -> BlockSolution:
         """Solve a block with adaptive steps."""
