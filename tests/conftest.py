@@ -1,4 +1,4 @@
-"""What every test has: one generator of random numbers of its own."""
+"""What every test has: a random generator, and a group for parallel runs."""
 
 import signal
 import threading
@@ -6,17 +6,16 @@ import threading
 import numpy as np
 import pytest
 
+# SIGINT is ignored in background jobs, and so it would be in processes of tests.
 if (
     threading.current_thread() is threading.main_thread()
     and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in the background, and would be in what tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What one process runs, by file, where it is not that file's tests alone: those that compile the same passes, and few long ones among
-# many short ones, for groups of many tests begin first.
+# Files whose tests run in the process of another file. Some compile the same passes.
+# Others are few long tests: groups of many tests start first.
 TOGETHER = {"test_memory": "test_loop", "test_simulated": "test_cells"}
 
 

@@ -1,4 +1,4 @@
-"""Helpers written out where they are called: the same results by Python itself, and no call left that can be spared."""
+"""Inlining of helpers: results stay the same, and no call is left that can go."""
 
 import ast
 
@@ -72,34 +72,35 @@ def calls(source, function):
 
 
 @pytest.mark.parametrize("start", [1, 2, 3])
-def test_written_out_code_computes_the_same(start):
-    """Own names of helpers that the caller has too, arguments that a helper changes, and parts that are not evaluated, among them."""
+def test_inlined_code_computes_the_same(start):
+    """The code has some difficult cases.
+
+    Helpers and callers share names, a helper changes its argument, and some parts are
+    not evaluated.
+    """
     assert defined(inline_helpers(PIECE))["run"](start) == defined(PIECE)["run"](start)
 
 
-def test_what_can_be_is_written_out():
+def test_all_calls_that_can_be_inlined_are():
     source = inline_helpers(PIECE)
-    assert calls(source, "run") == {
-        "range",
-        "len",
-        "sign",
-        "twice",
-    }  # `twice` where it may not be evaluated
+    # `twice` and `sign` where they may not be evaluated.
+    assert calls(source, "run") == {"range", "len", "sign", "twice"}
     assert calls(source, "fill") == {"range", "len"} and calls(source, "both") == set()
 
 
-def test_a_name_that_a_later_function_takes_is_left():
-    """A call means what the name means when it is made."""
+def test_call_of_a_name_that_is_defined_again_stays():
+    """A call means what the name means when the call is made."""
     again = (
         PIECE
-        + "\n\n@njit()\ndef call(a):\n    return twice(a)\n\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
+        + "\n\n@njit()\ndef call(a):\n    return twice(a)\n"
+        + "\n\n@njit()\ndef twice(a):\n    return 3 * a\n"
     )
     names = defined(inline_helpers(again))
     assert calls(inline_helpers(again), "call") == {"twice"} and names["call"](5) == 15
     assert names["LATE"]() == 6
 
 
-def test_a_name_that_means_another_in_the_caller_is_not_taken():
+def test_local_name_of_the_caller_is_kept():
     source = (
         PIECE
         + "\n\n@njit()\ndef call(a):\n    twice = 5\n    return both(a)[1] + twice\n"
@@ -107,15 +108,16 @@ def test_a_name_that_means_another_in_the_caller_is_not_taken():
     assert defined(inline_helpers(source))["call"](3) == 11
 
 
-def test_names_that_the_caller_has_already_are_not_given():
+def test_new_names_differ_from_the_callers():
     source = (
         PIECE
-        + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n    return both(a + 1)[1] + b_1 + a_2\n"
+        + "\n\n@njit()\ndef call(a):\n    b_1 = a_2 = 1\n"
+        + "    return both(a + 1)[1] + b_1 + a_2\n"
     )
     assert defined(inline_helpers(source))["call"](3) == 10
 
 
-def test_a_helper_that_reads_such_a_name_is_called():
+def test_helper_that_reads_a_shadowed_name_is_not_inlined():
     other = (
         "\n\nK = 7\n\n@njit(inline='always')\ndef read(a):\n    return a + K\n\n"
         "@njit()\ndef call(a):\n    K = 1\n    return read(a) + K\n"
@@ -123,6 +125,6 @@ def test_a_helper_that_reads_such_a_name_is_called():
     assert defined(inline_helpers(PIECE + other))["call"](3) == 11
 
 
-def test_another_name_of_a_helper_is_written_out_too():
+def test_alias_of_a_helper_is_inlined():
     source = inline_helpers(PIECE + "\n\n@njit()\ndef call(a):\n    return later(a)\n")
     assert calls(source, "call") == set() and defined(source)["call"](5) == 10

@@ -1,5 +1,7 @@
-"""CUDA kernels compile for an H200 (sm_90), which needs no GPU: the simulator lets through what the compiler does not. No kernel of a
-shipped plant spills registers."""
+"""CUDA kernels compile for an H200 (sm_90), and none of a shipped plant spills.
+
+This needs no GPU. The simulator accepts code that the compiler refuses.
+"""
 
 import subprocess
 from pathlib import Path
@@ -20,14 +22,17 @@ COMPILED = [name for name in plant_names() if load_plant(name).compiled]
 
 
 class Card:
-    """All that a compilation asks of a device."""
+    """What a compilation reads from a device."""
 
     compute_capability = (9, 0)
 
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Kernels are compiled and assembled where they would be launched; yields what ptxas says of each."""
+    """Compile and assemble kernels instead of launching them.
+
+    Returns the report of ptxas by name of the kernel.
+    """
     numba_cuda = pytest.importorskip(
         "numba_cuda",
         reason="the compiler for CUDA is not installed: pip install -e '.[gpu-test]'",
@@ -46,7 +51,7 @@ def compiled(monkeypatch):
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: Card)
     monkeypatch.setattr(backend, "_cupy", lambda: np)
     monkeypatch.setattr(cuda_passes, "require_memory", lambda needed, what: None)
-    told = {}
+    reports = {}
 
     def compile_only(kernel, *arguments):
         text, _ = cuda.compile_ptx(
@@ -59,7 +64,7 @@ def compiled(monkeypatch):
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        told[kernel.py_func.__name__] = done.stderr
+        reports[kernel.py_func.__name__] = done.stderr
 
     monkeypatch.setattr(
         kernels,
@@ -73,11 +78,11 @@ def compiled(monkeypatch):
             kernel, *arguments
         ),
     )
-    return told
+    return reports
 
 
 def every_kernel(plant, trials, dtype="float64", **options):
-    """Launches each kind of kernel that a training with a plant makes use of."""
+    """Launch each kind of kernel that a training with a plant uses."""
     trainer = building.make_trainer(
         Settings(plant=plant, trials=trials, steps=3, **options)
     )
@@ -109,8 +114,8 @@ def every_kernel(plant, trials, dtype="float64", **options):
     return loop.passes
 
 
-def free_of_spills(told):
-    for name, text in told.items():
+def assert_no_spills(reports):
+    for name, text in reports.items():
         assert "spill stores" in text and all(
             "0 bytes spill stores, 0 bytes spill loads" in line
             for line in text.splitlines()
@@ -130,18 +135,18 @@ def test_kernels_of_every_plant_compile_without_spills(compiled, monkeypatch, pl
         "device_simulate",
         "device_regulate",
     } <= set(compiled)
-    free_of_spills(compiled)
+    assert_no_spills(compiled)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_kernels_of_many_trials_and_units_compile_without_spills(
     compiled, monkeypatch, dtype
 ):
-    """Eight trials and four units to a thread; and a block shares no more than it may."""
+    """Eight trials and four units per thread; shared memory stays in its limit."""
     monkeypatch.setattr(cuda_layout, "processor_count", lambda: 1)
     passes = every_kernel("arm2", 32, dtype, hidden=(128, 128))
     assert passes.layout[1:3] == (8, 4) and passes.layout.shared_bytes <= 48 * 1024
-    free_of_spills(compiled)
+    assert_no_spills(compiled)
 
 
 def test_the_backward_pass_of_ilqr_compiles(compiled):

@@ -1,6 +1,7 @@
-"""Cells in continuous time: exact solutions, orders of convergence, boxes that are never left, and what is counted."""
+"""Cells with a state: exact solutions, orders of convergence, bounds and counts."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def parameters(cell, rng, units=4):
 
 
 def activities(cell, rng):
-    """Random activities, of the sign that the cell's have (4, 3), (2, 4, 3) or (4, 4, 3)."""
+    """Random activities, of the sign that the cell's have: (..., 4, 3)."""
     if has_synapses(cell):
         return np.array([rng.standard_normal((4, 3)), rng.exponential(1.0, (4, 3))])
     if count_sums(cell) > 1:
@@ -56,7 +57,10 @@ def activities(cell, rng):
 
 
 def exact(cell, p, x, f, time):
-    """The state after some time under activities that do not change: every field is linear in x then."""
+    """The state after some time under constant activities.
+
+    Every field is linear in x then.
+    """
     slope, _, _ = CELLS[cell].field_slopes(x, f, p)
     rate, drive = -slope + 0 * x, CELLS[cell].field(0 * x, f, p)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -78,16 +82,17 @@ def test_schemes_converge_to_the_exact_solution_by_their_order(cell, scheme, rng
         )
         for n in (16, 32, 64)
     ]
-    if max(errors) < 1e-12:  # a constant field, which every scheme integrates exactly
+    # Every scheme integrates a constant field exactly.
+    if max(errors) < 1e-12:
         assert cell in ("rnn_ode", "neural_ode")
         return
-    for coarse, fine in zip(errors, errors[1:]):
+    for coarse, fine in pairwise(errors):
         assert np.log2(coarse / fine) == pytest.approx(ORDERS[scheme], abs=0.25)
 
 
 @pytest.mark.parametrize("cell", CONTINUOUS)
-def test_runge_kutta_follows_a_state_that_drives_itself(cell, rng):
-    """Against SciPy's DOP853 at 1e-12, with recurrence."""
+def test_runge_kutta_agrees_with_scipy_under_recurrence(cell, rng):
+    """SciPy's DOP853 has tolerances of 1e-12."""
     from scipy.integrate import solve_ivp
 
     p, x, W = (
@@ -117,9 +122,7 @@ def test_runge_kutta_follows_a_state_that_drives_itself(cell, rng):
 
 
 @pytest.mark.parametrize("scheme", ["euler", "rk4"])
-def test_explicit_schemes_are_unstable_beyond_their_limit_and_the_fused_one_never(
-    scheme, rng
-):
+def test_explicit_schemes_have_a_stability_limit_and_fused_has_none(scheme, rng):
     x, nothing = np.ones((1, 1)), np.zeros((1, 1))
     for rate, stable in (
         (0.95 * STABILITY_LIMITS[scheme], True),
@@ -143,8 +146,12 @@ def test_explicit_schemes_are_unstable_beyond_their_limit_and_the_fused_one_neve
     )
 
 
-def test_fused_liquid_steps_stay_in_their_box(rng):
-    """min(x, A, 0) <= x+ <= max(x, A, 0) with a gate between 0 and 1, |x+| <= max(|x|, |A|) with tanh, for any length."""
+def test_fused_liquid_steps_stay_within_their_bounds(rng):
+    """For a step of any length.
+
+    min(x, A, 0) <= x+ <= max(x, A, 0) with a gate between 0 and 1, and
+    |x+| <= max(|x|, |A|) with tanh.
+    """
     x, A = rng.standard_normal((2, 500, 20))
     a, f, h = (
         rng.exponential(1.0, (500, 20)),
@@ -163,7 +170,7 @@ def test_fused_liquid_steps_stay_in_their_box(rng):
     "cell, fused",
     [*((cell, fused) for cell in CONTINUOUS for fused in (True, False)), ("cfc", True)],
 )
-def test_slopes_of_the_fields(cell, fused, rng):
+def test_slopes_agree_with_differences(cell, fused, rng):
     p, module = parameters(cell, rng), CELLS[cell]
     (x, dx), f, df = (
         rng.standard_normal((2, 4, 3)),
@@ -179,14 +186,14 @@ def test_slopes_of_the_fields(cell, fused, rng):
     more = (0.7,) if fused else ()
     by_x, by_f, by_p = slopes(x, f, p, *more)
     driven = (by_f * df).sum(axis=0) if count_sums(cell) > 1 else by_f * df
-    tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp))
+    tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp, strict=True))
     difference = central_difference(
         lambda s: function(x + s * dx, f + s * df, p + s * dp, *more), 0.0, 1.0
     )
     assert relative(tangent, difference) < 1e-8
 
 
-def test_values_are_positive_where_they_must_be(rng):
+def test_values_of_positive_parameters_are_positive(rng):
     raw = 5 * rng.standard_normal((2, 6, 1))
     p, slopes = parameter_values(CELLS["ltc"], raw), parameter_slopes(CELLS["ltc"], raw)
     assert (p[0] > 0).all() and (p[1] == raw[1]).all()
@@ -197,8 +204,11 @@ def test_values_are_positive_where_they_must_be(rng):
     )
 
 
-def test_the_liquid_network_of_the_report_is_counted():
-    """16 units, 4 inputs, 2 outputs: k (k + n + d) = 352 connections; with mu, tau and A 400 numbers, and 2 output biases."""
+def test_liquid_network_has_the_size_in_the_report():
+    """16 units, 4 inputs, 2 outputs: k (k + n + d) = 352 connections.
+
+    With mu, tau and A these are 400 numbers, and 2 output biases.
+    """
     liquid = Network(Architecture((16,), cell="ltc", skip=(), recurrent=(1,)), 4, 2)
     assert liquid.connections == 352 and liquid.size == 352 + 48 + 2
     perceptron = Network(Architecture((16,), skip=(), recurrent=()), 4, 2)
@@ -206,7 +216,10 @@ def test_the_liquid_network_of_the_report_is_counted():
 
 
 def closed_form(rng, units=5):
-    """A layer of the closed form on three inputs and itself: network, weights, rows before and inputs, and all that it reads."""
+    """A layer of closed-form cells that reads three inputs and itself.
+
+    Returns network, weights, activations before, inputs, and all that the layer reads.
+    """
     network = Network(Architecture((units,), cell="cfc", skip=(), recurrent=(1,)), 3, 2)
     theta, before, inputs = (
         rng.standard_normal(shape)
@@ -221,8 +234,11 @@ def closed_form(rng, units=5):
     )
 
 
-def test_the_closed_form_number_by_number(rng):
-    """By its named weights, for steps of any length; a connection has a weight in each of the four matrices."""
+def test_closed_form_agrees_with_its_formula_unit_by_unit(rng):
+    """By named weights, for steps of several lengths.
+
+    A connection has a weight in each of the four matrices.
+    """
     network, theta, before, inputs, _ = closed_form(rng)
     views = network.views(theta)
     assert network.connections == 5 * 8 + 10 and network.size == 4 * 5 * 9 + 2 * 6
@@ -246,7 +262,7 @@ def test_the_closed_form_number_by_number(rng):
         )
 
 
-def test_the_closed_form_without_timing_is_the_mean_and_with_time_the_late_or_the_early_one(
+def test_closed_form_is_a_mean_at_first_and_late_or_early_in_the_end(
     rng,
 ):
     network, theta, before, inputs, X = closed_form(rng)
@@ -267,33 +283,39 @@ def test_the_closed_form_without_timing_is_the_mean_and_with_time_the_late_or_th
         )
 
 
-def test_the_closed_form_equals_the_package(rng):
-    """ncps itself, with random parameters, over several steps of their own lengths; `pip install -e ".[peers]"` to run it."""
+def test_closed_form_agrees_with_ncps(rng):
+    """The package itself, with random parameters, over steps of several lengths.
+
+    `pip install -e ".[peers]"` to run it.
+    """
     torch, ncps = (
         pytest.importorskip(name, reason="needs the extra peers: ncps and torch")
         for name in ("torch", "ncps.torch")
     )
-    network, theta, rows, _, _ = closed_form(rng)
+    network, theta, activations, _, _ = closed_form(rng)
     cell = ncps.CfCCell(3, 5, mode="default", backbone_layers=0).double()
     for name, part in zip(
-        ("ff1", "ff2", "time_a", "time_b"), network.matrices(theta)[0]
+        ("ff1", "ff2", "time_a", "time_b"), network.matrices(theta)[0], strict=True
     ):
         theirs = getattr(cell, name)
         theirs.weight.data, theirs.bias.data = (
             torch.tensor(part[:, :-1].copy()),
             torch.tensor(part[:, -1].copy()),
         )
-    state = torch.tensor(rows[network.hidden].T.copy())
+    state = torch.tensor(activations[network.hidden].T.copy())
     for elapsed in (1.0, 0.3, 2.0, 1.0, 5.0):
         inputs = rng.standard_normal((3, 4))
-        rows = network.step(theta, rows, inputs, elapsed)
+        activations = network.step(theta, activations, inputs, elapsed)
         _, state = cell(torch.tensor(inputs.T.copy()), state, elapsed)
         np.testing.assert_allclose(
-            rows[network.hidden], state.detach().numpy().T, rtol=1e-12, atol=1e-13
+            activations[network.hidden],
+            state.detach().numpy().T,
+            rtol=1e-12,
+            atol=1e-13,
         )
 
 
-def test_a_block_without_memory_forgets(rng):
+def test_neural_ode_has_no_memory(rng):
     network = Network(Architecture((5, 4), cell="neural_ode", unfold=3), 3, 2)
     theta, inputs = rng.standard_normal(network.size), rng.standard_normal((3, 2))
     a, b = (
@@ -305,8 +327,8 @@ def test_a_block_without_memory_forgets(rng):
 
 @pytest.mark.parametrize("cell", [name for name in CONTINUOUS if name != "neural_ode"])
 @pytest.mark.parametrize("scheme", ORDERS)
-def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
-    """Of one layer whose inputs stay, with twice the unfoldings."""
+def test_step_of_twice_the_length_equals_two_steps(cell, scheme, rng):
+    """For one layer with constant inputs, and twice the unfoldings."""
     one, two = (
         Network(
             Architecture(
@@ -329,7 +351,7 @@ def test_a_step_of_twice_the_length_is_two_steps(cell, scheme, rng):
     )
 
 
-def test_time_constants_are_told():
+def test_time_constants_are_in_their_range():
     network = Network(
         Architecture(
             (6,), cell="ctrnn", skip=(), recurrent=(1,), time_constants=(2.0, 8.0)
@@ -342,10 +364,11 @@ def test_time_constants_are_told():
 
 
 def golden_network(numbers):
-    """The network of the golden numbers: 16 conductance units on 4 inputs, with the numbers that their rule gives.
+    """The network of the golden numbers: 16 conductance units on 4 inputs.
 
-    ncps maps its inputs, o -> a o + b, before the synapses; here that is part of slope and centre. Its synapses are
-    [from, to], ours [to, from]; what is positive stands as an inverse softplus.
+    Its parameters follow the rule in the file. ncps maps its inputs, o -> a o + b,
+    before the synapses; here that is part of slope and centre. Its synapses are
+    [from, to], ours [to, from]; positive numbers are stored as inverse softplus.
     """
     network = Network(
         Architecture((16,), cell="ltc_conductance", unfold=6, skip=(), recurrent=(1,)),
@@ -376,8 +399,11 @@ def golden_network(numbers):
     return network, theta, given
 
 
-def with_units(network, theta, given, time):
-    """Units whose step of one is ncps's of some time: everything that flows is multiplied by it, or the capacity divided."""
+def set_units(network, theta, given, time):
+    """Units that do in a step of one what ncps does in `time`.
+
+    Their capacity is divided by it.
+    """
     theta = theta.copy()
     views = network.views(theta)
     views["leak_1"][:], views["rest_1"][:] = (
@@ -389,44 +415,51 @@ def with_units(network, theta, given, time):
 
 
 @pytest.mark.parametrize("time", ["1", "0.02"])
-def test_the_conductance_cell_gives_the_numbers_of_ncps(time):
-    """One step of the released package's cell, and the cotangents of its state, its inputs and all its parameters.
+def test_conductance_cell_reproduces_stored_numbers_of_ncps(time):
+    """One step of the package's cell, and cotangents of state, inputs and parameters.
 
-    Its numbers come from tests/ltc_golden.json: made by its source code, with parameters by a closed rule.
+    The numbers in ltc_golden.json come from its source code, with parameters that
+    follow a rule.
     """
     numbers = json.loads(GOLDEN.read_text())
-    told = numbers[f"T={time}"]
+    expected = numbers[f"T={time}"]
     network, theta, given = golden_network(numbers)
-    theta = with_units(network, theta, given, float(time))
+    theta = set_units(network, theta, given, float(time))
     layer, inputs = network.layers[0], np.array(numbers["obs"])[:, None]
-    rows = np.zeros((network.n_activations, 1))
-    rows[layer.units, 0] = 0.5 * np.sin(0.9 + 1.7 * np.arange(16))
-    first = network.step(theta, rows, inputs)
+    activations = np.zeros((network.n_activations, 1))
+    activations[layer.units, 0] = 0.5 * np.sin(0.9 + 1.7 * np.arange(16))
+    first = network.step(theta, activations, inputs)
     np.testing.assert_allclose(
-        first[layer.units, 0], told["x1"], rtol=1e-12, atol=1e-13
+        first[layer.units, 0], expected["x1"], rtol=1e-12, atol=1e-13
     )
     out = given["output_w"] * first[layer.units][:2, 0] + given["output_b"]
-    np.testing.assert_allclose(out, told["out"], rtol=1e-12)
+    np.testing.assert_allclose(out, expected["out"], rtol=1e-12)
     bar = np.zeros_like(first)
     bar[layer.units] = 1.0
-    delta, before_bar = network.step_vjp(theta, rows, first, bar)
+    delta, before_bar = network.step_vjp(theta, activations, first, bar)
     np.testing.assert_allclose(
-        before_bar[layer.units, 0], told["vjp_of_ones"]["x0"], rtol=1e-10, atol=1e-13
+        before_bar[layer.units, 0],
+        expected["vjp_of_ones"]["x0"],
+        rtol=1e-10,
+        atol=1e-13,
     )
     np.testing.assert_allclose(
-        delta[network.inputs, 0], told["vjp_of_ones"]["obs"], rtol=1e-10, atol=1e-13
+        delta[network.inputs, 0], expected["vjp_of_ones"]["obs"], rtol=1e-10, atol=1e-13
     )
     for name, bar in cotangents(
-        network, theta, rows, first, delta, given, float(time)
+        network, theta, activations, first, delta, given, float(time)
     ).items():
         assert np.linalg.norm(bar) == pytest.approx(
-            told["vjp_of_ones"]["frob"][name], rel=1e-10
+            expected["vjp_of_ones"]["frob"][name], rel=1e-10
         ), name
 
 
 @pytest.mark.parametrize("time", [1.0, 0.02])
-def test_the_conductance_cell_equals_the_package(time, rng):
-    """ncps itself, with random parameters, over several steps; `pip install -e ".[peers]"` to run it."""
+def test_conductance_cell_agrees_with_ncps(time, rng):
+    """The package itself, with random parameters, over several steps.
+
+    `pip install -e ".[peers]"` to run it.
+    """
     torch, ncps = (
         pytest.importorskip(name, reason="needs the extra peers: ncps and torch")
         for name in ("torch", "ncps.torch")
@@ -460,23 +493,26 @@ def test_the_conductance_cell_equals_the_package(time, rng):
         }
     for name, value in given.items():
         cell._params[name].data = torch.tensor(value.copy())
-    rows, state = (
+    activations, state = (
         np.zeros((network.n_activations, 4)),
         torch.zeros(4, 5, dtype=torch.float64),
     )
     for _ in range(5):
         inputs = rng.standard_normal((3, 4))
-        rows = network.step(theta, rows, inputs)
+        activations = network.step(theta, activations, inputs)
         _, state = cell(torch.tensor(inputs.T.copy()), state, time)
         np.testing.assert_allclose(
-            rows[network.hidden], state.detach().numpy().T, rtol=1e-12, atol=1e-13
+            activations[network.hidden],
+            state.detach().numpy().T,
+            rtol=1e-12,
+            atol=1e-13,
         )
 
 
-def cotangents(network, theta, rows, first, delta, given, time):
-    """Those of the numbers that ncps knows, from those of ours by the chain rule."""
+def cotangents(network, theta, activations, first, delta, given, time):
+    """Cotangents of the parameters of ncps, from ours by the chain rule."""
     layer, bars = network.layers[0], np.zeros_like(theta)
-    for d, X in layer.weight_products(rows, first, delta):
+    for d, X in layer.weight_products(activations, first, delta):
         bars[layer.weights] += layer.connection_type.weight_vjp(
             network.matrices(theta)[0], X, d
         )[0].ravel()

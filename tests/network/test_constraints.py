@@ -1,4 +1,7 @@
-"""Constraints on the weights: what is cut stays zero, what is frozen stays, signs hold; derivatives by differences."""
+"""Constraints on the weights: cut ones stay zero, frozen ones stay, signs hold.
+
+Derivatives are compared with differences.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 
 
 def constrained(options, **loop):
-    """A closed loop whose network has this constraint, and free parameters to start from."""
+    """A closed loop with a constrained network, and initial free parameters."""
     loop = loop_of(**loop)
     loop.network.constraint = Constraint(
         loop.network, np.random.default_rng(3), **options
@@ -43,7 +46,7 @@ def test_slope_equals_differences(options):
 
 
 @cases
-def test_start_keeps_sizes_where_it_may(options):
+def test_start_keeps_the_sizes_of_free_weights(options):
     loop, _ = constrained(options)
     constraint = loop.network.constraint
     drawn = np.random.default_rng(5).standard_normal(loop.network.size)
@@ -59,9 +62,8 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
     loop, theta = constrained(options, fused=fused)
     rng, linear = np.random.default_rng(6), loop.linearise(loop.rollout(theta))
     v = rng.standard_normal(theta.size)
-    v[loop.network.constraint.frozen] = (
-        0.0  # along what is free the function has a derivative
-    )
+    # The function has a derivative along free parameters only.
+    v[loop.network.constraint.frozen] = 0.0
     h = 1e-5
     difference = (
         loop.rollout(theta + h * v).loss - loop.rollout(theta - h * v).loss
@@ -80,7 +82,7 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
 
 
 @cases
-def test_the_closed_form_has_a_connection_in_all_its_matrices_or_in_none(options):
+def test_closed_form_cell_cuts_a_connection_in_all_matrices(options):
     loop, theta = constrained(options, architecture=Architecture((4, 3), cell="cfc"))
     linear = loop.linearise(loop.rollout(theta))
     v, w = np.random.default_rng(6).standard_normal((2, theta.size))
@@ -91,7 +93,9 @@ def test_the_closed_form_has_a_connection_in_all_its_matrices_or_in_none(options
         loop.network.constraint.cut | loop.network.constraint.frozen
     ].any()
     for layer, cut in zip(
-        loop.network.layers[:2], loop.network.matrices(loop.network.constraint.cut)
+        loop.network.layers[:2],
+        loop.network.matrices(loop.network.constraint.cut),
+        strict=False,
     ):
         assert (
             cut.shape
@@ -105,17 +109,19 @@ def test_the_closed_form_has_a_connection_in_all_its_matrices_or_in_none(options
         )
 
 
-def test_all_weights_that_leave_a_unit_have_one_sign():
+def test_weights_that_leave_a_unit_have_one_sign():
     loop, theta = constrained({"dale": 0.5})
     network = loop.network
     weights = network.weights(
         theta + 0.3 * np.random.default_rng(7).standard_normal(theta.size)
     )
     signs = {}
-    for layer, W in zip(network.layers, network.matrices(weights)):
+    for layer, W in zip(network.layers, network.matrices(weights), strict=True):
         for source in layer.sources:
             for unit, column in zip(
-                range(source.units.start, source.units.stop), W[:, source.columns].T
+                range(source.units.start, source.units.stop),
+                W[:, source.columns].T,
+                strict=True,
             ):
                 signs.setdefault(unit, []).extend(np.sign(column))
     hidden = [
@@ -129,28 +135,31 @@ def test_all_weights_that_leave_a_unit_have_one_sign():
 def test_every_unit_has_the_same_number_of_connections():
     loop, _ = constrained({"density": 0.4}, hidden=(10, 10))
     for layer, cut in zip(
-        loop.network.layers, loop.network.matrices(loop.network.constraint.cut)
+        loop.network.layers,
+        loop.network.matrices(loop.network.constraint.cut),
+        strict=True,
     ):
         for source in layer.sources:
-            size = source.columns.stop - source.columns.start
+            size = source.size
             assert (
                 (~cut[:, source.columns]).sum(axis=1) == max(1, round(0.4 * size))
             ).all()
-        assert not cut[:, -1].any()  # biases
+        # Biases are not cut.
+        assert not cut[:, -1].any()
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         ({"density": 0.0}, "`density` 0.0: a fraction above 0"),
         ({"dale": 1.5}, "`dale` 1.5: the fraction of the units"),
         ({"frozen": ("7",)}, "`freeze` 7: there are layers 1, 2, out"),
     ],
 )
-def test_a_wrong_constraint_is_told_in_one_line(options, told):
+def test_invalid_constraint_raises_one_line(options, message):
     with pytest.raises(UsageError) as caught:
         constrained(options)
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
 def test_a_frozen_layer_keeps_its_time_constants(rng):

@@ -1,4 +1,7 @@
-"""The network: one flat weight vector, named views that cover it, and a step whose derivatives are right."""
+"""The network: a flat weight vector, named views that cover it, and a step.
+
+Derivatives of the step are compared with differences.
+"""
 
 from dataclasses import replace
 
@@ -12,7 +15,7 @@ from hfcontrol.network.cells import CELLS, matrix_names
 from hfcontrol.network.initialisation import INCOMING
 from hfcontrol.network.network import Network
 
-TOPOLOGIES = {
+ARCHITECTURES = {
     "one layer": Architecture((6,), skip=(), recurrent=(1,)),
     "one layer, no memory": Architecture((6,), skip=(), recurrent=()),
     "default shape": Architecture((5, 4)),
@@ -63,15 +66,17 @@ TOPOLOGIES = {
         (5, 4), cell="cfc", skip=(), recurrent=(2,)
     ),
 }
-N_INPUT, N_OUTPUT, TRIALS = 7, 2, 3
+N_INPUT = 7
+N_OUTPUT = 2
+TRIALS = 3
 
-topologies = pytest.mark.parametrize(
-    "architecture", TOPOLOGIES.values(), ids=TOPOLOGIES.keys()
+architectures = pytest.mark.parametrize(
+    "architecture", ARCHITECTURES.values(), ids=ARCHITECTURES.keys()
 )
 plain_cells = pytest.mark.parametrize(
     "architecture",
-    [t for t in TOPOLOGIES.values() if t.cell in ("tanh", "linear")],
-    ids=[name for name, t in TOPOLOGIES.items() if t.cell in ("tanh", "linear")],
+    [t for t in ARCHITECTURES.values() if t.cell in ("tanh", "linear")],
+    ids=[name for name, t in ARCHITECTURES.items() if t.cell in ("tanh", "linear")],
 )
 
 
@@ -80,7 +85,10 @@ def network_of(architecture):
 
 
 def point(network, rng):
-    """Weights, rows before and inputs, all random; not so large that units are too fast for differences."""
+    """Random weights, activations before and inputs.
+
+    They are small enough for differences: units are not too fast.
+    """
     return (
         0.5 * rng.standard_normal(network.size),
         rng.standard_normal((network.n_activations, TRIALS)),
@@ -88,7 +96,7 @@ def point(network, rng):
     )
 
 
-@topologies
+@architectures
 def test_views_cover_theta_exactly_once(architecture):
     network = network_of(architecture)
     theta = np.zeros(network.size)
@@ -99,28 +107,37 @@ def test_views_cover_theta_exactly_once(architecture):
 
 @plain_cells
 def test_views_and_matrices_share_the_weights(architecture, rng):
-    """What the matrices multiply is what the names say: the summed input of each layer, either way."""
+    """The summed input of each layer is the same by matrices and by named views."""
     network = network_of(architecture)
     theta, before, inputs = point(network, rng)
-    views, now = network.views(theta), network.step(theta, before, inputs)
-    rows = {"in": now[network.inputs]} | {
+    views = network.views(theta)
+    now = network.step(theta, before, inputs)
+    activations = {"in": now[network.inputs]} | {
         layer.name: now[layer.units] for layer in network.layers
     }
     for layer in network.layers:
         total = views[f"b_{layer.name}"][:, None] + np.zeros((1, TRIALS))
         for source in ["in", *(other.name for other in network.layers)]:
             if f"W_{source}_{layer.name}" in views:
-                read = before[layer.units] if source == layer.name else rows[source]
+                read = (
+                    before[layer.units] if source == layer.name else activations[source]
+                )
                 total = total + views[f"W_{source}_{layer.name}"] @ read
         expected = np.tanh(total) if layer.cell == "tanh" else total
-        np.testing.assert_allclose(rows[layer.name], expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            activations[layer.name], expected, rtol=1e-12, atol=1e-14
+        )
 
 
 @plain_cells
-def test_views_have_the_shapes_of_the_topology(architecture):
+def test_views_have_the_shapes_of_the_architecture(architecture):
     network = network_of(architecture)
     sizes = dict(
-        zip(["in", *map(str, range(1, 9))], [N_INPUT, *architecture.hidden]),
+        zip(
+            ["in", *map(str, range(1, 9))],
+            [N_INPUT, *architecture.hidden],
+            strict=False,
+        ),
         out=N_OUTPUT,
     )
     last = str(len(architecture.hidden))
@@ -147,7 +164,7 @@ def test_views_have_the_shapes_of_the_topology(architecture):
         assert views["h0"].shape == (sum(architecture.hidden),)
 
 
-@topologies
+@architectures
 def test_initial_weights_are_sparse_and_follow_the_generator(architecture):
     wide = Network(
         replace(architecture, hidden=tuple(8 * size for size in architecture.hidden)),
@@ -179,7 +196,7 @@ def test_initial_weights_are_sparse_and_follow_the_generator(architecture):
             np.testing.assert_array_equal(view, 0, name)
 
 
-def test_the_summed_input_starts_with_unit_variance(rng):
+def test_summed_input_has_unit_variance_initially(rng):
     network = Network(Architecture((200,), skip=(), recurrent=(1,)), 40, N_OUTPUT)
     views = network.views(network.initial(rng))
     summed = views["W_in_1"] @ rng.standard_normal((40, 500)) + views[
@@ -188,7 +205,7 @@ def test_the_summed_input_starts_with_unit_variance(rng):
     assert summed.var() == pytest.approx(1, rel=0.1)
 
 
-@topologies
+@architectures
 def test_tangent_equals_central_differences(architecture, rng):
     network = network_of(architecture)
     (theta, before, inputs), (v, d_before, d_inputs) = (
@@ -203,7 +220,7 @@ def test_tangent_equals_central_differences(architecture, rng):
     assert relative(tangent, central_difference(step, 0.0, 1.0)) < 1e-8
 
 
-@topologies
+@architectures
 def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
     network = network_of(architecture)
     (theta, before, inputs), (_, d_before, d_inputs) = (
@@ -217,7 +234,7 @@ def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
     delta, before_bar = network.step_vjp(theta, before, now, w.copy())
     pulled = np.vdot(before_bar, d_before) + np.vdot(delta[network.inputs], d_inputs)
     for layer, dW, d_raw in zip(
-        network.layers, network.matrices(v), network.parameters(v)
+        network.layers, network.matrices(v), network.parameters(v), strict=True
     ):
         W = network.matrices(theta)[network.layers.index(layer)]
         pulled += sum(
@@ -232,14 +249,14 @@ def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
 
 
 @plain_cells
-def test_tables_say_what_the_objects_say(architecture):
+def test_tables_agree_with_the_layers(architecture):
     network = network_of(architecture)
     layers, sources = network.tables()
     assert len(layers) == len(architecture.hidden) + 1
-    for layer, (first_row, end_row, code, place, first, end) in zip(
-        network.layers, layers[:, :6]
+    for layer, (first_unit, end_unit, code, place, first, end) in zip(
+        network.layers, layers[:, :6], strict=True
     ):
-        assert (first_row, end_row, place) == (
+        assert (first_unit, end_unit, place) == (
             layer.units.start,
             layer.units.stop,
             layer.weights.start,
@@ -251,18 +268,20 @@ def test_tables_say_what_the_objects_say(architecture):
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         ({"hidden": ()}, "`hidden` : every layer needs at least one unit"),
         ({"hidden": (4, 0)}, "`hidden` 4,0: every layer needs at least one unit"),
         ({"cell": "lstm"}, "`cell` lstm: no such cell; known: "),
         (
             {"skip": (1,)},
-            "`skip` 1: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+            "`skip` 1: a skip goes from the input to layer 2 or above; "
+            "there are 2 hidden layers",
         ),
         (
             {"skip": (3,)},
-            "`skip` 3: a skip goes from the input to layer 2 or above; there are 2 hidden layers",
+            "`skip` 3: a skip goes from the input to layer 2 or above; "
+            "there are 2 hidden layers",
         ),
         ({"recurrent": (0,)}, "`recurrent` 0: there are hidden layers 1 to 2"),
         ({"recurrent": (1, 3)}, "`recurrent` 3: there are hidden layers 1 to 2"),
@@ -270,11 +289,13 @@ def test_tables_say_what_the_objects_say(architecture):
         ({"unfold": 0}, "`unfold` 0: a control step needs at least 1 solver step"),
         (
             {"cell": "cfc", "unfold": 6},
-            "`scheme` fused `unfold` 6 with `cell` cfc: the step of this cell is one formula",
+            "`scheme` fused `unfold` 6 with `cell` cfc: "
+            "the step of this cell is one formula",
         ),
         (
             {"cell": "cfc", "scheme": "rk4"},
-            "`scheme` rk4 `unfold` 1 with `cell` cfc: the step of this cell is one formula",
+            "`scheme` rk4 `unfold` 1 with `cell` cfc: "
+            "the step of this cell is one formula",
         ),
         (
             {"time_constants": (0.0, 1.0)},
@@ -287,7 +308,7 @@ def test_tables_say_what_the_objects_say(architecture):
         ),
     ],
 )
-def test_a_wrong_topology_is_told_in_one_line(options, told):
+def test_invalid_architecture_raises_one_line(options, message):
     with pytest.raises(UsageError) as caught:
         Architecture(**options)
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
