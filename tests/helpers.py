@@ -1,4 +1,4 @@
-"""Small closed loops, and derivatives found without the code under test, for the tests of the numerical core."""
+"""Small closed loops and trainings, and derivatives by differences, for tests."""
 
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -22,7 +22,8 @@ from hfcontrol.tasks.task import Task, TaskOptions
 from hfcontrol.training.holds import HoldState, begin_hold
 from hfcontrol.training.state import CurvePoint
 
-# All sizes differ that can (3 states, 2 controls, 4 observations), nothing is linear, and every optional name is given.
+# Sizes differ (3 states, 2 controls, 4 observations), nothing is linear, and the file
+# has every optional name.
 SWING = """
 import math
 import numpy as np
@@ -60,17 +61,20 @@ def worth(x, u, target, p, r):
 
 
 def draw(rng, trials, split):
-    return 0.4 * rng.standard_normal((3, trials)), 0.4 * rng.standard_normal((3, trials))
+    x0 = 0.4 * rng.standard_normal((3, trials))
+    return x0, 0.4 * rng.standard_normal((3, trials))
 
 
 def draw_moving(rng, trials, split):
     goal = np.cumsum(0.2 * rng.standard_normal((13, 3, trials)), axis=0)
-    goal[:, 1] = np.nan  # nobody asks for a rate
+    goal[:, 1] = np.nan  # rates are free
     goal[4, 0] = np.nan
     return 0.4 * rng.standard_normal((3, trials)), goal
 
 
-COMMON = {"trials": 7, "steps": 12, "final": (1.0, 0.5, 0.25), "running": 0.3, "effort": 0.02}
+COMMON = {
+    "trials": 7, "steps": 12, "final": (1.0, 0.5, 0.25), "running": 0.3, "effort": 0.02
+}
 TASKS = {
     "go": {"draw": draw, **COMMON},
     "fresh": {"draw": draw, "random": True, **COMMON},
@@ -80,7 +84,7 @@ TASKS = {
 }
 """
 
-# Two states pushed about by one control, in discrete steps: the linear-quadratic regulator is exact.
+# Two states and one control in discrete steps: the linear-quadratic regulator is exact.
 LINEAR = """
 import numpy as np
 
@@ -97,10 +101,11 @@ def draw(rng, trials, split):
     return rng.standard_normal((2, trials)), np.zeros((2, trials))
 
 
-TASKS = {"home": {"draw": draw, "trials": 7, "steps": 12, "final": 2.0, "running": 0.1, "effort": 0.05}}
+COST = {"final": 2.0, "running": 0.1, "effort": 0.05}
+TASKS = {"home": {"draw": draw, "trials": 7, "steps": 12, **COST}}
 """
 
-# Not compiled: the plant runs as it is, one batch of trials at a time.
+# Not compiled: Python steps the plant, all trials in one batch.
 CART = """
 import numpy as np
 
@@ -116,7 +121,8 @@ def draw(rng, trials, split):
     return rng.standard_normal((2, trials)), np.zeros((2, trials))
 
 
-TASKS = {"park": {"draw": draw, "trials": 7, "steps": 12, "running": 0.1, "effort": 0.05}}
+COST = {"running": 0.1, "effort": 0.05}
+TASKS = {"park": {"draw": draw, "trials": 7, "steps": 12, **COST}}
 """
 
 DISTURBANCES = {field.name for field in fields(Disturbances)}
@@ -125,7 +131,7 @@ SOURCES = {"swing": SWING, "linear": LINEAR, "cart": CART}
 
 @cache
 def plant_of(name):
-    """A shipped plant, or one of those above."""
+    """One of the plants above, or a shipped one."""
     return (
         read_plant(SOURCES[name], Path(f"{name}.py"))
         if name in SOURCES
@@ -147,16 +153,23 @@ def loop_of(
     architecture=None,
     **options,
 ):
-    """A closed loop on a small scenario; `limit` None takes the plant's own, `disturbed` adds random pushes."""
+    """A closed loop on a small scenario.
+
+    The default limit is the plant's own; `disturbed` adds random pushes; other options
+    are those of the task and of its disturbances.
+    """
     plant = plant_of(plant)
     kernels = compile_plant(plant)
-    asked = {name: options.pop(name) for name in DISTURBANCES & set(options)}
+    disturbances = {name: options.pop(name) for name in DISTURBANCES & set(options)}
     task = Task(
         plant,
         kernels,
         task,
         TaskOptions(
-            trials=trials, steps=steps, disturbances=Disturbances(**asked), **options
+            trials=trials,
+            steps=steps,
+            disturbances=Disturbances(**disturbances),
+            **options,
         ),
     )
     skip = (2,) if len(hidden) > 1 else ()
@@ -185,24 +198,24 @@ def loop_of(
 
 
 def weights_of(loop, seed=0, size=0.3):
-    """Random weights (P,), all of them non-zero, small enough for a stable closed loop."""
+    """Random non-zero weights (P,), small enough for a stable closed loop."""
     return size * np.random.default_rng(seed).standard_normal(loop.network.size)
 
 
 def hold_of(kind, loop, theta):
-    """The hold of a kind about the rollout of theta (P,)."""
+    """The hold of one kind about the rollout of theta (P,)."""
     return begin_hold(loop, loop.rollout(theta), HoldState(kind))
 
 
 def like(residuals, rng):
-    """Random numbers in the shape of some `Residuals`."""
+    """Random `Residuals` of the same shapes."""
     return Residuals(
         *(None if a is None else rng.standard_normal(a.shape) for a in residuals)
     )
 
 
 def flat(residuals):
-    """All entries of some `Residuals` as one vector."""
+    """All entries of `Residuals` as one vector."""
     return np.concatenate([a.ravel() for a in residuals if a is not None])
 
 
@@ -212,12 +225,12 @@ def central_difference(f, at, direction, step=1e-5):
 
 
 def dense_jacobian(f, at, step=1e-5):
-    """Derivative of a vector-valued f by a vector, column by column by central differences."""
+    """Jacobian of a vector-valued f, column by column by central differences."""
     return np.array([central_difference(f, at, e, step) for e in np.eye(at.size)]).T
 
 
 def residuals_of(hold):
-    """The function from weights (P,) to all residuals, through new rollouts of a hold."""
+    """The function from theta (P,) to all residuals, by new rollouts of a hold."""
     cost = hold.loop.scenario.cost
 
     def function(theta):
@@ -228,12 +241,12 @@ def residuals_of(hold):
 
 
 def relative(a, b):
-    """The largest difference of two arrays in units of the second's largest entry."""
+    """The largest difference of two arrays, relative to the second's largest entry."""
     return np.abs(a - b).max() / np.abs(b).max()
 
 
 def training_of(plant="swing", **settings):
-    """A small training: its trainer and the state before the first rollout."""
+    """The trainer of a small training, and its state before the first rollout."""
     settings = Settings(
         **{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings}
     )
@@ -243,7 +256,7 @@ def training_of(plant="swing", **settings):
 
 
 def bits(value):
-    """Every bit of a state that a clock has no part in, in a form that compares with ==."""
+    """Every bit of a state, without times of the clock, in a form to compare by ==."""
     if is_dataclass(value):
         return {
             f.name: bits(getattr(value, f.name))

@@ -1,7 +1,11 @@
-"""Continuous time: closed forms of the linear-quadratic regulator, SciPy's solver, differences through new solutions, and
-Gauss-Newton products against the integral of tangents found by differences."""
+"""Continuous time: rollouts, gradients and Gauss-Newton products.
+
+They are compared with closed forms of the linear-quadratic regulator, with SciPy's
+solver, with differences through new solutions, and with integrals of tangents.
+"""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,12 +33,15 @@ from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task, TaskOptions
 
 TIGHT = Estimator("ctpg", 1e-13, 1e-13, slack=1.0)
-T = 2.0  # [s] of the linear plant
+
+# Horizon of the linear plant [s].
+T = 2.0
+
 CELLS = ("tanh", "ctrnn", "ltc", "ltc_tanh", "ltc_conductance", "rnn_ode", "neural_ode")
 
 
 def linear_loop(estimator, trials=3, hidden=(2,), cell="linear"):
-    """The regulator's plant under a policy u = W2 (W1 [target, x] + b1) + b2, over 2 s."""
+    """The regulator's plant under u = W2 (W1 [target, x] + b1) + b2, over 2 s."""
     plant = load_plant("linear")
     kernels = compile_plant(plant)
     task = Task(
@@ -50,7 +57,7 @@ def linear_loop(estimator, trials=3, hidden=(2,), cell="linear"):
 
 
 def regulator(loop):
-    """The weights (P,) of u = -x, by way of hidden units that are the state."""
+    """Weights (P,) of u = -x, with hidden units that copy the state."""
     theta = np.zeros(loop.network.size)
     views = loop.network.views(theta)
     views["W_in_1"][:, 2:] = np.eye(2)
@@ -61,7 +68,7 @@ def regulator(loop):
 def swing_loop(
     estimator=TIGHT, cell="ctrnn", task="worth", trials=3, space="joint", **architecture
 ):
-    """A plant with everything in it, under cells of a kind."""
+    """A plant that uses all of the contract, under one kind of cells."""
     plant = plant_of("swing")
     kernels = compile_plant(plant)
     task = Task(plant, kernels, task, TaskOptions(trials=trials, space=space))
@@ -80,8 +87,11 @@ def start_of(loop):
     return theta + 0.2 * np.random.default_rng(1).standard_normal(theta.size)
 
 
-def test_the_tableaus_have_their_orders():
-    """b . c^k = 1 / (k + 1) up to the order; what the interpolant gives at the end is the step, and the error has order 4."""
+def test_tableaus_have_their_orders():
+    """b . c^k = 1 / (k + 1) up to the order.
+
+    The interpolant ends at the step's end, and the error estimate has order 4.
+    """
     a, b, c, e, dense = TSIT5
     np.testing.assert_allclose(a.sum(axis=1), c, atol=1e-14)
     np.testing.assert_allclose(
@@ -104,8 +114,11 @@ def test_the_tableaus_have_their_orders():
 @pytest.mark.parametrize(
     "name", ["ctpg", "backsolve", "backsolve_checkpoints", "discrete", "rk4"]
 )
-def test_the_regulators_gradient_has_a_closed_form(name):
-    """u = -x: L = |x0|^2 (1 - e^-2T), dL/dx0 = 2 x0 (1 - e^-2T), dL/dW = -2 T e^-2T x0 x0', dL/db = -2 x0 (e^-T - e^-2T)."""
+def test_gradient_of_the_regulator_has_its_closed_form(name):
+    """For u = -x the loss is L = |x0|^2 (1 - e^-2T).
+
+    dL/dx0 = 2 x0 (1 - e^-2T), dL/dW = -2 T e^-2T x0 x0', dL/db = -2 x0 (e^-T - e^-2T).
+    """
     loop = linear_loop(
         Estimator(name, 1e-13, 1e-13)
         if name not in FIXED
@@ -130,8 +143,11 @@ def test_the_regulators_gradient_has_a_closed_form(name):
     )
 
 
-def test_derivatives_that_the_plant_file_gives_take_the_place_of_differences():
-    """The robot gives its own, of motion and of what is seen; without that of motion, which comes first, the gradient is the same."""
+def test_derivatives_of_the_plant_file_replace_differences():
+    """The robot's file has derivatives of motion and of observation.
+
+    Without that of motion the gradient is nearly the same.
+    """
     given, found = load_plant("diffdrive"), []
     for left_out in ((), ("jacobian",)):
         functions = {
@@ -154,7 +170,7 @@ def test_derivatives_that_the_plant_file_gives_take_the_place_of_differences():
     assert 0 < relative(*found) < 1e-9
 
 
-def test_the_gradients_error_falls_with_the_tolerance():
+def test_error_of_the_gradient_falls_with_the_tolerance():
     exact = linear_loop(TIGHT)
     theta = regulator(exact)
     theta += 0.3 * np.random.default_rng(5).standard_normal(theta.size)
@@ -164,7 +180,7 @@ def test_the_gradients_error_falls_with_the_tolerance():
         loop = linear_loop(Estimator("ctpg", tolerance, tolerance, slack=1.0))
         errors.append(np.linalg.norm(loop.gradient(loop.rollout(theta)).theta - g))
     assert errors[0] < 1e-2 and all(
-        later < 0.1 * earlier for earlier, later in zip(errors, errors[1:-1])
+        later < 0.1 * earlier for earlier, later in pairwise(errors[:-1])
     )
     assert errors[-1] < 1e-11 * np.linalg.norm(g)
 
@@ -182,8 +198,8 @@ def test_fixed_steps_converge_with_their_order():
         assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
 
 
-def test_the_trajectory_is_that_of_another_solver():
-    """SciPy's DOP853 on the plant's own formulas and the network's plain step."""
+def test_trajectory_agrees_with_scipy():
+    """DOP853 on the plant's formulas and on those of the network."""
     loop = swing_loop(cell="ctrnn")
     theta, net, plant, s = start_of(loop), loop.network, loop.plant, loop.scenario
     rollout = loop.rollout(theta)
@@ -224,8 +240,8 @@ def test_the_trajectory_is_that_of_another_solver():
     ],
     ids=[*CELLS, "cost in the hand's space"],
 )
-def test_gradient_and_products(settings):
-    """Of every cell, by differences through new solutions, and by the dot product."""
+def test_gradient_and_adjoint(settings):
+    """Of every cell, by differences through new solutions and by the dot product."""
     loop = swing_loop(**settings)
     theta = start_of(loop)
     rollout, v = (
@@ -242,7 +258,7 @@ def test_gradient_and_products(settings):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_estimator_agrees(name):
+def test_estimators_agree(name):
     loop = swing_loop(
         Estimator(name, 1e-10, 1e-10)
         if name not in FIXED
@@ -257,8 +273,11 @@ def test_every_estimator_agrees(name):
 
 
 @pytest.mark.parametrize("name", ["ctpg", "ctpg by the midpoint rule", "euler", "rk4"])
-def test_products_are_those_of_the_dense_matrix(name):
-    """Symmetric to 1e-10, no eigenvalue below -1e-12, and equal to J'J of its own columns to 1e-8."""
+def test_products_equal_those_of_the_dense_matrix(name):
+    """G is symmetric to 1e-10, positive semi-definite, and J'J / N to 1e-8.
+
+    No eigenvalue is below -1e-12 of the largest entry.
+    """
     adaptive = Estimator(
         "ctpg", 1e-8, 1e-8, products="midpoint" if "midpoint" in name else "rk4"
     )
@@ -277,7 +296,10 @@ def test_products_are_those_of_the_dense_matrix(name):
 
 
 def test_products_are_integrals_of_squared_tangents():
-    """G = 1/N sum over trials of the integral of dr' W dr, dr by differences of tight solutions, by Gauss's rule."""
+    """G = 1/N sum over trials of the integral of dr' W dr, by Gauss's rule.
+
+    dr are differences of solutions with tight tolerances.
+    """
     loop = linear_loop(Estimator("ctpg", 1e-10, 1e-10), cell="tanh")
     exact, theta = linear_loop(TIGHT, cell="tanh"), start_of(loop)
     points, weights = np.polynomial.legendre.leggauss(24)
@@ -300,8 +322,8 @@ def test_products_are_integrals_of_squared_tangents():
     assert relative(dense, J.T @ J / loop.trials) < 1e-6
 
 
-def test_evaluations_are_counted_as_the_source_does():
-    """Tsit5 takes 1 + 6 (accepted + rejected) evaluations; Euler one of each kind at every step."""
+def test_evaluations_are_counted_as_in_the_source():
+    """Tsit5 takes 1 + 6 (accepted + rejected) evaluations, Euler one per step."""
     loop = linear_loop(Estimator("euler", step=0.1))
     rollout = loop.rollout(regulator(loop))
     spent = rollout.evaluations + loop.gradient(rollout).evaluations
@@ -318,10 +340,10 @@ def test_evaluations_are_counted_as_the_source_does():
     assert spent.f == spent.dx == spent.dtheta > 0 == rollout.evaluations.dx
 
 
-def test_as_many_blocks_and_threads_as_you_like(monkeypatch):
+def test_gradient_does_not_depend_on_blocks_and_threads(monkeypatch):
     found = []
     for threads in (1, 2):
-        monkeypatch.setattr("numba.get_num_threads", lambda: threads)
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
         loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, block_size=2), trials=7)
         theta = regulator(loop) + 0.1
         found.append(loop.gradient(loop.rollout(theta)).theta)
@@ -330,9 +352,12 @@ def test_as_many_blocks_and_threads_as_you_like(monkeypatch):
     assert relative(found[0], one.gradient(one.rollout(theta)).theta) < 1e-4
 
 
-def test_hessian_free_finds_the_best_gain():
-    """u = -k x costs |x0|^2 (1 + k^2) (1 - e^-2kT) / 2k. A law with another gain each way, and a constant, can be a little better on
-    8 starts."""
+def test_hessian_free_finds_the_optimal_gain():
+    """u = -k x costs |x0|^2 (1 + k^2) (1 - e^-2kT) / 2k.
+
+    A law with a gain in each direction, and a constant, can be slightly better on 8
+    initial states.
+    """
     trainer = make_trainer(
         Settings(
             plant="linear",
@@ -354,7 +379,7 @@ def test_hessian_free_finds_the_best_gain():
     assert 0.98 < last.state.loss / (best * np.mean((x0**2).sum(axis=0))) <= 1 + 1e-6
 
 
-def test_resumed_is_uninterrupted():
+def test_resumed_training_equals_the_uninterrupted_one():
     settings = {
         "task": "go",
         "estimator": "ctpg",
@@ -370,7 +395,7 @@ def test_resumed_is_uninterrupted():
     assert bits(list(trainer.run(half))[-1].state) == bits(whole)
 
 
-def test_a_solver_that_gives_up_says_where():
+def test_failure_of_the_solver_says_where_it_gave_up():
     loop = linear_loop(Estimator("ctpg", 1e-9, 1e-9, max_steps=5))
     rollout = loop.rollout(regulator(loop))
     assert rollout.loss == np.inf
@@ -390,7 +415,7 @@ def test_a_solver_that_gives_up_says_where():
         )
     )
     trainer.estimator = replace(trainer.estimator, max_steps=3)
-    with pytest.raises(TrainingError, match="gave up at .* of 2 s, state first"):
+    with pytest.raises(TrainingError, match=r"gave up at .* of 2 s, state first"):
         list(
             trainer.run(
                 trainer.init(
@@ -401,7 +426,7 @@ def test_a_solver_that_gives_up_says_where():
 
 
 @pytest.mark.parametrize(
-    "plant, settings, words",
+    "plant, settings, message",
     [
         ("cart", {}, "plant cart is known by its control steps alone"),
         ("swing", {"feedback_delay": 1}, "delays are of whole control steps"),
@@ -424,8 +449,8 @@ def test_a_solver_that_gives_up_says_where():
         ),
     ],
 )
-def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_what_has_no_meaning_in_continuous_time_is_refused(plant, settings, message):
+    with pytest.raises(UsageError, match=message):
         trainer, state = training_of(
             plant, **{"estimator": "ctpg", "recurrent": (), **settings}
         )
@@ -433,7 +458,7 @@ def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
 
 
 @pytest.mark.parametrize(
-    "settings, words",
+    "settings, message",
     [
         ({"estimator": "magic"}, "`estimator` magic: must be ctpg"),
         ({"rtol": 1e-3}, "`rtol` 0.001: applies only with an `estimator`"),
@@ -457,6 +482,6 @@ def test_what_has_no_meaning_in_continuous_time_is_told(plant, settings, words):
         ),
     ],
 )
-def test_options_that_do_not_fit(settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
         Settings(**settings)
