@@ -4,7 +4,6 @@ Only hfcontrol.cli prints or exits. A command's module is imported when the comm
 used, because the modules of all commands take pydantic, which `--help` can do without.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from hfcontrol.cli.messages import name_options, option_names
 from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
 from hfcontrol.version import __version__
 
@@ -99,7 +99,9 @@ class LazyGroup(click.Group):
         except HFControlError as error:
             used = context.invoked_subcommand
             command = self.get_command(context, used) if used else None
-            names = option_names(context, command)
+
+            # An error may be about a setting of the run that only training has.
+            names = option_names(self.get_command(context, "train"), command)
             raise type(error)(name_options(str(error), names)) from error
 
 
@@ -117,36 +119,6 @@ def cli() -> None:
     hfcontrol animate
     hfcontrol evaluate
     """
-
-
-def option_names(
-    context: click.Context, command: click.Command | None
-) -> dict[str, str]:
-    """Return the option of each setting, and of each parameter of a command."""
-    # An error may be about a setting of the run that is an option of training only.
-    training = cli.get_command(context, "train")
-    names = {}
-    for source in (training, command):
-        for parameter in source.params if source else ():
-            if isinstance(parameter, click.Option) and parameter.name:
-                names[parameter.name] = max(parameter.opts, key=len)
-    return names
-
-
-def name_options(message: str, names: dict[str, str]) -> str:
-    """Return a message with settings in backticks replaced by their options.
-
-    `cg_cap` becomes --cg-cap, and `hold=model` becomes --hold model. Other words in
-    backticks stay.
-    """
-
-    def replace(match: re.Match[str]) -> str:
-        name, value = match.groups()
-        if name not in names:
-            return match[0]
-        return names[name] if value is None else f"{names[name]} {value}"
-
-    return re.sub(r"`(\w+)(?:=([^`]+))?`", replace, message)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,80 +1,108 @@
-"""`hfcontrol train --seeds`: what became of each seed, their spread, and how good the best is."""
+"""`hfcontrol train --seeds`: the result of each seed, their spread, and the best."""
 
 import shlex
 import sys
 from contextlib import nullcontext
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hfcontrol.cli.messages import name_options, option_names
 from hfcontrol.cli.output import print_evaluation, print_json, show_status
 from hfcontrol.errors import UsageError
 
+# Imported when training starts: the help does without NumPy.
+if TYPE_CHECKING:
+    from hfcontrol.runs.seeds import Outcome
 
-def train_many(options, seeds, jobs, out, others, quiet, as_json):
-    """Trains the controllers of many seeds and shows what became of each, their spread, and how good the best is."""
+OWN_OPTIONS = ("--seeds", "--jobs")
+
+
+def train_many(
+    options: dict[str, Any],
+    seeds: str,
+    jobs: int | None,
+    out: str | None,
+    others: dict[str, Any],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train one controller per seed; show each result, their spread and the best.
+
+    `others` are options of a single run, which are refused.
+    """
     from hfcontrol.runs.seeds import parse_seeds, train_seeds
     from hfcontrol.runs.settings import settings_for
 
-    if "seed" in options or others:
-        other = (
-            "seed" if "seed" in options else next(iter(others)).replace("start", "from")
-        )
+    single = ["seed"] if "seed" in options else list(others)
+    if single:
         raise UsageError(
-            f"--seeds {seeds} with --{other}: each seed begins a run of its own; leave one of them out"
+            f"`seeds` {seeds} with `{single[0]}`: each seed starts its own run; leave "
+            "one of them out"
         )
-    numbers, settings = parse_seeds(seeds), settings_for(**options)
-    words = [
-        word
-        for k, word in enumerate(sys.argv[1:], 1)
-        if not word.startswith(("--seeds", "--jobs"))
-        and sys.argv[k - 1] not in ("--seeds", "--jobs")
-    ]
+    numbers = parse_seeds(seeds)
+    settings = settings_for(**options)
 
-    def show(outcome):
+    def show(outcome: "Outcome") -> None:
         if as_json:
             print_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:
             click.echo(
-                f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  {outcome.updates} updates  {outcome.rollouts} rollouts  "
+                f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  "
+                f"{outcome.updates} updates  {outcome.rollouts} rollouts  "
                 f"{outcome.seconds:.1f} s  {outcome.stop}"
             )
 
-    with nullcontext() if quiet else show_status(f"training {len(numbers)} controllers"):
+    # Messages of the library name settings, which are options here.
+    names = option_names(click.get_current_context().command)
+
+    def tell(text: str) -> None:
+        click.echo(name_options(text, names))
+
+    status = f"training {len(numbers)} controllers"
+    with nullcontext() if quiet else show_status(status):
         outcomes = train_seeds(
             settings,
             numbers,
             out,
             jobs,
-            shlex.join(["hfcontrol", *words]),
+            command_of_one_seed(sys.argv[1:]),
             show,
-            None if quiet or as_json else click.echo,
+            None if quiet or as_json else tell,
         )
-    _say_spread(outcomes, as_json, quiet)
+    if as_json or not quiet:
+        _print_spread(outcomes, as_json)
 
 
-def _say_spread(outcomes, as_json, quiet):
-    """The spread of the seeds' losses, and how good the best is."""
-    from statistics import median
+def command_of_one_seed(arguments: list[str]) -> str:
+    """Return the command without the options for many seeds, and their values."""
+    words = ["hfcontrol"]
+    before = ""
+    for word in arguments:
+        if not word.startswith(OWN_OPTIONS) and before not in OWN_OPTIONS:
+            words.append(word)
+        before = word
+    return shlex.join(words)
 
+
+def _print_spread(outcomes: "list[Outcome]", as_json: bool) -> None:
+    """Print the spread of the seeds' losses, and the evaluation of the best run."""
     from hfcontrol.evaluation.evaluation import evaluate
     from hfcontrol.runs.run import Run
 
-    losses, run = [outcome.loss for outcome in outcomes], Run.load(outcomes[0].path)
+    best = outcomes[0]
+    run = Run.load(best.path)
+    losses = [outcome.loss for outcome in outcomes]
     if as_json:
-        print_json(
-            {
-                "event": "done",
-                "seeds": len(losses),
-                "median": median(losses),
-                "worst": losses[-1],
-                **run.info(),
-            }
-        )
-    elif not quiet:
-        click.echo(
-            f"best: seed {outcomes[0].seed}, loss {losses[0]:.3e}; median {median(losses):.3e}, worst {losses[-1]:.3e} of "
-            f"{len(losses)}; run {run.path}"
-        )
-        with show_status("looking for the optimum"):
-            evaluation = evaluate(run)
-        print_evaluation(evaluation)
+        spread = {"seeds": len(losses), "median": median(losses), "worst": losses[-1]}
+        print_json({"event": "done", **spread, **run.info()})
+        return
+
+    click.echo(
+        f"best: seed {best.seed}, loss {best.loss:.3e}; median {median(losses):.3e}, "
+        f"worst {losses[-1]:.3e} of {len(losses)}; run {run.path}"
+    )
+    with show_status("looking for the optimum"):
+        evaluation = evaluate(run)
+    print_evaluation(evaluation)

@@ -8,8 +8,9 @@ import click
 import pytest
 from trainings import ENVIRONMENT
 
-from hfcontrol.cli.app import COMMANDS, cli, name_options, option_names
+from hfcontrol.cli.app import COMMANDS, cli
 from hfcontrol.cli.evaluate import evaluate
+from hfcontrol.cli.messages import name_options, option_names
 from hfcontrol.cli.options import CONDITIONS, format_options, given_options
 from hfcontrol.cli.reference import options_page
 from hfcontrol.cli.train import train
@@ -83,10 +84,10 @@ def test_settings_in_messages_become_options(message, expected):
 
 
 def test_messages_of_a_command_may_name_settings_of_training():
-    names = option_names(click.Context(cli), evaluate)
+    names = option_names(train, evaluate)
     assert names["estimator"] == "--estimator"
     assert names["as_json"] == "--json"
-    assert names["start"] == "--from"
+    assert names["start"] == names["from"] == "--from"
 
 
 def test_given_options_leave_out_what_was_not_given():

@@ -194,8 +194,7 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     words = [*SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001"]
     out = call(capsys, "train", *words)[1]
     assert (
-        "stopped: time limit reached, within the warm-up (growing, 1 step); "
-        "loss "
+        "stopped: time limit reached, within the warm-up (growing, 1 step); loss "
         in out
         and "ratio to optimal" in out
     )
