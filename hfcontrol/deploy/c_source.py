@@ -14,7 +14,14 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import CELLS, has_synapses, is_continuous, is_timed
+from hfcontrol.network.cells import (
+    CELLS,
+    has_synapses,
+    is_continuous,
+    is_timed,
+    staged_cell,
+)
+from hfcontrol.network.connections import Timed
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
 from hfcontrol.version import __version__
@@ -250,13 +257,15 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
         # The trained numbers behind the weights of synapses are inverse softplus.
         W = np.concatenate([np.logaddexp(0.0, W[:1]), W[1:]])
     if is_timed(layer.cell):
-        W = layer.connection_type.merge(W)
+        W = Timed.merge(W)
 
     blocks = [_table(f"W{k}", W)]
-    cell = CELLS[layer.cell]
-    if layer.work and cell.PARAMETERS:
+    if not layer.work:
+        return blocks
+    cell = staged_cell(layer.cell)
+    if cell.PARAMETERS:
         blocks.append(_table(f"parameters{k}", parameter_values(cell, raw)))
-    if layer.work and is_continuous(layer.cell):
+    if is_continuous(layer.cell):
         blocks.append(_cell_function(layer, k, network.architecture.scheme))
     return blocks
 
@@ -279,7 +288,7 @@ def _cell_function(layer: Layer, k: int, scheme: str) -> str:
     """Return a function of unit i: the cell's semi-implicit step, or its field."""
     is_fused = scheme == "fused"
     formula = (SEMI_IMPLICIT_STEPS if is_fused else FIELDS)[layer.cell]
-    count = len(CELLS[layer.cell].PARAMETERS)
+    count = len(staged_cell(layer.cell).PARAMETERS)
     parameters = [
         f"    const real p{j} = parameters{k}[{j * layer.size} + i];\n"
         for j in range(count)

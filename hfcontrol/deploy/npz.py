@@ -8,7 +8,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer
-from hfcontrol.network.cells import CELLS
+from hfcontrol.network.cells import staged_cell
 from hfcontrol.network.stages import parameter_values
 from hfcontrol.version import __version__
 
@@ -43,7 +43,7 @@ def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]
     for k, layer in enumerate(network.layers):
         arrays[f"W{k}"] = matrices[k]
         if layer.work:
-            values = parameter_values(CELLS[layer.cell], parameters[k])
+            values = parameter_values(staged_cell(layer.cell), parameters[k])
             arrays[f"p{k}"] = values[..., 0]
     return arrays
 

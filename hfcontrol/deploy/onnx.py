@@ -14,7 +14,8 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.errors import UsageError
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import CELLS, has_synapses, is_timed
+from hfcontrol.network.cells import CELLS, has_synapses, is_timed, staged_cell
+from hfcontrol.network.connections import Timed
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
 
@@ -194,7 +195,7 @@ class _Step:
         self, layer: Layer, W: Array, raw: Array, sources: list[tuple[Source, Node]]
     ) -> Node:
         """Return the output of a layer of time-continuous cells after its stages."""
-        cell = CELLS[layer.cell]
+        cell = staged_cell(layer.cell)
         own = layer.state_source
         assert own is not None
         values = parameter_values(cell, raw)[..., 0]
@@ -205,7 +206,7 @@ class _Step:
 
         architecture = self.network.architecture
         # The stages of NumPy: their arithmetic on nodes adds the nodes of all stages.
-        stages = Stages(cell, architecture.scheme, architecture.unfold)
+        stages: Any = Stages(cell, architecture.scheme, architecture.unfold)
         parameters = [self.graph.constant(value) for value in values]
         states, _ = stages.forward(parameters, self._read(own), activity)
         return states[-1]
@@ -218,7 +219,7 @@ class _Step:
         graph = self.graph
         X = graph.apply("Concat", *inputs, axis=0)
         if is_timed(layer.cell):
-            parts = layer.connection_type.merge(W)
+            parts = Timed.merge(W)
             return tuple(_affine(graph, part, X) for part in parts)
         if not has_synapses(layer.cell):
             return _affine(graph, W, X)

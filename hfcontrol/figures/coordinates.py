@@ -14,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison
+from hfcontrol.optim.yardstick import Optimum
 from hfcontrol.plant.contract import Plant
 from hfcontrol.runs.run import Run
 
@@ -53,6 +54,12 @@ class LengthUnit(NamedTuple):
 
     factor: float
     name: str
+
+
+def get_optimum(comparison: Comparison) -> Optimum:
+    """Return the optimal movements of a comparison that has them."""
+    assert comparison.optimum is not None
+    return comparison.optimum
 
 
 def simulate_training(run: Run) -> Comparison:

@@ -18,6 +18,7 @@ from hfcontrol.figures.coordinates import (
     axis_label,
     colour_trials,
     drawn_coordinates,
+    get_optimum,
     goal_coordinates,
     is_drawn_in_plane,
     length_unit,
@@ -112,15 +113,16 @@ class Paths:
         goal = goal_coordinates(comparison)
         optimal = None
         if optimum:
-            optimal = drawn_coordinates(comparison, comparison.optimum.x)
+            optimal = drawn_coordinates(comparison, get_optimum(comparison).x)
 
         # Coordinates that the first axes show as paths: both of the plane, or none.
         self.n_plane = 0
         self.factor: float = 1
-        if is_drawn_in_plane(plant):
+        path = plant.path_indices
+        if path is not None and is_drawn_in_plane(plant):
             self.n_plane = 2
             self.factor, unit = length_unit(plant, ours)
-            labels = [axis_label(plant.output[i], unit) for i in plant.path_indices]
+            labels = [axis_label(plant.output[i], unit) for i in path]
         else:
             units = plant.units["state"]
             labels = [axis_label(plant.state[i], units[i]) for i in plant.positions]
@@ -171,7 +173,8 @@ class Paths:
             ax.scatter(x, y, **self._goal_style(goal[t], width))
         if not self.goal_times:
             self.goal_lines.append(plot_paths(ax, goal, ls=":", lw=width))
-        self.starts = ax.scatter(*ours[0, :2], s=9 * width, c="black", zorder=3)
+        x, y = ours[0, :2]
+        self.starts = ax.scatter(x, y, s=9 * width, c="black", zorder=3)
         drawn = ax.dataLim
         ax.update_datalim(expand_box(np.array(drawn.min), np.array(drawn.max)))
         ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")

@@ -22,6 +22,7 @@ from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum, su
 from hfcontrol.figures.coordinates import (
     axis_label,
     colour_trials,
+    get_optimum,
     length_unit,
     locations,
     order_trials,
@@ -70,9 +71,9 @@ def figure_title(comparison: Comparison) -> str:
 
     There is no ratio if the optimal loss is zero.
     """
-    run = comparison.run
+    plant = comparison.run.plant
     loss = np.mean(comparison.rollout.losses)
-    title = f"{run.plant.name}, {run.trainer.task.name}: loss {loss:.2g}"
+    title = f"{plant.name}, {comparison.task.name}: loss {loss:.2g}"
     if not comparison.optimum:
         return title
     ratio = summarise(comparison)["ratio"]
@@ -210,7 +211,7 @@ def _plot_controls(figure: Figure, comparison: Comparison) -> None:
     time = plant.dt * np.arange(comparison.scenario.steps)
     pairs = zip(plant.control, plant.units["control"], strict=True)
     labels = [axis_label(name, unit) for name, unit in pairs]
-    ours, optimal = comparison.rollout.u, comparison.optimum.u
+    ours, optimal = comparison.rollout.u, get_optimum(comparison).u
     _plot_traces(figure, comparison, time, ours, optimal, labels)
 
 
@@ -222,7 +223,7 @@ def _plot_speed(figure: Figure, comparison: Comparison) -> None:
     plant = comparison.run.plant
     has_place = plant.path_indices is not None
     ours = locations(comparison, comparison.rollout.x, has_place)
-    optimal = locations(comparison, comparison.optimum.x, has_place)
+    optimal = locations(comparison, get_optimum(comparison).x, has_place)
     if plant.path_indices is None:
         units = {plant.units["state"][i] for i in plant.positions}
         factor: float = 1

@@ -89,6 +89,7 @@ class Batch(NamedTuple):
 
     def select(self, trials: Array | Sequence[int]) -> "Batch":
         """Return the batch of some trials, given by their indices."""
+        # Compiled passes read contiguous arrays.
         return Batch(*(np.ascontiguousarray(a[..., trials]) for a in self))
 
 
@@ -174,6 +175,7 @@ class Learner:
 
     def init(self, theta: Array, rng: np.random.Generator) -> PolicyState:
         """Return the state before the first update, from the network's theta (P,)."""
+        # This order of the parts is that of `split` and of checkpoints.
         log_std = np.full(self.policy.size, self.options.log_spread)
         trained = np.concatenate([theta, log_std, self.critic.initial(rng)])
         no_moment = np.zeros_like(trained)
@@ -220,10 +222,12 @@ class Learner:
         hidden = self.network_sequences.merge_blocks(
             activations, self.network.hidden, starts.shape[1]
         )
+        # Entry t is before step t, and entry t + 1 after it.
         return np.where(starts[:, None], 0.0, hidden[:-1]), hidden[1:]
 
     def predict_values(self, critic: Array, features: Array) -> Values:
         """Return the critic's values (M,) of normalised features (nf, M)."""
+        # The critic has no memory: all features are one step of `count` trials.
         count = features.shape[1]
         starts = np.ones((1, count), dtype=bool)
         sequences = self.critic_sequences
@@ -261,6 +265,7 @@ class Learner:
         m = self._outputs(activations, starts.shape[1])
         before, after = self._hidden_states(activations, starts)
 
+        # Moments include this rollout before it is normalised by them.
         raw_features = np.concatenate([trajectories.context, before], axis=1)
         returns = running_returns(rewards, starts, options.discount)
         state = replace(
@@ -273,6 +278,8 @@ class Learner:
         values = predicted.values.reshape(rewards.shape)
 
         next_values = self._next_values(state, critic, trajectories, values, after)
+        # Rewards are scaled but not centred: a constant added to each reward would
+        # favour long or short episodes.
         scaled = rewards / state.returns.deviation[0]
         advantages = generalised_advantages(
             np.clip(scaled, -MAX_NORMALISED, MAX_NORMALISED),
@@ -286,6 +293,7 @@ class Learner:
             trajectories.inputs,
             starts,
             trajectories.actions,
+            # Computed by the same passes as in an update: the first ratio is exactly 1.
             self.policy.log_prob(m, log_std, trajectories.actions),
             advantages,
             values,
@@ -328,6 +336,8 @@ class Learner:
         log_prob = self.policy.log_prob(m, log_std, batch.actions)
         entropy = self.policy.entropy(m, log_std)
         advantages = batch.advantages
+        # Normalised in each minibatch, as reference implementations of PPO do (Huang et
+        # al. 2022). A2C has them as they are.
         if options.name == "ppo":
             centred = advantages - advantages.mean()
             advantages = centred / (advantages.std() + 1e-8)
@@ -389,11 +399,13 @@ class Learner:
                 _, gradient, diagnostics = self.loss_and_gradient(
                     trained.theta, state.inputs, minibatch
                 )
+                # The minibatch that shows too large a divergence makes no update.
                 if self._is_far(diagnostics):
                     break
                 trained = rule.update(trained, gradient)
                 updates += 1
 
+        # The trained network reads normalised inputs; the controller reads plain ones.
         theta = self.split(trained.theta).network
         if self.normalise:
             theta = self.network_weights(theta, state.inputs)
@@ -413,6 +425,7 @@ class Learner:
 
     def _minibatches(self, trials: int, rng: np.random.Generator) -> Iterator[Array]:
         """Yield the trial indices of every minibatch of every epoch."""
+        # Whole trials only: the hidden state runs through all steps of a trial.
         count = min(self.options.minibatches, trials)
         for _ in range(self.options.epochs):
             yield from np.array_split(rng.permutation(trials), count)

@@ -25,6 +25,7 @@ def generalised_advantages(
     """Return the advantages (T, N) of Schulman et al. (2016, eq. 16)."""
     advantages = np.empty_like(rewards)
     following = np.zeros(rewards.shape[1])
+    # Backwards in time: an advantage contains the next one of its episode.
     for t in range(len(rewards) - 1, -1, -1):
         delta = rewards[t] + discount * next_values[t] - values[t]
         following = delta + discount * gae_lambda * ~done[t] * following
@@ -59,6 +60,7 @@ def clipped_surrogate_loss(
 
     clipped_ratio = np.clip(ratio, 1 - clip, 1 + clip)
     gain = np.minimum(ratio * advantages, clipped_ratio * advantages)
+    # A clipped sample has no gradient, so that the ratio does not move further away.
     log_prob_bar = np.where(is_clipped, 0.0, -ratio * advantages) / ratio.size
     return -gain.mean(), log_prob_bar, is_clipped.mean()
 

@@ -18,8 +18,9 @@ ADAM_EPSILON = 1e-5
 # Part of the learning rate that annealing leaves: a rate of zero is not allowed.
 LEAST_RATE = 1e-3
 
-# What A2C has instead of PPO's defaults: one gradient step on the whole rollout, without
-# clipping. That is Mnih et al. (2016, sec. 4) run synchronously (Huang et al. 2022).
+# What A2C has instead of PPO's defaults: one gradient step on the whole rollout,
+# without clipping. That is Mnih et al. (2016, sec. 4) run synchronously (Huang et al.
+# 2022).
 A2C_DEFAULTS = {
     "learning_rate": 7e-4,
     "epochs": 1,
@@ -28,6 +29,7 @@ A2C_DEFAULTS = {
     "clip": np.inf,
 }
 
+# Least and largest values. The settings of a run have the same bounds.
 BOUNDS = {
     "epochs": (1, np.inf),
     "minibatches": (1, np.inf),

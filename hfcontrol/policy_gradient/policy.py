@@ -115,6 +115,7 @@ class Gaussian:
         # d log p / d l = z^2 - 1 and d entropy / d l = 1, for each action.
         by_log_prob = (z * z - 1.0) * log_prob_bar[:, None]
         log_std_bar = by_log_prob.sum(axis=(0, 2)) + entropy_bar.sum()
+        # Beyond its bounds log_std is clipped and has no effect.
         is_free = (log_std > MIN_LOG_STD) & (log_std < MAX_LOG_STD)
         return m_bar, np.where(is_free, log_std_bar, 0.0)
 
@@ -132,6 +133,7 @@ class Categorical:
 
     @staticmethod
     def _log_softmax(m: Array) -> Array:
+        # Shifted to a largest logit of 0, so that no exponential overflows.
         shifted = m - m.max(axis=-2, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-2, keepdims=True))
 
@@ -168,6 +170,7 @@ class Categorical:
         """Return the cotangents of m (T, n, N) and of an empty log_std (0,)."""
         log_p = self._log_softmax(m)
         p = np.exp(log_p)
+        # d log p / d m = 1 - p for the action taken, and -p for the others.
         index = np.arange(self.actions)[:, None]
         is_taken = index == actions.astype(np.int64)
         entropy = -(p * log_p).sum(axis=1, keepdims=True)

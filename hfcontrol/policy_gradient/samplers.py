@@ -82,6 +82,8 @@ class PlantSampler:
         noise = policy.draw_noise(log_std, steps, loop.trials, rng)
         rollout = loop.rollout(theta, exploration=noise)
 
+        # Early noise can make trials diverge. They are left out: one of them would make
+        # every gradient infinite.
         is_finite = np.isfinite(rollout.x).all(axis=(0, 1))
         is_finite &= np.isfinite(rollout.losses)
         if not is_finite.any():
@@ -95,6 +97,7 @@ class PlantSampler:
         costs[-2] += costs[-1]
         rewards = -costs[:-1]
 
+        # One episode per trial, over the whole horizon.
         starts = np.zeros(rewards.shape, dtype=bool)
         done = starts.copy()
         starts[0] = True
@@ -111,6 +114,7 @@ class PlantSampler:
             rollout.command[..., is_finite],
             rewards,
             done,
+            # The horizon terminates all episodes that it ends.
             done,
             context[..., is_finite],
             Truncations.none(context.shape[1]),
@@ -196,6 +200,7 @@ class EnvironmentSampler:
             for t in range(self.steps):
                 context[t] = observations
                 starts[t] = is_start
+                # A new episode starts without the memory of the last one.
                 before = np.where(is_start, initial, activations)
                 activations = network.step(weights, before, observations[self.seen])
                 action = policy.draw(activations[network.outputs], log_std, rng)
@@ -205,6 +210,7 @@ class EnvironmentSampler:
                 observations, rewards[t], terminated[t], done[t] = step
                 is_start = done[t]
 
+        # Only episodes that end by themselves count as whole in the reported loss.
         loss = -mean_return(rewards, starts, done)
         # The end of the rollout truncates the episodes that are not over.
         done[-1] = True
@@ -243,6 +249,7 @@ class EnvironmentSampler:
             done[n] = terminated[n] or out_of_time
             if (done[n] or is_last) and not terminated[n]:
                 truncated.append((t, n, np.ravel(reached)))
+            # Every rollout resets all copies when it starts.
             if done[n] and not is_last:
                 reached, _ = env.reset()
             observations[:, n] = np.ravel(reached)
@@ -316,6 +323,7 @@ def episode_returns(
             seen = observations[sampler.seen]
             activations = network.step(weights, activations, seen)
             actions = sampler.policy.most_likely(activations[network.outputs])
+            # Copies whose episode is over wait for the others.
             for n in np.flatnonzero(is_running):
                 action = environment.action(actions[:, n])
                 reached, reward, terminated, truncated, _ = copies[n].step(action)

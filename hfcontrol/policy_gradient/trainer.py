@@ -32,14 +32,14 @@ from hfcontrol.training.stop import StopToken
 class PolicyTrainer:
     """One problem for PPO or A2C: task, plant, network, sampler and options.
 
-    In an environment, `kernels` and `wiring` are None.
+    In an environment, `kernels` is None.
     """
 
     task: Task | Episodes
     plant: Plant
     kernels: Any
     network: Network
-    wiring: Wiring | None
+    wiring: Wiring
     optimizer: PolicyGradient
     sampler: Sampler
     limits: Limits = field(default_factory=Limits)
@@ -61,6 +61,7 @@ class PolicyTrainer:
         state = self.learner.init(theta, rng)
         trajectories = self._collect(state, rng)
         batch, _ = self.learner.prepare_batch(state, trajectories)
+        # Kernels depend on dtypes, not on sizes: one trial is enough.
         first_trial = batch.select([0])
         self.learner.loss_and_gradient(state.trained.theta, state.inputs, first_trial)
 
@@ -72,10 +73,12 @@ class PolicyTrainer:
         A stop requested by `stop_token` takes effect between rollouts.
         """
         stop_token = stop_token or StopToken()
+        # Seconds of a resumed training go on from those before.
         clock = time.perf_counter() - state.seconds
         rng = np.random.default_rng()
         rng.bit_generator.state = state.generator
 
+        # A resumed training draws its last rollout again, which is counted already.
         is_fresh = not state.rollouts
         trajectories = self._collect(state.optimizer, rng)
         if is_fresh:
