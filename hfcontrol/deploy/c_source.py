@@ -216,7 +216,7 @@ def c_source(controller: Controller, name: str, title: str, run: str) -> str:
     # Work rows, behind the outputs, are not part of the state.
     n_state = network.outputs.stop
     facts = {
-        # The title stands in a comment, which it must not end.
+        # The title is part of a comment and must not end it.
         "title": title.replace("*/", ""),
         "version": __version__,
         "run": run,

@@ -41,7 +41,7 @@ LONG_LABEL = 20
 class TrialOrder(NamedTuple):
     """What distinguishes the trials: a value of each (N,), its label, and its kind.
 
-    `is_cyclic` is true for directions, whose values go round a circle.
+    `is_cyclic` is true for directions: 360 degrees are the same as 0.
     """
 
     values: Array

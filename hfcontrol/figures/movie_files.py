@@ -68,7 +68,7 @@ def render_frames(scene: Scene, progress: Progress | None = None) -> list[Frame]
 
     sampled = np.unique(np.linspace(0, count - 1, SAMPLED_FRAMES).astype(int))
     sample = np.hstack([np.asarray(render(k)) for k in sampled])
-    # From here on the layout is fixed: what moves must not shift what stands still.
+    # Fix the layout: moving lines must not shift the axes.
     scene.figure.set_layout_engine("none")
     palette = _palette(Image.fromarray(sample))
 

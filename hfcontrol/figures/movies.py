@@ -30,8 +30,7 @@ PAUSE = 0.4
 # Most frames of one trial.
 MOST_FRAMES = 150
 
-# Trials of a movie if their number is not given: at most so many, and of at most this
-# duration together [s].
+# Most trials of a movie if `targets` is None, and their longest duration together [s].
 MOST_TARGETS = 8
 LONG_MOVIE = 24.0
 

@@ -356,7 +356,7 @@ def _plot_tuning(figure: Figure, comparison: Comparison) -> None:
 
 
 def _most_varied_units(activity: Array) -> Array:
-    """Return the indices of the units (n, N) whose activity varies most."""
+    """Return the indices of the units with the most varied activity (n, N)."""
     return np.argsort(-activity.std(axis=1), kind="stable")[:TUNED_UNITS]
 
 

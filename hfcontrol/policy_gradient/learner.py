@@ -95,7 +95,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyState:
-    """Where policy-gradient training stands; checkpoints store these fields by name.
+    """The state of policy-gradient training; checkpoints store its fields by name.
 
     `theta` (P,) is the controller's, `trained` holds all trained parameters (network on
     normalised inputs, log_std, critic) with the moments of their gradient, and

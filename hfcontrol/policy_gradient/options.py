@@ -44,7 +44,7 @@ POSITIVE = ("learning_rate", "clip", "value_clip", "target_kl")
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """Options of PPO, whose defaults these are, or of A2C: see `for_method`.
+    """Options of PPO, with its defaults, or of A2C: see `for_method`.
 
     `discount` is the discount factor gamma, `gae_lambda` the lambda of generalised
     advantages, `clip` and `value_clip` are clipping ranges of the probability ratio

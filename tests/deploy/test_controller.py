@@ -269,7 +269,7 @@ def test_documented_npz_reader_acts_like_controller(tmp_path, rng):
     "arguments, words",
     [
         (["--format", "exe"], "--format exe: c, npz or onnx"),
-        (["--out", "arm.txt"], "its ending decides the format"),
+        (["--out", "arm.txt"], "the suffix decides the format"),
         (["--out", "2arms.c"], "choose a name that begins with a letter"),
     ],
 )
