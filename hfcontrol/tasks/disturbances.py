@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
@@ -69,7 +70,7 @@ class Disturbances:
         sizes = (self.sensory_noise, self.motor_noise, self.motor_fraction, self.push)
         return max(size or 0.0 for size in sizes) > 0
 
-    def params(self, plant: Plant, rng: np.random.Generator, trials: int) -> Array:
+    def params(self, plant: Plant, rng: Generator, trials: int) -> Array:
         """Plant parameters of every trial (np, N); those that vary are drawn."""
         names = list(plant.params)
         column = np.array(list(plant.params.values()), dtype=float)[:, None]
@@ -78,9 +79,7 @@ class Disturbances:
             values[names.index(name)] = rng.uniform(low, high, trials)
         return values
 
-    def noise(
-        self, plant: Plant, rng: np.random.Generator, steps: int, trials: int
-    ) -> Noise:
+    def noise(self, plant: Plant, rng: Generator, steps: int, trials: int) -> Noise:
         """Normal draws of all noise; zeros for noise that is switched off."""
 
         def draw(size: int, scale: float) -> Array:
@@ -97,7 +96,7 @@ class Disturbances:
     def pushes(
         self,
         plant: Plant,
-        rng: np.random.Generator,
+        rng: Generator,
         steps: int,
         trials: int,
         default: float = 0.0,

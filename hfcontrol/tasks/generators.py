@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.random import Generator
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
@@ -44,7 +45,10 @@ class TaskSpec(Protocol):
         ...
 
 
-Draw: TypeAlias = Callable[[np.random.Generator, int, str], tuple[Array, Array]]
+# Start states (n, N), and goals (n, N) or (T+1, n, N).
+StartsAndGoals: TypeAlias = tuple[Array, Array]
+
+Draw: TypeAlias = Callable[[Generator, int, str], StartsAndGoals]
 TaskGenerator: TypeAlias = Callable[[TaskSpec, Array], Draw]
 
 
@@ -56,18 +60,19 @@ def posture(
     Gauss-Newton iterations from a guess (n,), so the solution nearby is found. Raises
     TaskError if a point is out of reach.
     """
+    positions = plant.positions
     x = np.zeros((plant.nx, hand.shape[1]))
-    x[plant.positions] = np.asarray(guess, dtype=float)[:, None]
+    x[positions] = np.asarray(guess, dtype=float)[:, None]
 
     for _ in range(POSTURE_ITERATIONS):
         error = hand - kernels.output(x[None], params)[0, plant.hand]
         if np.abs(error).max() < POSTURE_ERROR:
             break
         output_jacobian = kernels.output_jacobian(x[None], params)[0]
-        J = output_jacobian[plant.hand][:, plant.positions]
+        J = output_jacobian[plant.hand][:, positions]
         inverse = np.linalg.pinv(J.transpose(2, 0, 1))
         change = np.einsum("nij,jn->in", inverse, error)
-        x[plant.positions] += np.clip(change, -POSTURE_CHANGE, POSTURE_CHANGE)
+        x[positions] += np.clip(change, -POSTURE_CHANGE, POSTURE_CHANGE)
 
     missed = np.flatnonzero(np.linalg.norm(error, axis=0) > MISSED)
     if missed.size:
@@ -76,7 +81,7 @@ def posture(
             f"{missed.size} of {hand.shape[1]} targets are out of reach of plant "
             f"{plant.name}, the first at ({point}) m: make the task's radius smaller"
         )
-    return x[plant.positions]
+    return x[positions]
 
 
 def _spread(trials: int, split: str) -> Array:
@@ -105,7 +110,7 @@ def reach(task: TaskSpec, params: Array) -> Draw:
             "a draw function"
         )
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = _start(task, trials)
         angle = 2 * np.pi * _spread(trials, split)
         states = task.with_actuator_states(x0)
@@ -121,7 +126,7 @@ def reach(task: TaskSpec, params: Array) -> Draw:
 def angles(task: TaskSpec, params: Array) -> Draw:
     """Move to N targets, evenly spaced between two postures."""
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = _start(task, trials)
         goal = np.zeros_like(x0)
         first, last = task.numbers["targets"]
@@ -139,9 +144,7 @@ def _and_back(outward: TaskGenerator) -> TaskGenerator:
     def generator(task: TaskSpec, params: Array) -> Draw:
         draw_outward = outward(task, params)
 
-        def draw(
-            rng: np.random.Generator, trials: int, split: str
-        ) -> tuple[Array, Array]:
+        def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
             x0, goal = draw_outward(rng, trials, split)
             goal = np.tile(goal, (task.steps + 1, 1, 1))
             goal[task.steps // 2 + 1 :] = x0
@@ -158,7 +161,7 @@ def _range(task: TaskSpec) -> tuple[Array, Array]:
     return low, high
 
 
-def _draw_postures(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+def _draw_postures(task: TaskSpec, rng: Generator, trials: int) -> Array:
     """Positions (n, N) drawn uniformly from the task's range."""
     low, high = _range(task)
     return rng.uniform(low, high, (len(task.plant.positions), trials))
@@ -172,14 +175,15 @@ def anywhere(task: TaskSpec, params: Array) -> Draw:
     controller that has never seen a short movement misses its target by centimetres.
     """
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0, goal = np.zeros((2, task.plant.n_body, trials))
         # Targets are drawn after all starts, an order that a seed depends on.
         for x in (x0, goal):
             x[task.plant.positions] = _draw_postures(task, rng, trials)
         if split == "training":
-            lengths = rng.random(goal[:, ::2].shape[1])
-            goal[:, ::2] = x0[:, ::2] + lengths * (goal - x0)[:, ::2]
+            start, movement = x0[:, ::2], (goal - x0)[:, ::2]
+            lengths = rng.random(start.shape[1])
+            goal[:, ::2] = start + lengths * movement
         return x0, goal
 
     return draw
@@ -188,7 +192,7 @@ def anywhere(task: TaskSpec, params: Array) -> Draw:
 def stay(task: TaskSpec, params: Array) -> Draw:
     """Hold a posture drawn uniformly from a range, against the task's pushes."""
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = np.zeros((task.plant.n_body, trials))
         x0[task.plant.positions] = _draw_postures(task, rng, trials)
         return x0, x0
@@ -196,7 +200,7 @@ def stay(task: TaskSpec, params: Array) -> Draw:
     return draw
 
 
-def _strokes(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+def _strokes(task: TaskSpec, rng: Generator, trials: int) -> Array:
     """Position paths (T+1, n, N): minimum-jerk strokes from posture to posture.
 
     q = q0 + (q1 - q0)(10 s^3 - 15 s^4 + 6 s^5), s from 0 to 1 (Flash & Hogan 1985,
@@ -208,11 +212,11 @@ def _strokes(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
     count = stroke[-1] + 2
     # One posture more than strokes: each stroke ends where the next one begins.
     postures = np.array([_draw_postures(task, rng, trials) for _ in range(count)])
-    movement = postures[stroke + 1] - postures[stroke]
-    return postures[stroke] + movement * (10 * s**3 - 15 * s**4 + 6 * s**5)
+    start, end = postures[stroke], postures[stroke + 1]
+    return start + (end - start) * (10 * s**3 - 15 * s**4 + 6 * s**5)
 
 
-def _eights(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
+def _eights(task: TaskSpec, rng: Generator, trials: int) -> Array:
     """Position paths (T+1, n, N): one figure eight about the middle of the range.
 
     Phase and direction are random. The width is half of the range (first position),
@@ -221,8 +225,8 @@ def _eights(task: TaskSpec, rng: np.random.Generator, trials: int) -> Array:
     low, high = _range(task)
     phase = rng.uniform(0, 2 * np.pi, trials)
     direction = rng.choice([-1.0, 1.0], trials)
-    once_around = 2 * np.pi * np.linspace(0, 1, task.steps + 1)[:, None]
-    turn = once_around * direction + phase
+    part = np.linspace(0, 1, task.steps + 1)[:, None]
+    turn = 2 * np.pi * part * direction + phase
     others = [0.5 * np.sin(2 * turn)] * (len(low) - 1)
     wave = np.stack([np.sin(turn), *others], axis=1)
     return (low + high) / 2 + (high - low) / 4 * wave
@@ -235,7 +239,7 @@ def follow(task: TaskSpec, params: Array) -> Draw:
     """
     plant = task.plant
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         path = _strokes(task, rng, trials)
         path[:, :, ::2] = _eights(task, rng, trials)[:, :, ::2]
 
@@ -253,7 +257,7 @@ def follow(task: TaskSpec, params: Array) -> Draw:
     return draw
 
 
-def _fill_cube(rng: np.random.Generator, dimensions: int, count: int) -> Array:
+def _fill_cube(rng: Generator, dimensions: int, count: int) -> Array:
     """Points (dimensions, count) that fill the unit cube evenly.
 
     A Kronecker sequence with a random shift s: point k is the fractional part of
@@ -276,7 +280,7 @@ def around(task: TaskSpec, params: Array) -> Draw:
     evenly up to its corners; the same number of random starts would leave gaps.
     """
 
-    def draw(rng: np.random.Generator, trials: int, split: str) -> tuple[Array, Array]:
+    def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         names = ("start", "spread", "target")
         start, spread, target = (
             np.asarray(task.numbers[name], dtype=float)[:, None] for name in names

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.random import Generator
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError, UsageError
@@ -258,7 +259,7 @@ class Task:
 
     def draw(
         self,
-        rng: np.random.Generator,
+        rng: Generator,
         split: str = "training",
         trials: int | None = None,
     ) -> Scenario:
@@ -306,7 +307,7 @@ class Task:
 
     def _draw_start_and_goal(
         self,
-        rng: np.random.Generator,
+        rng: Generator,
         params: Array,
         trials: int,
         split: str,
@@ -355,8 +356,9 @@ class Task:
 
         seen = np.asarray(seen, dtype=float)
         trials = goal.shape[2]
-        fits = seen.ndim == 3 and len(seen) >= self.steps and seen.shape[2] == trials
-        if not fits or not np.isfinite(seen).all():
+        has_shape = seen.ndim == 3 and seen.shape[2] == trials
+        is_long_enough = len(seen) >= self.steps
+        if not (has_shape and is_long_enough and np.isfinite(seen).all()):
             raise TaskError(
                 f"task {self.name} of {self.plant.name}: sees returned an array of "
                 f"shape {seen.shape}; it must be finite, of shape ({len(goal) - 1}, "
@@ -472,6 +474,7 @@ class Task:
         the state's error.
         """
         limits = self.numbers.get("success", {"state": 0.1})
+        # Actuators may be in any state.
         n = self.plant.n_body
         x, goal = rollout.x[-1, :n], scenario.goal[-1, :n]
         if callable(limits):
