@@ -1,7 +1,8 @@
-"""`hfcontrol compare`: the studies of the sources, repeated."""
+"""`hfcontrol compare`: repeat the comparisons of the sources."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,38 +16,40 @@ from hfcontrol.cli.output import json_safe, show_status
     "--seeds",
     type=int,
     metavar="N",
-    help="Trainings of each kind; the study's own number by default.",
+    help="Number of trainings of each kind; default the study's own number.",
 )
 @click.option(
     "--samples",
     type=int,
     metavar="N",
-    help="Weights and starts at which a gradient is judged. [16]",
+    help="Number of weights and starts at which gradients are compared. [16]",
 )
 @click.option(
     "--updates",
     type=int,
     metavar="N",
-    help="Of the first-order optimizers; the source's number, or less, by default.",
+    help="Updates of the first-order optimizers; default the source's number, or less.",
 )
 @click.option(
     "--seconds",
     type=float,
     metavar="S",
-    help="Of every training of `cells` and `methods`; the horizon of `backsolve`.",
+    help="Length of every training of `cells` and `methods`, or the horizon of "
+    "`backsolve`.",
 )
 @click.option(
     "--optimizer",
     metavar="WORD",
-    help="first-order, as in the source, or hf in its place. [first-order]",
+    help="Optimizer: first-order, as in the source, or hf. [first-order]",
 )
 @click.option(
     "--plant",
     metavar="NAME",
-    help="Of `orders`: quadrotor or diffdrive; of `methods`: arm2 or cartpole.",
+    help="Plant of `orders` (quadrotor or diffdrive) or of `methods` (arm2 or "
+    "cartpole).",
 )
 @click.option(
-    "--most-seconds", type=float, metavar="S", help="Stop every training after so long."
+    "--most-seconds", type=float, metavar="S", help="Stop every training after S s."
 )
 @click.option(
     "--out",
@@ -54,9 +57,9 @@ from hfcontrol.cli.output import json_safe, show_status
     show_default=True,
     type=click.Path(file_okay=False),
     metavar="FOLDER",
-    help="Where the figure and its numbers go, as compare-NAME.png and .json.",
+    help="Folder for the figure compare-NAME.png and its numbers compare-NAME.json.",
 )
-def compare(name, out, **options):
+def compare(name: str | None, out: str, **options: Any) -> None:
     """Repeat a comparison of the sources: NAME.png and NAME.json.
 
     \b
@@ -64,50 +67,45 @@ def compare(name, out, **options):
     hfcontrol compare gradients --samples 8
     hfcontrol compare quadrotor --optimizer hf --seeds 3
 
-    Ctrl-C stops it, and what is finished by then is drawn; the numbers of what is finished are always in the .json already.
+    Ctrl-C stops the study and draws what it has finished. The .json always holds the
+    numbers finished so far.
     """
-    with show_status("preparing") as say:
+    with show_status("preparing") as set_status:
         from hfcontrol.studies import STUDIES, study
 
         if name is None:
             for word, (_, text) in STUDIES.items():
                 click.echo(f"{word:12}{text}")
             return
-        folder, words = (
-            Path(out),
-            [
-                name,
-                *(str(options[key]) for key in ("plant", "optimizer") if options[key]),
-            ],
-        )
-        figure, numbers = (
-            folder / f"compare-{'-'.join(words)}{ending}"
-            for ending in (".png", ".json")
-        )
-        results, result, stopped = study(name, say, **given_options(**options)), None, False
+        variant = [str(options[key]) for key in ("plant", "optimizer") if options[key]]
+        stem = "-".join(["compare", name, *variant])
+        figure = Path(out, f"{stem}.png")
+        numbers = Path(out, f"{stem}.json")
+
+        result: dict[str, Any] | None = None
+        stopped = False
+        results = study(name, set_status, **given_options(**options))
         try:
             for result in results:
-                _written(result, numbers)
+                _write_numbers(result, numbers)
         except KeyboardInterrupt:
             stopped = True
         if result is None:
-            raise click.Abort("stopped before anything of it was finished")
+            raise click.Abort("stopped before any part of the study had finished")
+
         from hfcontrol.studies.plots import draw
 
         draw(result, figure)
-    click.echo(
-        f"{figure.absolute()}\n{numbers.absolute()}"
-        + ("\nstopped: this is what was finished by then" if stopped else "")
-    )
+    click.echo(f"{figure.absolute()}\n{numbers.absolute()}")
+    if stopped:
+        click.echo("stopped: these files hold what had finished by then")
 
 
-def _written(result, numbers):
-    """Writes what is known so far, whole or not at all: whoever kills a study loses the training in progress alone."""
+def _write_numbers(result: dict[str, Any], path: Path) -> None:
+    """Write the numbers known so far, so that a killed study keeps them."""
     from hfcontrol.arrays.files import atomic_write
 
-    numbers.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(numbers, (".json",)) as temporary:
-        temporary.write_text(
-            json.dumps(json_safe(result), allow_nan=False, indent=1) + "\n",
-            encoding="utf-8",
-        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(json_safe(result), allow_nan=False, indent=1)
+    with atomic_write(path, (".json",)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

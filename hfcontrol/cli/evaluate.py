@@ -1,5 +1,7 @@
 """`hfcontrol evaluate`: how good controllers are."""
 
+from typing import Any
+
 import click
 
 from hfcontrol.cli.options import JSON, condition_options, format_options, given_options
@@ -13,16 +15,20 @@ from hfcontrol.cli.output import print_evaluation, print_json, show_status
     "--trials",
     type=int,
     metavar="N",
-    help="Trials in each set; by default as many as trained on, or as the task says.",
+    help="Number of trials in each set; default the training's or the task's.",
 )
 @JSON
-def evaluate(runs, trials, as_json, **options):
+def evaluate(
+    runs: tuple[str, ...], trials: int | None, as_json: bool, **options: Any
+) -> None:
     """Compare controllers with the optimum.
 
-    The ratio is mean cost by mean optimal cost, on trained and on held-out scenarios: 1 is perfect. The optimum is found
-    by iLQR for every trial; iLQR is local, so on hard plants a ratio below 1 is possible, and where there is noise the
-    optimum knows it in advance, a bound that nobody attains. Without RUN, the newest run; several are tested one after the
-    other. The options test a controller under other conditions than it was trained with.
+    The ratio is the mean cost divided by the mean optimal cost, on the training and on
+    held-out scenarios: 1 is perfect. iLQR finds the optimum of every trial. It is a
+    local method, so a ratio below 1 is possible on hard plants. With noise, the optimum
+    knows the noise in advance, which no controller can. Without RUN, the newest run is
+    evaluated. The options test a controller under other conditions than those of its
+    training.
 
     \b
     hfcontrol evaluate
@@ -32,22 +38,25 @@ def evaluate(runs, trials, as_json, **options):
     from hfcontrol.runs.run import Run
 
     chosen = [Run.load(run) for run in runs or (None,)]
-    asked = given_options(**options)
-    for place, run in enumerate(chosen):
-        with show_status("looking for the optimum"):
-            from hfcontrol.evaluation.evaluation import evaluate as compare_with_optimum
+    conditions = given_options(**options)
+    for index, run in enumerate(chosen):
+        with show_status("searching for the optimum"):
+            from hfcontrol.evaluation.evaluation import evaluate as evaluate_run
 
-            result = compare_with_optimum(run, run.settings.changed(**asked), trials)
+            result = evaluate_run(run, run.settings.changed(**conditions), trials)
         if as_json:
             print_json(result)
             continue
-        click.echo(
-            "\n" * (place > 0)
-            + f"{run.path}: {run.plant.name} {result['task']}"
-            + (f", tested with {format_options(asked)}" if asked else "")
-        )
+
+        heading = f"{run.path}: {run.plant.name} {result['task']}"
+        if conditions:
+            heading += f", tested with {format_options(conditions)}"
+        if index > 0:
+            click.echo()
+        click.echo(heading)
         if run.plant_changed:
             click.echo(
-                f"{run.plant.path} has changed since the run was trained; this is with the plant as it is now"
+                f"{run.plant.path} has changed since the run was trained; this "
+                "evaluation is on the plant as it is now"
             )
         print_evaluation(result)

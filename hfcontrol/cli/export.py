@@ -1,11 +1,14 @@
-"""`hfcontrol export`: a controller for other programs."""
+"""`hfcontrol export`: write a controller for other programs."""
 
 from pathlib import Path
 
 import click
 
+from hfcontrol.cli.figures import OUT
 from hfcontrol.cli.options import RUN
 from hfcontrol.cli.output import show_status
+
+FORMATS = ("c", "npz", "onnx")
 
 
 @click.command()
@@ -16,28 +19,25 @@ from hfcontrol.cli.output import show_status
     default="c",
     show_default=True,
     metavar="WORD",
-    help="c, npz or onnx.",
+    help="File format: c, npz or onnx.",
 )
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="File to write, whose ending decides the format; by default one named after the run, here.",
-)
+@OUT
 @click.option(
     "--bare",
     is_flag=True,
-    help="Write the network alone of a controller that was trained with delays or noise.",
+    help="Write the network without the delays or noise that it was trained with.",
 )
-def export(run, kind, out, bare):
+def export(run: str | None, kind: str, out: str | None, bare: bool) -> None:
     """Write a controller as C source, npz or ONNX.
 
-    The C file (C99, no allocation, nothing but math.h) has a state, a reset and a step, named after the file; -DHFCONTROL_FLOAT
-    compiles it for float. The npz has the weights, and the layers in words. The ONNX graph (extra `onnx`) takes target, observation and
-    state, and gives control and next_state; its property `start` is the first state. Without RUN, the newest run.
+    The C file (C99, no allocation, only math.h) defines a state, a reset and a step,
+    named after the file; -DHFCONTROL_FLOAT compiles it for float. The npz file holds
+    the weights and a description of the layers. The ONNX graph (extra `onnx`) maps
+    target, observation and state to control and next_state; its property `start` is the
+    first state. Without RUN, the newest run is exported.
 
-    Delays and noise are the plant's and are not written: a controller that was trained with some is written with --bare alone, for a
-    plant that brings its own.
+    Delays and noise belong to the plant and are not exported. A controller that was
+    trained with them needs --bare, for a plant that has its own.
 
     \b
     hfcontrol export --format c
@@ -49,17 +49,16 @@ def export(run, kind, out, bare):
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
 
-        if kind not in ("c", "npz", "onnx"):
-            raise UsageError(f"--format {kind}: c, npz or onnx")
-        run = Run.load(run)
+        if kind not in FORMATS:
+            raise UsageError(f"--format {kind}: must be c, npz or onnx")
+        loaded = Run.load(run)
         if not bare:
-            check_exportable(run)
-        name = run.path.resolve().name
-        path = Path(out or f"{name.replace('-', '_') if kind == 'c' else name}.{kind}")
-        export_controller(
-            Controller.load(run),
-            path,
-            f"{run.plant.name} {run.trainer.task.name}, a controller",
-            name,
-        )
+            check_exportable(loaded)
+
+        name = loaded.path.resolve().name
+        # The file's name becomes part of the names of C functions.
+        stem = name.replace("-", "_") if kind == "c" else name
+        path = Path(out or f"{stem}.{kind}")
+        title = f"{loaded.plant.name} {loaded.trainer.task.name}, a controller"
+        export_controller(Controller.load(loaded), path, title, name)
     click.echo(path.absolute())

@@ -2,19 +2,25 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hfcontrol.cli.options import RUN
 from hfcontrol.cli.output import CLEAR_LINE, show_status
 
+# Imported when a figure is drawn: the help needs neither NumPy nor matplotlib.
+if TYPE_CHECKING:
+    from hfcontrol.runs.run import Run
+
 OUT = click.option(
     "--out",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="File to write, whose ending decides the format; by default one named after the run, here.",
+    help="File to write, whose ending decides the format; default here, named after "
+    "the run.",
 )
-SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
+SHOW = click.option("--show", is_flag=True, help="Also open a window.")
 
 
 @click.command("plot-error")
@@ -24,14 +30,14 @@ SHOW = click.option("--show", is_flag=True, help="Open a window as well.")
     default="updates",
     show_default=True,
     metavar="WORD",
-    help="What the error is drawn against: updates, rollouts or seconds.",
+    help="Horizontal axis of the learning curve: updates, rollouts or seconds.",
 )
 @OUT
 @SHOW
-def plot_error(run, axis, out, show):
+def plot_error(run: str | None, axis: str, out: str | None, show: bool) -> None:
     """Draw the learning curve and the movements.
 
-    A png, pdf or svg. Without RUN, the newest run.
+    The file is a png, pdf or svg. Without RUN, the newest run is drawn.
 
     \b
     hfcontrol plot-error
@@ -40,9 +46,9 @@ def plot_error(run, axis, out, show):
     with show_status("drawing"):
         from hfcontrol.figures import plots
 
-        run, out = run_and_file(run, out, "-error.png")
-        plots.plot_error(run, out, axis, show=show)
-    click.echo(out.absolute())
+        loaded, path = load_run_and_path(run, out, "-error.png")
+        plots.plot_error(loaded, path, axis, show=show)
+    click.echo(path.absolute())
 
 
 @click.command()
@@ -52,15 +58,16 @@ def plot_error(run, axis, out, show):
     default="paths",
     show_default=True,
     metavar="WORD",
-    help="paths, controls, hidden, speed or tuning.",
+    help="What to draw: paths, controls, hidden, speed or tuning.",
 )
 @OUT
 @SHOW
-def plot(run, kind, out, show):
+def plot(run: str | None, kind: str, out: str | None, show: bool) -> None:
     """Draw paths, controls, speed, hidden activity or its tuning.
 
-    A png, pdf or svg, with the optimal movements beneath. Tuning is that of hidden units to the direction of the target.
-    Without RUN, the newest run.
+    The file is a png, pdf or svg, with the optimal movements in the background. Tuning
+    is that of hidden units to the direction of the target. Without RUN, the newest run
+    is drawn.
 
     \b
     hfcontrol plot --kind speed
@@ -69,27 +76,32 @@ def plot(run, kind, out, show):
     with show_status("drawing"):
         from hfcontrol.figures import plots
 
-        run, out = run_and_file(run, out, f"-{kind}.png")
-        plots.plot(run, kind, out, show=show)
-    click.echo(out.absolute())
+        loaded, path = load_run_and_path(run, out, f"-{kind}.png")
+        plots.plot(loaded, kind, path, show=show)
+    click.echo(path.absolute())
 
 
 @click.command()
 @RUN
 @click.option(
-    "--training", is_flag=True, help="Show the paths changing across all checkpoints."
+    "--training",
+    is_flag=True,
+    help="Show how the paths change over all checkpoints of the training.",
 )
 @click.option(
     "--targets",
     type=int,
     metavar="N",
-    help="Targets to move to; 8 by default, fewer where each takes long.",
+    help="Number of targets to move to; default 8, or fewer if movements are long.",
 )
 @OUT
-def animate(run, training, targets, out):
+def animate(
+    run: str | None, training: bool, targets: int | None, out: str | None
+) -> None:
     """Show the plant moving, in a movie.
 
-    A gif, html, or mp4 where ffmpeg is installed. Without RUN, the newest run.
+    The file is a gif, an html or, if ffmpeg is installed, an mp4. Without RUN, the
+    newest run is shown.
 
     \b
     hfcontrol animate
@@ -97,21 +109,24 @@ def animate(run, training, targets, out):
     """
     live = sys.stderr.isatty()
 
-    def progress(done, total):
+    def show_progress(done: int, total: int) -> None:
         if live:
             click.echo(f"{CLEAR_LINE}frame {done} of {total} ...", nl=False, err=True)
 
     with show_status("drawing"):
-        from hfcontrol.figures.movies import animate as make
+        from hfcontrol.figures.movies import animate as write_movie
 
-        run, out = run_and_file(run, out, "-training.gif" if training else ".gif")
-        make(run, out, targets, training, progress)
-    click.echo(out.absolute())
+        ending = "-training.gif" if training else ".gif"
+        loaded, path = load_run_and_path(run, out, ending)
+        write_movie(loaded, path, targets, training, show_progress)
+    click.echo(path.absolute())
 
 
-def run_and_file(run, out, ending):
-    """The run of that name, and the path of the file to write: the one asked for, or one named after the run, here."""
+def load_run_and_path(
+    run: str | None, out: str | None, ending: str
+) -> tuple["Run", Path]:
+    """Load a run, and choose the file to write: `out`, or one named after the run."""
     from hfcontrol.runs.run import Run
 
-    run = Run.load(run)
-    return run, Path(out or f"{run.path.resolve().name}{ending}")
+    loaded = Run.load(run)
+    return loaded, Path(out or f"{loaded.path.resolve().name}{ending}")

@@ -1,52 +1,64 @@
-"""What `hfcontrol train` shows of a training in progress: text for people, JSON for scripts, or nothing."""
+"""What `hfcontrol train` shows of a training: text for people, JSON for scripts."""
 
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json, show_status
 
-POOR = 1.5  # ratio to the optimum above which a training that settled ended in a poor minimum
+# Imported when training starts: the help does without NumPy.
+if TYPE_CHECKING:
+    from hfcontrol.runs.settings import Settings
+    from hfcontrol.runs.training import Training
+    from hfcontrol.training.state import Event, Stop
+
+# Ratio to the optimum above which a converged training has ended in a poor minimum.
+POOR_RATIO = 1.5
 
 
-def resuming(training, *options):
-    """The command that goes on with a training."""
-    return shlex.join(
-        ["hfcontrol", "train", "--resume", str(training.folder.path), *options]
-    )
+class Display(Protocol):
+    """Shows the events of a training."""
+
+    def show_event(self, event: "Event", training: "Training") -> None:
+        """Show an event."""
+
+    def show_end(self, event: "Event", training: "Training") -> None:
+        """Show the last event, and the result of the training."""
 
 
-def past_warm_up(events, quiet):
-    """The events from the first of the training proper on, or the one that stops its warm-up; on a terminal those before are told."""
+def resume_command(training: "Training", *options: str) -> str:
+    """The command line that continues a training."""
+    words = ["hfcontrol", "train", "--resume", str(training.folder.path), *options]
+    return shlex.join(words)
+
+
+def skip_curriculum(events: "Iterator[Event]", quiet: bool) -> "Iterator[Event]":
+    """Yield the events after the curriculum, or the one that stops it.
+
+    Unless `quiet`, a terminal shows what the curriculum is doing.
+    """
     event = next(events)
     if event.kind == "curriculum":
-        with nullcontext(_unsaid) if quiet else show_status(event.activity) as say:
+        status = show_status(event.activity)
+        with nullcontext(_ignore) if quiet else status as set_status:
             while event.kind == "curriculum" and not event.stop:
-                say(event.activity)
+                set_status(event.activity)
                 event = next(events)
     yield event
     yield from events
 
 
-def _unsaid(text):
-    """Says nothing."""
+def _ignore(text: str) -> None:
+    """Show nothing."""
 
 
-class Silent:
-    """Shows nothing."""
-
-    def event(self, event, training):
-        """Ignores an event."""
-
-    def end(self, training, event):
-        """Ignores the end."""
-
-
-def hand_error(event):
-    """Mean distance of the hand from its target at the end [cm], or None for a plant without a hand."""
+def mean_hand_error(event: "Event") -> float | None:
+    """Mean distance of the hand from its targets [cm]; None for other plants."""
     from hfcontrol.evaluation.evaluation import hand_errors
 
     if event.loop is None:
@@ -55,163 +67,223 @@ def hand_error(event):
     return None if errors is None else 100 * float(errors.mean())
 
 
-def worth(loss, loop):
-    """A loss in words, or the return of the environment that takes the place of a plant's loop."""
-    return f"loss {loss:.3e}" if loop is not None else f"return {-loss:.4g}"
+def format_loss(loss: float, event: "Event") -> str:
+    """A loss as text; in an environment it is the negative return."""
+    return f"return {-loss:.4g}" if event.loop is None else f"loss {loss:.3e}"
 
 
-class Lines:
-    """JSON for scripts: a line for each hold, the last with everything that `info` tells."""
+def stop_reason(event: "Event") -> "Stop":
+    """Why the training ended, of its last event."""
+    assert event.stop is not None
+    return event.stop
 
-    report = None
 
-    def event(self, event, training):
-        """A line at the end of a hold."""
+class Silent:
+    """Shows nothing."""
+
+    def show_event(self, event: "Event", training: "Training") -> None:
+        """Ignore an event."""
+
+    def show_end(self, event: "Event", training: "Training") -> None:
+        """Ignore the end."""
+
+
+class JsonLines:
+    """JSON for scripts: one line per hold, and a last one with the run's info."""
+
+    def __init__(self) -> None:
+        self.report: Any = None  # of the last update
+
+    def show_event(self, event: "Event", training: "Training") -> None:
+        """Print a line at the end of a hold."""
         self.report = event.report or self.report
-        if event.kind == "hold":
-            state, report = event.state, self.report
-            print_json(
-                {
-                    "event": "hold",
-                    "hold": state.holds,
-                    "updates": state.updates,
-                    "rollouts": state.rollouts,
-                    "loss": state.loss,
-                    "accepted": event.accepted,
-                    "kind": state.hold.kind,
-                    "rho": report and report.rho,
-                    "damping": getattr(state.optimizer, "damping", None),
-                    "divergence": getattr(report, "divergence", None),
-                    "solver": report and report.solver,
-                    "iterations": report and report.iterations,
-                    "hand_error_cm": hand_error(event),
-                    "seconds": state.seconds,
-                }
-            )
-
-    def end(self, training, event):
-        """The last line."""
-        told = {
-            "run": str(training.folder.path),
-            "stop": event.stop.word,
-            "warming": event.activity,
-            "seconds": event.state.seconds,
+        if event.kind != "hold":
+            return
+        state, report = event.state, self.report
+        counts = {
+            "hold": state.holds,
+            "updates": state.updates,
+            "rollouts": state.rollouts,
+        }
+        step = {
+            "rho": report and report.rho,
+            "damping": getattr(state.optimizer, "damping", None),
+            "divergence": getattr(report, "divergence", None),
+            "solver": report and report.solver,
+            "iterations": report and report.iterations,
         }
         print_json(
             {
+                "event": "hold",
+                **counts,
+                "loss": state.loss,
+                "accepted": event.accepted,
+                "kind": state.hold.kind,
+                **step,
+                "hand_error_cm": mean_hand_error(event),
+                "seconds": state.seconds,
+            }
+        )
+
+    def show_end(self, event: "Event", training: "Training") -> None:
+        """Print the last line."""
+        if event.kind != "curriculum":
+            print_json({"event": "done", **training.run.info()})
+            return
+        # A run in its curriculum has no checkpoint, and so no info.
+        print_json(
+            {
                 "event": "done",
-                **(told if event.kind == "curriculum" else training.run.info()),
+                "run": str(training.folder.path),
+                "stop": stop_reason(event).word,
+                "warming": event.activity,
+                "seconds": event.state.seconds,
             }
         )
 
 
 class Progress:
-    """Text for people: one line for each hold, updated in place on a terminal, and a table at the end."""
+    """Text for people: one line per hold, and a table of the evaluation at the end.
 
-    def __init__(self, training):
-        self.live, self.report = sys.stdout.isatty(), None
-        trainer, task, state = training.trainer, training.trainer.task, training.state
-        architecture = trainer.network.architecture
-        hidden = "+".join(map(str, architecture.hidden))
-        units = f"{hidden} {architecture.cell} units{'' if architecture.recurrent else ' without recurrence'}"
-        click.echo(
-            f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps of "
-            f"{1000 * trainer.plant.dt:g} ms; {units}, "
-            f"{trainer.network.size} weights, seed {training.settings.seed}"
-        )
+    On a terminal, the line of the current hold is updated in place.
+    """
+
+    def __init__(self, training: "Training") -> None:
+        self.live = sys.stdout.isatty()
+        self.report: Any = None  # of the last update
+        click.echo(_describe_problem(training))
         for reason in training.prepared.reasons:
             click.echo(reason)
         click.echo(
-            f"kernels ready in {training.prepared.seconds:.1f} s; run {training.folder.path}"
+            f"kernels ready in {training.prepared.seconds:.1f} s; "
+            f"run {training.folder.path}"
         )
+        state = training.state
         if training.curriculum and training.folder.curriculum_file:
-            click.echo(f"going on with the warm-up: {training.curriculum.activity}")
+            click.echo(f"continuing with the curriculum: {training.curriculum.activity}")
         elif state and state.updates:
-            click.echo(f"going on after {state.updates} updates, loss {state.loss:.3e}")
+            click.echo(
+                f"continuing after {state.updates} updates, loss {state.loss:.3e}"
+            )
 
-    def event(self, event, training):
-        """The line of the hold in progress, or the finished one."""
+    def show_event(self, event: "Event", training: "Training") -> None:
+        """Print the line of the current hold, or of the finished one."""
         self.report = event.report or self.report
         if event.kind == "hold" or (event.kind == "update" and self.live):
-            line = self._line(event)
-            if self.live:  # a line that the terminal breaks could not be overwritten
-                line = CLEAR_LINE + line[: shutil.get_terminal_size().columns - 1]
+            line = self._format_line(event)
+            if self.live:
+                # A line that the terminal wraps could not be overwritten.
+                columns = shutil.get_terminal_size().columns
+                line = CLEAR_LINE + line[: columns - 1]
             click.echo(line, nl=event.kind == "hold")
 
-    def _line(self, event):
-        """The numbers of an event, the ones that matter most first: a narrow terminal shows no others."""
-        state, report, error = event.state, self.report, hand_error(event)
-        within = event.kind == "update"
+    def _format_line(self, event: "Event") -> str:
+        """The numbers of an event, by importance: a narrow terminal cuts the rest."""
+        state = event.state
+        in_hold = event.kind == "update"
         words = [
-            f"hold {state.holds + within:3d}",
+            f"hold {state.holds + in_hold:3d}",
             f"update {state.updates:5d}",
             f"rollouts {state.rollouts:5d}",
-            worth(event.rollout.loss if within else state.loss, event.loop),
+            format_loss(event.rollout.loss if in_hold else state.loss, event),
         ]
-        words += [] if error is None else [f"hand {10 * error:6.2f} mm"]
+        error = mean_hand_error(event)
+        if error is not None:
+            words.append(f"hand {10 * error:6.2f} mm")
         words.append(f"{state.seconds:.1f} s")
-        words += (
-            [f"damping {state.optimizer.damping:.0e}"]
-            if hasattr(state.optimizer, "damping")
-            else []
-        )
-        if report:
-            words += [f"rho {report.rho:5.2f}"] if report.rho == report.rho else []
-            words += (
-                [f"kl {report.divergence:.3f}"] if hasattr(report, "divergence") else []
-            )
-            words.append(
-                report.solver
-                + (f" {report.iterations:3d}" if report.iterations else "")
-            )
-        return "  ".join(words) + ("" if event.accepted or within else "  undone")
+        if hasattr(state.optimizer, "damping"):
+            words.append(f"damping {state.optimizer.damping:.0e}")
+        words += self._report_words()
+        undone = not (event.accepted or in_hold)
+        return "  ".join(words) + ("  undone" if undone else "")
 
-    def end(self, training, event):
-        """Why it ended, how to go on, and how good it is."""
-        warming = event.kind == "curriculum"
-        if self.live and event.state.hold_start and not warming:
-            click.echo()
-        state, limits, word = event.state, training.trainer.limits, event.stop.word
-        within = (
-            f", within the warm-up ({training.curriculum.activity})"
-            if training.curriculum
-            else ""
-        )
-        reached = (
-            ","
-            if warming
-            else f"; {worth(state.loss, event.loop)} after {state.updates} updates, {state.rollouts} rollouts,"
-        )
-        click.echo(
-            f"stopped: {event.stop.sentence}{within}{reached} {state.seconds:.1f} s"
-        )
-        more = {
+    def _report_words(self) -> list[str]:
+        """The numbers of the last update's report."""
+        report = self.report
+        if not report:
+            return []
+        words = []
+        is_number = report.rho == report.rho  # first-order updates have no rho: NaN
+        if is_number:
+            words.append(f"rho {report.rho:5.2f}")
+        if hasattr(report, "divergence"):
+            words.append(f"kl {report.divergence:.3f}")
+        iterations = f" {report.iterations:3d}" if report.iterations else ""
+        words.append(f"{report.solver}{iterations}")
+        return words
+
+    def show_end(self, event: "Event", training: "Training") -> None:
+        """Print why the training ended, how to continue it, and how good it is."""
+        in_curriculum = event.kind == "curriculum"
+        if self.live and event.state.hold_start and not in_curriculum:
+            click.echo()  # ends the line of the interrupted hold
+        click.echo(_describe_end(event, training))
+
+        word = stop_reason(event).word
+        limits = training.trainer.limits
+        options = {
             "interrupted": (),
             "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
             "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}"),
         }
-        if word in more:
-            click.echo(f"go on with: {resuming(training, *more[word])}")
-        if word != "interrupted":
-            from hfcontrol.evaluation.evaluation import evaluate
+        if word in options:
+            click.echo(f"continue with: {resume_command(training, *options[word])}")
+        if word == "interrupted":
+            return
 
-            with show_status("looking for the optimum"):
-                evaluation = evaluate(training.run)
-            print_evaluation(evaluation)
-            for line in advice(word, evaluation, training.settings):
-                click.echo(line)
+        from hfcontrol.evaluation.evaluation import evaluate
+
+        with show_status("searching for the optimum"):
+            evaluation = evaluate(training.run)
+        print_evaluation(evaluation)
+        suggestion = suggest_settings(word, evaluation, training.settings)
+        if suggestion:
+            click.echo(suggestion)
 
 
-def advice(word, evaluation, settings):
-    """What to try, as a line, where a training ended in a poor minimum: it settled though much is left to gain."""
+def _describe_problem(training: "Training") -> str:
+    """Plant, task and network of a training, in one line."""
+    trainer, task = training.trainer, training.trainer.task
+    architecture = trainer.network.architecture
+    hidden = "+".join(map(str, architecture.hidden))
+    feedforward = "" if architecture.recurrent else " without recurrence"
+    return (
+        f"{trainer.plant.name} {task.name}: {task.trials} trials, {task.steps} steps "
+        f"of {1000 * trainer.plant.dt:g} ms; "
+        f"{hidden} {architecture.cell} units{feedforward}, "
+        f"{trainer.network.size} weights, seed {training.settings.seed}"
+    )
+
+
+def _describe_end(event: "Event", training: "Training") -> str:
+    """Why a training ended, and what it reached by then, in one line."""
+    state = event.state
+    line = f"stopped: {stop_reason(event).sentence}"
+    if training.curriculum:
+        line += f", in the curriculum ({training.curriculum.activity})"
+    if event.kind != "curriculum":
+        line += (
+            f"; {format_loss(state.loss, event)} after {state.updates} updates, "
+            f"{state.rollouts} rollouts"
+        )
+    return f"{line}, {state.seconds:.1f} s"
+
+
+def suggest_settings(
+    word: str, evaluation: dict[str, Any], settings: "Settings"
+) -> str | None:
+    """What to try if a training converged in a poor minimum, in one line.
+
+    word: why it stopped. Returns None if nothing is wrong.
+    """
     ratio = evaluation.get("sets", {}).get("training", {}).get("ratio")
-    if word in ("converged", "failed") and ratio is not None and ratio > POOR:
-        ways = [
-            way
-            for way, given in (
-                ("--grow 12", settings.grow),
-                ("--race 4", settings.race > 1),
-            )
-            if not given
-        ]
-        yield f"it settled far from the optimum: {', '.join([*ways, '--guide 32', 'another --seed'])} may lead elsewhere"
+    converged = word in ("converged", "failed")
+    if not converged or ratio is None or ratio <= POOR_RATIO:
+        return None
+    ways = []
+    if not settings.grow:
+        ways.append("--grow 12")
+    if settings.race <= 1:
+        ways.append("--race 4")
+    ways += ["--guide 32", "another --seed"]
+    return f"it converged far from the optimum; try {', '.join(ways)}"

@@ -1,11 +1,18 @@
-"""`hfcontrol runs` and `hfcontrol info`: which runs there are and what one holds."""
+"""`hfcontrol runs` and `hfcontrol info`: list runs, and show what one contains."""
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hfcontrol.cli.options import JSON, RUN
 from hfcontrol.cli.output import print_json
 
-SHOWN = 8  # losses of holds that `info` shows
+# Imported when runs are listed: the help needs neither NumPy nor h5py.
+if TYPE_CHECKING:
+    from hfcontrol.runs.folder import RunFolder
+
+LOSSES_SHOWN = 8  # of the last holds, by `info`: one line of a terminal
+NAME_WIDTH = 16
 
 
 @click.command()
@@ -13,7 +20,7 @@ SHOWN = 8  # losses of holds that `info` shows
 @click.option(
     "--thin",
     is_flag=True,
-    help="Remove checkpoints of the runs named, never the first, the best or the last.",
+    help="Remove checkpoints of the named runs, but not the first, best or last.",
 )
 @click.option(
     "--keep",
@@ -21,13 +28,14 @@ SHOWN = 8  # losses of holds that `info` shows
     default=10,
     show_default=True,
     metavar="N",
-    help="About how many --thin leaves.",
+    help="About how many checkpoints --thin keeps.",
 )
 @JSON
-def runs(names, thin, keep, as_json):
+def runs(names: tuple[str, ...], thin: bool, keep: int, as_json: bool) -> None:
     """List runs, or thin out their checkpoints.
 
-    The newest run comes first. A run without a reason to have stopped was killed, or is in training.
+    The newest run comes first. A run without a reason for stopping was killed, or is
+    still training.
 
     \b
     hfcontrol runs
@@ -42,17 +50,17 @@ def runs(names, thin, keep, as_json):
         )
     folders = [find_run(name)[0] for name in names] or list_runs()
     if as_json and not thin:
-        print_json([_told(folder) for folder in folders])
+        print_json([_info_or_error(folder) for folder in folders])
     elif not folders:
         click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
     elif thin:
-        _thin(folders, keep)
+        _thin_all(folders, keep)
     else:
-        _list(folders)
+        _print_table(folders)
 
 
-def _told(folder):
-    """What `info` tells of a folder, or its path and what is wrong with it."""
+def _info_or_error(folder: "RunFolder") -> dict[str, Any]:
+    """The info of a run; its path and the error if it cannot be read."""
     from hfcontrol.errors import CheckpointError
     from hfcontrol.runs.run import Run
 
@@ -62,42 +70,45 @@ def _told(folder):
         return {"run": str(folder.path), "error": str(error)}
 
 
-def _thin(folders, keep):
+def _thin_all(folders: "list[RunFolder]", keep: int) -> None:
+    """Thin out the checkpoints of several runs."""
     from hfcontrol.runs.folder import thin
 
     for folder in folders:
         with folder.lock():
             removed = thin(folder.path, keep)
-        click.echo(
-            f"{folder.path}: checkpoints removed {len(removed)}, left {len(folder.checkpoints())}"
-        )
+        left = len(folder.checkpoints())
+        click.echo(f"{folder.path}: checkpoints removed {len(removed)}, left {left}")
 
 
-def _list(folders):
+def _print_table(folders: "list[RunFolder]") -> None:
+    """Print one row per run."""
     width = max(len(str(folder.path)) for folder in folders)
     click.echo(
-        f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  stopped by"
+        f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  "
+        "stopped by"
     )
     for folder in folders:
-        info = _told(folder)
+        info = _info_or_error(folder)
         if "error" in info:
-            click.echo(
-                f"{folder.path!s:{width}}  {info['error'].removeprefix(f'{folder.path} ')}"
-            )
+            # The path is in the first column already.
+            row = info["error"].removeprefix(f"{folder.path} ")
         else:
-            click.echo(
-                f"{folder.path!s:{width}}  {info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
+            row = (
+                f"{info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
                 f"{info['seconds']:7.1f}  {info['stop'] or '-'}"
             )
+        click.echo(f"{folder.path!s:{width}}  {row}")
 
 
 @click.command()
 @RUN
 @JSON
-def info(run, as_json):
+def info(run: str | None, as_json: bool) -> None:
     """Show what a run contains and why it stopped.
 
-    Of a run's folder, its newest checkpoint; or name a checkpoint. Without RUN, the newest run.
+    RUN is a run's folder, for its newest checkpoint, or a checkpoint. Without RUN, the
+    newest run is shown.
 
     \b
     hfcontrol info
@@ -105,24 +116,24 @@ def info(run, as_json):
     """
     from hfcontrol.runs.run import Run
 
-    told = Run.load(run).info()
+    facts = Run.load(run).info()
     if as_json:
-        print_json(told)
+        print_json(facts)
         return
-    history = told.pop("loss_history")
-    for name, value in told.items():
-        shown = (
-            "-"
-            if value is None
-            else f"{value:.4g}"
-            if isinstance(value, float)
-            else value
-        )
-        if name == "time_constants" and value:
-            shown = f"{1000 * min(value):.4g} to {1000 * max(value):.4g} ms"
-        click.echo(f"{name.replace('_', ' '):16} {shown}")
-    if history:
-        click.echo(
-            f"{'loss of holds':16} {'... ' * (len(history) > SHOWN)}"
-            f"{', '.join(f'{loss:.2e}' for loss in history[-SHOWN:])}"
-        )
+    losses = facts.pop("loss_history")
+    for name, value in facts.items():
+        title = name.replace("_", " ")
+        click.echo(f"{title:{NAME_WIDTH}} {_format_fact(name, value)}")
+    if losses:
+        last = ", ".join(f"{loss:.2e}" for loss in losses[-LOSSES_SHOWN:])
+        dots = "... " if len(losses) > LOSSES_SHOWN else ""
+        click.echo(f"{'loss of holds':{NAME_WIDTH}} {dots}{last}")
+
+
+def _format_fact(name: str, value: Any) -> str:
+    """A value of `info` as text."""
+    if value is None:
+        return "-"
+    if name == "time_constants" and value:
+        return f"{1000 * min(value):.4g} to {1000 * max(value):.4g} ms"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -103,6 +103,6 @@ def _print_spread(outcomes: "list[Outcome]", as_json: bool) -> None:
         f"best: seed {best.seed}, loss {best.loss:.3e}; median {median(losses):.3e}, "
         f"worst {losses[-1]:.3e} of {len(losses)}; run {run.path}"
     )
-    with show_status("looking for the optimum"):
+    with show_status("searching for the optimum"):
         evaluation = evaluate(run)
     print_evaluation(evaluation)

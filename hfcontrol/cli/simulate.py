@@ -1,8 +1,10 @@
-"""`hfcontrol simulate`: the trajectories of a run as a file."""
+"""`hfcontrol simulate`: write the trajectories of a run to a file."""
+
+from typing import Any
 
 import click
 
-from hfcontrol.cli.figures import OUT, run_and_file
+from hfcontrol.cli.figures import OUT, load_run_and_path
 from hfcontrol.cli.options import RUN, condition_options, given_options
 from hfcontrol.cli.output import show_status
 
@@ -15,21 +17,25 @@ from hfcontrol.cli.output import show_status
     default="training",
     show_default=True,
     metavar="WORD",
-    help="Scenarios: training or held_out.",
+    help="Which scenarios to simulate: training or held_out.",
 )
 @click.option(
     "--trials",
     type=int,
     metavar="N",
-    help="Number of trials; the training's by default.",
+    help="Number of trials; default the training's.",
 )
 @OUT
-def simulate(run, split, trials, out, **options):
+def simulate(
+    run: str | None, split: str, trials: int | None, out: str | None, **options: Any
+) -> None:
     """Write the controller's movements to a file.
 
-    States, controls, observations, outputs, targets, hidden activity, parameters and losses with their names and units:
-    npz (arrays [time, entry, trial]) or csv (a row for each trial and time). Without RUN, the newest run. The options test
-    a controller under other conditions than it was trained with.
+    The file holds states, controls, observations, outputs, targets, hidden activity,
+    parameters and losses, with their names and units. It is an npz (arrays [time,
+    entry, trial]) or a csv (a row for each trial and time). Without RUN, the newest run
+    is simulated. The options test a controller under other conditions than those of its
+    training.
 
     \b
     hfcontrol simulate
@@ -39,12 +45,8 @@ def simulate(run, split, trials, out, **options):
     with show_status("simulating"):
         from hfcontrol.evaluation.trajectories import write_trajectories
 
-        run, out = run_and_file(run, out, ".npz")
-        write_trajectories(
-            run,
-            out,
-            split.replace("-", "_"),
-            run.settings.changed(**given_options(**options)),
-            trials,
-        )
-    click.echo(out.absolute())
+        loaded, path = load_run_and_path(run, out, ".npz")
+        settings = loaded.settings.changed(**given_options(**options))
+        # Options are written with dashes, so held-out is accepted too.
+        write_trajectories(loaded, path, split.replace("-", "_"), settings, trials)
+    click.echo(path.absolute())

@@ -19,7 +19,14 @@ from hfcontrol.cli.options import (
     setting_option,
 )
 from hfcontrol.cli.output import show_status
-from hfcontrol.cli.progress import Lines, Progress, Silent, past_warm_up, resuming
+from hfcontrol.cli.progress import (
+    Display,
+    JsonLines,
+    Progress,
+    Silent,
+    resume_command,
+    skip_curriculum,
+)
 from hfcontrol.cli.seeds import train_many
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
@@ -161,11 +168,17 @@ def train(
 
     with nullcontext() if quiet else show_status("preparing"):
         training = _prepare(settings, out, resume, start, force)
-    show = Silent() if quiet else Lines() if as_json else Progress(training)
+    display: Display
+    if quiet:
+        display = Silent()
+    elif as_json:
+        display = JsonLines()
+    else:
+        display = Progress(training)
     with _stop_on_signals(training, quiet) as stop_token:
-        for event in past_warm_up(training.events(stop_token), quiet):
-            show.event(event, training)
-    show.end(training, event)
+        for event in skip_curriculum(training.events(stop_token), quiet):
+            display.show_event(event, training)
+    display.show_end(event, training)
 
 
 def _prepare(
@@ -222,7 +235,8 @@ def _stop_on_signals(training: "Training", quiet: bool) -> "Iterator[StopToken]"
         saved = training.folder.checkpoints() or training.folder.curriculum_file
         how = "no hold had ended, so nothing was saved"
         if saved:
-            how = f"go on from the last checkpoint with: {resuming(training)}"
+            command = resume_command(training)
+            how = f"continue from the last checkpoint with: {command}"
         raise click.Abort(f"stopped at once; {how}") from None
     finally:
         for number, handler in before.items():

@@ -23,7 +23,7 @@ from trainings import (
 
 import hfcontrol as hf
 from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
-from hfcontrol.cli.progress import advice
+from hfcontrol.cli.progress import suggest_settings
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.plant.registry import plant_names
 from hfcontrol.runs.settings import Settings
@@ -292,22 +292,20 @@ def test_a_full_disk_gets_one_line(here):
             "converged",
             4e5,
             {},
-            "it settled far from the optimum: --grow 12, --race 4, --guide 32, another "
-            "--seed may lead elsewhere",
+            "it converged far from the optimum; try --grow 12, --race 4, --guide 32, "
+            "another --seed",
         ),
         (
             "failed",
             2.0,
             {"grow": 4, "race": 2},
-            "it settled far from the optimum: --guide 32, another --seed may lead "
-            "elsewhere",
+            "it converged far from the optimum; try --guide 32, another --seed",
         ),
         ("converged", 1.2, {}, None),
         ("time", 9.0, {}, None),
         ("converged", None, {}, None),
     ],
 )
-def test_a_poor_minimum_gets_advice(stop, ratio, settings, expected):
+def test_a_poor_minimum_gets_a_suggestion(stop, ratio, settings, expected):
     evaluation = {"sets": {"training": {"ratio": ratio}}}
-    lines = advice(stop, evaluation, Settings(**settings))
-    assert next(lines, None) == expected
+    assert suggest_settings(stop, evaluation, Settings(**settings)) == expected

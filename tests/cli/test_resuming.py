@@ -26,7 +26,7 @@ from hfcontrol.runs.folder import RunFolder
 def test_the_printed_command_resumes_the_run(capsys, here):
     out = call(capsys, "train", *SMALL_OPTIONS)[1]
     before = hf.Run.load()
-    words = re.search("^go on with: hfcontrol (.*)$", out, re.MULTILINE)[1].split()
+    words = re.search("^continue with: hfcontrol (.*)$", out, re.MULTILINE)[1].split()
     status, out, err = call(capsys, *words)
     assert status == 0 and not err and f"after {before.state.updates} updates" in out
     assert hf.Run.load().state.rollouts >= 2 * before.settings.rollouts
@@ -56,7 +56,7 @@ def test_resuming_with_a_changed_and_a_moved_plant(capsys, here):
 
 def test_the_time_limit_ends_training(capsys, here):
     out = call(capsys, "train", *SMALL_OPTIONS[:-2], "--max-seconds", "0.001")[1]
-    assert "time limit reached" in out and re.search(
+    assert "the time asked for is over" in out and re.search(
         "--resume .* --max-seconds 0.002$", out, re.MULTILINE
     )
 
@@ -135,11 +135,11 @@ def test_stopping_in_the_curriculum(capfd, here, signals):
     ]
     stopped, how = out.splitlines()[-2:]
     assert re.fullmatch(
-        r"stopped: interrupted, within the warm-up \(growing, 2 steps\), "
+        r"stopped: interrupted, in the curriculum \(growing, 2 steps\), "
         r"\d+\.\d s",
         stopped,
     )
-    assert how == f"go on with: {words}"
+    assert how == f"continue with: {words}"
     assert folder.curriculum_file and not folder.checkpoints()
 
     line = (
@@ -162,7 +162,7 @@ def test_stopping_in_the_curriculum(capfd, here, signals):
     assert line in strict_json(call(capfd, "runs", "--json")[1])[0]["error"]
     status, out, _ = call(capfd, *words.split()[1:])
     assert status == 0
-    assert "\ngoing on with the warm-up: growing, 2 steps\n" in out
+    assert "\ncontinuing with the curriculum: growing, 2 steps\n" in out
     assert not folder.curriculum_file
     assert len(call(capfd, "runs")[1].splitlines()) == 2
     assert hf.Run.load().info()["stop"] == "rollouts"
@@ -182,7 +182,7 @@ def test_stopping_in_the_curriculum_at_once(capsys, here, signals):
     signals[0] = 2
     words = [*SMALL_OPTIONS, "--grow", 3, "--quiet"]
     line = complaint(capsys, "train", *words, status=130)
-    how = "go on from the last checkpoint with: hfcontrol train --resume weights/"
+    how = "continue from the last checkpoint with: hfcontrol train --resume weights/"
     assert how in line
 
     (path,) = Path("weights").iterdir()
@@ -194,16 +194,16 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     words = [*SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001"]
     out = call(capsys, "train", *words)[1]
     assert (
-        "stopped: time limit reached, within the warm-up (growing, 1 step); loss "
+        "stopped: time limit reached, in the curriculum (growing, 1 step); loss "
         in out
         and "ratio to optimal" in out
     )
 
-    how = "^go on with: hfcontrol (.* --max-seconds) 0.002$"
+    how = "^continue with: hfcontrol (.* --max-seconds) 0.002$"
     words = re.search(how, out, re.MULTILINE)[1].split()
     again = call(capsys, *words, 100)[1]
     assert (
-        "going on with the warm-up: growing, 1 step" in again
+        "continuing with the curriculum: growing, 1 step" in again
         and "rollout limit reached; loss " in again
     )
 

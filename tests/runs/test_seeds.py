@@ -106,7 +106,7 @@ def test_command_shows_every_seed_and_the_spread(capsys, tmp_path):
     [
         (
             ("--seeds", "0-1", "--seed", "3"),
-            "--seeds 0-1 with --seed: each seed begins a run of its own",
+            "--seeds 0-1 with --seed: each seed starts its own run",
         ),
         (("--seeds", "0-1", "--from", "x"), "--seeds 0-1 with --from"),
         (("--seeds", "0-1", "--jobs", "0"), "--jobs 0: must be at least 1"),

@@ -1,0 +1,64 @@
+"""Checks of a plant's tasks: their scenarios can be drawn, and their starts are finite.
+
+`hfcontrol check` runs them after the contract tests of the plant itself.
+"""
+
+import numpy as np
+
+from hfcontrol.errors import HFControlError
+from hfcontrol.evaluation.plant_check import Finding
+from hfcontrol.kernels import compile_plant
+from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.probe import format_numbers
+from hfcontrol.tasks.scenario import SPLITS, Scenario
+from hfcontrol.tasks.task import Task
+
+
+def check_starts(plant: Plant) -> list[Finding]:
+    """Draw the scenarios of every task and check their starts; one finding per task."""
+    findings = []
+    for name in plant.tasks:
+        fault = _find_task_fault(plant, name)
+        findings.append(Finding(f"task {name}", ok=not fault, message=fault))
+    return findings
+
+
+def _find_task_fault(plant: Plant, name: str) -> str:
+    """What is wrong with a task, or an empty text."""
+    try:
+        task = Task(plant, compile_plant(plant), name)
+        for split in SPLITS:
+            scenario = task.draw(np.random.default_rng(0), split)
+            fault = _find_unfit_start(task, scenario)
+            if fault:
+                return fault
+    except HFControlError as error:
+        return str(error)
+    return ""
+
+
+def _find_unfit_start(task: Task, scenario: Scenario) -> str:
+    """Which value is not finite at a start of the scenario, or an empty text."""
+    plant, kernels = task.plant, task.kernels
+    x, p = scenario.x0[None], scenario.params
+    # An untrained network gives the trim.
+    trim = np.reshape(plant.trim, (-1, 1))
+    u = np.zeros((1, plant.nu, scenario.trials)) + trim
+    with np.errstate(all="ignore"):
+        A, B = kernels.jacobians(x, u, p)
+        values = {
+            "the observation": kernels.observe(x, p),
+            "the state a step later": kernels.step(x[0], u[0], p)[None],
+            "the derivative of a step": np.concatenate([A, B], axis=2),
+            "the derivative of the observation": kernels.observe_jacobian(x, p),
+        }
+
+    for what, value in values.items():
+        other_axes = tuple(range(value.ndim - 1))
+        is_finite = np.isfinite(value).all(axis=other_axes)
+        for n in np.flatnonzero(~is_finite)[:1]:
+            return (
+                f"{what} is not finite at its start x = {format_numbers(x[0, :, n])}: "
+                "start elsewhere, or keep dynamics and observe finite there"
+            )
+    return ""
