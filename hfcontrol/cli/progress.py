@@ -160,7 +160,9 @@ class Progress:
         )
         state = training.state
         if training.curriculum and training.folder.curriculum_file:
-            click.echo(f"continuing with the curriculum: {training.curriculum.activity}")
+            click.echo(
+                f"continuing with the curriculum: {training.curriculum.activity}"
+            )
         elif state and state.updates:
             click.echo(
                 f"continuing after {state.updates} updates, loss {state.loss:.3e}"

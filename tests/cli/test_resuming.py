@@ -56,7 +56,7 @@ def test_resuming_with_a_changed_and_a_moved_plant(capsys, here):
 
 def test_the_time_limit_ends_training(capsys, here):
     out = call(capsys, "train", *SMALL_OPTIONS[:-2], "--max-seconds", "0.001")[1]
-    assert "the time asked for is over" in out and re.search(
+    assert "time limit reached" in out and re.search(
         "--resume .* --max-seconds 0.002$", out, re.MULTILINE
     )
 
@@ -194,8 +194,7 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     words = [*SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001"]
     out = call(capsys, "train", *words)[1]
     assert (
-        "stopped: time limit reached, in the curriculum (growing, 1 step); loss "
-        in out
+        "stopped: time limit reached, in the curriculum (growing, 1 step); loss " in out
         and "ratio to optimal" in out
     )
 
