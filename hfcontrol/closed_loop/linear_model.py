@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.wiring import Wiring
 
 
 class PlantJacobians(NamedTuple):
@@ -20,6 +21,11 @@ class PlantJacobians(NamedTuple):
     C: Array
     slope: Array
     replays_inputs: bool
+
+    def kernel_arguments(self, wiring: Wiring) -> tuple:
+        """The fields and the delays, in the order of the derivative kernels."""
+        delays = (wiring.feedback_delay, wiring.command_delay)
+        return (self.A, self.B, self.C, self.slope, *delays, self.replays_inputs)
 
 
 class LinearModel(NamedTuple):
@@ -48,7 +54,7 @@ class LinearModel(NamedTuple):
         return (self.A, self.B, self.C, self.x, self.u, self.observed, self.recorded)
 
     def kernel_arguments(self) -> tuple[bool, bool, tuple[Array, ...]]:
-        """The fields in the order in which rollout kernels take them."""
+        """The fields in the order of the rollout kernels."""
         return self.replaces_plant, self.replays_inputs, self.arrays()
 
 

@@ -133,7 +133,8 @@ class ClosedLoop:
         self.scenario, self.wiring, self.options = scenario, wiring, options
         self.passes = self._choose_passes()
 
-        # Loops on a subset of the trials, by the number of trials of each network.
+        # Loops on a subset of the trials, by the number of trials of each network. They
+        # are kept, because every update uses the same ones.
         self._subsets: dict[int, ClosedLoop] = {}
 
     def _choose_passes(self) -> Passes:
@@ -267,6 +268,7 @@ class ClosedLoop:
 
     def linear_model(self, rollout: Rollout) -> LinearModel:
         """The plant linearised about a rollout, to replace the plant in others."""
+        # Observations without noise: the loop adds it again.
         jacobians = self.plant_jacobians(rollout)
         observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
         return LinearModel(
@@ -341,6 +343,7 @@ class LinearisedLoop:
             linear_model=NOTHING_FIXED,
             passes=loop.passes,
         )
+        # The plant is not differentiated again: its Jacobians are at hand.
         A, B, C, slope, replays_inputs = self.plant_jacobians
         jacobians = PlantJacobians(
             select(A), select(B), select(C), select(slope), replays_inputs

@@ -192,6 +192,7 @@ class FusedPasses:
         activations = self._empty_activations(T // self.store_every + 1)
         cast = self._cast(weights)
         wiring = (self.wiring.limit, self.wiring.taper)
+        # The blocks keep all cores busy, so that each product takes one thread.
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
@@ -283,15 +284,7 @@ class FusedPasses:
         self, jacobians: PlantJacobians, rollout: StoredRollout
     ) -> tuple:
         """Arguments about network, plant and rollout that both derivatives take."""
-        plant = (
-            jacobians.A,
-            jacobians.B,
-            jacobians.C,
-            jacobians.slope,
-            self.wiring.feedback_delay,
-            self.wiring.command_delay,
-            jacobians.replays_inputs,
-        )
+        plant = jacobians.kernel_arguments(self.wiring)
         recomputation = self._recomputation_inputs(rollout)
         return (*self.tables, plant, recomputation, rollout.activations)
 
@@ -334,6 +327,7 @@ class FusedPasses:
         if activations_bar is None:
             activations_bar = self._no_activations_bar()
         size = self.network.size
+        # One sum per block, added in order: the same bits on any number of cores.
         weights_bars = np.zeros((1, self.blocks, size))
         no_rows = np.empty((1, 0, size), self.dtype)
         self._run_adjoint(

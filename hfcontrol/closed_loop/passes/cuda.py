@@ -110,6 +110,7 @@ class CudaPasses:
         needed = T * trials * self.bytes_per_step
         require_memory(needed, f"{trials} trials of {T} steps")
 
+        # Kernels read tables at every step: they are moved once.
         tables = (*network.tables(), self.sections.starts)
         self.tables = tuple(to_device(table, np.int64) for table in tables)
         self.column_order = to_device(self._column_order(), np.int64)
@@ -135,6 +136,7 @@ class CudaPasses:
         return (
             s.x0,
             s.target,
+            # A row per trial: a plant's functions take a trial's parameters as a row.
             s.params.T.copy(),
             s.sensory_noise,
             s.motor_noise,
@@ -279,18 +281,6 @@ class CudaPasses:
         parts = [section[..., indices, :].ravel() for section in sections]
         return CudaActivations(passes.sections, np.concatenate(parts))
 
-    def _plant_inputs(self, jacobians: PlantJacobians) -> tuple:
-        """Arguments about the plant that both derivatives take."""
-        return (
-            jacobians.A,
-            jacobians.B,
-            jacobians.C,
-            jacobians.slope,
-            self.wiring.feedback_delay,
-            self.wiring.command_delay,
-            jacobians.replays_inputs,
-        )
-
     def tangent(
         self,
         weights: Array,
@@ -315,7 +305,7 @@ class CudaPasses:
             packed,
             *self.tables,
             self._start(v),
-            self._plant_inputs(jacobians),
+            jacobians.kernel_arguments(self.wiring),
             *(flat, weight_tangents),
             *(dx, du, d_command, d_activations),
         )
@@ -378,7 +368,7 @@ class CudaPasses:
             cast,
             *self.tables,
             units,
-            self._plant_inputs(jacobians),
+            jacobians.kernel_arguments(self.wiring),
             flat,
             *(x_bar, u_bar, command_bar, activations_bar),
             *(deltas, start_bar),
@@ -398,6 +388,7 @@ class CudaPasses:
         cotangents = (x_bar[None], u_bar[None], activations_bar)
         deltas, start_bar = self._deltas(weights, jacobians, rollout, cotangents)
 
+        # Every step and trial is a sample of the layer's product: no loop over time.
         weights_bar = np.zeros_like(weights)
         leading = self.leading_shape
         inputs = rollout.activations.layer_inputs

@@ -70,7 +70,8 @@ class PlainPasses:
         if net.start:
             stored[0, net.hidden] = weights[net.start, None]
 
-        x[0], now = s.x0, stored[0]
+        x[0] = s.x0
+        now = stored[0]
         for t in range(T):
             y[t] = self._observe(t, x, linear_model)
             seen = np.concatenate([s.target[t], y[t]])
@@ -80,6 +81,7 @@ class PlainPasses:
             if (t + 1) % every == 0:
                 stored[(t + 1) // every] = now
 
+            # Until the first command arrives, only motor noise acts.
             if t >= w.command_delay:
                 u[t] = w.apply_limit(command[t - w.command_delay])
             gain = 1.0 + s.motor_gain[t]
@@ -89,9 +91,11 @@ class PlainPasses:
 
     def _observe(self, t: int, x: Array, linear_model: LinearModel) -> Array:
         """What the network sees of the plant at time t (ny, N)."""
+        # Recorded observations already include their noise.
         if linear_model.replays_inputs:
             return linear_model.recorded[t]
 
+        # Until the first sample arrives, the network sees that of x_0.
         s = max(t - self.wiring.feedback_delay, 0)
         if linear_model.replaces_plant:
             change = multiply(linear_model.C[s], x[s] - linear_model.x[s])

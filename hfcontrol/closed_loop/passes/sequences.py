@@ -74,6 +74,7 @@ class Sequences:
         self, weights: Array, starts: Array, activations: Array, out_bar: Array
     ) -> Array:
         """Cotangent of the weights (P,) for that of the outputs (T, n_output, N)."""
+        # One sum per block, added in order: the same bits on any number of cores.
         weights_bars = np.zeros((len(activations), self.network.size))
         with single_threaded_blas():
             run_in_parallel(
