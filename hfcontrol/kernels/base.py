@@ -228,7 +228,7 @@ class Kernels(ABC):
             known = ", ".join(self.plant.residuals) or "none"
             raise PlantError(
                 f"{self.plant.name} has no residual function {name!r}; "
-                f"its tasks bring: {known}"
+                f"its tasks use: {known}"
             )
         return len(self.plant.residuals[name])
 

@@ -239,6 +239,7 @@ class Architecture:
             raise UsageError(
                 f"`unfold` {self.unfold}: a control step needs at least 1 solver step"
             )
+        # Its state has no differential equation to solve.
         closed_form = is_staged(self.cell) and not is_continuous(self.cell)
         if closed_form and (self.scheme, self.unfold) != ("fused", 1):
             raise UsageError(
@@ -290,6 +291,7 @@ def lay_out_layers(architecture: Architecture, n_input: int, n_output: int) -> L
             reads.append((name, 1))
         planner.add(name, architecture.cell, units, reads)
         below = name
+    # The output is linear: limits of the control belong to the closed loop.
     planner.add("out", "linear", n_output, [(below, 0)])
     return planner.finish(architecture)
 

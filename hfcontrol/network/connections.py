@@ -90,6 +90,7 @@ class Timed:
     @classmethod
     def vjp(cls, W: Array, X: Array, delta: Array) -> Array:
         """Return the cotangent of X (columns, N)."""
+        # One product for the three sums.
         merged = cls.merge(W).reshape(-1, W.shape[2])
         return merged.T @ delta.reshape(-1, X.shape[1])
 
@@ -162,6 +163,7 @@ class Synapses:
     def vjp(cls, W: Array, X: Array, delta: Array) -> Array:
         """Return the cotangent of X (columns, N), zero for the last row."""
         _, _, argument_bar = cls._gate_bars(W, X, delta)
+        # Synapses do not read the row of ones.
         X_bar = np.einsum("ij,ijn->jn", W[1], argument_bar)
         return np.concatenate([X_bar, np.zeros_like(X[:1])])
 

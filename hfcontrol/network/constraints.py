@@ -69,6 +69,7 @@ class Constraint:
 
         matrices = map(network.matrices, (self.sign, self.cut, self.frozen))
         for layer, sign, cut, still in zip(network.layers, *matrices, strict=True):
+            # These are views: writing to them fills the masks.
             still[:] = layer.name in frozen
             if layer.parameters:
                 self.frozen[layer.parameters] = layer.name in frozen
@@ -98,6 +99,7 @@ class Constraint:
     def weights(self, theta: Array) -> Array:
         """Return the weights (P,) of the free parameters theta (P,)."""
         masks = self._masks(theta)
+        # logaddexp does not overflow for large theta.
         positive = np.logaddexp(0.0, SHARPNESS * theta) / SHARPNESS
         weights = np.where(masks.signed, masks.sign * positive, theta)
         return np.where(masks.cut, 0.0, weights)
@@ -150,6 +152,7 @@ def _draw_cut(
 
     Every unit loses the same number of connections and keeps at least one.
     """
+    # Row by row: a mask for the whole matrix would leave some units without input.
     cut = np.ones((units, sources), dtype=bool)
     kept = max(1, round(density * sources))
     for row in cut:

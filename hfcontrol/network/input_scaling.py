@@ -54,6 +54,7 @@ class Moments:
         count = self.count + more
         change = values.mean(axis=1) - self.mean
         within = self.count * self.variance + more * values.var(axis=1)
+        # Between the two groups: their means differ.
         spread = within + change**2 * self.count * more / count
         mean = self.mean + change * more / count
         return Moments(mean, spread / count, count)

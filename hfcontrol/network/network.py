@@ -167,6 +167,7 @@ class Network:
 
         theta (P,) is the trained vector; the result has an entry for each such unit.
         """
+        # Empty, so that a network without time constants has something to join.
         rates = [np.empty(0)]
         for name, view in self.views(self.weights(theta)).items():
             if name.startswith("rate_"):
@@ -189,8 +190,10 @@ class Network:
                 draw_synapses(layer, W, raw[..., 0], spread, reads_input, rng)
             else:
                 draw_sparse(layer, W, rng)
+        # Without input, the untrained network gives `rest`.
         matrices[-1][:, -1] = self.rest
 
+        # After all matrices: the order of draws decides what a seed gives.
         for layer, raw in zip(self.layers, parameters, strict=True):
             draw_parameters(layer, raw, spread, rng)
         return theta if self.constraint is None else self.constraint.start(theta)
@@ -229,6 +232,7 @@ class Network:
         """Fill the activations `now` of a layer with a state."""
         cell = staged_cell(layer.cell)
         phi = ACTIVATIONS[cell.ACTIVATION].function
+        # Other cells get the length of the step from `Stages`.
         if is_timed(layer.cell):
             W = Timed.scale_to_step(W, elapsed)
         X = layer.gather(before, now, 1.0)
@@ -240,6 +244,7 @@ class Network:
         start = layer.initial_state(before, now)
         x, f = self._stages(layer, elapsed).forward(p, start, activity)
         work = layer.split_work(now)
+        # The first state is stored already, where the layer read it.
         work.activities[:] = f
         work.states[:] = x[1:-1]
         now[layer.units] = x[-1]
@@ -273,6 +278,7 @@ class Network:
         ):
             slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
             X = layer.gather(before, now, 1.0)
+            # The bias has no tangent: its ones are constant.
             dX = layer.gather(d_before, d_now, 0.0)
             if not layer.work:
                 d_sums = layer.connection_type.jvp(W, dW, X, dX)
@@ -354,6 +360,7 @@ class Network:
         p_bar, x_bar = stages.vjp(p, x, f, now_bar[layer.units], pull)
         if p_bar:
             parameter_bars[:] = parameter_slopes(cell, raw) * np.stack(p_bar)
+        # The state that the stages start from is the last thing they pass on.
         start_bar = before_bar if source.lag else now_bar
         start_bar[source.units] += x_bar
 

@@ -22,6 +22,7 @@ from hfcontrol.network.cells import (
 )
 from hfcontrol.network.cells.protocol import Cell, ContinuousCell, StagedCell
 
+# Keys are the names that users give to `cell`.
 CELLS: dict[str, Cell] = {
     "tanh": tanh,
     "linear": linear,

@@ -26,5 +26,6 @@ def fused(x: Value, f: Value, p: Value, h: float) -> Value:
 
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     """Return the derivatives of the fused step by x and the activities (3, k, N)."""
+    # 0 x gives the constant derivative the shape of x.
     by_f = np.stack([1 - f[2], f[2], f[1] - f[0]])
     return 0.0 * x, by_f, ()

@@ -22,6 +22,7 @@ def field(x: Value, f: Value, p: Value) -> Value:
 
 def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
     """Return the derivatives of the field by x, f, the rate and the reversal."""
+    # |f| has no derivative at 0; there the sign of 0, which is 0, serves.
     return -(p[0] + np.abs(f)), p[1] - np.sign(f) * x, (-x, f)
 
 
