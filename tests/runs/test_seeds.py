@@ -110,7 +110,7 @@ def test_command_shows_every_seed_and_the_spread(capsys, tmp_path):
         ),
         (("--seeds", "0-1", "--from", "x"), "--seeds 0-1 with --from"),
         (("--seeds", "0-1", "--jobs", "0"), "--jobs 0: must be at least 1"),
-        (("--jobs", "2"), "--jobs 2: it belongs to --seeds"),
+        (("--jobs", "2"), "--jobs 2: applies only with --seeds"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(capsys, options, line):
