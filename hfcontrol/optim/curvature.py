@@ -76,15 +76,15 @@ class ResidualJacobian:
     residuals: Array
     gram: Array
 
-    def __init__(self, linear: Linearised, channels: list[ResidualIndex]) -> None:
+    def __init__(self, linear: Linearised, indices: list[ResidualIndex]) -> None:
         self.trials = linear.loop.trials
 
-        jacobian = linear.rows(channels)
+        jacobian = linear.rows(indices)
         networks = jacobian.shape[:-3]
         self.matrix = jacobian.reshape(*networks, -1, jacobian.shape[-1])
 
-        scaled = linear.cost.scaled_residuals(channels)
-        by_network = scaled.reshape(len(channels), *networks, -1)
+        scaled = linear.cost.scaled_residuals(indices)
+        by_network = scaled.reshape(len(indices), *networks, -1)
         in_order = np.moveaxis(by_network, 0, -2)
         self.residuals = in_order.reshape(*networks, -1)
 

@@ -154,15 +154,15 @@ class HessianFree:
         The reason is a sentence with operation counts. Raises UsageError if residual
         space is requested and does not fit.
         """
-        channels = loop.active_residuals()
-        if not channels:
+        indices = loop.active_residuals()
+        if not indices:
             return "cg", "cg: a trajectory in continuous time has no residual rows"
 
         P = loop.network.size
         trials = min(self.curvature_trials or loop.trials, loop.trials)
-        m = len(channels) * trials
+        m = len(indices) * trials
         work = P * trials * loop.scenario.steps
-        rows_cost = ROW_OPERATIONS * len(channels) * work + m * m * P + m**3 / 3
+        rows_cost = ROW_OPERATIONS * len(indices) * work + m * m * P + m**3 / 3
         cg_cost = CG_PRODUCTS * PRODUCT_OPERATIONS * work
 
         fits = m <= min(P, MOST_RESIDUALS) and not self.structural
@@ -346,12 +346,12 @@ def explicit_rows(
     In residual space these are all residuals. For conjugate gradients they are those of
     the last step, of as many trials as fit, for the preconditioner.
     """
-    channels = loop.active_residuals()
-    if solver == "cg" and channels:
-        channels = [c for c in channels if c.time == loop.scenario.steps]
-        if len(channels) * curved.loop.trials > MOST_RESIDUALS:
-            curved = curved.subset(MOST_RESIDUALS // len(channels))
-    return ResidualJacobian(curved, channels) if channels else None
+    indices = loop.active_residuals()
+    if solver == "cg" and indices:
+        indices = [c for c in indices if c.time == loop.scenario.steps]
+        if len(indices) * curved.loop.trials > MOST_RESIDUALS:
+            curved = curved.subset(MOST_RESIDUALS // len(indices))
+    return ResidualJacobian(curved, indices) if indices else None
 
 
 def search(

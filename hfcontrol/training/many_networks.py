@@ -134,10 +134,10 @@ def bytes_needed(loop: ClosedLoop, optimizer: HessianFree) -> float:
     stored = (ROLLOUTS * loop.trials + trials) * T * bytes_per_step
 
     solver, _ = optimizer.choose_solver(loop)
-    channels = loop.active_residuals()
+    indices = loop.active_residuals()
     if solver != "residual":
-        channels = [c for c in channels if c.time == T]
-    m = len(channels) * trials
+        indices = [c for c in indices if c.time == T]
+    m = len(indices) * trials
     per_step = loop.network.n_activations + loop.plant.nx + 2 * loop.plant.nu
     # an explicit Jacobian, its Gram matrix, and the cotangents of its rows
     explicit = 2 * m * P + 3 * m * m + 2 * m * (T + 1) * per_step
