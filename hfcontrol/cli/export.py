@@ -59,6 +59,6 @@ def export(run: str | None, kind: str, out: str | None, bare: bool) -> None:
         # The file's name becomes part of the names of C functions.
         stem = name.replace("-", "_") if kind == "c" else name
         path = Path(out or f"{stem}.{kind}")
-        title = f"{loaded.plant.name} {loaded.trainer.task.name}, a controller"
+        title = f"{loaded.plant.name} {loaded.trained_task.name}, a controller"
         export_controller(Controller.load(loaded), path, title, name)
     click.echo(path.absolute())

@@ -245,7 +245,7 @@ class Progress:
 
 def _describe_problem(training: "Training") -> str:
     """Plant, task and network of a training, in one line."""
-    trainer, task = training.trainer, training.trainer.task
+    trainer, task = training.trainer, training.task
     architecture = trainer.network.architecture
     hidden = "+".join(map(str, architecture.hidden))
     feedforward = "" if architecture.recurrent else " without recurrence"

@@ -13,6 +13,7 @@ from hfcontrol.arrays.device import to_host
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
+from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.yardstick import Optimum, optimum
 from hfcontrol.policy_gradient.samplers import (
@@ -26,6 +27,7 @@ from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.scenario import SPLITS, Scenario
 from hfcontrol.tasks.task import Task
+from hfcontrol.training.trainer import Trainer
 
 DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
 
@@ -93,7 +95,7 @@ def compare_with_optimum(
     return Comparison(run, task, loop, rollout, best)
 
 
-def hand_errors(loop: ClosedLoop, rollout: Rollout) -> Array | None:
+def hand_errors(loop: Loop, rollout: Rollout) -> Array | None:
     """Distance of the hand from its goal at each arrival (arrivals, N) [m].
 
     None for a plant without a hand.
@@ -144,6 +146,7 @@ def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
 
     ratio: float | None = None
     quantiles: dict[str, float] | None = None
+    assert isinstance(comparison.run.trainer, Trainer)
     by_definition_zero = comparison.run.trainer.task.optimum_is_zero
     if not (by_definition_zero or optimal_loss <= ZERO_FRACTION * loss):
         ratio = loss / optimal_loss
@@ -246,7 +249,7 @@ def _evaluate_returns(
     return {
         "run": str(run.path),
         "plant": run.settings.plant,
-        "task": run.trainer.task.name,
+        "task": run.trained_task.name,
         "episodes": episodes,
         "return": spread,
     }

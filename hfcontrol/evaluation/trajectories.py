@@ -91,7 +91,7 @@ def compute_trajectories(
     about = {
         "run": run.path.resolve().name,
         "plant": plant.name,
-        "task": run.trainer.task.name,
+        "task": run.trained_task.name,
         "split": split,
     }
     time = plant.dt * np.arange(scenario.steps + 1)

@@ -18,6 +18,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import PLANT_SUFFIXES, load_plant
+from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder, find_run
@@ -144,6 +145,13 @@ class Run:
         """The controller's network."""
         return self.trainer.network
 
+    @property
+    def trained_task(self) -> Task | Episodes:
+        """The task that the controller was trained on, or an environment's episodes."""
+        task = self.trainer.task
+        assert isinstance(task, (Task, Episodes))
+        return task
+
     def task(self, settings: Settings | None = None) -> Task:
         """The task of the run's settings, or of others that its network fits.
 
@@ -162,7 +170,9 @@ class Run:
                 f"observes {', '.join(self.plant.observation)}; only these names fit it"
             )
         task = make_task(settings, plant, compile_plant(plant))
-        if task.n_target != self.trainer.task.n_target:
+        trained = self.trained_task
+        assert isinstance(trained, Task)
+        if task.n_target != trained.n_target:
             raise UsageError(
                 f"`space` {settings.space}: the run was trained in "
                 f"{self.settings.space} space; use `space` {self.settings.space}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
@@ -26,7 +26,9 @@ from joblib.externals.loky import get_reusable_executor
 from hfcontrol.arrays.device import resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
+from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import Preparation, make_trainer
 from hfcontrol.runs.folder import thin
@@ -35,6 +37,7 @@ from hfcontrol.runs.training import Training, start_training
 from hfcontrol.training import many_networks
 from hfcontrol.training.state import Event
 from hfcontrol.training.stop import StopToken
+from hfcontrol.training.trainer import Trainer
 
 MOST_SEEDS = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -257,11 +260,15 @@ def _train_together(
     begun = time.perf_counter()
     plant = load_plant(settings.plant)
     trainer = make_trainer(settings, plant)
+    # Settings allow neither policy gradients nor estimators on a GPU.
+    assert isinstance(trainer, Trainer)
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
+    assert isinstance(loop, ClosedLoop)
     obstacle = many_networks.obstacle(settings, loop)
     if obstacle:
         return obstacle
 
+    assert isinstance(trainer.optimizer, HessianFree)
     many_networks.check_memory(loop, trainer.optimizer, len(jobs))
     many_networks.Batch(trainer).prepare(loop, len(jobs))
     solver = trainer.optimizer.choose_solver(loop)[0]
@@ -295,7 +302,8 @@ def _train_batch(
     """Train started trainings in one batch, until each has ended."""
     if not trainings:
         return
-    for index, event in many_networks.train(trainings, stop_token):
+    in_folders = cast("list[many_networks.TrainingInFolder]", trainings)
+    for index, event in many_networks.train(in_folders, stop_token):
         training = trainings[index]
         if isinstance(event, HFControlError):
             results.add(SeedResult(training.settings.seed, fault=str(event)))
@@ -308,18 +316,20 @@ def _share_optimum(trainings: list[Training]) -> None:
 
     It is still computed only if one of them asks for it.
     """
-    if not trainings:
-        return
-    compute = trainings[0].trainer.optimal
     found: list[float] = []
 
-    def optimal(loop: ClosedLoop) -> float:
-        if not found:
-            found.append(compute(loop))
-        return found[0]
+    def share(compute: Callable[[Loop], float]) -> Callable[[Loop], float]:
+        def optimal(loop: Loop) -> float:
+            if not found:
+                found.append(compute(loop))
+            return found[0]
+
+        return optimal
 
     for training in trainings:
-        training.trainer.optimal = optimal
+        trainer = training.trainer
+        if isinstance(trainer, Trainer) and trainer.optimal:
+            trainer.optimal = share(trainer.optimal)
 
 
 @contextmanager

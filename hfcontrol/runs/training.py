@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.plant.contract import Plant
+from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import Preparation, make_trainer, prepare
 from hfcontrol.runs.folder import RunFolder
@@ -19,6 +20,7 @@ from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import curriculum_to_tree, state_to_tree
+from hfcontrol.tasks.task import Task
 from hfcontrol.training.curriculum import Curriculum, CurriculumState
 from hfcontrol.training.state import Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
@@ -64,6 +66,13 @@ class Training:
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         self.curriculum = curriculum
         self.last_checkpoint: Path | None = None
+
+    @property
+    def task(self) -> Task | Episodes:
+        """The task, or an environment's episodes."""
+        task = self.trainer.task
+        assert isinstance(task, (Task, Episodes))
+        return task
 
     @property
     def run(self) -> Run:
@@ -141,7 +150,7 @@ class Training:
         }
         return {
             "settings": self.settings.tree(),
-            "task": self.trainer.task.name,
+            "task": self.task.name,
             "command": self.command,
             "plant": plant_tree,
             "solver": self.prepared.solver,
@@ -187,9 +196,11 @@ def start_training(
         _check_start(start, trainer, settings)
     prepared = prepared or prepare(trainer, settings)
     theta = None if start is None else start.theta
-    curriculum = Curriculum(trainer, settings, theta=theta)
+    # Policy gradients have none; their curriculum is finished from the start.
+    curriculum = Curriculum(cast(Trainer, trainer), settings, theta=theta)
+    task = cast(Task, trainer.task)
     folder = RunFolder.create(
-        out or "weights", trainer.plant.name, trainer.task.name, settings.seed
+        out or "weights", trainer.plant.name, task.name, settings.seed
     )
     if curriculum.is_finished:
         state = curriculum.result
@@ -247,6 +258,7 @@ def continue_training(
     state: TrainingState | None = None
     curriculum: Curriculum | None = None
     if run.curriculum:
+        assert isinstance(trainer, Trainer)
         curriculum = Curriculum(trainer, settings, run.curriculum)
     else:
         state = run.state
