@@ -1,66 +1,84 @@
-"""The comparisons of the sources, each a study that anybody can repeat: `hfcontrol compare NAME`.
+"""The sources' comparisons, which anybody can repeat: `hfcontrol compare NAME`.
 
-A study is a generator of dicts that JSON can hold, each all that is known so far, so that one that is stopped loses nothing.
+A study is a generator of dicts for JSON. Each dict holds everything known so far, so a
+study that is stopped loses nothing.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import signature
+from typing import Any, NamedTuple
 
 from hfcontrol.errors import UsageError
-from hfcontrol.studies import backsolving, gradients, methods, orders, training
-from hfcontrol.studies import cells as every_cell
+from hfcontrol.studies import backsolving, cells, gradients, methods, orders, training
+from hfcontrol.studies.course import Report
+
+__all__ = ["STUDIES", "Study", "study"]
+
+
+class Study(NamedTuple):
+    """A study and a phrase about it."""
+
+    run: Callable[..., Iterator[dict[str, Any]]]
+    about: str
+
 
 STUDIES = {
-    "gradients": (
+    "gradients": Study(
         gradients.study,
-        "the error of a gradient against evaluations and time, by every estimator",
+        "the error of a gradient against evaluations and time, for every estimator",
     ),
-    "backsolve": (
+    "backsolve": Study(
         backsolving.study,
         "how integrating backward fails on a stable closed loop",
     ),
-    **{
-        name: (partial(training.study, name), text)
-        for name, text in {
-            "diffdrive": "a robot's trajectories at three stages of training, by CTPG and Euler's method",
-            "electric": "a charge that follows a goal, by CTPG and Euler's method",
-            "cartpole": "swinging up by finite differences: training curves and states visited",
-            "quadrotor": "CTPG and Euler's method with as many evaluations, and with half as many again",
-        }.items()
-    },
-    "orders": (
+    "diffdrive": Study(
+        partial(training.study, "diffdrive"),
+        "a robot's paths at three stages of training, by CTPG and Euler's method",
+    ),
+    "electric": Study(
+        partial(training.study, "electric"),
+        "a charge that follows a goal, by CTPG and Euler's method",
+    ),
+    "cartpole": Study(
+        partial(training.study, "cartpole"),
+        "swinging up by finite differences: training curves and states visited",
+    ),
+    "quadrotor": Study(
+        partial(training.study, "quadrotor"),
+        "CTPG and Euler's method with as many evaluations, and 1.5 times as many",
+    ),
+    "orders": Study(
         orders.study,
-        "CTPG with Hessian-free and with first-order optimizers, tuned",
+        "CTPG with Hessian-free and with tuned first-order optimizers",
     ),
-    "methods": (
+    "methods": Study(
         methods.study,
-        "Hessian-free, L-BFGS and Adam on the exact gradient, PPO and A2C without one",
+        "Hessian-free, L-BFGS and Adam on the exact gradient; PPO and A2C without it",
     ),
-    "cells": (
-        every_cell.study,
-        "every cell, with as many units and as many weights, and three ways back through time",
+    "cells": Study(
+        cells.study,
+        "every cell with the same units and the same weights, and its gradients",
     ),
 }
 
 
-def study(name, tell=None, **sizes):
-    """The generator of a study by name; raises UsageError for another name, and for sizes that it does not have."""
+def study(
+    name: str, report: Report | None = None, **sizes: Any
+) -> Iterator[dict[str, Any]]:
+    """Return the generator of a study by name.
+
+    Raises UsageError for an unknown name, and for sizes that the study does not have.
+    """
     if name not in STUDIES:
-        raise UsageError(
-            f"compare {name}: no such study; known are {', '.join(STUDIES)}"
-        )
-    function = STUDIES[name][0]
-    known = [
-        size for size in signature(function).parameters if size not in ("name", "tell")
-    ]
+        known = ", ".join(STUDIES)
+        raise UsageError(f"unknown study '{name}'; choose one of {known}")
+    run = STUDIES[name].run
+    known_sizes = [size for size in signature(run).parameters if size != "report"]
     for size, value in sizes.items():
-        if size not in known:
-            has = ", ".join("--" + word.replace("_", "-") for word in known)
-            raise UsageError(
-                f"--{size.replace('_', '-')} with compare {name}: it has {has}"
-            )
+        if size not in known_sizes:
+            allowed = ", ".join(f"`{word}`" for word in known_sizes)
+            raise UsageError(f"`{size}`: the study {name} has only {allowed}")
         if not isinstance(value, str) and not value > 0:
-            raise UsageError(
-                f"--{size.replace('_', '-')} {value}: a number above zero is needed"
-            )
-    return function(tell=tell, **sizes)
+            raise UsageError(f"`{size}` {value}: must be a number above zero")
+    return run(report=report, **sizes)

@@ -1,58 +1,90 @@
-"""Study: every cell on balancing the cart's pole and on reaching, with as many units and with as many weights; and what three ways
-back through a cell's own time make of its gradient."""
+"""Study: every cell on balancing the cart's pole and on reaching.
 
-from functools import partial
+Cells are compared with the same number of units and with the same number of weights.
+A second part compares three ways to differentiate through a cell's own time.
+"""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
-from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.network import Network
-from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
-from hfcontrol.runs.settings import settings_for
-from hfcontrol.studies.course import Problem
-from hfcontrol.training.curriculum import run_curriculum
+from hfcontrol.runs.settings import Settings, settings_for
+from hfcontrol.studies.course import Problem, Report
+from hfcontrol.studies.harness import Setup
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))
-UNITS, MODEL = (
-    16,
-    "ctrnn",
-)  # units in each of two layers, and the cell whose number of weights the others are given
+
+# Units in each of two layers, and the cell that sets the number of weights.
+UNITS = 16
+MODEL = "ctrnn"
+
 WAYS = {
     "BPTT": Estimator("rk4", step=0.01),
     "stored-state adjoint": Estimator("ctpg", 1e-8, 1e-10),
     "backsolve": Estimator("backsolve", 1e-8, 1e-10),
 }
-TIMES = (1.0, 0.2, 0.1, 0.05)  # time constants [s]
-SECONDS = 2.0  # of the trajectory whose gradient is asked for
+EXACT = Estimator("ctpg", 1e-13, 1e-13)
+
+# Time constants [s], and the length [s] of the trajectory that is differentiated.
+TIME_CONSTANTS = (1.0, 0.2, 0.1, 0.05)
+SECONDS = 2.0
+GRADIENT_TRIALS = 8
 
 
-def study(seeds=5, seconds=10.0, tell=None):
-    """Held-out ratio, updates and seconds of every cell, seed by seed, and the gradients' errors by time constant; after every
-    training what there is."""
-    tell = tell or (lambda text: None)
-    result = {
+def study(
+    seeds: int = 5, seconds: float = 10.0, report: Report | None = None
+) -> Iterator[dict[str, Any]]:
+    """Train every cell with every seed; yield the result after each training.
+
+    The result has the held-out ratio, updates and seconds, and the errors of gradients
+    by time constant.
+    """
+    result: dict[str, Any] = {
         "study": "cells",
         "seeds": seeds,
         "seconds": seconds,
-        "gradients": gradients(tell),
+        "gradients": gradient_errors(report),
         "trainings": [],
     }
     yield result
+    for row in _plan(seeds):
+        if report:
+            units = row["units"]
+            report(
+                f"{row['plant']} {row['task']}, {row['cell']}, {units} + {units} "
+                f"units, seed {row['seed']}"
+            )
+        settings = _settings(
+            row["plant"],
+            row["task"],
+            row["cell"],
+            row["units"],
+            seed=row["seed"],
+            max_seconds=seconds,
+        )
+        result["trainings"].append(row | _train(settings))
+        yield result
+
+
+def _plan(seeds: int) -> Iterator[dict[str, Any]]:
+    """Yield what each training is about."""
+    cells = [name for name in CELLS if name != "linear"]
     for plant, task in TASKS:
         for sizing in ("units", "weights"):
-            for cell in (name for name in CELLS if name != "linear"):
-                units = UNITS if sizing == "units" else _units(plant, task, cell)
+            for cell in cells:
+                units = UNITS
+                if sizing == "weights":
+                    units = _matching_units(plant, task, cell)
                 for seed in range(seeds):
-                    tell(
-                        f"{plant} {task}, {cell}, {units} + {units} units, seed {seed}"
-                    )
-                    training = {
+                    yield {
                         "plant": plant,
                         "task": task,
                         "same": sizing,
@@ -60,79 +92,72 @@ def study(seeds=5, seconds=10.0, tell=None):
                         "units": units,
                         "seed": seed,
                     }
-                    result["trainings"].append(
-                        training | _trained(plant, task, cell, units, seed, seconds)
-                    )
-                    yield result
 
 
-def _settings(plant, task, cell, units, **more):
+def _settings(plant: str, task: str, cell: Any, units: int, **others: Any) -> Settings:
+    """Return the settings of a training with two layers of a cell."""
     return settings_for(
-        plant=plant, task=task, cell=cell, hidden=(units, units), **more
+        plant=plant, task=task, cell=cell, hidden=(units, units), **others
     )
 
 
-def _units(plant, task, cell):
-    """The units of two layers that have about as many weights as the model cell's UNITS."""
-    size = partial(_size, plant, task)
+def _matching_units(plant: str, task: str, cell: str) -> int:
+    """Return the units per layer for about as many weights as the model cell has."""
+
+    def size(cell: str, units: int) -> int:
+        return make_trainer(_settings(plant, task, cell, units)).network.size
+
     wanted = size(MODEL, UNITS)
     return min(range(2, 4 * UNITS), key=lambda units: abs(size(cell, units) - wanted))
 
 
-def _size(plant, task, cell, units):
-    return make_trainer(_settings(plant, task, cell, units)).network.size
-
-
-def _trained(plant, task, cell, units, seed, seconds):
-    """What a training of so many seconds reaches on the held-out set."""
-    settings = _settings(plant, task, cell, units, seed=seed, max_seconds=seconds)
-    trainer = make_trainer(settings)
-    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
-    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    linear = loop.linearise(loop.rollout(theta))  # compiles before the clock starts
-    linear.jvp(linear.gradient)
-    linear.rows(loop.active_residuals()[-1:])
-    *_, last = trainer.run(run_curriculum(trainer, settings))
-    held_out = trainer.task.draw(stream(settings.seed, Stream.HELD_OUT), "held_out")
-    judged = ClosedLoop(loop.plant, loop.kernels, loop.network, held_out, loop.wiring)
-    rollout = judged.rollout(last.state.theta)
-    best = optimum(judged.kernels, judged.plant, judged.scenario, judged.wiring).losses
+def _train(settings: Settings) -> dict[str, Any]:
+    """Train, and return what the controller reaches on the held-out set."""
+    setup = Setup(settings)
+    yardstick = setup.held_out()
+    state = setup.train()
+    rollout = yardstick.loop.rollout(state.theta)
+    success = setup.trainer.task.success(rollout, yardstick.loop.scenario)
     return {
-        "weights": int(theta.size),
-        "ratio": float(rollout.loss / best.mean()),
-        "updates": last.state.updates,
-        "seconds": last.state.seconds,
-        "success": float(np.mean(trainer.task.success(rollout, judged.scenario))),
+        "weights": int(state.theta.size),
+        "ratio": float(rollout.loss / yardstick.optimal),
+        "updates": state.updates,
+        "seconds": state.seconds,
+        "success": float(np.mean(success)),
     }
 
 
-def gradients(tell):
-    """The relative error of each way by time constant: a running cost on the regulator's plant, 16 units of ctrnn."""
-    found = {}
-    for tau in TIMES:
-        tell(f"gradients through a time constant of {tau} s")
-        exact = _gradient(tau, Estimator("ctpg", 1e-13, 1e-13))
-        found[str(tau)] = {}
+def gradient_errors(report: Report | None) -> dict[str, Any]:
+    """Return the relative error of each way by time constant; None if it failed.
+
+    The problem is the regulator's plant with a running cost and 16 units of ctrnn.
+    """
+    errors: dict[str, Any] = {}
+    for tau in TIME_CONSTANTS:
+        if report:
+            report(f"gradients through a time constant of {tau} s")
+        exact = _gradient(tau, EXACT)
+        errors[str(tau)] = {}
         for name, estimator in WAYS.items():
             try:
-                error = float(
-                    np.linalg.norm(_gradient(tau, estimator) - exact)
-                    / np.linalg.norm(exact)
-                )
+                difference = np.linalg.norm(_gradient(tau, estimator) - exact)
+                error = float(difference / np.linalg.norm(exact))
             except TrainingError:
                 error = None
-            found[str(tau)][name] = error
-    return found
+            errors[str(tau)][name] = error
+    return errors
 
 
-def _gradient(tau, estimator):
+def _gradient(tau: float, estimator: Estimator) -> Array:
+    """Return the gradient (P,) through cells with a time constant [s]."""
     problem = Problem("linear", None, SECONDS, (16,))
-    loop = problem.loop(estimator, np.random.default_rng(0), 8)
-    architecture = Architecture(
-        (16,), MODEL, (), (1,), time_constants=(tau / loop.plant.dt,) * 2
-    )
+    loop = problem.loop(estimator, np.random.default_rng(0), GRADIENT_TRIALS)
+    # Architectures measure time constants in control steps.
+    steps = tau / loop.plant.dt
+    architecture = Architecture((16,), MODEL, (), (1,), time_constants=(steps, steps))
     network = Network(architecture, problem.network.n_input, loop.plant.nu)
     loop = ContinuousLoop(
         loop.plant, loop.kernels, network, loop.scenario, loop.wiring, estimator
     )
-    return loop.gradient(loop.rollout(network.initial(np.random.default_rng(1)))).theta
+    rollout = loop.rollout(network.initial(np.random.default_rng(1)))
+    return loop.gradient(rollout).theta

@@ -1,10 +1,20 @@
-"""One training as the studies need it: a network in continuous time, an optimizer, and what was evaluated on the way."""
+"""Trainings in continuous time, as the studies of the CTPG paper need them.
+
+A `Problem` is a plant, a task and a network in continuous time; a `Method` is an
+optimizer on the gradients of an estimator; `run` trains and returns a `Course`. These
+trainings draw fresh trials for every update and count evaluations by kind, which the
+trainer of control steps does not do.
+"""
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator, Evaluations
 from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
@@ -12,83 +22,111 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
+from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task, TaskOptions
 from hfcontrol.training.holds import Hold
 
-ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)  # the tolerances of the source's trainings
-JUDGE = Estimator(
-    "ctpg", 1e-6, 1e-8
-)  # with which held-out costs are found, whatever trained
-GROWTH = (1 / 8, 1 / 4, 1 / 2)  # of the horizon, where it grows
-TRIED = 100  # steps of Euler's method with which its price is found
-HELD_OUT = 64  # starts that no training sees ...
-HELD_OUT_SEED = 90210  # ... and where they come from, the same for all
+Report = Callable[[str], None]
+
+# Tolerances of the paper's trainings.
+ADAPTIVE = Estimator("ctpg", 1e-3, 1e-6)
+
+# Held-out costs are found with tight tolerances, whatever trained.
+SCORING = Estimator("ctpg", 1e-6, 1e-8)
+
+# Parts of the horizon on which a curriculum starts.
+GROWTH = (1 / 8, 1 / 4, 1 / 2)
+
+# Steps of Euler's method with which its price is found.
+PROBE_STEPS = 100
+
+# Held-out trials, the same for all methods and seeds.
+HELD_OUT_TRIALS = 64
+HELD_OUT_SEED = 90210
+
+# The training loss of a point is the mean over this many updates at most.
+AVERAGED_UPDATES = 64
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A plant, its task over so many seconds, and the hidden units of a policy without memory, at a scale of its first weights."""
+    """A plant, its task for some seconds, and the hidden units of a memoryless policy.
+
+    `scale` multiplies the paper's initial weights.
+    """
 
     plant: str
     task: str | None
     seconds: float
-    hidden: tuple
+    hidden: tuple[int, ...]
     scale: float = 0.1
     cell: str = "tanh"
 
-    def __post_init__(self):
-        plant = load_plant(self.plant)
-        options = TaskOptions(steps=round(self.seconds / plant.dt))
-        task = Task(plant, compile_plant(plant), self.task, options)
-        network = Network(
-            Architecture(self.hidden, self.cell, (), ()),
-            task.n_target + plant.ny,
-            plant.nu,
-        )
-        wiring = make_wiring(Settings(plant=self.plant, task=self.task), plant)
-        for name, value in (
-            ("_plant", plant),
-            ("_task", task),
-            ("network", network),
-            ("_wiring", wiring),
-        ):
-            object.__setattr__(self, name, value)
+    @cached_property
+    def _plant(self) -> Plant:
+        return load_plant(self.plant)
 
-    def over(self, part):
-        """The same over a part of the time."""
+    @cached_property
+    def _task(self) -> Task:
+        options = TaskOptions(steps=round(self.seconds / self._plant.dt))
+        return Task(self._plant, compile_plant(self._plant), self.task, options)
+
+    @cached_property
+    def _wiring(self) -> Any:
+        return make_wiring(Settings(plant=self.plant, task=self.task), self._plant)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network: no skip, no recurrence."""
+        architecture = Architecture(self.hidden, self.cell, (), ())
+        n_input = self._task.n_target + self._plant.ny
+        return Network(architecture, n_input, self._plant.nu)
+
+    def shortened(self, part: float) -> "Problem":
+        """Return the problem on a part of its time."""
         return self if part == 1.0 else replace(self, seconds=part * self.seconds)
 
-    def loop(self, estimator, rng, trials, split="training"):
-        """The closed loop on so many trials drawn from rng."""
+    def loop(
+        self,
+        estimator: Estimator,
+        rng: np.random.Generator,
+        trials: int,
+        split: str = "training",
+    ) -> ContinuousLoop:
+        """Return the closed loop on trials drawn from rng."""
         scenario = self._task.draw(rng, split, trials)
+        kernels = self._task.kernels
         return ContinuousLoop(
-            self._plant,
-            self._task.kernels,
-            self.network,
-            scenario,
-            self._wiring,
-            estimator,
+            self._plant, kernels, self.network, scenario, self._wiring, estimator
         )
 
-    def held_out(self, theta, trials=HELD_OUT):
-        """The mean cost of weights theta (P,) on held-out starts; infinite where the solver gives up."""
-        return (
-            self.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), trials, "held_out")
-            .rollout(theta)
-            .loss
-        )
+    def held_out(self, theta: Array, trials: int = HELD_OUT_TRIALS) -> float:
+        """Return the mean cost of theta (P,) on held-out trials.
 
-    def initial(self, seed):
-        """Random weights (P,) as this project's trainings start from, `Network.initial`, but without the plant's trim, which the source's lack too."""
+        It is infinite if the solver fails.
+        """
+        rng = np.random.default_rng(HELD_OUT_SEED)
+        return self.loop(SCORING, rng, trials, "held_out").rollout(theta).loss
+
+    def own_weights(self, seed: int) -> Array:
+        """Return initial weights (P,) as hfcontrol draws them.
+
+        The plant's trim is left out, as in the paper.
+        """
         return self.network.initial(np.random.default_rng([seed, 0]))
 
-    def start(self, seed):
-        """Random weights (P,) as the source's trainings start from: Glorot's uniform ones times the scale, and no biases."""
-        rng, theta = np.random.default_rng([seed, 0]), np.zeros(self.network.size)
+    def paper_weights(self, seed: int) -> Array:
+        """Return initial weights (P,) as the paper draws them.
+
+        They are Glorot's uniform ones times the scale, with biases of zero.
+        """
+        rng = np.random.default_rng([seed, 0])
+        theta = np.zeros(self.network.size)
         for W in self.network.matrices(theta):
+            # The last column is the bias.
             edge = self.scale * np.sqrt(6 / (W.shape[0] + W.shape[1] - 1))
             W[:, :-1] = rng.uniform(-edge, edge, (W.shape[0], W.shape[1] - 1))
         return theta
@@ -96,57 +134,70 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer on the gradients of an estimator: on how many fresh trials, for how many updates on each draw of them, for
-    how many updates first on an eighth, a quarter and half of the horizon each, and above which least damping.
+    """An optimizer on the gradients of an estimator.
 
-    `then`, as (updates, method), is what takes its place after so many updates."""
+    `trials` fresh trials are drawn for every `batches` updates. `grow` updates are made
+    on each of the parts GROWTH of the horizon first. The damping stays above
+    `least_damping`. `then` is a pair (updates, method): the method that takes over
+    after this many updates.
+    """
 
     name: str
     estimator: Estimator
-    optimizer: object
+    optimizer: Any
     trials: int
     batches: int = 1
     grow: int = 0
-    least: float = 0.0
-    then: tuple = ()
+    least_damping: float = 0.0
+    then: tuple[int, "Method"] | None = None
 
-    def at(self, done):
-        """The method after so many updates."""
-        return self.then[1].at(done) if self.then and done >= self.then[0] else self
+    def at(self, done: int) -> "Method":
+        """Return the method that is used after `done` updates."""
+        if self.then is None or done < self.then[0]:
+            return self
+        return self.then[1].at(done)
+
+    @property
+    def is_first_order(self) -> bool:
+        """Whether the optimizer needs a gradient only."""
+        return isinstance(self.optimizer, Adam | Momentum)
 
 
 def second_order(
-    name, estimator, trials=64, cap=10, batches=1, grow=6, damping=1.0, least=0.0
-):
-    """The Hessian-free method of the studies: a few conjugate gradients an update, each on fresh trials, over a horizon that grows."""
-    return Method(
-        name,
-        estimator,
-        HessianFree("cg", damping=damping, cap=cap),
-        trials,
-        batches,
-        grow,
-        least,
-    )
+    name: str,
+    estimator: Estimator,
+    trials: int = 64,
+    cap: int = 10,
+    grow: int = 6,
+) -> Method:
+    """Return the Hessian-free method of the studies.
+
+    It makes a few conjugate-gradient iterations per update, each on fresh trials, on a
+    growing horizon.
+    """
+    optimizer = HessianFree("cg", damping=1.0, cap=cap)
+    return Method(name, estimator, optimizer, trials, grow=grow)
 
 
 @dataclass
 class Course:
-    """What one training went through, a place in each list for every mark: updates, evaluations by kind, seconds, the training
-    loss, the mean held-out cost, and the weights."""
+    """How one training went: a list entry for every recorded point.
+
+    Updates, evaluations by kind, seconds, training loss, mean held-out cost, weights.
+    """
 
     method: str
     seed: int
-    updates: list
-    counts: list
-    seconds: list
-    losses: list
-    held_out: list
-    thetas: list
+    updates: list[int] = field(default_factory=list)
+    counts: list[Evaluations] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+    thetas: list[Array] = field(default_factory=list)
     stopped: str | None = None
 
-    def tree(self):
-        """For JSON, without the weights."""
+    def tree(self) -> dict[str, Any]:
+        """Return the course for JSON, without the weights."""
         return {
             "method": self.method,
             "seed": self.seed,
@@ -154,134 +205,193 @@ class Course:
             "seconds": self.seconds,
             "loss": self.losses,
             "held_out": self.held_out,
-            "evaluations": [c.total for c in self.counts],
-            "counts": [list(c) for c in self.counts],
+            "evaluations": [counts.total for counts in self.counts],
+            "counts": [list(counts) for counts in self.counts],
             "stopped": self.stopped,
         }
 
 
+@dataclass
+class _Spent:
+    """What a training has spent, and the losses of its last updates."""
+
+    updates: int = 0
+    counts: Evaluations = field(default_factory=Evaluations)
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+    def add(self, losses: list[float], counts: Evaluations, seconds: float) -> None:
+        """Add the losses and the cost of some updates."""
+        self.updates += len(losses)
+        self.counts = self.counts + counts
+        self.seconds += seconds
+        self.losses = [*self.losses, *losses][-AVERAGED_UPDATES:]
+
+    def record(self, course: Course, problem: Problem, theta: Array) -> None:
+        """Add a point to a course."""
+        course.updates.append(self.updates)
+        course.counts.append(self.counts)
+        course.seconds.append(self.seconds)
+        mean = float(np.mean(self.losses)) if self.losses else None
+        course.losses.append(mean)
+        course.held_out.append(problem.held_out(theta))
+        course.thetas.append(theta.copy())
+
+
+def _compile(problem: Problem, method: Method, theta: Array) -> None:
+    """Call every operation once, so that nothing compiles while the clock runs."""
+    loop = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
+    linear = loop.linearise(loop.rollout(theta))
+    linear.jvp(linear.vjp(linear.jvp(linear.gradient)))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a training is: updates, recorded points (about), and seconds."""
+
+    updates: int
+    points: int = 40
+    seconds: float = np.inf
+
+
 def run(
-    problem, method, seed, updates, marks=40, most_seconds=np.inf, tell=None, start=None
-):
-    """The `Course` of so many updates from weights `start` (P,), by default the source's, with about so many marks; seconds are those of
-    the training alone."""
-    course, rng = (
-        Course(method.name, seed, [], [], [], [], [], []),
-        np.random.default_rng([seed, 1]),
-    )
-    theta = problem.start(seed) if start is None else start
-    state, counts, seconds, done, losses = (
-        method.optimizer.init(theta),
-        Evaluations(),
-        0.0,
-        0,
-        [],
-    )
-    every, stage, grown = max(1, updates // marks), problem, None
-    linear = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
-    linear = linear.linearise(linear.rollout(theta))
-    linear.jvp(
-        linear.vjp(linear.jvp(linear.gradient))
-    )  # compiled before the clock starts
-    _mark(course, problem, state.theta, counts, seconds, done, losses)
-    while done < updates and seconds < most_seconds:
-        begin, method = time.perf_counter(), method.at(done)
-        if method.grow and (part := min(done // method.grow, len(GROWTH))) != grown:
-            grown, stage = part, problem.over((*GROWTH, 1.0)[part])
-            state = method.optimizer.init(
-                state.theta
-            )  # another horizon is another function
+    problem: Problem,
+    method: Method,
+    seed: int,
+    budget: Budget,
+    report: Report | None = None,
+    start: Array | None = None,
+) -> Course:
+    """Train from weights `start` (P,), by default the paper's; return the course.
+
+    Seconds are those of the training alone, without compiling and scoring.
+    """
+    course = Course(method.name, seed)
+    rng = np.random.default_rng([seed, 1])
+    theta = problem.paper_weights(seed) if start is None else start
+    state = method.optimizer.init(theta)
+    spent = _Spent()
+    every = max(1, budget.updates // budget.points)
+    stage = problem
+    part: int | None = None
+
+    _compile(problem, method, theta)
+    spent.record(course, problem, state.theta)
+    while spent.updates < budget.updates and spent.seconds < budget.seconds:
+        begin = time.perf_counter()
+        method = method.at(spent.updates)
+        if method.grow:
+            now = min(spent.updates // method.grow, len(GROWTH))
+            if now != part:
+                part = now
+                stage = problem.shortened((*GROWTH, 1.0)[part])
+                # Another horizon is another function.
+                state = method.optimizer.init(state.theta)
+
         loop = stage.loop(method.estimator, rng, method.trials)
         try:
-            state, found, spent = _updated(method, state, loop, updates - done)
+            state, losses, counts = _update(
+                method, state, loop, budget.updates - spent.updates
+            )
         except TrainingError as error:
             course.stopped = str(error)
             return course
-        losses, done = [*losses, *found][-64:], done + len(found)
-        counts, seconds = counts + spent, seconds + time.perf_counter() - begin
-        if done // every > course.updates[-1] // every or done >= updates:
-            _mark(course, problem, state.theta, counts, seconds, done, losses)
-            if tell:
-                tell(
-                    f"{method.name}, seed {seed}: update {done} of {updates}, cost {course.held_out[-1]:.4g}"
+
+        spent.add(losses, counts, time.perf_counter() - begin)
+        done = spent.updates
+        if done // every > course.updates[-1] // every or done >= budget.updates:
+            spent.record(course, problem, state.theta)
+            if report:
+                report(
+                    f"{method.name}, seed {seed}: update {done} of {budget.updates}, "
+                    f"cost {course.held_out[-1]:.4g}"
                 )
     return course
 
 
-def _updated(method, state, loop, most):
-    """The state after the updates on one draw of trials, with the loss before or after each, and the `Evaluations` they took."""
+def _update(
+    method: Method, state: Any, loop: ContinuousLoop, most: int
+) -> tuple[Any, list[float], Evaluations]:
+    """Make the updates on one draw of trials.
+
+    Returns the state, the loss before or after each update, and the evaluations.
+    """
     current = loop.rollout(state.theta)
     if current.failure:
         raise TrainingError(current.failure)
-    if isinstance(
-        method.optimizer, (Adam, Momentum)
-    ):  # who do not look at where they get to
+
+    if method.is_first_order:
         linear = loop.linearise(current)
         state = method.optimizer.update(state, linear.gradient)
         return state, [current.loss], current.evaluations + linear.evaluations
-    hold, losses = _EvaluatedHold(loop, current), []
+
+    hold = _EvaluatedHold(loop, current)
+    losses = []
     for _ in range(min(method.batches, most)):
-        state = replace(state, damping=max(state.damping, method.least))
-        state, current, report = method.optimizer.step(state, current, hold)
+        state = replace(state, damping=max(state.damping, method.least_damping))
+        state, current, step = method.optimizer.step(state, current, hold)
         losses.append(current.loss)
-        if not report.accepted:
+        if not step.accepted:
             break
     return state, losses, hold.evaluations
 
 
 class _EvaluatedHold(Hold):
-    """The hold `scenario` in continuous time, which adds up the evaluations it takes."""
+    """The hold `scenario` in continuous time, which adds up its evaluations."""
 
-    def __init__(self, loop, start):
+    def __init__(self, loop: ContinuousLoop, start: Any) -> None:
         super().__init__(loop, start)
         self._rollouts = start.evaluations
-        self._linearised = []
+        self._linearised: list[Any] = []
 
-    def rollout(self, theta):
+    def rollout(self, theta: Array) -> Any:
+        """Roll out theta (P,) and count the evaluations."""
         rollout = super().rollout(theta)
         self._rollouts = self._rollouts + rollout.evaluations
         return rollout
 
-    def linearise(self, rollout):
+    def linearise(self, rollout: Any) -> Any:
+        """Linearise about a rollout; its evaluations are counted at the end."""
         linear = super().linearise(rollout)
         self._linearised.append(linear)
         return linear
 
     @property
-    def evaluations(self):
-        """Those of all its rollouts and linearisations, the start's included."""
+    def evaluations(self) -> Evaluations:
+        """Evaluations of all rollouts and linearisations, including the start's."""
         evaluations = (linear.evaluations for linear in self._linearised)
         return sum(evaluations, self._rollouts)
 
 
-def _mark(course, problem, theta, counts, seconds, done, losses):
-    course.updates.append(done)
-    course.counts.append(counts)
-    course.seconds.append(seconds)
-    course.losses.append(float(np.mean(losses)) if losses else None)
-    course.held_out.append(problem.held_out(theta))
-    course.thetas.append(theta.copy())
+def matched_steps(problem: Problem, course: Course, method: Method) -> float:
+    """Return the steps with which Euler's method takes as many evaluations as a course.
 
-
-def matched(problem, course, method):
-    """In how many steps (a fraction) Euler's method spends as many evaluations as a course did, all told, in as many updates.
-
-    A first-order update takes three for every step; what second-order ones take is tried from the same weights.
+    The number is a fraction; both make as many updates. A first-order update takes
+    three evaluations per step. What second-order updates take is measured by a training
+    from the same weights.
     """
-    if isinstance(method.optimizer, (Adam, Momentum)):
-        return course.counts[-1].total / course.updates[-1] / method.trials / 3
-    tried = replace(method, estimator=Estimator("euler", step=problem.seconds / TRIED))
-    same = run(
-        problem, tried, course.seed, course.updates[-1], 1, start=course.thetas[0]
+    if method.is_first_order:
+        per_update = course.counts[-1].total / course.updates[-1]
+        return per_update / method.trials / 3
+
+    euler = Estimator("euler", step=problem.seconds / PROBE_STEPS)
+    budget = Budget(course.updates[-1], points=1)
+    start = course.thetas[0]
+    probe = run(
+        problem, replace(method, estimator=euler), course.seed, budget, start=start
     )
-    return TRIED * course.counts[-1].total / same.counts[-1].total
+    return PROBE_STEPS * course.counts[-1].total / probe.counts[-1].total
 
 
-def reached(course, cost):
-    """Evaluations, seconds and updates at the first mark whose held-out cost is no higher; None where there is none."""
-    for counts, seconds, updates, held_out in zip(
-        course.counts, course.seconds, course.updates, course.held_out
-    ):
+def first_below(course: Course, cost: float) -> dict[str, Any] | None:
+    """Return what was spent at the first point with a held-out cost of at most `cost`.
+
+    None if no point gets there.
+    """
+    points = zip(
+        course.counts, course.seconds, course.updates, course.held_out, strict=True
+    )
+    for counts, seconds, updates, held_out in points:
         if held_out <= cost:
             return {
                 "evaluations": counts.total,

@@ -1,37 +1,48 @@
-"""Study: what the plant's derivative is worth. Hessian-free, L-BFGS and Adam on the exact gradient, PPO and A2C, which have none,
-on the same plant, task, network and first weights.
+"""Study: what the plant's derivative is worth.
 
-The score is the cost of the mean action on held-out scenarios by the optimal cost. Plant steps are counted trial by trial: those
-of rollouts, and, apart, those for Jacobians by differences; steps of tangents and adjoints need no plant. What is shown is the
-interquartile mean over seeds with a bootstrap interval (Agarwal et al. 2021). METHODS says what was tried to choose each method's options.
-Those with derivatives first grow their horizon where the task asks for it, which counts; scores, and what is spent on them, do not.
+Hessian-free, L-BFGS and Adam use the exact gradient; PPO and A2C have none. Plant,
+task, network and initial weights are the same.
+
+The score is the cost of the mean action on held-out scenarios over the optimal cost.
+Plant steps are counted per trial: those of rollouts, and separately those of
+finite-difference Jacobians; steps of tangents and adjoints need no plant. The result
+shows the interquartile mean over seeds with a bootstrap interval (Agarwal et al. 2021).
+METHODS says what was tried to choose each method's options. Methods with derivatives
+first grow their horizon if the task asks for it; that counts, scoring does not.
 """
 
-import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import trim_mean
 
-from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
-from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import make_trainer, prepare
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.training.curriculum import run_curriculum
+from hfcontrol.studies.course import Report
+from hfcontrol.studies.harness import Setup
 
 TASKS = {"arm2": "reach", "cartpole": "balance"}
-RATIO = 1.1  # to which the plant steps are told
-APART = 1.15  # times as many seconds or steps between two scores
-SAMPLES, INTERVAL = 2000, (2.5, 97.5)  # of the bootstrap [%]
+
+# The ratio to which prices are reported.
+RATIO = 1.1
+
+# A score follows when steps or seconds have grown by this factor.
+SPACING = 1.15
+
+# Bootstrap samples, and the interval [%].
+SAMPLES = 2000
+INTERVAL = (2.5, 97.5)
+
 PRICES = ("plant_steps", "jacobian_steps", "tangent_steps", "adjoint_steps", "seconds")
+
+Course = dict[str, Any]
 
 
 class Method(NamedTuple):
-    """Options of a training, and how many were tried to find them."""
+    """Options of a training, and what was tried to find them."""
 
-    options: dict
+    options: dict[str, Any]
     tried: str
 
 
@@ -39,7 +50,7 @@ METHODS = {
     "Hessian-free": Method({"optimizer": "hf"}, "nothing: the defaults"),
     "L-BFGS": Method(
         {"optimizer": "lbfgs", "batches": 50},
-        "nothing: SciPy's defaults, started anew every 50 updates",
+        "nothing: SciPy's defaults, restarted every 50 updates",
     ),
     "Adam": Method({"optimizer": "adam"}, "rates 1e-3, 3e-3, 1e-2 on seed 0"),
     "PPO": Method(
@@ -47,153 +58,155 @@ METHODS = {
     ),
     "A2C": Method({"optimizer": "a2c"}, "rates 7e-4, 3e-3 on seed 0"),
 }
-RATES = {
-    "arm2": {"Adam": 1e-3},
-    "cartpole": {"Adam": 1e-2},
-}  # where another than the default is the best of those tried
+
+# Learning rates that were better than the default.
+RATES = {"arm2": {"Adam": 1e-3}, "cartpole": {"Adam": 1e-2}}
 
 
-def study(plant="arm2", seeds=5, seconds=30.0, tell=None):
-    """The held-out ratio of each method against steps and seconds, seed by seed; after every training what there is."""
+def study(
+    plant: str = "arm2",
+    seeds: int = 5,
+    seconds: float = 30.0,
+    report: Report | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train every method with every seed; yield the result after each training.
+
+    Raises UsageError for an unknown plant.
+    """
     if plant not in TASKS:
-        raise UsageError(
-            f"--plant {plant} with compare methods: it has {' and '.join(TASKS)}"
-        )
-    tell = tell or (lambda text: None)
-    result = {
+        known = " and ".join(TASKS)
+        raise UsageError(f"`plant` {plant}: this study has {known}")
+    result: dict[str, Any] = {
         "study": "methods",
         "plant": plant,
         "task": TASKS[plant],
         "seeds": seeds,
         "limit": seconds,
         "courses": [],
-        "options": {
-            name: {
-                **m.options,
-                "learning_rate": RATES[plant].get(name),
-                "tried": m.tried,
-            }
-            for name, m in METHODS.items()
-        },
+        "options": {name: _options(plant, name) for name in METHODS},
     }
     for seed in range(seeds):
         for name in METHODS:
-            course = trained(
-                plant,
-                name,
-                seed,
-                seconds,
-                lambda text, name=name, seed=seed: tell(f"{name}, seed {seed}: {text}"),
-            )
+            prefix = f"{name}, seed {seed}: "
+            course = train(plant, name, seed, seconds, _with_prefix(report, prefix))
             result["courses"].append({"method": name, "seed": seed, **course})
-            yield result | {"summary": summary(result["courses"])}
+            yield result | {"summary": summarise(result["courses"])}
 
 
-def trained(plant, name, seed, seconds, tell):
-    """One training: lists of PRICES and of the held-out ratio (dict)."""
-    rate = {"learning_rate": RATES[plant][name]} if name in RATES[plant] else {}
+def _options(plant: str, name: str) -> dict[str, Any]:
+    """Return the options of a method, its learning rate, and what was tried."""
+    method = METHODS[name]
+    rate = RATES[plant].get(name)
+    return {**method.options, "learning_rate": rate, "tried": method.tried}
+
+
+def _with_prefix(report: Report | None, prefix: str) -> Report:
+    """Return a report that puts a prefix before its text."""
+
+    def prefixed(text: str) -> None:
+        if report:
+            report(prefix + text)
+
+    return prefixed
+
+
+def train(
+    plant: str, name: str, seed: int, seconds: float, report: Callable[[str], None]
+) -> Course:
+    """Train with one method; return lists of the PRICES and the held-out ratio."""
+    options = dict(METHODS[name].options)
+    if name in RATES[plant]:
+        options["learning_rate"] = RATES[plant][name]
     settings = settings_for(
-        plant=plant,
-        task=TASKS[plant],
-        seed=seed,
-        max_seconds=seconds,
-        **METHODS[name].options,
-        **rate,
+        plant=plant, task=TASKS[plant], seed=seed, max_seconds=seconds, **options
     )
-    trainer = make_trainer(settings)
-    prepare(trainer, settings)
-    judged = _held_out(trainer, settings)
-    best = float(
-        np.mean(
-            optimum(judged.kernels, judged.plant, judged.scenario, judged.wiring).losses
-        )
-    )
-    scored, aside = {price: [] for price in (*PRICES, "ratio")}, 0.0
-    for event in trainer.run(run_curriculum(trainer, settings)):
-        state = event.state
-        clock = max(
-            state.seconds - aside, *scored["seconds"][-1:], 0.0
-        )  # the last event has the time of the one before
-        now = [
-            state.rollouts * judged.scenario.steps * judged.trials,
-            state.counts.jacobian_steps,
-            state.counts.tangent_steps,
-            state.counts.adjoint_steps,
-            clock,
-        ]
-        if event.kind == "done" or not scored["seconds"] or _apart(now, scored):
-            begin = time.perf_counter()
-            ratio = float(judged.rollout(event.state.optimizer.theta).loss / best)
-            for price, value in zip((*PRICES, "ratio"), (*map(float, now), ratio)):
-                scored[price].append(value if np.isfinite(value) else None)
-            tell(f"{now[0]:.3g} plant steps, {now[-1]:.1f} s, ratio {ratio:.4g}")
-            aside += time.perf_counter() - begin
-        if now[-1] >= seconds:
+    setup = Setup(settings)
+    yardstick = setup.held_out()
+    trials = yardstick.loop.trials
+    steps = yardstick.loop.scenario.steps
+
+    course: Course = {price: [] for price in (*PRICES, "ratio")}
+    for event, clock in setup.events(setup.after_curriculum()):
+        counts = event.state.counts
+        spent = {
+            "plant_steps": event.state.rollouts * steps * trials,
+            "jacobian_steps": counts.jacobian_steps,
+            "tangent_steps": counts.tangent_steps,
+            "adjoint_steps": counts.adjoint_steps,
+            "seconds": clock,
+        }
+        if event.kind == "done" or _is_due(course, spent):
+            ratio = yardstick.ratio(event.state.optimizer.theta)
+            for price, value in spent.items():
+                course[price].append(float(value))
+            course["ratio"].append(ratio if np.isfinite(ratio) else None)
+            report(
+                f"{spent['plant_steps']:.3g} plant steps, {clock:.1f} s, "
+                f"ratio {ratio:.4g}"
+            )
+        if clock >= seconds:
             break
-    return scored
+    return course
 
 
-def _apart(now, scored):
-    return any(
-        value > APART * scored[price][-1]
-        for price, value in zip(PRICES, now)
-        if price in ("plant_steps", "seconds")
-    )
+def _is_due(course: Course, spent: dict[str, float]) -> bool:
+    """Return whether steps or seconds have grown enough for another score."""
+    if not course["seconds"]:
+        return True
+    watched = ("plant_steps", "seconds")
+    return any(spent[price] > SPACING * course[price][-1] for price in watched)
 
 
-def _held_out(trainer, settings):
-    scenario = trainer.task.draw(stream(settings.seed, Stream.HELD_OUT), "held_out")
-    return ClosedLoop(
-        trainer.plant, trainer.kernels, trainer.network, scenario, trainer.wiring
-    )
+def mean_and_interval(values: list[float | None]) -> list[float | None]:
+    """Return the interquartile mean of values (K,) and its bootstrap interval.
 
-
-def mean_and_interval(values):
-    """The interquartile mean of values (K,) and the bootstrap interval of it; None where too many are infinite."""
-    values = np.array([np.inf if v is None else v for v in values], dtype=float)
-    drawn = np.random.default_rng(0).choice(values, (SAMPLES, len(values)))
+    A value of None counts as infinite; so does a result that is not finite.
+    """
+    numbers = np.array([np.inf if v is None else v for v in values], dtype=float)
+    drawn = np.random.default_rng(0).choice(numbers, (SAMPLES, len(numbers)))
     with np.errstate(invalid="ignore"):
-        numbers = [
-            trim_mean(values, 0.25),
-            *np.percentile(trim_mean(drawn, 0.25, axis=1), INTERVAL),
-        ]
-    return [float(v) if np.isfinite(v) else None for v in numbers]
+        mean = trim_mean(numbers, 0.25)
+        interval = np.percentile(trim_mean(drawn, 0.25, axis=1), INTERVAL)
+    return [float(v) if np.isfinite(v) else None for v in (mean, *interval)]
 
 
-def at(course, price, value):
-    """The ratio of a course where so much was spent: the last one scored by then, None before the first."""
+def ratio_at(course: Course, price: str, value: float) -> float | None:
+    """Return the last ratio before more than `value` was spent, or None."""
     place = np.searchsorted(course[price], value, side="right") - 1
     return course["ratio"][place] if place >= 0 else None
 
 
-def reached(course, price, ratio=RATIO):
-    """What was spent when the held-out ratio first was as good as that; None if it never was."""
-    return next(
-        (
-            p
-            for p, r in zip(course[price], course["ratio"])
-            if r is not None and r <= ratio
-        ),
-        None,
-    )
+def price_of_ratio(course: Course, price: str, ratio: float = RATIO) -> float | None:
+    """Return what was spent when the held-out ratio was first reached, or None."""
+    for spent, reached in zip(course[price], course["ratio"], strict=True):
+        if reached is not None and reached <= ratio:
+            return spent
+    return None
 
 
-def summary(courses):
-    """Of every method: final ratio (interquartile mean, interval), and for each price the median to RATIO over the seeds, None where
-    most of them never got there."""
-    found = {}
-    for name in dict.fromkeys(c["method"] for c in courses):
-        same = [c for c in courses if c["method"] == name]
-        prices = {price: [reached(c, price) for c in same] for price in PRICES}
-        found[name] = {
-            "ratio": mean_and_interval([c["ratio"][-1] for c in same]),
-            "reached": sum(p is not None for p in prices["seconds"]),
+def summarise(courses: list[Course]) -> dict[str, Any]:
+    """Return each method's final ratio, and its median prices of RATIO over the seeds.
+
+    A price is None if most seeds did not reach RATIO.
+    """
+    summary = {}
+    for name in dict.fromkeys(course["method"] for course in courses):
+        same = [course for course in courses if course["method"] == name]
+        prices = {
+            price: [price_of_ratio(course, price) for course in same]
+            for price in PRICES
+        }
+        reached = [seconds for seconds in prices["seconds"] if seconds is not None]
+        summary[name] = {
+            "ratio": mean_and_interval([course["ratio"][-1] for course in same]),
+            "reached": len(reached),
             "of": len(same),
             **{price: _median(values) for price, values in prices.items()},
         }
-    return found
+    return summary
 
 
-def _median(values):
+def _median(values: list[float | None]) -> float | None:
+    """Return the median, with None as infinite; None if it is infinite."""
     median = float(np.median([np.inf if v is None else v for v in values]))
     return median if np.isfinite(median) else None

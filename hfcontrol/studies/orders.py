@@ -1,6 +1,8 @@
-"""Study: CTPG with Hessian-free against CTPG with the source's first-order optimizer, its rates tuned over a grid."""
+"""Study: CTPG with Hessian-free against CTPG with a tuned first-order optimizer."""
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,29 +12,39 @@ from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.studies.course import (
     ADAPTIVE,
+    Budget,
+    Course,
     Method,
-    Problem,
-    reached,
+    Report,
+    first_below,
     run,
     second_order,
 )
-from hfcontrol.studies.training import ENTRIES, SETTINGS
+from hfcontrol.studies.training import CLIPPED, SETTINGS, Setting
 
+# Optimizer and grid of learning rates of first order.
 RATES = {
     "diffdrive": ("momentum", (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
     "quadrotor": ("adam", (3e-3, 1e-2, 3e-2, 1e-1)),
 }
-KINDS = {"adam": Adam, "momentum": Momentum}
-LONGER = {
-    "diffdrive": 1,
-    "quadrotor": 5,
-}  # times as many first-order updates as in the source: its 200 end far from the optimum
-SECOND_UPDATES = 60  # of Hessian-free at most
-SOURCE, SAME = (
-    "source",
-    "same",
-)  # how the first-order optimizer begins: as in the source, or with the weights and tolerances that Hessian-free begins with
-PLANS = {  # of Hessian-free: from which update on, what changes
+KINDS: dict[str, Any] = {"adam": Adam, "momentum": Momentum}
+
+# How many times the paper's updates first order makes: the 200 updates of the
+# quadrotor end far from the optimum.
+LONGER = {"diffdrive": 1, "quadrotor": 5}
+
+# Recorded points of a first-order course, and updates of Hessian-free at most.
+FIRST_POINTS = 80
+SECOND_UPDATES = 60
+
+# How first order starts: as in the paper, or with the weights and tolerances that
+# Hessian-free starts with.
+SOURCE = "source"
+SAME = "same"
+
+# What Hessian-free changes, and after which update.
+Plan = tuple[tuple[int, dict[str, Any]], ...]
+PLANS: dict[str, Plan] = {
     "diffdrive": (
         (
             0,
@@ -46,7 +58,7 @@ PLANS = {  # of Hessian-free: from which update on, what changes
                 "cap": 10,
             },
         ),
-        (24, {"least": 0.3}),
+        (24, {"least_damping": 0.3}),
         (40, {"trials": 128}),
     ),
     "quadrotor": (
@@ -60,7 +72,7 @@ PLANS = {  # of Hessian-free: from which update on, what changes
                 "batches": 2,
                 "grow": 6,
                 "cap": 5,
-                "least": 0.1,
+                "least_damping": 0.1,
             },
         ),
         (18, {"products": "rk4", "trials": 16, "batches": 1, "cap": 7}),
@@ -69,100 +81,85 @@ PLANS = {  # of Hessian-free: from which update on, what changes
 }
 
 
-def second(plant):
-    """Hessian-free by the plant's plan: cheap while the horizon grows, when tolerances may be loose, with more trials and more exact
-    later, when what is left to gain is little more than what one draw of trials differs from another.
+def planned_method(plant: str) -> Method:
+    """Return Hessian-free with the plan of a plant.
 
-    Steps are shared by as many trials as the first-order optimizer draws, so that an evaluation goes as far for either.
+    It is cheap while the horizon grows, with loose tolerances. Later it uses more
+    trials and is more exact, because the remaining gain is small compared with the
+    difference between two draws of trials.
     """
-    return _planned(
-        second_order(
-            "Hessian-free", replace(ADAPTIVE, block_size=SETTINGS[plant].trials)
-        ),
-        PLANS[plant],
-    )
+    # Blocks of trials share their steps. With blocks as large as the first-order
+    # optimizer's, an evaluation means the same for both.
+    estimator = replace(ADAPTIVE, block_size=SETTINGS[plant].trials)
+    return _apply_plan(second_order("Hessian-free", estimator), PLANS[plant])
 
 
-def _planned(method, plan):
-    """A method with the first changes of a plan, which the others follow."""
+def _apply_plan(method: Method, plan: Plan) -> Method:
+    """Return a method with the first changes of a plan, followed by the others."""
     (_, changes), *others = plan
-    method = _changed(method, changes)
-    return (
-        replace(method, then=(others[0][0], _planned(method, others)))
-        if others
-        else method
-    )
+    method = _change(method, changes)
+    if not others:
+        return method
+    after = others[0][0]
+    return replace(method, then=(after, _apply_plan(method, tuple(others))))
 
 
-def _changed(method, changes):
-    """A method with changes of its own fields, its estimator's or its optimizer's."""
+def _change(method: Method, changes: dict[str, Any]) -> Method:
+    """Return a method with changes of its own, its estimator's and optimizer's fields."""
 
-    def of(kind):
-        return {
-            name: value
-            for name, value in changes.items()
-            if name in {field.name for field in fields(kind)}
-        }
+    def changes_of(kind: Any) -> dict[str, Any]:
+        names = {field.name for field in fields(kind)}
+        return {name: value for name, value in changes.items() if name in names}
 
     return replace(
         method,
-        estimator=replace(method.estimator, **of(Estimator)),
-        optimizer=replace(method.optimizer, **of(HessianFree)),
-        **of(Method),
+        estimator=replace(method.estimator, **changes_of(Estimator)),
+        optimizer=replace(method.optimizer, **changes_of(HessianFree)),
+        **changes_of(Method),
     )
 
 
-def study(plant="quadrotor", seeds=3, updates=None, tell=None):
-    """Courses of every rate, begun in either way, and of Hessian-free, and what each seed's best rate and Hessian-free took to its lowest
-    cost; after every seed what there is."""
+def study(
+    plant: str = "quadrotor",
+    seeds: int = 3,
+    updates: int | None = None,
+    report: Report | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Run every learning rate, started in both ways, and Hessian-free.
+
+    Yields the result after every seed. Raises UsageError for an unknown plant.
+    """
     if plant not in RATES:
-        raise UsageError(f"--plant {plant}: this study knows {' and '.join(RATES)}")
-    setting, (kind, rates), method = SETTINGS[plant], RATES[plant], second(plant)
-    problem, courses, compared = Problem(*setting.problem), [], []
+        known = " and ".join(RATES)
+        raise UsageError(f"`plant` {plant}: this study has {known}")
+    setting = SETTINGS[plant]
+    problem = setting.problem
+    kind, rates = RATES[plant]
+    method = planned_method(plant)
     updates = updates or LONGER[plant] * setting.updates
-    same = replace(ADAPTIVE, rtol=method.estimator.rtol, atol=method.estimator.atol)
+    loose = method.estimator
+    same = replace(ADAPTIVE, rtol=loose.rtol, atol=loose.atol)
+    second_budget = Budget(SECOND_UPDATES, SECOND_UPDATES)
+
+    courses: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
     for seed in range(seeds):
-        hf = run(
-            problem,
-            method,
-            seed,
-            SECOND_UPDATES,
-            SECOND_UPDATES,
-            tell=tell,
-            start=problem.initial(seed),
-        )
-        courses.append(hf.tree())
-        for begun, estimator, start in (
-            (SOURCE, ADAPTIVE, problem.start(seed)),
-            (SAME, same, problem.initial(seed)),
-        ):
+        own = problem.own_weights(seed)
+        second = run(problem, method, seed, second_budget, report, own)
+        courses.append(second.tree())
+
+        paper = problem.paper_weights(seed)
+        for begun, estimator, start in ((SOURCE, ADAPTIVE, paper), (SAME, same, own)):
+            methods = first_order_methods(plant, setting, estimator)
             firsts = [
-                run(
-                    problem,
-                    Method(
-                        f"{kind} {rate:g}",
-                        estimator,
-                        KINDS[kind](rate, **ENTRIES),
-                        setting.trials,
-                    ),
-                    seed,
-                    updates,
-                    80,
-                    tell=tell,
-                    start=start,
-                )
-                for rate in rates
+                run(problem, first, seed, Budget(updates, FIRST_POINTS), report, start)
+                for first in methods
             ]
-            compared += [
-                {
-                    "seed": seed,
-                    "begun": begun,
-                    "after": after,
-                    **_compared(firsts, hf, after),
-                }
-                for after in sorted({min(setting.updates, updates), updates})
-            ]
+            for after in sorted({min(setting.updates, updates), updates}):
+                row = {"seed": seed, "begun": begun, "after": after}
+                compared.append({**row, **_compare(firsts, second, after)})
             courses += [{"begun": begun, **course.tree()} for course in firsts]
+
         yield {
             "study": "orders",
             "plant": plant,
@@ -172,37 +169,55 @@ def study(plant="quadrotor", seeds=3, updates=None, tell=None):
             "seeds": seeds,
             "compared": compared,
             "ratios": {
-                begun: [
-                    c["ratio"]
-                    for c in compared
-                    if (c["after"], c["begun"]) == (updates, begun)
-                ]
-                for begun in (SOURCE, SAME)
+                begun: _ratios(compared, begun, updates) for begun in (SOURCE, SAME)
             },
             "courses": courses,
         }
 
 
-def _compared(firsts, second, after):
-    """What the best of the first-order courses took to its lowest cost within so many updates, and Hessian-free to the same."""
+def first_order_methods(
+    plant: str, setting: Setting, estimator: Estimator
+) -> list[Method]:
+    """Return the first-order optimizer of a plant at every learning rate."""
+    kind, rates = RATES[plant]
+    methods = []
+    for rate in rates:
+        optimizer = KINDS[kind](rate, **CLIPPED)
+        methods.append(Method(f"{kind} {rate:g}", estimator, optimizer, setting.trials))
+    return methods
 
-    def lowest(course):
-        return min(
-            (
-                cost
-                for cost, updates in zip(course.held_out, course.updates)
-                if updates <= after
-            ),
-            default=np.inf,
-        )
 
-    best = min(firsts, key=lowest)
-    first, hf = reached(best, lowest(best)), reached(second, lowest(best))
+def _ratios(compared: list[dict[str, Any]], begun: str, after: int) -> list[float]:
+    """Return the ratios of evaluations of all seeds, for one way to start."""
+    return [
+        row["ratio"]
+        for row in compared
+        if (row["after"], row["begun"]) == (after, begun)
+    ]
+
+
+def lowest_cost(course: Course, after: int) -> float:
+    """Return the lowest held-out cost of a course within the first `after` updates."""
+    points = zip(course.held_out, course.updates, strict=True)
+    costs = [cost for cost, updates in points if updates <= after]
+    return min(costs, default=np.inf)
+
+
+def _compare(firsts: list[Course], second: Course, after: int) -> dict[str, Any]:
+    """Compare Hessian-free with the best first-order course within some updates.
+
+    Returns what each took to the lowest cost of that course.
+    """
+    best = min(firsts, key=lambda course: lowest_cost(course, after))
+    cost = lowest_cost(best, after)
+    first = first_below(best, cost)
+    hf = first_below(second, cost)
+    ratio = first["evaluations"] / hf["evaluations"] if first and hf else 0.0
     return {
         "best": best.method,
-        "cost": lowest(best),
+        "cost": cost,
         "first_order": first,
         "hf": hf,
         "hf_lowest": min(second.held_out),
-        "ratio": first["evaluations"] / hf["evaluations"] if hf else 0.0,
+        "ratio": ratio,
     }

@@ -1,11 +1,17 @@
-"""Figures of the comparisons, each drawn from what its study told (compare/), which may be a part of it."""
+"""Figures of the studies, each drawn from a result, which may be unfinished."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from hfcontrol.figures.output import figure_file
 from hfcontrol.figures.plots import COLOURS, LINES
-from hfcontrol.studies.gradients import front
-from hfcontrol.studies.methods import at, mean_and_interval
+from hfcontrol.studies.gradients import pareto_front
+from hfcontrol.studies.methods import mean_and_interval, ratio_at
+
+Result = dict[str, Any]
 
 NAMES = {
     "ctpg": "CTPG",
@@ -15,77 +21,87 @@ NAMES = {
     "euler": "Euler, BPTT",
     "rk4": "RK4, BPTT",
 }
-BAND = (5, 95)  # [%] of the seeds
 BEGUN = {
     "source": "first order as in the source",
     "same": "first order with Hessian-free's first weights and tolerances",
 }
-PLANES = {
-    "diffdrive": ("x", "y"),
-    "cartpole": ("pole", "pole_rate"),
-}  # states that paths are drawn in
-FLOOR, LEAST = 1e-16, 1e-6  # of errors, and of ratios above one, on a logarithmic axis
+
+# The band of the seeds [%].
+BAND = (5, 95)
+
+# States in which paths are drawn.
+PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}
+
+# Least error, and least ratio minus one, on a logarithmic axis.
+LEAST_ERROR = 1e-16
+LEAST_EXCESS = 1e-6
+
+# Half the width of the robot's plane, and points of the curves of `methods`.
+PLANE_EDGE = 7.5
+GRID_POINTS = 80
 
 
-def draw(result, path):
-    """Draws a study's result into a file; raises UsageError where that cannot be written."""
-    kind = {
-        "gradients": _gradients,
-        "backsolve": _backsolve,
-        "orders": _orders,
-        "cells": _cells,
-        "methods": _methods,
-    }.get(result["study"], _training)
-    kind(result, path)
+def draw(result: Result, path: str | Path) -> None:
+    """Draw the result of a study into a file.
+
+    Raises UsageError if the file cannot be written.
+    """
+    kinds = {
+        "gradients": _draw_gradients,
+        "backsolve": _draw_backsolve,
+        "orders": _draw_orders,
+        "cells": _draw_cells,
+        "methods": _draw_methods,
+    }
+    kinds.get(result["study"], _draw_training)(result, path)
 
 
-def _gradients(result, path):
+def _draw_gradients(result: Result, path: str | Path) -> None:
+    """Draw the error of a gradient against evaluations and time, a row per plant."""
     plants = result["plants"]
     with figure_file(9.6, 3.6 * len(plants), path) as figure:
         rows = np.atleast_2d(figure.subplots(len(plants), 2, sharey="row"))
-        for (name, found), pair in zip(plants.items(), rows):
-            for ax, price, label in zip(
-                pair,
-                ("passes", "seconds"),
-                ("evaluations, forward and backward", "time [s]"),
-            ):
-                for k, (estimator, told) in enumerate(NAMES.items()):
-                    points = [p for p in found["points"] if p["estimator"] == estimator]
-                    ax.plot(
-                        [p[price] for p in points],
-                        [max(p["error"], FLOOR) for p in points],
-                        ls="",
-                        marker=".",
-                        ms=3,
-                        color=COLOURS[k],
-                        alpha=0.3,
-                    )
-                    ax.plot(
-                        *zip(*((x, max(y, FLOOR)) for x, y in front(points, price))),
-                        color=COLOURS[k],
-                        lw=1.5,
-                        label=told,
-                    )
-                ax.set(xscale="log", yscale="log", xlabel=label)
-            pair[0].set(
+        for (name, found), (left, right) in zip(plants.items(), rows, strict=True):
+            _draw_errors(left, found["points"], "passes")
+            left.set(xlabel="evaluations, forward and backward")
+            _draw_errors(right, found["points"], "seconds")
+            right.set(xlabel="time [s]")
+            left.set(
                 ylabel="error of the gradient",
                 title=f"{name}, {result['samples']} samples",
             )
-        figure.legend(
-            *rows[0, 0].get_legend_handles_labels(),
-            loc="outside upper center",
-            ncols=3,
-            fontsize=8,
+        handles, labels = rows[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
+
+
+def _draw_errors(ax: Axes, rows: list[Result], price: str) -> None:
+    """Draw all errors against a price as dots, and each estimator's front."""
+    for colour, (estimator, label) in zip(COLOURS, NAMES.items(), strict=False):
+        same = [row for row in rows if row["estimator"] == estimator]
+        ax.plot(
+            [row[price] for row in same],
+            [max(row["error"], LEAST_ERROR) for row in same],
+            ls="",
+            marker=".",
+            ms=3,
+            color=colour,
+            alpha=0.3,
         )
+        front = pareto_front(same, price)
+        prices = [x for x, _ in front]
+        errors = [max(y, LEAST_ERROR) for _, y in front]
+        ax.plot(prices, errors, color=colour, lw=1.5, label=label)
+    ax.set(xscale="log", yscale="log")
 
 
-def _backsolve(result, path):
+def _draw_backsolve(result: Result, path: str | Path) -> None:
+    """Draw the loss and the error of the reconstructed start."""
     with figure_file(9.0, 3.6, path) as figure:
         left, right = figure.subplots(1, 2)
         for k, (name, found) in enumerate(result["methods"].items()):
             style = {"color": COLOURS[k], "label": NAMES[name], "ls": LINES[k]}
             left.plot(found["loss"], **style)
-            right.plot(np.maximum(found["error"], FLOOR), **style)
+            right.plot(np.maximum(found["error"], LEAST_ERROR), **style)
         left.axhline(result["optimum"], color="0.6", lw=0.8)
         left.set(
             xlabel="updates",
@@ -99,90 +115,87 @@ def _backsolve(result, path):
         left.legend()
 
 
-def _by_method(courses):
-    """The courses of each method, in the order in which they came."""
-    found = {}
+def _by_method(courses: list[Result]) -> dict[str, list[Result]]:
+    """Return the courses of each method, in their order."""
+    found: dict[str, list[Result]] = {}
     for course in courses:
         found.setdefault(course["method"], []).append(course)
     return found
 
 
-def _curves(ax, courses, price):
-    """The median cost over seeds and the band of most of them, by method, against evaluations or seconds."""
+def _draw_curves(ax: Axes, courses: list[Result], price: str) -> None:
+    """Draw the median held-out cost over seeds, with a band, for each method."""
     for k, (method, same) in enumerate(_by_method(courses).items()):
         length = min(len(course["held_out"]) for course in same)
-        x = np.median(
-            [np.array(course[price][:length], dtype=float) for course in same], axis=0
-        )
-        y = np.array(
-            [
-                [np.inf if v is None else v for v in course["held_out"][:length]]
-                for course in same
-            ]
-        )
+        prices = [np.array(course[price][:length], dtype=float) for course in same]
+        costs = np.array([_finite_costs(course, length) for course in same])
+        x = np.median(prices, axis=0)
+        colour = COLOURS[k % len(COLOURS)]
         ax.plot(
             x,
-            np.median(y, axis=0),
-            color=COLOURS[k % len(COLOURS)],
+            np.median(costs, axis=0),
+            color=colour,
             ls=LINES[k // len(COLOURS)],
             label=NAMES.get(method, method),
         )
         if len(same) > 1:
-            ax.fill_between(
-                x,
-                *np.percentile(y, BAND, axis=0, method="nearest"),
-                color=COLOURS[k % len(COLOURS)],
-                alpha=0.15,
-                lw=0,
-            )
-    ax.set(
-        yscale="log",
-        ylabel="held-out cost",
-        xlabel={"evaluations": "evaluations", "seconds": "time [s]"}[price],
-    )
+            low, high = np.percentile(costs, BAND, axis=0, method="nearest")
+            ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+    labels = {"evaluations": "evaluations", "seconds": "time [s]"}
+    ax.set(yscale="log", ylabel="held-out cost", xlabel=labels[price])
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 4))
 
 
-def _training(result, path):
+def _finite_costs(course: Result, length: int) -> list[float]:
+    """Return the first held-out costs of a course, with None as infinity."""
+    return [np.inf if cost is None else cost for cost in course["held_out"][:length]]
+
+
+def _draw_training(result: Result, path: str | Path) -> None:
+    """Draw a whole training: costs above, paths below if the plant has a plane."""
     paths = result["paths"]
     plane = PLANES.get(result["study"])
-    stages = (
-        0
-        if plane is None
-        else len(paths["parts"])
-        if result["study"] == "diffdrive"
-        else len(paths["methods"])
+    by_stage = result["study"] == "diffdrive"
+    panels = 0
+    if plane is not None:
+        panels = len(paths["parts"] if by_stage else paths["methods"])
+
+    height = 3.6 + 3.4 * (panels > 0)
+    with figure_file(max(8.4, 3.2 * panels), height, path) as figure:
+        rows = figure.subfigures(1 + (panels > 0), 1, squeeze=False)[:, 0]
+        left, right = rows[0].subplots(1, 2, sharey=True)
+        _draw_curves(left, result["courses"], "evaluations")
+        _draw_curves(right, result["courses"], "seconds")
+        left.legend(fontsize=8)
+        figure.suptitle(_training_title(result))
+        if plane is None:
+            return
+
+        grid = rows[1].subplots(1, panels, sharex=True, sharey=True, squeeze=False)
+        axes = grid[0]
+        places = [paths["state"].index(name) for name in plane]
+        draw_panels = _draw_stages if by_stage else _draw_visited
+        draw_panels(axes, paths, places)
+        for ax in axes:
+            ax.set(xlabel=plane[0].replace("_", " "))
+        axes[0].set(ylabel=plane[1].replace("_", " "))
+
+
+def _training_title(result: Result) -> str:
+    """Return the title of a figure of a whole training."""
+    words = "Hessian-free" if result["optimizer"] == "hf" else "first-order"
+    seeds = result["seeds"]
+    plural = "s" if seeds > 1 else ""
+    return (
+        f"{result['study']}, {words}: {result['updates']} updates, "
+        f"{result['trials']} trials, {seeds} seed{plural}"
     )
-    with figure_file(max(8.4, 3.2 * stages), 3.6 + 3.4 * (stages > 0), path) as figure:
-        upper, *lower = figure.subfigures(1 + (stages > 0), 1, squeeze=False)[:, 0]
-        for ax, price in zip(
-            upper.subplots(1, 2, sharey=True), ("evaluations", "seconds")
-        ):
-            _curves(ax, result["courses"], price)
-        upper.axes[0].legend(fontsize=8)
-        words, seeds = (
-            "Hessian-free" if result["optimizer"] == "hf" else "first-order",
-            result["seeds"],
-        )
-        figure.suptitle(
-            f"{result['study']}, {words}: {result['updates']} updates, {result['trials']} trials, {seeds} seed{'s' * (seeds > 1)}"
-        )
-        if stages:
-            axes = lower[0].subplots(
-                1, stages, sharex=True, sharey=True, squeeze=False
-            )[0]
-            (_stages if result["study"] == "diffdrive" else _visited)(
-                axes, paths, [paths["state"].index(name) for name in plane]
-            )
-            for ax in axes:
-                ax.set(xlabel=plane[0].replace("_", " "))
-            axes[0].set(ylabel=plane[1].replace("_", " "))
 
 
-def _stages(axes, paths, places):
-    """Held-out paths at every stage of the training, the methods over each other."""
-    for stage, (ax, part) in enumerate(zip(axes, paths["parts"])):
-        for k, (method, rollouts) in enumerate(paths["methods"].items()):
+def _draw_stages(axes: Any, paths: Result, places: list[int]) -> None:
+    """Draw held-out paths at every stage of the training, all methods together."""
+    for stage, (ax, part) in enumerate(zip(axes, paths["parts"], strict=True)):
+        for k, rollouts in enumerate(paths["methods"].values()):
             if rollouts[stage] is not None:
                 x = np.array(rollouts[stage])
                 ax.plot(
@@ -197,15 +210,18 @@ def _stages(axes, paths, places):
         ax.set(
             title=f"after {100 * part:.0f} % of the updates",
             aspect="equal",
-            xlim=(-7.5, 7.5),
-            ylim=(-7.5, 7.5),
+            xlim=(-PLANE_EDGE, PLANE_EDGE),
+            ylim=(-PLANE_EDGE, PLANE_EDGE),
         )
 
 
-def _visited(axes, paths, places):
-    """The states on the held-out paths of all stages, a panel for each method."""
-    for k, (ax, (method, rollouts)) in enumerate(zip(axes, paths["methods"].items())):
-        for rollout in (r for r in rollouts if r is not None):
+def _draw_visited(axes: Any, paths: Result, places: list[int]) -> None:
+    """Draw the states on the held-out paths of all stages, a panel per method."""
+    methods = paths["methods"].items()
+    for k, (ax, (method, rollouts)) in enumerate(zip(axes, methods, strict=True)):
+        for rollout in rollouts:
+            if rollout is None:
+                continue
             x = np.array(rollout)
             ax.plot(
                 x[:, places[0]].ravel(),
@@ -219,116 +235,126 @@ def _visited(axes, paths, places):
         ax.set(title=f"states visited, {NAMES.get(method, method)}")
 
 
-def _orders(result, path):
-    """Hessian-free beside the first-order courses begun in either way, a row each."""
+def _draw_orders(result: Result, path: str | Path) -> None:
+    """Draw Hessian-free and the first-order courses, a row per way to start."""
     with figure_file(9.0, 6.8, path) as figure:
-        for pair, (begun, ratios) in zip(
-            figure.subplots(2, 2, sharey=True), result["ratios"].items()
-        ):
-            courses = [c for c in result["courses"] if c.get("begun", begun) == begun]
-            for ax, price in zip(pair, ("evaluations", "seconds")):
-                _curves(ax, courses, price)
+        rows = figure.subplots(2, 2, sharey=True)
+        ways = result["ratios"].items()
+        for (left, right), (begun, ratios) in zip(rows, ways, strict=True):
+            courses = [
+                course
+                for course in result["courses"]
+                if course.get("begun", begun) == begun
+            ]
+            for ax, price in ((left, "evaluations"), (right, "seconds")):
+                _draw_curves(ax, courses, price)
                 ax.set(xscale="log")
-            pair[1].legend(fontsize=8, loc="upper right")
-            told = ", ".join(
-                f"{ratio:.1f}" if ratio else "not reached" for ratio in ratios
-            )
-            pair[0].set_title(
-                f"{BEGUN[begun]}; times fewer evaluations, seed by seed: {told}",
+            right.legend(fontsize=8, loc="upper right")
+            words = [f"{ratio:.1f}" if ratio else "not reached" for ratio in ratios]
+            left.set_title(
+                f"{BEGUN[begun]}; times fewer evaluations, seed by seed: "
+                f"{', '.join(words)}",
                 loc="left",
                 fontsize=9,
             )
         figure.suptitle(
-            f"{result['plant']}: Hessian-free beside {result['kind']}, {result['updates']} updates"
+            f"{result['plant']}: Hessian-free beside {result['kind']}, "
+            f"{result['updates']} updates"
         )
 
 
-def _methods(result, path):
-    """The interquartile mean of the held-out ratio less one, with its interval, against plant steps and against time."""
+def _draw_methods(result: Result, path: str | Path) -> None:
+    """Draw the held-out ratio minus one against plant steps and against time."""
     with figure_file(9.6, 3.9, path) as figure:
-        axes = figure.subplots(1, 2, sharey=True)
-        for ax, price, label in zip(
-            axes,
-            ("plant_steps", "seconds"),
-            ("plant steps, of single trials", "time [s]"),
-        ):
-            for k, (name, same) in enumerate(_by_method(result["courses"]).items()):
-                spent = [p for course in same for p in course[price] if p > 0]
-                grid = np.geomspace(
-                    max(c[price][0] or min(spent) for c in same), max(spent), 80
-                )
-                told = (
-                    np.array(
-                        [
-                            mean_and_interval([at(c, price, x) for c in same])
-                            for x in grid
-                        ],
-                        dtype=float,
-                    )
-                    - 1
-                )
-                ax.plot(
-                    grid,
-                    told[:, 0],
-                    color=COLOURS[k],
-                    ls=LINES[k % len(LINES)],
-                    label=name,
-                )
-                ax.fill_between(
-                    grid, told[:, 1], told[:, 2], color=COLOURS[k], alpha=0.15, lw=0
-                )
-            ax.set(xscale="log", yscale="log", xlabel=label)
-        axes[0].set(ylabel="held-out ratio to optimal, less one")
-        axes[0].legend(fontsize=8)
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_ratios(left, result["courses"], "plant_steps")
+        left.set(xlabel="plant steps, of single trials")
+        _draw_ratios(right, result["courses"], "seconds")
+        right.set(xlabel="time [s]")
+        left.set(ylabel="held-out ratio to optimal, less one")
+        left.legend(fontsize=8)
+        trainings = len(result["courses"])
         figure.suptitle(
-            f"{result['plant']} {result['task']}, {len(result['courses'])} trainings: interquartile mean, "
-            "bootstrap interval"
+            f"{result['plant']} {result['task']}, {trainings} trainings: "
+            "interquartile mean, bootstrap interval"
         )
 
 
-def _cells(result, path):
+def _draw_ratios(ax: Axes, courses: list[Result], price: str) -> None:
+    """Draw the interquartile mean of the ratio minus one, with its interval."""
+    for k, (name, same) in enumerate(_by_method(courses).items()):
+        spent = [value for course in same for value in course[price] if value > 0]
+        # A logarithmic axis starts where every course has a point above zero.
+        begin = max(course[price][0] or min(spent) for course in same)
+        grid = np.geomspace(begin, max(spent), GRID_POINTS)
+        rows = [
+            mean_and_interval([ratio_at(course, price, x) for course in same])
+            for x in grid
+        ]
+        mean, low, high = np.array(rows, dtype=float).T - 1
+        ax.plot(grid, mean, color=COLOURS[k], ls=LINES[k % len(LINES)], label=name)
+        ax.fill_between(grid, low, high, color=COLOURS[k], alpha=0.15, lw=0)
+    ax.set(xscale="log", yscale="log")
+
+
+def _draw_cells(result: Result, path: str | Path) -> None:
+    """Draw errors of gradients by time constant, and ratios of every cell."""
+    trainings = result["trainings"]
     groups = list(
-        dict.fromkeys((t["plant"], t["task"], t["same"]) for t in result["trainings"])
+        dict.fromkeys((row["plant"], row["task"], row["same"]) for row in trainings)
     )
-    with figure_file(max(8.4, 2.9 * (1 + len(groups))), 3.8, path) as figure:
+    width = max(8.4, 2.9 * (1 + len(groups)))
+    with figure_file(width, 3.8, path) as figure:
         first, *axes = figure.subplots(1, 1 + len(groups), squeeze=False)[0]
-        times = list(result["gradients"])
-        for k, way in enumerate(next(iter(result["gradients"].values()))):
-            errors = [result["gradients"][tau][way] for tau in times]
-            shown = [
-                (float(tau), e)
-                for tau, e in zip(times, errors)
-                if e is not None and np.isfinite(e)
-            ]
-            first.plot(
-                *zip(*shown), color=COLOURS[k], ls=LINES[k], marker="o", ms=4, label=way
-            )
-        first.set(
-            xscale="log",
-            yscale="log",
-            xlabel="time constant [s]",
-            ylabel="relative error of the gradient",
-        )
-        first.legend(fontsize=8)
-        for ax, group in zip(axes, groups):
+        _draw_gradient_errors(first, result["gradients"])
+        for ax, group in zip(axes, groups, strict=True):
+            plant, task, sizing = group
             rows = [
-                t
-                for t in result["trainings"]
-                if (t["plant"], t["task"], t["same"]) == group
+                row
+                for row in trainings
+                if (row["plant"], row["task"], row["same"]) == group
             ]
-            cells = list(dict.fromkeys(t["cell"] for t in rows))
-            for k, cell in enumerate(cells):
-                above = [max(t["ratio"] - 1, LEAST) for t in rows if t["cell"] == cell]
-                ax.plot(
-                    above,
-                    [k] * len(above),
-                    ls="",
-                    marker="o",
-                    ms=4,
-                    color=COLOURS[0],
-                    alpha=0.7,
-                )
-            ax.set(xscale="log", xlabel="held-out ratio, less one")
-            ax.set_title(f"{group[0]} {group[1]}, same {group[2]}", fontsize=9)
-            ax.set_yticks(range(len(cells)), cells)
-            ax.invert_yaxis()
+            _draw_cell_ratios(ax, rows)
+            ax.set_title(f"{plant} {task}, same {sizing}", fontsize=9)
+
+
+def _draw_gradient_errors(ax: Axes, gradients: Result) -> None:
+    """Draw the relative error of each way against the time constant."""
+    for k, way in enumerate(next(iter(gradients.values()))):
+        times = []
+        errors = []
+        for tau, found in gradients.items():
+            error = found[way]
+            if error is not None and np.isfinite(error):
+                times.append(float(tau))
+                errors.append(error)
+        style: dict[str, Any] = {"color": COLOURS[k], "ls": LINES[k]}
+        ax.plot(times, errors, label=way, marker="o", ms=4, **style)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="time constant [s]",
+        ylabel="relative error of the gradient",
+    )
+    ax.legend(fontsize=8)
+
+
+def _draw_cell_ratios(ax: Axes, rows: list[Result]) -> None:
+    """Draw the held-out ratios of all cells, a line per cell."""
+    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    for k, cell in enumerate(cells):
+        excess = [
+            max(row["ratio"] - 1, LEAST_EXCESS) for row in rows if row["cell"] == cell
+        ]
+        ax.plot(
+            excess,
+            [k] * len(excess),
+            ls="",
+            marker="o",
+            ms=4,
+            color=COLOURS[0],
+            alpha=0.7,
+        )
+    ax.set(xscale="log", xlabel="held-out ratio, less one")
+    ax.set_yticks(range(len(cells)), cells)
+    ax.invert_yaxis()

@@ -1,7 +1,13 @@
-"""Studies of whole trainings: the source's tasks by CTPG and by Euler's method with as many evaluations, by its own first-order
-settings, or from this project's first weights by Hessian-free."""
+"""Studies of whole trainings: the CTPG paper's tasks.
 
+CTPG runs next to Euler's method with as many evaluations, either with the paper's
+first-order optimizer and weights, or with Hessian-free from this project's initial
+weights.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,162 +17,184 @@ from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.studies.course import (
     ADAPTIVE,
     HELD_OUT_SEED,
-    JUDGE,
+    SCORING,
+    Budget,
+    Course,
     Method,
     Problem,
-    matched,
+    Report,
+    matched_steps,
     run,
     second_order,
 )
 
-ENTRIES = {"clip": 10.0, "entrywise": True}  # the source's clipping
-NONE = {"clip": 1e300}
-SHOWN = (0.5, 0.75, 1.0)  # parts of a training at which trajectories are drawn
-SECOND_ORDER_PART, SECOND_ORDER_LEAST = (
-    1 / 50,
-    40,
-)  # of the first-order updates, that Hessian-free gets, and as many at least
+# The paper clips gradients entry by entry, or not at all.
+CLIPPED: dict[str, Any] = {"clip": 10.0, "entrywise": True}
+UNCLIPPED: dict[str, Any] = {"clip": 1e300}
+
+# Parts of a training after which trajectories are drawn, and how many.
+SHOWN = (0.5, 0.75, 1.0)
+SHOWN_TRIALS = 10
+SHOWN_TIMES = 101
+
+# Hessian-free gets this part of the first-order updates, and at least so many; a
+# shorter training, as tests run it, gets at least the third number.
+SECOND_ORDER_PART = 1 / 50
+SECOND_ORDER_LEAST = 40
+SECOND_ORDER_LEAST_SHORT = 8
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A task of the source with its settings: the problem, optimizer, trials, updates, seeds, and what Euler's method gets
-    beside CTPG: factors of its evaluations, and a length of step [s] of its own, if any."""
+    """A task of the paper with its settings, and what Euler's method gets.
 
-    problem: tuple
-    optimizer: object
+    `factors` multiply CTPG's evaluations; `step` is a step length [s] of the paper.
+    """
+
+    problem: Problem
+    optimizer: Any
     trials: int
     updates: int
     seeds: int
-    factors: tuple = (1.0,)
+    factors: tuple[float, ...] = (1.0,)
     step: float | None = None
+
+    @property
+    def rivals(self) -> int:
+        """Number of Euler methods next to CTPG."""
+        return len(self.factors) + (self.step is not None)
 
 
 SETTINGS = {
     "diffdrive": Setting(
-        ("diffdrive", "stabilise", 5.0, (32, 32)),
-        Momentum(1e-3, **ENTRIES),
-        8,
-        10000,
-        1,
+        Problem("diffdrive", "stabilise", 5.0, (32, 32)),
+        Momentum(1e-3, **CLIPPED),
+        trials=8,
+        updates=10000,
+        seeds=1,
     ),
     "electric": Setting(
-        ("electric", "follow", 15.36, (64,)),
-        Momentum(1e-3, **NONE),
-        1,
-        2000,
-        5,
-        (),
-        0.03,
+        Problem("electric", "follow", 15.36, (64,)),
+        Momentum(1e-3, **UNCLIPPED),
+        trials=1,
+        updates=2000,
+        seeds=5,
+        factors=(),
+        step=0.03,
     ),
     "cartpole": Setting(
-        ("cartpole", "swing_up", 3.0, (64, 64), 1.0),
-        Adam(3e-2, **NONE),
-        4,
-        200,
-        5,
-        (),
-        0.01,
+        Problem("cartpole", "swing_up", 3.0, (64, 64), 1.0),
+        Adam(3e-2, **UNCLIPPED),
+        trials=4,
+        updates=200,
+        seeds=5,
+        factors=(),
+        step=0.01,
     ),
     "quadrotor": Setting(
-        ("quadrotor", "poster", 5.0, (16, 16)),
-        Adam(1e-2, **ENTRIES),
-        16,
-        200,
-        5,
-        (1.0, 1.5),
+        Problem("quadrotor", "poster", 5.0, (16, 16)),
+        Adam(1e-2, **CLIPPED),
+        trials=16,
+        updates=200,
+        seeds=5,
+        factors=(1.0, 1.5),
     ),
 }
 
 
-def methods(setting, problem, course, first_order):
-    """Euler's methods beside CTPG's, as costly as the course of the latter was."""
-    count = matched(problem, course, first_order) if setting.factors else None
-    steps = {
-        f"euler, {factor:g} x evaluations": problem.seconds
-        / max(1, round(factor * count))
-        for factor in setting.factors
-    }
+def euler_methods(
+    setting: Setting, problem: Problem, course: Course, method: Method
+) -> list[Method]:
+    """Return the Euler methods that are as costly as a course of `method`."""
+    steps = {}
+    if setting.factors:
+        count = matched_steps(problem, course, method)
+        for factor in setting.factors:
+            step = problem.seconds / max(1, round(factor * count))
+            steps[f"euler, {factor:g} x evaluations"] = step
     if setting.step:
         steps[f"euler, {1000 * setting.step:g} ms"] = setting.step
     return [
-        replace(first_order, name=name, estimator=Estimator("euler", step=step))
+        replace(method, name=name, estimator=Estimator("euler", step=step))
         for name, step in steps.items()
     ]
 
 
 def study(
-    name,
-    seeds=None,
-    updates=None,
-    optimizer="first-order",
-    most_seconds=np.inf,
-    tell=None,
-):
-    """The courses of CTPG and of Euler's method on one of SETTINGS, over seeds, after every course what there is; "hf" takes
-    Hessian-free for the source's optimizer."""
+    name: str,
+    seeds: int | None = None,
+    updates: int | None = None,
+    optimizer: str = "first-order",
+    most_seconds: float = np.inf,
+    report: Report | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train by CTPG and by Euler's method over seeds; yield the result after each.
+
+    `name` is one of SETTINGS; `optimizer` is first-order (the paper's) or hf. Raises
+    UsageError for another optimizer.
+    """
     if optimizer not in ("first-order", "hf"):
         raise UsageError(
-            f"--optimizer {optimizer}: first-order, as in the source, or hf"
+            f"`optimizer` {optimizer}: must be first-order, as in the paper, or hf"
         )
-    setting, least = SETTINGS[name], 8 if updates else SECOND_ORDER_LEAST
-    problem, seeds, updates = (
-        Problem(*setting.problem),
-        seeds or setting.seeds,
-        updates or setting.updates,
-    )
-    first = Method("ctpg", ADAPTIVE, setting.optimizer, setting.trials)
+    setting = SETTINGS[name]
+    problem = setting.problem
+    least = SECOND_ORDER_LEAST_SHORT if updates else SECOND_ORDER_LEAST
+    seeds = seeds or setting.seeds
+    updates = updates or setting.updates
+    ctpg = Method("ctpg", ADAPTIVE, setting.optimizer, setting.trials)
     if optimizer == "hf":
-        first, updates = (
-            second_order("ctpg", ADAPTIVE),
-            max(least, round(updates * SECOND_ORDER_PART)),
-        )
-    courses, others = [], []
+        ctpg = second_order("ctpg", ADAPTIVE)
+        updates = max(least, round(updates * SECOND_ORDER_PART))
+
+    budget = Budget(updates, seconds=most_seconds)
+    courses: list[Course] = []
+    rivals: list[Method] = []
     for seed in range(seeds):
-        for k in range(1 + len(setting.factors) + (setting.step is not None)):
-            others = others or (
-                methods(setting, problem, courses[0], first) if k else []
-            )  # as costly as the first seed's
-            method = others[k - 1] if k else first
-            start = problem.initial(seed) if optimizer == "hf" else problem.start(seed)
-            courses.append(
-                run(
-                    problem,
-                    method,
-                    seed,
-                    updates,
-                    most_seconds=most_seconds,
-                    tell=tell,
-                    start=start,
-                )
-            )
+        for k in range(1 + setting.rivals):
+            # All seeds compare with Euler methods as costly as the first seed's CTPG.
+            if k and not rivals:
+                rivals = euler_methods(setting, problem, courses[0], ctpg)
+            method = rivals[k - 1] if k else ctpg
+            draw = problem.own_weights if optimizer == "hf" else problem.paper_weights
+            course = run(problem, method, seed, budget, report, draw(seed))
+            courses.append(course)
             yield {
                 "study": name,
                 "optimizer": optimizer,
                 "updates": updates,
                 "seeds": seeds,
-                "trials": first.trials,
+                "trials": ctpg.trials,
                 "courses": [course.tree() for course in courses],
-                "paths": _paths(problem, courses),
+                "paths": held_out_paths(problem, courses),
             }
 
 
-def _paths(problem, courses):
-    """Where ten held-out starts went (stage, time, state, trial) by the first seed's weights at parts of the training, by method."""
-    loop = problem.loop(JUDGE, np.random.default_rng(HELD_OUT_SEED), 10, "held_out")
-    found, times = {}, np.linspace(0, loop.horizon, 101)
-    for course in (course for course in courses if course.seed == 0):
-        stages = [
-            course.thetas[round(part * (len(course.thetas) - 1))] for part in SHOWN
-        ]
-        rollouts = [loop.rollout(theta) for theta in stages]
-        found[course.method] = [
-            r.at(times)[:, : loop.plant.nx].tolist() if r.failure is None else None
-            for r in rollouts
-        ]
+def held_out_paths(problem: Problem, courses: list[Course]) -> dict[str, Any]:
+    """Return where ten held-out trials went, by method and part of the training.
+
+    Paths are nested lists (part, time, state, trial), of the first seed's weights; None
+    where the solver failed.
+    """
+    rng = np.random.default_rng(HELD_OUT_SEED)
+    loop = problem.loop(SCORING, rng, SHOWN_TRIALS, "held_out")
+    times = np.linspace(0, loop.horizon, SHOWN_TIMES)
+    methods: dict[str, Any] = {}
+    for course in courses:
+        if course.seed != 0:
+            continue
+        paths = []
+        for part in SHOWN:
+            theta = course.thetas[round(part * (len(course.thetas) - 1))]
+            rollout = loop.rollout(theta)
+            states = None
+            if rollout.failure is None:
+                states = rollout.at(times)[:, : loop.plant.nx].tolist()
+            paths.append(states)
+        methods[course.method] = paths
     return {
         "state": list(loop.plant.state),
         "times": times.tolist(),
         "parts": list(SHOWN),
-        "methods": found,
+        "methods": methods,
     }

@@ -1,4 +1,4 @@
-"""The comparisons: small ones of each kind, what they tell, and what is told of wrong sizes."""
+"""The studies: small ones of each kind, their results, and messages on wrong sizes."""
 
 import json
 from dataclasses import replace
@@ -7,32 +7,31 @@ import numpy as np
 import pytest
 from trainings import call, complaint
 
-from hfcontrol import studies as compare
+from hfcontrol import studies
 from hfcontrol.closed_loop.continuous import Evaluations
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.optim.first_order import Adam
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.studies import cells as every_cell
-from hfcontrol.studies import gradients, methods, orders, training
+from hfcontrol.studies import cells, gradients, methods, orders, training
 from hfcontrol.studies.course import (
     ADAPTIVE,
+    Budget,
     Course,
     Method,
     Problem,
-    matched,
-    reached,
+    first_below,
+    matched_steps,
     run,
     second_order,
 )
 from hfcontrol.studies.plots import PLANES, draw
-from hfcontrol.training.curriculum import run_curriculum
 
-REGULATOR = ("linear", None, 2.0, (4,), 1.0)
+REGULATOR = Problem("linear", None, 2.0, (4,), 1.0)
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Every study on the regulator's plant, with few rungs."""
+    """Every study on the regulator's plant, with few tolerances and steps."""
     setting = training.Setting(REGULATOR, Adam(1e-2), 4, 12, 2)
     monkeypatch.setattr(
         training, "SETTINGS", {"diffdrive": setting, "quadrotor": setting}
@@ -64,13 +63,13 @@ def small(monkeypatch):
 
 
 def last(results):
-    """The whole of a study, as JSON holds it."""
+    """The last result of a study, as JSON holds it."""
     *_, result = results
     return json.loads(json.dumps(result, allow_nan=False))
 
 
-def test_errors_of_gradients(small, tmp_path):
-    result = last(compare.study("gradients", samples=1))
+def test_gradient_errors_fall_with_evaluations(small, tmp_path):
+    result = last(studies.study("gradients", samples=1))
     found = result["plants"]["linear"]["evaluations"]
     assert (
         found["euler"]["beyond"]
@@ -83,26 +82,26 @@ def test_errors_of_gradients(small, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10000
 
 
-def test_the_price_of_an_error_lies_between_rungs():
+def test_the_price_of_an_error_is_interpolated():
     rows = [
         {"estimator": "euler", "at": at, "passes": 1 / at, "error": at}
         for at in (1e-2, 1e-4)
     ]
-    assert gradients.at_error(rows, "passes", 1e-3)["euler"] == {
+    assert gradients.price_of_error(rows, "passes", 1e-3)["euler"] == {
         "price": pytest.approx(1e3),
         "beyond": False,
     }
-    assert gradients.at_error(rows, "passes", 1e-6)["euler"] == {
+    assert gradients.price_of_error(rows, "passes", 1e-6)["euler"] == {
         "price": pytest.approx(1e6),
         "beyond": True,
     }
-    assert gradients.front(
+    assert gradients.pareto_front(
         [{"passes": p, "error": e} for p, e in ((1, 3), (2, 4), (3, 1))], "passes"
     ) == [(1, 3), (3, 1)]
 
 
 def test_integrating_backward_loses_the_start(tmp_path):
-    result = last(compare.study("backsolve", updates=3, seconds=25.0))
+    result = last(studies.study("backsolve", updates=3, seconds=25.0))
     methods = result["methods"]
     assert len(methods["ctpg"]["loss"]) == 3 and methods["ctpg"]["error"] == [0, 0, 0]
     assert (
@@ -114,9 +113,9 @@ def test_integrating_backward_loses_the_start(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["first-order", "hf"])
-def test_trainings_side_by_side(small, tmp_path, optimizer):
+def test_ctpg_and_euler_train_with_as_many_evaluations(small, tmp_path, optimizer):
     result = last(
-        compare.study(
+        studies.study(
             "diffdrive",
             updates=12 if optimizer == "first-order" else 600,
             optimizer=optimizer,
@@ -134,7 +133,7 @@ def test_trainings_side_by_side(small, tmp_path, optimizer):
 
 
 def test_second_order_needs_fewer_evaluations(small, tmp_path):
-    result = last(compare.study("orders", seeds=1, updates=40))
+    result = last(studies.study("orders", seeds=1, updates=40))
     both = [c for c in result["compared"] if c["after"] == 40]
     assert [c["begun"] for c in both] == list(result["ratios"]) == ["source", "same"]
     for found in both:
@@ -157,8 +156,8 @@ def test_second_order_needs_fewer_evaluations(small, tmp_path):
 
 
 @pytest.mark.parametrize("plant", list(orders.PLANS))
-def test_a_plan_changes_what_it_says(plant):
-    method, so_far = orders.second(plant), {}
+def test_a_plan_changes_the_named_fields(plant):
+    method, so_far = orders.planned_method(plant), {}
     for update, changes in orders.PLANS[plant]:
         so_far.update(changes)
         there = method.at(update)
@@ -176,27 +175,29 @@ def test_a_plan_changes_what_it_says(plant):
         assert there.estimator.block_size == training.SETTINGS[plant].trials
 
 
-def test_a_course_is_the_same_again():
-    problem, method = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=4)
-    one, two = (run(problem, method, 3, 10) for _ in range(2))
+def test_the_same_seed_gives_the_same_course():
+    problem, method = REGULATOR, second_order("hf", ADAPTIVE, trials=4)
+    one, two = (run(problem, method, 3, Budget(10)) for _ in range(2))
     assert (
         one.held_out == two.held_out
         and one.counts == two.counts
         and one.updates[-1] == 10
     )
-    assert run(
-        problem, Method("gd", ADAPTIVE, Adam(1e-3), 2), 0, 3, most_seconds=0
-    ).updates == [0]
+    adam = Method("gd", ADAPTIVE, Adam(1e-3), 2)
+    assert run(problem, adam, 0, Budget(3, seconds=0)).updates == [0]
 
 
-def test_another_method_takes_over():
-    problem, later = Problem(*REGULATOR), second_order("hf", ADAPTIVE, trials=8)
-    begin = replace(second_order("hf", ADAPTIVE, trials=4), least=0.5, then=(4, later))
-    last = replace(later, least=0.2)
+def test_a_method_hands_over_to_the_next_one():
+    problem, later = REGULATOR, second_order("hf", ADAPTIVE, trials=8)
+    begin = replace(
+        second_order("hf", ADAPTIVE, trials=4), least_damping=0.5, then=(4, later)
+    )
+    last = replace(later, least_damping=0.2)
     assert begin.at(3) is begin and begin.at(4) is later and later.at(9) is later
     assert replace(begin, then=(4, replace(later, then=(6, last)))).at(7) is last
     alone, both = (
-        run(problem, method, 3, 6) for method in (replace(begin, then=()), begin)
+        run(problem, method, 3, Budget(6))
+        for method in (replace(begin, then=None), begin)
     )
     assert (
         both.counts[:3] == alone.counts[:3] and both.counts[-1].f > alone.counts[-1].f
@@ -206,7 +207,7 @@ def test_another_method_takes_over():
 def test_methods_with_and_without_derivatives(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "TASKS", {"linear": "stabilise"})
     monkeypatch.setattr(methods, "RATES", {"linear": {"Adam": 1e-2}})
-    result = last(compare.study("methods", plant="linear", seeds=1, seconds=0.5))
+    result = last(studies.study("methods", plant="linear", seeds=1, seconds=0.5))
     assert (
         [c["method"] for c in result["courses"]]
         == list(methods.METHODS)
@@ -224,13 +225,13 @@ def test_methods_with_and_without_derivatives(tmp_path, monkeypatch):
     draw(result, tmp_path / "figure.png")
 
 
-def test_what_a_course_of_a_method_tells():
+def test_ratios_and_prices_of_a_course():
     course = {"seconds": [0.0, 1.0, 2.0], "ratio": [None, 1.2, 1.05]}
     assert (
-        methods.reached(course, "seconds") == 2.0
-        and methods.reached(course, "seconds", 1.01) is None
+        methods.price_of_ratio(course, "seconds") == 2.0
+        and methods.price_of_ratio(course, "seconds", 1.01) is None
     )
-    assert [methods.at(course, "seconds", t) for t in (-1, 0.5, 1.5, 9)] == [
+    assert [methods.ratio_at(course, "seconds", t) for t in (-1, 0.5, 1.5, 9)] == [
         None,
         None,
         1.2,
@@ -241,8 +242,8 @@ def test_what_a_course_of_a_method_tells():
     assert methods.mean_and_interval([None, None, 1.0])[0] is None
 
 
-def test_matched_and_reached():
-    problem = Problem(*REGULATOR)
+def test_matched_steps_and_first_point_below_a_cost():
+    problem = REGULATOR
     course = Course(
         "ctpg",
         0,
@@ -253,37 +254,40 @@ def test_matched_and_reached():
         [5.0, 2.0],
         [],
     )
-    assert matched(
+    assert matched_steps(
         problem, course, Method("ctpg", ADAPTIVE, Adam(1e-3), 4)
     ) == pytest.approx(10)
-    assert reached(course, 2.0)["evaluations"] == 1200 and reached(course, 1.0) is None
+    assert (
+        first_below(course, 2.0)["evaluations"] == 1200
+        and first_below(course, 1.0) is None
+    )
 
 
 @pytest.mark.parametrize(
     "name, sizes, words",
     [
-        ("magic", {}, "no such study; known are gradients"),
+        ("magic", {}, "unknown study 'magic'; choose one of gradients"),
         (
             "backsolve",
             {"seeds": 3},
-            "--seeds with compare backsolve: it has --updates, --seconds",
+            "`seeds`: the study backsolve has only `updates`, `seconds`",
         ),
-        ("gradients", {"samples": 0}, "--samples 0: a number above zero"),
+        ("gradients", {"samples": 0}, "`samples` 0: must be a number above zero"),
     ],
 )
-def test_wrong_sizes(name, sizes, words):
+def test_unknown_studies_and_sizes_are_refused(name, sizes, words):
     with pytest.raises(UsageError, match=words):
-        compare.study(name, **sizes)
+        studies.study(name, **sizes)
 
 
-def test_options_that_a_study_does_not_know():
-    with pytest.raises(UsageError, match="--optimizer adam: first-order"):
-        next(compare.study("quadrotor", optimizer="adam"))
-    with pytest.raises(UsageError, match="--plant arm2: this study knows"):
-        next(compare.study("orders", plant="arm2"))
+def test_unknown_optimizers_and_plants_are_refused():
+    with pytest.raises(UsageError, match="`optimizer` adam: must be first-order"):
+        next(studies.study("quadrotor", optimizer="adam"))
+    with pytest.raises(UsageError, match="`plant` arm2: this study has"):
+        next(studies.study("orders", plant="arm2"))
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command_lists_runs_and_refuses_studies(tmp_path, capsys):
     status, out, _ = call(capsys, "compare")
     assert status == 0 and "gradients" in out and "cells" in out
     status, out, _ = call(
@@ -295,40 +299,30 @@ def test_the_command(tmp_path, capsys):
         == 2
     )
     assert (tmp_path / "compare-backsolve.png").stat().st_size > 10000
-    assert "no such study" in complaint(capsys, "compare", "nothing", status=2)
+    assert "unknown study" in complaint(capsys, "compare", "nothing", status=2)
 
 
-def test_what_is_finished_is_written_at_once(tmp_path, capsys, monkeypatch):
-    def results(name, tell):
+def test_numbers_are_written_after_every_result(tmp_path, capsys, monkeypatch):
+    def results(name, report):
         yield {"finished": 1}
         assert json.loads((tmp_path / "compare-two.json").read_text()) == {
             "finished": 1
         }
         raise TrainingError("the second fails")
 
-    monkeypatch.setattr(compare, "study", results)
+    monkeypatch.setattr(studies, "study", results)
     assert "the second fails" in complaint(
         capsys, "compare", "two", "--out", tmp_path, status=1
     )
     assert [path.name for path in tmp_path.iterdir()] == ["compare-two.json"]
 
 
-def test_cells_grow_their_horizon_where_the_task_asks(monkeypatch):
-    grown = []
-
-    def noted(trainer, settings):
-        grown.append(settings.grow)
-        return run_curriculum(trainer, settings)
-
-    monkeypatch.setattr(every_cell, "run_curriculum", noted)
-    found = every_cell._trained("cartpole", "balance", "tanh", 2, 0, 0.05)
-    assert (
-        grown == [load_plant("cartpole").tasks["balance"]["train"]["grow"]]
-        and found["ratio"] > 1
-    )
+def test_a_cell_is_trained_on_the_horizons_that_its_task_asks_for():
+    settings = cells._settings("cartpole", "balance", "tanh", 2, max_seconds=0.05)
+    assert settings.grow == load_plant("cartpole").tasks["balance"]["train"]["grow"]
+    assert cells._train(settings)["ratio"] > 1
 
 
-def test_planes_are_of_states_that_the_plants_have():
-    """What the figures of whole trainings are drawn against."""
+def test_planes_name_states_of_their_plants():
     for name, plane in PLANES.items():
         assert set(plane) <= set(load_plant(name).state)

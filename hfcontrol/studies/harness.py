@@ -1,0 +1,110 @@
+"""Train from settings and score on held-out scenarios: the harness of all studies.
+
+    setup = Setup(settings_for(plant="arm2", seed=0, max_seconds=10))
+    yardstick = setup.held_out()
+    for event, seconds in setup.events(setup.after_curriculum()):
+        print(seconds, yardstick.ratio(event.state.theta))
+
+The benchmarks in tools/ use it too, so that every table counts and times in one way.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.kernels import compile_plant
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.runs.factory import make_trainer, prepare
+from hfcontrol.runs.settings import Settings
+from hfcontrol.training.curriculum import run_curriculum
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """A closed loop on fixed scenarios, and their mean optimal loss."""
+
+    loop: Any
+    optimal: float
+
+    def ratio(self, theta: Array) -> float:
+        """Return the loss of theta (P,) over the optimal loss."""
+        return float(self.loop.rollout(theta).loss / self.optimal)
+
+
+def optimal_loss(loop: Any) -> float:
+    """Return the mean optimal loss of the scenarios of a loop, by batched iLQR."""
+    found = optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring)
+    return float(found.losses.mean())
+
+
+class Setup:
+    """A training that settings describe, compiled before any clock starts.
+
+    Raises a kind of HFControlError if the settings do not fit together.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.trainer: Any = make_trainer(settings)
+        prepare(self.trainer, settings)
+
+    def initial_weights(self) -> Array:
+        """Return the initial weights (P,) of the seed."""
+        rng = stream(self.settings.seed, Stream.WEIGHTS)
+        return self.trainer.network.initial(rng)
+
+    def initial_state(self) -> Any:
+        """Return the state of the training before its first rollout."""
+        scenarios = stream(self.settings.seed, Stream.SCENARIOS)
+        return self.trainer.init(self.initial_weights(), scenarios)
+
+    def after_curriculum(self) -> Any:
+        """Return the state after the curriculum that the settings ask for."""
+        return run_curriculum(self.trainer, self.settings)
+
+    def events(
+        self, state: Any, clock: Clock = time.perf_counter
+    ) -> Iterator[tuple[Any, float]]:
+        """Train from a state; yield events with the seconds of training so far.
+
+        The clock stands still while the caller works on an event.
+        """
+        events = self.trainer.run(state)
+        seconds = state.seconds
+        while True:
+            begin = clock()
+            event = next(events, None)
+            seconds += clock() - begin
+            if event is None:
+                return
+            yield event, seconds
+
+    def train(self) -> Any:
+        """Train to the end, curriculum included; return the last state."""
+        *_, (last, _) = self.events(self.after_curriculum())
+        return last.state
+
+    def training_scenarios(self) -> Yardstick:
+        """Return the yardstick on the scenarios of the first hold."""
+        loop = self.trainer.loop(stream(self.settings.seed, Stream.SCENARIOS))
+        return Yardstick(loop, optimal_loss(loop))
+
+    def held_out(self, trials: int | None = None) -> Yardstick:
+        """Return the yardstick on held-out scenarios, on the CPU in float64."""
+        trainer = self.trainer
+        rng = stream(self.settings.seed, Stream.HELD_OUT)
+        scenario = trainer.task.draw(rng, "held_out", trials)
+        loop = ClosedLoop(
+            trainer.plant,
+            compile_plant(trainer.plant),
+            trainer.network,
+            scenario,
+            trainer.wiring,
+        )
+        return Yardstick(loop, optimal_loss(loop))
