@@ -105,7 +105,7 @@ def _apply_plan(method: Method, plan: Plan) -> Method:
 
 
 def _change(method: Method, changes: dict[str, Any]) -> Method:
-    """Return a method with changes of its own, its estimator's and optimizer's fields."""
+    """Return a method with changed fields, of its own, its estimator or optimizer."""
 
     def changes_of(kind: Any) -> dict[str, Any]:
         names = {field.name for field in fields(kind)}
