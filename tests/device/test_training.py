@@ -1,4 +1,4 @@
-"""A whole training on a GPU that is not there: the same course as on the CPU, the same checkpoints, and no unseen transfer."""
+"""Training on a stand-in for a GPU: the same states and checkpoints as on the CPU."""
 
 import numpy as np
 import pytest
@@ -38,8 +38,8 @@ def curve(run):
     ],
     ids=["cg", "residual", "model", "adam", "lbfgs", "constraint"],
 )
-def test_a_training_takes_the_same_course(tmp_path, options):
-    """To rounding, which a few updates amplify."""
+def test_training_equals_that_on_cpu(tmp_path, options):
+    """To rounding errors, which a few updates amplify."""
     there = hf.train("arm2", out=tmp_path / "gpu", device="gpu", **TINY, **options)
     here = hf.train("arm2", out=tmp_path / "cpu", **TINY, **options)
     assert curve(there) == pytest.approx(curve(here), rel=1e-6)
@@ -47,8 +47,8 @@ def test_a_training_takes_the_same_course(tmp_path, options):
     assert there.state.updates == here.state.updates > 0
 
 
-def test_checkpoints_are_the_same_files(tmp_path):
-    """Trained there and resumed here, and the other way round, it ends where each alone would."""
+def test_checkpoints_are_independent_of_device(tmp_path):
+    """Training may start on either device and resume on the other."""
     options = {"solver": "residual", "effort": 0.0, **TINY}
     whole = hf.train("arm2", out=tmp_path / "whole", **{**options, "rollouts": 5})
     for first, then in (("gpu", "cpu"), ("cpu", "gpu")):
@@ -57,7 +57,7 @@ def test_checkpoints_are_the_same_files(tmp_path):
         assert curve(ended) == pytest.approx(curve(whole), rel=1e-6)
 
 
-def test_a_run_of_a_gpu_is_evaluated_without_one(tmp_path, monkeypatch):
+def test_run_of_gpu_is_evaluated_on_cpu(tmp_path, monkeypatch):
     run = hf.train(
         "arm2", out=tmp_path, device="gpu", solver="residual", effort=0.0, **TINY
     )
@@ -68,7 +68,7 @@ def test_a_run_of_a_gpu_is_evaluated_without_one(tmp_path, monkeypatch):
     assert np.isfinite(run.closed_loop("held_out", trials=2).rollout(run.theta).loss)
 
 
-def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
+def test_cg_waits_for_two_numbers_per_iteration(device):
     trainer = building.make_trainer(
         Settings(
             device="gpu",
@@ -94,7 +94,7 @@ def test_conjugate_gradients_wait_for_two_numbers_an_iteration(device):
     assert waits[1] - waits[0] == 2 * 2
 
 
-def test_the_optimum_is_found_there_too(monkeypatch):
+def test_optimum_equals_that_on_cpu(monkeypatch):
     monkeypatch.setattr("hfcontrol.optim.yardstick.LEADERS", 2)
     trainer = building.make_trainer(Settings(plant="linear", trials=2, steps=4))
     gpu = building.make_trainer(
@@ -107,7 +107,7 @@ def test_the_optimum_is_found_there_too(monkeypatch):
         assert b.losses == pytest.approx(a.losses, rel=1e-6)
 
 
-def test_a_float32_training_is_close_to_one_of_float64(tmp_path):
+def test_float32_training_is_close_to_float64(tmp_path):
     options = {"solver": "residual", "effort": 0.0, **TINY}
     single, double = (
         hf.train("arm2", out=tmp_path / device, device=device, dtype=dtype, **options)
@@ -134,17 +134,19 @@ def test_a_float32_training_is_close_to_one_of_float64(tmp_path):
         ),
     ],
 )
-def test_what_is_of_the_cpu_alone_is_refused(options, line):
+def test_settings_for_cpu_only_are_refused(options, line):
     with pytest.raises(UsageError, match=line):
         Settings(device="gpu", **options)
 
 
-def test_a_plant_that_is_not_compiled_stays_on_the_cpu(tmp_path):
+def test_plant_that_is_not_compiled_stays_on_cpu(tmp_path):
     file = tmp_path / "batch.py"
     file.write_text(
-        '"""A plant of Python\'s."""\nSTATE, CONTROL, DT, INTEGRATOR = ("a",), ("u",), 0.1, "none"\n'
+        '"""A plant of Python\'s."""\n'
+        'STATE, CONTROL, DT, INTEGRATOR = ("a",), ("u",), 0.1, "none"\n'
         "def step_batch(x, u, p, dt):\n    return x + dt * u\n"
-        'TASKS = {"reach": {"generator": "reach", "trials": 2, "steps": 3, "start": (0.0,), "target": (1.0,)}}\n'
+        'TASKS = {"reach": {"generator": "reach", "trials": 2, "steps": 3, '
+        '"start": (0.0,), "target": (1.0,)}}\n'
     )
     with pytest.raises(
         DeviceError, match="stepped by Python, not compiled, and stays on the CPU"
@@ -152,8 +154,8 @@ def test_a_plant_that_is_not_compiled_stays_on_the_cpu(tmp_path):
         building.make_trainer(Settings(plant=str(file), device="gpu"))
 
 
-def test_nothing_is_moved_unseen(device):
-    """The stand-in itself: what CuPy refuses, it refuses."""
+def test_stand_in_refuses_implicit_transfers(device):
+    """The stand-in refuses what CuPy refuses."""
     a = to_device(np.ones(3))
     for forbidden in (
         lambda: a + np.ones(3),

@@ -1,4 +1,4 @@
-"""Curvature operators against dense matrices whose Jacobians are differences of rollouts."""
+"""Curvature operators against dense matrices from differences of rollouts."""
 
 import numpy as np
 import pytest
@@ -57,8 +57,8 @@ def dense(operator, size):
     return np.array([operator @ e for e in np.eye(size)]).T
 
 
-def moves_of(hold):
-    """The function from weights to hidden states, states and controls as one vector, through new rollouts."""
+def changes_of(hold):
+    """Return the map from weights to hidden states, states and controls."""
 
     def function(theta):
         rollout = hold.rollout(theta)
@@ -74,7 +74,7 @@ def moves_of(hold):
 
 @cases
 @pytest.mark.parametrize("kind", KINDS)
-def test_gauss_newton_equals_the_dense_matrix(options, kind):
+def test_gauss_newton_equals_dense_matrix(options, kind):
     hold, rollout, linear = setting(options, kind)
     J = dense_jacobian(residuals_of(hold), rollout.theta)
     W = flat(linear.cost.weights)
@@ -87,9 +87,9 @@ def test_gauss_newton_equals_the_dense_matrix(options, kind):
 
 @cases
 @pytest.mark.parametrize("kind", KINDS)
-def test_structural_damping_equals_the_dense_matrix(options, kind):
+def test_structural_damping_equals_dense_matrix(options, kind):
     hold, rollout, linear = setting(options, kind)
-    J = dense_jacobian(moves_of(hold), rollout.theta)
+    J = dense_jacobian(changes_of(hold), rollout.theta)
     assert (
         relative(
             dense(Structural(linear), rollout.theta.size), J.T @ J / hold.loop.trials
@@ -99,7 +99,7 @@ def test_structural_damping_equals_the_dense_matrix(options, kind):
 
 
 @cases
-def test_residual_rows_are_the_dense_jacobian(options):
+def test_residual_rows_equal_dense_jacobian(options):
     hold, rollout, linear = setting(options)
     channels = hold.loop.scenario.cost.active_residuals()
     rows = ResidualJacobian(linear, channels)
@@ -115,7 +115,7 @@ def test_residual_rows_are_the_dense_jacobian(options):
     )
 
 
-def test_one_row_of_the_jacobian_is_one_trial_of_one_channel():
+def test_each_jacobian_row_is_one_residual_of_one_trial():
     hold, rollout, linear = setting(CASES["swing, own residual"])
     channels = hold.loop.scenario.cost.active_residuals()[::7]
     rows = linear.rows(channels)
@@ -136,7 +136,7 @@ def test_one_row_of_the_jacobian_is_one_trial_of_one_channel():
     assert relative(rows.reshape(J.shape), J) < 1e-6
 
 
-# Curvature of a part of the trials.
+# Curvature of a subset of the trials.
 
 PART, CHOSEN = 3, {7: (0, 2, 4), 35: (0, 11, 23)}  # of so many trials, spread evenly
 
@@ -144,10 +144,13 @@ PART, CHOSEN = 3, {7: (0, 2, 4), 35: (0, 11, 23)}  # of so many trials, spread e
 @cases
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("every", [1, 5])
-def test_a_part_is_the_derivative_of_these_trials_alone(
+def test_subset_is_derivative_of_its_trials_alone(
     options, kind, every, rng, monkeypatch
 ):
-    """Compared with a closed loop that never had any other trials; differences make 1e-11 of the rounding of a rollout."""
+    """Compared with a closed loop that has no other trials.
+
+    Finite differences make 1e-11 of the rounding error of a rollout.
+    """
     loop = loop_of(**{"hidden": (3, 2), **options})
     loop = ClosedLoop(
         loop.plant,
@@ -183,7 +186,7 @@ def test_a_part_is_the_derivative_of_these_trials_alone(
     assert part.counts.rollouts == 0
 
 
-def test_all_trials_are_no_part():
+def test_subset_of_all_trials_is_the_whole():
     _, _, linear = setting(CASES["arm2"])
     assert linear.subset(linear.loop.trials) is linear and linear.subset(99) is linear
 
@@ -191,10 +194,8 @@ def test_all_trials_are_no_part():
 @pytest.mark.parametrize(
     "effort, generator", [(1e-5, "reach"), (1e-3, "reach_and_back")]
 )
-def test_targets_on_a_circle_need_few_trials_for_their_mean_curvature(
-    effort, generator, rng
-):
-    """The trapezoidal rule on a periodic function: the error falls faster than any power of the number of trials."""
+def test_few_trials_give_mean_curvature_of_targets_on_a_circle(effort, generator, rng):
+    """The trapezoidal rule converges faster than any power on periodic functions."""
     task = {"reach": "reach", "reach_and_back": "out_and_back"}[generator]
     loop = loop_of("arm2", task, trials=64, effort=effort)
     linear = loop.linearise(loop.rollout(weights_of(loop)))
@@ -206,7 +207,7 @@ def test_targets_on_a_circle_need_few_trials_for_their_mean_curvature(
     assert errors[0] > 1e-5 > errors[1] > 1e-9 > max(errors[2:])
 
 
-def test_products_have_no_memory(rng):
+def test_products_repeat_bit_for_bit(rng):
     _, rollout, linear = setting(CASES["swing, late"])
     G, S = GaussNewton(linear), Structural(linear)
     v, w = rng.standard_normal((2, rollout.theta.size))
@@ -214,7 +215,9 @@ def test_products_have_no_memory(rng):
     first = [G @ v, S @ v]
     assert (G @ w != first[0]).any() and (S @ w != first[1]).any()
     np.testing.assert_array_equal([G @ v, S @ v], first)
-    for a, b in zip(before, (v, linear.rollout.x, linear.rollout.activations)):
+    for a, b in zip(
+        before, (v, linear.rollout.x, linear.rollout.activations), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     assert G.products == 3
 

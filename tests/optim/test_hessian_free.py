@@ -1,6 +1,10 @@
-"""One step of every optimizer: on a problem with a known answer, on a closed loop, and where nothing helps."""
+"""One step of every optimizer.
+
+On a problem with a known answer, on a closed loop, and where no step helps.
+"""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +37,7 @@ solvers = pytest.mark.parametrize(
 
 
 class LeastSquares:
-    """A hold whose residuals J theta - b (m,) are linear in the weights (P,): one step can solve it."""
+    """A hold with residuals J theta - b (m,), linear in theta: one step solves it."""
 
     def __init__(self, rng, residuals=6, size=10):
         self.J, self.b = (
@@ -71,7 +75,7 @@ class LeastSquares:
 
 
 def steps(method, hold, rollout, count):
-    """States, rollouts and reports of some steps, the start first."""
+    """Return states, rollouts and reports of `count` steps, with those of the start."""
     state, found = method.init(rollout.theta), []
     found.append((state, rollout, None))
     for _ in range(count):
@@ -106,24 +110,24 @@ def test_one_undamped_step_solves_a_linear_problem(solver, shape, rng):
 @solvers
 def test_no_step_raises_the_loss(options, method):
     loop = loop_of(**options)
-    found = steps(method, *started(loop), 15)
+    found = steps(method, *begin(loop), 15)
     losses = [rollout.loss for _, rollout, _ in found]
     assert np.all(np.diff(losses) <= 0) and losses[-1] < 0.7 * losses[0]
     for state, rollout, report in found[1:]:
         assert report.loss == rollout.loss == loop.rollout(state.theta).loss
 
 
-def started(loop):
+def begin(loop):
     """The hold `scenario` about random weights, and its first rollout."""
     hold = hold_of("scenario", loop, weights_of(loop))
     return hold, hold.first_rollout()
 
 
 @solvers
-def test_tiny_steps_go_as_predicted(options, method):
+def test_tiny_steps_change_the_loss_as_predicted(options, method):
     """The reduction ratio tends to 1 with the step, in proportion to it."""
     loop = loop_of(**options)
-    hold, rollout = started(loop)
+    hold, rollout = begin(loop)
     gaps = []
     for damping in (1e3, 1e4, 1e5):
         tight = replace(method, damping=damping)
@@ -133,12 +137,12 @@ def test_tiny_steps_go_as_predicted(options, method):
 
 
 @solvers
-def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, method):
-    """From so little damping that the first steps go too far."""
-    hold, rollout = started(loop_of(**options))
+def test_damping_follows_reduction_ratio_of_undamped_model(options, method):
+    """With so little initial damping that the first steps go too far."""
+    hold, rollout = begin(loop_of(**options))
     found = steps(replace(method, damping=1e-3), hold, rollout, 12)
     factors = set()
-    for (state, rollout, _), (after, new, report) in zip(found, found[1:]):
+    for (state, rollout, _), (after, new, report) in pairwise(found):
         linear = hold.linearise(rollout)
         step = after.theta - state.theta
         curved = linear.subset(method.curvature_trials or hold.loop.trials)
@@ -153,10 +157,10 @@ def test_damping_follows_the_reduction_ratio_of_the_undamped_model(options, meth
 
 
 @solvers
-def test_the_direction_solves_the_damped_system(options, method):
-    """To what the stopping rule of CG leaves of the model's value, and exactly in residual space."""
+def test_direction_solves_damped_system(options, method):
+    """Exactly in residual space; CG leaves a part of the model's value by its rule."""
     loop = loop_of(**options)
-    hold, rollout = started(loop)
+    hold, rollout = begin(loop)
     linear = hold.linearise(rollout)
     state, _, _ = method.step(method.init(rollout.theta), rollout, hold)
     curved = linear.subset(method.curvature_trials or loop.trials)
@@ -176,7 +180,7 @@ def test_the_direction_solves_the_damped_system(options, method):
     )
 
 
-def test_the_warm_start_decays(monkeypatch):
+def test_warm_start_decays(monkeypatch):
     loop, starts = loop_of(**MANY), []
     original = optimizer.conjugate_gradients
 
@@ -185,14 +189,14 @@ def test_the_warm_start_decays(monkeypatch):
         return original(A, b, start, *more, **named)
 
     monkeypatch.setattr(optimizer, "conjugate_gradients", watched)
-    found = steps(HessianFree("cg"), *started(loop), 3)
-    for (state, _, _), start in zip(found, starts):
+    found = steps(HessianFree("cg"), *begin(loop), 3)
+    for (state, _, _), start in zip(found, starts, strict=False):
         np.testing.assert_array_equal(start, 0.95 * state.direction)
     assert starts[1].any()
 
 
 @pytest.mark.parametrize("solver", ["cg", "auto"])
-def test_where_nothing_is_finite_the_weights_stay(solver, rng):
+def test_weights_stay_if_no_loss_is_finite(solver, rng):
     hold = LeastSquares(rng)
     start = hold.rollout(rng.standard_normal(10))
     hold.rollout = lambda theta: SimpleNamespace(
@@ -225,10 +229,10 @@ def test_damping_stays_in_its_range(rng):
     assert most.step(most.init(start.theta), start, hold)[0].damping == 1e12
 
 
-# The search along candidates, on the loss (theta - 1)^2 / 2 of one weight.
+# The line search, on the loss (theta - 1)^2 / 2 of one weight.
 
 
-def searched(*candidates, loss=lambda theta: 0.5 * float((theta[0] - 1) ** 2)):
+def search_line(*candidates, loss=lambda theta: 0.5 * float((theta[0] - 1) ** 2)):
     hold = SimpleNamespace(
         rollout=lambda theta: SimpleNamespace(theta=theta, loss=loss(theta))
     )
@@ -237,13 +241,13 @@ def searched(*candidates, loss=lambda theta: 0.5 * float((theta[0] - 1) ** 2)):
 
 
 def test_search_walks_back_while_the_loss_falls():
-    new, step, predicted, full, tried = searched(0.5, 1.1, 1.5, 3.0)
+    new, step, predicted, full, tried = search_line(0.5, 1.1, 1.5, 3.0)
     assert (new.theta[0], step[0], full[0], tried) == (1.1, 1.1, 3.0, 4)
     assert predicted == pytest.approx(-1.1 + 0.5 * 1.1**2)
 
 
 def test_search_shortens_a_step_that_is_too_long():
-    new, step, predicted, _, tried = searched(4.0)
+    new, step, predicted, _, tried = search_line(4.0)
     lengths = 0.8 ** np.arange(20)
     enough = 0.5 * (4 * lengths - 1) ** 2 <= 0.5 - 1e-2 * 4 * lengths
     first = int(np.argmax(enough))
@@ -254,9 +258,9 @@ def test_search_shortens_a_step_that_is_too_long():
     assert predicted == pytest.approx(-step[0] + 0.5 * step[0] ** 2)
 
 
-def test_search_finds_nothing_uphill():
-    assert searched() is None and searched(-1.0) is None
-    assert searched(1.0, loss=lambda theta: np.inf if theta.any() else 0.5) is None
+def test_search_returns_none_uphill():
+    assert search_line() is None and search_line(-1.0) is None
+    assert search_line(1.0, loss=lambda theta: np.inf if theta.any() else 0.5) is None
 
 
 # The choice of the solver.
@@ -266,7 +270,7 @@ def test_search_finds_nothing_uphill():
     "options, structural, chosen",
     [(FEW, 0.0, "residual"), (FEW, 0.1, "cg"), (MANY, 0.0, "cg")],
 )
-def test_auto_chooses_by_operation_counts_and_says_so(options, structural, chosen):
+def test_auto_solver_is_chosen_by_operation_counts(options, structural, chosen):
     loop = loop_of(**options)
     m = len(loop.scenario.cost.active_residuals()) * loop.trials
     solver, sentence = HessianFree(structural=structural).choose_solver(loop)
@@ -276,14 +280,14 @@ def test_auto_chooses_by_operation_counts_and_says_so(options, structural, chose
 
 
 @pytest.mark.parametrize("options, structural", [(MANY, 0.0), (FEW, 0.1)])
-def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
+def test_residual_space_is_refused_if_it_does_not_fit(options, structural):
     loop = loop_of(**options)
-    with pytest.raises(UsageError, match="`solver` residual: .* use cg or auto"):
+    with pytest.raises(UsageError, match=r"`solver` residual: .* use cg or auto"):
         HessianFree("residual", structural=structural).choose_solver(loop)
 
 
 @pytest.mark.parametrize(
-    "make, told",
+    "make, message",
     [
         (lambda: HessianFree(damping=0.0), "`damping` 0.0: must be a positive number"),
         (lambda: HessianFree(damping=np.nan), "`damping` nan"),
@@ -297,13 +301,13 @@ def test_residual_space_is_refused_where_it_does_not_fit(options, structural):
         (lambda: Momentum(np.inf), "`learning_rate` inf"),
     ],
 )
-def test_a_wrong_number_is_told_in_one_line(make, told):
+def test_options_out_of_range_are_refused_in_one_line(make, message):
     with pytest.raises(UsageError) as caught:
         make()
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
-# The rivals, each against its formula on gradients of its own.
+# First-order methods, each against its formula.
 
 
 def by_adam(gradient, theta, count, rate):
@@ -328,7 +332,7 @@ def by_momentum(gradient, theta, count, rate):
 )
 def test_first_order_methods_follow_their_formulas(method, formula):
     loop = loop_of(**MANY)
-    hold, start = started(loop)
+    hold, start = begin(loop)
     norms = []
 
     def clipped(theta):
@@ -347,7 +351,7 @@ def test_first_order_methods_follow_their_formulas(method, formula):
     assert max(norms) > 1, "the clip must be met"
 
 
-def test_first_order_methods_do_not_go_where_nothing_is_finite(rng):
+def test_first_order_methods_reject_infinite_loss(rng):
     hold = LeastSquares(rng)
     start = hold.rollout(rng.standard_normal(10))
     hold.rollout = lambda theta: SimpleNamespace(
@@ -380,7 +384,7 @@ def test_lbfgs_solves_a_linear_problem_within_its_updates(rng):
 
 
 def test_lbfgs_lowers_the_loss_of_a_closed_loop():
-    hold, start = started(loop_of(**MANY))
+    hold, start = begin(loop_of(**MANY))
     state, rollout, report = LBFGS().step(LBFGS().init(start.theta), start, hold, 20)
     assert (
         report.accepted
@@ -390,8 +394,8 @@ def test_lbfgs_lowers_the_loss_of_a_closed_loop():
 
 
 @pytest.mark.parametrize("most, trials", [(4096, 7), (10, 3)])
-def test_the_preconditioner_takes_as_many_trials_as_fit(monkeypatch, most, trials):
-    """Of 7 trials with 3 final residuals each; the direction is the same to what conjugate gradients leave."""
+def test_preconditioner_uses_as_many_trials_as_fit(monkeypatch, most, trials):
+    """Of 7 trials with 3 final residuals each; CG solves the same system with it."""
     loop = loop_of(**MANY)
     rollout = loop.rollout(weights_of(loop))
     method = HessianFree("cg", cap=400)

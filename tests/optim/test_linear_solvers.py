@@ -1,4 +1,4 @@
-"""Damped solves against dense linear algebra."""
+"""Solvers of the damped system against dense linear algebra."""
 
 import numpy as np
 import pytest
@@ -33,8 +33,11 @@ def setting():
     return Setting()
 
 
-def test_four_ways_to_one_direction(setting):
-    """CG run to its end, residual space, Cholesky in weight space, LU: condition 1e4 or so leaves 1e-9."""
+def test_four_solvers_agree(setting):
+    """Converged CG, residual space, Cholesky in weight space, LU.
+
+    A condition number of about 1e4 leaves errors of 1e-9.
+    """
     s = setting
     assert len(s.rows.matrix) < s.size
     cg = conjugate_gradients(
@@ -47,19 +50,19 @@ def test_four_ways_to_one_direction(setting):
     assert close(cg.directions[-1], s.exact, 1e-9)
 
 
-def test_residual_space_takes_the_gradient_of_other_trials(setting, rng):
+def test_residual_space_solves_for_gradient_of_other_trials(setting, rng):
     s, g = setting, rng.standard_normal(setting.size)
     d, Jd = residual_space(s.rows, LAM, g)
     exact = np.linalg.solve(s.damped, -g)
     assert close(d, exact, 1e-9) and close(Jd, s.rows.matrix @ exact, 1e-7)
 
 
-def test_values_fall_and_are_those_of_the_model(rng):
+def test_values_fall_and_equal_the_model(rng):
     A, b = spd(rng)
     start = rng.standard_normal(b.size)
     solution = conjugate_gradients(A, b, start, tolerance=0.0, cap=29)
     assert len(solution.directions) == len(solution.values) > 4
-    for d, value in zip(solution.directions, solution.values):
+    for d, value in zip(solution.directions, solution.values, strict=True):
         assert value == pytest.approx(0.5 * d @ A @ d - b @ d, rel=1e-9)
     assert (
         np.all(np.diff(solution.values) < 0)
@@ -75,7 +78,7 @@ def test_values_fall_and_are_those_of_the_model(rng):
         ({"tolerance": 1.0, "floor": 3}, "progress"),
     ],
 )
-def test_stops(options, stop, rng):
+def test_stop_reasons(options, stop, rng):
     A, b = spd(rng, size=200, condition=1e6)
     solution = conjugate_gradients(A, b, np.zeros(b.size), **options)
     assert solution.stop == stop
@@ -84,8 +87,8 @@ def test_stops(options, stop, rng):
         assert solution.iterations == 3
 
 
-def test_progress_is_judged_by_the_rule(rng):
-    """At the stop, and at none of the iterations 10 to there, the last k = max(10, i / 10) gained less than k x tolerance."""
+def test_cg_stops_by_relative_progress(rng):
+    """Too little progress over k = max(10, i / 10) iterations, and not before."""
     A, b = spd(rng, size=300, condition=1e5)
     tolerance = 2e-3
     stop = conjugate_gradients(
@@ -104,7 +107,7 @@ def test_progress_is_judged_by_the_rule(rng):
     assert stop > 120 and slow == [False] * (stop - 10) + [True]
 
 
-def test_a_direction_of_no_curvature_ends_the_search():
+def test_cg_stops_at_direction_without_curvature():
     A, b = np.diag([1.0, 2.0, -1.0]), np.array([1.0, 1.0, 0.5])
     solution = conjugate_gradients(A, b, np.zeros(3))
     assert solution.stop == "curvature" and solution.iterations < 3
@@ -112,7 +115,7 @@ def test_a_direction_of_no_curvature_ends_the_search():
     assert nothing.stop == "curvature" and nothing.directions == []
 
 
-def test_the_first_iterate_is_a_multiple_of_the_gradient(setting):
+def test_first_iterate_is_multiple_of_gradient(setting):
     s = setting
     (first,) = conjugate_gradients(s.G, -s.g, s.none, cap=1).directions
     np.testing.assert_allclose(
@@ -120,7 +123,7 @@ def test_the_first_iterate_is_a_multiple_of_the_gradient(setting):
     )
 
 
-def test_a_warm_start_at_the_solution_stays_there(setting):
+def test_warm_start_at_solution_stays_there(setting):
     s = setting
     solution = conjugate_gradients(s.damped, -s.g, s.exact, cap=3)
     assert close(solution.directions[-1], s.exact, 1e-10) and not np.shares_memory(
@@ -128,8 +131,8 @@ def test_a_warm_start_at_the_solution_stays_there(setting):
     )
 
 
-def test_progress_of_a_warm_start_is_counted_from_its_own_value(rng):
-    """Near the solution there is little to gain, so the rule ends the search as soon as it may."""
+def test_progress_of_warm_start_counts_from_its_value(rng):
+    """Near the solution there is little to gain, so CG stops as early as it may."""
     A, b = spd(rng, size=100, condition=1e6)
     near = np.linalg.solve(A, b) * 1.01
     solution = conjugate_gradients(A, b, near, tolerance=1e-3)
@@ -138,13 +141,13 @@ def test_progress_of_a_warm_start_is_counted_from_its_own_value(rng):
 
 
 @pytest.mark.parametrize("shift", [1e-3, LAM, 10.0])
-def test_woodbury_is_the_dense_inverse(setting, shift, rng):
+def test_woodbury_equals_dense_inverse(setting, shift, rng):
     s, v = setting, rng.standard_normal(setting.size)
     exact = np.linalg.solve(s.dense + shift * np.eye(s.size), v)
     assert close(woodbury(s.rows, shift)(v), exact, 1e-8)
 
 
-def test_the_exact_inverse_as_preconditioner_needs_one_iteration(setting):
+def test_exact_inverse_as_preconditioner_needs_one_iteration(setting):
     s = setting
     solution = conjugate_gradients(
         s.G + LAM * Identity(), -s.g, s.none, woodbury(s.rows, LAM), cap=1
@@ -152,7 +155,7 @@ def test_the_exact_inverse_as_preconditioner_needs_one_iteration(setting):
     assert solution.iterations == 1 and close(solution.directions[-1], s.exact, 1e-9)
 
 
-def test_a_preconditioner_changes_the_way_not_the_end(rng):
+def test_preconditioner_changes_path_but_not_solution(rng):
     A, b = spd(rng)
     scale = 1 / np.diag(A)
     solution = conjugate_gradients(

@@ -1,4 +1,7 @@
-"""Several networks abreast go the ways that each goes alone: the step, and whole trainings, with CPU loops in the place of a GPU's."""
+"""Several networks in one batch do what each does alone: a step, and whole trainings.
+
+Loops of the CPU stand in for those of a GPU.
+"""
 
 import signal
 from types import SimpleNamespace
@@ -25,8 +28,8 @@ from hfcontrol.training.holds import Hold
 from hfcontrol.training.stop import StopToken
 
 
-class Abreast:
-    """Closed loops of one network each as one of several: as a GPU's is, but one after the other."""
+class JoinedLoops:
+    """Closed loops of one network each, as one loop of several networks."""
 
     def __init__(self, loops):
         self.loops, self.network, self.plant, self.trials = (
@@ -42,26 +45,32 @@ class Abreast:
         self.passes = SimpleNamespace(gram=lambda J: J @ J.swapaxes(-1, -2))
 
     def rollout(self, theta):
-        rollouts = [loop.rollout(t.copy()) for loop, t in zip(self.loops, theta)]
+        rollouts = [
+            loop.rollout(t.copy()) for loop, t in zip(self.loops, theta, strict=True)
+        ]
         return SimpleNamespace(
             theta=theta, loss=np.array([r.loss for r in rollouts]), all=rollouts
         )
 
     def linearise(self, rollout):
         return Linearised(
-            self, [loop.linearise(r) for loop, r in zip(self.loops, rollout.all)]
+            self,
+            [
+                loop.linearise(r)
+                for loop, r in zip(self.loops, rollout.all, strict=True)
+            ],
         )
 
 
 class Linearised:
-    """The derivative of `Abreast`: trials side by side, weights with an axis for the networks."""
+    """`JoinedLoops`, linearised: vectors have an axis for the networks."""
 
     def __init__(self, loop, linears):
         self.loop, self.linears, self.trials = loop, linears, loop.trials
         self.gradient = np.stack([linear.gradient for linear in linears])
         costs = [linear.cost for linear in linears]
         self.cost = SimpleNamespace(
-            weights=together([c.weights for c in costs]),
+            weights=join_trials([c.weights for c in costs]),
             scaled_residuals=lambda channels: np.concatenate(
                 [c.scaled_residuals(channels) for c in costs], axis=1
             ),
@@ -72,11 +81,13 @@ class Linearised:
         return (
             self
             if trials >= self.trials
-            else Linearised(Abreast([part.loop for part in parts]), parts)
+            else Linearised(JoinedLoops([part.loop for part in parts]), parts)
         )
 
     def jvp(self, v):
-        return together([linear.jvp(row) for linear, row in zip(self.linears, v)])
+        return join_trials(
+            [linear.jvp(row) for linear, row in zip(self.linears, v, strict=True)]
+        )
 
     def vjp(self, w):
         split = zip(
@@ -85,12 +96,13 @@ class Linearised:
                 if a is None
                 else np.split(a, len(self.linears), axis=2)
                 for a in w
-            )
+            ),
+            strict=True,
         )
         return np.stack(
             [
                 linear.vjp(Residuals(*parts))
-                for linear, parts in zip(self.linears, split)
+                for linear, parts in zip(self.linears, split, strict=True)
             ]
         )
 
@@ -98,19 +110,21 @@ class Linearised:
         return np.stack([linear.rows(channels) for linear in self.linears])
 
 
-def together(residuals):
-    """The residuals of several networks, trials side by side."""
+def join_trials(residuals):
+    """Join the residuals of several networks along the axis of trials."""
     return Residuals(
         *(
             None if parts[0] is None else np.concatenate(parts, axis=2)
-            for parts in zip(*residuals)
+            for parts in zip(*residuals, strict=True)
         )
     )
 
 
-def test_conjugate_gradients_of_several_problems_are_those_of_each(rng):
-    """One stops early, one goes on, one meets curvature below zero at once, and one is not to be touched. Iterations are few: rounding
-    grows with them."""
+def test_cg_of_several_problems_equals_cg_of_each(rng):
+    """One converges early, one does not, one has negative curvature, one is frozen.
+
+    Iterations are few, because rounding errors grow with them.
+    """
     problems = [spd(rng, 40, condition) for condition in (3.0, 100.0, 10.0, 10.0)]
     matrices = [A for A, _ in problems]
     matrices[2] = -matrices[2]
@@ -130,7 +144,9 @@ def test_conjugate_gradients_of_several_problems_are_those_of_each(rng):
         own = [(d[s], values[s]) for d, values, whose in found.candidates() if whose[s]]
         assert len(own) == (len(alone.directions) if alone else 0)
         for (d, value), expected, model in zip(
-            own, *((alone.directions, alone.values) if alone else ((), ()))
+            own,
+            *((alone.directions, alone.values) if alone else ((), ())),
+            strict=True,
         ):
             assert close(d, expected, 1e-9) and value == pytest.approx(model, rel=1e-9)
     assert found.iterations[0] < found.iterations[1] and found.iterations[2] == 0
@@ -166,12 +182,16 @@ def loops_of(**options):
         "residual of some trials",
     ],
 )
-def test_a_step_of_several_networks_is_that_of_each(cost, options):
-    """Three in a row, from dampings small enough for some steps to be cut, too large for rounding to grow; counts are the same."""
+def test_step_of_several_networks_equals_step_of_each(cost, options):
+    """Three steps in a row, with the same counts.
+
+    Damping is small enough for some steps to be cut, and large enough to keep rounding
+    errors small.
+    """
     loops, optimizer, both = (
         loops_of(**cost),
         HessianFree(**options),
-        Abreast(loops_of(**cost)),
+        JoinedLoops(loops_of(**cost)),
     )
     rollout, damping, tried = (
         both.rollout(np.stack([weights_of(loops[0], seed, 0.5) for seed in range(3)])),
@@ -218,12 +238,12 @@ def test_a_step_of_several_networks_is_that_of_each(cost, options):
 
 
 @pytest.mark.parametrize("solver", ["cg", "residual"])
-def test_a_network_without_descent_is_rejected_and_the_others_go_on(solver):
-    """Weights that are not finite have no step; eight times more damping is tried, as for one alone."""
+def test_network_without_descent_is_rejected_alone(solver):
+    """Weights with an infinite loss have no step, at any damping that is tried."""
     loops, optimizer = loops_of(effort=0.0), HessianFree(solver=solver)
     theta = np.stack([weights_of(loop, seed, 0.5) for seed, loop in enumerate(loops)])
     theta[1] = 1e200
-    both = Abreast(loops)
+    both = JoinedLoops(loops)
     done = many_networks.step(
         optimizer, both, both.rollout(theta), [0.1] * 3, np.zeros_like(theta), [0] * 3
     )
@@ -246,10 +266,10 @@ def test_a_network_without_descent_is_rejected_and_the_others_go_on(solver):
 
 
 @pytest.fixture
-def many(monkeypatch):
-    """Trains seeds abreast though there is no GPU."""
+def batch_on_cpu(monkeypatch):
+    """Train seeds in one batch without a GPU; return the lists of joined loops."""
 
-    class Loop(Abreast):
+    class Loop(JoinedLoops):
         def __init__(self, plant, kernels, network, scenario, wiring, options):
             super().__init__(
                 [
@@ -287,17 +307,22 @@ SMALL = {"plant": "arm2", "trials": 8, "steps": 12, "hidden": (5, 4), "batches":
     ],
     ids=["cg", "residual", "random", "ratio"],
 )
-def test_seeds_abreast_are_the_runs_of_each_alone(tmp_path, many, options, apart):
-    """To rounding, and with the same counts of everything; those that end early leave the others to go on."""
+def test_seeds_in_one_batch_equal_single_runs(tmp_path, batch_on_cpu, options, apart):
+    """To rounding, with the same counts; the others continue when one ends."""
     asked = settings_for(**{**SMALL, **options})
     came = []
     outcomes = seeds.train_seeds(
-        asked, [0, 1, 2], tmp_path / "many", None, "hfcontrol train", came.append
+        asked,
+        [0, 1, 2],
+        tmp_path / "batch_on_cpu",
+        None,
+        "hfcontrol train",
+        came.append,
     )
     assert sorted(o.seed for o in came) == [0, 1, 2] and [
         o.loss for o in outcomes
     ] == sorted(o.loss for o in outcomes)
-    assert ({len(loops) for loops in many} > {3}) is apart
+    assert ({len(loops) for loops in batch_on_cpu} > {3}) is apart
     for outcome in outcomes:
         alone = hf.train(
             out=tmp_path / "alone", seed=outcome.seed, **{**SMALL, **options}
@@ -326,10 +351,8 @@ def test_seeds_abreast_are_the_runs_of_each_alone(tmp_path, many, options, apart
             assert getattr(run.state, name) == getattr(alone.state, name), name
 
 
-def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_alone(
-    tmp_path, many
-):
-    """At a place within a hold, from which each resumes as if it had not stopped."""
+def test_stop_token_stops_all_seeds_and_each_can_resume(tmp_path, batch_on_cpu):
+    """Within a hold; each resumes as if it had not stopped."""
     options = {**SMALL, "effort": 1e-3, "rollouts": 12}
     trainings = [
         runs.start_training(settings_for(seed=seed, **options), tmp_path)
@@ -354,10 +377,10 @@ def test_an_interruption_ends_all_after_the_update_in_progress_and_each_goes_on_
         )
 
 
-def test_ctrl_c_ends_all_seeds_and_leaves_each_to_be_gone_on_with(
-    tmp_path, many, monkeypatch
+def test_ctrl_c_stops_all_seeds_and_each_can_resume(
+    tmp_path, batch_on_cpu, monkeypatch
 ):
-    """After the update in which it comes; what handled it before handles it again."""
+    """After the update in progress; the former signal handler is restored."""
     step, before = many_networks.step, signal.getsignal(signal.SIGINT)
 
     def interrupted(*arguments):
@@ -397,11 +420,11 @@ def fail_jobs(calls):
         ({"dale": 0.5}, "`dale` works for one training at a time only"),
     ],
 )
-def test_what_cannot_go_abreast_goes_by_turns_and_says_why(
-    tmp_path, many, monkeypatch, options, line
+def test_seeds_that_cannot_share_a_batch_run_in_turn(
+    tmp_path, batch_on_cpu, monkeypatch, options, line
 ):
-    said, turns = [], []
-    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(turns))
+    said, processes_used = [], []
+    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(processes_used))
     with pytest.raises(hf.HFControlError, match="none"):
         seeds.train_seeds(
             settings_for(**{**SMALL, **options}),
@@ -412,14 +435,14 @@ def test_what_cannot_go_abreast_goes_by_turns_and_says_why(
     assert (
         said
         == [f"training the seeds on the GPU in 1 process, not in one batch: {line}"]
-        and turns == [1]
-        and not many
+        and processes_used == [1]
+        and not batch_on_cpu
     )
 
 
-def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
-    said, turns = [], []
-    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(turns))
+def test_jobs_requests_separate_processes(tmp_path, batch_on_cpu, monkeypatch):
+    said, processes_used = [], []
+    monkeypatch.setattr(seeds, "_run_jobs", fail_jobs(processes_used))
     with pytest.raises(hf.HFControlError, match="none"):
         seeds.train_seeds(
             settings_for(**SMALL), [0, 1], tmp_path, 2, on_message=said.append
@@ -427,10 +450,10 @@ def test_a_number_of_jobs_asks_for_processes(tmp_path, many, monkeypatch):
     assert said == [
         "training the seeds on the GPU in 2 processes, not in one batch: "
         "`jobs` requests separate processes"
-    ] and turns == [2]
+    ] and processes_used == [2]
 
 
-def test_a_seed_that_fails_leaves_the_others_to_go_on(tmp_path, many, monkeypatch):
+def test_failing_seed_does_not_stop_the_others(tmp_path, batch_on_cpu, monkeypatch):
     """Its first weights have a loss that is not finite."""
     init = runs.Curriculum
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The yardstick: iLQR against the Riccati recursion, and against what no small change of the controls may improve."""
+"""The yardstick: iLQR against the Riccati recursion and against small changes."""
 
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ def optimum_of(loop, **more):
 
 
 def matrices(loop):
-    """A and B of a linear plant from its own step on unit vectors."""
+    """Return A and B of a linear plant, from steps on unit vectors."""
     plant, p = loop.plant, loop.scenario.params[:, :1]
     basis = np.eye(plant.nx + plant.nu)
     columns = [
@@ -48,7 +48,10 @@ def matrices(loop):
 
 
 def riccati_losses(loop):
-    """The optimal loss of every trial, about a target at which the plant rests; no command before the delay is over."""
+    """Return the optimal loss of every trial, about a target at which the plant rests.
+
+    Commands are zero until the delay is over.
+    """
     (A, B), cost, s = matrices(loop), loop.scenario.cost, loop.scenario
     P = np.diag(cost.weights.state[-1, :, 0])
     for t in reversed(range(s.steps)):
@@ -63,7 +66,7 @@ def riccati_losses(loop):
 
 
 @pytest.mark.parametrize("options", LINEAR.values(), ids=LINEAR.keys())
-def test_linear_plants_have_their_riccati_cost(options):
+def test_optimum_of_linear_plant_is_riccati_cost(options):
     loop = loop_of(**options)
     expected = riccati_losses(loop)
     np.testing.assert_allclose(
@@ -71,8 +74,8 @@ def test_linear_plants_have_their_riccati_cost(options):
     )
 
 
-def test_the_expansion_is_by_commands_not_controls(rng):
-    """Gain and delay stand between them. The dense J'WJ of residuals by (x, v) has the blocks that are given."""
+def test_expansion_is_by_arriving_control(rng):
+    """Gain and delay are included: the expansion has the blocks of a dense J'WJ."""
     loop = loop_of(task="worth", trials=1, delays=(0, 2), motor_fraction=0.3)
     s, system = loop.scenario, OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     v = rng.standard_normal((12, 2, 1))
@@ -129,9 +132,11 @@ def test_the_expansion_is_by_commands_not_controls(rng):
 
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
-def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
-    """Open-loop differences of the loss by the arriving controls, against those where they are not optimal: zero between
-    the limits, and uphill from a control that is at one."""
+def test_no_small_change_of_controls_improves_optimum(options, rng):
+    """Slopes of the loss by the arriving controls are zero, at a limit they are uphill.
+
+    They are compared with slopes at controls that are not optimal.
+    """
     loop = loop_of(**options)
     system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
@@ -155,8 +160,11 @@ def test_no_small_change_of_the_controls_improves_the_optimum(options, rng):
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_bounded_quadratic_problem_is_solved(size, rng):
-    """As Karush, Kuhn and Tucker ask: no slope where a control is free, none that draws it inside where it is held."""
+def test_bounded_quadratic_problem_is_solved(size, rng):
+    """The conditions of Karush, Kuhn and Tucker hold.
+
+    There is no slope where a control is free, and none that points inside at a limit.
+    """
     solve = riccati_module().bounded
     for _ in range(50):
         half = rng.standard_normal((size, size))
@@ -183,7 +191,7 @@ def test_a_bounded_quadratic_problem_is_solved(size, rng):
 
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
-def test_the_optimum_is_a_trajectory_of_the_plant_and_keeps_limit_and_delay(options):
+def test_optimum_is_a_trajectory_within_limit_and_delay(options):
     loop = loop_of(**options)
     best, s, w = optimum_of(loop), loop.scenario, loop.wiring
     x = loop.kernels.simulate(s.x0, best.u, s.params, s.disturbance, w.taper)
@@ -199,8 +207,8 @@ def test_the_optimum_is_a_trajectory_of_the_plant_and_keeps_limit_and_delay(opti
 
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
-def test_no_start_is_better_than_the_optimum(options, rng):
-    """Neither doing nothing, nor the controller's own commands, nor any other."""
+def test_no_start_is_better_than_optimum(options, rng):
+    """Neither zero nor the controller's commands."""
     loop = loop_of(**options)
     system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     shape = (loop.scenario.steps, loop.plant.nu, loop.trials)
@@ -211,7 +219,7 @@ def test_no_start_is_better_than_the_optimum(options, rng):
         assert (best <= system.simulate(start).losses).all()
 
 
-def test_a_longer_delay_and_a_tighter_limit_cost_more():
+def test_longer_delay_and_tighter_limit_cost_more():
     loop = loop_of("arm2", effort=1e-4)
     wirings = [
         Wiring(0, delay, np.full(2, limit), loop.wiring.taper)
@@ -224,7 +232,7 @@ def test_a_longer_delay_and_a_tighter_limit_cost_more():
     assert np.all(np.diff(losses) > 0)
 
 
-def test_each_trial_has_its_own_optimum():
+def test_optimum_of_a_trial_is_independent_of_others():
     loop = loop_of("arm2", effort=1e-3, trials=7)
     few = loop_of("arm2", effort=1e-3, trials=1)
     alone = replace(
@@ -245,7 +253,7 @@ def test_each_trial_has_its_own_optimum():
 
 
 @pytest.mark.parametrize("plant", ["swing", "cart"])
-def test_a_regulated_plant_moves_as_its_steps_say(plant, rng):
+def test_regulated_plant_equals_its_steps(plant, rng):
     loop = loop_of(plant, disturbed=True, motor_fraction=0.2, motor_noise=0.1)
     s, w, nx, nu = loop.scenario, loop.wiring, loop.plant.nx, loop.plant.nu
     v, gains = (

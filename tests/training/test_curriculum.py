@@ -1,4 +1,4 @@
-"""What comes before a training proper: growing horizons and races, their results and what they cost."""
+"""The curriculum: growing horizons and races, their results and costs."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,11 @@ from hfcontrol.training.stop import StopToken
 SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5)}
 
 
-def test_weights_grow_with_the_horizon():
-    """The same by hand: so many updates over an eighth, a quarter and a half of the horizon, one after the other, with arrivals that
-    weigh by the cube."""
+def test_growing_horizon_equals_training_by_hand():
+    """By hand: updates over an eighth, a quarter and a half of the horizon.
+
+    Final weights shrink by the cube of the horizon.
+    """
     settings = Settings(**SMALL, grow=3)
     trainer, rollouts = make_trainer(settings), 0
     theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
@@ -43,7 +45,7 @@ def test_weights_grow_with_the_horizon():
 @pytest.mark.parametrize(
     "name, final", [("arm2", 30.0), ("pendulum", 1.0), ("electric", 0.0)]
 )
-def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
+def test_final_weights_shrink_by_cube_of_horizon(name, final):
     trainer = make_trainer(
         settings_for(
             plant=name,
@@ -66,7 +68,7 @@ def test_arrivals_weigh_by_the_cube_of_a_shorter_horizon(name, final):
     np.testing.assert_array_equal(task.draw(rng, trials=2).cost.weights.state, before)
 
 
-def test_what_growing_cost_is_counted_once(tmp_path):
+def test_cost_of_growing_is_counted_once(tmp_path):
     run = hf.train(**SMALL, grow=2, rollouts=30, out=tmp_path)
     settings = run.settings
     before = curriculum_module.run_curriculum(make_trainer(settings), settings)
@@ -79,7 +81,7 @@ def test_what_growing_cost_is_counted_once(tmp_path):
     assert run.state.first_loss == first.loss and run.state.rollouts >= 30
 
 
-def test_grown_weights_win_races():
+def test_growing_initialisations_race():
     settings = Settings(**SMALL, grow=2, race=2)
     best, alone = (
         curriculum_module.run_curriculum(make_trainer(s), s)
@@ -92,32 +94,32 @@ def test_grown_weights_win_races():
 
 
 @pytest.mark.parametrize("given, grow", [({}, 12), ({"grow": 3}, 3)])
-def test_a_task_has_its_own_way_of_training(given, grow):
+def test_task_sets_training_defaults(given, grow):
     settings = settings_for(plant="quadrotor", task="stabilise", **given)
     assert settings.grow == grow and settings.batches == Settings().batches
 
 
-def test_a_task_that_asks_for_what_is_no_setting(tmp_path):
+def test_train_entry_with_unknown_setting_is_refused(tmp_path):
     path = tmp_path / "mine.py"
     source = load_plant("arm1").source
     path.write_text(
         source.replace('"trials": 16,', '"trials": 16, "train": {"colour": 3},')
     )
     with pytest.raises(
-        TaskError, match="its train entry has 'colour', which is no setting"
+        TaskError, match="its `train` entry has 'colour', which is not a setting"
     ) as caught:
         settings_for(plant=str(path))
     assert "\n" not in str(caught.value)
 
 
-def test_negative_growth_is_told():
+def test_negative_grow_is_refused():
     with pytest.raises(
         UsageError, match="`grow` -1: must be a whole number of at least 0"
     ):
         Settings(grow=-1)
 
 
-def test_an_untrained_network_gives_the_trim():
+def test_untrained_network_outputs_the_trim():
     settings = Settings(plant="quadrotor", trials=4, steps=4)
     trainer = make_trainer(settings)
     theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
@@ -128,18 +130,18 @@ def test_an_untrained_network_gives_the_trim():
 
 
 @pytest.mark.parametrize("trim", ["(1.0, 2.0)", "float('nan')", "'up'"])
-def test_a_wrong_trim_is_told(trim, tmp_path):
+def test_wrong_trim_is_refused(trim, tmp_path):
     source = load_plant("arm1").source + f"\nTRIM = {trim}\n"
     with pytest.raises(
-        hf.HFControlError, match="TRIM is .*give the control at rest"
+        hf.HFControlError, match=r"TRIM is .*give the control at rest"
     ) as caught:
         read_plant(source, tmp_path / "arm1.py")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("more, rollouts", [({"grow": 50}, 20), ({"guide": 50}, 0)])
-def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
-    """After the first update of growing; with guidance, whose seconds count, before any."""
+def test_time_limit_stops_curriculum(more, rollouts):
+    """After the first update of growing; before any with guidance, which takes time."""
     settings = Settings(**SMALL, effort=1e-3, **more)
     whole, cut = (
         curriculum_module.run_curriculum(make_trainer(s), s)
@@ -148,7 +150,7 @@ def test_the_limit_of_seconds_ends_the_warm_up_too(more, rollouts):
     assert whole.rollouts > 50 and cut.rollouts <= rollouts and cut.seconds > 1e-6
 
 
-def test_what_is_done_is_told():
+def test_events_describe_activity():
     settings = Settings(**SMALL, effort=1e-3, grow=1, guide=1)
     told = [
         event.activity
@@ -174,7 +176,7 @@ WAYS = {
 
 @pytest.fixture
 def found_once(monkeypatch):
-    """Trajectories to follow, which need not be found again after every interruption of a test: they are the same."""
+    """Find the trajectories to follow only once per test: they are always the same."""
     guide, found = curriculum_module.Guide, []
     monkeypatch.setattr(
         curriculum_module,
@@ -185,19 +187,23 @@ def found_once(monkeypatch):
     )
 
 
-def gone_through(settings, every, theta=None):
-    """A warm-up that is interrupted after every so many events and goes on from its tree, and how often that was."""
+def run_with_interruptions(settings, every, theta=None):
+    """Return a curriculum and the number of its interruptions.
+
+    It is interrupted after every `every` events and continues from its tree.
+    """
     state, times = None, 0
     while True:
         trainer = make_trainer(settings)
         curriculum = Curriculum(trainer, settings, state, None if state else theta)
         token = StopToken()
         for count, event in enumerate(curriculum.events(token), 1):
+            last = event
             if count >= every:
                 token.stop()
         if curriculum.is_finished:
             return curriculum, times
-        assert event.stop is curriculum.stop is Stop.INTERRUPTED
+        assert last.stop is curriculum.stop is Stop.INTERRUPTED
         state, times = (
             curriculum_from_tree(curriculum_to_tree(curriculum.state)),
             times + 1,
@@ -206,16 +212,16 @@ def gone_through(settings, every, theta=None):
 
 @pytest.mark.parametrize("every", [2, 7])
 @pytest.mark.parametrize("way", WAYS)
-def test_interrupted_again_and_again_is_uninterrupted(found_once, way, every):
-    """In the middle of holds, between them, and between stages; all but the seconds."""
+def test_interrupted_curriculum_equals_uninterrupted(found_once, way, every):
+    """In holds, between them, and between stages, in everything but seconds."""
     settings = Settings(**TINY, **WAYS[way])
-    curriculum, times = gone_through(settings, every)
+    curriculum, times = run_with_interruptions(settings, every)
     assert times >= 2 and bits(curriculum.result) == bits(
         curriculum_module.run_curriculum(make_trainer(settings), settings)
     )
 
 
-def test_weights_that_were_given_are_in_its_state():
+def test_given_weights_are_part_of_the_state():
     settings = Settings(**SMALL, grow=3)
     theta = make_trainer(settings).network.initial(
         stream(settings.seed, Stream.WEIGHTS, 5)
@@ -224,12 +230,12 @@ def test_weights_that_were_given_are_in_its_state():
         curriculum_module.run_curriculum(make_trainer(settings), settings, weights)
         for weights in (theta, None)
     )
-    curriculum, _ = gone_through(settings, 2, theta)
+    curriculum, _ = run_with_interruptions(settings, 2, theta)
     assert bits(curriculum.result) == bits(given) != bits(drawn)
 
 
-def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch):
-    """By a clock that goes on by itself a little and by a thousand seconds wherever trajectories are found."""
+def test_seconds_of_finding_trajectories_are_counted_once(monkeypatch):
+    """With a clock that advances by 1000 s whenever trajectories are found."""
     settings, clock = Settings(**TINY, guide=1, race=2), [0.0]
 
     def ticking():
@@ -243,32 +249,32 @@ def test_trajectories_are_found_again_but_their_seconds_counted_once(monkeypatch
 
     monkeypatch.setattr(curriculum_module.time, "perf_counter", ticking)
     monkeypatch.setattr(curriculum_module, "Guide", Slow)
-    curriculum, _ = gone_through(settings, 9)
+    curriculum, _ = run_with_interruptions(settings, 9)
     assert clock[0] > 3000 and curriculum.result.seconds == pytest.approx(1000, abs=1)
 
 
-def test_an_interruption_is_looked_at_before_trajectories_are(monkeypatch):
+def test_interruption_precedes_finding_trajectories(monkeypatch):
     monkeypatch.setattr(curriculum_module, "Guide", None)
     settings = Settings(**TINY, guide=1)
     trainer = make_trainer(settings)
     curriculum = Curriculum(trainer, settings)
     token = StopToken()
     for event in curriculum.events(token):
+        last = event
         token.stop()
     assert (
-        event.stop is curriculum.stop is Stop.INTERRUPTED
+        last.stop is curriculum.stop is Stop.INTERRUPTED
         and not curriculum.state.guide_counted
     )
 
 
-def test_the_limit_of_seconds_is_of_all_that_race():
-    """Each would come to it alone; what is gone on from is the best until then."""
+def test_time_limit_covers_all_initialisations():
+    """Each alone would reach it; training continues from the best so far."""
     settings = Settings(**SMALL, race=1000)
     limited = settings.changed(max_seconds=0.2)
     curriculum = Curriculum(make_trainer(limited), limited)
-    for event in curriculum.events():
-        pass
-    assert event.stop is curriculum.stop is Stop.TIME and not curriculum.is_finished
+    *_, last = curriculum.events()
+    assert last.stop is curriculum.stop is Stop.TIME and not curriculum.is_finished
     assert 0.1 < curriculum.result.seconds < 5 and curriculum.state.initialisation < 100
     state = curriculum.state
     assert (

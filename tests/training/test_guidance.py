@@ -1,4 +1,4 @@
-"""Guidance: families of trajectories that are alike, and networks that learn to follow them."""
+"""Guidance: families of similar trajectories, and networks that follow them."""
 
 import numpy as np
 import pytest
@@ -21,18 +21,18 @@ def problem(loop):
 
 @pytest.fixture(scope="module")
 def swing_up():
-    """A pole to be swung up from either side of hanging, which has optima on both sides."""
+    """A pole to swing up from either side of hanging: it has optima on both sides."""
     return loop_of("cartpole", "swing_up", trials=8, steps=100)
 
 
-def test_where_there_is_one_kind_of_optimum_the_family_is_it():
+def test_family_equals_optimum_of_one_kind():
     loop = loop_of("arm2", effort=1e-3, running=0.05)
     np.testing.assert_allclose(
         family(*problem(loop)).losses, optimum(*problem(loop)).losses, rtol=1e-6
     )
 
 
-def test_a_family_swings_to_one_side(swing_up):
+def test_family_swings_to_one_side(swing_up):
     found = family(*problem(swing_up))
     assert np.abs(np.sin(found.x[-1, 1] / 2)).max() < 0.1  # all of them upright
     assert np.ptp(np.round(found.x[-1, 1] / np.pi)) == 0
@@ -46,7 +46,7 @@ def test_a_family_swings_to_one_side(swing_up):
     np.testing.assert_array_equal(x, found.x)
 
 
-def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
+def test_no_law_of_another_trial_beats_optimum(swing_up):
     best, system = (
         optimum(*problem(swing_up)),
         OpenLoop(swing_up.kernels, swing_up.scenario, swing_up.wiring),
@@ -67,7 +67,7 @@ def test_no_law_of_another_trial_is_better_than_the_optimum(swing_up):
 
 @pytest.fixture(scope="module")
 def guided():
-    """A guide of a small training, its settings and its trainer."""
+    """Return a guide, its trainer and its settings."""
     settings = Settings(**SMALL, guide=40)
     trainer = make_trainer(settings)
     rng = stream(settings.seed, Stream.SCENARIOS)
@@ -79,7 +79,7 @@ def guided():
 
 
 @pytest.mark.parametrize("part, steps", [(1 / 8, 2), (5 / 8, 10), (1, 16)])
-def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, steps):
+def test_following_task_costs_nothing_on_the_trajectories(guided, part, steps):
     following, plant = guided[0].task_for(part), guided[1].plant
     x, u = guided[0].trajectories.x[: steps + 1], guided[0].trajectories.u[:steps]
     scenario = following.scenario
@@ -92,7 +92,7 @@ def test_following_costs_nothing_on_the_way_and_its_goal_off_it(guided, part, st
     )
 
 
-def test_each_hold_follows_others_of_the_trajectories(guided, rng):
+def test_each_hold_draws_other_trajectories(guided, rng):
     following, trials = guided[0].task_for(1), SMALL["trials"]
     assert following.random and following.scenario.trials == guide.POOL * trials
     first, second = following.draw(rng), following.draw(rng)
@@ -117,8 +117,8 @@ def test_each_hold_follows_others_of_the_trajectories(guided, rng):
     assert (first.goal != second.goal).any()
 
 
-def test_a_guided_network_follows(guided):
-    """From the first weights to within ten times the goal, over all of the horizon; and its cost is near the optimum."""
+def test_guided_network_follows(guided):
+    """From initial weights to within ten times the target loss, near the optimum."""
     the, trainer, settings = guided
     state = curriculum_module.run_curriculum(trainer, settings)
     following = the.task_for(1)

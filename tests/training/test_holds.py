@@ -1,6 +1,7 @@
-"""Holds: when one ends, how it is judged, what is undone, and when the kind changes."""
+"""Holds: when they end, how they are evaluated and undone, when the kind changes."""
 
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ def loop():
 
 
 def model_hold(loop, updates=0, **state):
-    """A model hold about random weights, its state, and a rollout of it after a step downhill."""
+    """Return a model hold about random weights, its state, and a rollout downhill."""
     state = HoldState("model", **state)
     hold = ModelHold(loop, loop.rollout(weights_of(loop)), state, updates)
     return (
@@ -34,12 +35,12 @@ def model_hold(loop, updates=0, **state):
     )
 
 
-def predicting(rollout, loss):
-    """The same rollout with another loss, of every trial."""
+def with_loss(rollout, loss):
+    """Return a rollout with another loss of every trial."""
     return replace(rollout, losses=np.full_like(rollout.losses, loss))
 
 
-def test_every_kind_has_its_hold_and_its_reference(loop):
+def test_every_kind_keeps_its_linear_model_fixed(loop):
     start = loop.rollout(weights_of(loop))
     for kind, true, model, replay in (
         ("scenario", True, False, False),
@@ -72,7 +73,7 @@ def test_deviation_is_in_typical_sizes(loop):
     assert hold.deviation(now) == pytest.approx(expected / 2, rel=1e-12)
 
 
-def test_a_model_hold_ends_outside_its_radius(loop):
+def test_model_hold_ends_outside_its_radius(loop):
     hold, _, now = model_hold(loop)
     deviation = hold.deviation(now)
     for radius, over in ((1.01 * deviation, False), (0.99 * deviation, True)):
@@ -81,14 +82,14 @@ def test_a_model_hold_ends_outside_its_radius(loop):
 
 
 @pytest.mark.parametrize("part, over", [(0.03, False), (0.002, True)])
-def test_a_model_hold_ends_when_an_update_brings_little(loop, part, over):
+def test_model_hold_ends_after_a_small_gain(loop, part, over):
     hold, _, now = model_hold(loop, radius=1e6)
     gained = 0.1 * hold.start.loss
-    now = predicting(now, hold.start.loss - gained)
+    now = with_loss(now, hold.start.loss - gained)
     assert hold.is_over(now.loss + part * gained, now) is over
 
 
-def test_a_model_hold_ends_when_it_predicts_the_target(loop):
+def test_model_hold_ends_when_it_predicts_the_target(loop):
     hold, _, now = model_hold(loop, radius=1e6)
     assert not hold.is_over(hold.start.loss, now, 0.9 * now.loss)
     assert hold.is_over(hold.start.loss, now, now.loss)
@@ -98,29 +99,27 @@ def test_a_model_hold_ends_when_it_predicts_the_target(loop):
     "quality, factor",
     [(0.9, 1.5), (0.71, 1.5), (0.69, 1.0), (0.31, 1.0), (0.29, 0.5), (0.05, 0.5)],
 )
-def test_the_radius_follows_the_quality_of_the_prediction(loop, quality, factor):
+def test_radius_follows_quality_of_prediction(loop, quality, factor):
     hold, state, now = model_hold(loop, radius=0.2)
     true = loop.rollout(now.theta)
     assert true.loss < hold.start.loss
-    now = predicting(now, hold.start.loss - (hold.start.loss - true.loss) / quality)
+    now = with_loss(now, hold.start.loss - (hold.start.loss - true.loss) / quality)
     after, state, _ = hold.close(now, state)
     assert state.radius == pytest.approx(0.2 * factor, rel=1e-12)
     assert after.loss == true.loss and not after.linear_model.replaces_plant
 
 
 @pytest.mark.parametrize("radius", [1e-6, 0.2])
-def test_a_hold_that_raises_the_true_loss_is_undone_and_shrinks_the_radius(
-    loop, radius
-):
+def test_hold_that_raises_true_loss_is_undone(loop, radius):
     hold, state, _ = model_hold(loop, radius=radius)
     uphill = hold.rollout(hold.start.theta + 0.01 * loop.linearise(hold.start).gradient)
-    after, state, _ = hold.close(predicting(uphill, 0.0), state)
+    after, state, _ = hold.close(with_loss(uphill, 0.0), state)
     assert after is None and state.radius == pytest.approx(
         0.3 * min(hold.deviation(uphill), radius), rel=1e-12
     )
 
 
-def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
+def test_auto_leaves_model_after_short_holds_in_a_row(loop):
     hold, state, now = model_hold(loop, radius=1e-6)
     for count in range(1, 7):
         assert switch_kind("auto", state).kind == "model"
@@ -135,13 +134,13 @@ def test_auto_leaves_the_model_after_short_holds_in_a_row(loop):
     assert hold.close(now, replace(state, radius=1e-6)).state.short_holds == 0
 
 
-def test_a_short_hold_inside_its_radius_does_not_count(loop):
+def test_short_hold_inside_its_radius_does_not_count(loop):
     hold, state, now = model_hold(loop, radius=1e6, short_holds=3)
     hold.updates = 1
     assert hold.close(now, state).state.short_holds == 0
 
 
-def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
+def test_post_leaves_inputs_after_three_stalled_holds(loop):
     start = loop.rollout(weights_of(loop))
     downhill = start.theta - 0.01 * loop.linearise(start).gradient
     state, seen = HoldState("inputs"), []
@@ -159,7 +158,7 @@ def test_post_leaves_recorded_inputs_after_three_holds_that_do_not_help(loop):
     )
 
 
-def test_auto_compares_operation_counts_and_says_so():
+def test_auto_compares_operation_counts():
     cheap, dear = loop_of("arm2", hidden=(32, 32)), loop_of("arm2", hidden=(2,))
     for loop, kind in ((cheap, "scenario"), (dear, "model")):
         state, sentence = choose_hold("auto", loop)
@@ -174,11 +173,11 @@ def test_auto_compares_operation_counts_and_says_so():
     )
 
 
-# In a training.
+# Holds in a training.
 
 
 class Uphill:
-    """An optimizer that the model tells the loss falls, while it rises: it goes up, and moves damping and warm start."""
+    """An optimizer that reports descent and goes uphill; it changes its whole state."""
 
     def __init__(self, optimizer):
         self.init, self.inner = optimizer.init, optimizer
@@ -196,7 +195,7 @@ class Uphill:
         return state, new, replace(report, accepted=True, loss=new.loss)
 
 
-def test_an_undone_hold_restores_weights_damping_and_warm_start():
+def test_undone_hold_restores_optimizer_state():
     trainer, state = training_of(hold="model", batches=3)
     trainer.optimizer = Uphill(trainer.optimizer)
     events = [event for event in trainer.run(state) if event.kind == "hold"]
@@ -211,7 +210,7 @@ def test_an_undone_hold_restores_weights_damping_and_warm_start():
 
 @pytest.mark.parametrize("kind", ["scenario", "model", "inputs"])
 @pytest.mark.parametrize("batches", [1, 4])
-def test_no_hold_makes_more_updates_than_asked_for(kind, batches):
+def test_no_hold_exceeds_its_updates(kind, batches):
     trainer, state = training_of(hold=kind, batches=batches, rollouts=20)
     counts = [
         event.state.updates_in_hold
@@ -221,12 +220,10 @@ def test_no_hold_makes_more_updates_than_asked_for(kind, batches):
     assert max(counts) == batches if kind != "model" else 1 <= max(counts) <= batches
 
 
-def test_damping_and_warm_start_are_carried_to_the_next_hold():
+def test_damping_and_warm_start_pass_to_next_hold():
     trainer, state = training_of(hold="model", batches=4, rollouts=8)
     events = list(trainer.run(state))
-    kept = [
-        (a, b) for a, b in zip(events, events[1:]) if b.kind == "hold" and b.accepted
-    ]
+    kept = [(a, b) for a, b in pairwise(events) if b.kind == "hold" and b.accepted]
     assert len(kept) > 1
     for last, end in kept:
         assert (
@@ -235,7 +232,7 @@ def test_damping_and_warm_start_are_carried_to_the_next_hold():
         )
 
 
-def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
+def test_model_hold_takes_one_rollout_and_one_linearisation():
     trainer, state = training_of(hold="model", batches=8, rollouts=6)
     holds = [event.state for event in trainer.run(state) if event.kind == "hold"]
     steps = 2 * (3 + 2) * 12 * 7
@@ -245,7 +242,7 @@ def test_a_model_hold_runs_the_plant_once_and_looks_at_its_slopes_once():
     ]
 
 
-def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
+def test_random_task_draws_after_accepted_holds_only():
     trainer, state = training_of(task="fresh", hold="model", batches=3, rollouts=14)
     before = Event("hold", state, None, None)
     changes = []
@@ -263,8 +260,8 @@ def test_a_random_task_draws_afresh_after_an_accepted_hold_only():
     )
 
 
-def test_the_linear_model_predicts_to_second_order():
-    """The error of its trajectory falls with the square of the step: slope 2."""
+def test_linear_model_is_exact_to_first_order():
+    """The error of its trajectory falls with the square of the step (slope 2)."""
     loop = loop_of(delays=(1, 1))
     theta, v = weights_of(loop), weights_of(loop, seed=1)
     hold = ModelHold(loop, loop.rollout(theta), HoldState("model"), 0)

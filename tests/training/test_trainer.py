@@ -1,7 +1,7 @@
-"""Training: it stops for the reason it says, goes on bit for bit where it was stopped, and reaches what it promises."""
+"""The trainer: reasons to stop, resuming bit for bit, and results."""
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -80,8 +80,8 @@ def trained(**settings):
 
 
 @trainings
-def test_resuming_from_any_event_is_the_uninterrupted_training(settings):
-    """Whatever state an event showed, a run from there goes through the same next states, every bit of them."""
+def test_training_resumes_from_any_event(settings):
+    """A run from the state of any event goes through the same next states."""
     events = trained(**settings)
     assert len(events) > 6
     for place, event in enumerate(events[:-1]):
@@ -97,23 +97,24 @@ def test_resuming_from_any_event_is_the_uninterrupted_training(settings):
 
 
 @trainings
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(settings):
+def test_interrupted_training_equals_uninterrupted(settings):
     events = trained(**settings)
     for count in range(1, len(events) - 1, 1 + len(events) // 5):
         trainer, state = training_of(**settings)
         token = StopToken()
         for number, event in enumerate(trainer.run(state, token), 1):
+            last_event = event
             if number >= count:
                 token.stop()
-        assert event.stop is Stop.INTERRUPTED
-        *_, last = training_of(**settings)[0].run(event.state)
+        assert last_event.stop is Stop.INTERRUPTED
+        *_, last = training_of(**settings)[0].run(last_event.state)
         assert last.stop is events[-1].stop and bits(last.state) == bits(
             events[-1].state
         )
 
 
 @trainings
-def test_the_same_seed_trains_the_same(settings):
+def test_same_seed_gives_same_training(settings):
     first, second, third = (
         trained(**settings, seed=seed)[-1].state for seed in (3, 3, 4)
     )
@@ -121,8 +122,8 @@ def test_the_same_seed_trains_the_same(settings):
 
 
 @trainings
-def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
-    """Each simulation of all trials on the plant, line searches and L-BFGS included; none of the linear model's."""
+def test_only_true_rollouts_are_counted(settings, monkeypatch):
+    """Every simulation of the true plant counts, line searches included."""
     trainer, state = training_of(**settings)
     made = []
 
@@ -145,7 +146,7 @@ def test_true_rollouts_are_counted_and_no_others(settings, monkeypatch):
 
 
 @trainings
-def test_events_tell_a_consistent_story(settings):
+def test_events_are_consistent(settings):
     events = trained(**settings)
     assert [e.kind for e in events].count("done") == 1 and events[-1].kind == "done"
     holds = [e for e in events if e.kind == "hold"]
@@ -170,7 +171,7 @@ def test_events_tell_a_consistent_story(settings):
 
 
 @pytest.mark.parametrize("hold", ["scenario", "model"])
-def test_the_true_loss_never_rises_from_hold_to_hold(hold):
+def test_true_loss_never_rises_between_holds(hold):
     losses = [
         mark.loss
         for mark in trained(hold=hold, batches=4, rollouts=40)[-1].state.history
@@ -183,8 +184,8 @@ def test_the_true_loss_never_rises_from_hold_to_hold(hold):
 
 
 @trainings
-def test_the_weights_of_an_event_have_its_loss(settings):
-    """Also inside a hold that is not judged yet: then they are those of its beginning."""
+def test_weights_of_an_event_have_its_loss(settings):
+    """Also inside a hold with an approximate loss: they are those of its start then."""
     trainer, state = training_of(**settings)
     for event in trainer.run(state):
         rng = np.random.default_rng()
@@ -210,8 +211,8 @@ def test_stops_at_the_target_ratio():
     assert last.stop is Stop.TARGET and best < last.state.loss <= 1.05 * best
 
 
-def test_the_ratio_of_a_random_task_is_to_the_optimum_of_the_same_scenario():
-    """The hold that reached it was judged on the scenario before the one drawn after it."""
+def test_ratio_of_random_task_uses_optimum_of_same_scenario():
+    """A hold is evaluated on its own scenario, not on the one drawn after it."""
     trainer, state = training_of(
         task="fresh", hold="scenario", batches=3, target_ratio=1.3, rollouts=100
     )
@@ -225,7 +226,7 @@ def test_the_ratio_of_a_random_task_is_to_the_optimum_of_the_same_scenario():
     ) * (1 + 1e-9)
 
 
-def test_a_target_already_reached_takes_no_update():
+def test_target_already_reached_takes_no_update():
     events = trained(target_loss=1e6)
     assert [e.kind for e in events] == ["start", "done"]
     assert (
@@ -236,7 +237,7 @@ def test_a_target_already_reached_takes_no_update():
 
 
 @pytest.mark.parametrize("hold", ["scenario", "model", "inputs"])
-def test_stops_after_the_rollouts_asked_for(hold):
+def test_stops_at_rollout_limit(hold):
     events = trained(hold=hold, rollouts=9, batches=2)
     assert events[-1].stop is Stop.ROLLOUTS and events[-1].state.rollouts >= 9
     assert all(
@@ -246,7 +247,7 @@ def test_stops_after_the_rollouts_asked_for(hold):
     )
 
 
-def test_stops_when_the_time_is_over():
+def test_stops_at_time_limit():
     last = trained(max_seconds=1e-9)[-1]
     assert last.stop is Stop.TIME and last.state.updates == 0
 
@@ -264,7 +265,7 @@ def test_stops_when_interrupted_between_two_updates():
     )
 
 
-def test_stops_where_nothing_is_to_be_gained():
+def test_stops_when_converged():
     last = trained(
         plant="linear",
         control_limit=None,
@@ -276,13 +277,12 @@ def test_stops_where_nothing_is_to_be_gained():
     losses = [mark.loss for mark in last.state.history]
     assert last.stop is Stop.CONVERGED
     assert all(
-        before - after < 1e-4 * before
-        for before, after in zip(losses[-4:-1], losses[-3:])
+        before - after < 1e-4 * before for before, after in pairwise(losses[-4:])
     )
 
 
-def test_a_training_that_is_done_after_its_first_hold_has_not_failed():
-    """The loss has fallen to what this network can do, all of it before the first hold's end."""
+def test_training_that_converges_in_its_first_hold_has_not_failed():
+    """The loss has fallen as far as it can before the end of the first hold."""
     events = trained(
         plant="linear",
         control_limit=None,
@@ -299,8 +299,8 @@ def test_a_training_that_is_done_after_its_first_hold_has_not_failed():
     assert last.stop is Stop.CONVERGED
 
 
-def test_post_goes_on_with_the_plant_where_recorded_inputs_only_harm():
-    """Three holds that raise the loss are the reason to switch, not to call the training converged."""
+def test_post_switches_to_scenario_if_inputs_only_harm():
+    """Three holds that raise the loss switch the kind; training has not converged."""
     trainer, state = training_of(hold="post", batches=2)
     trainer.optimizer = Worse(trainer.optimizer)
     kinds = [event.state.hold.kind for event in islice(trainer.run(state), 20)]
@@ -308,7 +308,7 @@ def test_post_goes_on_with_the_plant_where_recorded_inputs_only_harm():
 
 
 class Worse:
-    """An optimizer that takes every step uphill."""
+    """An optimizer that goes uphill and reports success."""
 
     def __init__(self, optimizer):
         self.init = optimizer.init
@@ -341,7 +341,7 @@ class Stubborn:
 
 
 @pytest.mark.parametrize("hold, most", [("scenario", 3), ("model", 12)])
-def test_fails_where_no_step_lowers_the_loss(hold, most):
+def test_fails_if_no_step_lowers_the_loss(hold, most):
     trainer, state = training_of(hold=hold)
     trainer.optimizer = Stubborn(trainer.optimizer)
     events = list(trainer.run(state))
@@ -350,7 +350,7 @@ def test_fails_where_no_step_lowers_the_loss(hold, most):
     np.testing.assert_array_equal(events[-1].state.theta, state.theta)
 
 
-def test_every_reason_to_stop_has_a_word_and_a_sentence():
+def test_every_stop_has_a_word_and_a_sentence():
     assert (
         len({stop.word for stop in Stop})
         == len({stop.sentence for stop in Stop})
@@ -359,7 +359,7 @@ def test_every_reason_to_stop_has_a_word_and_a_sentence():
     )
 
 
-def test_weights_without_a_finite_loss_are_refused():
+def test_weights_without_finite_loss_are_refused():
     trainer, state = training_of()
     state = replace(
         state, optimizer=trainer.optimizer.init(np.full_like(state.theta, np.nan))
@@ -368,7 +368,7 @@ def test_weights_without_a_finite_loss_are_refused():
         next(trainer.run(state))
 
 
-# What is promised.
+# Results on known problems.
 
 
 @pytest.mark.slow
@@ -388,7 +388,10 @@ def test_arm1_comes_within_a_thousandth_of_the_riccati_cost():
 
 
 def riccati_loss(params, task):
-    """The optimal loss of arm1's task, which is to bring the error (angle - target, rate) to rest from (-target, 0)."""
+    """Return the optimal loss of arm1's task.
+
+    It brings the error (angle - target, rate) to zero from (-target, 0).
+    """
     dt, inertia = 0.01, params["mass"] * params["length"] ** 2
     A, B = np.array([[1.0, dt], [0.0, 1.0]]), np.array([[dt * dt], [dt]]) / inertia
     numbers = task.numbers

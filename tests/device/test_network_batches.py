@@ -1,4 +1,7 @@
-"""Several networks as one closed loop on a GPU: kernels, products and conjugate gradients are those of each, in as many calls."""
+"""Several networks as one closed loop on a GPU: passes, products, steps and trainings.
+
+Results equal those of each network alone, with the number of calls of one network.
+"""
 
 import sys
 
@@ -48,7 +51,10 @@ def close(a, b, tolerance=1e-12):
 
 
 def loops(count=3, **options):
-    """Loops on a GPU of one network each, each with noise of its own, their networks as one loop, and their weights (S, P)."""
+    """Return GPU loops of one network each, one loop of all networks, weights (S, P).
+
+    The scenarios of the loops differ.
+    """
     trainer = building.make_trainer(Settings(**options))
     kernels, rng = compile_plant(trainer.plant, "gpu"), np.random.default_rng(0)
     scenarios = [
@@ -78,8 +84,8 @@ def loops(count=3, **options):
     [(EVERYTHING, 4), ({**SMALL, "hidden": (5, 2)}, 2)],
     ids=["everything", "units shared"],
 )
-def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, lanes):
-    """Blocks have two trials, and some at the ends of a network do not exist."""
+def test_passes_of_several_networks_equal_those_of_each(monkeypatch, options, lanes):
+    """Blocks have two trials; the last block of a network is not full."""
     monkeypatch.setattr(cuda_layout, "WARP", lanes)
     monkeypatch.setattr(cuda_layout, "TRIALS_PER_BLOCK", (2,))
     alone, both, theta = loops(**options)
@@ -129,8 +135,8 @@ def test_every_pass_of_several_networks_is_that_of_each(monkeypatch, options, la
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_step_of_several_networks_is_that_of_each():
-    """One is not finite and has no step at all; the others' are what they are alone."""
+def test_step_of_several_networks_equals_step_of_each():
+    """One has an infinite loss and no step; the others are not affected."""
     alone, both, theta = loops(**{**SMALL, "trials": 1, "steps": 2})
     theta[1] = 1e200
     optimizer, directions = HessianFree(solver="cg", cap=4), np.zeros_like(theta)
@@ -151,9 +157,12 @@ def test_a_step_of_several_networks_is_that_of_each():
         )
 
 
-def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypatch):
-    """Those of an iteration of conjugate gradients: it waits for two arrays of numbers, launches a tangent and an adjoint, and calls
-    CuPy's functions as often for three networks as for one."""
+def test_waits_and_launches_do_not_grow_with_networks(device, monkeypatch):
+    """An iteration of CG costs as much for three networks as for one.
+
+    It waits for two arrays of numbers, launches a tangent and an adjoint, and calls as
+    many functions of CuPy.
+    """
     launches, calls, launch, wrapped = (
         [],
         [],
@@ -186,10 +195,14 @@ def test_waits_launches_and_calls_do_not_grow_with_the_networks(device, monkeypa
             spent.append(
                 [
                     b - a
-                    for a, b in zip(before, (device.waits, len(launches), len(calls)))
+                    for a, b in zip(
+                        before, (device.waits, len(launches), len(calls)), strict=True
+                    )
                 ]
             )
-    assert spent[:2] == spent[2:] and [b - a for a, b in zip(*spent[:2])][:2] == [2, 2]
+    assert spent[:2] == spent[2:] and [b - a for a, b in zip(*spent[:2], strict=True)][
+        :2
+    ] == [2, 2]
 
 
 TINY = {
@@ -204,8 +217,8 @@ TINY = {
 }
 
 
-def test_seeds_on_a_gpu_are_the_runs_of_each_on_the_cpu(tmp_path):
-    """And can be gone on with there."""
+def test_seeds_on_gpu_equal_single_runs_on_cpu(tmp_path):
+    """And they can be resumed on the CPU."""
     said = []
     outcomes = seeds.train_seeds(
         Settings(device="gpu", cg_cap=3, solver="cg", **TINY),
@@ -230,9 +243,7 @@ def test_seeds_on_a_gpu_are_the_runs_of_each_on_the_cpu(tmp_path):
     assert ended.state.rollouts >= 6
 
 
-def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
-    monkeypatch, device, tmp_path
-):
+def test_seeds_that_exceed_memory_are_refused(monkeypatch, device, tmp_path):
     settings = Settings(device="gpu", **TINY)
     trainer = building.make_trainer(settings)
     loop = trainer.loop(np.random.default_rng(0))
@@ -242,12 +253,13 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_would(
     )
     with pytest.raises(
         DeviceError,
-        match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, enough for 2; use fewer",
+        match=r"3 seeds at once need about .* GB, and .* GB are free on the GPU, "
+        r"enough for 2; use fewer",
     ):
         seeds.train_seeds(settings, [0, 1, 2], tmp_path)
 
 
-def test_what_cannot_go_abreast_goes_by_turns(monkeypatch, tmp_path):
+def test_seeds_that_cannot_share_a_batch_run_in_turn(monkeypatch, tmp_path):
     said = []
 
     def run_jobs(jobs, processes, results):
