@@ -184,7 +184,9 @@ def test_replayed_observations_hide_the_feedback():
     ]
     stale = hold_of("inputs", loop, theta)
     np.testing.assert_array_equal(*gradients)
-    assert relative(stale.linearise(stale.first_rollout()).gradient, gradients[0]) > 1e-3
+    assert (
+        relative(stale.linearise(stale.first_rollout()).gradient, gradients[0]) > 1e-3
+    )
 
 
 def network_by_hand(architecture, views, before, inputs):

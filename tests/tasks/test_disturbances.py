@@ -84,7 +84,7 @@ def test_parameter_settings_are_parsed():
 
 
 @pytest.mark.parametrize(
-    "read, told",
+    "read, message",
     [
         (
             lambda: parse_params(("friction",)),
@@ -116,7 +116,7 @@ def test_parameter_settings_are_parsed():
         ),
     ],
 )
-def test_invalid_parameter_settings_are_refused_in_one_line(read, told):
+def test_invalid_parameter_settings_are_refused_in_one_line(read, message):
     with pytest.raises(UsageError) as caught:
         read()
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
