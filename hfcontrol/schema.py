@@ -212,17 +212,14 @@ def options(model: type[SettingsModel]) -> tuple[Option, ...]:
 def option_of(model: type[SettingsModel], name: str) -> Option:
     """Return the declaration of one setting."""
     field = model.model_fields[name]
-    declared = cast(dict[str, Any], field.json_schema_extra)
+    declared = dict(cast(dict[str, Any], field.json_schema_extra))
+    declared["allowed"] = declared["allowed"] or describe_allowed(field)
     return Option(
         name=name,
         type=value_type(field),
         default=field.default,
         help=field.description or "",
-        metavar=declared["metavar"],
-        syntax=declared["syntax"],
-        allowed=declared["allowed"] or describe_allowed(field),
-        only_with=declared["only_with"],
-        plants_only=declared["plants_only"],
+        **declared,
     )
 
 

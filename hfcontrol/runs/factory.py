@@ -8,7 +8,6 @@ import numpy as np
 from hfcontrol.arrays.device import device_name, resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -19,6 +18,7 @@ from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
+from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.optim.settings import POLICY_OPTIMIZERS
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.contract import Plant
@@ -175,8 +175,11 @@ def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
     return network
 
 
-def make_optimizer(settings: Settings, task: Any) -> Any:
-    """Return the optimizer; by default the task chooses the trials of the curvature."""
+def make_optimizer(settings: Settings, task: Task) -> Optimizer[Any]:
+    """Return the optimizer of training by derivatives.
+
+    By default the task chooses how many trials the curvature needs.
+    """
     name, rate = settings.optimizer, settings.learning_rate
     if name == "hf":
         trials = settings.curvature_trials
@@ -191,12 +194,16 @@ def make_optimizer(settings: Settings, task: Any) -> Any:
         )
     if name == "lbfgs":
         return LBFGS()
-    if name in POLICY_OPTIMIZERS:
-        chosen = {key: getattr(settings, key) for key in POLICY_SETTINGS}
-        return PolicyGradient.for_method(name, learning_rate=rate, **chosen)
 
     first_order = Adam if name == "adam" else Momentum
     return first_order() if rate is None else first_order(rate)
+
+
+def make_policy_gradient(settings: Settings) -> PolicyGradient:
+    """Return the options of PPO or A2C."""
+    chosen = {key: getattr(settings, key) for key in POLICY_SETTINGS}
+    rate = settings.learning_rate
+    return PolicyGradient.for_method(settings.optimizer, learning_rate=rate, **chosen)
 
 
 def make_limits(settings: Settings) -> Limits:
@@ -225,17 +232,24 @@ def make_trainer(
     kernels = compile_plant(plant, resolve_device(settings.device))
     network = make_network(settings, task.n_target + plant.ny, plant)
     wiring = make_wiring(settings, plant)
-    optimizer = make_optimizer(settings, task)
     limits = make_limits(settings)
 
     if settings.optimizer in POLICY_OPTIMIZERS:
         draw_loop = plant_loop(task, plant, kernels, network, wiring)
         sampler = PlantSampler(draw_loop, plant, task.n_target)
         return PolicyTrainer(
-            task, plant, kernels, network, wiring, optimizer, sampler, limits
+            task,
+            plant,
+            kernels,
+            network,
+            wiring,
+            make_policy_gradient(settings),
+            sampler,
+            limits,
         )
 
-    def optimal_loss(loop: ClosedLoop) -> float:
+    # Only loops of control steps have an optimum; those have a wiring.
+    def optimal_loss(loop: Any) -> float:
         found = optimum(kernels, plant, loop.scenario, loop.wiring)
         return float(np.mean(found.losses))
 
@@ -245,7 +259,7 @@ def make_trainer(
         kernels,
         network,
         wiring,
-        optimizer,
+        make_optimizer(settings, task),
         "scenario" if settings.estimator else settings.hold,
         limits,
         optimal_loss,
@@ -279,7 +293,7 @@ def _environment_trainer(settings: Settings, plant: Plant) -> PolicyTrainer:
         None,
         network,
         make_wiring(settings, plant),
-        make_optimizer(settings, task),
+        make_policy_gradient(settings),
         sampler,
         make_limits(settings),
     )
@@ -318,10 +332,10 @@ class Preparation(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def prepare(trainer: Any, settings: Settings) -> Preparation:
+def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation:
     """Compile or load all that a training calls, and say what was chosen and why."""
     begin = time.perf_counter()
-    if settings.optimizer in POLICY_OPTIMIZERS:
+    if isinstance(trainer, PolicyTrainer):
         trainer.prepare()
         reason = (
             f"{settings.optimizer}: learns from costs alone, by "
@@ -330,35 +344,43 @@ def prepare(trainer: Any, settings: Settings) -> Preparation:
         seconds = time.perf_counter() - begin
         return Preparation(seconds, settings.optimizer, (reason,))
 
-    # One call of each operation compiles it.
-    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
+    # One call of each operation compiles it. The loop is one of control steps or one in
+    # continuous time; what only the former has is used for it alone.
+    loop: Any = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     theta = trainer.move(np.zeros(trainer.network.size))
     linear = loop.linearise(loop.rollout(theta))
     linear.jvp(linear.gradient)
 
     reasons = [f"hold {choose_hold(trainer.hold, loop)[1]}"]
-    if trainer.kernels.device == "gpu":
-        passes = type(loop.passes).__name__.removesuffix("Passes").lower()
-        reasons.append(
-            f"device {device_name()}, passes {passes}, network in {settings.dtype}"
-        )
-    if not trainer.plant.compiled:
-        reasons.append(
-            f"passes fused, except for steps of {trainer.plant.name}, which is not "
-            "compiled"
-        )
+    reasons += _describe_passes(trainer, loop)
 
     solver: str = settings.optimizer
-    if settings.optimizer == "hf":
+    if isinstance(trainer.optimizer, HessianFree):
         solver, why = trainer.optimizer.choose_solver(loop)
         if loop.active_residuals():
             linear.rows(loop.active_residuals()[-1:])
         reasons.append(f"solver {why}")
 
-    if settings.guide:
+    if settings.guide and trainer.optimal is not None:
         trainer.optimal(loop.subset(1))
         reasons.append(
             f"guide: follows iLQR's trajectories first, with at most {settings.guide} "
             "updates on each part of the horizon"
         )
     return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
+
+
+def _describe_passes(trainer: Trainer, loop: Any) -> list[str]:
+    """Return where the passes run, if that is not compiled code on the CPU."""
+    lines = []
+    if trainer.kernels.device == "gpu":
+        passes = type(loop.passes).__name__.removesuffix("Passes").lower()
+        lines.append(
+            f"device {device_name()}, passes {passes}, network in {trainer.dtype}"
+        )
+    if not trainer.plant.compiled:
+        lines.append(
+            f"passes fused, except for steps of {trainer.plant.name}, which is not "
+            "compiled"
+        )
+    return lines
