@@ -190,7 +190,7 @@ class Trials:
         return select_trials(stock, taken)
 
     def _restock(self, rng: np.random.Generator, count: int) -> Scenario:
-        """Return the stock in a new order; a stock that is not a fixed list is redrawn."""
+        """Return the stock in a new order; unless it is a fixed list, draw it again."""
         stock = self._stock
         if stock is None or not self._is_fixed_list:
             seed = [int(rng.integers(2**63)), STREAMS[self._split]]
