@@ -34,7 +34,7 @@ def resolve_device(name: str) -> str:
     name is unknown.
     """
     if name not in DEVICES:
-        raise UsageError(f"`device` {name}: known are {', '.join(DEVICES)}")
+        raise UsageError(f"`device` {name}: must be one of {', '.join(DEVICES)}")
     if name == "auto":
         try:
             _cupy()

@@ -217,9 +217,7 @@ class Architecture:
                 "for example `hidden` 32,32"
             )
         if self.cell not in CELLS:
-            raise UsageError(
-                f"`cell` {self.cell}: no such cell; known: {', '.join(CELLS)}"
-            )
+            raise UsageError(f"`cell` {self.cell}: must be one of {', '.join(CELLS)}")
         for layer in self.skip:
             if not 2 <= layer <= depth:
                 raise UsageError(
@@ -234,7 +232,9 @@ class Architecture:
 
     def _check_solver(self) -> None:
         if self.scheme not in SCHEMES:
-            raise UsageError(f"`scheme` {self.scheme}: known are {', '.join(SCHEMES)}")
+            raise UsageError(
+                f"`scheme` {self.scheme}: must be one of {', '.join(SCHEMES)}"
+            )
         if self.unfold < 1:
             raise UsageError(
                 f"`unfold` {self.unfold}: a control step needs at least 1 solver step"

@@ -272,7 +272,7 @@ def test_tables_agree_with_the_layers(architecture):
     [
         ({"hidden": ()}, "`hidden` : every layer needs at least one unit"),
         ({"hidden": (4, 0)}, "`hidden` 4,0: every layer needs at least one unit"),
-        ({"cell": "lstm"}, "`cell` lstm: no such cell; known: "),
+        ({"cell": "lstm"}, "`cell` lstm: must be one of tanh, "),
         (
             {"skip": (1,)},
             "`skip` 1: a skip goes from the input to layer 2 or above; "
@@ -285,7 +285,7 @@ def test_tables_agree_with_the_layers(architecture):
         ),
         ({"recurrent": (0,)}, "`recurrent` 0: there are hidden layers 1 to 2"),
         ({"recurrent": (1, 3)}, "`recurrent` 3: there are hidden layers 1 to 2"),
-        ({"scheme": "heun"}, "`scheme` heun: known are fused, euler, rk4"),
+        ({"scheme": "heun"}, "`scheme` heun: must be one of fused, euler, rk4"),
         ({"unfold": 0}, "`unfold` 0: a control step needs at least 1 solver step"),
         (
             {"cell": "cfc", "unfold": 6},

@@ -105,10 +105,10 @@ class Estimator:
     def __post_init__(self) -> None:
         if self.name not in ESTIMATORS:
             known = ", ".join(ESTIMATORS)
-            raise UsageError(f"`estimator` {self.name}: known are {known}")
+            raise UsageError(f"`estimator` {self.name}: must be one of {known}")
         if self.products not in PRODUCTS:
             known = ", ".join(PRODUCTS)
-            raise UsageError(f"products {self.products}: known are {known}")
+            raise UsageError(f"products {self.products}: must be one of {known}")
         for setting in ("rtol", "atol"):
             value = getattr(self, setting)
             if not 0 < value < np.inf:
