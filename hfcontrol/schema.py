@@ -143,6 +143,10 @@ class SettingsModel(BaseModel):
         if faults:
             raise UsageError("; ".join(faults))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse a change, in words of our own."""
+        raise AttributeError(f"settings are immutable; use changed({name}={value!r})")
+
     def find_misfits(self) -> Iterator[str]:
         """Yield a sentence for each setting that has no effect with the others."""
         for option in options(type(self)):

@@ -168,8 +168,14 @@ def test_settings_can_be_hashed_and_pickled():
     assert settings.hidden == (3, 4)
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert hash(settings) == hash(Settings(hidden=(3, 4), vary=("load=0..1",)))
-    with pytest.raises(ValueError, match="frozen"):
+
+
+def test_settings_are_immutable():
+    settings = Settings()
+    with pytest.raises(AttributeError, match=r"use changed\(seed=3\)"):
         settings.seed = 3
+    assert settings.changed(seed=3).seed == 3
+    assert settings.seed == 0
 
 
 # The declarations
