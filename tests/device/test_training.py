@@ -122,15 +122,15 @@ def test_float32_training_is_close_to_float64(tmp_path):
     [
         (
             {"optimizer": "ppo"},
-            "--device gpu with --optimizer ppo: that trains on the CPU",
+            "`device` gpu with `optimizer` ppo: trains on the CPU",
         ),
         (
             {"estimator": "ctpg"},
-            "--device gpu with --estimator ctpg: that trains on the CPU",
+            "`device` gpu with `estimator` ctpg: trains on the CPU",
         ),
         (
             {"store_every": 2},
-            "--store-every 2 with --device gpu: a GPU stores every step",
+            "`store_every` 2 with `device` gpu: a GPU stores every step",
         ),
     ],
 )
