@@ -83,11 +83,10 @@ class CompiledKernels(Kernels):
         """Return the trajectory under a linear law, with trials shared over cores."""
         plant = self.plant
         gain, noise, disturbance = perturbations
+        controls = {"v": law.v, "gain": gain, "noise": noise}
         disturbance, v, gain, noise, p = self._check(
             disturbance=(disturbance, plant.nx),
-            v=(law.v, plant.nu),
-            gain=(gain, plant.nu),
-            noise=(noise, plant.nu),
+            **{name: (a, plant.nu) for name, a in controls.items()},
             p=(p, plant.n_params),
         )
         x = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2]))
