@@ -1,4 +1,4 @@
-"""Small trainings and the command line, for the tests of runs, of commands and of evaluation."""
+"""Small trainings and the command line, for tests of runs, commands and evaluation."""
 
 import json
 import os
@@ -11,11 +11,12 @@ import pytest
 import hfcontrol as hf
 from hfcontrol.cli.app import main
 
-# What is small of a training, as settings and as options of the command line.
+# The size of a small training, as settings and as options of the command line.
 SMALL = {"trials": 8, "steps": 10, "hidden": (5, 4), "batches": 4, "rollouts": 30}
-SMALL_OPTIONS = "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 30".split()
+OPTIONS_TEXT = "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 30"
+SMALL_OPTIONS = OPTIONS_TEXT.split()
 
-# A plant of a user's own, which needs no compiling and has no hand.
+# A user's plant, which is not compiled and has no hand.
 CART = """
 import numpy as np
 
@@ -35,7 +36,7 @@ def draw(rng, trials, split):
 TASKS = {"park": {"draw": draw, "trials": 8, "steps": 10, "effort": 1e-3}}
 """
 
-# A plant with one position and no hand; LINKS stands where a test may put what draws it.
+# A plant with one position and no hand; a test may replace LINKS by a function.
 PENDULUM = """
 import math
 import numpy as np
@@ -46,11 +47,12 @@ def dynamics(x, u, p, dx):
     dx[0] = x[1]
     dx[1] = u[0] - 9.81 * math.sin(x[0])
 LINKS
-TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5), "trials": 4, "steps": 10,
-                   "effort": 1e-3}}
+TASKS = {"swing": {"generator": "angles", "start": (0.0,), "targets": (-0.5, 0.5),
+                   "trials": 4, "steps": 10, "effort": 1e-3}}
 """
 
-# A puck that is pushed about in the plane, without a hand: its outline, an eye, and lamps that show how it is pushed.
+# A puck that is pushed in the plane, without a hand. It draws its outline, an eye, and
+# marks that show how it is pushed.
 PUCK = """
 import numpy as np
 STATE, CONTROL = ("x", "y", "x_rate", "y_rate"), ("push_x", "push_y")
@@ -61,22 +63,27 @@ def dynamics(x, u, p, dx):
         dx[i] = x[2 + i]
         dx[2 + i] = u[i]
 def links(x, p):
-    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    return x[:2] + 0.1 * np.vstack([square, [[np.nan, np.nan]], [[0.0, 0.5]], [[np.nan, np.nan]], [[0.0, 0.0]]])
+    corners = [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]]
+    gap = [[np.nan, np.nan]]
+    points = np.vstack([np.array(corners), gap, [[0.0, 0.5]], gap, [[0.0, 0.0]]])
+    return x[:2] + 0.1 * points
 def marks(x, u, p):
     return np.array([[2.0, 0.0, u[0] / 2.0], [0.0, 2.0, u[1] / 2.0]])
 BASE = {"trials": 8, "steps": 12, "effort": 1e-3}
-TASKS = {"follow": {**BASE, "generator": "follow", "range": ((-2.0, 2.0), (-1.0, 1.0)), "running": 1.0},
-         "back": {**BASE, "generator": "angles_and_back", "start": (0.0, 0.0), "targets": ((1.0, 0.0), (1.0, 1.0)),
-                  "final_at": (0.5, 1.0)},
-         "around": {**BASE, "generator": "around", "start": (0.0,) * 4, "spread": (2.0, 2.0, 0.0, 0.0),
+TASKS = {"follow": {**BASE, "generator": "follow",
+                    "range": ((-2.0, 2.0), (-1.0, 1.0)), "running": 1.0},
+         "back": {**BASE, "generator": "angles_and_back", "start": (0.0, 0.0),
+                  "targets": ((1.0, 0.0), (1.0, 1.0)), "final_at": (0.5, 1.0)},
+         "around": {**BASE, "generator": "around", "start": (0.0,) * 4,
+                    "spread": (2.0, 2.0, 0.0, 0.0),
                     "target": (0.0, np.nan, 0.0, 0.0)}}
 """
 
-# A balloon with its basket: the same in space, where z points down.
+# A balloon with its basket: like the puck, but in space, where z points down.
 BALLOON = """
 import numpy as np
-STATE, CONTROL = ("x", "y", "z", "x_rate", "y_rate", "z_rate"), ("push_x", "push_y", "push_z")
+STATE = ("x", "y", "z", "x_rate", "y_rate", "z_rate")
+CONTROL = ("push_x", "push_y", "push_z")
 UNITS = {"state": ("m",) * 3 + ("m/s",) * 3, "control": ("N",) * 3}
 DT, INTEGRATOR = 0.05, "semi_implicit"
 def dynamics(x, u, p, dx):
@@ -85,7 +92,8 @@ def dynamics(x, u, p, dx):
         dx[3 + i] = u[i]
 def links(x, p):
     return x[:3] * (1.0, 1.0, -1.0) + np.array([[0.0, 0.0, -0.5], [0.0, 0.0, 0.0]])
-TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0), "targets": ((-1.0, 1.0, -3.0), (1.0, 1.0, -3.0)),
+TASKS = {"rise": {"generator": "angles", "start": (0.0, 0.0, 0.0),
+                  "targets": ((-1.0, 1.0, -3.0), (1.0, 1.0, -3.0)),
                   "trials": 4, "steps": 10, "effort": 1e-3}}
 """
 
@@ -93,7 +101,7 @@ ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def small_run(name, task, folder):
-    """A tiny training of the pendulum without links, the puck or the balloon, its file in a folder."""
+    """A tiny training of the pendulum (without links), the puck or the balloon."""
     path = Path(folder) / f"{name}.py"
     path.write_text(
         {"pendulum": PENDULUM.replace("LINKS", ""), "puck": PUCK, "balloon": BALLOON}[
@@ -106,7 +114,7 @@ def small_run(name, task, folder):
 
 
 def command(*arguments):
-    """The words that run the command line in a process of its own."""
+    """The words that run the command line in a new process."""
     return [
         sys.executable,
         "-c",
@@ -116,7 +124,7 @@ def command(*arguments):
 
 
 def in_process(*arguments, **options):
-    """Starts the command line in a process of its own, its output in pipes of text."""
+    """Start the command line in a new process, with its output in text pipes."""
     options = {
         "env": ENVIRONMENT,
         "stdout": subprocess.PIPE,
@@ -128,7 +136,7 @@ def in_process(*arguments, **options):
 
 
 def call(capsys, *arguments):
-    """Runs the command line here: (exit status, output, what it wrote to stderr)."""
+    """Run the command line in this process; returns (exit status, stdout, stderr)."""
     capsys.readouterr()
     try:
         main(list(map(str, arguments)))
@@ -139,7 +147,7 @@ def call(capsys, *arguments):
 
 
 def complaint(capsys, *arguments, status):
-    """The one line with which the command line refuses what it is asked."""
+    """The one line on stderr with which the command line refuses wrong input."""
     ended, out, err = call(capsys, *arguments)
     assert ended == status, (out, err)
     assert err.endswith("\n") and err.count("\n") == 1, err
@@ -148,14 +156,14 @@ def complaint(capsys, *arguments, status):
 
 
 def strict_json(line):
-    """The object of a line of JSON; NaN and Infinity, which JSON has no words for, fail the test."""
+    """The value of a line of JSON; NaN and Infinity fail the test."""
     return json.loads(
         line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")
     )
 
 
 def write_cart(folder, **changes):
-    """The cart's file in a folder; each change replaces one text of it by another, given as (old, new)."""
+    """Write the cart's file in a folder; each change (old, new) replaces one text."""
     source = CART
     for old, new in changes.values():
         assert old in source

@@ -1,4 +1,4 @@
-"""The judgement of a controller: each number found again by other means, and what it is judged on."""
+"""Evaluation: each number computed again by other means, and under which conditions."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    """A controller that reaches roughly: better than nothing, worse than the optimum."""
+    """A controller that reaches roughly: clearly worse than the optimum."""
     return hf.train("arm2", out=folder, **{**SMALL, "steps": 20, "rollouts": 60})
 
 
 @pytest.fixture(scope="module")
 def parked(folder):
-    """A controller of a plant without a hand, trained until nothing more was to be gained."""
+    """A controller of a plant without a hand, trained until it converged."""
     return hf.train(
         str(write_cart(folder)), out=folder, hidden=(4,), batches=8, hold="scenario"
     )
@@ -41,7 +41,7 @@ def rotated(points, angle):
 
 @pytest.mark.parametrize("angle", [0.0, 1.0, np.pi / 2, 4.0])
 def test_path_deviation_in_closed_form(angle):
-    """A straight line; semicircles of two sizes, each half its diameter away; one of a parabola, its height away."""
+    """A line, two semicircles (half their diameter off), a parabola (its height)."""
     s = np.linspace(0, 1, 201)
     half = np.stack([(1 - np.cos(np.pi * s)) / 2, np.sin(np.pi * s) / 2])
     paths = np.stack(
@@ -61,13 +61,13 @@ def test_path_deviation_is_about_the_goal():
 
 
 @pytest.mark.parametrize("split", ["training", "held_out"])
-def test_every_number_found_again(run, split):
-    """Each number of the summary from the trajectories alone, trial by trial, with the plant's plain functions."""
-    told, judged = evaluate(run)["sets"][split], compare_with_optimum(run, split)
+def test_every_number_equals_an_independent_computation(run, split):
+    """From the trajectories, trial by trial, with the plant's plain functions."""
+    numbers, comparison = evaluate(run)["sets"][split], compare_with_optimum(run, split)
     x, u, goal, plant, trials = (
-        judged.rollout.x,
-        judged.rollout.u,
-        judged.scenario.goal,
+        comparison.rollout.x,
+        comparison.rollout.u,
+        comparison.scenario.goal,
         run.plant,
         SMALL["trials"],
     )
@@ -90,7 +90,7 @@ def test_every_number_found_again(run, split):
             for n in range(trials)
         ]
 
-    loss, optimal = losses(x, u), losses(judged.optimum.x, judged.optimum.u)
+    loss, optimal = losses(x, u), losses(comparison.optimum.x, comparison.optimum.u)
     errors = [
         100 * np.hypot(*(hand(x[-1, :, n]) - hand(goal[-1, :, n])))
         for n in range(trials)
@@ -100,27 +100,27 @@ def test_every_number_found_again(run, split):
         for n in range(trials)
     ]
     approx = pytest.approx
-    assert told["trials"] == trials
-    assert (told["loss"], told["optimal_loss"]) == (
+    assert numbers["trials"] == trials
+    assert (numbers["loss"], numbers["optimal_loss"]) == (
         approx(np.mean(loss)),
         approx(np.mean(optimal)),
     )
-    assert told["ratio"] == approx(np.mean(loss) / np.mean(optimal))
-    assert told["ratio_quantiles"] == {
+    assert numbers["ratio"] == approx(np.mean(loss) / np.mean(optimal))
+    assert numbers["ratio_quantiles"] == {
         q: approx(np.quantile(np.divide(loss, optimal), float(q)))
         for q in ("0.5", "0.9", "0.99")
     }
-    assert told["error"] == {
+    assert numbers["error"] == {
         "mean": approx(np.mean(errors)),
         "max": approx(max(errors)),
         "unit": "cm",
     }
-    assert told["final_speed"] == {
+    assert numbers["final_speed"] == {
         "mean": approx(np.mean(speeds)),
         "max": approx(max(speeds)),
         "unit": "cm/s",
     }
-    assert told["peak_control"] == approx(
+    assert numbers["peak_control"] == approx(
         np.abs(u).reshape(len(u), plant.nu, -1).max(axis=(0, 2))
     )
     asked = run.trainer.task.numbers["success"]
@@ -129,27 +129,27 @@ def test_every_number_found_again(run, split):
         and np.linalg.norm(x[-1, 2:, n]) < asked["rates"]
         for n in range(trials)
     ]
-    assert told["success"] == np.mean(succeeded)
+    assert numbers["success"] == np.mean(succeeded)
     paths = np.array(
         [[hand(x[t, :, n]) for n in range(trials)] for t in range(len(x))]
     ).transpose(0, 2, 1)
     away = path_deviation(
         paths, np.array([hand(goal[-1, :, n]) for n in range(trials)]).T
     )
-    assert told["path_deviation"] == {
+    assert numbers["path_deviation"] == {
         "mean": approx(away.mean()),
         "max": approx(away.max()),
     }
 
 
-def test_a_controller_is_no_better_than_the_optimum(run):
-    for told in evaluate(run)["sets"].values():
-        assert told["ratio"] > 1 and told["ratio_quantiles"]["0.5"] > 1
-        assert told["error"]["mean"] <= told["error"]["max"]
+def test_controller_is_no_better_than_the_optimum(run):
+    for numbers in evaluate(run)["sets"].values():
+        assert numbers["ratio"] > 1 and numbers["ratio_quantiles"]["0.5"] > 1
+        assert numbers["error"]["mean"] <= numbers["error"]["max"]
 
 
 def test_near_the_optimum_the_ratio_is_one(folder):
-    """The target ratio is what the evaluation finds; the optimum stands fast against a good controller's own controls."""
+    """Training stops at the ratio that the evaluation finds, which is never below 1."""
     run = hf.train(
         "arm2",
         out=folder,
@@ -161,13 +161,13 @@ def test_near_the_optimum_the_ratio_is_one(folder):
         target_ratio=1.02,
     )
     assert run.info()["stop"] == "target"
-    told = evaluate(run)["sets"]["training"]
-    assert 1 - 1e-6 < told["ratio"] <= 1.02 + 1e-9
+    numbers = evaluate(run)["sets"]["training"]
+    assert 1 - 1e-6 < numbers["ratio"] <= 1.02 + 1e-9
     assert evaluate(run)["sets"]["held_out"]["ratio"] > 1 - 1e-6
 
 
-def test_held_out_targets_lie_between_the_trained(run):
-    """Every held-out target is in the middle between two neighbours on the circle, and at the same distance."""
+def test_held_out_targets_are_between_the_training_targets(run):
+    """Halfway between two neighbours on the circle, and at the same distance."""
 
     def around(split):
         scenario = run.closed_loop(split).scenario
@@ -182,35 +182,35 @@ def test_held_out_targets_lie_between_the_trained(run):
     np.testing.assert_allclose(other, distance)
 
 
-def test_the_same_every_time(run):
+def test_evaluation_is_repeatable(run):
     assert (
         evaluate(run) == evaluate(run.path) == evaluate(str(run.folder.newest().path))
     )
 
 
-def test_a_task_says_by_how_many_trials_it_is_judged(folder):
+def test_task_sets_the_number_of_evaluation_trials(folder):
     text = PENDULUM.replace("LINKS", "").replace(
         '"trials": 4', '"trials": 4, "judged": JUDGED'
     )
-    for judged, count in ((3, 3), (5, 4)):  # never by more than it was trained on
-        path = folder / f"judged_{judged}.py"
-        path.write_text(text.replace("JUDGED", str(judged)))
+    for number, count in ((3, 3), (5, 4)):  # at most as many as in training
+        path = folder / f"judged_{number}.py"
+        path.write_text(text.replace("JUDGED", str(number)))
         run = hf.train(str(path), hidden=(4,), batches=2, rollouts=6, out=folder)
-        assert [told["trials"] for told in evaluate(run)["sets"].values()] == [
+        assert [numbers["trials"] for numbers in evaluate(run)["sets"].values()] == [
             count,
             count,
         ]
     assert evaluate(run, trials=6)["sets"]["held_out"]["trials"] == 6
     path.write_text(text.replace("JUDGED", "0"))
     with pytest.raises(
-        TaskError, match="task swing of judged_5: judged 0, .* must be at least 1"
+        TaskError, match=r"task swing of judged_5: judged 0, .* must be at least 1"
     ):
         hf.train(str(path), out=folder)
 
 
-def test_more_trials(run):
+def test_number_of_trials_can_be_chosen(run):
     sets = evaluate(run, trials=3)["sets"]
-    assert [told["trials"] for told in sets.values()] == [3, 3]
+    assert [numbers["trials"] for numbers in sets.values()] == [3, 3]
     assert sets["training"] != evaluate(run)["sets"]["training"]
     for trials in (0, -1):
         with pytest.raises(UsageError, match="`trials`"):
@@ -230,22 +230,22 @@ def test_more_trials(run):
     ],
     ids=str,
 )
-def test_other_conditions_than_in_training(run, conditions):
-    usual, told = (
+def test_conditions_can_differ_from_training(run, conditions):
+    usual, numbers = (
         evaluate(run, settings)["sets"]
         for settings in (None, run.settings.changed(**conditions))
     )
     for split in usual:
-        assert told[split]["loss"] != usual[split]["loss"]
+        assert numbers[split]["loss"] != usual[split]["loss"]
     if "control_limit" in conditions:
-        assert max(told["training"]["peak_control"]) <= conditions["control_limit"]
+        assert max(numbers["training"]["peak_control"]) <= conditions["control_limit"]
     assert evaluate(run)["sets"] == usual
 
 
-def test_a_command_delay_binds_the_optimum_too(run):
+def test_command_delay_also_applies_to_the_optimum(run):
     delayed = run.settings.changed(command_delay=5)
-    judged = compare_with_optimum(run, settings=delayed)
-    assert not judged.optimum.u[:5].any() and judged.optimum.u[5:].any()
+    comparison = compare_with_optimum(run, settings=delayed)
+    assert not comparison.optimum.u[:5].any() and comparison.optimum.u[5:].any()
     assert (
         evaluate(run, delayed)["sets"]["training"]["optimal_loss"]
         > evaluate(run)["sets"]["training"]["optimal_loss"]
@@ -262,25 +262,25 @@ def test_a_command_delay_binds_the_optimum_too(run):
     ],
     ids=str,
 )
-def test_conditions_that_cannot_be(run, conditions, error):
+def test_impossible_conditions_are_refused(run, conditions, error):
     with pytest.raises(error):
         evaluate(run, run.settings.changed(**conditions))
 
 
-def test_where_the_optimum_is_zero_there_is_no_ratio(folder):
+def test_ratio_is_none_if_the_optimum_is_zero(folder):
     run = hf.train("arm2", out=folder, **SMALL, effort=0.0)
-    for told in evaluate(run)["sets"].values():
+    for numbers in evaluate(run)["sets"].values():
         assert (
-            told["ratio"] is None
-            and told["ratio_quantiles"] is None
-            and told["optimal_loss"] < told["loss"]
+            numbers["ratio"] is None
+            and numbers["ratio_quantiles"] is None
+            and numbers["optimal_loss"] < numbers["loss"]
         )
 
 
-def test_a_plant_without_a_hand(parked):
-    told = evaluate(parked)
-    assert told["plant"].endswith("cart.py") and CART == parked.plant.source
-    for one in told["sets"].values():
+def test_plant_without_a_hand_has_errors_of_the_state(parked):
+    numbers = evaluate(parked)
+    assert numbers["plant"].endswith("cart.py") and parked.plant.source == CART
+    for one in numbers["sets"].values():
         assert (
             one["path_deviation"] is None
             and one["error"]["unit"] == one["final_speed"]["unit"] == ""
@@ -289,8 +289,8 @@ def test_a_plant_without_a_hand(parked):
         assert one["ratio"] >= 1
 
 
-def test_public_names_stay_what_they_are():
-    """A module of the same name must not come to stand in a function's place."""
+def test_public_names_stay_callable():
+    """A module of the same name must not replace a function."""
     for _ in range(2):
         assert all(
             callable(getattr(hf, name)) for name in hf.__all__ if name != "__version__"

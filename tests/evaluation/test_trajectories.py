@@ -1,4 +1,4 @@
-"""Trajectories written to files are those of the controller, whole, with their units, and readable without hfcontrol."""
+"""Files of trajectories: numbers of the rollout, names and units, plain formats."""
 
 import csv
 import zipfile
@@ -35,8 +35,8 @@ def pendulum(tmp_path_factory):
     return small_run("pendulum", "swing", tmp_path_factory.mktemp("pendulum"))
 
 
-def written(run, path, **options):
-    """What `simulate` wrote: the arrays of an npz by name, or the columns of a csv by heading, as texts."""
+def read_written(run, path, **options):
+    """The written file: arrays of an npz by name, or columns of a csv as texts."""
     export.write_trajectories(run, path, **options)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
@@ -48,8 +48,11 @@ def written(run, path, **options):
 
 
 @pytest.mark.parametrize("split", ["training", "held_out"])
-def test_an_npz_holds_the_rollout(run, tmp_path, split):
-    loop, data = run.closed_loop(split), written(run, tmp_path / "a.npz", split=split)
+def test_npz_holds_the_rollout(run, tmp_path, split):
+    loop, data = (
+        run.closed_loop(split),
+        read_written(run, tmp_path / "a.npz", split=split),
+    )
     rollout = loop.rollout(run.theta)
     for name, values in (
         ("state", rollout.x),
@@ -70,8 +73,11 @@ def test_an_npz_holds_the_rollout(run, tmp_path, split):
     assert all(values.dtype.kind in "fU" for values in data.values())
 
 
-def test_a_csv_holds_the_same_numbers(run, tmp_path):
-    data, columns = written(run, tmp_path / "a.npz"), written(run, tmp_path / "a.csv")
+def test_csv_holds_the_same_numbers(run, tmp_path):
+    data, columns = (
+        read_written(run, tmp_path / "a.npz"),
+        read_written(run, tmp_path / "a.csv"),
+    )
     starts = {
         "state": "",
         "control": "",
@@ -112,13 +118,13 @@ def test_a_csv_holds_the_same_numbers(run, tmp_path):
     assert not columns
 
 
-def test_what_is_written_agrees_with_itself(run, tmp_path):
-    """Hand by the arm's geometry, and the loss by its definition, from the file alone."""
-    data = written(run, tmp_path / "a.npz")
+def test_file_is_consistent(run, tmp_path):
+    """The hand by the arm's geometry and the loss by its definition, from the file."""
+    data = read_written(run, tmp_path / "a.npz")
     np.testing.assert_allclose(
         data["time"], run.plant.dt * np.arange(STEPS + 1), rtol=1e-15
     )
-    lengths = dict(zip(data["parameter_names"], data["parameter"]))
+    lengths = dict(zip(data["parameter_names"], data["parameter"], strict=True))
     upper, lower = lengths["upper_length"], lengths["lower_length"]
     shoulder, both = data["state"][:, 0], data["state"][:, 0] + data["state"][:, 1]
     hand = [
@@ -137,9 +143,9 @@ def test_what_is_written_agrees_with_itself(run, tmp_path):
 
 
 @pytest.mark.parametrize("split, shift", [("training", 0.0), ("held_out", 0.5)])
-def test_the_targets_are_those_of_the_split(run, tmp_path, split, shift):
+def test_targets_are_those_of_the_split(run, tmp_path, split, shift):
     """On the circle around the start, the held-out ones between the trained ones."""
-    data = written(run, tmp_path / "a.npz", split=split)
+    data = read_written(run, tmp_path / "a.npz", split=split)
     upper, lower = (run.plant.params[f"{name}_length"] for name in ("upper", "lower"))
     q1, q2 = data["target"][-1, :2]
     hand = np.array(
@@ -155,8 +161,8 @@ def test_the_targets_are_those_of_the_split(run, tmp_path, split, shift):
     np.testing.assert_allclose(hand - data["output"][0, :2], circle, atol=1e-9)
 
 
-def test_units_stand_beside_names(run, pendulum, tmp_path):
-    columns = written(run, tmp_path / "arm.csv")
+def test_columns_have_names_and_units(run, pendulum, tmp_path):
+    columns = read_written(run, tmp_path / "arm.csv")
     for head in (
         "shoulder [rad]",
         "elbow_rate [rad/s]",
@@ -166,23 +172,23 @@ def test_units_stand_beside_names(run, pendulum, tmp_path):
     ):
         assert head in columns
     columns, data = (
-        written(pendulum, tmp_path / "pendulum.csv"),
-        written(pendulum, tmp_path / "pendulum.npz"),
+        read_written(pendulum, tmp_path / "pendulum.csv"),
+        read_written(pendulum, tmp_path / "pendulum.npz"),
     )
     assert "observed angle_rate [rad/s]" in columns and "hidden 1.4" in columns
     assert not [name for name in (*columns, *data) if name.startswith("parameter")]
 
 
-def test_other_conditions(run, tmp_path):
-    """Delays reach the observations and the controls, a varied parameter its row; trials are as many as asked for."""
+def test_conditions_appear_in_the_file(run, tmp_path):
+    """Delays, a varied parameter and the number of trials appear in the file."""
     settings = run.settings.changed(
         feedback_delay=3, command_delay=2, vary=("upper_mass=20%",)
     )
-    data = written(run, tmp_path / "a.npz", settings=settings, trials=5)
+    data = read_written(run, tmp_path / "a.npz", settings=settings, trials=5)
     seen = np.maximum(np.arange(STEPS) - 3, 0)
     np.testing.assert_array_equal(
         data["observation"], data["state"][seen]
-    )  # the arm is seen as it is
+    )  # without sensory noise
     assert not data["control"][:2].any() and data["control"][2:].all()
     mass = (
         data["parameter"][list(data["parameter_names"]).index("upper_mass")]
@@ -191,7 +197,7 @@ def test_other_conditions(run, tmp_path):
     assert len(set(mass)) == 5 and np.all(np.abs(mass - 1) <= 0.2)
 
 
-def test_a_target_of_the_hand_has_its_names(tmp_path):
+def test_target_in_hand_space_has_the_names_of_the_hand(tmp_path):
     run = hf.train(
         "arm2",
         space="hand",
@@ -202,7 +208,7 @@ def test_a_target_of_the_hand_has_its_names(tmp_path):
         rollouts=3,
         out=tmp_path,
     )
-    data = written(run, tmp_path / "a.npz")
+    data = read_written(run, tmp_path / "a.npz")
     assert data["target_names"].tolist() == ["hand_x", "hand_y"] and data[
         "target_units"
     ].tolist() == ["m", "m"]
@@ -236,20 +242,20 @@ def test_nothing_is_pickled(run, tmp_path):
         ("a.npz", {"trials": 0}, "at least 1"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, tmp_path, name, options, words):
+def test_mistakes_are_reported_in_one_line(run, tmp_path, name, options, words):
     with pytest.raises(UsageError, match=words) as error:
         export.write_trajectories(run, tmp_path / name, **options)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_there_stays_when_writing_fails(run, tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(run, tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("before")
     whole = export.compute_trajectories(run)
     one_too_many = replace(
         whole, params={}, losses=np.append(whole.losses, 0.0)
-    )  # fails after all rows but its own
+    )  # fails after the rows of all other trials
     monkeypatch.setattr(export, "compute_trajectories", lambda *_: one_too_many)
     with pytest.raises(IndexError):
         export.write_trajectories(run, path)
@@ -257,7 +263,7 @@ def test_what_was_there_stays_when_writing_fails(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_command_says_where_the_file_is(capsys, run, tmp_path, monkeypatch):
+def test_command_prints_the_path_of_the_file(capsys, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = call(capsys, "simulate", run.path)
     assert (status, err) == (0, "") and out == f"{tmp_path / run.path.name}.npz\n"
@@ -277,7 +283,7 @@ def test_the_command_says_where_the_file_is(capsys, run, tmp_path, monkeypatch):
         "some.csv",
     )
     assert status == 0 and out == f"{tmp_path / 'some.csv'}\n"
-    data = written(
+    data = read_written(
         run,
         tmp_path / "b.npz",
         split="held_out",

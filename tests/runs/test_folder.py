@@ -1,4 +1,4 @@
-"""Run folders: names, the lock, what is newest and best, and what thinning leaves."""
+"""Run folders: names, lock, order of runs and checkpoints, thinning."""
 
 import errno
 import os
@@ -14,10 +14,15 @@ from hfcontrol.runs import folder as run_folder
 from hfcontrol.runs.folder import RunFolder, find_run, list_runs, thin
 
 NOON = datetime(2026, 11, 21, 12, 0, 0)
-HOLDER = (
-    "import sys, time; from pathlib import Path; from hfcontrol.runs.folder import RunFolder\n"
-    "with RunFolder(Path(sys.argv[1])).lock(): print('locked', flush=True); time.sleep(60)"
-)
+HOLDER = """
+import sys, time
+from pathlib import Path
+from hfcontrol.runs.folder import RunFolder
+
+with RunFolder(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def run(tmp_path):
 
 
 def with_checkpoints(root, *losses, now=NOON, seed=0):
-    """A run with a checkpoint every 32 updates, whose tree tells its updates."""
+    """A run with a checkpoint every 32 updates; the tree holds their number."""
     run = RunFolder.create(root, "arm2", "reach", seed, now)
     for k, loss in enumerate(losses):
         run.save({"updates": 32 * k}, 32 * k, loss)
@@ -38,13 +43,13 @@ def skip_if_writable(folder):
         pytest.skip("this user may write anywhere")
 
 
-def test_names(run):
+def test_names_of_folder_and_checkpoints(run):
     assert run.path.name == "arm2-reach-20261121-120000-seed0"
     assert run.save({}, 32, 5.1234e-5).name == "00032-loss5.1e-05.h5"
     assert run.save({}, 1234567, 12.0).name == "1234567-loss1.2e+01.h5"
 
 
-def test_a_plant_by_path_gives_its_stem(tmp_path):
+def test_folder_name_contains_the_stem_of_a_plant_path(tmp_path):
     assert (
         RunFolder.create(
             tmp_path, "my plants/leg 2.py", "stand up", 3, NOON
@@ -63,20 +68,20 @@ def test_no_two_runs_share_a_folder(tmp_path):
     assert [name.partition("seed0")[2] for name in names] == ["", "-2", "-3"]
 
 
-def test_a_root_that_is_a_file(tmp_path):
+def test_create_refuses_a_root_that_is_a_file(tmp_path):
     (tmp_path / "weights").touch()
     with pytest.raises(CheckpointError, match="`out`"):
         RunFolder.create(tmp_path / "weights", "arm2", "reach", 0)
 
 
-def test_a_root_that_cannot_be_written(tmp_path):
+def test_create_refuses_an_unwritable_root(tmp_path):
     tmp_path.chmod(0o500)
     skip_if_writable(tmp_path)
     with pytest.raises(CheckpointError, match="`out`"):
         RunFolder.create(tmp_path, "arm2", "reach", 0)
 
 
-def test_a_root_without_room(tmp_path, monkeypatch):
+def test_create_reports_a_full_disk(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -85,7 +90,7 @@ def test_a_root_without_room(tmp_path, monkeypatch):
         RunFolder.create(tmp_path, "arm2", "reach", 0)
 
 
-def test_order_is_numeric_and_by_name(tmp_path):
+def test_checkpoints_are_ordered_by_updates(tmp_path):
     run = RunFolder.create(tmp_path, "arm2", "reach", 0)
     for updates in (100000, 32, 99999):
         run.save({}, updates, 1.0)
@@ -105,19 +110,19 @@ def test_order_is_numeric_and_by_name(tmp_path):
         ((float("nan"),), 0),
     ],
 )
-def test_best_is_lowest_by_name_and_earlier(tmp_path, losses, best):
+def test_best_has_the_lowest_loss_and_is_the_earlier_of_equals(tmp_path, losses, best):
     run = with_checkpoints(tmp_path, *losses)
     assert run.best().updates == 32 * best
     assert run.load("best") == {"updates": 32 * best}
 
 
-def test_an_empty_run_says_so(run):
+def test_empty_run_has_no_checkpoint_to_load(run):
     for ask in (run.first, run.best, run.newest, run.load):
         with pytest.raises(CheckpointError, match="no checkpoints"):
             ask()
 
 
-def test_load_takes_words_files_and_paths(tmp_path):
+def test_load_accepts_words_checkpoint_files_and_paths(tmp_path):
     run = with_checkpoints(tmp_path, 3.0, 1.0, 2.0)
     assert [run.load(which)["updates"] for which in ("first", "best", "newest")] == [
         0,
@@ -132,14 +137,14 @@ def test_load_takes_words_files_and_paths(tmp_path):
     )
 
 
-def test_a_checkpoint_of_the_same_updates_is_replaced(run):
+def test_save_replaces_the_checkpoint_of_the_same_updates(run):
     run.save({"a": 1}, 32, 0.5)
     run.save({"a": 2}, 32, 0.4)
     assert [file.loss for file in run.checkpoints()] == [0.4]
     assert run.load() == {"a": 2}
 
 
-def test_a_failed_save_keeps_the_one_it_would_replace(run, monkeypatch):
+def test_failed_save_keeps_the_checkpoint_it_would_replace(run, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -151,7 +156,7 @@ def test_a_failed_save_keeps_the_one_it_would_replace(run, monkeypatch):
     assert len(list(run.path.iterdir())) == 1
 
 
-def test_a_damaged_newest_names_the_whole_one_before(tmp_path):
+def test_error_of_a_damaged_checkpoint_names_the_complete_one_before(tmp_path):
     run = with_checkpoints(tmp_path, 3.0, 2.0, 1.0, 0.5)
     for file in run.checkpoints()[2:]:
         file.path.write_bytes(file.path.read_bytes()[:-1])
@@ -167,16 +172,16 @@ def test_a_damaged_newest_names_the_whole_one_before(tmp_path):
 
 
 def test_lock_refuses_a_second_training_and_names_the_first(run):
-    with run.lock():
-        with pytest.raises(CheckpointError, match=f"process id {os.getpid()};"):
-            run.lock().__enter__()
+    in_use = f"process id {os.getpid()};"
+    with run.lock(), pytest.raises(CheckpointError, match=in_use):
+        run.lock().__enter__()
     with run.lock():
         pass
 
 
-def test_lock_ends_with_a_failed_training(run):
+def test_lock_is_released_if_training_fails(run):
     with pytest.raises(ZeroDivisionError), run.lock():
-        1 / 0
+        raise ZeroDivisionError
     with run.lock():
         pass
 
@@ -185,7 +190,7 @@ def test_lock_ends_with_a_failed_training(run):
     not run_folder.HAS_FLOCK,
     reason="without fcntl a lock outlives its process, as documented",
 )
-def test_lock_survives_no_kill(run):
+def test_lock_is_released_if_its_process_is_killed(run):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, run.path], stdout=subprocess.PIPE, text=True
     )
@@ -203,22 +208,20 @@ def test_lock_survives_no_kill(run):
         holder.communicate()
 
 
-def test_lock_without_fcntl(run, monkeypatch):
+def test_lock_file_replaces_flock_without_fcntl(run, monkeypatch):
     monkeypatch.setattr(run_folder, "HAS_FLOCK", False)
-    with run.lock():
-        with pytest.raises(
-            CheckpointError, match=f"process id {os.getpid()};.*remove .*lock"
-        ):
-            run.lock().__enter__()
+    in_use = f"process id {os.getpid()};.*remove .*lock"
+    with run.lock(), pytest.raises(CheckpointError, match=in_use):
+        run.lock().__enter__()
     assert not (run.path / "lock").exists()
 
 
-def test_lock_of_a_folder_that_is_gone(tmp_path):
+def test_lock_refuses_a_missing_folder(tmp_path):
     with pytest.raises(CheckpointError, match="cannot lock"):
         RunFolder(tmp_path / "none").lock().__enter__()
 
 
-def test_the_next_lock_clears_what_a_kill_left(run):
+def test_lock_removes_temporary_files_of_a_killed_training(run):
     leftover = run.path / "00032-loss1.0e+00.h5.123.tmp"
     leftover.touch()
     whole = run.save({}, 32, 1.0)
@@ -227,7 +230,7 @@ def test_the_next_lock_clears_what_a_kill_left(run):
         assert whole.exists()
 
 
-def test_newest_run_is_by_name(tmp_path):
+def test_runs_are_ordered_by_name(tmp_path):
     late = with_checkpoints(tmp_path, 1.0, now=NOON + timedelta(days=1))
     twin = with_checkpoints(tmp_path, 1.0, now=NOON + timedelta(days=1))
     early = with_checkpoints(tmp_path, 1.0)
@@ -240,7 +243,7 @@ def test_newest_run_is_by_name(tmp_path):
     assert find_run(roots=[tmp_path]) == (twin, "newest")
 
 
-def test_a_warm_up_makes_a_run_that_has_no_checkpoint(tmp_path):
+def test_unfinished_curriculum_is_a_run_without_checkpoint(tmp_path):
     early = with_checkpoints(tmp_path, 1.0)
     late = RunFolder.create(tmp_path, "arm2", "reach", 0, NOON + timedelta(days=1))
     late.save_curriculum({"warming": {"stage": 1}})
@@ -256,12 +259,13 @@ def test_a_warm_up_makes_a_run_that_has_no_checkpoint(tmp_path):
     for ask in (late.first, late.newest, late.load, lambda: thin(late.path)):
         with pytest.raises(
             CheckpointError,
-            match=f"no checkpoint yet.*continue with: hfcontrol train --resume {late.path}$",
+            match="no checkpoint yet.*continue with: "
+            f"hfcontrol train --resume {late.path}$",
         ):
             ask()
 
 
-def test_the_first_checkpoint_leaves_nothing_of_a_warm_up(run):
+def test_first_checkpoint_after_the_curriculum_replaces_its_files(run):
     run.save_curriculum({"warming": {}})
     run.save({}, 40, 2.0)
     first = run.save({}, 12, 1.0)
@@ -274,12 +278,12 @@ def test_the_first_checkpoint_leaves_nothing_of_a_warm_up(run):
     assert len(run.checkpoints()) == 2
 
 
-def test_the_tenth_of_a_second_follows_the_ninth(tmp_path):
+def test_tenth_run_of_a_second_follows_the_ninth(tmp_path):
     runs = [with_checkpoints(tmp_path, 1.0) for _ in range(11)]
     assert list_runs([tmp_path]) == runs[::-1]
 
 
-def test_a_run_under_two_roots_is_listed_once(tmp_path):
+def test_run_under_two_roots_is_listed_once(tmp_path):
     run = with_checkpoints(tmp_path / "weights", 1.0)
     (tmp_path / "link").symlink_to(tmp_path / "weights")
     assert list_runs([tmp_path / "weights", tmp_path / "link", tmp_path / "none"]) == [
@@ -297,7 +301,7 @@ def test_find_run_by_folder_name_and_file(tmp_path, monkeypatch):
     assert found == run and found.load(which) == {"updates": 0}
 
 
-def test_find_run_tells_what_there_is(tmp_path):
+def test_error_of_find_run_lists_the_existing_runs(tmp_path):
     with pytest.raises(
         CheckpointError, match="no run yet; make one with: hfcontrol train"
     ):
@@ -328,7 +332,7 @@ def test_find_run_tells_what_there_is(tmp_path):
         (99, list(range(10))),
     ],
 )
-def test_thin_leaves_first_best_last_and_an_even_spread(tmp_path, keep, left):
+def test_thin_keeps_first_best_last_and_an_even_spread(tmp_path, keep, left):
     run = with_checkpoints(tmp_path, *(abs(k - 3) + 1 for k in range(10)))
     before = {file.path for file in run.checkpoints()}
     dropped = thin(run.path, keep)
@@ -336,7 +340,7 @@ def test_thin_leaves_first_best_last_and_an_even_spread(tmp_path, keep, left):
     assert set(dropped) == before - {file.path for file in run.checkpoints()}
 
 
-def test_thin_keeps_what_has_no_number(tmp_path):
+def test_thin_handles_losses_that_are_nan(tmp_path):
     run = with_checkpoints(tmp_path, float("nan"), float("nan"), 1.0, float("nan"))
     thin(run.path, keep=0)
     assert [file.updates for file in run.checkpoints()] == [0, 64, 96]

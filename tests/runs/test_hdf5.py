@@ -1,4 +1,4 @@
-"""Checkpoints give back what was saved, or say in one line why not; a failed write harms nothing."""
+"""Checkpoints: exact round trips, errors in one line, and writes that never harm."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from hfcontrol.runs import hdf5 as checkpoint
 
 
 def alike(a, b):
-    """Equal in type, structure, order of keys and every bit."""
+    """Whether two values are equal in type, structure, order of keys and every bit."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
@@ -29,7 +29,7 @@ def alike(a, b):
 
 @pytest.fixture
 def whole(tmp_path):
-    """A checkpoint with a bit of everything, and its tree."""
+    """Path and tree of a checkpoint with an array, a dict and a list."""
     tree = {
         "theta": np.random.default_rng(0).standard_normal(50),
         "cost": {"effort": 1e-5},
@@ -105,7 +105,7 @@ def test_round_trip(tmp_path, value):
 
 
 @pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.SFC64])
-def test_a_generator_goes_on_where_it_was(tmp_path, kind):
+def test_restored_generator_continues_its_stream(tmp_path, kind):
     rng = np.random.Generator(kind(3))
     rng.standard_normal(5)
     checkpoint.save(tmp_path / "c.h5", {"generator": rng.bit_generator.state})
@@ -137,7 +137,7 @@ def test_any_hdf5_reader_sees_the_arrays(whole):
     ],
     ids=str,
 )
-def test_what_cannot_be_saved_is_refused_by_name(tmp_path, value):
+def test_save_refuses_other_values_by_name(tmp_path, value):
     with pytest.raises(CheckpointError, match="/deep"):
         checkpoint.save(tmp_path / "c.h5", {"deep": value})
     assert not list(tmp_path.iterdir())
@@ -145,7 +145,7 @@ def test_what_cannot_be_saved_is_refused_by_name(tmp_path, value):
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("existing", [True, False])
-def test_a_full_disk_leaves_what_was_there(whole, monkeypatch, call, existing):
+def test_full_disk_leaves_the_folder_unchanged(whole, monkeypatch, call, existing):
     path, tree = whole
     before = sorted(path.parent.iterdir())
 
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_what_was_there(whole, monkeypatch, call, existing):
     assert alike(checkpoint.load(path), tree)
 
 
-def test_a_kill_before_the_renaming_leaves_what_was_there(whole, monkeypatch):
+def test_kill_before_the_renaming_leaves_the_old_file(whole, monkeypatch):
     path, tree = whole
     seen = []
     monkeypatch.setattr(
@@ -175,7 +175,7 @@ def test_a_kill_before_the_renaming_leaves_what_was_there(whole, monkeypatch):
     assert alike(checkpoint.load(path), tree)
 
 
-def test_contents_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+def test_content_is_flushed_before_the_renaming(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -186,7 +186,7 @@ def test_contents_reach_the_disk_before_the_name(tmp_path, monkeypatch):
     assert calls == ["fsync", "replace", "fsync"]
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_missing_folder_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match="cannot write"):
         checkpoint.save(tmp_path / "none" / "c.h5", {})
     with pytest.raises(CheckpointError, match="cannot read"):
@@ -194,20 +194,20 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(2000)])
-def test_no_hdf5_file(tmp_path, content):
+def test_load_refuses_other_files(tmp_path, content):
     (tmp_path / "c.h5").write_bytes(content)
     with pytest.raises(CheckpointError, match="not an hfcontrol checkpoint"):
         checkpoint.load(tmp_path / "c.h5")
 
 
-def test_a_foreign_hdf5_file(tmp_path):
+def test_load_refuses_foreign_hdf5_files(tmp_path):
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["theta"] = np.zeros(3)
     with pytest.raises(CheckpointError, match="not an hfcontrol checkpoint"):
         checkpoint.load(tmp_path / "c.h5")
 
 
-def test_a_newer_format(tmp_path, monkeypatch):
+def test_load_refuses_a_newer_format(tmp_path, monkeypatch):
     with monkeypatch.context() as future:
         future.setattr(checkpoint, "VERSION", checkpoint.VERSION + 1)
         checkpoint.save(tmp_path / "c.h5", {})
@@ -215,7 +215,7 @@ def test_a_newer_format(tmp_path, monkeypatch):
         checkpoint.load(tmp_path / "c.h5")
 
 
-def test_a_truncated_file_of_any_length(whole):
+def test_load_refuses_a_file_truncated_anywhere(whole):
     path, _ = whole
     content = path.read_bytes()
     for length in [*range(0, len(content), 97), len(content) - 1]:
@@ -227,7 +227,7 @@ def test_a_truncated_file_of_any_length(whole):
             checkpoint.load(path)
 
 
-def test_a_flipped_bit_anywhere(whole):
+def test_load_refuses_a_file_with_a_flipped_bit(whole):
     path, _ = whole
     content = path.read_bytes()
     for place in range(0, len(content), 53):

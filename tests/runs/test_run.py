@@ -1,4 +1,4 @@
-"""Runs: what a checkpoint keeps, and that going on from it is the same as never having stopped."""
+"""Runs: what a checkpoint holds; a resumed training equals an uninterrupted one."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch):
 
 
 def interrupted(after, **settings):
-    """The folder of a run whose training was interrupted once so many updates were made."""
+    """The folder of a run that was interrupted after `after` updates."""
     training, first = start_training(Settings(**{**SMALL, **settings})), 0
     token = StopToken()
     for event in training.events(token):
@@ -45,54 +45,54 @@ def interrupted(after, **settings):
 
 
 def interrupted_curriculum(after, start=None, **settings):
-    """The folder of a run whose warm-up was interrupted after so many events."""
+    """The folder of a run whose curriculum was interrupted after `after` events."""
     training = start_training(Settings(**{**SMALL, **settings}), start=start)
     token = StopToken()
-    for count, event in enumerate(training.events(token), 1):
+    for count, event in enumerate(training.events(token), 1):  # noqa: B007
         if count >= after:
             token.stop()
     assert event.kind == "curriculum" and event.stop.word == "interrupted"
     with pytest.raises(
         CheckpointError, match=f"no checkpoint yet.* --resume {training.folder.path}"
     ):
-        training.run
+        _ = training.run
     return training.folder.path
 
 
 def names(path):
-    """Of the files in a run's folder."""
+    """Sorted names of the files in a run's folder, without the lock."""
     return sorted(file.name for file in Path(path).iterdir() if file.name != "lock")
 
 
 def only(folder):
-    """The one thing in a folder."""
+    """The only entry of a folder."""
     (path,) = Path(folder).iterdir()
     return path
 
 
 def same(run, other):
-    """Whether two runs agree in every bit of their state that a clock has no part in."""
+    """Whether the states of two runs agree in every bit, except for times."""
     return bits(run.state) == bits(other.state)
 
 
-def test_what_a_run_tells():
+def test_info_agrees_with_the_run():
     run = hf.train("arm2", **SMALL)
-    told, state = run.info(), run.state
+    info, state = run.info(), run.state
     assert (
-        told["loss"]
+        info["loss"]
         == state.loss
         == pytest.approx(run.closed_loop().rollout(run.theta).loss)
     )
-    assert told["loss_history"] == [mark.loss for mark in state.history] and told[
+    assert info["loss_history"] == [point.loss for point in state.history] and info[
         "holds"
     ] == len(state.history)
-    assert told["parameters"] == run.theta.size == run.network.size
-    assert told["rollouts"] >= SMALL["rollouts"] and told["stop"] == "rollouts"
-    assert told["version"] == hf.__version__ and told["task"] == run.trainer.task.name
+    assert info["parameters"] == run.theta.size == run.network.size
+    assert info["rollouts"] >= SMALL["rollouts"] and info["stop"] == "rollouts"
+    assert info["version"] == hf.__version__ and info["task"] == run.trainer.task.name
     assert run.settings == Settings(**SMALL)
 
 
-def test_the_newest_run_is_found_by_nothing():
+def test_load_without_a_path_finds_the_newest_run():
     first, second = hf.train("arm2", **SMALL), hf.train("arm2", **SMALL, seed=1)
     assert hf.Run.load().path == second.path != first.path
     assert hf.Run.load(first.path.name).path == first.path
@@ -123,7 +123,7 @@ def test_events_are_on_disk_when_they_arrive():
     ids=str,
 )
 @pytest.mark.parametrize("after", [4, 6], ids=["between holds", "inside a hold"])
-def test_resumed_is_uninterrupted(settings, after):
+def test_resumed_training_equals_uninterrupted(settings, after):
     whole, path = (
         hf.train("arm2", **{**SMALL, **settings}),
         interrupted(after, **settings),
@@ -136,20 +136,24 @@ def test_resumed_is_uninterrupted(settings, after):
     assert same(hf.resume(path), whole)
 
 
-def test_a_run_stopped_at_every_update_is_uninterrupted():
+def test_training_stopped_at_every_update_equals_uninterrupted():
     whole, path, ended = hf.train("arm2", **SMALL), interrupted(1), "interrupted"
     while ended == "interrupted":
         training = continue_training(hf.Run.load(path))
         token = StopToken()
-        for event in training.events(token):
+        for event in training.events(token):  # noqa: B007 (the last one is used)
             token.stop()
         ended = event.stop.word
     assert ended == "rollouts" and same(hf.Run.load(path), whole)
 
 
-def test_a_controller_may_be_the_mean_of_the_last_weights(here):
-    """By hand, over the holds, all of them accepted: of three averaged the plain mean of the third to fifth, then a part of the way to each
-    other one. The weights that are trained go their way as if nobody averaged them, and before the third hold are the controller's."""
+def test_controller_is_the_mean_of_the_last_weights(here):
+    """Compared with a mean computed by hand over the holds, all of which are accepted.
+
+    With three averaged holds it begins as the plain mean of the third to fifth, and
+    then moves by a third of the way to each further one. The trained weights do not
+    depend on the averaging; until the third hold they are the controller's.
+    """
     thetas, asked = (
         [],
         {**SMALL, "task": "anywhere", "grow": 1, "batches": 2, "rollouts": 80},
@@ -175,7 +179,7 @@ def test_a_controller_may_be_the_mean_of_the_last_weights(here):
     )
 
 
-def test_a_limit_may_change():
+def test_resume_accepts_new_limits_and_nothing_else():
     whole, path = (
         hf.train("arm2", **SMALL),
         hf.train("arm2", **{**SMALL, "rollouts": 12}).path,
@@ -186,13 +190,13 @@ def test_a_limit_may_change():
 
 
 @pytest.mark.parametrize("limits", [{"target_loss": 0.5}, {"rollouts": 12}], ids=str)
-def test_a_run_that_has_ended_stays_as_it_is(limits):
+def test_resuming_a_finished_run_changes_nothing(limits):
     run = hf.train("arm2", **{**SMALL, **limits})
     again = hf.resume(run.path)
     assert again.info()["stop"] == run.info()["stop"] and same(again, run)
 
 
-def test_a_converged_run_stays_as_it_is():
+def test_resuming_a_converged_run_changes_nothing():
     run = hf.train(str(write_cart(".")), hidden=(3,), batches=8, hold="scenario")
     again = hf.resume(run.path)
     assert run.info()["stop"] == again.info()["stop"] == "converged" and same(
@@ -200,7 +204,7 @@ def test_a_converged_run_stays_as_it_is():
     )
 
 
-def test_from_the_weights_of_another():
+def test_training_starts_from_the_weights_of_another_run():
     run = hf.train("arm2", **SMALL)
     training = start_training(Settings(**SMALL, effort=1e-3), start=run)
     np.testing.assert_array_equal(training.state.theta, run.theta)
@@ -222,13 +226,13 @@ def test_from_the_weights_of_another():
     ],
     ids=str,
 )
-def test_from_weights_that_do_not_fit(other):
+def test_start_refuses_weights_that_do_not_fit(other):
     run = hf.train("arm2", **{**SMALL, "rollouts": 1})
     with pytest.raises(UsageError, match="`start`"):
         start_training(Settings(**{**SMALL, **other}), start=run)
 
 
-def test_a_race_goes_on_with_the_best():
+def test_race_continues_with_the_best():
     settings = Settings(**{**SMALL, "rollouts": None}, race=3)
     trainer = make_trainer(settings)
     ends = [curriculum_module.run_curriculum(trainer, settings.changed(race=1))]
@@ -248,8 +252,8 @@ def test_a_race_goes_on_with_the_best():
 @pytest.mark.parametrize(
     "settings", [{"rollouts": 100}, {"rollouts": 16, "hold": "model"}], ids=str
 )
-def test_killed_at_any_instant(settings):
-    """A training killed again and again ends with the bits of one that never was."""
+def test_training_killed_at_any_instant_can_be_resumed(settings):
+    """A training that is killed repeatedly ends bit for bit like one that was not."""
     whole = hf.train("arm2", **{**SMALL, **settings})
     options = [
         word for name, value in settings.items() for word in (f"--{name}", value)
@@ -270,7 +274,7 @@ def test_killed_at_any_instant(settings):
 WARMING = {**SMALL, "effort": 1e-3, "grow": 2, "race": 2, "rollouts": 70}
 
 
-def test_a_warm_up_that_was_interrupted_is_gone_on_with():
+def test_interrupted_curriculum_can_be_resumed():
     whole = hf.train("arm2", **WARMING)
     for after in (2, 12):
         path = interrupted_curriculum(after, **WARMING)
@@ -282,8 +286,8 @@ def test_a_warm_up_that_was_interrupted_is_gone_on_with():
         assert names(path) == names(whole.path)
 
 
-def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
-    """With trajectories to follow, which are found again each time."""
+def test_curriculum_and_training_can_both_be_interrupted():
+    """With guiding trajectories, which are computed again each time."""
     settings = {**SMALL, "effort": 1e-3, "guide": 1, "rollouts": 50}
     whole, path = hf.train("arm2", **settings), interrupted_curriculum(5, **settings)
     for kind in ("curriculum", "hold"):
@@ -297,7 +301,7 @@ def test_a_warm_up_that_was_interrupted_twice_and_then_the_training():
     )
 
 
-def test_a_warm_up_from_the_weights_of_another_run_needs_it_no_more():
+def test_interrupted_curriculum_does_not_need_the_run_it_started_from():
     start = hf.train("arm2", **SMALL)
     whole = hf.train("arm2", **SMALL, grow=2, start=start)
     path = interrupted_curriculum(4, start, grow=2)
@@ -324,8 +328,8 @@ main()
 """
 
 
-def test_killed_in_its_warm_up():
-    """In the sixth update, which is of the third horizon, after whose first hold it goes on."""
+def test_killed_curriculum_can_be_resumed():
+    """It is killed in the sixth update, at the third horizon, and resumes there."""
     whole = hf.train("arm2", **SMALL, grow=2)
     program = [
         sys.executable,
@@ -346,19 +350,19 @@ def test_killed_in_its_warm_up():
         process.kill()
     path = only("killed")
     assert names(path) == ["warming.h5"]
-    warming = hf.Run.load(path, allow_unfinished=True).curriculum
-    assert (warming.stage, warming.stage_started) == (
+    curriculum = hf.Run.load(path, allow_unfinished=True).curriculum
+    assert (curriculum.stage, curriculum.stage_started) == (
         2,
         False,
-    ) and warming.training.rollouts > 0
+    ) and curriculum.training.rollouts > 0
     seen = []
     assert same(
         hf.resume(path, on_event=lambda event: seen.append(event.activity)), whole
     ) and seen[0].startswith("growing, 5 steps")
 
 
-def test_the_limit_of_seconds_in_a_warm_up_leaves_a_run_that_goes_on_with_it():
-    """The controller as it is then can be judged; what it was trained on from there is not what the run goes on from."""
+def test_time_limit_in_the_curriculum_leaves_a_resumable_run():
+    """Its controller can be evaluated; resuming continues the curriculum."""
     whole = hf.train("arm2", **WARMING)
     run = hf.train("arm2", **WARMING, max_seconds=1e-6)
     assert (
@@ -368,12 +372,12 @@ def test_the_limit_of_seconds_in_a_warm_up_leaves_a_run_that_goes_on_with_it():
     )
     RunFolder(run.path).save(
         {}, 99, 1.0
-    )  # another such, of an initialisation that did not win
+    )  # such as one of an initialisation that did not win
     again = hf.resume(run.path, max_seconds=1000)
     assert same(again, whole) and names(run.path) == names(whole.path)
 
 
-def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
+def test_checkpoint_from_the_middle_of_a_curriculum_can_be_resumed():
     run = hf.train("arm2", **WARMING, max_seconds=1e-6)
     hf.resume(run.folder.newest().path, max_seconds=1000, rollouts=20)
     assert hf.Run.load(run.path).state.updates > 0 and "warming.h5" not in names(
@@ -382,7 +386,7 @@ def test_a_checkpoint_from_the_midst_of_a_warm_up_may_be_gone_on_from_instead():
     assert hf.resume(run.path).info()["stop"] == "rollouts"
 
 
-def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
+def test_resume_in_the_curriculum_accepts_new_limits_and_nothing_else():
     whole = hf.train("arm2", **{**SMALL, "rollouts": 60}, grow=2)
     path = interrupted_curriculum(4, grow=2)
     with pytest.raises(UsageError, match="`resume` with `grow`"):
@@ -390,7 +394,7 @@ def test_a_limit_may_change_in_the_warm_up_and_nothing_else():
     assert same(hf.resume(path, rollouts=60), whole)
 
 
-def test_a_plant_that_has_changed_since_its_warm_up():
+def test_resume_in_the_curriculum_refuses_a_changed_plant():
     plant = write_cart(".")
     path = interrupted_curriculum(4, plant=str(plant), grow=2)
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
@@ -399,13 +403,14 @@ def test_a_plant_that_has_changed_since_its_warm_up():
     assert hf.resume(path, force=True).state.updates > 0
 
 
-def test_nothing_but_going_on_is_done_with_a_run_in_its_warm_up():
+def test_unfinished_curriculum_can_only_be_resumed():
     path = interrupted_curriculum(4, grow=2)
     for use in (hf.evaluate, hf.Controller.load, hf.Run.load):
         for where in (path, None, path / "warming.h5"):
             with pytest.raises(
                 CheckpointError,
-                match=f"^{path} has no checkpoint yet.* continue with: hfcontrol train --resume {path}$",
+                match=f"^{path} has no checkpoint yet.* continue with: "
+                f"hfcontrol train --resume {path}$",
             ):
                 use(where)
     with RunFolder(path).lock(), pytest.raises(CheckpointError, match="in use"):
@@ -413,7 +418,7 @@ def test_nothing_but_going_on_is_done_with_a_run_in_its_warm_up():
     assert hf.resume().path == path
 
 
-def test_as_many_threads_as_you_like():
+def test_training_does_not_depend_on_the_number_of_threads():
     for threads in ("1", "2"):
         subprocess.run(
             command(
@@ -435,7 +440,7 @@ def test_as_many_threads_as_you_like():
     assert one.state.updates > 5 and same(one, two)
 
 
-def test_one_training_at_a_time():
+def test_resume_refuses_a_locked_run():
     path = interrupted(4)
     with (
         hf.Run.load(path).folder.lock(),
@@ -444,7 +449,7 @@ def test_one_training_at_a_time():
         hf.resume(path)
 
 
-def test_a_full_disk_leaves_the_last_whole_checkpoint(monkeypatch):
+def test_full_disk_leaves_the_last_complete_checkpoint(monkeypatch):
     whole = hf.train("arm2", **SMALL)
     training, files = start_training(Settings(**SMALL)), []
 
@@ -468,8 +473,8 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(monkeypatch):
     assert same(hf.resume(training.folder.path), whole)
 
 
-def test_a_checkpoint_runs_no_code():
-    """The plant's source in a checkpoint is compared with, and whatever else stands there is data."""
+def test_checkpoint_executes_no_code():
+    """The plant's source in a checkpoint is only compared; all else is data."""
     run = hf.train(str(write_cart(".")), **BRIEF)
     tree = dict(run.tree)
     tree["plant"] = {
@@ -484,7 +489,7 @@ def test_a_checkpoint_runs_no_code():
     assert b"pickle" not in file.read_bytes()
 
 
-def test_a_plant_that_has_changed():
+def test_resume_refuses_a_changed_plant():
     plant = write_cart(".")
     run = hf.train(str(plant), **BRIEF)
     assert not run.plant_changed
@@ -496,7 +501,7 @@ def test_a_plant_that_has_changed():
     assert not hf.Run.load(run.path).plant_changed
 
 
-def test_a_plant_that_has_moved():
+def test_resume_accepts_a_plant_that_has_moved():
     plant = write_cart(".")
     whole, run = (
         hf.train(str(plant), **{**BRIEF, "rollouts": 12}),
@@ -511,7 +516,7 @@ def test_a_plant_that_has_moved():
     assert hf.Run.load(run.path).plant.path.name == "moved.py"
 
 
-def test_a_plant_that_no_longer_fits():
+def test_resume_refuses_a_plant_that_no_longer_fits():
     run = hf.train(str(write_cart(".")), **BRIEF)
     write_cart(
         ".", state=('("place", "place_rate")', '("place", "place_rate", "more")')
@@ -520,7 +525,7 @@ def test_a_plant_that_no_longer_fits():
         hf.resume(run.path, force=True)
 
 
-def test_a_checkpoint_of_something_else(tmp_path):
+def test_load_refuses_a_checkpoint_of_something_else(tmp_path):
     checkpoint.save(tmp_path / "00001-loss1.0e+00.h5", {"settings": {}, "state": 3})
     with pytest.raises(
         CheckpointError, match="cannot read its checkpoint as a training"
@@ -528,7 +533,7 @@ def test_a_checkpoint_of_something_else(tmp_path):
         hf.Run.load(tmp_path)
 
 
-def test_an_older_checkpoint_is_gone_on_from():
+def test_older_checkpoint_can_be_resumed():
     run = hf.train("arm2", **SMALL)
     first = run.folder.first()
     training = continue_training(hf.Run.load(first.path), {"rollouts": 12})
@@ -542,7 +547,7 @@ def test_an_older_checkpoint_is_gone_on_from():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_signals_end_a_training_whole(number):
+def test_signal_leaves_a_resumable_run(number):
     whole = hf.train("arm2", **{**SMALL, "rollouts": 100})
     with in_process(
         "train", *SMALL_OPTIONS, "--rollouts", 100, "--json", "--out", "stopped"
@@ -558,8 +563,8 @@ def test_signals_end_a_training_whole(number):
     assert same(hf.resume(only("stopped")), whole)
 
 
-def test_the_shipped_run_is_whole_and_good():
-    """What the README shows: it loads, its plant is the shipped one, and its loss is that of its weights, near the best."""
+def test_shipped_run_is_complete_and_good():
+    """Its plant is the shipped one, its loss is right and near the optimum."""
     run = hf.Run.load(Path(hf.__file__).parent.parent / "weights" / "arm2-reach")
     numbers = hf.evaluate(run)["sets"]["held_out"]
     assert (

@@ -167,7 +167,8 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
 
 def test_processes_of_a_killed_parent_end(tmp_path):
     """They stop after their update, and a checkpoint is kept."""
-    options = "--seeds 0,1 --jobs 2 --trials 4 --steps 5 --hidden 3 --grow 0".split()
+    text = "--seeds 0,1 --jobs 2 --trials 4 --steps 5 --hidden 3 --grow 0"
+    options = text.split()
     with in_process(
         "train",
         "--task",
