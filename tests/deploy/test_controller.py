@@ -268,7 +268,7 @@ def test_documented_npz_reader_acts_like_controller(tmp_path, rng):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--format", "exe"], "--format exe: c, npz or onnx"),
+        (["--format", "exe"], "--format exe: must be c, npz or onnx"),
         (["--out", "arm.txt"], "the suffix decides the format"),
         (["--out", "2arms.c"], "choose a name that begins with a letter"),
     ],
