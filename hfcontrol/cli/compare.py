@@ -77,6 +77,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
             for word, (_, text) in STUDIES.items():
                 click.echo(f"{word:12}{text}")
             return
+        # Variants of a study have figures of their own.
         variant = [str(options[key]) for key in ("plant", "optimizer") if options[key]]
         stem = "-".join(["compare", name, *variant])
         figure = Path(out, f"{stem}.png")

@@ -37,6 +37,7 @@ def evaluate(
     """
     from hfcontrol.runs.run import Run
 
+    # All are loaded first: a wrong name is reported before the search begins.
     chosen = [Run.load(run) for run in runs or (None,)]
     conditions = given_options(**options)
     for index, run in enumerate(chosen):

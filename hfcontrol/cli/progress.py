@@ -171,6 +171,7 @@ class Progress:
     def show_event(self, event: "Event", training: "Training") -> None:
         """Print the line of the current hold, or of the finished one."""
         self.report = event.report or self.report
+        # In a file or pipe, a line per update would bury the holds.
         if event.kind == "hold" or (event.kind == "update" and self.live):
             line = self._format_line(event)
             if self.live:
@@ -223,6 +224,7 @@ class Progress:
 
         word = stop_reason(event).word
         limits = training.trainer.limits
+        # Other reasons to stop are final; a limit is doubled as a suggestion.
         options = {
             "interrupted": (),
             "rollouts": ("--rollouts", f"{2 * (limits.rollouts or 0)}"),
@@ -230,6 +232,7 @@ class Progress:
         }
         if word in options:
             click.echo(f"continue with: {resume_command(training, *options[word])}")
+        # Whoever interrupts wants the prompt back, not a search for the optimum.
         if word == "interrupted":
             return
 

@@ -48,6 +48,7 @@ def runs(names: tuple[str, ...], thin: bool, keep: int, as_json: bool) -> None:
         raise UsageError(
             "--thin: name the runs to thin, as in hfcontrol runs --thin weights/RUN"
         )
+    # Without names, all runs are listed, but never thinned.
     folders = [find_run(name)[0] for name in names] or list_runs()
     if as_json and not thin:
         print_json([_info_or_error(folder) for folder in folders])
@@ -75,6 +76,7 @@ def _thin_all(folders: "list[RunFolder]", keep: int) -> None:
     from hfcontrol.runs.folder import thin
 
     for folder in folders:
+        # A training in this folder may be about to write a checkpoint.
         with folder.lock():
             removed = thin(folder.path, keep)
         left = len(folder.checkpoints())

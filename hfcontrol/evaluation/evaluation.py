@@ -103,6 +103,7 @@ def hand_errors(loop: Loop, rollout: Rollout) -> Array | None:
     hand = loop.plant.hand
     if hand is None:
         return None
+    # Only at the arrivals: this is called at every update while training.
     times = list(loop.scenario.arrivals)
     outputs = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
     goals = to_host(loop.scenario.goal_output[times])
@@ -195,6 +196,7 @@ def _state_motion(comparison: Comparison) -> tuple[Array, Array]:
     scenario, plant = comparison.scenario, comparison.loop.plant
     differences = comparison.rollout.x - scenario.goal
     has_no_goal = np.isnan(scenario.goal)
+    # Actuators and other inner states after the body's have no goal.
     off = np.where(has_no_goal, 0.0, differences)[:, : plant.n_body]
     errors = np.linalg.norm(off[list(scenario.arrivals)], axis=1)
     final_rates = np.delete(off[-1], plant.positions, axis=0)
@@ -205,6 +207,7 @@ def _hand_motion(comparison: Comparison, paths: Array) -> tuple[Array, Array]:
     """Error of the hand at each arrival (arrivals, N) [cm], final speed (N,) [cm/s]."""
     errors = hand_errors(comparison.loop, comparison.rollout)
     assert errors is not None
+    # From positions, because not every plant has the hand's velocity as an output.
     last_step = np.linalg.norm(paths[-1] - paths[-2], axis=0)
     return 100 * errors, 100 * last_step / comparison.loop.plant.dt
 
@@ -237,6 +240,7 @@ def _evaluate_returns(
     if episodes < 1:
         raise UsageError(f"`trials` {episodes}: must be at least 1")
     rng = stream(run.settings.seed, Stream.HELD_OUT)
+    # The episodes get consecutive seeds from this one on.
     seed = int(rng.integers(SEED_LIMIT - episodes))
     weights = run.network.weights(run.theta)
     returns = episode_returns(sampler, weights, episodes, seed)

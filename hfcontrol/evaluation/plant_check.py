@@ -13,6 +13,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import HFControlError
+from hfcontrol.evaluation.drawing_check import check_drawing
 from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
 from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.plant.contract import Plant
@@ -27,11 +28,9 @@ DERIVATIVE_TOLERANCE = 1e-6
 # a kink between them.
 SMOOTH_TOLERANCE = 1e-5
 
-# Tolerances of comparisons between functions of a plant file; their numbers differ by
-# rounding only, except for rates, which are compared with a Jacobian by differences.
+# Batches differ by rounding only; the rates of outputs also by the errors of a Jacobian
+# by finite differences.
 BATCH_TOLERANCE = 1e-12
-LENGTH_TOLERANCE = 1e-9
-POSITION_TOLERANCE = 1e-12  # absolute
 RATE_RTOL = 1e-6
 RATE_ATOL = 1e-8
 
@@ -56,6 +55,7 @@ Answer: TypeAlias = str | Finding | None
 
 def check_entries_written(sample: Sample) -> Answer:
     """Every function writes every entry, at every state of the sample."""
+    # A plant that NumPy steps returns new arrays, so it cannot leave out an entry.
     if not sample.plant.compiled:
         return None
     for n in range(TRIALS):
@@ -63,6 +63,7 @@ def check_entries_written(sample: Sample) -> Answer:
         u = tuple(sample.u[:, n].tolist())
         place = f"at x = {format_numbers(x)}, u = {format_numbers(u)}"
         for name, names, arguments in list_calls(sample.plant, x, u):
+            # None shows what is not written; a buffer of numbers would not.
             out = [None] * len(names)
             try:
                 sample.plant.functions[name](*arguments, out)
@@ -85,6 +86,7 @@ def check_finite(sample: Sample) -> Answer:
                 f"u = {format_numbers(sample.u[:, n])}"
             )
 
+    # One state may be finite where a trajectory runs away.
     u = np.array([sample.draw_controls() for _ in range(STEPS)])
     no_disturbance = np.zeros((STEPS, *sample.x.shape))
     x = sample.kernels.simulate(sample.x, u, sample.p, no_disturbance, plant.taper)
@@ -132,6 +134,7 @@ def check_trials_independent(sample: Sample) -> Answer:
     alone = np.concatenate(single, axis=1)
     together = sample.step()
 
+    # NumPy may sum in another order if the number of trials differs.
     tolerance = 0 if sample.plant.compiled else BATCH_TOLERANCE
     equal = np.isclose(together, alone, rtol=tolerance, atol=tolerance, equal_nan=True)
     for i, n in np.argwhere(~equal)[:1]:
@@ -165,6 +168,7 @@ def check_smooth(sample: Sample) -> Answer:
     warning only, unless it happens at half of the random states.
     """
     plant = sample.plant
+    # Friction jumps where the velocity is zero, and most tasks start at rest.
     at_rest = sample.x.copy()
     rates = np.setdiff1d(np.arange(plant.nx), plant.positions)
     at_rest[rates] = 0.0
@@ -195,6 +199,7 @@ def check_smooth(sample: Sample) -> Answer:
             f"at x = {format_numbers(x[:, n])}: the plant has a jump or a kink there, "
             f"or TYPICAL is far from the size of {name}"
         )
+        # A few rough states do not prevent training.
         rough_part = is_rough[:, :, :TRIALS].any(axis=(0, 1)).mean()
         return Finding("smooth", bool(rough_part <= 0.5), message)
     return None
@@ -220,6 +225,7 @@ def central_differences(
 
 def find_wrong_entry(analytic: Array, numeric: Array) -> Array:
     """Indices (1, 2) of the first wrong analytic derivative, or none (0, 2)."""
+    # Entries near zero carry the rounding errors of the largest ones.
     atol = DERIVATIVE_TOLERANCE * np.abs(numeric).max(initial=0.0)
     equal = np.isclose(analytic, numeric, rtol=DERIVATIVE_TOLERANCE, atol=atol)
     return np.argwhere(~equal)[:1]
@@ -239,6 +245,7 @@ def check_jacobian(sample: Sample) -> Answer:
         analytic = np.zeros((k, len(by)))
         functions["jacobian"](x, u, p, analytic[:, :k], analytic[:, k:])
 
+        # p is a default argument, because a closure would follow the loop variable.
         def dynamics(at: Array, out: Array, p: Array = p) -> None:
             functions["dynamics"](at[:k], at[k:], p, out)
 
@@ -255,6 +262,7 @@ def check_jacobian(sample: Sample) -> Answer:
 def check_observe_jacobian(sample: Sample) -> Answer:
     """`observe_jacobian` of the plant file equals central differences of `observe`."""
     plant, functions = sample.plant, sample.plant.functions
+    # The file's function writes all observations, also those that are left out.
     if "observe_jacobian" not in functions or plant.observation_indices is not None:
         return None
     k = plant.n_body
@@ -291,6 +299,7 @@ def check_rates(sample: Sample) -> Answer:
     if message:
         return message
 
+    # By the chain rule, the derivative of the output is C times that of the state.
     C = sample.kernels.output_jacobian(x[None], p)[0]
     z = sample.kernels.output(x[None], p)[0]
     dz = np.einsum("ijn,jn->in", C, dx)
@@ -310,90 +319,6 @@ def _find_wrong_rate(
             return (
                 f"{rate} is not the rate of change of {name}; correct it or rename it"
             )
-    return None
-
-
-def check_drawing(sample: Sample) -> Answer:
-    """`links` gives points of rigid segments, and `marks` gives values from -1 to 1."""
-    functions = sample.plant.functions
-    message = _check_links(sample) if "links" in functions else None
-    if message is None and "marks" in functions:
-        message = _check_marks(sample)
-    return message
-
-
-def _check_links(sample: Sample) -> str | None:
-    """The segments keep their lengths, and the last point is the plant's own place."""
-    links = sample.plant.functions["links"]
-    drawings = [
-        np.asarray(links(x, p), dtype=float)
-        for x, p in zip(sample.x.T, sample.p.T, strict=True)
-    ]
-    first = drawings[0]
-    if first.ndim != 2 or not first.size or first.shape[1] not in (2, 3):
-        return (
-            f"links gives an array {first.shape}; it must give points (k, 2), or "
-            "(k, 3) in space"
-        )
-    if any(points.shape != first.shape for points in drawings):
-        return (
-            "links gives more points at some states than at others; the number must be "
-            "the same at all"
-        )
-
-    points = np.array(drawings)
-    is_gap = np.isnan(points)
-    if (is_gap != is_gap[0, :, :1]).any() or is_gap[0, -1].any():
-        return (
-            "links gives NaN in a part of a row, at some states or in the last row; "
-            "only a whole row of NaN may separate two lines"
-        )
-    lengths = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    if not np.allclose(lengths, lengths[0], rtol=LENGTH_TOLERANCE, equal_nan=True):
-        return "links gives segments whose lengths change with the state"
-    return _check_last_point(sample, points)
-
-
-def _check_last_point(sample: Sample, points: Array) -> str | None:
-    """The last point of the drawings (N, k, 2 or 3) is where the output says it is."""
-    plant = sample.plant
-    indices = plant.path_indices
-    if indices is None or (len(indices) == 3 and points.shape[2] == 2):
-        return None
-    x, y = indices[:2]
-    position = sample.kernels.output(sample.x[None], sample.p)[0, [x, y]]
-    if np.allclose(
-        position.T, points[:, -1, :2], rtol=LENGTH_TOLERANCE, atol=POSITION_TOLERANCE
-    ):
-        return None
-    return (
-        f"the last point of links is not at ({plant.output[x]}, {plant.output[y]}) of "
-        "output"
-    )
-
-
-def _check_marks(sample: Sample) -> str | None:
-    """Every mark has finite coordinates and a value from -1 to 1."""
-    function = sample.plant.functions["marks"]
-    drawings = [
-        np.asarray(function(x, u, p))
-        for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T, strict=True)
-    ]
-    first = drawings[0]
-    varies = any(marks.shape != first.shape for marks in drawings)
-    if first.ndim != 2 or first.shape[1] != 3 or varies:
-        return (
-            f"marks gives an array {first.shape}; it must give x, y and a value for "
-            "each mark (k, 3) at every state"
-        )
-    marks = np.array(drawings)
-    is_finite = np.isfinite(marks).all(axis=2)
-    wrong = marks[~is_finite | (np.abs(marks[:, :, 2]) > 1)]
-    if len(wrong):
-        return (
-            f"marks gives {format_numbers(wrong[0])}; it must give finite coordinates, "
-            "and values from -1 to 1"
-        )
     return None
 
 
@@ -457,7 +382,8 @@ def step_seconds(plant: Plant, trials: int = 1024) -> float:
     x = sizes * rng.standard_normal((plant.nx, trials))
     u = np.zeros((plant.nu, trials))
     p = repeat_params(plant, trials)
-    kernels.step(x, u, p)  # compiles
+    # The first call compiles, or loads compiled code.
+    kernels.step(x, u, p)
 
     seconds = []
     for _ in range(TIMED_STEPS):

@@ -28,6 +28,7 @@ def _find_task_fault(plant: Plant, name: str) -> str:
     try:
         task = Task(plant, compile_plant(plant), name)
         for split in SPLITS:
+            # Generators check their own numbers when they draw.
             scenario = task.draw(np.random.default_rng(0), split)
             fault = _find_unfit_start(task, scenario)
             if fault:
@@ -53,6 +54,7 @@ def _find_unfit_start(task: Task, scenario: Scenario) -> str:
             "the derivative of the observation": kernels.observe_jacobian(x, p),
         }
 
+    # The trial is the last axis of all of them.
     for what, value in values.items():
         other_axes = tuple(range(value.ndim - 1))
         is_finite = np.isfinite(value).all(axis=other_axes)

@@ -168,6 +168,7 @@ def _write_csv(path: Path, data: Trajectories) -> None:
     header += [f"parameter {name}" for name in data.params]
     for kind, quantity in {**at_times, **in_steps}.items():
         header += _column_names(kind, quantity)
+    # Reshaped for plants without parameters, so that every trial has a column.
     params = np.array(list(data.params.values())).reshape(-1, len(data.losses))
 
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -177,6 +178,7 @@ def _write_csv(path: Path, data: Trajectories) -> None:
             constant = [loss, *params[:, n].tolist()]
             whole = _trial_rows(at_times, n)
             partial = _trial_rows(in_steps, n)
+            # The last time ends the last step, and begins none.
             partial.append([""] * len(partial[0]))
             for t, seconds in enumerate(data.time.tolist()):
                 writer.writerow([n + 1, seconds, *constant, *whole[t], *partial[t]])
@@ -217,5 +219,6 @@ def write_trajectories(
     another ending, and if the file cannot be written.
     """
     with atomic_write(path, WRITERS) as temporary:
+        # Inside the context, so that a wrong ending is refused before the simulation.
         data = compute_trajectories(run, split, settings, trials)
         WRITERS[temporary.suffix](temporary, data)

@@ -121,6 +121,7 @@ class RunFolder:
         removed only when the new one is complete. Raises CheckpointError as
         `hdf5.save` does.
         """
+        # Zero-padded, so that most tools list checkpoints in their order.
         path = self.path / f"{updates:05d}-loss{loss:.1e}.h5"
         checkpoint.save(path, tree)
         for other in self.checkpoints():
@@ -255,6 +256,7 @@ def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:
     last.
     """
     folders: dict[Path, Path] = {}
+    # Roots may overlap or be links; a run counts once.
     for root in map(Path, roots or run_roots()):
         for folder in root.glob("*/"):
             if _is_run(folder):

@@ -58,6 +58,7 @@ class Run:
         folder, which = find_run(where, roots)
         if allow_unfinished and which == "newest":
             which = folder.curriculum_file or which
+        # The curriculum's file exists only until it has finished.
         run = cls(folder.path, folder.load(which))
         if "warming" in run.tree and not allow_unfinished:
             raise folder.unfinished_error()
@@ -106,6 +107,7 @@ class Run:
     @cached_property
     def plant_file(self) -> Plant:
         """The plant as its file defines it now; PlantError if the file is missing."""
+        # Shipped plants are names without a suffix, and always exist.
         path = Path(self.settings.plant)
         if path.suffix in PLANT_SUFFIXES and not path.exists():
             raise PlantError(
@@ -164,6 +166,7 @@ class Run:
                 f"{self.path}: it was trained on {plant.environment.id}, which has no "
                 "tasks; use evaluate, info, export or hf.Controller for it"
             )
+        # The network's inputs are fixed; other conditions may not add or remove any.
         if plant.observation != self.plant.observation:
             raise UsageError(
                 f"`observe` {','.join(settings.observe)}: the network of {self.path} "

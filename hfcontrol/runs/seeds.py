@@ -225,6 +225,7 @@ def train_seeds(
         pass
 
     outcomes = results.best_first()
+    # Hundreds of runs with a checkpoint per hold would fill the disk.
     for outcome in outcomes[1:]:
         thin(outcome.path, keep=1)
     return outcomes
@@ -269,6 +270,7 @@ def _train_together(
         return obstacle
 
     assert isinstance(trainer.optimizer, HessianFree)
+    # Before the folders are created: nothing is left behind if this fails.
     many_networks.check_memory(loop, trainer.optimizer, len(jobs))
     many_networks.Batch(trainer).prepare(loop, len(jobs))
     solver = trainer.optimizer.choose_solver(loop)[0]
@@ -408,10 +410,12 @@ def _results(
 def _train_one(job: Job, stop_file: StopFile) -> SeedResult:
     """Train one seed, until it ends or a stop is requested."""
     seed = job.settings.seed
+    # After a request to stop, joblib still runs the jobs that it has not started.
     if stop_file.stopped:
         return SeedResult(seed)
     try:
         training = start_training(job.settings, job.out, command=job.command)
+        # Only the last event matters, and earlier ones hold large arrays.
         last = deque(training.events(stop_file), maxlen=1).pop()
     except HFControlError as error:
         return SeedResult(seed, fault=str(error))

@@ -90,6 +90,7 @@ class Training:
         the events end. If its time is over, the trainer starts from the state reached,
         and stops at once.
         """
+        # Two trainings in one folder would delete each other's files.
         with self.folder.lock():
             if self.curriculum:
                 yield from self._curriculum_events(self.curriculum, stop_token)
@@ -116,6 +117,7 @@ class Training:
     def record(self, event: Event) -> None:
         """Adopt the state of an event, and write the checkpoint that is due then."""
         self.state = event.state
+        # Within a hold there is nothing to save: an interrupted hold is made again.
         if event.kind != "update":
             self._save(event.state, event.stop)
 
@@ -194,6 +196,7 @@ def start_training(
     trainer = make_trainer(settings, plant)
     if start is not None:
         _check_start(start, trainer, settings)
+    # Compiling comes before the folder: most mistakes show here and leave no folder.
     prepared = prepared or prepare(trainer, settings)
     theta = None if start is None else start.theta
     # Policy gradients have none; their curriculum is finished from the start.
