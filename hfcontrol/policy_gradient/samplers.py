@@ -104,12 +104,12 @@ class PlantSampler:
         done[-1] = True
 
         target = loop.scenario.target
-        inputs = np.concatenate([target, rollout.y], axis=1)
+        inputs = np.concatenate([target, rollout.y], axis=1)[..., is_finite]
         time_left = 1 - np.arange(steps) / steps
         time_left = np.broadcast_to(time_left[:, None, None], (steps, 1, loop.trials))
         context = np.concatenate([rollout.x[:-1], target, time_left], axis=1)
         return Trajectories(
-            inputs[..., is_finite],
+            inputs,
             starts,
             rollout.command[..., is_finite],
             rewards,
