@@ -214,6 +214,7 @@ class HessianFree:
                 updates=0,
                 counts=objective.counts,
             )
+            # a direction without descent is no start for the next update
             no_direction = np.zeros_like(state.theta)
             return replace(state, damping=lam, direction=no_direction), rollout, report
 
@@ -370,6 +371,7 @@ def search(
         return None
 
     step, predicted = candidates[-1]
+    # the next update starts from the whole direction, as in Martens' code
     direction = step
     best = hold.rollout(rollout.theta + step)
     tried = 1
@@ -380,6 +382,7 @@ def search(
             break
         best, step, predicted = new, earlier, value
 
+    # the model along the step is slope x length + curvature x length^2 / 2
     slope = float(gradient @ step)
     curvature = 2 * (predicted - slope)
     length = 1.0

@@ -221,6 +221,7 @@ def search(system: OpenLoop, k: Array, K: Array, found: Trajectories) -> Array:
     reference = found.x.copy()
     waiting = np.arange(found.losses.size)
     for length in LENGTHS:
+        # only the trials that still wait are simulated
         part = system
         if waiting.size < found.losses.size:
             part = system.subset(waiting)
@@ -264,6 +265,7 @@ def improve(
         failed = np.zeros(losses.size, dtype=bool)
         failed[search(system, k.transpose(0, 2, 1), K, found)] = True
 
+        # more damping shortens the step of a trial that found none
         raised = DAMPING_FACTOR * damping
         damping = np.where(failed, raised, damping / DAMPING_FACTOR)
         damping = np.clip(damping, DAMPING_LEAST, DAMPING_MOST)

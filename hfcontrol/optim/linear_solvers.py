@@ -84,10 +84,12 @@ def conjugate_gradients(
     """
     d = start.copy()
     solution = Solution()
+    # a start at zero saves a product with A
     r = b - A @ d if d.any() else b.copy()
     z = precondition(r)
     p = z.copy()
     rz = float(r @ z)
+    # q(d) = -d'(r + b) / 2, since A d = b - r
     values = [-0.5 * float(d @ (r + b))]
     keep_at = FIRST_KEPT
 
@@ -115,6 +117,7 @@ def conjugate_gradients(
         z = precondition(r)
         rz_before = rz
         rz = float(r @ z)
+        # no residual is left, or rounding errors are all of it
         if rz <= 0:
             solution.stop = "exact"
             break

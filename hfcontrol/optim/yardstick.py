@@ -105,6 +105,7 @@ def share_laws(system: OpenLoop, found: Trajectories) -> Trajectories:
     there is any.
     """
     for _ in range(ROUNDS):
+        # a copy: all laws are those of the trajectories before this round
         better = take_better_laws(system, system, found, found.copy())
         trials = np.flatnonzero(better.losses < found.losses * (1 - SAME))
         if not trials.size:
@@ -130,6 +131,7 @@ def optimum(
     """
     scenario, wiring = _to_kernels(kernels, scenario, wiring)
     starts = _starts(plant, scenario, rng)
+    # the optimum shall not be worse than the controller that it is compared with
     if commands is not None:
         starts.append(wiring.apply_limit(to_device_of(commands, scenario.x0)))
 

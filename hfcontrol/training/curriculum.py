@@ -245,6 +245,7 @@ class Curriculum:
         """Train until the stage is done or the curriculum is stopped."""
         begun = self.state
         stage = self._stage()
+        # the mean of weights belongs to the last holds of the training proper
         trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
         start = begun.training
         if not begun.stage_started:
@@ -300,6 +301,7 @@ class Curriculum:
         """
         state = self.state
         if state.stage + 1 < len(self.plan):
+            # losses of another task do not belong to the same curve
             return replace(
                 state,
                 stage=state.stage + 1,

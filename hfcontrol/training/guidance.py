@@ -90,6 +90,7 @@ class Guide:
         dt = self.plant.dt
 
         of_state = np.zeros((steps + 1, *self.scenario.x0.shape))
+        # the initial state is given, not followed
         of_state[1:] = dt / np.square(self.plant.typical_state)[:, None]
         of_control = np.zeros_like(found.u[:steps])
         of_control[:] = CONTROL * dt / np.square(self.plant.typical_control)[:, None]

@@ -186,6 +186,7 @@ class Batch:
             return
         t = self.trainer
         self.loops = loops
+        # the rollout at hand was one of the former loops
         self.rollout = None
         self.loop = ClosedLoop(
             t.plant,
@@ -214,25 +215,26 @@ class Batch:
         self._join([request.hold.loop for request in requests])
         states = [request.state for request in requests]
         theta = self.thetas.stack([state.theta for state in states])
+        # usually the rollout at hand, that after the last update, is of these weights
         if self.rollout is None or self.rollout.theta is not theta:
             self.rollout = self.loop.rollout(theta)
+        damping = [state.damping for state in states]
+        directions = self.directions.stack([state.direction for state in states])
+        updates = [state.updates for state in states]
+        # `obstacle` admits no other optimizer
+        optimizer = cast(HessianFree, self.trainer.optimizer)
         update = many_networks.step(
-            cast(HessianFree, self.trainer.optimizer),
-            self.loop,
-            self.rollout,
-            [state.damping for state in states],
-            self.directions.stack([state.direction for state in states]),
-            [state.updates for state in states],
+            optimizer, self.loop, self.rollout, damping, directions, updates
         )
         self.rollout = update.rollout
 
         thetas = self.thetas.unstack(update.rollout.theta)
-        directions = self.directions.unstack(update.directions)
+        new_directions = self.directions.unstack(update.directions)
         reports = self._reports(update)
         results = []
         for k, report in enumerate(reports):
-            updates = states[k].updates + report.updates
-            state = HFState(thetas[k], update.damping[k], directions[k], updates)
+            count = updates[k] + report.updates
+            state = HFState(thetas[k], update.damping[k], new_directions[k], count)
             results.append((state, NetworkRollout(thetas[k], report.loss), report))
         return results
 

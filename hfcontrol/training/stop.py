@@ -12,9 +12,9 @@ class StopToken:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._stopped
 
     def stop(self) -> None:
-        """Ask the training to stop."""
+        """Request a stop."""
         self._stopped = True

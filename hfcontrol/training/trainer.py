@@ -208,6 +208,7 @@ class Trainer:
         `rng` draws the scenarios.
         """
         if hold_state is None:
+            # any scenario will do: only costs and sizes are read
             loop = self.loop(np.random.default_rng(0))
             hold_state, _ = choose_hold(self.hold, loop)
         inner = self.optimizer.init(self.move(theta))
@@ -357,6 +358,7 @@ class _Run:
             stop = self._check_limits(state.loss)
         else:
             self._add(hold.counts)
+        # a target that is reached ends the hold, so that it is evaluated
         over = over or stop is Stop.TARGET
 
         while not over and stop is None:
@@ -387,6 +389,7 @@ class _Run:
             stop = self._check_limits(self.state.loss)
             over = over or stop is Stop.TARGET
         if not over:
+            # interrupted, or out of time or rollouts: the hold stays open
             return stop
 
         # the target of this hold's scenario: the next one may have another
