@@ -27,7 +27,6 @@ from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.scenario import SPLITS, Scenario
 from hfcontrol.tasks.task import Task
-from hfcontrol.training.trainer import Trainer
 
 DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
 
@@ -147,8 +146,9 @@ def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
 
     ratio: float | None = None
     quantiles: dict[str, float] | None = None
-    assert isinstance(comparison.run.trainer, Trainer)
-    by_definition_zero = comparison.run.trainer.task.optimum_is_zero
+    trained_task = comparison.run.trained_task
+    assert isinstance(trained_task, Task)  # episodes have no optimum
+    by_definition_zero = trained_task.optimum_is_zero
     if not (by_definition_zero or optimal_loss <= ZERO_FRACTION * loss):
         ratio = loss / optimal_loss
         ratios = losses / np.maximum(best, SMALLEST_LOSS)
