@@ -94,51 +94,57 @@ def setting_options(names: Iterable[str]) -> Decorator:
     return partial(add_options, [setting_option(name) for name in names])
 
 
+SEED_OPTIONS: list[Decorator] = [
+    click.option(
+        "--seeds",
+        metavar="A-B",
+        help="Train one controller per seed, 0-31 or 0,3,7, in parallel, and show the "
+        "best. On a GPU all are trained in one batch.",
+    ),
+    click.option(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="Number of processes for --seeds; by default one per core. On a GPU only "
+        "for seeds that cannot be trained in one batch.",
+    ),
+]
+RUN_OPTIONS: list[Decorator] = [
+    click.option(
+        "--out", metavar="FOLDER", help="Where to create the run's folder. [weights]"
+    ),
+    click.option(
+        "--resume",
+        metavar="RUN",
+        help="Continue a run where it stopped, bit for bit; limits may change.",
+    ),
+    click.option(
+        "--from",
+        "start",
+        metavar="RUN",
+        help="Start a new run from another's weights.",
+    ),
+    click.option(
+        "--force",
+        is_flag=True,
+        default=None,
+        help="Resume although the plant's file has changed.",
+    ),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    JSON,
+]
+
+# Options about which run to make or to continue; they are no settings.
+RUN_NAMES = ("out", "resume", "start", "force")
+
+
 @click.command()
 @setting_options(SETTINGS_BEFORE_SEEDS)
-@click.option(
-    "--seeds",
-    metavar="A-B",
-    help="Train one controller per seed, 0-31 or 0,3,7, in parallel, and show the "
-    "best. On a GPU all are trained in one batch.",
-)
-@click.option(
-    "--jobs",
-    type=int,
-    metavar="N",
-    help="Number of processes for --seeds; by default one per core. On a GPU only for "
-    "seeds that cannot be trained in one batch.",
-)
+@partial(add_options, SEED_OPTIONS)
 @setting_options(SETTINGS_AFTER_SEEDS)
-@click.option(
-    "--out", metavar="FOLDER", help="Where to create the run's folder. [weights]"
-)
-@click.option(
-    "--resume",
-    metavar="RUN",
-    help="Continue a run where it stopped, bit for bit; limits may change.",
-)
-@click.option(
-    "--from", "start", metavar="RUN", help="Start a new run from another's weights."
-)
-@click.option(
-    "--force",
-    is_flag=True,
-    default=None,
-    help="Resume although the plant's file has changed.",
-)
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@JSON
+@partial(add_options, RUN_OPTIONS)
 def train(
-    out: str | None,
-    resume: str | None,
-    start: str | None,
-    force: bool | None,
-    quiet: bool,
-    as_json: bool,
-    seeds: str | None,
-    jobs: int | None,
-    **settings: Any,
+    seeds: str | None, jobs: int | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Train a controller, with a checkpoint after every hold.
 
@@ -158,16 +164,18 @@ def train(
     at its recorded path (or --plant FILE if it moved), never the copy of the source
     inside the checkpoint.
     """
-    settings = given_options(**settings)
+    run = {name: options.pop(name) for name in RUN_NAMES}
+    settings = given_options(**options)
     if seeds is not None:
-        others = given_options(resume=resume, start=start, force=force)
+        out = run.pop("out")
+        others = given_options(**run)
         train_many(settings, seeds, jobs, out, others, quiet, as_json)
         return
     if jobs is not None:
         raise UsageError(f"`jobs` {jobs}: applies only with `seeds`; leave it out")
 
     with nullcontext() if quiet else show_status("preparing"):
-        training = _prepare(settings, out, resume, start, force)
+        training = _prepare(settings, **run)
     display: Display
     if quiet:
         display = Silent()

@@ -54,6 +54,7 @@ def study(
         "gradients": gradient_errors(report),
         "trainings": [],
     }
+    # The first result is there before any training, in case the study is stopped.
     yield result
     for row in _plan(seeds):
         if report:
@@ -143,6 +144,7 @@ def gradient_errors(report: Report | None) -> dict[str, Any]:
                 difference = np.linalg.norm(_gradient(tau, estimator) - exact)
                 error = float(difference / np.linalg.norm(exact))
             except TrainingError:
+                # Integrating a short time constant backward overflows.
                 error = None
             errors[str(tau)][name] = error
     return errors

@@ -65,6 +65,7 @@ class Problem:
     scale: float = 0.1
     cell: str = "tanh"
 
+    # Loaded when first used: the table of settings names plants that may never train.
     @cached_property
     def _plant(self) -> Plant:
         return load_plant(self.plant)
@@ -271,6 +272,7 @@ def run(
     theta = problem.paper_weights(seed) if start is None else start
     state = method.optimizer.init(theta)
     spent = _Spent()
+    # Fewer updates than points: every update is a point.
     every = max(1, budget.updates // budget.points)
     stage = problem
     part: int | None = None
@@ -282,6 +284,7 @@ def run(
         method = method.at(spent.updates)
         if method.grow:
             now = min(spent.updates // method.grow, len(GROWTH))
+            # From the last part on, the horizon is whole.
             if now != part:
                 part = now
                 stage = problem.shortened((*GROWTH, 1.0)[part])
@@ -320,6 +323,7 @@ def _update(
     if current.failure:
         raise TrainingError(current.failure)
 
+    # First order does not look where a step leads, so the rollout is not made.
     if method.is_first_order:
         linear = loop.linearise(current)
         state = method.optimizer.update(state, linear.gradient)
@@ -331,6 +335,7 @@ def _update(
         state = replace(state, damping=max(state.damping, method.least_damping))
         state, current, step = method.optimizer.step(state, current, hold)
         losses.append(current.loss)
+        # Other trials may have a descent that these lack.
         if not step.accepted:
             break
     return state, losses, hold.evaluations
@@ -371,6 +376,7 @@ def matched_steps(problem: Problem, course: Course, method: Method) -> float:
     from the same weights.
     """
     if method.is_first_order:
+        # Per step: one evaluation forward, and one by state and by weights backward.
         per_update = course.counts[-1].total / course.updates[-1]
         return per_update / method.trials / 3
 

@@ -64,6 +64,7 @@ def study(samples: int = 16, report: Report | None = None) -> Iterator[dict[str,
         rows: list[Row] = []
         for seed in range(samples):
             theta = weights(name, problem, seed)
+            # All estimators are measured at the same weights and start.
             exact, _, _ = _gradient(problem, REFERENCE, seed, theta)
             for estimator, at in estimators():
                 if report:
@@ -74,7 +75,9 @@ def study(samples: int = 16, report: Report | None = None) -> Iterator[dict[str,
                 try:
                     g, counts, seconds = _gradient(problem, estimator, seed, theta)
                 except TrainingError:
+                    # A step that is too long for the dynamics has no gradient.
                     continue
+                # The loosest tolerances may overflow; such points say nothing.
                 error = float(np.linalg.norm(g - exact))
                 if np.isfinite(error):
                     row = {

@@ -78,6 +78,7 @@ class Setup:
         events = self.trainer.run(state)
         seconds = state.seconds
         while True:
+            # Only the generator runs between these two readings.
             begin = clock()
             event = next(events, None)
             seconds += clock() - begin
@@ -100,6 +101,7 @@ class Setup:
         trainer = self.trainer
         rng = stream(self.settings.seed, Stream.HELD_OUT)
         scenario = trainer.task.draw(rng, "held_out", trials)
+        # A controller trained on a GPU or in float32 is scored like any other.
         loop = ClosedLoop(
             trainer.plant,
             compile_plant(trainer.plant),

@@ -144,6 +144,7 @@ def train(
                 f"{spent['plant_steps']:.3g} plant steps, {clock:.1f} s, "
                 f"ratio {ratio:.4g}"
             )
+        # Limits of the trainer are checked between updates only.
         if clock >= seconds:
             break
     return course
@@ -162,6 +163,7 @@ def mean_and_interval(values: list[float | None]) -> list[float | None]:
 
     A value of None counts as infinite; so does a result that is not finite.
     """
+    # Seed 0 for the bootstrap too: the same result twice.
     numbers = np.array([np.inf if v is None else v for v in values], dtype=float)
     drawn = np.random.default_rng(0).choice(numbers, (SAMPLES, len(numbers)))
     with np.errstate(invalid="ignore"):

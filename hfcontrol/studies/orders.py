@@ -139,6 +139,7 @@ def study(
     updates = updates or LONGER[plant] * setting.updates
     loose = method.estimator
     same = replace(ADAPTIVE, rtol=loose.rtol, atol=loose.atol)
+    # Every update of Hessian-free is a point: there are few.
     second_budget = Budget(SECOND_UPDATES, SECOND_UPDATES)
 
     courses: list[dict[str, Any]] = []

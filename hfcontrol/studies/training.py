@@ -187,6 +187,7 @@ def held_out_paths(problem: Problem, courses: list[Course]) -> dict[str, Any]:
         for part in SHOWN:
             theta = course.thetas[round(part * (len(course.thetas) - 1))]
             rollout = loop.rollout(theta)
+            # Early weights may drive the plant beyond what the solver can follow.
             states = None
             if rollout.failure is None:
                 states = rollout.at(times)[:, : loop.plant.nx].tolist()
