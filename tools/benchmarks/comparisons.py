@@ -1,107 +1,120 @@
-"""The comparisons of the sources (`hfcontrol compare`), and of each the few numbers that say how it ended."""
+"""The sources' comparisons (`hfcontrol compare`), and the figures of how each ended."""
 
-from benchmarks.report import show, table
+from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+from benchmarks.report import Row, show, table
+from hfcontrol.studies import orders as orders_study
 from hfcontrol.studies import study
 
-SAMPLES = 8  # at which gradients are judged
+SAMPLES = 8  # weights at which gradients are measured
 
 
-def measure(seeds):
-    """Rows of the gradients' prices and of the orders' ratios."""
-    rows = gradients(last(study("gradients", samples=SAMPLES)))
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return rows of the gradients' prices and of the orders' ratios."""
+    if smallest:
+        # The first result of a study has the same form as the last one.
+        rows = gradient_rows(next(study("gradients", samples=1)))
+        with mock.patch.object(orders_study, "SECOND_UPDATES", 1):
+            result = next(study("orders", plant="diffdrive", seeds=1, updates=1))
+        return rows + order_rows(result)
+
+    rows = gradient_rows(last_result(study("gradients", samples=SAMPLES)))
     for plant in ("diffdrive", "quadrotor"):
-        rows += orders(last(study("orders", plant=plant, seeds=len(seeds))))
+        rows += order_rows(last_result(study("orders", plant=plant, seeds=len(seeds))))
     return rows
 
 
-def last(results):
-    """The whole of a study."""
+def last_result(results: Iterator[Row]) -> Row:
+    """Return the complete result of a study."""
     *_, result = results
     return result
 
 
-def gradients(result):
-    """A row for each plant and estimator: the median price of a gradient with the error asked for."""
-    rows = [
-        {
-            "study": "gradients",
-            "plant": plant,
-            "estimator": name,
-            "error": result["error"],
-            "samples": result["samples"],
-            "evaluations": found["evaluations"][name],
-            "seconds": found["seconds"][name],
-        }
-        for plant, found in result["plants"].items()
-        for name in found["evaluations"]
-    ]
-    table(
-        f"a gradient with an error of {result['error']:g}",
-        ("plant", "estimator", "evaluations", "ms"),
-        [
-            (
-                r["plant"],
-                r["estimator"],
-                *(
-                    price(r[key], scale)
-                    for key, scale in (("evaluations", 1), ("seconds", 1e3))
-                ),
+def gradient_rows(result: Row) -> list[Row]:
+    """Return a row per plant and estimator: the median price of an accurate gradient.
+
+    Prints them too. "error" is the error at which the price holds.
+    """
+    rows = []
+    for plant, found in result["plants"].items():
+        for name in found["evaluations"]:
+            rows.append(
+                {
+                    "study": "gradients",
+                    "plant": plant,
+                    "estimator": name,
+                    "error": result["error"],
+                    "samples": result["samples"],
+                    "evaluations": found["evaluations"][name],
+                    "seconds": found["seconds"][name],
+                }
             )
-            for r in rows
-        ],
-    )
+
+    lines = []
+    for row in rows:
+        evaluations = show_price(row["evaluations"])
+        milliseconds = show_price(row["seconds"], 1e3)
+        lines.append([row["plant"], row["estimator"], evaluations, milliseconds])
+    header = ("plant", "estimator", "evaluations", "ms")
+    table(f"a gradient with an error of {result['error']:g}", header, lines)
     return rows
 
 
-def price(found, scale=1):
-    """A price as text, marked where the line had to be drawn on beyond what was tried."""
-    return (
-        "-"
-        if found is None
-        else ("about " if found["beyond"] else "") + show(scale * found["price"])
-    )
+def show_price(found: Row | None, scale: float = 1) -> str:
+    """Return a price as text; "about" says that it was extrapolated."""
+    if found is None:
+        return "-"
+    about = "about " if found["beyond"] else ""
+    return about + show(scale * found["price"])
 
 
-def orders(result):
-    """A row for each seed, beginning and number of first-order updates: the best rate's cost, and what it and Hessian-free took to it."""
-    rows = [
-        {
-            "study": "orders",
-            "plant": result["plant"],
-            "rates": result["rates"],
-            "kind": result["kind"],
-            **c,
-        }
-        for c in result["compared"]
-    ]
-    table(
-        f"{result['plant']}: to the lowest cost of the best rate of {result['rates']}",
-        (
-            "seed",
-            "updates",
-            "best",
-            "cost",
-            "its evaluations",
-            "Hessian-free's",
-            "ratio",
-            "without products",
-            "seconds",
-            "Hessian-free's",
-        ),
-        [
-            (
-                r["seed"],
-                r["after"],
-                r["best"],
-                show(r["cost"], 4),
-                show(r["first_order"]["evaluations"]),
-                show(r["hf"] and r["hf"]["evaluations"]),
-                show(r["ratio"]),
-                show(r["hf"] and r["hf"]["without products"]),
-                show(r["first_order"]["seconds"]),
-                show(r["hf"] and r["hf"]["seconds"]),
-            )
-            for r in rows
-        ],
+def order_rows(result: Row) -> list[Row]:
+    """Return a row per seed, initial state and number of first-order updates.
+
+    It holds the lowest cost of the best learning rate, and what that and Hessian-free
+    spent to reach it. Prints the rows too.
+    """
+    common = {
+        "study": "orders",
+        "plant": result["plant"],
+        "rates": result["rates"],
+        "kind": result["kind"],
+    }
+    rows = [{**common, **compared} for compared in result["compared"]]
+
+    header = (
+        "seed",
+        "updates",
+        "best",
+        "cost",
+        "its evaluations",
+        "Hessian-free's",
+        "ratio",
+        "without products",
+        "seconds",
+        "Hessian-free's",
     )
+    rates = result["rates"]
+    title = f"{result['plant']}: to the lowest cost of the best rate of {rates}"
+    table(title, header, [order_cells(row) for row in rows])
     return rows
+
+
+def order_cells(row: Row) -> list[Any]:
+    """Return the cells of a row of the orders in the printed table."""
+    first = row["first_order"]
+    second = row["hf"] or {}
+    return [
+        row["seed"],
+        row["after"],
+        row["best"],
+        show(row["cost"], 4),
+        show(first["evaluations"]),
+        show(second.get("evaluations")),
+        show(row["ratio"]),
+        show(second.get("without products")),
+        show(first["seconds"]),
+        show(second.get("seconds")),
+    ]

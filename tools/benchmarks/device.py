@@ -1,288 +1,327 @@
-"""What a device does with the passes and with whole trainings, meant to take less than 8 minutes on a GPU: `tools/bench device --device gpu`.
+"""Passes and whole trainings on a device: `tools/bench device --device gpu`.
 
-Products G @ v beside the device's own matrix products, in the same run; what float32 costs in the ratio to optimal that a training
-reaches, and brings in time; `anywhere` on as many pairs as the device is for; and 32 seeds of the main job at once beside one alone.
-On the CPU sizes that are for a GPU alone are left out.
+* Products G @ v, next to the device's own matrix products in the same run.
+* What float32 costs in the ratio to optimal that a training reaches.
+* `anywhere` on as many pairs as the device is made for.
+* 32 seeds of the main job at once, next to one alone.
+
+On a GPU it is meant to take less than 8 minutes. On the CPU, sizes that are for a GPU
+alone are left out.
 """
 
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.report import machine, show, table
+from benchmarks.report import (
+    SMALLEST,
+    SMALLEST_SECONDS,
+    Row,
+    machine,
+    show,
+    table,
+)
 from hfcontrol.api.training import train
 from hfcontrol.arrays.device import array_module, device_name, resolve_device, to_device
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.evaluation.evaluation import hand_errors
-from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.curvature import GaussNewton
-from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.seeds import train_seeds
-from hfcontrol.runs.settings import settings_for
+from hfcontrol.runs.settings import Settings, settings_for
+from hfcontrol.studies.harness import Setup
 
-# trials, steps, units of each of two layers, kind of number, and whether a CPU is asked too
-PRODUCTS = [
-    (64, 40, 32, "float64", True),
-    (64, 40, 32, "float32", True),
-    (512, 40, 32, "float64", True),
-    (512, 40, 32, "float32", True),
-    (512, 40, 96, "float64", True),
-    (512, 40, 96, "float32", True),
-    (4096, 40, 32, "float64", False),
-    (4096, 100, 128, "float64", False),
-    (4096, 100, 128, "float32", False),
-    (65536, 40, 32, "float32", False),
-]
-SQUARE = {"cpu": 1024, "gpu": 8192}  # of the matrix products
-REPEATS, ENOUGH = 30, 1.0
-COST = {"running": 0.05, "effort": 1e-3}
-PAIRS, PAIRS_SECONDS = {"cpu": 512, "gpu": 65536}, {"cpu": 30, "gpu": 60}
-HELD = 1000  # starts on which a controller is judged
-TRAINED = 15.0  # seconds of each training by kind of number
-MANY, MANY_ROLLOUTS = (
-    range(32),
-    130,
-)  # of each: some 90 updates, lest one seed that takes ten times as many as the others decide alone
+DTYPES = ("float64", "float32")
+REPEATS = 30
+ENOUGH = 1.0  # [s] of calls whose median is taken
+LEAST_CALLS = 3
+
+COST: dict[str, Any] = {"running": 0.05, "effort": 1e-3}
+COSTS: dict[str, dict[str, Any]] = {
+    "running 0.05, effort 1e-3": COST,
+    "effort 1e-4": {"effort": 1e-4},
+}
 
 
-def measure(word):
-    """All of it on a device, "cpu", "gpu" or "auto", as one dict."""
+class Size(NamedTuple):
+    """Trials, steps, units of each of two layers, dtype, and whether a CPU runs it."""
+
+    trials: int
+    steps: int
+    units: int
+    dtype: str
+    on_cpu: bool = True
+
+
+PRODUCTS = (
+    Size(64, 40, 32, "float64"),
+    Size(64, 40, 32, "float32"),
+    Size(512, 40, 32, "float64"),
+    Size(512, 40, 32, "float32"),
+    Size(512, 40, 96, "float64"),
+    Size(512, 40, 96, "float32"),
+    Size(4096, 40, 32, "float64", False),
+    Size(4096, 100, 128, "float64", False),
+    Size(4096, 100, 128, "float32", False),
+    Size(65536, 40, 32, "float32", False),
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of everything that is measured.
+
+    products: sizes of G @ v; square: rows of the matrices that are multiplied.
+    seeds, seconds: of each training by dtype.
+    pairs, pairs_seconds: trials and seconds of the training from anywhere to anywhere.
+    held_out: starts on which that controller is evaluated.
+    many, rollouts: seeds of the main job, and rollouts of each.
+    problem: settings of every training.
+    """
+
+    products: Sequence[Size]
+    square: int
+    pairs: int
+    pairs_seconds: float
+    seeds: int = 3
+    seconds: float = 15.0
+    held_out: int = 1000
+    many: int = 32
+    # Some 90 updates: a seed that takes ten times as many must not decide alone.
+    rollouts: int = 130
+    problem: dict[str, Any] = field(default_factory=dict)
+
+
+CPU = Sizes([size for size in PRODUCTS if size.on_cpu], 1024, 512, 30)
+GPU = Sizes(PRODUCTS, 8192, 65536, 60)
+SMALLEST_SIZES = Sizes(
+    [Size(8, 10, 8, "float64"), Size(8, 10, 8, "float32")],
+    square=64,
+    pairs=8,
+    pairs_seconds=SMALLEST_SECONDS,
+    seeds=1,
+    seconds=SMALLEST_SECONDS,
+    held_out=8,
+    many=2,
+    rollouts=2,
+    problem=SMALLEST,
+)
+
+
+def measure(word: str, smallest: bool = False) -> Row:
+    """Return all figures of a device, "cpu", "gpu" or "auto"."""
     device = resolve_device(word)
     name = machine()["processor"] if device == "cpu" else device_name()
     print(f"device: {name}", flush=True)
+    sizes = CPU if device == "cpu" else GPU
+    if smallest:
+        sizes = SMALLEST_SIZES
     return {
         "device": device,
         "name": name,
-        "products": products(device),
-        "kinds": kinds(device),
-        "anywhere": anywhere(device),
-        "seeds": many_seeds(device),
+        "products": measure_products(device, sizes),
+        "kinds": measure_dtypes(device, sizes),
+        "anywhere": measure_anywhere(device, sizes),
+        "seeds": measure_seeds(device, sizes),
     }
 
 
-def _waited(f, device):
-    """Seconds of a call, done when the device is."""
+def call_seconds(function: Callable[[], Any], device: str) -> float:
+    """Return the seconds of a call, until the device has finished it."""
     begin = time.perf_counter()
-    f()
+    function()
     if device == "gpu":
         array_module(None).cuda.Device().synchronize()
     return time.perf_counter() - begin
 
 
-def _median(f, device):
-    _waited(f, device)
-    spent = []
-    while len(spent) < 3 or (sum(spent) < ENOUGH and len(spent) < REPEATS):
-        spent.append(_waited(f, device))
+def median_seconds(function: Callable[[], Any], device: str) -> float:
+    """Return the median seconds of a call, after one that does not count."""
+    call_seconds(function, device)
+    spent: list[float] = []
+    while len(spent) < LEAST_CALLS or (sum(spent) < ENOUGH and len(spent) < REPEATS):
+        spent.append(call_seconds(function, device))
     return float(np.median(spent))
 
 
-def products(device):
-    """Rows of size with the time of G @ v and its part of the device's matrix-product rate, both measured here."""
-    rates = {}
-    for dtype in ("float64", "float32"):
-        n = SQUARE[device]
-        a = np.random.default_rng(0).random((n, n)).astype(dtype)
-        a = a if device == "cpu" else to_device(a, dtype)
-        rates[dtype] = 2 * n**3 / _median(lambda a=a: a @ a, device) / 1e9
+def product_rate(dtype: str, n: int, device: str) -> float:
+    """Return the rate of products of n x n matrices [GFLOP/s]."""
+    a = np.random.default_rng(0).random((n, n)).astype(dtype)
+    if device == "gpu":
+        a = to_device(a, dtype)
+    return 2 * n**3 / median_seconds(lambda: a @ a, device) / 1e9
+
+
+def measure_products(device: str, sizes: Sizes) -> Row:
+    """Return rows of size with the time of G @ v and its part of the product rate."""
+    rates = {dtype: product_rate(dtype, sizes.square, device) for dtype in DTYPES}
     rows = []
-    for trials, steps, units, dtype, small in PRODUCTS:
-        if device == "cpu" and not small:
-            continue
-        settings = settings_for(
-            plant="arm2",
-            trials=trials,
-            steps=steps,
-            hidden=(units, units),
-            device=device,
-            dtype=dtype,
-            **COST,
-        )
-        trainer = make_trainer(settings)
-        loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-        theta = trainer.move(0.1 * trainer.network.initial(np.random.default_rng(0)))
-        v = trainer.move(np.random.default_rng(1).standard_normal(theta.size))
-        rollout = loop.rollout(theta)
-        G, work = (
-            GaussNewton(loop.linearise(rollout)),
-            8 * theta.size * trials * steps / 1e9,
-        )
-        seconds = _median(lambda G=G, v=v: G @ v, device)
-        rows.append(
-            {
-                "trials": trials,
-                "steps": steps,
-                "units": units,
-                "dtype": dtype,
-                "ms": 1e3 * seconds,
-                "rollout_ms": 1e3
-                * _median(lambda loop=loop, theta=theta: loop.rollout(theta), device),
-                "jacobians_ms": 1e3
-                * _median(
-                    lambda loop=loop, rollout=rollout: loop.plant_jacobians(rollout), device
-                ),
-                "rate": work / seconds,
-                "fraction": work / seconds / rates[dtype],
-            }
-        )
-    table(
-        f"G @ v, arm2 (matrix products: {show(rates['float64'])} GFLOP/s in float64, {show(rates['float32'])} in float32)",
-        (
-            "trials",
-            "steps",
-            "units",
-            "numbers",
-            "G @ v ms",
-            "rollout ms",
-            "Jacobians ms",
-            "GFLOP/s",
-            "of the products' rate",
-        ),
-        [
-            (
-                r["trials"],
-                r["steps"],
-                r["units"],
-                r["dtype"],
-                show(r["ms"]),
-                show(r["rollout_ms"]),
-                show(r["jacobians_ms"]),
-                show(r["rate"]),
-                f"{r['fraction']:.2f}",
-            )
-            for r in rows
-        ],
+    for size in sizes.products:
+        row = measure_size(size, device)
+        row["fraction"] = row["rate"] / rates[size.dtype]
+        rows.append(row)
+
+    header = (
+        "trials",
+        "steps",
+        "units",
+        "dtype",
+        "G @ v ms",
+        "rollout ms",
+        "Jacobians ms",
+        "GFLOP/s",
+        "of the products' rate",
     )
+    lines = []
+    for row in rows:
+        figures = ("ms", "rollout_ms", "jacobians_ms", "rate", "fraction")
+        sizes_of_row = [row[name] for name in Size._fields[:4]]
+        lines.append([*sizes_of_row, *(show(row[name]) for name in figures)])
+    title = (
+        f"G @ v, arm2 (matrix products: {show(rates['float64'])} GFLOP/s in float64, "
+        f"{show(rates['float32'])} in float32)"
+    )
+    table(title, header, lines)
     return {"rates": rates, "rows": rows}
 
 
-def _trained(settings):
-    """The trainer, the weights after a training and its seconds; compiled before the clock starts."""
-    trainer = make_trainer(settings)
-    prepare(trainer, settings)
-    theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
-    *_, last = trainer.run(trainer.init(theta, stream(settings.seed, Stream.SCENARIOS)))
-    return trainer, last.state
-
-
-def _judged(settings, trainer, theta, trials):
-    """Held-out ratio and worst hand error [cm] of weights (P,), found on the CPU in float64."""
-    kernels = compile_plant(trainer.plant)
-    scenario = trainer.task.draw(
-        stream(settings.seed, Stream.HELD_OUT), "held_out", trials
-    )
-    loop = ClosedLoop(trainer.plant, kernels, trainer.network, scenario, trainer.wiring)
+def measure_size(size: Size, device: str) -> Row:
+    """Return the times of arm2's operations at one size."""
+    chosen = {
+        "trials": size.trials,
+        "steps": size.steps,
+        "hidden": (size.units, size.units),
+        "device": device,
+        "dtype": size.dtype,
+        **COST,
+    }
+    settings = settings_for(plant="arm2", **chosen)
+    trainer: Any = make_trainer(settings)
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
+    theta = trainer.move(0.1 * trainer.network.initial(np.random.default_rng(0)))
+    v = trainer.move(np.random.default_rng(1).standard_normal(theta.size))
     rollout = loop.rollout(theta)
-    best = optimum(kernels, trainer.plant, scenario, trainer.wiring).losses.mean()
-    return float(rollout.loss / best), 100 * float(hand_errors(loop, rollout).max())
+    G = GaussNewton(loop.linearise(rollout))
+
+    seconds = median_seconds(lambda: G @ v, device)
+    rollout_seconds = median_seconds(lambda: loop.rollout(theta), device)
+    jacobians_seconds = median_seconds(lambda: loop.plant_jacobians(rollout), device)
+    # Operations of a product, see limit.py.
+    work = 8 * theta.size * size.trials * size.steps / 1e9
+    return {
+        "trials": size.trials,
+        "steps": size.steps,
+        "units": size.units,
+        "dtype": size.dtype,
+        "ms": 1e3 * seconds,
+        "rollout_ms": 1e3 * rollout_seconds,
+        "jacobians_ms": 1e3 * jacobians_seconds,
+        "rate": work / seconds,
+    }
 
 
-def kinds(device):
-    """Rows of the kind of number with the held-out ratio that trainings of the same length reach."""
+def train_setup(settings: Settings) -> tuple[Setup, Any]:
+    """Return a setup and the state after its training, without a curriculum."""
+    setup = Setup(settings)
+    *_, (last, _) = setup.events(setup.initial_state())
+    return setup, last.state
+
+
+def measure_dtypes(device: str, sizes: Sizes) -> list[Row]:
+    """Return rows of dtype with the held-out ratio after equally long trainings."""
     rows = []
-    for cost, words in (
-        (COST, "running 0.05, effort 1e-3"),
-        ({"effort": 1e-4}, "effort 1e-4"),
-    ):
-        for dtype in ("float64", "float32"):
-            for seed in range(3):
-                settings = settings_for(
-                    plant="arm2",
-                    device=device,
-                    dtype=dtype,
-                    seed=seed,
-                    max_seconds=TRAINED,
-                    **cost,
-                )
-                trainer, state = _trained(settings)
-                ratio, _ = _judged(settings, trainer, state.theta, None)
-                rows.append(
-                    {
-                        "cost": words,
-                        "dtype": dtype,
-                        "seed": seed,
-                        "ratio": ratio,
-                        "updates": state.updates,
-                        "seconds": state.seconds,
-                    }
-                )
-    table(
-        f"what float32 costs, arm2 reach, at most {TRAINED:g} s",
-        ("cost", "numbers", "seed", "held-out ratio", "updates", "seconds"),
-        [
-            (
-                r["cost"],
-                r["dtype"],
-                r["seed"],
-                f"{r['ratio']:.6f}",
-                r["updates"],
-                f"{r['seconds']:.1f}",
-            )
-            for r in rows
-        ],
-    )
+    for cost in COSTS:
+        for dtype in DTYPES:
+            for seed in range(sizes.seeds):
+                chosen = {
+                    **sizes.problem,
+                    **COSTS[cost],
+                    "device": device,
+                    "dtype": dtype,
+                    "seed": seed,
+                    "max_seconds": sizes.seconds,
+                }
+                setup, state = train_setup(settings_for(plant="arm2", **chosen))
+                row = {
+                    "cost": cost,
+                    "dtype": dtype,
+                    "seed": seed,
+                    "ratio": setup.held_out().ratio(state.theta),
+                    "updates": state.updates,
+                    "seconds": state.seconds,
+                }
+                rows.append(row)
+
+    header = ("cost", "dtype", "seed", "held-out ratio", "updates", "seconds")
+    lines = []
+    for row in rows:
+        ratio = f"{row['ratio']:.6f}"
+        about = [row["cost"], row["dtype"], row["seed"]]
+        lines.append([*about, ratio, row["updates"], f"{row['seconds']:.1f}"])
+    table(f"float32, arm2 reach, at most {sizes.seconds:g} s", header, lines)
     return rows
 
 
-def anywhere(device):
-    """Held-out ratio and worst hand error after a training from anywhere to anywhere."""
-    settings = settings_for(
-        plant="arm2",
-        task="anywhere",
-        trials=PAIRS[device],
-        device=device,
-        max_seconds=PAIRS_SECONDS[device],
-    )
-    trainer, state = _trained(settings)
-    ratio, worst = _judged(settings, trainer, state.theta, HELD)
+def measure_anywhere(device: str, sizes: Sizes) -> Row:
+    """Return held-out ratio and worst hand error after training on random reaches."""
+    chosen = {
+        **sizes.problem,
+        "trials": sizes.pairs,
+        "max_seconds": sizes.pairs_seconds,
+        "device": device,
+    }
+    setup, state = train_setup(settings_for(plant="arm2", task="anywhere", **chosen))
+    held_out = setup.held_out(sizes.held_out)
+    errors = hand_errors(held_out.loop, held_out.loop.rollout(state.theta))
+    assert errors is not None
     row = {
-        "pairs": PAIRS[device],
-        "ratio": ratio,
-        "worst_cm": worst,
+        "pairs": sizes.pairs,
+        "ratio": held_out.ratio(state.theta),
+        "worst_cm": 100 * float(errors.max()),
         "updates": state.updates,
         "seconds": state.seconds,
     }
-    table(
-        "anywhere, arm2",
-        ("pairs", "held-out ratio", "worst hand error [cm]", "updates", "seconds"),
-        [
-            (
-                row["pairs"],
-                f"{ratio:.4f}",
-                f"{worst:.2f}",
-                row["updates"],
-                f"{row['seconds']:.1f}",
-            )
-        ],
-    )
+    header = ("pairs", "held-out ratio", "worst hand error [cm]", "updates", "seconds")
+    ratio, worst = f"{row['ratio']:.4f}", f"{row['worst_cm']:.2f}"
+    line = [row["pairs"], ratio, worst, row["updates"], f"{row['seconds']:.1f}"]
+    table("anywhere, arm2", header, [line])
     return row
 
 
-def many_seeds(device):
-    """Seconds of 32 seeds of the main job, all at once on a GPU, and of one, with all checkpoints; the kernels were made before."""
-    asked = {"plant": "arm2", "rollouts": MANY_ROLLOUTS, "device": device}
+def measure_seeds(device: str, sizes: Sizes) -> Row:
+    """Return the seconds of many seeds of the main job, and of one.
 
-    def seconds(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.perf_counter()
-            if len(seeds) > 1:
-                train_seeds(settings_for(**asked), list(seeds), folder)
-            else:
-                train(**asked, out=folder)
-            return time.perf_counter() - begin
+    All checkpoints are written, and kernels were made before.
+    """
+    chosen = {"rollouts": sizes.rollouts, "device": device, **sizes.problem}
+    spent: dict[int, float] = {}
+    for count in (1, sizes.many):
+        if device == "gpu" or count == 1:
+            train_count(count, chosen)
+        spent[count] = train_count(count, chosen)
 
-    spent = {}
-    for seeds in (MANY[:1], MANY):
-        if device == "gpu" or len(seeds) == 1:
-            seconds(seeds)
-        spent[len(seeds)] = seconds(seeds)
-    times = spent[len(MANY)] / spent[1]
-    table(
-        f"seeds of the main job, {MANY_ROLLOUTS} rollouts each",
-        ("seeds", "seconds", "times those of one"),
-        [(n, f"{s:.2f}", f"{s / spent[1]:.1f}") for n, s in spent.items()],
-    )
-    return {"seconds": {str(n): s for n, s in spent.items()}, "times": times}
+    lines = []
+    for count, seconds in spent.items():
+        lines.append([count, f"{seconds:.2f}", f"{seconds / spent[1]:.1f}"])
+    title = f"seeds of the main job, {sizes.rollouts} rollouts each"
+    table(title, ("seeds", "seconds", "times those of one"), lines)
+    return {
+        "seconds": {str(count): seconds for count, seconds in spent.items()},
+        "times": spent[sizes.many] / spent[1],
+    }
+
+
+def train_count(count: int, chosen: dict[str, Any]) -> float:
+    """Return the seconds in which `count` seeds train arm2 with chosen settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        if count > 1:
+            settings = settings_for(plant="arm2", **chosen)
+            train_seeds(settings, list(range(count)), folder)
+        else:
+            train("arm2", out=folder, **chosen)
+        return time.perf_counter() - begin

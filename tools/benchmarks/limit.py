@@ -1,139 +1,158 @@
-"""How near the passes come to this machine's matrix products, and how time and memory grow.
+"""How close the passes come to this machine's matrix products; growth with size.
 
-Operations of one pass over N trials, T steps and P weights (multiplications and additions): rollout 2 P N T, tangent
-4 P N T, adjoint 4 P N T, and G @ v the last two: 8 P N T. What the plant and the activations cost is not counted, nor
-what `store_every` computes again (2 P N T in tangent and adjoint each). The matrix-product rate is that of float64
-products of 1,024 x 1,024, measured in the same run with as many threads.
+Operations of one pass over N trials, T steps and P weights (multiplications and
+additions): rollout 2 P N T, tangent 4 P N T, adjoint 4 P N T, and G @ v the last two:
+8 P N T. What the plant and the activations cost is not counted, nor what `store_every`
+computes again (2 P N T in tangent and adjoint each). The matrix-product rate is that of
+float64 products of 1,024 x 1,024, measured in the same run with as many threads.
 """
 
 import time
 import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from benchmarks.report import show, table
+from benchmarks.report import Row, show, table
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.threads import blas_threads
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
-# trials, steps, units of each of two layers, steps from one stored step to the next
-SIZES = [
-    (64, 40, 32, 1),
-    (512, 40, 32, 1),
-    (4096, 40, 32, 1),
-    (16384, 40, 32, 1),
-    (64, 400, 32, 1),
-    (64, 4000, 32, 1),
-    (64, 4000, 32, 64),
-    (64, 40, 16, 1),
-    (64, 40, 96, 1),
-    (64, 40, 256, 1),
-    (512, 40, 96, 1),
-]
-FEW, REPEATS = 0.4, 30
+
+class Size(NamedTuple):
+    """Trials, steps, units of each of two layers, and `store_every`."""
+
+    trials: int
+    steps: int
+    units: int
+    store_every: int = 1
 
 
-def measure(seeds):
-    """Rows of size and threads with the rates of each pass."""
+SIZES = (
+    Size(64, 40, 32),
+    Size(512, 40, 32),
+    Size(4096, 40, 32),
+    Size(16384, 40, 32),
+    Size(64, 400, 32),
+    Size(64, 4000, 32),
+    Size(64, 4000, 32, 64),
+    Size(64, 40, 16),
+    Size(64, 40, 96),
+    Size(64, 40, 256),
+    Size(512, 40, 96),
+)
+SMALLEST_SIZE = Size(8, 10, 8)
+
+PRODUCT = 1024  # rows of the matrices that are multiplied
+
+# A time is the median of at least three calls, and of as many as fit into this time.
+ENOUGH = 0.4  # [s]
+LEAST_CALLS = 3
+MOST_CALLS = 30
+
+# Operations in multiples of 2 P N T.
+OPERATIONS = {"rollout": 1, "jvp": 2, "vjp": 2, "product": 4}
+
+
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return rows of size and threads with the rates of each pass."""
+    sizes = (SMALLEST_SIZE,) if smallest else SIZES
     rows = []
-    for threads in sorted({1, numba.config.NUMBA_NUM_THREADS}):
+    most_threads = numba.get_num_threads()
+    for threads in sorted({1, most_threads}):
         numba.set_num_threads(threads)
         with blas_threads(threads):
-            product = (
-                2
-                * 1024**3
-                / seconds(lambda a=np.random.default_rng(0).random((1024, 1024)): a @ a)
-                / 1e9
-            )
-        for size in SIZES:
-            rows.append({"threads": threads, "product_rate": product, **case(*size)})
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-    table(
-        "rates [GFLOP/s] (fraction of this machine's matrix-product rate)",
-        (
-            "threads",
-            "trials",
-            "steps",
-            "units",
-            "store every",
-            "rollout",
-            "jvp",
-            "vjp",
-            "G @ v",
-            "ms",
-            "kB per trial-step",
-        ),
-        [
-            (
-                r["threads"],
-                r["trials"],
-                r["steps"],
-                r["units"],
-                r["store_every"],
-                *(
-                    f"{r[name]:.1f} ({r[name] / r['product_rate']:.2f})"
-                    for name in ("rollout", "jvp", "vjp", "product")
-                ),
-                show(r["ms"]),
-                show(r["bytes"] / 1e3),
-            )
-            for r in rows
-        ],
+            rate = product_rate()
+        for size in sizes:
+            rates = measure_size(size)
+            rows.append({"threads": threads, "product_rate": rate, **rates})
+    numba.set_num_threads(most_threads)
+
+    header = (
+        "threads",
+        "trials",
+        "steps",
+        "units",
+        "store every",
+        "rollout",
+        "jvp",
+        "vjp",
+        "G @ v",
+        "ms",
+        "kB per trial-step",
     )
+    title = "rates [GFLOP/s] (fraction of this machine's matrix-product rate)"
+    table(title, header, [size_cells(row) for row in rows])
     return rows
 
 
-def seconds(f):
-    """Median seconds of a call, over as many as fit into a fraction of a second."""
-    f()
-    spent = []
-    while len(spent) < 3 or (sum(spent) < FEW and len(spent) < REPEATS):
+def size_cells(row: Row) -> list[Any]:
+    """Return the cells of a row in the printed table."""
+    sizes = [row["threads"], *(row[name] for name in Size._fields)]
+    rates = []
+    for name in OPERATIONS:
+        fraction = row[name] / row["product_rate"]
+        rates.append(f"{row[name]:.1f} ({fraction:.2f})")
+    return [*sizes, *rates, show(row["ms"]), show(row["bytes"] / 1e3)]
+
+
+def product_rate() -> float:
+    """Return the rate of matrix products [GFLOP/s]."""
+    a = np.random.default_rng(0).random((PRODUCT, PRODUCT))
+    return 2 * PRODUCT**3 / median_seconds(lambda: a @ a) / 1e9
+
+
+def median_seconds(function: Callable[[], Any]) -> float:
+    """Return the median seconds of a call, after one that does not count."""
+    function()
+    spent: list[float] = []
+    while len(spent) < LEAST_CALLS or (sum(spent) < ENOUGH and len(spent) < MOST_CALLS):
         begin = time.perf_counter()
-        f()
+        function()
         spent.append(time.perf_counter() - begin)
     return float(np.median(spent))
 
 
-def case(trials, steps, units, store_every):
-    """Rates of the passes of arm2 with two layers of so many units, and the memory of a linearised rollout."""
+def measure_size(size: Size) -> Row:
+    """Return the rates of arm2's passes, and the memory of a linearised rollout."""
     settings = Settings(
-        trials=trials,
-        steps=steps,
-        hidden=(units, units),
+        trials=size.trials,
+        steps=size.steps,
+        hidden=(size.units, size.units),
         running=0.05,
         effort=1e-3,
-        store_every=store_every,
+        store_every=size.store_every,
     )
-    trainer = make_trainer(settings)
+    trainer: Any = make_trainer(settings)
     loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
     v = np.random.default_rng(1).standard_normal(theta.size)
+
+    # The first call may compile.
     loop.linearise(loop.rollout(theta))
     tracemalloc.start()
     linear = loop.linearise(loop.rollout(theta))
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    G, w, work = (
-        GaussNewton(linear),
-        linear.jvp(v),
-        2 * theta.size * trials * steps / 1e9,
-    )
+
+    G = GaussNewton(linear)
+    w = linear.jvp(v)
     times = {
-        "rollout": seconds(lambda: loop.rollout(theta)),
-        "jvp": seconds(lambda: linear.jvp(v)),
-        "vjp": seconds(lambda: linear.vjp(w)),
-        "product": seconds(lambda: G @ v),
+        "rollout": median_seconds(lambda: loop.rollout(theta)),
+        "jvp": median_seconds(lambda: linear.jvp(v)),
+        "vjp": median_seconds(lambda: linear.vjp(w)),
+        "product": median_seconds(lambda: G @ v),
     }
-    counts = {"rollout": 1, "jvp": 2, "vjp": 2, "product": 4}
+    trial_steps = size.trials * size.steps
+    work = 2 * theta.size * trial_steps / 1e9
+    rates = {name: OPERATIONS[name] * work / times[name] for name in OPERATIONS}
     return {
-        "trials": trials,
-        "steps": steps,
-        "units": units,
-        "store_every": store_every,
+        **size._asdict(),
         "ms": 1e3 * times["product"],
-        "bytes": memory / (trials * steps),
-        **{name: counts[name] * work / times[name] for name in times},
+        "bytes": memory / trial_steps,
+        **rates,
     }

@@ -1,108 +1,144 @@
-"""Seconds to a loss or to a ratio to the optimal loss, for every cost of the reach task, on both arms."""
+"""Seconds to a loss or ratio, for every cost of the reach task, on both arms."""
 
-from benchmarks.report import show, spread, table, training
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.report import (
+    PRECISE_NAME,
+    SMALLEST,
+    SMALLEST_SECONDS,
+    Result,
+    Row,
+    show,
+    spread,
+    table,
+    train_to,
+)
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.evaluation.evaluation import path_deviation as deviation
+from hfcontrol.evaluation.evaluation import path_deviation
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
-LOSSES, RATIOS = (1e-2, 1e-3, 5e-5, 1e-6, 1e-8), (1.1, 1.02, 1.01, 1.001)
-COSTS = {
-    "final state only": ({"effort": 0.0}, LOSSES, "loss"),
-    "default (effort 1e-5)": ({}, RATIOS, "ratio"),
-    "effort 1e-4": ({"effort": 1e-4}, RATIOS, "ratio"),
-    "running 0.05, effort 1e-3": ({"running": 0.05, "effort": 1e-3}, RATIOS, "ratio"),
-}
-LARGE = {"effort": 1e-4, "hidden": (96, 96), "steps": 100}
-MOST_SECONDS = 120
+LOSSES = (1e-2, 1e-3, 5e-5, 1e-6, 1e-8)
+RATIOS = (1.1, 1.02, 1.01, 1.001)
+MEASURES = ("seconds", "updates", "rollouts", "products")
 
 
-def measure(seeds):
-    """Rows of cost, plant and threshold with the spread over seeds of seconds, updates and rollouts."""
+class Case(NamedTuple):
+    """A training: its name, settings, thresholds, and by what they are measured."""
+
+    name: str
+    settings: dict[str, Any]
+    thresholds: Sequence[float]
+    by: str = "ratio"
+    max_seconds: float = 120
+
+    @property
+    def threshold_names(self) -> list[str]:
+        """Names of the thresholds, that of the hand among them if a ratio counts."""
+        names = [str(threshold) for threshold in self.thresholds]
+        return [*names, PRECISE_NAME] if self.by == "ratio" else names
+
+    def smallest(self) -> "Case":
+        """Return the case on a tiny problem, for a moment."""
+        settings = {**self.settings, **SMALLEST}
+        return self._replace(settings=settings, max_seconds=SMALLEST_SECONDS)
+
+
+COSTS = (
+    Case("final state only", {"effort": 0.0}, LOSSES, "loss"),
+    Case("default (effort 1e-5)", {}, RATIOS),
+    Case("effort 1e-4", {"effort": 1e-4}, RATIOS),
+    Case("running 0.05, effort 1e-3", {"running": 0.05, "effort": 1e-3}, RATIOS),
+)
+LARGE = Case(
+    "arm2, 96+96 units, 100 steps, effort 1e-4",
+    {"effort": 1e-4, "hidden": (96, 96), "steps": 100},
+    (1.02, 1.01),
+    max_seconds=300,
+)
+LARGE_SEEDS = 5  # at most: each takes minutes
+
+
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return rows of cost, plant and threshold, with the spread over the seeds."""
+    if smallest:
+        return [row for case in COSTS[:2] for row in run_case(case.smallest(), seeds)]
     rows = []
     for plant in ("arm2", "arm2_todorov"):
-        for name, (cost, thresholds, by) in COSTS.items():
-            rows += cases(
-                f"{plant}, {name}", seeds, thresholds, by, plant=plant, **cost
-            )
-    rows += cases(
-        "arm2, 96+96 units, 100 steps, effort 1e-4",
-        seeds[:5],
-        (1.02, 1.01),
-        "ratio",
-        max_seconds=300,
-        **LARGE,
-    )
-    return rows
+        for cost in COSTS:
+            settings = {"plant": plant, **cost.settings}
+            case = cost._replace(name=f"{plant}, {cost.name}", settings=settings)
+            rows += run_case(case, seeds)
+    return rows + run_case(LARGE, seeds[:LARGE_SEEDS])
 
 
-def cases(name, seeds, thresholds, by, max_seconds=MOST_SECONDS, **settings):
-    """The rows of one case; prints them too."""
-    results = [
-        training(thresholds, by, seed=seed, max_seconds=max_seconds, **settings)
-        for seed in seeds
-    ]
-    rows = []
-    for threshold in [
-        *map(str, thresholds),
-        *(["hand < 1 mm"] if by == "ratio" else []),
-    ]:
-        marks = [r["marks"].get(threshold) for r in results]
-        row = {"case": name, "by": by, "threshold": threshold, "seeds": list(seeds)}
-        for measure in ("seconds", "updates", "rollouts", "products"):
-            row[measure] = spread([m and m[measure] for m in marks])
-        row["reached"] = spread([r[by] for r in results])
+def run_case(case: Case, seeds: Sequence[int]) -> list[Row]:
+    """Return the rows of one case, one per threshold; prints them too."""
+    results: list[Result] = []
+    deviations = []
+    settings = {**case.settings, "max_seconds": case.max_seconds}
+    for seed in seeds:
+        result = train_to(case.thresholds, case.by, seed=seed, **settings)
+        results.append(result)
+        deviations.append(path_deviations(result, seed, case.settings))
+    worst = max(deviations, key=lambda found: found["controller"] / found["optimum"])
+    # Both arms have a hand.
+    hand_mm = max(result.hand_mm or 0.0 for result in results)
+
+    rows: list[Row] = []
+    for threshold in case.threshold_names:
+        row: Row = {
+            "case": case.name,
+            "by": case.by,
+            "threshold": threshold,
+            "seeds": list(seeds),
+        }
+        for name in MEASURES:
+            row[name] = spread([result.spent(threshold, name) for result in results])
+        row["reached"] = spread([result.value(case.by) for result in results])
         rows.append(row)
-    deviations = [
-        path_deviation(r["theta"], seed, settings) for r, seed in zip(results, seeds)
-    ]
-    deviation = max(
-        deviations, key=lambda d: d["controller"] / d["optimum"]
-    )  # the worst of the seeds
-    table(
-        f"{name} (hand error at the end {show(max(r['hand_mm'] for r in results))} mm, path deviation "
-        f"{show(deviation['controller'])} %, of the optimum {show(deviation['optimum'])} % of the reach)",
-        (
-            by,
-            "seconds median",
-            "worst",
-            "updates",
-            "rollouts",
-            "products",
-            "not reached",
-        ),
-        [
-            (
-                r["threshold"],
-                show(r["seconds"]["median"]),
-                show(r["seconds"]["worst"]),
-                show(r["updates"]["median"]),
-                show(r["rollouts"]["median"]),
-                show(r["products"]["median"]),
-                r["seconds"]["missing"],
-            )
-            for r in rows
-        ],
-    )
-    rows[0]["path_deviation"] = deviation
-    rows[0]["hand_mm"] = max(r["hand_mm"] for r in results)
+    rows[0]["path_deviation"] = worst
+    rows[0]["hand_mm"] = hand_mm
+    print_case(case, rows)
     return rows
 
 
-def path_deviation(theta, seed, settings):
-    """Mean largest deviation from the straight line [% of reach] of the controller's paths and of the optimal ones."""
-    settings = Settings(seed=seed, **settings)
-    loop = make_trainer(settings).loop(stream(settings.seed, Stream.SCENARIOS))
-    rollout, scenario = loop.rollout(theta), loop.scenario
+def print_case(case: Case, rows: Sequence[Row]) -> None:
+    """Print the rows of a case."""
+    deviation = rows[0]["path_deviation"]
+    title = (
+        f"{case.name} (hand error at the end {show(rows[0]['hand_mm'])} mm, "
+        f"path deviation {show(deviation['controller'])} %, of the optimum "
+        f"{show(deviation['optimum'])} % of the reach)"
+    )
+    lines = []
+    for row in rows:
+        medians = [show(row[name]["median"]) for name in MEASURES[1:]]
+        seconds = row["seconds"]
+        times = [show(seconds["median"]), show(seconds["worst"])]
+        lines.append([row["threshold"], *times, *medians, seconds["missing"]])
+    header = (case.by, "seconds: median", "worst", *MEASURES[1:], "not reached")
+    table(title, header, lines)
+
+
+def path_deviations(result: Result, seed: int, chosen: dict[str, Any]) -> Row:
+    """Return the mean largest deviation from the straight line [% of reach].
+
+    That of the controller's paths, and of the optimal ones.
+    """
+    settings = Settings(seed=seed, **chosen)
+    trainer: Any = make_trainer(settings)
+    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
+    scenario = loop.scenario
+    hand = loop.plant.hand
+    goal = scenario.goal_output[-1, hand]
     best = optimum(loop.kernels, loop.plant, scenario, loop.wiring)
-    goal = scenario.goal_output[-1, loop.plant.hand]
-    return {
-        name: 100
-        * float(
-            deviation(
-                loop.kernels.output(x, scenario.params)[:, loop.plant.hand], goal
-            ).mean()
-        )
-        for name, x in (("controller", rollout.x), ("optimum", best.x))
-    }
+    states = {"controller": loop.rollout(result.theta).x, "optimum": best.x}
+
+    deviations = {}
+    for name, x in states.items():
+        paths = loop.kernels.output(x, scenario.params)[:, hand]
+        deviations[name] = 100 * float(path_deviation(paths, goal).mean())
+    return deviations

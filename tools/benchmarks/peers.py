@@ -1,131 +1,166 @@
-"""The same task by others, side by side in one run: same arm, same network and initial weights, same cores.
+"""The same task by other programs: same arm, network, initial weights and cores.
 
-PyTorch (optional: pip install torch) differentiates the same closed loop by backpropagation through time, compiled where
-its compiler works, with Adam (the best of a grid of rates, tried on the first seed) and with SciPy's L-BFGS; beside it our
-own Adam and L-BFGS on our gradient, and the Hessian-free step. The library that the source trained with (optional: pip
-install hessianfree) has only the source's cost, the final state. Compiling is not counted for anybody. "ms per update"
-tells a run that was disturbed: its worst is then far from its median.
+PyTorch (optional: pip install torch) differentiates the same closed loop by
+backpropagation through time, compiled where its compiler works, with Adam (the best of
+a grid of learning rates, tried on the first seed) and with SciPy's L-BFGS. They are
+compared with our own Adam and L-BFGS on our gradient, and with the Hessian-free step.
+The library that the source trained with (optional: pip install hessianfree) has only
+the source's cost, the final state. Compiling does not count for any program. "ms per
+update" shows a run that was disturbed: its worst is then far from its median.
 """
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from benchmarks.limit import seconds as seconds_of
-from benchmarks.report import show, spread, table, training
-from hfcontrol.arrays.random import Stream, stream
+from benchmarks.limit import median_seconds
+from benchmarks.report import SMALLEST, Row, show, spread, table, train_to
 from hfcontrol.arrays.threads import single_threaded_blas
-from hfcontrol.runs.factory import make_trainer
+from hfcontrol.arrays.types import Array
 from hfcontrol.runs.settings import Settings
+from hfcontrol.studies.harness import Setup
 
-FINAL, FULL = (1e-2, 1e-3, 5e-5, 1e-6), (1.1, 1.01, 1.001)
-RATES = (1e-3, 3e-3, 1e-2)
-MOST_SECONDS, TRY_SECONDS = 30, 10
+RATES = (1e-3, 3e-3, 1e-2)  # of PyTorch's Adam
+LBFGS_MEMORY = 50
 
 
-def measure(seeds):
-    """Rows of program and cost with the spread over seeds of the seconds to each loss or ratio."""
+class Task(NamedTuple):
+    """A cost: its settings, thresholds, and what a program may spend on a seed [s]."""
+
+    cost: str
+    by: str
+    thresholds: tuple[float, ...]
+    settings: dict[str, Any]
+    seconds: float = 30
+    try_seconds: float = 10  # with each learning rate
+
+    def smallest(self) -> "Task":
+        """Return the task on a tiny problem, for a moment."""
+        settings = {**self.settings, **SMALLEST}
+        return self._replace(settings=settings, seconds=0.1, try_seconds=0.1)
+
+
+TASKS = (
+    Task("final state only", "loss", (1e-2, 1e-3, 5e-5, 1e-6), {"effort": 0.0}),
+    Task("default (effort 1e-5)", "ratio", (1.1, 1.01, 1.001), {}),
+)
+
+
+class Result(NamedTuple):
+    """Seconds by threshold, the lowest loss or ratio, and mean ms per update."""
+
+    seconds: dict[str, float]
+    lowest: float
+    ms: float
+
+
+# Trains every seed of a task.
+Program = Callable[[Sequence[int], Task], list[Result]]
+
+
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return rows of program and cost: the spread of the seconds to each threshold."""
     rows = []
-    for cost, by, thresholds, settings in (
-        ("final state only", "loss", FINAL, {"effort": 0.0}),
-        ("default (effort 1e-5)", "ratio", FULL, {}),
-    ):
+    for full_task in TASKS:
+        task = full_task.smallest() if smallest else full_task
         programs = {
-            "hfcontrol, Hessian-free": ours("hf"),
-            "hfcontrol, L-BFGS": ours("lbfgs"),
-            "hfcontrol, Adam": ours("adam"),
+            "hfcontrol, Hessian-free": our_program("hf"),
+            "hfcontrol, L-BFGS": our_program("lbfgs"),
+            "hfcontrol, Adam": our_program("adam"),
             **torch_programs(),
-            **(source_programs() if by == "loss" else {}),
         }
+        if task.by == "loss":
+            programs |= source_programs()
+        of_task = []
         for name, program in programs.items():
-            results = program(seeds, thresholds, by, settings)
-            rows.append(
-                {
-                    "cost": cost,
-                    "by": by,
-                    "program": name,
-                    "thresholds": list(thresholds),
-                    "seconds": [
-                        spread([r["marks"].get(str(t)) for r in results])
-                        for t in thresholds
-                    ],
-                    "reached": spread([r["reached"] for r in results]),
-                    "ms": spread([r["ms"] for r in results]),
-                    "seeds": list(seeds),
-                }
-            )
-        table(
-            f"{cost}: seconds (median, worst) to a {by} of ...",
-            (
-                "program",
-                *map(str, thresholds),
-                f"{by} reached: median",
-                "worst",
-                "ms per update",
-                "worst",
-            ),
-            [
-                (
-                    r["program"],
-                    *(
-                        f"{show(s['median'])}, {show(s['worst'])}"
-                        + (f" ({s['missing']} not)" if s["missing"] else "")
-                        for s in r["seconds"]
-                    ),
-                    show(r["reached"]["median"], 5),
-                    show(r["reached"]["worst"], 5),
-                    show(r["ms"]["median"]),
-                    show(r["ms"]["worst"]),
-                )
-                for r in rows
-                if r["cost"] == cost
-            ],
-        )
+            of_task.append(program_row(name, program(seeds, task), task, seeds))
+        print_task(task, of_task)
+        rows += of_task
     return rows
 
 
-def ours(optimizer):
-    """Our own training as a program of this comparison."""
+def program_row(
+    name: str, results: Sequence[Result], task: Task, seeds: Sequence[int]
+) -> Row:
+    """Return the row of a program on one task."""
+    by_threshold = []
+    for threshold in task.thresholds:
+        by_threshold.append(spread([r.seconds.get(str(threshold)) for r in results]))
+    return {
+        "cost": task.cost,
+        "by": task.by,
+        "program": name,
+        "thresholds": list(task.thresholds),
+        "seconds": by_threshold,
+        "reached": spread([result.lowest for result in results]),
+        "ms": spread([result.ms for result in results]),
+        "seeds": list(seeds),
+    }
 
-    def program(seeds, thresholds, by, settings):
+
+def print_task(task: Task, rows: Sequence[Row]) -> None:
+    """Print the rows of one task."""
+    lines = []
+    for row in rows:
+        seconds = []
+        for found in row["seconds"]:
+            missing = f" ({found['missing']} not)" if found["missing"] else ""
+            seconds.append(f"{show(found['median'])}, {show(found['worst'])}{missing}")
+        reached, ms = row["reached"], row["ms"]
+        lowest = [show(reached["median"], 5), show(reached["worst"], 5)]
+        times = [show(ms["median"]), show(ms["worst"])]
+        lines.append([row["program"], *seconds, *lowest, *times])
+    header = (
+        "program",
+        *map(str, task.thresholds),
+        f"{task.by} reached: median",
+        "worst",
+        "ms per update",
+        "worst",
+    )
+    table(f"{task.cost}: seconds (median, worst) to a {task.by} of ...", header, lines)
+
+
+def our_program(optimizer: str) -> Program:
+    """Return our own training as a program of this comparison."""
+
+    def program(seeds: Sequence[int], task: Task) -> list[Result]:
         results = []
         for seed in seeds:
-            r = training(
-                thresholds,
-                by,
+            found = train_to(
+                task.thresholds,
+                task.by,
                 optimizer=optimizer,
                 seed=seed,
-                max_seconds=MOST_SECONDS,
-                **settings,
+                max_seconds=task.seconds,
+                **task.settings,
             )
-            marks = {t: m["seconds"] for t, m in r["marks"].items()}
-            results.append(
-                {
-                    "marks": marks,
-                    "reached": r[by],
-                    "ms": 1e3 * r["seconds"] / r["updates"],
-                }
-            )
+            seconds = {name: spent["seconds"] for name, spent in found.reached.items()}
+            ms = 1e3 * found.seconds / max(found.updates, 1)
+            results.append(Result(seconds, found.value(task.by), ms))
         return results
 
     return program
 
 
-def check_start(loss, loop, theta):
-    """Raises RuntimeError where a program does not start from the loss of our closed loop with weights theta (P,)."""
+def check_start(loss: float, loop: Any, theta: Array) -> None:
+    """Raise RuntimeError if a program does not start from our loss of theta (P,)."""
     expected = loop.rollout(theta).loss
     if not np.isclose(loss, expected, rtol=1e-3):
         raise RuntimeError(
-            f"this program starts from a loss of {loss}, hfcontrol from {expected}: they must do the same "
-            "task with the same weights; compare its arm and network with plants/arm2.py and network.py"
+            f"this program starts from a loss of {loss}, hfcontrol from {expected}: "
+            "they must do the same task with the same weights; compare its arm and "
+            "network with plants/arm2.py and hfcontrol/network"
         )
 
 
-def torch_programs():
-    """The programs that need PyTorch; none, with a message, where it is not installed."""
+def torch_programs() -> dict[str, Program]:
+    """Return the programs that need PyTorch; none if it is not installed."""
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -134,68 +169,83 @@ def torch_programs():
     return {"PyTorch, Adam": torch_adam, "PyTorch, L-BFGS": torch_lbfgs}
 
 
-def source_programs():
-    """The program that needs the source's library; none, with a message, where it is not installed."""
+def source_programs() -> dict[str, Program]:
+    """Return the program that needs the source's library; none without it."""
     try:
         import hessianfree
     except ImportError:
         print(
-            "\nhessianfree is not installed: its row is left out (pip install hessianfree)"
+            "\nhessianfree is not installed: its row is left out "
+            "(pip install hessianfree)"
         )
         return {}
-    return {f"hessianfree {hessianfree.__version__}, Hessian-free": source_hessian_free}
+    name = f"hessianfree {hessianfree.__version__}, Hessian-free"
+    return {name: source_hessian_free}
 
 
 class TorchLoop:
-    """The closed loop of arm2 in PyTorch, from the scenario and weights of one of our trainings."""
+    """The closed loop of arm2 in PyTorch, with scenario and weights of our training."""
 
-    def __init__(self, seed, settings, dtype, threads=None):
+    def __init__(
+        self,
+        seed: int,
+        settings: dict[str, Any],
+        dtype: Any,
+        threads: int | None = None,
+    ) -> None:
         import torch
 
-        torch.set_num_threads(
-            threads or fastest_threads()
-        )  # before compiling: what is compiled holds for this number
-        settings = Settings(seed=seed, **settings)
-        trainer = make_trainer(settings)
-        loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-        self.torch, self.dtype, self.network = torch, dtype, trainer.network
-        self.theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))
-        self.optimal = trainer.optimal(loop)
-        s = loop.scenario
-        self.start, self.target = (self.tensor(a.T) for a in (s.x0, s.goal[-1]))
-        self.steps, self.dt = s.steps, loop.plant.dt
-        self.effort = float(s.cost.weights.control[0, 0, 0])
-        self.p = [
-            float(loop.plant.params[name])
-            for name in ("upper_mass", "lower_mass", "upper_length", "lower_length")
-        ]
+        # Before compiling: compiled code holds for this number.
+        torch.set_num_threads(threads or fastest_threads())
+        setup = Setup(Settings(seed=seed, **settings))
+        training = setup.training_scenarios()
+        loop = training.loop
+        self.torch: Any = torch
+        self.dtype = dtype
+        self.network = setup.trainer.network
+        self.theta = setup.initial_weights()
+        self.optimal = training.optimal
+
+        scenario = loop.scenario
+        self.start = self.tensor(scenario.x0.T)
+        self.target = self.tensor(scenario.goal[-1].T)
+        self.steps = scenario.steps
+        self.dt = loop.plant.dt
+        self.effort = float(scenario.cost.weights.control[0, 0, 0])
+        names = ("upper_mass", "lower_mass", "upper_length", "lower_length")
+        self.p = [float(loop.plant.params[name]) for name in names]
+
         torch.manual_seed(seed)
         self.compiled = self.compile()
-        check_start(
-            float(self.compiled(*self.weights(self.theta)).detach()), loop, self.theta
-        )
+        loss = self.compiled(*self.weights(self.theta))
+        check_start(float(loss.detach()), loop, self.theta)
 
-    def tensor(self, a):
-        """A NumPy array as a tensor of the loop's type."""
+    def tensor(self, a: Array) -> Any:
+        """Return a NumPy array as a tensor of the loop's dtype."""
         return self.torch.tensor(np.ascontiguousarray(a), dtype=self.dtype)
 
-    def compile(self):
-        """The loss compiled where PyTorch's compiler works here, as it is elsewhere."""
+    def compile(self) -> Callable[..., Any]:
+        """Return the loss, compiled if PyTorch's compiler works here."""
         try:
             compiled = self.torch.compile(self.loss)
             compiled(*self.weights(self.theta)).backward()
             return compiled
-        except Exception as error:  # whatever its compiler stumbles over, the plain loss is the fallback
+        # Its compiler fails in many ways; the plain loss works everywhere.
+        except Exception as error:
             print(f"torch.compile failed ({type(error).__name__}): running uncompiled")
             return self.loss
 
-    def weights(self, theta):
-        """The matrices of the layers as tensors that take gradients."""
+    def weights(self, theta: Array) -> list[Any]:
+        """Return the matrices of the layers as tensors that take gradients."""
         return [self.tensor(W).requires_grad_() for W in self.network.matrices(theta)]
 
-    def arm(self, x, u):
-        """One semi-implicit step of arm2 (plants/arm2.py) without friction, curl field and load, states (N, 4)."""
-        torch, (m1, m2, l1, l2) = self.torch, self.p
+    def arm(self, x: Any, u: Any) -> Any:
+        """Make a semi-implicit step of arm2 from states (N, 4), see plants/arm2.py.
+
+        Friction, curl field and load are left out: they are zero in this task.
+        """
+        torch = self.torch
+        m1, m2, l1, l2 = self.p
         q2, r1, r2 = x[:, 1], x[:, 2], x[:, 3]
         k2, k3 = m2 * l1 * l2, m2 * l2**2 / 3
         k1, k4 = (m1 / 3 + m2) * l1**2 + k3, k2 / 2
@@ -204,179 +254,191 @@ class TorchLoop:
         f1 = u[:, 0] + k2 * sine * r1 * r2 + k4 * sine * r2**2
         f2 = u[:, 1] - k4 * sine * r1**2
         det = m11 * m22 - m12 * m12
-        acceleration = torch.stack(
-            [(m22 * f1 - m12 * f2) / det, (m11 * f2 - m12 * f1) / det], 1
-        )
-        rates = x[:, 2:] + self.dt * acceleration
+        shoulder = (m22 * f1 - m12 * f2) / det
+        elbow = (m11 * f2 - m12 * f1) / det
+        rates = x[:, 2:] + self.dt * torch.stack([shoulder, elbow], 1)
         return torch.cat([x[:, :2] + self.dt * rates, rates], 1)
 
-    def loss(self, W1, W2, W3):
-        """Mean cost of all trials, for the default architecture."""
+    def loss(self, W1: Any, W2: Any, W3: Any) -> Any:
+        """Return the mean cost of all trials, for the default architecture."""
         torch, x = self.torch, self.start
-        ones = torch.ones((len(x), 1), dtype=self.dtype)
-        h1 = torch.zeros((len(x), W1.shape[0]), dtype=self.dtype)
-        h2, effort = torch.zeros((len(x), W2.shape[0]), dtype=self.dtype), 0.0
+        N = len(x)
+        ones = torch.ones((N, 1), dtype=self.dtype)
+        h1 = torch.zeros((N, W1.shape[0]), dtype=self.dtype)
+        h2 = torch.zeros((N, W2.shape[0]), dtype=self.dtype)
+        effort = 0.0
         for _ in range(self.steps):
-            seen = torch.cat([self.target, x], 1)
-            h1 = torch.tanh(torch.cat([seen, h1, ones], 1) @ W1.T)
-            h2 = torch.tanh(torch.cat([h1, seen, h2, ones], 1) @ W2.T)
+            inputs = torch.cat([self.target, x], 1)
+            h1 = torch.tanh(torch.cat([inputs, h1, ones], 1) @ W1.T)
+            h2 = torch.tanh(torch.cat([h1, inputs, h2, ones], 1) @ W2.T)
             u = torch.cat([h2, ones], 1) @ W3.T
             effort = effort + (u * u).sum()
             x = self.arm(x, u)
-        return 0.5 * (((x - self.target) ** 2).sum() + self.effort * effort) / len(x)
+        final = ((x - self.target) ** 2).sum()
+        return 0.5 * (final + self.effort * effort) / N
 
 
 @cache
-def fastest_threads():
-    """The number of threads with which PyTorch is fastest: all that hfcontrol uses, or one.
+def fastest_threads() -> int:
+    """Return the number of threads with which PyTorch is fastest: all, or one.
 
-    In a loop of matrices as small as these, threads wait for each other thousands of times: one thread was a tenth faster
-    than two, and with one of the cores busy elsewhere 40 to 300 times faster, because OpenMP's threads spin as they wait.
+    In a loop of matrices as small as these, threads wait for each other thousands of
+    times. One thread was a tenth faster than two, and with one of the cores busy
+    elsewhere 40 to 300 times faster, because OpenMP's threads spin while they wait.
     """
     import torch
 
-    times = {}
+    times: dict[int, float] = {}
     for threads in sorted({1, numba.get_num_threads()}):
         loop = TorchLoop(0, {"effort": 0.0}, torch.float32, threads)
-        weights = loop.weights(loop.theta)
-        times[threads] = seconds_of(
-            lambda loop=loop, weights=weights: loop.compiled(*weights).backward()
-        )
-    fastest = min(times, key=times.get)
-    print(
-        f"PyTorch: ms by threads tried {', '.join(f'{n}: {show(1e3 * s)}' for n, s in times.items())}; taken {fastest}"
-    )
+        times[threads] = gradient_seconds(loop)
+    fastest = min(times, key=lambda threads: times[threads])
+    tried = ", ".join(f"{n}: {show(1e3 * s)}" for n, s in times.items())
+    print(f"PyTorch: ms by threads tried {tried}; chosen {fastest}")
     return fastest
 
 
-class Marks:
-    """Seconds at which each threshold was first reached."""
+def gradient_seconds(loop: TorchLoop) -> float:
+    """Return the median seconds of one gradient."""
+    weights = loop.weights(loop.theta)
+    return median_seconds(lambda: loop.compiled(*weights).backward())
 
-    def __init__(self, thresholds, scale):
-        self.thresholds, self.scale, self.marks, self.reached, self.noted = (
-            thresholds,
-            scale,
-            {},
-            np.inf,
-            0,
-        )
+
+class Progress:
+    """Seconds at which a program first reached each threshold of a task.
+
+    `optimal` is the loss to which a ratio refers.
+    """
+
+    def __init__(self, task: Task, optimal: float) -> None:
+        self.task = task
+        self.scale = optimal if task.by == "ratio" else 1.0
+        self.seconds: dict[str, float] = {}
+        self.lowest = np.inf
+        self.updates = 0
         self.begin = time.perf_counter()
 
-    def note(self, loss):
-        """Takes note of the loss of one update; whether all thresholds are reached."""
-        self.noted += 1
-        self.reached = min(self.reached, loss / self.scale)
-        for threshold in self.thresholds:
-            if self.reached <= threshold:
-                self.marks.setdefault(str(threshold), self.spent)
-        return len(self.marks) == len(self.thresholds)
+    def note(self, loss: float) -> bool:
+        """Take note of the loss of an update; return whether all is reached."""
+        self.updates += 1
+        self.lowest = min(self.lowest, loss / self.scale)
+        for threshold in self.task.thresholds:
+            if self.lowest <= threshold:
+                self.seconds.setdefault(str(threshold), self.spent)
+        return len(self.seconds) == len(self.task.thresholds)
 
     @property
-    def spent(self):
+    def spent(self) -> float:
         """Seconds since the beginning."""
         return time.perf_counter() - self.begin
 
     @contextmanager
-    def not_counted(self):
-        """Time inside does not count."""
+    def paused(self) -> Iterator[None]:
+        """Leave out the time inside."""
         begin = time.perf_counter()
         yield
         self.begin += time.perf_counter() - begin
 
-    def result(self):
-        """The marks, the lowest that was reached, and the mean time of an update [ms]."""
-        return {
-            "marks": self.marks,
-            "reached": self.reached,
-            "ms": 1e3 * self.spent / self.noted,
-        }
+    def result(self) -> Result:
+        """Return what was reached."""
+        ms = 1e3 * self.spent / max(self.updates, 1)
+        return Result(self.seconds, self.lowest, ms)
 
 
-def adam(seed, thresholds, by, settings, rate, seconds):
-    """Adam with clipped gradients and a fixed rate in PyTorch; float32, as its users run it."""
+def train_adam(seed: int, task: Task, rate: float, seconds: float) -> Result:
+    """Train by PyTorch's Adam with clipped gradients and a fixed learning rate.
+
+    In float32, as its users run it.
+    """
     import torch
 
-    loop = TorchLoop(seed, settings, torch.float32)
+    loop = TorchLoop(seed, task.settings, torch.float32)
     weights = loop.weights(loop.theta)
     optimizer = torch.optim.Adam(weights, lr=rate)
-    marks = Marks(thresholds, loop.optimal if by == "ratio" else 1.0)
-    while marks.spent < seconds:
+    progress = Progress(task, loop.optimal)
+    is_done = False
+    while progress.spent < seconds and not is_done:
         optimizer.zero_grad()
         loss = loop.compiled(*weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        if marks.note(float(loss.detach())):
-            break
-    return marks.result()
+        is_done = progress.note(float(loss.detach()))
+    return progress.result()
 
 
-def torch_adam(seeds, thresholds, by, settings):
-    """Adam with the rate that got lowest on the first seed."""
-    tried = {
-        rate: adam(seeds[0], thresholds, by, settings, rate, TRY_SECONDS)["reached"]
-        for rate in RATES
-    }
-    rate = min(tried, key=tried.get)
-    print(
-        f"PyTorch Adam: rates tried {', '.join(f'{r:g}: {show(v)}' for r, v in tried.items())}; taken {rate:g}"
-    )
-    return [adam(seed, thresholds, by, settings, rate, MOST_SECONDS) for seed in seeds]
+def torch_adam(seeds: Sequence[int], task: Task) -> list[Result]:
+    """Train by Adam with the learning rate that got lowest on the first seed."""
+    lowest: dict[float, float] = {}
+    for rate in RATES:
+        lowest[rate] = train_adam(seeds[0], task, rate, task.try_seconds).lowest
+    best = min(RATES, key=lambda rate: lowest[rate])
+    tried = ", ".join(f"{rate:g}: {show(value)}" for rate, value in lowest.items())
+    print(f"PyTorch Adam: rates tried {tried}; chosen {best:g}")
+    return [train_adam(seed, task, best, task.seconds) for seed in seeds]
 
 
-def torch_lbfgs(seeds, thresholds, by, settings):
-    """SciPy's L-BFGS-B with memory 50 on PyTorch's float64 gradient."""
+def torch_lbfgs(seeds: Sequence[int], task: Task) -> list[Result]:
+    """Train by SciPy's L-BFGS-B on PyTorch's float64 gradient."""
+    return [train_lbfgs(seed, task) for seed in seeds]
+
+
+def train_lbfgs(seed: int, task: Task) -> Result:
+    """Train one seed by SciPy's L-BFGS-B."""
     import torch
     from scipy.optimize import minimize
 
-    results = []
-    for seed in seeds:
-        loop = TorchLoop(seed, settings, torch.float64)
-        marks = Marks(thresholds, loop.optimal if by == "ratio" else 1.0)
+    loop = TorchLoop(seed, task.settings, torch.float64)
+    progress = Progress(task, loop.optimal)
 
-        def loss_and_gradient(theta, loop=loop, marks=marks):
-            weights = loop.weights(theta)
-            loss = loop.compiled(*weights)
-            loss.backward()
-            if marks.note(float(loss.detach())) or marks.spent > MOST_SECONDS:
-                raise StopIteration
-            return float(loss.detach()), np.concatenate(
-                [W.grad.numpy().ravel() for W in weights]
+    def loss_and_gradient(theta: Array) -> tuple[float, Array]:
+        weights = loop.weights(theta)
+        loss = loop.compiled(*weights)
+        loss.backward()
+        value = float(loss.detach())
+        if progress.note(value) or progress.spent > task.seconds:
+            raise StopIteration
+        return value, np.concatenate([W.grad.numpy().ravel() for W in weights])
+
+    # Only the thresholds and the clock stop it.
+    options = {
+        "maxiter": 10**6,
+        "maxfun": 10**6,
+        "maxcor": LBFGS_MEMORY,
+        "ftol": 0.0,
+        "gtol": 0.0,
+    }
+    try:
+        # SciPy's threads only wait for each other on vectors as short as these.
+        with single_threaded_blas():
+            minimize(
+                loss_and_gradient,
+                loop.theta,
+                jac=True,
+                method="L-BFGS-B",
+                options=options,
             )
-
-        try:
-            with single_threaded_blas():  # on vectors as short as these, SciPy's threads only get in each other's way
-                minimize(
-                    loss_and_gradient,
-                    loop.theta,
-                    jac=True,
-                    method="L-BFGS-B",
-                    options={
-                        "maxiter": 10**6,
-                        "maxfun": 10**6,
-                        "maxcor": 50,
-                        "ftol": 0.0,
-                        "gtol": 0.0,
-                    },
-                )
-        except StopIteration:
-            pass
-        results.append(marks.result())
-    return results
+    except StopIteration:
+        pass
+    return progress.result()
 
 
-def source_hessian_free(seeds, thresholds, by, settings):
-    """The source's library as its script uses it; the loss is that of our closed loop, whose time does not count."""
+def source_hessian_free(seeds: Sequence[int], task: Task) -> list[Result]:
+    """Train by the source's library as its script uses it.
+
+    The loss is that of our closed loop; the time it takes does not count.
+    """
     from benchmarks.source_library import SourceTraining
 
     results = []
     for seed in seeds:
-        training = SourceTraining(seed, settings)
-        marks, done = Marks(thresholds, 1.0), False
-        while marks.spent < MOST_SECONDS and not done:
+        training = SourceTraining(seed, task.settings)
+        progress = Progress(task, 1.0)
+        is_done = False
+        while progress.spent < task.seconds and not is_done:
             training.update()
-            with marks.not_counted():
+            with progress.paused():
                 loss = training.loss()
-            done = marks.note(loss)
-        results.append(marks.result())
+            is_done = progress.note(loss)
+        results.append(progress.result())
     return results

@@ -1,76 +1,98 @@
-"""PPO on Gymnasium's own environments: mean returns of a hundred episodes after a budget of steps, seed by seed."""
+"""PPO on Gymnasium's own environments: mean returns after a budget of steps."""
 
 import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import hfcontrol as hf
-from benchmarks.report import show, table
+from benchmarks.report import Row, show, table
+from hfcontrol.errors import HFControlError
 from hfcontrol.evaluation.evaluation import evaluate
 
-MLP = {"cell": "tanh", "recurrent": ()}
-LTC = {"cell": "ltc", "hidden": (16,), "skip": ()}
-MASKED = ("y0", "y2")  # position and angle, no velocities
+MLP: dict[str, Any] = {"cell": "tanh", "recurrent": (), "skip": ()}
+LTC: dict[str, Any] = {"cell": "ltc", "hidden": (16,), "skip": ()}
+SMALL_MLP = {**MLP, "hidden": (16,)}
+LARGE_MLP = {**MLP, "hidden": (64, 64)}
+NO_VELOCITIES = {"observe": ("y0", "y2")}  # position and angle
 PENDULUM = {"trials": 16, "discount": 0.9}
-CASES = [  # environment, what is told of it, settings, steps at most
-    ("CartPole-v1", "16-unit LTC", LTC, 200_000),
-    ("CartPole-v1", "16-unit MLP", {**MLP, "hidden": (16,), "skip": ()}, 200_000),
-    ("CartPole-v1", "no velocities, 16-unit LTC", {**LTC, "observe": MASKED}, 500_000),
-    (
-        "CartPole-v1",
-        "no velocities, 16-unit MLP",
-        {**MLP, "hidden": (16,), "skip": (), "observe": MASKED},
-        500_000,
-    ),
-    (
-        "Pendulum-v1",
-        "64 + 64 MLP",
-        {**MLP, "hidden": (64, 64), "skip": (), **PENDULUM},
-        300_000,
-    ),
-    ("Pendulum-v1", "16-unit LTC", {**LTC, **PENDULUM}, 300_000),
-]
-EPISODE = {"CartPole-v1": 500, "Pendulum-v1": 200}
 
 
-def measure(seeds):
-    """A row for each environment and network: returns and seconds by seed."""
+class Case(NamedTuple):
+    """An environment, a phrase about the network, settings, and most steps."""
+
+    environment: str
+    network: str
+    settings: dict[str, Any]
+    steps: int
+
+
+CARTPOLE = "CartPole-v1"
+CASES = (
+    Case(CARTPOLE, "16-unit LTC", LTC, 200_000),
+    Case(CARTPOLE, "16-unit MLP", SMALL_MLP, 200_000),
+    Case(CARTPOLE, "no velocities, 16-unit LTC", {**LTC, **NO_VELOCITIES}, 500_000),
+    Case(
+        CARTPOLE, "no velocities, 16-unit MLP", {**SMALL_MLP, **NO_VELOCITIES}, 500_000
+    ),
+    Case("Pendulum-v1", "64 + 64 MLP", {**LARGE_MLP, **PENDULUM}, 300_000),
+    Case("Pendulum-v1", "16-unit LTC", {**LTC, **PENDULUM}, 300_000),
+)
+EPISODE = {CARTPOLE: 500, "Pendulum-v1": 200}  # steps
+DEFAULT_TRIALS = 8
+
+# With `smallest`: one rollout of one trial, and two episodes to evaluate it.
+SMALLEST_CASE = Case(CARTPOLE, "16-unit MLP", {**SMALL_MLP, "trials": 1}, 500)
+SMALLEST_EPISODES = 2
+
+
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return a row per environment and network: returns and seconds by seed."""
+    cases = (SMALLEST_CASE,) if smallest else CASES
+    episodes = SMALLEST_EPISODES if smallest else None
     rows = []
-    for name, told, settings, budget in CASES:
-        found = []
-        for seed in seeds:
-            rollouts = budget // (settings.get("trials", 8) * EPISODE[name])
-            with tempfile.TemporaryDirectory() as folder:
-                run = hf.train(
-                    f"gym:{name}",
-                    optimizer="ppo",
-                    rollouts=rollouts,
-                    seed=seed,
-                    out=folder,
-                    **settings,
-                )
-                found.append((evaluate(run)["return"]["mean"], run.state.seconds))
-        rows.append(
-            {
-                "environment": name,
-                "network": told,
-                "steps": budget,
-                "seeds": list(seeds),
-                "returns": [r for r, _ in found],
-                "seconds": [s for _, s in found],
-            }
-        )
-        print(f"{name}, {told}: {', '.join(f'{r:.1f}' for r, _ in found)}", flush=True)
-    table(
-        "PPO on Gymnasium's environments",
-        ("environment", "network", "steps", "returns", "seconds"),
-        [
-            (
-                r["environment"],
-                r["network"],
-                f"{r['steps']:,}",
-                ", ".join(f"{v:.0f}" for v in r["returns"]),
-                show(max(r["seconds"])),
-            )
-            for r in rows
-        ],
-    )
+    try:
+        for case in cases:
+            rows.append(run_case(case, seeds, episodes))
+    except (ImportError, HFControlError) as error:
+        print(f"Gymnasium's environments: left out, {error}")
+
+    lines = []
+    for row in rows:
+        returns = ", ".join(f"{value:.0f}" for value in row["returns"])
+        steps = f"{row['steps']:,}"
+        seconds = show(max(row["seconds"]))
+        lines.append([row["environment"], row["network"], steps, returns, seconds])
+    header = ("environment", "network", "steps", "returns", "seconds")
+    table("PPO on Gymnasium's environments", header, lines)
     return rows
+
+
+def run_case(case: Case, seeds: Sequence[int], episodes: int | None) -> Row:
+    """Return the row of one case; `episodes` evaluate each controller."""
+    trials = case.settings.get("trials", DEFAULT_TRIALS)
+    rollouts = case.steps // (trials * EPISODE[case.environment])
+    returns = []
+    seconds = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            run = hf.train(
+                f"gym:{case.environment}",
+                optimizer="ppo",
+                rollouts=rollouts,
+                seed=seed,
+                out=folder,
+                **case.settings,
+            )
+            result = evaluate(run, trials=episodes)
+        returns.append(result["return"]["mean"])
+        seconds.append(run.state.seconds)
+    shown = ", ".join(f"{value:.1f}" for value in returns)
+    print(f"{case.environment}, {case.network}: {shown}", flush=True)
+    return {
+        "environment": case.environment,
+        "network": case.network,
+        "steps": case.steps,
+        "seeds": list(seeds),
+        "returns": returns,
+        "seconds": seconds,
+    }

@@ -1,20 +1,24 @@
-"""True rollouts that the hold `model` needs, and seconds of `auto` against `model` and `scenario`."""
+"""True rollouts that the hold `model` needs; seconds of `auto`, `model`, `scenario`."""
 
-from benchmarks.main_job import cases
+from collections.abc import Sequence
 
-COSTS = {
-    "final state only": ({"effort": 0.0}, (5e-5,), "loss"),
-    "running 0.05, effort 1e-3": ({"running": 0.05, "effort": 1e-3}, (1.01,), "ratio"),
-    "effort 1e-4": ({"effort": 1e-4}, (1.01,), "ratio"),
-}
+from benchmarks.main_job import Case, run_case
+from benchmarks.report import Row
+
+HOLDS = ("model", "scenario", "auto")
+COSTS = (
+    Case("final state only", {"effort": 0.0}, (5e-5,), "loss"),
+    Case("running 0.05, effort 1e-3", {"running": 0.05, "effort": 1e-3}, (1.01,)),
+    Case("effort 1e-4", {"effort": 1e-4}, (1.01,)),
+)
 
 
-def measure(seeds):
-    """Rows for every cost and hold."""
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return rows for every cost and hold."""
     rows = []
-    for name, (cost, thresholds, by) in COSTS.items():
-        for hold in ("model", "scenario", "auto"):
-            rows += cases(
-                f"arm2, {name}, hold {hold}", seeds, thresholds, by, hold=hold, **cost
-            )
+    for cost in COSTS[:1] if smallest else COSTS:
+        for hold in HOLDS:
+            name = f"arm2, {cost.name}, hold {hold}"
+            case = cost._replace(name=name, settings={**cost.settings, "hold": hold})
+            rows += run_case(case.smallest() if smallest else case, seeds)
     return rows

@@ -1,26 +1,46 @@
-"""Stable-Baselines3 (optional: pip install stable-baselines3) on our vector environment: its PPO, and how many steps of single
-trials it makes in a second, updates of its network included, compiling not.
+"""Stable-Baselines3's PPO on our vector environment, and its throughput.
 
-Its settings are those of a task with a horizon: all trials in parallel, episodes whole, no discount.
+It is optional: pip install stable-baselines3. Its settings are those of a task with a
+horizon: all trials in parallel, episodes whole, no discount. Throughput includes
+updates of its network, but not compiling.
 """
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.environments.gymnasium_env import PlantVectorEnv
+
+# Spread of the actions at the start: exp(-1) = 0.37.
+LOG_DEVIATION = -1.0
+FLAT_STEP = 0.1  # of the random actions that `environment_rate` repeats
+
+
+class Problem(NamedTuple):
+    """A plant, its task, and the number of parallel trials."""
+
+    plant: str = "arm2"
+    task: str = "reach"
+    trials: int = 64
+
+
+DEFAULT_PROBLEM = Problem()
 
 
 class Trials(VecEnv):
-    """Our vector environment in the form of Stable-Baselines3; the arguments are those of `PlantVectorEnv`."""
+    """Our vector environment in the form of Stable-Baselines3.
 
-    def __init__(self, *plant_and_task, **conditions):
-        self.inner = PlantVectorEnv(
-            *plant_and_task, autoreset_mode="SameStep", **conditions
-        )
+    `conditions` are those of `PlantVectorEnv`.
+    """
+
+    def __init__(self, problem: Problem, **conditions: Any) -> None:
+        self.inner = PlantVectorEnv(*problem, autoreset_mode="SameStep", **conditions)
         self.render_mode = None
         super().__init__(
             self.inner.num_envs,
@@ -28,128 +48,172 @@ class Trials(VecEnv):
             self.inner.single_action_space,
         )
 
-    def reset(self):
-        """Begins all trials."""
-        seen, _ = self.inner.reset(seed=self._seeds[0], options=self._options[0])
+    def reset(self) -> Array:
+        """Begin all trials."""
+        observations, _ = self.inner.reset(
+            seed=self._seeds[0], options=self._options[0]
+        )
         self._reset_seeds()
-        return seen
+        return observations
 
-    def step_async(self, actions):
-        """Takes note of the actions."""
+    def step_async(self, actions: Array) -> None:
+        """Take note of the actions."""
         self.actions = actions
 
-    def step_wait(self):
-        """One control step; what an episode's end brings goes into the infos of its trial."""
-        seen, rewards, ended, _, infos = self.inner.step(self.actions)
-        told = [{} for _ in ended]
+    def step_wait(self) -> tuple[Array, Array, Array, list[dict[str, Any]]]:
+        """Make one control step; the end of an episode is in the infos of its trial."""
+        observations, rewards, ended, _, found = self.inner.step(self.actions)
+        infos: list[dict[str, Any]] = [{} for _ in ended]
         for n in np.flatnonzero(ended):
-            told[n] = {
-                "terminal_observation": infos["final_obs"][n],
-                "is_success": infos["final_info"]["success"][n],
-                "episode": {
-                    "r": -infos["final_info"]["loss"][n],
-                    "l": self.inner.scenario.steps,
-                },
+            final = found["final_info"]
+            steps = self.inner.scenario.steps
+            infos[n] = {
+                "terminal_observation": found["final_obs"][n],
+                "is_success": final["success"][n],
+                "episode": {"r": -final["loss"][n], "l": steps},
             }
-        return seen, rewards, ended, told
+        return observations, rewards, ended, infos
 
-    def close(self):
+    def close(self) -> None:
         """Nothing is open."""
 
-    def get_attr(self, attr_name, indices=None):
-        """An attribute, the same for every trial."""
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute, the same for every trial."""
+        count = len(list(self._get_indices(indices)))
+        return [getattr(self, attr_name)] * count
 
-    def set_attr(self, attr_name, value, indices=None):
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not for single trials."""
         raise NotImplementedError
 
-    def env_method(self, method_name, *arguments, indices=None, **options):
+    def env_method(
+        self,
+        method_name: str,
+        *arguments: Any,
+        indices: Any = None,
+        **options: Any,
+    ) -> list[Any]:
         """Not for single trials."""
         raise NotImplementedError
 
-    def env_is_wrapped(self, wrapper_class, indices=None):
-        """No trial is."""
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """No trial is wrapped."""
         return [False] * len(list(self._get_indices(indices)))
 
 
-def ppo(envs, seed=0, epochs=10, parts=4, hidden=(32, 32), threads=1, recurrent=False):
-    """PPO with rollouts of whole episodes of all trials, and `epochs` passes over them in so many parts; actions spread by
-    0.37 at first. One thread is the fastest: more of them wait for each other in matrices as small as these. `recurrent` is the
-    PPO of sb3-contrib with an LSTM of as many units as the first layer has."""
+def make_ppo(
+    envs: VecEnv,
+    seed: int = 0,
+    epochs: int = 10,
+    parts: int = 4,
+    hidden: Sequence[int] = (32, 32),
+    threads: int = 1,
+    recurrent: bool = False,
+) -> Any:
+    """Return PPO with rollouts of whole episodes of all trials.
+
+    It makes `epochs` passes over them in `parts` minibatches. One thread is the
+    fastest: more of them wait for each other in matrices as small as these. `recurrent`
+    is the PPO of sb3-contrib with an LSTM of as many units as the first layer has.
+    """
     torch.set_num_threads(threads)
     envs.reset()
     steps = envs.get_attr("inner")[0].scenario.steps
-    kind, policy, more = PPO, "MlpPolicy", {}
+    method: Any = PPO
+    policy = "MlpPolicy"
+    architecture = {"net_arch": list(hidden), "log_std_init": LOG_DEVIATION}
     if recurrent:
         from sb3_contrib import RecurrentPPO
 
-        kind, policy, more = (
-            RecurrentPPO,
-            "MlpLstmPolicy",
-            {"lstm_hidden_size": hidden[0]},
-        )
-    return kind(
+        method = RecurrentPPO
+        policy = "MlpLstmPolicy"
+        architecture["lstm_hidden_size"] = hidden[0]
+    return method(
         policy,
         envs,
         n_steps=steps,
         batch_size=steps * envs.num_envs // parts,
         n_epochs=epochs,
         gamma=1.0,
-        policy_kwargs={"net_arch": list(hidden), "log_std_init": -1.0, **more},
+        policy_kwargs=architecture,
         seed=seed,
         device="cpu",
     )
 
 
-def episodes(envs, act, split="held_out", seed=0):
-    """Mean return and success of one episode of every trial, with actions act(seen) (N, nu)."""
-    seen, _ = envs.inner.reset(seed=seed, options={"split": split})
-    returns, ended = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=bool)
+def run_episodes(
+    envs: Trials,
+    act: Callable[[Array], Array],
+    split: str = "held_out",
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return mean return and success of one episode of every trial.
+
+    `act` returns actions (N, nu) for observations.
+    """
+    observations, _ = envs.inner.reset(seed=seed, options={"split": split})
+    returns = np.zeros(envs.num_envs)
+    ended = np.zeros(envs.num_envs, dtype=bool)
     while not ended.all():
-        seen, rewards, ended, _, infos = envs.inner.step(act(seen))
+        actions = act(observations)
+        observations, rewards, ended, _, infos = envs.inner.step(actions)
         returns += rewards
     return float(returns.mean()), float(infos["final_info"]["success"].mean())
 
 
-def train(steps, plant, task, trials=64, scale=None, seed=0):
-    """What a training of so many steps makes of the mean return and success, as three pairs: of actions of zero, of the
-    first weights and of the last. Observations and rewards are brought to a common size, without which hardly anything is
-    learnt."""
-    envs = Trials(plant, task, trials, scale=scale)
-    even = VecNormalize(envs, gamma=1.0)
-    agent = ppo(even, seed)
+def train(
+    steps: int, problem: Problem, scale: float | None = None, seed: int = 0
+) -> list[tuple[float, float]]:
+    """Train for some steps of single trials; return three pairs of return and success.
 
-    def act(seen):
-        return agent.predict(even.normalize_obs(seen), deterministic=True)[0]
+    They are those of zero actions, of the initial weights, and of the last. Without
+    normalising observations and rewards, hardly anything is learnt.
+    """
+    envs = Trials(problem, scale=scale)
+    normalised = VecNormalize(envs, gamma=1.0)
+    agent = make_ppo(normalised, seed)
 
-    nothing, before = (
-        episodes(envs, lambda seen: np.zeros(envs.inner.action_space.shape)),
-        episodes(envs, act),
-    )
+    def act_zero(observations: Array) -> Array:
+        return np.zeros_like(envs.inner.action_space.sample())
+
+    def act(observations: Array) -> Array:
+        same_scale = normalised.normalize_obs(observations)
+        return agent.predict(same_scale, deterministic=True)[0]
+
+    found = [run_episodes(envs, act_zero), run_episodes(envs, act)]
     agent.learn(steps)
-    return nothing, before, episodes(envs, act)
+    return [*found, run_episodes(envs, act)]
 
 
-def throughput(trials=64, updates=5, plant="arm2", task="reach", **settings):
-    """Steps of single trials in a second of PPO, its updates included; `settings` are those of `ppo`."""
-    envs = Trials(plant, task, trials)
-    agent = ppo(envs, **settings)
-    batch = agent.n_steps * trials
-    agent.learn(batch)  # whatever is compiled or allocated at the first use
+def throughput(
+    problem: Problem = DEFAULT_PROBLEM, updates: int = 5, **settings: Any
+) -> float:
+    """Return the steps of single trials per second of PPO, with its updates.
+
+    `settings` are those of `make_ppo`.
+    """
+    envs = Trials(problem)
+    agent = make_ppo(envs, **settings)
+    batch = agent.n_steps * problem.trials
+    # The first rollout compiles and allocates.
+    agent.learn(batch)
     begin = time.perf_counter()
     agent.learn(updates * batch)
     return updates * batch / (time.perf_counter() - begin)
 
 
-def alone(trials=64, episodes=25, plant="arm2", task="reach"):
-    """Steps of single trials in a second of our environment alone, resets included."""
-    envs = PlantVectorEnv(plant, task, trials, autoreset_mode="SameStep")
+def environment_rate(problem: Problem = DEFAULT_PROBLEM, episodes: int = 25) -> float:
+    """Return the steps of single trials per second of our environment alone.
+
+    Resets are included.
+    """
+    envs = PlantVectorEnv(*problem, autoreset_mode="SameStep")
     envs.reset(seed=0)
-    actions, steps = 0.1 * envs.action_space.sample(), envs.scenario.steps
+    actions = FLAT_STEP * envs.action_space.sample()
+    steps = envs.scenario.steps
     for _ in range(steps):
         envs.step(actions)
     begin = time.perf_counter()
     for _ in range(episodes * steps):
         envs.step(actions)
-    return episodes * steps * trials / (time.perf_counter() - begin)
+    return episodes * steps * problem.trials / (time.perf_counter() - begin)

@@ -1,35 +1,64 @@
-"""How good controllers are on scenarios they were not trained on, after so many seconds of training, for every task.
+"""How good controllers are after some seconds of training, for every task.
 
-What counts is the held-out set: the ratio of mean cost to mean optimal cost, the error at the arrivals, and the part of
-1,000 trials that succeed as the task asks. A case may be tested under other conditions than it was trained with. Kernels
+They are evaluated on held-out scenarios: the ratio of mean cost to mean optimal cost,
+the error at the arrivals, and the part of 1,000 trials that succeed as the task
+demands. A case may be tested under other conditions than those of its training. Kernels
 are compiled before the clock starts.
 """
 
 import tempfile
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numba
 import numpy as np
 
-from benchmarks.report import machine, show, table
+from benchmarks.report import SMALLEST, SMALLEST_SECONDS, Row, machine, show, table
 from hfcontrol.api.training import train
 from hfcontrol.evaluation.evaluation import compare_with_optimum, summarise
+from hfcontrol.runs.run import Run
+from hfcontrol.runs.settings import Settings as RunSettings
 
-DELAYED = {"feedback_delay": "40ms", "command_delay": "20ms", "motor_noise": "5%"}
-CURL = {"curl_field": 13.0, "trials": 256}
-MANY = 1000  # held-out trials of which the successful are counted; the yardstick is found for fewer
+Settings = dict[str, Any]
+
+DELAYED: Settings = {
+    "feedback_delay": "40ms",
+    "command_delay": "20ms",
+    "motor_noise": "5%",
+}
+CURL: Settings = {"curl_field": 13.0, "trials": 256}
+
+# Held-out trials in which successes are counted; the yardstick takes fewer.
+SUCCESS_TRIALS = 1000
 
 
-class Case(NamedTuple):
-    """A plant, its task, seconds of training (None: as long as it takes), settings of the training, others to test with (None: the
-    same), and how many held-out trials the yardstick is found for (None: as many as the task says)."""
+@dataclass(frozen=True)
+class Case:
+    """A task, how long it is trained and how it is tested.
+
+    seconds: of training; None for a training that its settings limit.
+    settings: of the training.
+    tested: settings to test with, None for the same.
+    judged: held-out trials of the yardstick, None for as many as the task says.
+    """
 
     plant: str
     task: str
     seconds: float | None
-    settings: dict = {}
-    tested: dict | None = None
+    settings: Settings = field(default_factory=dict)
+    tested: Settings | None = None
     judged: int | None = None
+
+    @property
+    def test_settings(self) -> Settings:
+        """The settings with which it is tested."""
+        return self.settings if self.tested is None else self.tested
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other cases."""
+        return case_name(self.plant, self.task, self.settings, self.test_settings)
 
 
 CASES = (
@@ -56,149 +85,168 @@ CASES = (
     Case("quadrotor", "poster", 240, judged=128),
     Case("electric", "follow", None, {"rollouts": 3000}, judged=64),
 )
+SMALLEST_CASE = Case("arm2", "reach", SMALLEST_SECONDS, SMALLEST, judged=8)
 
 
-def measure(seeds, only="", before=(), add=False):
-    """Rows of the cases with what every seed reached on the held-out set; those without the word `only` are as before. With `add`
-    the seeds join those of before."""
-    known = {
-        name_of(r["plant"], r["task"], r["settings"], r["tested"]): r for r in before
-    }
-    names = {
-        name_of(
-            c.plant, c.task, c.settings, c.settings if c.tested is None else c.tested
-        ): c
-        for c in CASES
-    }
-    new = {name: row(case, seeds) for name, case in names.items() if only in name}
-    if add:
-        new = {
-            name: joined(known[name], r) if name in known else r
-            for name, r in new.items()
-        }
-    shown(list(new.values()))
-    return [{**known, **new}[name] for name in names if name in known or name in new]
+def measure(
+    seeds: Sequence[int],
+    smallest: bool = False,
+    only: str = "",
+    before: Sequence[Row] = (),
+    add: bool = False,
+) -> list[Row]:
+    """Return rows of the cases: what every seed reached on the held-out set.
+
+    Cases without the word `only` keep their rows of `before`. With `add`, the seeds are
+    added to those of the row before instead of replacing them.
+    """
+    known = {row_name(row): row for row in before}
+    cases = {case.name: case for case in ((SMALLEST_CASE,) if smallest else CASES)}
+    new: dict[str, Row] = {}
+    for name, case in cases.items():
+        if only not in name:
+            continue
+        row = measure_case(case, seeds)
+        if add and name in known:
+            row = join_seeds(known[name], row)
+        new[name] = row
+
+    print_rows(list(new.values()))
+    merged = {**known, **new}
+    return [merged[name] for name in cases if name in merged]
 
 
-def joined(old, new):
-    """A row with the seeds of two, the new ones in the place of the old."""
-    seeds, rows = sorted({*old["seeds"], *new["seeds"]}), (new, old)
-    of = [
-        next((r, r["seeds"].index(seed)) for r in rows if seed in r["seeds"])
-        for seed in seeds
-    ]
-    lists = {
-        name: [r[name][k] for r, k in of] for name in ("success", "error", "error_max")
-    }
-    ratio = (
-        None if None in (old["ratio"], new["ratio"]) else [r["ratio"][k] for r, k in of]
-    )
+def join_seeds(old: Row, new: Row) -> Row:
+    """Return a row with the seeds of two; a seed of both is taken from the new one."""
+    seeds = sorted({*old["seeds"], *new["seeds"]})
+
+    def join(name: str) -> list[Any]:
+        by_seed = dict(zip(old["seeds"], old[name], strict=True))
+        by_seed |= dict(zip(new["seeds"], new[name], strict=True))
+        return [by_seed[seed] for seed in seeds]
+
+    has_ratio = None not in (old["ratio"], new["ratio"])
     return {
         **new,
-        **lists,
-        "ratio": ratio,
+        "success": join("success"),
+        "error": join("error"),
+        "error_max": join("error_max"),
+        "ratio": join("ratio") if has_ratio else None,
         "seeds": seeds,
         "seconds": max(old["seconds"], new["seconds"]),
     }
 
 
-def name_of(plant, task, settings, tested):
-    """What tells one case from the others."""
-    return f"{plant} {task} {words(settings)}; {words(tested)}"
+def row_name(row: Row) -> str:
+    """Return the name of a row's case."""
+    return case_name(row["plant"], row["task"], row["settings"], row["tested"])
 
 
-def shown(rows):
-    """Prints rows as a table, the worst of the seeds, and returns them."""
-    table(
-        "held-out scenarios after training (worst of the seeds)",
-        (
-            "plant",
-            "task",
-            "trained with",
-            "tested with",
-            "seconds",
-            "cores",
-            "ratio",
-            "success",
-            "error mean",
-            "error max",
-        ),
-        [
-            (
-                r["plant"],
-                r["task"],
-                words(r["settings"]),
-                words(r["tested"]),
-                r["seconds"],
-                r["threads"],
-                "-" if r["ratio"] is None else show(max(r["ratio"]), 5),
-                f"{100 * min(r['success']):.1f} %",
-                f"{show(max(r['error']))} {r['unit']}",
-                f"{show(max(r['error_max']))} {r['unit']}",
-            )
-            for r in rows
-        ],
+def case_name(
+    plant: str, task: str, settings: Mapping[str, Any], tested: Mapping[str, Any]
+) -> str:
+    """Return the name of a case."""
+    return f"{plant} {task} {option_words(settings)}; {option_words(tested)}"
+
+
+def option_words(settings: Mapping[str, Any]) -> str:
+    """Return settings as options of the command line."""
+    words = []
+    for name, value in settings.items():
+        shown = "none" if value in ((), []) else value
+        words.append(f"--{name.replace('_', '-')} {shown}")
+    return " ".join(words)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print rows as a table, the worst of the seeds."""
+    header = (
+        "plant",
+        "task",
+        "trained with",
+        "tested with",
+        "seconds",
+        "cores",
+        "ratio",
+        "success",
+        "error mean",
+        "error max",
     )
-    return rows
+    title = "held-out scenarios after training (worst of the seeds)"
+    table(title, header, [row_cells(row) for row in rows])
 
 
-def words(settings):
-    """Settings as the options that give them."""
-    return " ".join(
-        f"--{name.replace('_', '-')} {value if value not in ((), []) else 'none'}"
-        for name, value in settings.items()
-    )
+def row_cells(row: Row) -> list[Any]:
+    """Return the cells of a row in the printed table."""
+    return [
+        row["plant"],
+        row["task"],
+        option_words(row["settings"]),
+        option_words(row["tested"]),
+        row["seconds"],
+        row["threads"],
+        "-" if row["ratio"] is None else show(max(row["ratio"]), 5),
+        f"{100 * min(row['success']):.1f} %",
+        f"{show(max(row['error']))} {row['unit']}",
+        f"{show(max(row['error_max']))} {row['unit']}",
+    ]
 
 
-def row(case, seeds):
-    """The row of a case; each seed is printed as it comes."""
-    sets, limit, taken = (
-        [],
-        {} if case.seconds is None else {"max_seconds": case.seconds},
-        [],
-    )
+def measure_case(case: Case, seeds: Sequence[int]) -> Row:
+    """Return the row of a case; prints each seed as soon as it is done."""
+    summaries = []
+    taken = []
     for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            run = train(
-                case.plant,
-                task=case.task,
-                seed=seed,
-                out=folder,
-                **case.settings,
-                **limit,
-            )
-            tested = run.settings.changed(**(case.tested or {}))
-            told = summarise(
-                compare_with_optimum(run, "held_out", tested, case.judged)
-            ) | {"success": success(run, tested)}
+        summary, seconds = train_and_test(case, seed)
+        summaries.append(summary)
+        taken.append(seconds)
+        error = summary["error"]
         print(
-            f"{case.plant} {case.task} {words(case.settings)} seed {seed}: {run.state.seconds:.1f} s, "
-            f"ratio {show(told['ratio'], 5)}, success {told['success']:.3f}, error {show(told['error']['mean'])} "
-            f"(max {show(told['error']['max'])}) {told['error']['unit']}",
+            f"{case.plant} {case.task} {option_words(case.settings)} seed {seed}: "
+            f"{seconds:.1f} s, ratio {show(summary['ratio'], 5)}, "
+            f"success {summary['success']:.3f}, error {show(error['mean'])} "
+            f"(max {show(error['max'])}) {error['unit']}",
             flush=True,
         )
-        sets.append(told)
-        taken.append(run.state.seconds)
-    ratios = [s["ratio"] for s in sets]
-    tested = case.settings if case.tested is None else case.tested
+
+    ratios = [summary["ratio"] for summary in summaries]
+    errors = [summary["errors"] for summary in summaries]
     return {
-        **case._asdict(),
+        **asdict(case),
         "seconds": case.seconds or round(max(taken)),
         "threads": numba.get_num_threads(),
-        "tested": tested,
+        "tested": case.test_settings,
         "seeds": list(seeds),
         "ratio": None if None in ratios else ratios,
-        "success": [s["success"] for s in sets],
-        "error": [max(e["mean"] for e in s["errors"]) for s in sets],
-        "error_max": [max(e["max"] for e in s["errors"]) for s in sets],
-        "unit": sets[0]["error"]["unit"],
+        "success": [summary["success"] for summary in summaries],
+        "error": [largest(arrivals, "mean") for arrivals in errors],
+        "error_max": [largest(arrivals, "max") for arrivals in errors],
+        "unit": summaries[0]["error"]["unit"],
         "processor": machine()["processor"],
     }
 
 
-def success(run, settings):
-    """The part of many held-out trials that succeed."""
-    loop = run.closed_loop("held_out", settings, trials=MANY)
-    return float(
-        np.mean(run.task(settings).success(loop.rollout(run.theta), loop.scenario))
-    )
+def largest(arrivals: Sequence[Row], name: str) -> float:
+    """Return the largest error of all arrivals."""
+    return max(arrival[name] for arrival in arrivals)
+
+
+def train_and_test(case: Case, seed: int) -> tuple[Row, float]:
+    """Return the summary of the held-out set after a training, and its seconds."""
+    settings = dict(case.settings)
+    if case.seconds is not None:
+        settings["max_seconds"] = case.seconds
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(case.plant, task=case.task, seed=seed, out=folder, **settings)
+        tested = run.settings.changed(**(case.tested or {}))
+        comparison = compare_with_optimum(run, "held_out", tested, case.judged)
+        summary = summarise(comparison)
+        summary["success"] = success_rate(run, tested)
+    return summary, run.state.seconds
+
+
+def success_rate(run: Run, settings: RunSettings) -> float:
+    """Return the part of many held-out trials that succeed."""
+    loop = run.closed_loop("held_out", settings, trials=SUCCESS_TRIALS)
+    rollout = loop.rollout(run.theta)
+    return float(np.mean(run.task(settings).success(rollout, loop.scenario)))

@@ -1,68 +1,73 @@
-"""Steps of single trials in a second, updates included, of our PPO and of Stable-Baselines3's, on arm2's reach task with 64 parallel trials,
-in one run on the same cores (optional: pip install sb3-contrib). Ours is recurrent; theirs is, too, where it says so."""
+"""Steps per second of our PPO and of Stable-Baselines3's, updates included.
+
+Both train on arm2's reach task with 64 parallel trials, in one run on the same cores.
+Ours is recurrent, theirs only where the table says so. Theirs is optional:
+pip install sb3-contrib.
+"""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
-from benchmarks.report import show, table
-from hfcontrol.runs.factory import make_trainer
+from benchmarks.report import Row, show, table
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.training.curriculum import run_curriculum
+from hfcontrol.studies.harness import Setup
 
 ROLLOUTS = 20
-THEIRS = {
+UPDATES = 3  # of theirs
+
+# One thread each, with which they are fastest.
+THEIRS: dict[str, dict[str, Any]] = {
     "its own minibatches of 64": {"parts": 40},
     "minibatches like ours": {},
     "recurrent (sb3-contrib), minibatches like ours": {"recurrent": True},
-}  # one thread each, which is their fastest
+}
 
 
-def measure(seeds):
-    """A row for each program: steps per second, the median over seeds."""
-    found = {"hfcontrol": [ours(seed) for seed in seeds]}
-    try:
-        from benchmarks.stable_baselines import throughput
+def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+    """Return a row per program: steps per second, the median over the seeds."""
+    rollouts = 1 if smallest else ROLLOUTS
+    rates = {"hfcontrol": [our_rate(seed, rollouts) for seed in seeds]}
+    rates |= their_rates(seeds, 1 if smallest else UPDATES)
 
-        for told, settings in THEIRS.items():
-            found[f"Stable-Baselines3, {told}"] = [
-                throughput(updates=3, seed=seed, **settings) for seed in seeds
-            ]
-    except ImportError as error:
-        print(f"Stable-Baselines3: left out, {error}")
-    rows = [
-        {
-            "program": name,
-            "seeds": list(seeds),
-            "steps_per_second": sorted(values)[len(values) // 2],
-        }
-        for name, values in found.items()
-    ]
-    table(
-        "PPO, arm2 reach, 64 trials, 32 + 32 units, 10 passes",
-        ("program", "steps per second", "ours by it"),
-        [
-            (
-                r["program"],
-                show(r["steps_per_second"]),
-                show(rows[0]["steps_per_second"] / r["steps_per_second"]),
-            )
-            for r in rows
-        ],
-    )
+    rows: list[Row] = []
+    for name, values in rates.items():
+        median = sorted(values)[len(values) // 2]
+        rows.append({"program": name, "seeds": list(seeds), "steps_per_second": median})
+    ours = rows[0]["steps_per_second"]
+    lines = []
+    for row in rows:
+        rate = row["steps_per_second"]
+        lines.append([row["program"], show(rate), show(ours / rate)])
+    header = ("program", "steps per second", "ours divided by it")
+    table("PPO, arm2 reach, 64 trials, 32 + 32 units, 10 passes", header, lines)
     return rows
 
 
-def ours(seed):
-    """Steps of single trials per second of our PPO, compiling not counted."""
+def their_rates(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
+    """Return the rates of Stable-Baselines3 by name; none if it is not installed."""
+    rates = {}
+    try:
+        from benchmarks.stable_baselines import throughput
+
+        for name, settings in THEIRS.items():
+            values = []
+            for seed in seeds:
+                values.append(throughput(updates=updates, seed=seed, **settings))
+            rates[f"Stable-Baselines3, {name}"] = values
+    except ImportError as error:
+        print(f"Stable-Baselines3: left out, {error}")
+    return rates
+
+
+def our_rate(seed: int, rollouts: int) -> float:
+    """Return the steps of single trials per second of our PPO, compiled before."""
     settings = settings_for(
-        plant="arm2", task="reach", optimizer="ppo", rollouts=ROLLOUTS, seed=seed
+        plant="arm2", task="reach", optimizer="ppo", rollouts=rollouts, seed=seed
     )
-    trainer = make_trainer(settings)
-    trainer.prepare()
+    setup = Setup(settings)
+    task = setup.trainer.task
     begin = time.perf_counter()
-    *_, done = trainer.run(run_curriculum(trainer, settings))
-    return (
-        done.state.rollouts
-        * trainer.task.trials
-        * trainer.task.steps
-        / (time.perf_counter() - begin)
-    )
+    state = setup.train()
+    seconds = time.perf_counter() - begin
+    return state.rollouts * task.trials * task.steps / seconds

@@ -1,1 +1,1 @@
-"""The variants that `tools/study` measures beside the shipped optimizer, and how it measures them."""
+"""Variants of the shipped optimizer that `tools/study` measures, and how it does."""

@@ -1,82 +1,98 @@
-"""One training of the study: the counts and seconds that it took to reach each threshold."""
+"""One training of the study: what it spent until it reached each threshold."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from unittest import mock
 
-from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop, LinearisedLoop
-from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import make_trainer, prepare
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import LinearisedLoop
 from hfcontrol.runs.settings import Settings
+from hfcontrol.studies.harness import Setup
+from hfcontrol.training.state import Event
 
-MOST_UPDATES, HELD_OUT_TRIALS = (
-    400,
-    256,
-)  # updates and not seconds: counts are not to depend on how busy the machine is
+Change = AbstractContextManager[Any]
+Spent = dict[str, float]
 
 
-class Products:
-    """Counts products with G, each with the part of the trials that it takes: those of the solves, of their warm starts
-    and of the preconditioners' probes."""
+@dataclass(frozen=True)
+class Size:
+    """Most updates of a training, and the held-out trials of a random task.
 
-    def __init__(self, trials):
-        self.trials, self.count = trials, 0.0
+    Updates are limited rather than seconds, because counts must not depend on how busy
+    the machine is.
+    """
 
-    def jvp(self, original):
-        """`LinearisedLoop.jvp`, counted: every product takes one tangent pass."""
+    updates: int = 400
+    held_out_trials: int = 256
 
-        def jvp(linear, v):
+
+class ProductCounter:
+    """Counts products with G, each with the part of the trials that it takes.
+
+    They are those of the solves, of their warm starts and of the preconditioners'
+    probes.
+    """
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
+        self.count = 0.0
+
+    def counting_jvp(self) -> Change:
+        """Return a change that counts tangent passes: every product takes one."""
+        original = LinearisedLoop.jvp
+
+        def jvp(linear: LinearisedLoop, v: Array) -> Any:
             self.count += linear.loop.trials / self.trials
             return original(linear, v)
 
-        return jvp
+        return mock.patch.object(LinearisedLoop, "jvp", jvp)
 
 
 @cache
-def yardstick(settings):
-    """The loss of weights as a ratio to the optimal one (a function of event): on the trials trained on, on held-out ones
-    for a random task; or the loss itself where the optimum is zero."""
-    trainer = make_trainer(settings)
-    if trainer.task.optimum_is_zero:
+def score_function(settings: Settings, held_out_trials: int) -> Callable[[Event], Any]:
+    """Return the function of an event that is compared with the thresholds.
+
+    It is the ratio to the optimal loss, on held-out trials for a random task and else
+    on those of the training; or the loss itself if the optimum is zero.
+    """
+    setup = Setup(settings)
+    task = setup.trainer.task
+    if task.optimum_is_zero:
         return lambda event: event.state.loss
-    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    if trainer.task.random:
-        scenario = trainer.task.draw(
-            stream(settings.seed, Stream.HELD_OUT), "held_out", HELD_OUT_TRIALS
-        )
-        loop = ClosedLoop(loop.plant, loop.kernels, loop.network, scenario, loop.wiring)
-    optimal = optimum(
-        loop.kernels, loop.plant, loop.scenario, loop.wiring
-    ).losses.mean()
-    if trainer.task.random:
-        return lambda event: loop.rollout(event.state.theta).loss / optimal
+    if task.random:
+        held_out = setup.held_out(held_out_trials)
+        return lambda event: held_out.ratio(event.state.theta)
+    optimal = setup.training_scenarios().optimal
     return lambda event: event.state.loss / optimal
 
 
-def training(variant, thresholds, **settings):
-    """The spent updates, rollouts, products and processor seconds {threshold: dict} at which each threshold was reached,
-    by one training with the changes of a variant (context managers)."""
-    settings = Settings(**settings)
-    trainer = make_trainer(settings)
-    prepare(trainer, settings)
-    reached, marks, seconds = yardstick(settings), {}, 0.0
-    with ExitStack() as changes:
-        for change in variant:
-            changes.enter_context(change)
-        products = Products(trainer.task.trials)
-        changes.enter_context(
-            mock.patch.object(LinearisedLoop, "jvp", products.jvp(LinearisedLoop.jvp))
-        )
-        state = trainer.init(
-            trainer.network.initial(stream(settings.seed, Stream.WEIGHTS)),
-            stream(settings.seed, Stream.SCENARIOS),
-        )
-        events, begin = trainer.run(state), time.process_time()
-        for event in events:
-            seconds += time.process_time() - begin
-            value = reached(event)
+def train_variant(
+    changes: Iterable[Change],
+    thresholds: Sequence[float],
+    settings: Settings,
+    size: Size,
+) -> dict[float, Spent]:
+    """Train once with the changes of a variant.
+
+    Returns the updates, rollouts, products and processor seconds that were spent when
+    each threshold was first reached.
+    """
+    setup = Setup(settings)
+    score = score_function(settings, size.held_out_trials)
+    products = ProductCounter(setup.trainer.task.trials)
+    reached: dict[float, Spent] = {}
+
+    with ExitStack() as stack:
+        for change in (*changes, products.counting_jvp()):
+            stack.enter_context(change)
+        # Variants may change the initial weights, so the state is made here.
+        state = setup.initial_state()
+        for event, seconds in setup.events(state, time.process_time):
+            value = score(event)
             spent = {
                 "updates": event.state.updates,
                 "rollouts": event.state.rollouts,
@@ -85,8 +101,8 @@ def training(variant, thresholds, **settings):
             }
             for threshold in thresholds:
                 if value <= threshold:
-                    marks.setdefault(threshold, spent)
-            if len(marks) == len(thresholds) or event.state.updates >= MOST_UPDATES:
+                    reached.setdefault(threshold, spent)
+            is_done = len(reached) == len(thresholds)
+            if is_done or event.state.updates >= size.updates:
                 break
-            begin = time.process_time()
-    return marks
+    return reached

@@ -1,33 +1,65 @@
-"""Changes of the step itself: momentum, several candidates, geodesic acceleration, and how exactly CG solves."""
+"""Changes of the step itself: momentum, several candidates, geodesic acceleration.
+
+Also rules for how exactly conjugate gradients solve. Each variant is a function that
+takes the original function or method and returns the one that replaces it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.optim import linear_solvers as solvers
+from hfcontrol.arrays.types import Array
+from hfcontrol.network.network import Network
+from hfcontrol.optim.hessian_free import Candidate, Step
+from hfcontrol.optim.linear_solvers import identity, shifted_solver
+from hfcontrol.tasks.cost import make_residuals
+
+Function = Callable[..., Any]
+
+OUTPUT_SCALE = 0.1
+MOMENTUM = 0.9  # SPRING: part of the last step to which the damping pulls
+LENGTHS = (0.5, 0.75, 1.0, 1.3, 1.7)
+
+# Tolerance of conjugate gradients that the damping changes: start, range, factor.
+TOLERANCE = 5e-4
+TOLERANCE_RANGE = (5e-5, 5e-3)
+TOLERANCE_FACTOR = 2.0
+
+# The same for their cap, as in hfopt.
+CAP = 10.0
+CAP_RANGE = (3.0, 100.0)
+CAP_FACTOR = 1.3
 
 
-def small_outputs(original):
-    """Output weights a tenth of the others at the start."""
+def small_outputs(original: Function) -> Function:
+    """Start with output weights a tenth as large."""
 
-    def initial(self, rng):
+    def initial(self: Network, rng: np.random.Generator) -> Array:
         theta = original(self, rng)
-        self.matrices(theta)[-1][:] *= 0.1
+        self.matrices(theta)[-1][:] *= OUTPUT_SCALE
         return theta
 
     return initial
 
 
-def momentum(original):
-    """SPRING (Goldshlager and others 2024): the damping pulls to 0.9 times the last step, not to zero."""
-    last = {}
+def momentum(original: Function) -> Function:
+    """Let the damping pull to 0.9 times the last step instead of to zero.
 
-    def residual_space(rows, lam, gradient=None):
-        before = last.get("d")
-        if before is None:
+    (SPRING, Goldshlager and others 2024.)
+    """
+    last: dict[str, Array] = {}
+
+    def residual_space(
+        rows: Any, lam: float, gradient: Array | None = None
+    ) -> tuple[Array, Array]:
+        if "d" not in last:
             d, Jd = original(rows, lam)
         else:
-            pull = 0.9 * before
-            factored = solvers.factor(rows.gram, rows.trials * lam)
-            y = solvers.cho_solve(factored, rows.residuals + rows.matrix @ pull)
+            pull = MOMENTUM * last["d"]
+            solve = shifted_solver(rows.gram, rows.trials * lam)
+            y = solve(rows.residuals + rows.matrix @ pull)
             d = pull - y @ rows.matrix
             Jd = rows.matrix @ d
         last["d"] = d
@@ -36,213 +68,255 @@ def momentum(original):
     return residual_space
 
 
+def best_index(rollouts: Sequence[Any]) -> int:
+    """Return the index of the rollout of lowest loss."""
+    return int(np.argmin([rollout.loss for rollout in rollouts]))
+
+
 class Dampings:
-    """Five dampings rolled out for every step in residual space, the best taken; if `follow`, the damping goes with it."""
+    """Rolls out five dampings for every step in residual space and takes the best.
+
+    If `follow`, the damping after the step is the best one, not that of the rule.
+    """
 
     FACTORS = (10, 3, 1 / 3, 1 / 10, 1)
 
-    def __init__(self, follow):
-        self.follow, self.best = follow, None
+    def __init__(self, follow: bool) -> None:
+        self.follow = follow
+        self.best: float | None = None
+        self.lam = 0.0
 
-    def solve(self, original):
-        """`Descent._solve` with a candidate for each damping."""
+    def solve(self, original: Function) -> Function:
+        """Return `Descent._solve` with a candidate for each damping."""
 
-        def _solve(descent, lam):
+        def _solve(descent: Any, lam: float) -> list[Candidate]:
             self.lam = lam
             return [original(descent, lam * factor)[0] for factor in self.FACTORS]
 
         return _solve
 
-    def search(self, original):
-        """The search that rolls all of them out."""
+    def search(self, original: Function) -> Function:
+        """Return the search that rolls out all candidates."""
 
-        def search(hold, rollout, candidates, gradient):
+        def search(
+            hold: Any, rollout: Any, candidates: Sequence[Candidate], gradient: Array
+        ) -> Step | None:
             if len(candidates) != len(self.FACTORS):
                 return original(hold, rollout, candidates, gradient)
             ends = [hold.rollout(rollout.theta + d) for d, _ in candidates]
-            best = int(np.argmin([end.loss for end in ends]))
+            best = best_index(ends)
             self.best = self.lam * self.FACTORS[best]
             if ends[best].loss < rollout.loss:
                 d, predicted = candidates[best]
-                return ends[best], d, predicted, d, len(ends)
+                return Step(ends[best], d, predicted, d, len(ends))
             return original(hold, rollout, candidates[-1:], gradient)
 
         return search
 
-    def step(self, original):
-        """`HessianFree.step`, which leaves the best damping instead of the rule's."""
+    def step(self, original: Function) -> Function:
+        """Return `HessianFree.step`, which leaves the best damping."""
 
-        def step(optimizer, state, rollout, hold, left=1):
+        def step(
+            optimizer: Any, state: Any, rollout: Any, hold: Any, left: int = 1
+        ) -> Any:
             after, new, report = original(optimizer, state, rollout, hold, left)
             if self.follow and report.accepted and self.best:
-                after = type(after)(
-                    after.theta, float(self.best), after.direction, after.updates
-                )
+                after = replace(after, damping=float(self.best))
             return after, new, report
 
         return step
 
 
-def lengths(original):
-    """Five lengths of the step rolled out, the best taken: a line search that could be one batch of trials."""
+def lengths(original: Function) -> Function:
+    """Roll out five lengths of the step and take the best.
 
-    def search(hold, rollout, candidates, gradient):
+    This is a line search that could be one batch of trials.
+    """
+
+    def search(
+        hold: Any, rollout: Any, candidates: Sequence[Candidate], gradient: Array
+    ) -> Step | None:
         if not candidates:
             return None
         step, predicted = candidates[-1]
-        slope = float(gradient @ step)
-        tried = (0.5, 0.75, 1.0, 1.3, 1.7)
-        ends = [hold.rollout(rollout.theta + length * step) for length in tried]
-        best = int(np.argmin([end.loss for end in ends]))
+        ends = [hold.rollout(rollout.theta + length * step) for length in LENGTHS]
+        best = best_index(ends)
         if not ends[best].loss < rollout.loss:
             return original(hold, rollout, candidates, gradient)
-        length = tried[best]
+
+        length = LENGTHS[best]
+        slope = float(gradient @ step)
         value = length * slope + length**2 * (predicted - slope)
-        return ends[best], length * step, value, step, len(tried)
+        return Step(ends[best], length * step, value, step, len(LENGTHS))
 
     return search
 
 
 class Geodesic:
-    """Geodesic acceleration (Transtrum and Sethna 2012): the step d + a / 2, where a solves the same damped system for the
-    second derivative of the residuals along d,
+    """Geodesic acceleration (Transtrum and Sethna 2012): the step d + a / 2.
 
-        (G + lam I) a = -J' W r'' / N,      r'' = 2 / h ((r(theta + h d) - r(theta)) / h - J d),      h = 0.1,
+    a solves the same damped system for the second derivative of the residuals along d,
 
-    kept where 2 |a| <= 0.75 |d|. It takes one more rollout, and one more solve where that is by conjugate gradients.
+        (G + lam I) a = -J' W r'' / N,
+        r'' = 2 / h ((r(theta + h d) - r(theta)) / h - J d),      h = 0.1,
+
+    and is used if 2 |a| <= 0.75 |d|. It takes one more rollout, and one more solve
+    where that is by conjugate gradients.
     """
 
-    H, MOST = 0.1, 0.75
+    H = 0.1
+    MOST = 0.75
 
-    def residual_space(self, original):
-        """The solve, which is kept for a second one."""
+    def residual_space(self, original: Function) -> Function:
+        """Return the solve, which keeps its rows and damping for a second one."""
 
-        def residual_space(rows, lam, gradient=None):
-            self.rows, self.lam = rows, lam
+        def residual_space(rows: Any, lam: float, gradient: Any = None) -> Any:
+            self.rows = rows
+            self.lam = lam
             return original(rows, lam, gradient)
 
         return residual_space
 
-    def conjugate_gradients(self, original):
-        """The solve, which is kept for a second one."""
+    def conjugate_gradients(self, original: Function) -> Function:
+        """Return the solve, which keeps its operator for a second one."""
 
-        def conjugate_gradients(A, b, start, precondition=lambda r: r, *rest, **rules):
-            self.second = lambda rhs: (
-                original(
-                    A, rhs, np.zeros_like(rhs), precondition, *rest, **rules
-                ).directions
-            )
+        def conjugate_gradients(
+            A: Any,
+            b: Array,
+            start: Array,
+            precondition: Function = identity,
+            *rest: Any,
+            **rules: Any,
+        ) -> Any:
+            def solve_again(rhs: Array) -> Any:
+                zero = np.zeros_like(rhs)
+                return original(A, rhs, zero, precondition, *rest, **rules).directions
+
+            self.solve_again = solve_again
             return original(A, b, start, precondition, *rest, **rules)
 
         return conjugate_gradients
 
-    def solve(self, original):
-        """`Descent._solve`, of which the descent is kept."""
+    def solve(self, original: Function) -> Function:
+        """Return `Descent._solve`, which keeps the descent."""
 
-        def _solve(descent, lam):
+        def _solve(descent: Any, lam: float) -> list[Candidate]:
             self.descent = descent
             return original(descent, lam)
 
         return _solve
 
-    def search(self, original):
-        """The search from the corrected step."""
+    def search(self, original: Function) -> Function:
+        """Return the search that begins with the corrected step."""
 
-        def search(hold, rollout, candidates, gradient):
+        def search(
+            hold: Any, rollout: Any, candidates: Sequence[Candidate], gradient: Array
+        ) -> Step | None:
             if candidates:
                 d, predicted = candidates[-1]
                 near = hold.rollout(rollout.theta + self.H * d)
                 a = self._acceleration(near, d) if np.isfinite(near.loss) else None
-                if a is not None and 2 * np.linalg.norm(
-                    a
-                ) <= self.MOST * np.linalg.norm(d):
-                    candidates = [*candidates[:-1], (d + a / 2, predicted)]
+                if a is not None and self._is_small(a, d):
+                    corrected = Candidate(d + a / 2, predicted)
+                    candidates = [*candidates[:-1], corrected]
             return original(hold, rollout, candidates, gradient)
 
         return search
 
-    def _acceleration(self, near, d):
-        linear = self.descent.linear
-        cost = linear.loop.scenario.cost
+    def _is_small(self, a: Array, d: Array) -> bool:
+        """Whether the acceleration is small enough to be trusted."""
+        return bool(2 * np.linalg.norm(a) <= self.MOST * np.linalg.norm(d))
+
+    def _acceleration(self, near: Any, d: Array) -> Array | None:
+        """Return a (P,) from the rollout at theta + h d."""
         if self.descent.solver == "residual":
-            channels = cost.active_residuals()
-            bent = (
-                cost.linearise(near.x, near.u).scaled_residuals(channels).ravel()
-                - self.rows.residuals
-            )
-            bent = 2 / self.H * (bent / self.H - self.rows.matrix @ d)
-            y = solvers.cho_solve(
-                solvers.factor(self.rows.gram, self.rows.trials * self.lam), bent
-            )
-            return -(y @ self.rows.matrix)
-        straight = linear.jvp(d)
-        pairs = zip(cost.residuals(near.x, near.u), linear.cost.residuals, straight)
-        bent = type(straight)(
-            *(
-                None if r is None else 2 / self.H * ((r - r0) / self.H - Jd)
-                for r, r0, Jd in pairs
-            )
-        )
-        directions = self.second(
-            -linear.vjp(linear.cost.weights * bent) / linear.loop.trials
-        )
+            return self._acceleration_in_residual_space(near, d)
+        linear = self.descent.linear
+        residuals = linear.loop.scenario.cost.residuals(near.x, near.u)
+        groups = zip(residuals, linear.cost.residuals, linear.jvp(d), strict=True)
+        bent = []
+        for r, r0, Jd in groups:
+            second = None if r is None else self._second_derivative(r - r0, Jd)
+            bent.append(second)
+        weighted = linear.cost.weights * make_residuals(bent)
+        directions = self.solve_again(-linear.vjp(weighted) / linear.loop.trials)
         return directions[-1] if directions else None
 
+    def _acceleration_in_residual_space(self, near: Any, d: Array) -> Array:
+        """The same with the rows of the last solve."""
+        cost = self.descent.linear.loop.scenario.cost
+        channels = cost.active_residuals()
+        at_near = cost.linearise(near.x, near.u).scaled_residuals(channels)
+        change = at_near.ravel() - self.rows.residuals
+        bent = self._second_derivative(change, self.rows.matrix @ d)
+        solve = shifted_solver(self.rows.gram, self.rows.trials * self.lam)
+        return -(solve(bent) @ self.rows.matrix)
 
-def rules(**changed):
-    """Other rules for when CG stops."""
+    def _second_derivative(self, change: Array, Jd: Array) -> Array:
+        """Return r'' from the change of the residuals over h d."""
+        return 2 / self.H * (change / self.H - Jd)
 
-    def make(original):
-        return lambda A, b, start, precondition, cap, **as_shipped: original(
-            A, b, start, precondition, cap, **{**as_shipped, **changed}
-        )
+
+def with_rules(**changed: Any) -> Function:
+    """Return the variant with other rules for when conjugate gradients stop."""
+
+    def make(original: Function) -> Function:
+        def conjugate_gradients(*arguments: Any, **shipped: Any) -> Any:
+            return original(*arguments, **{**shipped, **changed})
+
+        return conjugate_gradients
 
     return make
 
 
 class Adaptive:
-    """CG stops by what the damping did: looser by two where it has just risen, tighter by two where it fell (`tolerance`);
-    or at a cap that grows by 1.3 where it fell and shrinks where it rose, from 10, as in hfopt (`cap`)."""
+    """Conjugate gradients stop by what the damping did.
 
-    def __init__(self, what):
-        self.what, self.before, self.tolerance, self.cap = what, None, 5e-4, 10.0
+    `what` is "tolerance" (twice as loose after the damping rose, twice as tight after
+    it fell) or "cap" (1.3 times smaller or larger, from 10, as in hfopt).
+    """
 
-    def solve(self, original):
-        """`Descent._solve`, of which the damping is watched."""
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.before: float | None = None
+        self.tolerance = TOLERANCE
+        self.cap = CAP
 
-        def _solve(descent, lam):
-            fell = self.before is not None and lam < self.before
-            rose = self.before is not None and lam > self.before
-            self.tolerance = float(
-                np.clip(
-                    self.tolerance * (0.5 if fell else 2.0 if rose else 1.0), 5e-5, 5e-3
-                )
-            )
-            self.cap = float(
-                np.clip(
-                    self.cap * (1.3 if fell else 1 / 1.3 if rose else 1.0), 3.0, 100.0
-                )
-            )
+    def solve(self, original: Function) -> Function:
+        """Return `Descent._solve`, which watches the damping."""
+
+        def _solve(descent: Any, lam: float) -> list[Candidate]:
+            if self.before is not None and lam != self.before:
+                fell = lam < self.before
+                self._adapt(fell)
             self.before = lam
             return original(descent, lam)
 
         return _solve
 
-    def gradients(self, original):
-        """The solve with the tolerance or the cap of now."""
+    def _adapt(self, fell: bool) -> None:
+        """Change tolerance and cap after the damping fell or rose."""
+        looser = 1 / TOLERANCE_FACTOR if fell else TOLERANCE_FACTOR
+        longer = CAP_FACTOR if fell else 1 / CAP_FACTOR
+        self.tolerance = float(np.clip(self.tolerance * looser, *TOLERANCE_RANGE))
+        self.cap = float(np.clip(self.cap * longer, *CAP_RANGE))
 
-        def conjugate_gradients(A, b, start, precondition, cap, **as_shipped):
+    def gradients(self, original: Function) -> Function:
+        """Return the solve with the present tolerance or cap."""
+
+        def conjugate_gradients(
+            A: Any,
+            b: Array,
+            start: Array,
+            precondition: Function,
+            cap: int,
+            **shipped: Any,
+        ) -> Any:
+            rules = dict(shipped)
             if self.what == "cap":
-                return original(
-                    A, b, start, precondition, round(self.cap), **as_shipped
-                )
-            return original(
-                A,
-                b,
-                start,
-                precondition,
-                cap,
-                **{**as_shipped, "tolerance": self.tolerance},
-            )
+                cap = round(self.cap)
+            else:
+                rules["tolerance"] = self.tolerance
+            return original(A, b, start, precondition, cap, **rules)
 
         return conjugate_gradients
