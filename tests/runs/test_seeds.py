@@ -179,6 +179,7 @@ def test_processes_of_a_killed_parent_end(tmp_path):
         start_new_session=True,
     ) as process:
         while len({file.parent for file in tmp_path.glob("*/*.h5")}) < 2:
+            assert process.poll() is None
             time.sleep(0.05)
         process.kill()
         process.communicate(timeout=60)
