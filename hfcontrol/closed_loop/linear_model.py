@@ -1,6 +1,6 @@
 """The plant linearised about a rollout, and what a hold keeps fixed."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class PlantJacobians(NamedTuple):
     slope: Array
     replays_inputs: bool
 
-    def kernel_arguments(self, wiring: Wiring) -> tuple:
+    def kernel_arguments(self, wiring: Wiring) -> tuple[Any, ...]:
         """The fields and the delays, in the order of the derivative kernels."""
         delays = (wiring.feedback_delay, wiring.command_delay)
         return (self.A, self.B, self.C, self.slope, *delays, self.replays_inputs)

@@ -18,6 +18,7 @@ everything else is float64.
 from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -282,7 +283,7 @@ class FusedPasses:
 
     def _derivative_inputs(
         self, jacobians: PlantJacobians, rollout: StoredRollout
-    ) -> tuple:
+    ) -> tuple[Any, ...]:
         """Arguments about network, plant and rollout that both derivatives take."""
         plant = jacobians.kernel_arguments(self.wiring)
         recomputation = self._recomputation_inputs(rollout)
@@ -367,7 +368,7 @@ class FusedPasses:
     def _run_adjoint(
         self,
         weights: Array,
-        inputs: tuple,
+        inputs: tuple[Any, ...],
         cotangents: tuple[Array, Array, Array],
         weights_bars: Array,
         J: Array,

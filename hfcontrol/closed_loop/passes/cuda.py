@@ -436,7 +436,7 @@ class CudaPasses:
             J[..., self.network.start] = np.moveaxis(last, 0, -3)
         return J
 
-    def _layers_with(self, inputs: Sequence[Array], deltas: Sequence[Array]) -> zip:
+    def _layers_with(self, inputs: Sequence[Array], deltas: Sequence[Array]) -> Any:
         """Each layer with its input and the cotangent of its summed input."""
         return zip(self.network.layers, inputs, deltas, strict=True)
 
