@@ -48,15 +48,18 @@ def measure_cell(cell: str, seeds: Sequence[int], limits: dict[str, Any]) -> Row
     results: list[Result] = []
     for seed in seeds:
         results.append(train_to((RATIO,), "ratio", cell=cell, seed=seed, **settings))
-    ratio = str(RATIO)
+
+    def spent(measure: str) -> Row:
+        return spread([result.spent(str(RATIO), measure) for result in results])
+
     return {
         "cell": cell,
         "hidden": list(settings["hidden"]),
         "parameters": int(results[0].theta.size),
         "seeds": list(seeds),
         "ratio": RATIO,
-        "seconds": spread([result.spent(ratio, "seconds") for result in results]),
-        "updates": spread([result.spent(ratio, "updates") for result in results]),
+        "seconds": spent("seconds"),
+        "updates": spent("updates"),
         "reached": spread([result.ratio for result in results]),
     }
 
@@ -64,12 +67,9 @@ def measure_cell(cell: str, seeds: Sequence[int], limits: dict[str, Any]) -> Row
 def cells_of(row: Row) -> list[Any]:
     """Return the cells of a row in the printed table."""
     seconds = row["seconds"]
-    return [
-        row["cell"],
-        "+".join(map(str, row["hidden"])),
-        row["parameters"],
-        f"{show(seconds['median'])} ({show(seconds['worst'])})",
-        show(row["updates"]["median"]),
-        seconds["missing"],
-        show(row["reached"]["worst"], 5),
-    ]
+    units = "+".join(map(str, row["hidden"]))
+    times = f"{show(seconds['median'])} ({show(seconds['worst'])})"
+    updates = show(row["updates"]["median"])
+    ratio = show(row["reached"]["worst"], 5)
+    about = [row["cell"], units, row["parameters"]]
+    return [*about, times, updates, seconds["missing"], ratio]

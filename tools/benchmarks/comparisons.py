@@ -16,6 +16,7 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
     if smallest:
         # The first result of a study has the same form as the last one.
         rows = gradient_rows(next(study("gradients", samples=1)))
+        # This study has no setting for Hessian-free's updates.
         with mock.patch.object(orders_study, "SECOND_UPDATES", 1):
             result = next(study("orders", plant="diffdrive", seeds=1, updates=1))
         return rows + order_rows(result)
@@ -105,16 +106,11 @@ def order_rows(result: Row) -> list[Row]:
 def order_cells(row: Row) -> list[Any]:
     """Return the cells of a row of the orders in the printed table."""
     first = row["first_order"]
+    # None if Hessian-free did not reach that cost.
     second = row["hf"] or {}
-    return [
-        row["seed"],
-        row["after"],
-        row["best"],
-        show(row["cost"], 4),
-        show(first["evaluations"]),
-        show(second.get("evaluations")),
-        show(row["ratio"]),
-        show(second.get("without products")),
-        show(first["seconds"]),
-        show(second.get("seconds")),
-    ]
+    evaluations = [first["evaluations"], second.get("evaluations"), row["ratio"]]
+    without_products = second.get("without products")
+    seconds = [first["seconds"], second.get("seconds")]
+    figures = [*evaluations, without_products, *seconds]
+    about = [row["seed"], row["after"], row["best"], show(row["cost"], 4)]
+    return [*about, *(show(figure) for figure in figures)]

@@ -12,6 +12,7 @@ from hfcontrol.deploy.controller import Controller
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
 
+# Enough for the clock: a call takes some 10 microseconds.
 CALLS = 2000
 REPEATS = 5
 SHIPPED_RUN = ROOT / "weights" / "arm2-reach"

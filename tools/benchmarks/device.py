@@ -96,6 +96,7 @@ class Sizes:
     problem: dict[str, Any] = field(default_factory=dict)
 
 
+# Products of these sizes reach the highest rate of the device.
 CPU = Sizes([size for size in PRODUCTS if size.on_cpu], 1024, 512, 30)
 GPU = Sizes(PRODUCTS, 8192, 65536, 60)
 SMALLEST_SIZES = Sizes(
@@ -277,6 +278,7 @@ def measure_anywhere(device: str, sizes: Sizes) -> Row:
     setup, state = train_setup(settings_for(plant="arm2", task="anywhere", **chosen))
     held_out = setup.held_out(sizes.held_out)
     errors = hand_errors(held_out.loop, held_out.loop.rollout(state.theta))
+    # arm2 has a hand.
     assert errors is not None
     row = {
         "pairs": sizes.pairs,
@@ -300,6 +302,7 @@ def measure_seeds(device: str, sizes: Sizes) -> Row:
     chosen = {"rollouts": sizes.rollouts, "device": device, **sizes.problem}
     spent: dict[int, float] = {}
     for count in (1, sizes.many):
+        # On the CPU the seeds load the kernels that one seed has compiled.
         if device == "gpu" or count == 1:
             train_count(count, chosen)
         spent[count] = train_count(count, chosen)

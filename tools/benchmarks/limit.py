@@ -39,6 +39,7 @@ SIZES = (
     Size(16384, 40, 32),
     Size(64, 400, 32),
     Size(64, 4000, 32),
+    # The same with a 64th of the memory.
     Size(64, 4000, 32, 64),
     Size(64, 40, 16),
     Size(64, 40, 96),
@@ -132,7 +133,7 @@ def measure_size(size: Size) -> Row:
     theta = 0.1 * trainer.network.initial(np.random.default_rng(0))
     v = np.random.default_rng(1).standard_normal(theta.size)
 
-    # The first call may compile.
+    # The first call may compile, which would count as memory.
     loop.linearise(loop.rollout(theta))
     tracemalloc.start()
     linear = loop.linearise(loop.rollout(theta))

@@ -20,6 +20,7 @@ from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
+# 5e-5 is somewhat below the loss of the source's published weights.
 LOSSES = (1e-2, 1e-3, 5e-5, 1e-6, 1e-8)
 RATIOS = (1.1, 1.02, 1.01, 1.001)
 MEASURES = ("seconds", "updates", "rollouts", "products")

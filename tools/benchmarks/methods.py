@@ -57,12 +57,8 @@ def measure_plant(plant: str, seeds: int, seconds: float, pictures: Path) -> lis
 
 def method_cells(row: Row) -> list[Any]:
     """Return the cells of a row in the printed table."""
-    return [
-        row["plant"],
-        row["method"],
-        f"{row['reached']} of {row['of']}",
-        show(row["plant_steps"]),
-        show(row["jacobian_steps"]),
-        show(row["seconds"]),
-        show(row["ratio"][0], 4),
-    ]
+    reached = f"{row['reached']} of {row['of']}"
+    spent = [show(row[name]) for name in ("plant_steps", "jacobian_steps", "seconds")]
+    # The first of the three is the mean; the others are its interval.
+    ratio = show(row["ratio"][0], 4)
+    return [row["plant"], row["method"], reached, *spent, ratio]

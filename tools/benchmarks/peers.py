@@ -151,6 +151,7 @@ def our_program(optimizer: str) -> Program:
 def check_start(loss: float, loop: Any, theta: Array) -> None:
     """Raise RuntimeError if a program does not start from our loss of theta (P,)."""
     expected = loop.rollout(theta).loss
+    # Wide enough for float32, too narrow for another arm or network.
     if not np.isclose(loss, expected, rtol=1e-3):
         raise RuntimeError(
             f"this program starts from a loss of {loss}, hfcontrol from {expected}: "

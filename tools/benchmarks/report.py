@@ -90,6 +90,7 @@ def train_to(thresholds: Sequence[float], by: str = "loss", **chosen: Any) -> Re
     """
     settings = Settings(**chosen)
     setup = Setup(settings)
+    # Only a ratio needs the optimum, which takes iLQR some time.
     optimal = setup.training_scenarios().optimal if by == "ratio" else 1.0
     last = min(thresholds)
     result = Result()
@@ -124,6 +125,8 @@ def train_to(thresholds: Sequence[float], by: str = "loss", **chosen: Any) -> Re
         result.updates = state.updates
         result.seconds = seconds
         result.theta = state.theta
+        # Updates on the linear model keep the loss of the hold's start, so that only
+        # the rollout after a hold confirms what it reached.
         is_confirmed = value <= last and is_true
         if is_confirmed or (str(last) in result.reached and settings.hold != "model"):
             break

@@ -209,6 +209,7 @@ def diffrax_gradient(problem: Problem, theta: Array, size: Size) -> Gradient:
     import jax
     import jax.numpy as jnp
 
+    # Before diffrax makes its first array.
     jax.config.update("jax_enable_x64", True)
     import diffrax
 
@@ -239,6 +240,7 @@ def diffrax_gradient(problem: Problem, theta: Array, size: Size) -> Gradient:
                 None,
                 z0,
                 parts,
+                # Reverse mode needs a bound; these solutions take fewer.
                 max_steps=256,
                 stepsize_controller=controller,
             )

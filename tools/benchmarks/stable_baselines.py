@@ -19,7 +19,9 @@ from hfcontrol.environments.gymnasium_env import PlantVectorEnv
 
 # Spread of the actions at the start: exp(-1) = 0.37.
 LOG_DEVIATION = -1.0
-FLAT_STEP = 0.1  # of the random actions that `environment_rate` repeats
+# Part of a random action that `environment_rate` repeats: a gentle one, so that states
+# stay in the usual range.
+ACTION_SCALE = 0.1
 
 
 class Problem(NamedTuple):
@@ -134,6 +136,7 @@ def make_ppo(
         n_steps=steps,
         batch_size=steps * envs.num_envs // parts,
         n_epochs=epochs,
+        # The cost of a task is a plain sum over its horizon.
         gamma=1.0,
         policy_kwargs=architecture,
         seed=seed,
@@ -209,7 +212,7 @@ def environment_rate(problem: Problem = DEFAULT_PROBLEM, episodes: int = 25) -> 
     """
     envs = PlantVectorEnv(*problem, autoreset_mode="SameStep")
     envs.reset(seed=0)
-    actions = FLAT_STEP * envs.action_space.sample()
+    actions = ACTION_SCALE * envs.action_space.sample()
     steps = envs.scenario.steps
     for _ in range(steps):
         envs.step(actions)

@@ -27,6 +27,7 @@ DELAYED: Settings = {
     "command_delay": "20ms",
     "motor_noise": "5%",
 }
+# More trials than by default: each has another strength of the field.
 CURL: Settings = {"curl_field": 13.0, "trials": 256}
 
 # Held-out trials in which successes are counted; the yardstick takes fewer.
@@ -85,6 +86,7 @@ CASES = (
     Case("quadrotor", "poster", 240, judged=128),
     Case("electric", "follow", None, {"rollouts": 3000}, judged=64),
 )
+# Eight held-out trials, because the yardstick takes most of the time.
 SMALLEST_CASE = Case("arm2", "reach", SMALLEST_SECONDS, SMALLEST, judged=8)
 
 
@@ -178,52 +180,62 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 def row_cells(row: Row) -> list[Any]:
     """Return the cells of a row in the printed table."""
-    return [
+    about = [
         row["plant"],
         row["task"],
         option_words(row["settings"]),
         option_words(row["tested"]),
         row["seconds"],
         row["threads"],
-        "-" if row["ratio"] is None else show(max(row["ratio"]), 5),
-        f"{100 * min(row['success']):.1f} %",
-        f"{show(max(row['error']))} {row['unit']}",
-        f"{show(max(row['error_max']))} {row['unit']}",
     ]
+    ratio = "-" if row["ratio"] is None else show(max(row["ratio"]), 5)
+    success = f"{100 * min(row['success']):.1f} %"
+    unit = row["unit"]
+    errors = [f"{show(max(row[name]))} {unit}" for name in ("error", "error_max")]
+    return [*about, ratio, success, *errors]
 
 
 def measure_case(case: Case, seeds: Sequence[int]) -> Row:
-    """Return the row of a case; prints each seed as soon as it is done."""
+    """Return the row of a case, from trainings with each seed."""
     summaries = []
     taken = []
     for seed in seeds:
         summary, seconds = train_and_test(case, seed)
         summaries.append(summary)
         taken.append(seconds)
-        error = summary["error"]
-        print(
-            f"{case.plant} {case.task} {option_words(case.settings)} seed {seed}: "
-            f"{seconds:.1f} s, ratio {show(summary['ratio'], 5)}, "
-            f"success {summary['success']:.3f}, error {show(error['mean'])} "
-            f"(max {show(error['max'])}) {error['unit']}",
-            flush=True,
-        )
+        print_seed(case, seed, summary, seconds)
 
     ratios = [summary["ratio"] for summary in summaries]
     errors = [summary["errors"] for summary in summaries]
+    figures = {
+        "ratio": None if None in ratios else ratios,
+        "success": [summary["success"] for summary in summaries],
+        "error": [largest(arrivals, "mean") for arrivals in errors],
+        "error_max": [largest(arrivals, "max") for arrivals in errors],
+        "unit": summaries[0]["error"]["unit"],
+    }
     return {
         **asdict(case),
         "seconds": case.seconds or round(max(taken)),
         "threads": numba.get_num_threads(),
         "tested": case.test_settings,
         "seeds": list(seeds),
-        "ratio": None if None in ratios else ratios,
-        "success": [summary["success"] for summary in summaries],
-        "error": [largest(arrivals, "mean") for arrivals in errors],
-        "error_max": [largest(arrivals, "max") for arrivals in errors],
-        "unit": summaries[0]["error"]["unit"],
+        **figures,
         "processor": machine()["processor"],
     }
+
+
+def print_seed(case: Case, seed: int, summary: Row, seconds: float) -> None:
+    """Print what one seed reached: a case may take minutes per seed."""
+    error = summary["error"]
+    name = f"{case.plant} {case.task} {option_words(case.settings)} seed {seed}"
+    ratio = show(summary["ratio"], 5)
+    errors = f"{show(error['mean'])} (max {show(error['max'])}) {error['unit']}"
+    success = f"{summary['success']:.3f}"
+    print(
+        f"{name}: {seconds:.1f} s, ratio {ratio}, success {success}, error {errors}",
+        flush=True,
+    )
 
 
 def largest(arrivals: Sequence[Row], name: str) -> float:
