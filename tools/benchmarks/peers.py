@@ -30,7 +30,10 @@ LBFGS_MEMORY = 50
 
 
 class Task(NamedTuple):
-    """A cost: its settings, thresholds, and what a program may spend on a seed [s]."""
+    """A cost: its settings, thresholds, and what a program may spend on a seed [s].
+
+    compiles: whether PyTorch compiles its loss, and tries numbers of threads.
+    """
 
     cost: str
     by: str
@@ -38,11 +41,17 @@ class Task(NamedTuple):
     settings: dict[str, Any]
     seconds: float = 30
     try_seconds: float = 10  # with each learning rate
+    compiles: bool = True
 
     def smallest(self) -> "Task":
         """Return the task on a tiny problem, for a moment."""
-        settings = {**self.settings, **SMALLEST}
-        return self._replace(settings=settings, seconds=0.1, try_seconds=0.1)
+        return self._replace(
+            settings={**self.settings, **SMALLEST},
+            seconds=0.1,
+            try_seconds=0.1,
+            # PyTorch compiles for half a minute.
+            compiles=False,
+        )
 
 
 TASKS = (
@@ -188,17 +197,15 @@ class TorchLoop:
     """The closed loop of arm2 in PyTorch, with scenario and weights of our training."""
 
     def __init__(
-        self,
-        seed: int,
-        settings: dict[str, Any],
-        dtype: Any,
-        threads: int | None = None,
+        self, seed: int, task: Task, dtype: Any, threads: int | None = None
     ) -> None:
         import torch
 
+        if threads is None:
+            threads = fastest_threads() if task.compiles else 1
         # Before compiling: compiled code holds for this number.
-        torch.set_num_threads(threads or fastest_threads())
-        setup = Setup(Settings(seed=seed, **settings))
+        torch.set_num_threads(threads)
+        setup = Setup(Settings(seed=seed, **task.settings))
         training = setup.training_scenarios()
         loop = training.loop
         self.torch: Any = torch
@@ -217,7 +224,7 @@ class TorchLoop:
         self.p = [float(loop.plant.params[name]) for name in names]
 
         torch.manual_seed(seed)
-        self.compiled = self.compile()
+        self.compiled = self.compile() if task.compiles else self.loss
         loss = self.compiled(*self.weights(self.theta))
         check_start(float(loss.detach()), loop, self.theta)
 
@@ -291,7 +298,7 @@ def fastest_threads() -> int:
 
     times: dict[int, float] = {}
     for threads in sorted({1, numba.get_num_threads()}):
-        loop = TorchLoop(0, {"effort": 0.0}, torch.float32, threads)
+        loop = TorchLoop(0, TASKS[0], torch.float32, threads)
         times[threads] = gradient_seconds(loop)
     fastest = min(times, key=lambda threads: times[threads])
     tried = ", ".join(f"{n}: {show(1e3 * s)}" for n, s in times.items())
@@ -353,7 +360,7 @@ def train_adam(seed: int, task: Task, rate: float, seconds: float) -> Result:
     """
     import torch
 
-    loop = TorchLoop(seed, task.settings, torch.float32)
+    loop = TorchLoop(seed, task, torch.float32)
     weights = loop.weights(loop.theta)
     optimizer = torch.optim.Adam(weights, lr=rate)
     progress = Progress(task, loop.optimal)
@@ -389,7 +396,7 @@ def train_lbfgs(seed: int, task: Task) -> Result:
     import torch
     from scipy.optimize import minimize
 
-    loop = TorchLoop(seed, task.settings, torch.float64)
+    loop = TorchLoop(seed, task, torch.float64)
     progress = Progress(task, loop.optimal)
 
     def loss_and_gradient(theta: Array) -> tuple[float, Array]:
