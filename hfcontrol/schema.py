@@ -8,7 +8,7 @@ pydantic does the checking, because it finds all faults at once. Importing it ta
 about 0.2 s, so `import hfcontrol` and `hfcontrol --help` do without.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
@@ -245,12 +245,17 @@ def value_type(field: FieldInfo) -> type:
     return part if part in (int, float, bool) else str
 
 
+def join_words(words: Sequence[str], link: str = "or") -> str:
+    """Return at least two words as a list in a sentence: "a, b or c"."""
+    *others, last = words
+    return f"{', '.join(others)} {link} {last}"
+
+
 def describe_allowed(field: FieldInfo) -> str:
     """Return in words which values a setting allows, from its type and bounds."""
     first = alternatives(field.annotation)[0]
     if get_origin(first) is Literal:
-        *others, last = get_args(first)
-        return f"{', '.join(others)} or {last}"
+        return join_words(get_args(first))
 
     limits: dict[str, Any] = {}
     for bound in field.metadata:

@@ -72,6 +72,7 @@ def imported_names(source):
 
 def faults(package, source):
     """What a source in a package must not import, in words."""
+    later = PACKAGES[PACKAGES.index(package) + 1 :]
     for name in imported_names(source):
         library, _, rest = name.partition(".")
         target = rest.partition(".")[0]
@@ -80,9 +81,8 @@ def faults(package, source):
         elif package not in OWNERS.get(library, {package}):
             owners = " and ".join(sorted(OWNERS[library]))
             yield f"{package} imports {library}, which only {owners} may import"
-        elif library == "hfcontrol" and target in PACKAGES:
-            if PACKAGES.index(target) > PACKAGES.index(package):
-                yield f"{package} imports {target}, which comes after it"
+        elif library == "hfcontrol" and target in later:
+            yield f"{package} imports {target}, which comes after it"
 
 
 def imported_modules(module):

@@ -6,7 +6,8 @@ which the help of the command line does without.
 
 from typing import Literal
 
-from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+from hfcontrol.arrays.settings import DERIVATIVE_OPTIMIZERS
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words, setting
 
 EstimatorName = Literal[
     "ctpg", "backsolve", "backsolve_checkpoints", "discrete", "euler", "rk4"
@@ -15,9 +16,9 @@ EstimatorName = Literal[
 # Rules that settings of later packages share.
 NEEDS_DERIVATIVES = OnlyWith(
     "optimizer",
-    ("hf", "adam", "momentum", "lbfgs"),
-    "applies only to training by derivatives (hf, adam, momentum or lbfgs); leave it "
-    "out",
+    DERIVATIVE_OPTIMIZERS,
+    f"applies only to training by derivatives ({join_words(DERIVATIVE_OPTIMIZERS)}); "
+    "leave it out",
 )
 CONTROL_STEPS_ONLY = OnlyWith(
     "estimator",

@@ -6,21 +6,18 @@ limited. The state is a struct of the network's activations.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
+from typing import TypeVar
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
+from hfcontrol.errors import UsageError
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import (
-    CELLS,
-    has_synapses,
-    is_continuous,
-    is_timed,
-    staged_cell,
-)
+from hfcontrol.network.cells import CELLS, has_synapses, is_timed, staged_cell
 from hfcontrol.network.connections import Timed
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
@@ -37,7 +34,8 @@ FIELDS = {
     "ltc_conductance": "(p0 * (p2 - x) + f - g * x) / p1",
 }
 
-# The semi-implicit step of each cell in C, of length h.
+# The semi-implicit step of each cell in C, of length h. A cell without a field has this
+# step alone.
 SEMI_IMPLICIT_STEPS = {
     "ctrnn": "(x + h * p0 * f) / (1 + h * p0)",
     "ltc": "(x + h * f * p1) / (1 + h * (p0 + f))",
@@ -55,6 +53,8 @@ ACTIVATIONS = {
 }
 
 NUMBERS_PER_LINE = 6
+
+T = TypeVar("T")
 
 HEADER = Template("""\
 /* $title
@@ -148,7 +148,11 @@ s = R(0.5) * (1 + TANH(R(0.5) * a[2]));
     }
 """)
 
-# A layer of a time-continuous cell, solved in stages (network/stages.py).
+# Layers of the cells whose sums depend on the length of the step, by cell: each has its
+# own way of using its sums.
+TIMED_LAYERS = {"cfc": CLOSED_FORM_LAYER}
+
+# A layer of another cell with a state, which takes stages (network/stages.py).
 STAGED_LAYER = Template("""\
     {
         real X[$columns], x[$units], f[$units], g[$units];
@@ -211,7 +215,10 @@ RK4_STAGE = Template("""\
 
 
 def c_source(controller: Controller, name: str, title: str, run: str) -> str:
-    """Return the C source of a controller, with functions named after `name`."""
+    """Return the C source of a controller, with functions named after `name`.
+
+    Raises UsageError if the network's cell has no formula in C.
+    """
     network = controller.network
     # Work rows, behind the outputs, are not part of the state.
     n_state = network.outputs.stop
@@ -265,9 +272,20 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
     cell = staged_cell(layer.cell)
     if cell.PARAMETERS:
         blocks.append(_table(f"parameters{k}", parameter_values(cell, raw)))
-    if is_continuous(layer.cell):
+    # The layer of a timed cell holds its formula; all others with a state call one.
+    if not is_timed(layer.cell):
         blocks.append(_cell_function(layer, k, network.architecture.scheme))
     return blocks
+
+
+def _c_code(codes: Mapping[str, T], key: str, cell: str, part: str) -> T:
+    """Return the C code of a part of a cell; UsageError if there is none."""
+    if key not in codes:
+        raise UsageError(
+            f"`cell` {cell}: its {part} has no C code yet; export it to npz, or add "
+            "the code to hfcontrol/deploy/c_source.py"
+        )
+    return codes[key]
 
 
 def _table(name: str, numbers: Array) -> str:
@@ -285,9 +303,14 @@ def _number(value: float) -> str:
 
 
 def _cell_function(layer: Layer, k: int, scheme: str) -> str:
-    """Return a function of unit i: the cell's semi-implicit step, or its field."""
+    """Return a function of unit i: the cell's semi-implicit step, or its field.
+
+    The step is that of the scheme fused, the only one that a cell without a field has.
+    """
     is_fused = scheme == "fused"
-    formula = (SEMI_IMPLICIT_STEPS if is_fused else FIELDS)[layer.cell]
+    codes = SEMI_IMPLICIT_STEPS if is_fused else FIELDS
+    part = "semi-implicit step" if is_fused else "field"
+    formula = _c_code(codes, layer.cell, layer.cell, part)
     count = len(staged_cell(layer.cell).PARAMETERS)
     parameters = [
         f"    const real p{j} = parameters{k}[{j * layer.size} + i];\n"
@@ -295,10 +318,14 @@ def _cell_function(layer: Layer, k: int, scheme: str) -> str:
     ]
 
     # Every cell has the same arguments; -Wextra warns of those that it does not use.
-    used = re.findall(r"\w+", formula)
-    unused = [name for name in ("x", "g") if name not in used]
+    used = set(re.findall(r"\w+", formula))
+    names = ["x", "f", "g", *(f"p{j}" for j in range(count))]
+    if is_fused:
+        names.append("h")
+    unused = [name for name in names if name not in used]
+    # The index is for the parameters.
     if count == 0:
-        unused = ["i", *unused]
+        unused.insert(0, "i")
     return CELL_FUNCTION.substitute(
         k=k,
         h_argument=", real h" if is_fused else "",
@@ -330,7 +357,9 @@ class LayerCode:
     def code(self) -> str:
         """Return the block that computes the layer's activations."""
         if is_timed(self.layer.cell):
-            return self._fill(CLOSED_FORM_LAYER, gather=self._gather())
+            cell = self.layer.cell
+            template = _c_code(TIMED_LAYERS, cell, cell, "layer")
+            return self._fill(template, gather=self._gather())
         if self.layer.work:
             return self._staged_layer()
         return self._fill(
@@ -352,7 +381,8 @@ class LayerCode:
 
     def _activation(self) -> str:
         """Return the activation function of the summed input."""
-        return ACTIVATIONS[CELLS[self.layer.cell].ACTIVATION]
+        name = CELLS[self.layer.cell].ACTIVATION
+        return _c_code(ACTIVATIONS, name, self.layer.cell, f"activation {name}")
 
     def _gather(self) -> str:
         """Return the loops that gather what the layer's matrix multiplies."""
@@ -368,7 +398,7 @@ class LayerCode:
         return "".join(loops)
 
     def _staged_layer(self) -> str:
-        """Return the block of a time-continuous cell."""
+        """Return the block of a cell with a state that takes stages."""
         source = self.state_source
         return self._fill(
             STAGED_LAYER,

@@ -25,7 +25,8 @@ def export_controller(controller: Controller, path: Path, title: str, run: str) 
     `title` and the name of the `run` are written too. A C file compiles for float with
     -DHFCONTROL_FLOAT; its functions are named after the file.
 
-    Raises UsageError for another suffix, or if the file cannot be written.
+    Raises UsageError for another suffix, for a cell that the format has no code for,
+    or if the file cannot be written.
     """
     with atomic_write(path, SUFFIXES) as temporary:
         suffix = path.suffix.lower()

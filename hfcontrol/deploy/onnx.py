@@ -92,7 +92,8 @@ class Node(np.lib.mixins.NDArrayOperatorsMixin):
 def onnx_model(controller: Controller, title: str) -> Any:
     """Return the ONNX model of a controller.
 
-    Raises UsageError if the package onnx is not installed.
+    Raises UsageError if the package onnx is not installed, or if the network's cell
+    cannot be written.
     """
     try:
         import onnx
@@ -251,7 +252,12 @@ def _activate(layer: Layer, sums: Any) -> Any:
     if name == "tanh, tanh, logistic":
         early, late, gate = sums
         return np.tanh(early), np.tanh(late), _logistic(gate)
-    return _logistic(sums)
+    if name == "logistic":
+        return _logistic(sums)
+    raise UsageError(
+        f"`cell` {layer.cell}: its activation {name} has no ONNX graph yet; export it "
+        "to npz, or add the graph to hfcontrol/deploy/onnx.py"
+    )
 
 
 def _logistic(a: Any) -> Any:

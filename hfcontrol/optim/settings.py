@@ -2,13 +2,11 @@
 
 from typing import Literal
 
+from hfcontrol.arrays.settings import RATE_OPTIMIZERS, OptimizerName
 from hfcontrol.closed_loop.settings import CONTROL_STEPS_ONLY
-from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words, setting
 
-OptimizerName = Literal["hf", "adam", "momentum", "lbfgs", "ppo", "a2c"]
 SolverName = Literal["auto", "cg", "residual"]
-
-POLICY_OPTIMIZERS = ("ppo", "a2c")
 
 HESSIAN_FREE = OnlyWith("optimizer", ("hf",), "applies only to hf; leave it out")
 
@@ -30,8 +28,8 @@ class OptimizerSettings(SettingsModel):
         only_with=(
             OnlyWith(
                 "optimizer",
-                ("adam", "momentum", *POLICY_OPTIMIZERS),
-                "applies only to adam, momentum, ppo and a2c; leave it out",
+                RATE_OPTIMIZERS,
+                f"applies only to {join_words(RATE_OPTIMIZERS, 'and')}; leave it out",
             ),
         ),
         gt=0,

@@ -1,11 +1,13 @@
 """Settings of PPO and A2C."""
 
-from hfcontrol.optim.settings import POLICY_OPTIMIZERS
-from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words, setting
 
 POLICY_ONLY = (
     OnlyWith(
-        "optimizer", POLICY_OPTIMIZERS, "applies only to ppo and a2c; leave it out"
+        "optimizer",
+        POLICY_OPTIMIZERS,
+        f"applies only to {join_words(POLICY_OPTIMIZERS, 'and')}; leave it out",
     ),
 )
 

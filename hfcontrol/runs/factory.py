@@ -1,12 +1,14 @@
 """Build what settings describe: plant, task, network, wiring, optimizer and trainer."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.device import device_name, resolve_device
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
@@ -19,7 +21,6 @@ from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.optim.protocol import Optimizer
-from hfcontrol.optim.settings import POLICY_OPTIMIZERS
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
@@ -178,25 +179,59 @@ def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
 def make_optimizer(settings: Settings, task: Task) -> Optimizer[Any]:
     """Return the optimizer of training by derivatives.
 
+    Raises NotImplementedError for a name in the settings without a row in `OPTIMIZERS`.
+    """
+    name = settings.optimizer
+    if name not in OPTIMIZERS:
+        raise NotImplementedError(
+            f"`optimizer` {name}: nothing builds it; add a row to OPTIMIZERS in "
+            "hfcontrol/runs/factory.py"
+        )
+    return OPTIMIZERS[name](settings, task)
+
+
+def _hessian_free(settings: Settings, task: Task) -> HessianFree:
+    """Return the Hessian-free optimizer.
+
     By default the task chooses how many trials the curvature needs.
     """
-    name, rate = settings.optimizer, settings.learning_rate
-    if name == "hf":
-        trials = settings.curvature_trials
-        if trials is None:
-            trials = task.curvature_trials
-        return HessianFree(
-            settings.solver,
-            settings.damping,
-            settings.structural,
-            settings.cg_cap,
-            trials,
-        )
-    if name == "lbfgs":
-        return LBFGS()
+    trials = settings.curvature_trials
+    if trials is None:
+        trials = task.curvature_trials
+    return HessianFree(
+        settings.solver,
+        settings.damping,
+        settings.structural,
+        settings.cg_cap,
+        trials,
+    )
 
-    first_order = Adam if name == "adam" else Momentum
-    return first_order() if rate is None else first_order(rate)
+
+def _adam(settings: Settings, task: Task) -> Adam:
+    """Return Adam, with its own learning rate by default."""
+    rate = settings.learning_rate
+    return Adam() if rate is None else Adam(rate)
+
+
+def _momentum(settings: Settings, task: Task) -> Momentum:
+    """Return gradient descent with momentum, with its own learning rate by default."""
+    rate = settings.learning_rate
+    return Momentum() if rate is None else Momentum(rate)
+
+
+def _lbfgs(settings: Settings, task: Task) -> LBFGS:
+    """Return L-BFGS, which has no settings."""
+    return LBFGS()
+
+
+# One for each of DERIVATIVE_OPTIMIZERS. Policy gradients are no `Optimizer`: they train
+# by sampled costs, in a trainer of their own.
+OPTIMIZERS: dict[str, Callable[[Settings, Task], Optimizer[Any]]] = {
+    "hf": _hessian_free,
+    "adam": _adam,
+    "momentum": _momentum,
+    "lbfgs": _lbfgs,
+}
 
 
 def make_policy_gradient(settings: Settings) -> PolicyGradient:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from typing_extensions import Unpack
 
-from hfcontrol.arrays.settings import DeviceName, DeviceSettings, DtypeName
+from hfcontrol.arrays.settings import (
+    POLICY_OPTIMIZERS,
+    DeviceName,
+    DeviceSettings,
+    DtypeName,
+    OptimizerName,
+)
 from hfcontrol.closed_loop.settings import (
     NEEDS_DERIVATIVES,
     EstimatorName,
@@ -26,12 +32,7 @@ from hfcontrol.network.settings import (
     SchemeName,
     SkipWord,
 )
-from hfcontrol.optim.settings import (
-    POLICY_OPTIMIZERS,
-    OptimizerName,
-    OptimizerSettings,
-    SolverName,
-)
+from hfcontrol.optim.settings import OptimizerSettings, SolverName
 from hfcontrol.policy_gradient.settings import PolicyGradientSettings
 from hfcontrol.schema import OnlyWith, SettingsModel, Whole, options, setting
 from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings

@@ -10,6 +10,12 @@ from helpers import training_of
 
 from hfcontrol.arrays.device import DEVICES
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.settings import (
+    DERIVATIVE_OPTIMIZERS,
+    POLICY_OPTIMIZERS,
+    RATE_OPTIMIZERS,
+    OptimizerName,
+)
 from hfcontrol.closed_loop.continuous import ESTIMATORS, FIXED
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
@@ -18,6 +24,8 @@ from hfcontrol.network.stages import SCHEMES
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
+from hfcontrol.policy_gradient.trainer import PolicyTrainer
+from hfcontrol.runs import factory
 from hfcontrol.runs.factory import make_architecture
 from hfcontrol.runs.quantities import parse_delay, parse_motor_noise
 from hfcontrol.runs.settings import (
@@ -27,7 +35,7 @@ from hfcontrol.runs.settings import (
     TrainKeywords,
     settings_for,
 )
-from hfcontrol.schema import alternatives, option_of, options
+from hfcontrol.schema import alternatives, join_words, option_of, options
 from hfcontrol.training.holds import CHOICES
 
 # What was refused, and words of the message.
@@ -40,7 +48,10 @@ REFUSED = [
     ({"rollouts": 0}, "`rollouts` 0"),
     ({"max_seconds": 0.0}, "`max_seconds` 0.0"),
     ({"hold": "tight"}, "`hold` tight: must be auto, model"),
-    ({"optimizer": "sgd"}, "`optimizer` sgd: must be hf, adam"),
+    (
+        {"optimizer": "sgd"},
+        f"`optimizer` sgd: must be {join_words(get_args(OptimizerName))}",
+    ),
     ({"solver": "lu"}, "`solver` lu: must be auto, cg"),
     ({"race": 0}, "`race` 0"),
     ({"guide": -1}, "`guide` -1: must be a whole number of at least 0"),
@@ -61,8 +72,8 @@ REFUSED = [
     ),
     (
         {"learning_rate": 0.1},
-        "`learning_rate` 0.1 with `optimizer` hf: applies only to adam, momentum, ppo "
-        "and a2c",
+        "`learning_rate` 0.1 with `optimizer` hf: applies only to "
+        f"{join_words(RATE_OPTIMIZERS, 'and')}",
     ),
     ({"curvature_trials": 0}, "`curvature_trials` 0: must be a whole number of at le"),
     (
@@ -124,7 +135,7 @@ def test_all_faults_are_reported_at_once():
         "`trials` 0: must be a whole number of at least 1",
         "`effort` 1: must be a finite number of at least 0",
         "`skip` x: must be layer numbers such as 2,3, or all or none",
-        "`optimizer` sgd: must be hf, adam, momentum, lbfgs, ppo or a2c",
+        f"`optimizer` sgd: must be {join_words(get_args(OptimizerName))}",
         "unknown setting 'rase'",
         "did you mean 'race'?",
     ]
@@ -299,6 +310,31 @@ def test_words_for_connections(options, skip, recurrent):
 )
 def test_the_optimizer_gets_its_settings(options, expected):
     assert training_of(**options)[0].optimizer == expected
+
+
+def test_every_optimizer_has_its_own_builder():
+    assert set(factory.OPTIMIZERS) == set(DERIVATIVE_OPTIMIZERS)
+    assert len(set(factory.OPTIMIZERS.values())) == len(factory.OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_every_optimizer_is_built(name):
+    trainer, _ = training_of(optimizer=name)
+    assert isinstance(trainer, PolicyTrainer) == (name in POLICY_OPTIMIZERS)
+    assert trainer.optimizer
+
+
+@pytest.mark.parametrize("name", RATE_OPTIMIZERS)
+def test_the_optimizer_gets_its_learning_rate(name):
+    optimizer = training_of(optimizer=name, learning_rate=0.2)[0].optimizer
+    is_policy = name in POLICY_OPTIMIZERS
+    assert (optimizer.learning_rate if is_policy else optimizer.rate) == 0.2
+
+
+def test_a_name_without_a_builder_is_an_internal_failure(monkeypatch):
+    monkeypatch.delitem(factory.OPTIMIZERS, "momentum")
+    with pytest.raises(NotImplementedError, match="`optimizer` momentum: nothing buil"):
+        training_of(optimizer="momentum")
 
 
 @pytest.mark.parametrize(
