@@ -25,7 +25,7 @@ def train(
 
         run = hf.train("arm2", task="reach", batches=32, seed=0)
 
-    plant: the name of a shipped plant, a file, or gym:ID.
+    plant: the name of a shipped plant, a file, or a simulator's name such as gym:ID.
     out: where the run's folder is created, default ./weights.
     start: a run whose weights it starts from, default random weights.
     on_event: called with every event, those of the curriculum too.

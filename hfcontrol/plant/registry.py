@@ -8,7 +8,10 @@ from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.simulators import SIMULATORS
 
 # A plant with one of these endings is a path; any other is a name.
-PLANT_SUFFIXES = (".py", ".xml")
+PLANT_SUFFIXES = (
+    ".py",
+    *(simulator.suffix for simulator in SIMULATORS if simulator.suffix),
+)
 
 
 def plants_folder() -> Path:
@@ -30,8 +33,8 @@ def plant_names() -> list[str]:
 def load_plant(name: str | Path) -> Plant:
     """Return the plant of that name.
 
-    The name is a shipped plant, a path ending in .py, or one that a simulator matches:
-    a path ending in .xml (MuJoCo) or gym:ID (Gymnasium).
+    The name is a shipped plant, a path ending in .py, or one that a simulator matches,
+    such as gym:ID (Gymnasium) or model.xml (MuJoCo).
 
     Raises PlantError if the plant does not exist, or if its file breaks the contract.
     """
@@ -46,10 +49,11 @@ def load_plant(name: str | Path) -> Plant:
     elif name in plant_names():
         path = plants_folder() / f"{name}.py"
     else:
+        examples = ", ".join(simulator.example for simulator in SIMULATORS)
         raise PlantError(
             f"unknown plant {name!r}: the shipped plants are "
             f"{', '.join(plant_names())}; give your own plant by its path, ending in "
-            ".py or .xml"
+            f".py, or by a name such as {examples}"
         )
     return read_plant(_read_source(path), path)
 

@@ -1,12 +1,13 @@
 """Cells with a state: exact solutions, orders of convergence, bounds and counts."""
 
 import json
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import central_difference, relative
+from helpers import central_difference, flat, like, loop_of, relative, weights_of
 
 from hfcontrol.network.activations import ACTIVATIONS
 from hfcontrol.network.architecture import Architecture
@@ -16,6 +17,7 @@ from hfcontrol.network.cells import (
     count_sums,
     has_synapses,
     is_continuous,
+    is_staged,
     ltc,
     ltc_tanh,
 )
@@ -30,6 +32,12 @@ from hfcontrol.network.stages import (
 CONTINUOUS = [name for name in CELLS if is_continuous(name)]
 GOLDEN = Path(__file__).parent / "ltc_golden.json"
 ORDERS = {"euler": 1, "fused": 1, "rk4": 4}
+SOLVED = [
+    *((cell, "fused", 1) for cell in CELLS),
+    # Eight unfoldings keep the explicit schemes stable for random weights.
+    *((cell, scheme, 8) for cell in CONTINUOUS for scheme in ORDERS),
+]
+FORMULAS = ("field", "field_slopes", "fused", "fused_slopes")
 
 
 def parameters(cell, rng, units=4):
@@ -69,6 +77,41 @@ def exact(cell, p, x, f, time):
             drive / rate + (x - drive / rate) * np.exp(-rate * time),
             x + time * drive,
         )
+
+
+@pytest.mark.parametrize("cell, other", [*combinations(CELLS, 2)])
+def test_only_cells_with_the_same_formulas_share_a_code(cell, other):
+    """The compiled passes know a cell by its code alone."""
+    a, b = CELLS[cell], CELLS[other]
+    if a.CODE == b.CODE:
+        assert is_staged(cell)
+        assert a.ACTIVATION == b.ACTIVATION and a.PARAMETERS == b.PARAMETERS
+        for name in FORMULAS:
+            assert getattr(a, name, None) is getattr(b, name, None)
+
+
+@pytest.mark.parametrize("cell, scheme, unfold", SOLVED)
+def test_compiled_cells_equal_their_definition(cell, scheme, unfold, rng):
+    """Every cell: compiled code takes an unknown code for that of dx/dt = f.
+
+    To 1e-12 as in tests/closed_loop/test_loop.py, which has more networks.
+    """
+    architecture = Architecture((4, 3), cell=cell, scheme=scheme, unfold=unfold)
+    compiled, plain = (
+        loop_of(architecture=architecture, fused=fused) for fused in (True, False)
+    )
+    theta = weights_of(compiled)
+    a, b = compiled.rollout(theta), plain.rollout(theta)
+    network = compiled.network
+    assert relative(a.u, b.u) < 1e-12
+    assert relative(a.hidden(network), b.hidden(network)) < 1e-12
+
+    # From the same states: differences of the plant enlarge a rounding.
+    c = compiled.linearise(a)
+    d = plain.linearise(replace(a, activations=b.activations))
+    v, w = rng.standard_normal(network.size), like(c.cost.residuals, rng)
+    assert relative(flat(c.jvp(v)), flat(d.jvp(v))) < 1e-12
+    assert relative(c.vjp(w), d.vjp(w)) < 1e-12
 
 
 @pytest.mark.parametrize("cell", CONTINUOUS)

@@ -428,12 +428,24 @@ def test_positions_are_the_states_that_are_not_rates(name):
 
 def test_simulator_can_be_added(monkeypatch):
     made = SimulatorEntry(
+        example="made:UP",
         matches=lambda name: name.startswith("made:"),
         load=lambda name: replace(load_plant("arm1"), name=name),
     )
     monkeypatch.setattr(registry, "SIMULATORS", (made,))
     assert load_plant("made:up").name == "made:up"
     assert load_plant("arm1").name == "arm1"
+    with pytest.raises(PlantError, match="ending in .py, or by a name such as made:UP"):
+        load_plant("nothing")
+
+
+def test_every_simulator_is_named_to_who_asks_for_an_unknown_plant():
+    with pytest.raises(PlantError, match="unknown plant 'nothing'") as caught:
+        load_plant("nothing")
+    for simulator in registry.SIMULATORS:
+        assert simulator.example in str(caught.value)
+        assert simulator.matches(simulator.example)
+        assert simulator.suffix in (None, Path(simulator.example).suffix)
 
 
 def test_edited_plant_is_compiled_again(tmp_path):

@@ -12,11 +12,20 @@ from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 
 
-class SimulatorEntry(NamedTuple):
-    """A simulator: which plant names it loads, and its loader."""
+MUJOCO_SUFFIX = ".xml"
 
+
+class SimulatorEntry(NamedTuple):
+    """A simulator: which plant names it loads, and its loader.
+
+    `example` is how the names look, for messages; `suffix` is the ending of the files
+    that it loads, if it loads files.
+    """
+
+    example: str
     matches: Callable[[str], bool]
     load: Callable[[str], Plant]
+    suffix: str | None = None
 
 
 def is_environment(name: str) -> bool:
@@ -26,7 +35,7 @@ def is_environment(name: str) -> bool:
 
 def is_mujoco_model(name: str) -> bool:
     """Return whether a plant name is the path of an MJCF file."""
-    return name.endswith(".xml")
+    return name.endswith(MUJOCO_SUFFIX)
 
 
 def load_environment(name: str) -> Plant:
@@ -59,6 +68,6 @@ def load_mujoco_model(name: str) -> Plant:
 
 # Searched in this order; the first match loads the plant.
 SIMULATORS = (
-    SimulatorEntry(is_environment, load_environment),
-    SimulatorEntry(is_mujoco_model, load_mujoco_model),
+    SimulatorEntry("gym:ID", is_environment, load_environment),
+    SimulatorEntry("model.xml", is_mujoco_model, load_mujoco_model, MUJOCO_SUFFIX),
 )
