@@ -23,6 +23,7 @@ from plant_steps import (
 )
 from scipy.integrate import solve_ivp
 
+from hfcontrol.errors import PlantError
 from hfcontrol.evaluation.plant_check import check_plant
 from hfcontrol.kernels import compile_plant, load_module, plant_pieces
 from hfcontrol.kernels.base import taper_slope
@@ -435,7 +436,7 @@ def test_simulator_can_be_added(monkeypatch):
     monkeypatch.setattr(registry, "SIMULATORS", (made,))
     assert load_plant("made:up").name == "made:up"
     assert load_plant("arm1").name == "arm1"
-    with pytest.raises(PlantError, match="ending in .py, or by a name such as made:UP"):
+    with pytest.raises(PlantError, match=r"ending in \.py, or by .* made:UP$"):
         load_plant("nothing")
 
 

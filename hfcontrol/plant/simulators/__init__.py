@@ -11,7 +11,6 @@ from typing import NamedTuple
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 
-
 MUJOCO_SUFFIX = ".xml"
 
 
