@@ -128,8 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     and 1 for a failure.
     """
     try:
+        # In its standalone mode click would print errors and exit by itself.
         cli.main(arguments, prog_name="hfcontrol", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
+        # `hfcontrol` alone: the help is what one looks for, and no failure.
         click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "hfcontrol"
@@ -137,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(f"hfcontrol: {error.format_message()}", FAILURE)
     except HFControlError as error:
+        # A plant file or task is input of the user, as options are.
         wrong_usage = isinstance(error, (UsageError, PlantError, TaskError))
         _fail(f"hfcontrol: {error}", USAGE if wrong_usage else FAILURE)
     except MemoryError:
@@ -153,5 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _fail(line: str, status: int) -> NoReturn:
     """Print one line on stderr and exit."""
+    # Messages of other libraries may have several lines.
     click.echo(" ".join(line.split()), err=True)
     sys.exit(status)

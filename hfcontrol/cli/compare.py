@@ -94,6 +94,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
         if result is None:
             raise click.Abort("stopped before any part of the study had finished")
 
+        # Imported when there is something to draw: matplotlib loads slowly.
         from hfcontrol.studies.plots import draw
 
         draw(result, figure)

@@ -49,6 +49,7 @@ def export(run: str | None, kind: str, out: str | None, bare: bool) -> None:
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
 
+        # Before the run is loaded: the quickest check comes first.
         if kind not in FORMATS:
             raise UsageError(f"--format {kind}: must be c, npz or onnx")
         loaded = Run.load(run)

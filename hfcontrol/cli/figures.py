@@ -110,6 +110,7 @@ def animate(
     live = sys.stderr.isatty()
 
     def show_progress(done: int, total: int) -> None:
+        # A log file would get every frame, and the control codes.
         if live:
             click.echo(f"{CLEAR_LINE}frame {done} of {total} ...", nl=False, err=True)
 

@@ -16,6 +16,7 @@ def option_names(*commands: click.Command | None) -> dict[str, str]:
         for parameter in command.params if command else ():
             if not isinstance(parameter, click.Option) or not parameter.name:
                 continue
+            # The long form, of an option that has a short one too.
             option = max(parameter.opts, key=len)
             names[parameter.name] = option
 

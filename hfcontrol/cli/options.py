@@ -115,6 +115,7 @@ def parse_words(
 
 def given_options(**values: Any) -> dict[str, Any]:
     """Return the options that were given, by name."""
+    # click passes None or () for an option that is left out; 0 is a value.
     return {
         name: value
         for name, value in values.items()

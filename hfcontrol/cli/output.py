@@ -12,6 +12,7 @@ import click
 # Returns to the beginning of a terminal's line and clears it.
 CLEAR_LINE = "\r\x1b[K"
 
+# The longest names are like "path deviation [% of reach]".
 NAME_WIDTH = 28
 MIN_COLUMN_WIDTH = 24
 
@@ -22,6 +23,7 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
 
     Yields the function that replaces the text. Nothing is written to a file or pipe.
     """
+    # On stderr, so that a redirected result holds nothing else.
     live = sys.stderr.isatty()
 
     def replace(text: str) -> None:
@@ -38,6 +40,7 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line."""
+    # Python would write NaN, which other readers of JSON refuse.
     click.echo(json.dumps(json_safe(value), allow_nan=False))
 
 

@@ -20,6 +20,7 @@ def plants() -> None:
     for name in plant_names():
         plant = load_plant(name)
         tasks = ", ".join(plant.tasks) or "none"
+        # A `Plant` holds the text of its file, but not the docstring by itself.
         description = ast.get_docstring(ast.parse(plant.source)) or ""
         first_line = description.partition("\n")[0]
         click.echo(

@@ -96,6 +96,7 @@ class JsonLines:
 
     def show_event(self, event: "Event", training: "Training") -> None:
         """Print a line at the end of a hold."""
+        # The event at the end of a hold has no report of its own.
         self.report = event.report or self.report
         if event.kind != "hold":
             return
@@ -185,6 +186,7 @@ class Progress:
         state = event.state
         in_hold = event.kind == "update"
         words = [
+            # A hold counts when it has ended; the current one is shown with its number.
             f"hold {state.holds + in_hold:3d}",
             f"update {state.updates:5d}",
             f"rollouts {state.rollouts:5d}",

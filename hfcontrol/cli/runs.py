@@ -68,6 +68,7 @@ def _info_or_error(folder: "RunFolder") -> dict[str, Any]:
     try:
         return Run.load(folder.path).info()
     except CheckpointError as error:
+        # One damaged run must not hide all others.
         return {"run": str(folder.path), "error": str(error)}
 
 

@@ -80,6 +80,7 @@ def command_of_one_seed(arguments: list[str]) -> str:
     words = ["hfcontrol"]
     before = ""
     for word in arguments:
+        # `--seeds=0-3` is one word, `--seeds 0-3` are two.
         if not word.startswith(OWN_OPTIONS) and before not in OWN_OPTIONS:
             words.append(word)
         before = word
@@ -91,6 +92,7 @@ def _print_spread(outcomes: "list[Outcome]", as_json: bool) -> None:
     from hfcontrol.evaluation.evaluation import evaluate
     from hfcontrol.runs.run import Run
 
+    # `train_seeds` returns the best outcome first, and the worst last.
     best = outcomes[0]
     run = Run.load(best.path)
     losses = [outcome.loss for outcome in outcomes]

@@ -202,6 +202,7 @@ def _prepare(
     from hfcontrol.runs.training import continue_training, start_training
 
     if resume is not None:
+        # What may not change is refused there, `out` and `start` included.
         limits = settings | given_options(out=out, start=start)
         return continue_training(
             Run.load(resume, allow_unfinished=True), limits, bool(force)
@@ -247,5 +248,6 @@ def _stop_on_signals(training: "Training", quiet: bool) -> "Iterator[StopToken]"
             how = f"continue from the last checkpoint with: {command}"
         raise click.Abort(f"stopped at once; {how}") from None
     finally:
+        # A program that calls this command has handlers of its own.
         for number, handler in before.items():
             signal.signal(number, handler)

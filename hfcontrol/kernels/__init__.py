@@ -64,6 +64,7 @@ def _key(plant: Plant) -> tuple[object, ...]:
         plant.substeps,
         plant.actuator_lag,
         plant.observation_indices,
+        # The typical sizes set the steps of difference quotients.
         *plant.typical_state,
         *plant.typical_control,
     )

@@ -54,6 +54,7 @@ class Regulated(NamedTuple):
 
 def own_array(a: Any) -> Array:
     """Return the array as compiled code takes it: float64, C-contiguous, writable."""
+    # Numba would compile again for any other memory order, or for read-only arrays.
     return np.require(a, np.float64, ["C", "W"])
 
 

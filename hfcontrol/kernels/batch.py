@@ -70,6 +70,7 @@ class BatchKernels(Kernels):
         try:
             out = self._evaluate(name, x, u, target, p, rows)
         except Exception as error:
+            # The function is the user's: whatever it raises is about the plant's file.
             raise PlantError(
                 f"{plant.name}: {_name_in_file(name)} fails on {x.shape[1]} trials: "
                 f"{error}; it gets arrays (unit, trial) and uses NumPy functions"

@@ -115,6 +115,7 @@ class CompiledKernels(Kernels):
 
         The last argument is the array that the kernel fills.
         """
+        # Imported late: a controller that only acts needs no Numba, which loads slowly.
         from numba.core.errors import NumbaError
 
         out = arguments[-1]
@@ -126,6 +127,7 @@ class CompiledKernels(Kernels):
             jobs = len(out) * -(-out.shape[-1] // module.MAP_WIDTH)
         else:
             jobs = out.shape[-1]
+        # The first call compiles: faults of the plant's functions show here.
         try:
             run_in_parallel(jobs, getattr(module, kernel), *arguments, least=LEAST_JOBS)
         except NumbaError as error:

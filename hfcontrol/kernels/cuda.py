@@ -54,6 +54,7 @@ class _CudaRewriter(ast.NodeTransformer):
         if ast.unparse(node.func) != "np.empty":
             return node
         code = compile(ast.Expression(node.args[0]), "size", "eval")
+        # The pieces write sizes as short expressions of names that `sizes` holds.
         shape = eval(code, {}, dict(self.sizes))
         # CUDA has no empty local arrays.
         if isinstance(shape, tuple):
@@ -99,6 +100,7 @@ def load_device_module(
 
 def launch(kernel: Any, threads: int, *arguments: Any) -> None:
     """Run a kernel with `threads` independent threads."""
+    # Rounded up to whole blocks: the kernels ignore the threads left over.
     kernel[-(-threads // THREADS), THREADS](*map(_to_numba, arguments))
 
 

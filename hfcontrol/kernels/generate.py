@@ -210,6 +210,7 @@ def load_module(stem: str, pieces: Iterable[str]) -> ModuleType:
     import numpy
 
     source = inline_helpers("\n\n".join(pieces))
+    # The processor is left out: Numba's own cache keeps code for each.
     versions = (numba.__version__, numpy.__version__, *sys.version_info[:2])
     key = hashlib.sha256(f"{versions}\n{source}".encode()).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{key}"

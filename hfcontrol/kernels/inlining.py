@@ -152,6 +152,7 @@ class _Renamer(ast.NodeTransformer):
         other = self.names.get(node.id, node)
         if isinstance(other, ast.Name):
             return _name(other.id, node.ctx)
+        # A node in two places would be changed in both by a later visit.
         return deepcopy(other)
 
 

@@ -84,6 +84,7 @@ def _control_limit(settings: Settings, plant: Plant) -> Array:
                 f"`control_limit` {chosen}: must be a positive number, plant or none"
             ) from None
 
+    # Asked this way round, NaN is refused too.
     if not np.all(np.asarray(limit) > 0):
         raise UsageError(
             f"`control_limit` {format_value(chosen)}: must be a positive number"
@@ -113,6 +114,7 @@ def make_architecture(settings: Settings, dt: float) -> Architecture:
     times = TIME_CONSTANTS
     if settings.time_constants is not None:
         shortest, longest = parse_time_range(settings.time_constants, "time_constants")
+        # Cells count time in control steps, and know no dt.
         times = (shortest / dt, longest / dt)
     return Architecture(
         settings.hidden,
@@ -166,6 +168,7 @@ def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
     architecture = make_architecture(settings, plant.dt)
     network = Network(architecture, n_input, plant.nu, plant.trim)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
+        # From a random stream of its own: the initial weights stay those of the seed.
         network.constraint = Constraint(
             network,
             stream(settings.seed, Stream.CONSTRAINT),
@@ -263,6 +266,8 @@ def make_trainer(
     if plant.environment:
         return _environment_trainer(settings, plant)
 
+    # Scenarios are drawn on the CPU, wherever the network trains: a seed always means
+    # the same ones.
     task = make_task(settings, plant, compile_plant(plant))
     kernels = compile_plant(plant, resolve_device(settings.device))
     network = make_network(settings, task.n_target + plant.ny, plant)
@@ -295,6 +300,7 @@ def make_trainer(
         network,
         wiring,
         make_optimizer(settings, task),
+        # In continuous time every update simulates the plant again.
         "scenario" if settings.estimator else settings.hold,
         limits,
         optimal_loss,
@@ -393,10 +399,12 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
     if isinstance(trainer.optimizer, HessianFree):
         solver, why = trainer.optimizer.choose_solver(loop)
         if loop.active_residuals():
+            # One residual is enough to compile the pass of them all.
             linear.rows(loop.active_residuals()[-1:])
         reasons.append(f"solver {why}")
 
     if settings.guide and trainer.optimal is not None:
+        # One trial is enough to compile iLQR.
         trainer.optimal(loop.subset(1))
         reasons.append(
             f"guide: follows iLQR's trajectories first, with at most {settings.guide} "

@@ -24,8 +24,12 @@ try:
 except ImportError:  # Windows: the existence of a lock file takes its place
     HAS_FLOCK = False
 
+# Anchored at the end, because the names of plant and task may hold dashes.
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
+
+# A loss may be negative, as that of an environment is, or not finite.
 CHECKPOINT_NAME = re.compile(r"(\d{5,})-loss(-?[\d.]+e[+-]\d+|-?inf|nan)\.h5")
+
 # State of an unfinished curriculum; the first checkpoint replaces it.
 CURRICULUM_FILE = "warming.h5"
 MOST_LISTED = 10  # runs named in an error message; more would be unreadable
@@ -194,6 +198,7 @@ class RunFolder:
         """
         return min(
             self._some_checkpoints(),
+            # Nothing is less than NaN, so that a NaN in front would be the minimum.
             key=lambda file: math.inf if math.isnan(file.loss) else file.loss,
         )
 
@@ -222,6 +227,7 @@ class RunFolder:
         """The last checkpoint before `path` that can be read, or None."""
         names = [file.path.name for file in self.checkpoints()]
         earlier = names[: names.index(path.name)] if path.name in names else []
+        # The nearest first: the least of the training is lost then.
         for name in reversed(earlier):
             with suppress(CheckpointError):
                 checkpoint.load(self.path / name)
@@ -234,6 +240,7 @@ def _make_unique(root: Path, name: str) -> Path:
     for copy in count(1):
         folder = root / (name if copy == 1 else f"{name}-{copy}")
         with suppress(FileExistsError):
+            # Not tested before: another training may make the folder in between.
             folder.mkdir()
             return folder
     raise AssertionError("count never ends")
@@ -274,6 +281,7 @@ def _age(folder: Path) -> tuple[str, int, str]:
     """The key that orders run folders by age."""
     match = RUN_STAMP.search(folder.name)
     if not match:
+        # The empty text sorts before all stamps, and so comes last of the newest first.
         return "", 0, folder.name
     return match[1], int(match[2] or 1), folder.name
 
@@ -296,6 +304,7 @@ def find_run(
     path = Path(text)
     if path.is_file():
         return RunFolder(path.parent), path
+    # A path comes first: what lies here is meant before what is shipped.
     for folder in (path, *(Path(root) / path for root in roots or run_roots())):
         if _is_run(folder):
             return RunFolder(folder), "newest"
@@ -304,6 +313,7 @@ def find_run(
 
 def _not_a_run(path: Path, roots: Sequence[Path | str] | None) -> CheckpointError:
     """The error for a path that is neither a run nor a checkpoint."""
+    # Such as ./weights itself, which is a folder of runs.
     inside = [folder.name for folder in sorted(path.glob("*/")) if _is_run(folder)]
     if inside:
         return CheckpointError(
@@ -357,6 +367,7 @@ def _read_holder(file: Path) -> str:
 
 
 def _acquire_flock(file: Path) -> int:
+    # Without O_TRUNC: until it is locked, the file may name another holder.
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -373,6 +384,7 @@ def _release_flock(file: Path, descriptor: int) -> None:
 
 
 def _acquire_file(file: Path) -> int:
+    # O_EXCL lets only one of several processes create the file.
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 

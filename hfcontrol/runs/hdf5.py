@@ -44,7 +44,9 @@ def save(path: Path | str, tree: Tree) -> None:
     Raises CheckpointError for any other value, and if the file cannot be written; an
     existing file is unchanged then.
     """
+    # In memory first, because the digest of the whole file follows it.
     buffer = io.BytesIO()
+    # HDF5 sorts keys by name unless it tracks their order.
     with h5py.File(buffer, "w", track_order=True) as file:
         file.attrs.update(format=np.bytes_(MARKER), version=VERSION)
         _write(file, tree, where="")
@@ -91,6 +93,7 @@ def load(path: Path | str) -> Tree:
 def _write(group: h5py.Group, tree: Tree, where: str) -> None:
     """Write the entries of a dict into a group; `where` names it in errors."""
     for key, value in tree.items():
+        # Types are compared exactly: a subclass would come back as its base class.
         if type(key) is not str or key in ("", "."):
             raise CheckpointError(
                 f"the key {key!r} in {where or 'the checkpoint'} cannot be saved; use "
@@ -149,6 +152,7 @@ def _pack(value: Any, where: str) -> Any:
     A value that JSON lacks becomes an object with one entry: its type and its content.
     """
     kind = type(value)
+    # As bytes, which keep the sign and payload of NaN.
     if kind is float and not math.isfinite(value):
         return {"float": struct.pack("<d", value).hex()}
     if value is None or kind in (bool, int, float, str):

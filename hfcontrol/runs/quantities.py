@@ -53,6 +53,7 @@ def parse_time(value: float | str, name: str) -> float:
     """
     text = str(value)
     try:
+        # Before the s alone, which ends milliseconds too.
         if text.endswith("ms"):
             seconds = float(text[:-2]) / 1000
         else:
@@ -101,6 +102,7 @@ def parse_params(texts: Iterable[str]) -> dict[str, float]:
         try:
             value = float(number)
         except ValueError:
+            # Fails the check of finite numbers, with the same message.
             value = np.nan
         if not equals or not np.isfinite(value):
             raise UsageError(

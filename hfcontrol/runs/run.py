@@ -68,6 +68,7 @@ class Run:
     def _check_tree(self, where: Path | str | None) -> None:
         """Read the whole tree once, so that a wrong one is refused here."""
         try:
+            # `info` reads settings, state and record: a wrong tree shows in one of them.
             if self.curriculum is None:
                 self.info()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -133,6 +134,7 @@ class Run:
 
         Raises PlantError if the network no longer fits the plant.
         """
+        # A run that a GPU has trained can be used without one.
         trainer = make_trainer(self.settings.changed(device="cpu"), self.plant_file)
         if trainer.network.size != self.theta.size:
             raise PlantError(

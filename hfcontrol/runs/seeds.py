@@ -39,6 +39,7 @@ from hfcontrol.training.state import Event
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.trainer import Trainer
 
+# A longer range is more likely a typing error than a plan.
 MOST_SEEDS = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
@@ -92,6 +93,7 @@ class Job:
         cls, settings: Settings, seed: int, out: OutFolder, command: str | None
     ) -> "Job":
         """The job of one seed of a batch that shares settings, folder and command."""
+        # The command in a checkpoint makes that run alone.
         own_command = command and f"{command} --seed {seed}"
         return cls(settings.changed(seed=seed), out, own_command)
 
@@ -115,6 +117,7 @@ class StopFile(StopToken):
     @property
     def orphaned(self) -> bool:
         """Whether the parent of this process was killed."""
+        # The system gives a process whose parent has ended another parent.
         return self.owner not in (os.getpid(), os.getppid())
 
     def stop(self) -> None:
@@ -157,6 +160,7 @@ class _Results:
     def best_first(self) -> list[Outcome]:
         """The outcomes by increasing loss; TrainingError if there is none."""
         if self.outcomes:
+            # Seeds decide between equal losses, not the order in which they finished.
             return sorted(self.outcomes, key=lambda o: (o.loss, o.seed))
         if self.faults:
             raise TrainingError(self.faults[0])
@@ -246,6 +250,7 @@ def _train_on_gpu(
     else:
         obstacle = _train_together(settings, tasks, results)
     if obstacle:
+        # Each process needs memory of the same GPU, so that one is the default.
         processes = jobs or 1
         results.say(
             f"training the seeds on the GPU in {processes} "
@@ -292,6 +297,7 @@ def _train_together(
                 )
             except HFControlError as error:
                 results.add(SeedResult(job.settings.seed, fault=str(error)))
+        # Seeds of a random task draw different scenarios, each with its own optimum.
         if not trainer.task.random:
             _share_optimum(trainings)
         _train_batch(trainings, stop_token, results)

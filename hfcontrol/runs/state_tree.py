@@ -123,6 +123,7 @@ def _optimizer_to_tree(state: HFState | FirstOrderState | PolicyState) -> Tree:
 
 def _curve_to_tree(points: tuple[CurvePoint, ...]) -> Tree:
     """A learning curve as one array per field of its points."""
+    # A dataset per field, not per point: a long training has thousands of points.
     return {
         name: np.array([getattr(point, name) for point in points])
         for name in CurvePoint._fields

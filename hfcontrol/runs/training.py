@@ -63,6 +63,7 @@ class Training:
         self.state = state
         self.folder = folder
         self.prepared = prepared
+        # Without the folder of the program, which differs between machines.
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         self.curriculum = curriculum
         self.last_checkpoint: Path | None = None
@@ -257,6 +258,7 @@ def continue_training(
     prepared = prepare(
         trainer, settings if run.curriculum else settings.changed(guide=0)
     )
+    # Compile times of all sessions add up, as those of training do.
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
     state: TrainingState | None = None
     curriculum: Curriculum | None = None

@@ -115,6 +115,7 @@ class Cost:
 
     def __post_init__(self) -> None:
         pairs = zip(self.weights, self.references, strict=True)
+        # Before the references are cleared of the NaN that mark masked residuals.
         masked = [None if w is None else mask_weights(w, r) for w, r in pairs]
         # A frozen dataclass can only be completed this way.
         object.__setattr__(self, "weights", make_residuals(masked))
@@ -272,6 +273,8 @@ class LinearCost:
         for k, (part, t, i) in enumerate(indices):
             weights = self.weights[part]
             assert weights is not None
+            # With the roots, the rows J of all residuals give J'J as the Gauss-Newton
+            # matrix.
             root = np.sqrt(weights[t, i])
             # Groups in the order of the fields of `Residuals`.
             if part == 0:
@@ -302,6 +305,7 @@ class LinearCost:
         """The residuals and Jacobians of the trials with these indices."""
 
         def select(a: Array) -> Array:
+            # Indexing the last axis changes the memory order; the copy is C-contiguous.
             return a[..., indices].copy()
 
         return LinearCost(

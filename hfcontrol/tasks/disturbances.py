@@ -117,6 +117,7 @@ class Disturbances:
 
         # A push is a brief force: it changes rates, and positions only through them.
         rates = np.setdiff1d(np.arange(plant.n_body), plant.positions)
+        # The steps of a push share its change, so that dt does not matter.
         kicks = size / duration * rng.standard_normal((len(rates), trials))
         for n, start in enumerate(starts):
             changes[start : start + duration, rates, n] = kicks[:, n]

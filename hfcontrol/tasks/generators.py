@@ -70,6 +70,7 @@ def posture(
             break
         output_jacobian = kernels.output_jacobian(x[None], params)[0]
         J = output_jacobian[plant.hand][:, positions]
+        # Joints may outnumber coordinates, and a straight arm has no inverse.
         inverse = np.linalg.pinv(J.transpose(2, 0, 1))
         change = np.einsum("nij,jn->in", inverse, error)
         x[positions] += np.clip(change, -POSTURE_CHANGE, POSTURE_CHANGE)
@@ -147,6 +148,7 @@ def _and_back(outward: TaskGenerator) -> TaskGenerator:
         def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
             x0, goal = draw_outward(rng, trials, split)
             goal = np.tile(goal, (task.steps + 1, 1, 1))
+            # Index steps // 2 is the arrival at the target, and still shows it.
             goal[task.steps // 2 + 1 :] = x0
             return x0, goal
 

@@ -167,6 +167,7 @@ class Task:
             )
         self.plant, self.kernels, self.options = plant, kernels, options
 
+        # A copy, because options and `shrink` change it; the plant is shared.
         self.numbers: dict[str, Any] = dict(plant.tasks[self.name])
         for entry in REPLACEABLE:
             value = getattr(options, entry)
@@ -283,9 +284,8 @@ class Task:
         if self._transforms_goal:
             # A goal that moves on beyond a shortened horizon is shown as drawn.
             moves = drawn_goal.ndim == 3
-            seen = self._transform_goal(
-                drawn_goal if moves else goal[:, : plant.n_body]
-            )
+            shown = drawn_goal if moves else goal[:, : plant.n_body]
+            seen = self._transform_goal(shown)
 
         noise = disturbances.noise(plant, rng, self.steps, trials)
         task_push = self.numbers.get("push", 0.0)
@@ -452,6 +452,7 @@ class Task:
 
     def _control_reference(self, trials: int) -> Array:
         """Controls (T, nu, N) from which the effort is measured."""
+        # Such as the thrust that keeps a quadrotor hovering: it costs nothing then.
         about = np.asarray(self.numbers.get("effort_about", 0.0), dtype=float)
         about = np.broadcast_to(about, (self.plant.nu,))
         return np.tile(about[:, None], (self.steps, 1, trials))
