@@ -90,6 +90,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
             for result in results:
                 _write_numbers(result, numbers)
         except KeyboardInterrupt:
+            # Not an error: the figure shows what has finished.
             stopped = True
         if result is None:
             raise click.Abort("stopped before any part of the study had finished")

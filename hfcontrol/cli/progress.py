@@ -283,6 +283,7 @@ def suggest_settings(
 
     word: why it stopped. Returns None if nothing is wrong.
     """
+    # The evaluation of an environment has no sets, and so no ratio.
     ratio = evaluation.get("sets", {}).get("training", {}).get("ratio")
     converged = word in ("converged", "failed")
     if not converged or ratio is None or ratio <= POOR_RATIO:

@@ -64,6 +64,7 @@ def describe_rules(option: Option) -> str:
 def _describe_rule(rule: OnlyWith) -> str:
     """Return one rule in words."""
     names = [value for value in rule.values if value is not None]
+    # A rule of None alone means that the other setting is left out.
     if not names:
         words = f"without `{option_name(rule.other)}`"
     else:

@@ -124,6 +124,7 @@ RUN_OPTIONS: list[Decorator] = [
         metavar="RUN",
         help="Start a new run from another's weights.",
     ),
+    # None, not False, so that it counts as not given.
     click.option(
         "--force",
         is_flag=True,
@@ -186,6 +187,7 @@ def train(
     with _stop_on_signals(training, quiet) as stop_token:
         for event in skip_curriculum(training.events(stop_token), quiet):
             display.show_event(event, training)
+    # The last event says why the training stopped.
     display.show_end(event, training)
 
 

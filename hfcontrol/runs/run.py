@@ -68,7 +68,7 @@ class Run:
     def _check_tree(self, where: Path | str | None) -> None:
         """Read the whole tree once, so that a wrong one is refused here."""
         try:
-            # `info` reads settings, state and record: a wrong tree shows in one of them.
+            # `info` reads settings, state and record: a wrong tree shows there.
             if self.curriculum is None:
                 self.info()
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -87,6 +87,7 @@ class Disturbances:
             # Nothing is drawn if switched off: the random stream stays the same.
             return scale * rng.standard_normal(shape) if scale else np.zeros(shape)
 
+        # The order of these draws is part of what a seed means.
         return Noise(
             draw(plant.ny, self.sensory_noise),
             draw(plant.nu, self.motor_noise),

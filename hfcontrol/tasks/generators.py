@@ -243,6 +243,7 @@ def follow(task: TaskSpec, params: Array) -> Draw:
 
     def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         path = _strokes(task, rng, trials)
+        # Strokes of all trials are drawn first, an order that a seed depends on.
         path[:, :, ::2] = _eights(task, rng, trials)[:, :, ::2]
 
         goal = np.zeros((task.steps + 1, plant.n_body, trials))
