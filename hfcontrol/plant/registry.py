@@ -49,7 +49,7 @@ def load_plant(name: str | Path) -> Plant:
     elif name in plant_names():
         path = plants_folder() / f"{name}.py"
     else:
-        examples = ", ".join(simulator.example for simulator in SIMULATORS)
+        examples = " or ".join(simulator.example for simulator in SIMULATORS)
         raise PlantError(
             f"unknown plant {name!r}: the shipped plants are "
             f"{', '.join(plant_names())}; give your own plant by its path, ending in "
