@@ -19,7 +19,15 @@ import numba
 import numpy as np
 
 from benchmarks.limit import median_seconds
-from benchmarks.report import SMALLEST, Row, show, spread, table, train_to
+from benchmarks.report import (
+    SMALLEST,
+    Row,
+    check_start,
+    show,
+    spread,
+    table,
+    train_to,
+)
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
 from hfcontrol.runs.settings import Settings
@@ -155,18 +163,6 @@ def our_program(optimizer: str) -> Program:
         return results
 
     return program
-
-
-def check_start(loss: float, loop: Any, theta: Array) -> None:
-    """Raise RuntimeError if a program does not start from our loss of theta (P,)."""
-    expected = loop.rollout(theta).loss
-    # Wide enough for float32, too narrow for another arm or network.
-    if not np.isclose(loss, expected, rtol=1e-3):
-        raise RuntimeError(
-            f"this program starts from a loss of {loss}, hfcontrol from {expected}: "
-            "they must do the same task with the same weights; compare its arm and "
-            "network with plants/arm2.py and hfcontrol/network"
-        )
 
 
 def torch_programs() -> dict[str, Program]:

@@ -157,3 +157,15 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
         pairs = zip(line, widths, strict=True)
         padded = [cell.ljust(width) for cell, width in pairs]
         print("  ".join(padded).rstrip(), flush=True)
+
+
+def check_start(loss: float, loop: Any, theta: Array) -> None:
+    """Raise RuntimeError if a program does not start from our loss of theta (P,)."""
+    expected = loop.rollout(theta).loss
+    # Wide enough for float32, too narrow for another arm or network.
+    if not np.isclose(loss, expected, rtol=1e-3):
+        raise RuntimeError(
+            f"this program starts from a loss of {loss}, hfcontrol from {expected}: "
+            "they must do the same task with the same weights; compare its arm and "
+            "network with plants/arm2.py and hfcontrol/network"
+        )

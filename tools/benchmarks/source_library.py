@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
-from benchmarks.peers import check_start
+from benchmarks.report import check_start
 from hfcontrol.arrays.types import Array
 from hfcontrol.runs.settings import Settings
 from hfcontrol.studies.harness import Setup
