@@ -36,7 +36,8 @@ PREFIX = "own_"
 FUNCTIONS = ("dynamics", "step", "observe", "output", "jacobian", "observe_jacobian")
 
 # Inputs and outputs of the block functions. All are (n, w) for w trials, except the
-# parameters p (w, np); derivatives A, B, C are (m, n, w).
+# parameters p (w, np); derivatives A, B, C are (m, n, w). The number of trials follows,
+# and before it the number of targets of a residual function.
 Signature = tuple[tuple[str, ...], tuple[str, ...]]
 SIGNATURES: dict[str, Signature] = {
     "dynamics": (("x", "u", "p"), ("dx",)),
@@ -47,6 +48,11 @@ SIGNATURES: dict[str, Signature] = {
     "observe_jacobian": (("x", "p"), ("C",)),
 }
 RESIDUAL: Signature = (("x", "u", "target", "p"), ("r",))
+
+
+def block_signature(name: str) -> Signature:
+    """Return inputs and outputs of the block function of a function of plant files."""
+    return SIGNATURES.get(name, RESIDUAL)
 
 
 def block_name(name: str) -> str:
@@ -60,7 +66,7 @@ def plant_source(plant: Plant) -> str:
     names = function_names(plant)
     parts = [
         f'"""The plant {plant.name}, from its file {plant.path.name}."""\n\n'
-        "import math\n\nimport numpy as np\nfrom numba import njit",
+        "import math\n\nimport numpy as np\nfrom numba import carray, njit",
         scalar_source(plant, names, NJIT),
     ]
     parts += [_block_source(plant, name) for name in names]
@@ -166,34 +172,67 @@ def _constants_read(
 
 def _block_source(plant: Plant, name: str) -> str:
     """Return the source of the block function around a function of the plant file."""
-    inputs, outputs = SIGNATURES.get(name, RESIDUAL)
-    matrices = name in ("jacobian", "observe_jacobian")
+    inputs, outputs = block_signature(name)
     columns = [argument for argument in inputs if argument != "p"]
-    arguments = [f"{a}_n" if a in columns else "p[n]" for a in inputs]
+    shapes = _block_shapes(plant, name)
+    arguments = [f"{a}_n" if a in columns else "p_all[n]" for a in inputs]
     if name == "step":
         arguments.append(literal(plant.dt / plant.substeps))
     arguments += [f"{a}_n" for a in outputs]
 
+    sizes = ("nt", "w") if "target" in inputs else ("w",)
+    lines = [f"def {block_name(name)}({', '.join((*inputs, *outputs, *sizes))}):"]
+    for a in (*inputs, *outputs):
+        shape = [*map(str, shapes[a]), "w"]
+        if a == "p":
+            # The parameters of a trial are contiguous.
+            shape.reverse()
+        lines.append(f"    {a}_all = carray({a}, ({', '.join(shape)}))")
+    for a in (*columns, *outputs):
+        shape = [*map(str, shapes[a]), ""]
+        lines.append(f"    {a}_n = np.empty(({','.join(shape)}))")
+    lines.append("    for n in range(w):")
     # Loops, because assigning a slice costs more than a plant's step.
-    lines = [f"def {block_name(name)}({', '.join((*inputs, *outputs))}):"]
-    lines += [f"    {a}_n = np.empty({a}.shape[0])" for a in columns]
-    lines += [f"    {a}_n = np.empty({a}.shape[:{1 + matrices}])" for a in outputs]
-    lines.append("    for n in range(x.shape[1]):")
     for a in columns:
-        lines.append(f"        for i in range({a}.shape[0]):")
-        lines.append(f"            {a}_n[i] = {a}[i, n]")
-    if matrices:
-        # The plant file writes only the derivatives that differ from zero.
-        lines += [f"        {a}_n[:] = 0.0" for a in outputs]
+        lines.append(f"        for i in range({shapes[a][0]}):")
+        lines.append(f"            {a}_n[i] = {a}_all[i, n]")
+    # The plant file writes only the derivatives that differ from zero.
+    lines += [f"        {a}_n[:] = 0.0" for a in outputs if len(shapes[a]) == 2]
     lines.append(f"        {PREFIX}{name}({', '.join(arguments)})")
     for a in outputs:
-        lines.append(f"        for i in range({a}.shape[0]):")
-        if matrices:
-            lines.append(f"            for j in range({a}.shape[1]):")
-            lines.append(f"                {a}[i, j, n] = {a}_n[i, j]")
+        lines.append(f"        for i in range({shapes[a][0]}):")
+        if len(shapes[a]) == 2:
+            lines.append(f"            for j in range({shapes[a][1]}):")
+            lines.append(f"                {a}_all[i, j, n] = {a}_n[i, j]")
         else:
-            lines.append(f"            {a}[i, n] = {a}_n[i]")
+            lines.append(f"            {a}_all[i, n] = {a}_n[i]")
     return "\n".join(lines)
+
+
+def _block_shapes(plant: Plant, name: str) -> dict[str, tuple[int | str, ...]]:
+    """Return the shapes, for one trial, of the arrays of a block function.
+
+    They are constants of its source, so that its short loops are unrolled; the target's
+    is the argument nt.
+    """
+    n = plant.n_body
+    n_observed = plant.n_observable or plant.ny
+    n_residuals = len(plant.residuals.get(name, ()))
+    return {
+        # A residual function gets the drives of actuators too.
+        "x": (plant.nx if name in plant.residuals else n,),
+        "u": (plant.nu,),
+        "p": (plant.n_params,),
+        "target": ("nt",),
+        "dx": (n,),
+        "x_next": (n,),
+        "y": (n_observed,),
+        "z": (plant.nz,),
+        "r": (n_residuals,),
+        "A": (n, n),
+        "B": (n, plant.nu),
+        "C": (n_observed, n),
+    }
 
 
 def _write(path: Path, source: str) -> None:
