@@ -26,7 +26,7 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
-from hfcontrol.kernels.generate import load_module, read_piece
+from hfcontrol.kernels.generate import read_piece
 from hfcontrol.tasks.scenario import Scenario, select_trials
 
 # Most iterations.
@@ -176,12 +176,6 @@ class OpenLoop:
 
 
 @cache
-def riccati_module() -> Any:
-    """Return the module with the compiled backward pass."""
-    return load_module("riccati", [read_piece("riccati")])
-
-
-@cache
 def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
     """Return the backward pass on a GPU, with the arguments of the compiled one."""
     from hfcontrol.kernels import cuda
@@ -190,9 +184,8 @@ def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
     module = cuda.load_device_module("riccati", pieces, {"nx": nx, "nu": nu})
     kernel = module.device_backward
 
-    def backward(*arguments: Any) -> None:
-        trials = arguments[1].shape[1]
-        cuda.launch(kernel, trials, *arguments)
+    def backward(expansion: Expansion, damping: Array, k: Array, K: Array) -> None:
+        cuda.launch(kernel, len(damping), *expansion, damping, k, K)
 
     return backward
 
@@ -202,12 +195,15 @@ def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
 
     They solve the quadratic problem with a damping mu for each trial (N,).
     """
+    # Imported here, because Numba takes a second.
+    from hfcontrol.kernels import riccati
+
     T, N, nx, nu = expansion.B.shape
     k = np.empty_like(expansion.l_x, shape=(T, N, nu))
     K = np.empty_like(expansion.l_x, shape=(T, N, nu, nx))
     on_cpu = isinstance(k, np.ndarray)
-    backward = riccati_module().backward if on_cpu else riccati_on_gpu(nx, nu)
-    backward(*expansion, to_device_of(damping, k), k, K)
+    backward = riccati.backward if on_cpu else riccati_on_gpu(nx, nu)
+    backward(expansion, to_device_of(damping, k), k, K)
     return k, K
 
 

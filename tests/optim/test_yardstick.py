@@ -9,7 +9,8 @@ from helpers import central_difference, dense_jacobian, flat, loop_of
 
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import LinearLaw, Perturbations
-from hfcontrol.optim.ilqr import OpenLoop, riccati_module
+from hfcontrol.kernels.riccati import solve_within
+from hfcontrol.optim.ilqr import OpenLoop
 from hfcontrol.optim.yardstick import optimum
 
 LINEAR = {
@@ -165,7 +166,6 @@ def test_bounded_quadratic_problem_is_solved(size, rng):
 
     There is no slope where a control is free, and none that points inside at a limit.
     """
-    solve = riccati_module().bounded
     for _ in range(50):
         half = rng.standard_normal((size, size))
         H, G, low, high = (
@@ -175,7 +175,8 @@ def test_bounded_quadratic_problem_is_solved(size, rng):
             rng.random(size),
         )
         S = np.zeros_like(G)
-        solve(H, G, low, high, np.zeros(size, dtype=bool), np.empty((size, size)), S)
+        is_held, factor = np.zeros(size, dtype=bool), np.empty((size, size))
+        solve_within(H, G, (low, high), is_held, factor, S)
         k, slope = S[:, 3], H @ S[:, 3] + G[:, 3]
         at_low, at_high = k <= low, k >= high
         free = ~at_low & ~at_high
