@@ -14,7 +14,6 @@ an address.
 """
 
 import ctypes
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
