@@ -17,12 +17,12 @@ import ctypes
 from typing import Any
 
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+from hfcontrol.kernels.jit import DISABLED
 
 POINTER = ctypes.POINTER(ctypes.c_double)
 

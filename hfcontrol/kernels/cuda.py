@@ -12,17 +12,41 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from numba import config, cuda
 
 from hfcontrol.arrays.device import to_device
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import DeviceError
-from hfcontrol.kernels.cpu import CompiledKernels, map_pieces
-from hfcontrol.kernels.generate import load_module, read_piece
+from hfcontrol.kernels.base import STEP
+from hfcontrol.kernels.cpu import CompiledKernels, by_trial
+from hfcontrol.kernels.generate import INLINED, load_module, plant_pieces, read_piece
+from hfcontrol.kernels.trajectories import Law
 from hfcontrol.plant.contract import Plant
 
 # Threads in a block of a kernel with independent threads.
 THREADS = 128
+
+# What the generated `plant_map` calls; other maps are residual functions.
+MAPS = {
+    "step": "plant_step(x, u, p, r)",
+    "observe": "plant_observe(x, p, r)",
+    "output": "plant_output(x, p, r)",
+}
+
+
+def map_pieces(plant: Plant, name: str) -> list[str]:
+    """Return the source pieces of one map: one of MAPS, or a residual function.
+
+    Those of the step simulate trajectories too.
+    """
+    body = MAPS.get(name, f"own_{name}(x, u, target, p, r)")
+    plant_map = f"{INLINED}\ndef plant_map(x, u, target, p, r):\n    {body}\n"
+    pieces = [*plant_pieces(plant), plant_map, read_piece("map")]
+    if name == "step":
+        pieces.append(read_piece("simulate"))
+    return pieces
+
 
 # First lines of a CUDA module.
 HEADER = (
@@ -139,6 +163,7 @@ class CudaKernels(CompiledKernels):
                 "hfcontrol's folder, or use `device` cpu"
             )
         super().__init__(plant)
+        self._modules: dict[Any, ModuleType] = {}
 
     def _device_module(self, name: str, nt: int = 0) -> ModuleType:
         """Return the module of a map for targets with `nt` entries."""
@@ -175,6 +200,43 @@ class CudaKernels(CompiledKernels):
             module = self._device_module(name)
         function = getattr(module, f"device_{kernel.removeprefix('map_')}")
         launch(function, threads, *arguments)
+
+    def _simulate(
+        self,
+        p: Array,
+        law: Law,
+        v: Array,
+        disturbance: Array,
+        taper: Array,
+        u: Array,
+        x: Array,
+    ) -> None:
+        p = by_trial(p)
+        if not law.gains.shape[0]:
+            self._run("step", "simulate", u, p, disturbance, taper, x)
+            return
+        gains, reference, limit, gain, noise = law
+        inputs = (v, gains, reference, p, limit, gain, noise, disturbance)
+        # The last argument decides the number of threads.
+        self._run("step", "regulate", *inputs, taper, x, u)
+
+    def _values(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> Array:
+        out = np.empty_like(x, shape=(len(x), size, x.shape[2]))
+        self._run(name, "map_values", x, u, target, by_trial(p), out)
+        return out
+
+    def _slopes(
+        self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
+    ) -> tuple[Array, Array]:
+        K, nx, N = x.shape
+        A = np.empty_like(x, shape=(K, size, nx, N))
+        B = np.empty_like(x, shape=(K, size, u.shape[1], N))
+        hx = self._own(STEP * self.plant.typical_state)
+        hu = self._own(STEP * self.plant.typical_control)
+        self._run(name, "map_slopes", x, u, target, by_trial(p), hx, hu, A, B)
+        return A, B
 
     @staticmethod
     def _own(a: Any) -> Array:

@@ -5,16 +5,23 @@ on the other trials of its block.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.blocks import call_map, call_rates
 from hfcontrol.kernels.jit import helper
-from hfcontrol.kernels.plant_functions import DISCRETE, RK4, SEMI_IMPLICIT
+from hfcontrol.kernels.plant_functions import (
+    DISCRETE,
+    RK4,
+    SEMI_IMPLICIT,
+    PlantFunctions,
+)
 
 
 @helper
-def taper_value(x, limit):
+def taper_value(x: float, limit: float) -> float:
     """Return x within +-limit; beyond, limit + tanh(|x| - limit) with the sign of x."""
     if abs(x) <= limit:
         return x
@@ -22,14 +29,26 @@ def taper_value(x, limit):
 
 
 @helper
-def step_work(plant, n_controls, width):
+def taper_block(x: Array, taper: Array) -> None:
+    """Apply the taper (nx,) to states (nx, w)."""
+    for i in range(x.shape[0]):
+        # Most states have none; then the loops around this one stay fast.
+        if math.isfinite(taper[i]):
+            for k in range(x.shape[1]):
+                x[i, k] = taper_value(x[i, k], taper[i])
+
+
+@helper
+def step_work(plant: PlantFunctions, n_controls: int, width: int) -> Array:
     """Return the scratch array of `step_block`."""
     # The drives of the actuators, and three states.
     return np.empty((n_controls + 3 * plant.n_body, width))
 
 
 @helper
-def step_block(plant, x, u, p, x_next, work):
+def step_block(
+    plant: PlantFunctions, x: Array, u: Array, p: Array, x_next: Array, work: Array
+) -> None:
     """Fill x_next (nx, w) with the states after one control step, without taper.
 
     Actuators are of first order, a' = (u - a) / lag; their drives a are the last
@@ -65,7 +84,7 @@ def step_block(plant, x, u, p, x_next, work):
 
 
 @helper
-def _euler_step(plant, now, slope, after):
+def _euler_step(plant: PlantFunctions, now: Array, slope: Array, after: Array) -> None:
     """Fill `after` with now + h slope.
 
     With SEMI_IMPLICIT the first half of the state, the positions, moves by the new
@@ -86,8 +105,16 @@ def _euler_step(plant, now, slope, after):
 
 
 @helper
-def _runge_kutta_step(plant, now, u, p, after, stage, slope):
-    """Fill `after` by the classical method of order 4, with u constant over the step."""
+def _runge_kutta_step(
+    plant: PlantFunctions,
+    now: Array,
+    u: Array,
+    p: Array,
+    after: Array,
+    stage: Array,
+    slope: Array,
+) -> None:
+    """Fill `after` by the classical method of order 4, with constant u."""
     h = plant.substep
     for i in range(now.shape[0]):
         for k in range(now.shape[1]):
@@ -104,7 +131,9 @@ def _runge_kutta_step(plant, now, u, p, after, stage, slope):
 
 
 @helper
-def observe_block(plant, x, p, y, all_observations):
+def observe_block(
+    plant: PlantFunctions, x: Array, p: Array, y: Array, all_observations: Array
+) -> None:
     """Fill y (ny, w) with the observations of x (nx, w).
 
     `all_observations` (n_observable, w) is scratch for a plant that selects some.
@@ -117,7 +146,7 @@ def observe_block(plant, x, p, y, all_observations):
 
 
 @helper
-def map_block(function, x, p, out):
+def map_block(function: Any, x: Array, p: Array, out: Array) -> None:
     """Fill out (n, w) by a plant's `observe` or `output`, or with the state."""
     if function:
         call_map(function, x, p, out)

@@ -160,7 +160,7 @@ def block_function(plant: Plant, name: str) -> Any:
 
 def _compile(function: Callable[..., None], name: str) -> Any:
     """Return a block function as kernels take it."""
-    from hfcontrol.kernels.blocks import DISABLED
+    from hfcontrol.kernels.jit import DISABLED
 
     return function if DISABLED else _compiled(function, name).address
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hfcontrol.kernels.generate import cache_folder
+from hfcontrol.kernels.cache import cache_folder
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.source import PlantSource, is_constant, local_names
 
