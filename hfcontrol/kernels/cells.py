@@ -92,7 +92,7 @@ def fused_slopes_of(
     if code == CTRNN:
         d = 1.0 + h * a
         return 1.0 / d, h * a / d, 0.0, h * (f - y) / d, 0.0, 0.0
-    if code == LTC or code == LTC_TANH:
+    if code in (LTC, LTC_TANH):
         sign = 1.0 if code == LTC else np.sign(f)
         d = 1.0 + h * (a + sign * f)
         return 1.0 / d, h * (b - sign * y) / d, 0.0, -h * y / d, h * f / d, 0.0
