@@ -1,7 +1,8 @@
 """Kernels of the plant alone, for all times and trials at once.
 
 * base.py: `Kernels`, what the kernels of every plant do
-* batch.py, cpu.py, cuda.py: plants in NumPy, compiled for the CPU, and for a GPU
+* batch.py, cpu.py, cuda/: plants in NumPy, compiled for the CPU, and for a GPU
+* scalar_steps.py: what a thread of a GPU computes at one step of one trial
 * generate.py, inlining.py: the generated modules of compiled plants
 * operations.py: an estimate of the operations of a step
 """
@@ -78,7 +79,7 @@ def _compile_for_gpu(plant: Plant) -> Kernels:
         )
     key = ("gpu", *_key(plant))
     if key not in _compiled:
-        from hfcontrol.kernels.cuda import CudaKernels
+        from hfcontrol.kernels.cuda.kernels import CudaKernels
 
         _compiled[key] = CudaKernels(plant)
     return _compiled[key]

@@ -17,7 +17,6 @@ command can arrive. iLQR is local, and so is the optimum that it finds.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,6 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
-from hfcontrol.kernels.generate import read_piece
 from hfcontrol.tasks.scenario import Scenario, select_trials
 
 # Most iterations.
@@ -175,17 +173,15 @@ class OpenLoop:
         )
 
 
-@cache
 def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
     """Return the backward pass on a GPU, with the arguments of the compiled one."""
-    from hfcontrol.kernels import cuda
+    from hfcontrol.kernels.cuda import device
+    from hfcontrol.kernels.cuda.riccati import make_backward
 
-    pieces = [read_piece("riccati"), read_piece("cuda_riccati")]
-    module = cuda.load_device_module("riccati", pieces, {"nx": nx, "nu": nu})
-    kernel = module.device_backward
+    kernel = make_backward(nx, nu)
 
     def backward(expansion: Expansion, damping: Array, k: Array, K: Array) -> None:
-        cuda.launch(kernel, len(damping), *expansion, damping, k, K)
+        device.launch(kernel, len(damping), expansion, damping, k, K)
 
     return backward
 

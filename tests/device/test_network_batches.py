@@ -166,11 +166,11 @@ def test_waits_and_launches_do_not_grow_with_networks(device, monkeypatch):
     launches, calls, launch, wrapped = (
         [],
         [],
-        cuda_passes.cuda.launch_blocks,
+        cuda_passes.device.launch_blocks,
         sys.modules["stand_in"].wrap,
     )
     monkeypatch.setattr(
-        cuda_passes.cuda,
+        cuda_passes.device,
         "launch_blocks",
         lambda *arguments: launches.append(1) or launch(*arguments),
     )

@@ -1,8 +1,8 @@
 """Compiled passes on a GPU: one kernel per pass, with the loop over time inside.
 
 They compute the same numbers as `PlainPasses` up to rounding. A block of threads runs
-several trials. Everything that is sequential in time runs in the kernels of the
-cuda_*_piece files. The rest are large matrix products of CuPy over all steps and
+several trials. Everything that is sequential in time runs in the kernels of
+hfcontrol.kernels.cuda. The rest are large matrix products of CuPy over all steps and
 trials: the part of a tangent that comes from the weights themselves, and the cotangents
 of the weights.
 
@@ -16,8 +16,7 @@ or () for a single network without that axis.
 """
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from types import ModuleType
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,48 +32,27 @@ from hfcontrol.closed_loop.passes.cuda_layout import (
     CudaActivations,
     Sections,
     choose_layout,
+    make_tables,
 )
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.kernels import cuda, plant_pieces
-from hfcontrol.kernels.generate import read_piece
+from hfcontrol.kernels.cuda import device
+from hfcontrol.kernels.cuda.adjoint import make_adjoint
+from hfcontrol.kernels.cuda.arguments import (
+    Cotangents,
+    LoopArrays,
+    LoopJacobians,
+    RolloutArrays,
+    TangentArrays,
+    ThreadTile,
+)
+from hfcontrol.kernels.cuda.plant import device_plant
+from hfcontrol.kernels.cuda.rollout import make_rollout
+from hfcontrol.kernels.cuda.tangent import make_tangent
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
-
-
-def constants(dtype: str, trials: int, units: int) -> str:
-    """Source piece with the network's dtype, and trials and units per thread."""
-    return (
-        f"REAL, ZERO, ONE = {dtype}, np.{dtype}(0.0), np.{dtype}(1.0)\n"
-        f"R, U = {trials}, {units}\n"
-    )
-
-
-@cache
-def load_rollout_module(
-    plant: Plant, dtype: str, trials: int, units: int
-) -> ModuleType:
-    """The rollout kernel of one plant, for trials and units per thread."""
-    names = ("loop", "cuda_layers", "cuda_rollout")
-    pieces = [
-        constants(dtype, trials, units),
-        *plant_pieces(plant),
-        *[read_piece(name) for name in names],
-    ]
-    sizes = {"R": trials, "U": units, **cuda.plant_sizes(plant)}
-    return cuda.load_device_module(f"rollout_{plant.name}", pieces, sizes)
-
-
-@cache
-def load_derivative_module(dtype: str, trials: int, units: int) -> ModuleType:
-    """The tangent and adjoint kernels, the same for every plant."""
-    names = ("cuda_layers", "cuda_tangent", "cuda_adjoint")
-    pieces = [constants(dtype, trials, units), *[read_piece(name) for name in names]]
-    sizes = {"R": trials, "U": units}
-    # "sweeps" is part of the names of cached modules; see passes/cpu.py.
-    return cuda.load_device_module("sweeps", pieces, sizes)
 
 
 class CudaPasses:
@@ -111,15 +89,15 @@ class CudaPasses:
         require_memory(needed, f"{trials} trials of {T} steps")
 
         # Kernels read tables at every step: they are moved once.
-        tables = (*network.tables(), self.sections.starts)
-        self.tables = tuple(to_device(table, np.int64) for table in tables)
+        tables = make_tables(network, self.sections)
+        self.tables = device.map_arrays(_to_integers, tables)
         self.column_order = to_device(self._column_order(), np.int64)
-        self.inputs = self._collect_inputs()
+        self.loop = self._collect_arrays()
 
         # The weights that were packed last, and what `_pack` made of them.
         self._packed: tuple[Array | None, Any] = (None, None)
-        self._nothing_fixed = tuple(
-            np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()
+        self._nothing_fixed = LinearModel(
+            *[np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()]
         )
 
     def _column_order(self) -> Array:
@@ -130,11 +108,10 @@ class CudaPasses:
             orders.append(indices.reshape(layer.shape).T.ravel())
         return np.concatenate(orders)
 
-    def _collect_inputs(self) -> tuple[Array | int, ...]:
-        """Arrays of the scenario as the kernels take them, and the delays."""
-        s = self.scenario
-        return (
-            s.x0,
+    def _collect_arrays(self) -> LoopArrays:
+        """Scenario and wiring as the kernels take them."""
+        s, wiring = self.scenario, self.wiring
+        return LoopArrays(
             s.target,
             # A row per trial: a plant's functions take a trial's parameters as a row.
             s.params.T.copy(),
@@ -142,9 +119,16 @@ class CudaPasses:
             s.motor_noise,
             s.motor_gain,
             s.disturbance,
-            self.wiring.feedback_delay,
-            self.wiring.command_delay,
+            wiring.limit,
+            wiring.taper,
+            wiring.feedback_delay,
+            wiring.command_delay,
         )
+
+    def _loop_jacobians(self, jacobians: PlantJacobians) -> LoopJacobians:
+        """The linearised loop as the kernels take it."""
+        delays = (self.wiring.feedback_delay, self.wiring.command_delay)
+        return LoopJacobians(*jacobians, *delays)
 
     @property
     def bytes_per_step(self) -> int:
@@ -190,24 +174,19 @@ class CudaPasses:
         """Run a kernel on all trials, `copies` times."""
         blocks = (self.layout.blocks, copies)
         threads, shared_bytes = self.layout.threads, self.layout.shared_bytes
-        cuda.launch_blocks(kernel, blocks, threads, shared_bytes, *arguments)
+        device.launch_blocks(kernel, blocks, threads, shared_bytes, *arguments)
 
     @cached_property
-    def _rollout_module(self) -> ModuleType:
-        return load_rollout_module(
-            self.plant,
-            self.dtype.name,
-            self.layout.trials_per_thread,
-            self.layout.units_per_thread,
-        )
+    def _thread_tile(self) -> ThreadTile:
+        layout = self.layout
+        units = layout.units_per_thread
+        return ThreadTile(self.dtype.name, layout.trials_per_thread, units)
 
     @cached_property
-    def _derivative_module(self) -> ModuleType:
-        return load_derivative_module(
-            self.dtype.name,
-            self.layout.trials_per_thread,
-            self.layout.units_per_thread,
-        )
+    def _rollout_kernel(self) -> Any:
+        plant = device_plant(self.plant)
+        step, observe = plant.step, plant.observe
+        return make_rollout(step, observe, plant.sizes, self._thread_tile)
 
     def rollout(
         self,
@@ -230,23 +209,21 @@ class CudaPasses:
 
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
-        replaces_plant, replays_inputs, fixed = linear_model.kernel_arguments()
-        is_fixed = replaces_plant or replays_inputs
-        fixed = tuple(to_device(a) for a in fixed) if is_fixed else self._nothing_fixed
-        wiring = (self.wiring.limit, self.wiring.taper)
+        is_fixed = linear_model.replaces_plant or linear_model.replays_inputs
+        model = self._nothing_fixed
+        if is_fixed:
+            model = device.map_arrays(_move_array, linear_model)
         _, packed = self._pack(weights)
         self._launch(
-            self._rollout_module.rollout,
+            self._rollout_kernel,
             1,
             packed,
-            *self.tables,
+            self.tables,
             start,
-            self.inputs,
-            *wiring,
-            *(replaces_plant, replays_inputs, fixed),
+            self.loop,
+            model,
             exploration,
-            *(x, u, command, y),
-            activations,
+            RolloutArrays(x, u, command, y, activations),
         )
         return Trajectories(
             x, u, command, y, CudaActivations(self.sections, activations)
@@ -300,14 +277,15 @@ class CudaPasses:
         d_command = np.empty_like(du)
         _, packed = self._pack(weights)
         self._launch(
-            self._derivative_module.tangent,
+            make_tangent(self._thread_tile),
             1,
             packed,
-            *self.tables,
+            self.tables,
             self._start(v),
-            jacobians.kernel_arguments(self.wiring),
-            *(flat, weight_tangents),
-            *(dx, du, d_command, d_activations),
+            self._loop_jacobians(jacobians),
+            flat,
+            weight_tangents,
+            TangentArrays(dx, du, d_command, d_activations),
         )
         return dx, du, d_activations
 
@@ -363,15 +341,15 @@ class CudaPasses:
         command_bar = np.empty_like(u_bar)
         cast, _ = self._pack(weights)
         self._launch(
-            self._derivative_module.adjoint,
+            make_adjoint(self._thread_tile),
             K,
             cast,
-            *self.tables,
-            units,
-            jacobians.kernel_arguments(self.wiring),
+            self.tables,
+            self._loop_jacobians(jacobians),
             flat,
-            *(x_bar, u_bar, command_bar, activations_bar),
-            *(deltas, start_bar),
+            Cotangents(x_bar, u_bar, command_bar, activations_bar),
+            deltas,
+            start_bar,
         )
         return self.sections.split_each(deltas), start_bar
 
@@ -444,3 +422,13 @@ class CudaPasses:
     def gram(J: Array) -> Array:
         """See `Passes.gram`; (..., m, m) of rows (..., m, P)."""
         return J @ J.swapaxes(-1, -2)
+
+
+def _to_integers(table: Array) -> Array:
+    """A table on the GPU."""
+    return to_device(table, np.int64)
+
+
+def _move_array(value: Any) -> Any:
+    """A field of a `LinearModel` on the GPU; flags stay as they are."""
+    return value if isinstance(value, bool) else to_device(value)

@@ -13,6 +13,7 @@ import numpy as np
 from hfcontrol.arrays.device import processor_count
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import DeviceError
+from hfcontrol.kernels.cuda.arguments import NetworkTables
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 
@@ -98,8 +99,8 @@ def choose_layout(
 class Sections:
     """The sections of an array of activations: of the input and of each layer.
 
-    Each is (..., T+1, N, size) and lies behind the one before; cuda_layers_piece.py
-    describes them. `starts` and `ends` are their edges in the flat array.
+    Each is (..., T+1, N, size) and lies behind the one before, as in
+    kernels/cuda/layers.py. `starts` and `ends` are their edges in the flat array.
     `leading_shape` is (networks,), or () for a single network without that axis.
     """
 
@@ -172,3 +173,22 @@ class CudaActivations:
             parts.append(part.reshape(*sections.leading_shape, -1, part.shape[-1]))
         ones = np.ones_like(parts[0][..., :1])
         return np.concatenate([*parts, ones], axis=-1)
+
+
+def make_tables(network: Network, sections: Sections) -> NetworkTables:
+    """The architecture of a network as the kernels take it, still on the CPU."""
+    layers = network.layers
+    sources = [source for layer in layers for source in layer.sources]
+    counts = [len(layer.sources) for layer in layers]
+    tables = (
+        [layer.units.start for layer in layers],
+        [layer.size for layer in layers],
+        [layer.cell == "tanh" for layer in layers],
+        [layer.weights.start for layer in layers],
+        [0, *np.cumsum(counts)],
+        [source.units.start for source in sources],
+        [source.size for source in sources],
+        [source.lag for source in sources],
+        sections.starts,
+    )
+    return NetworkTables(*[np.array(table, dtype=np.int64) for table in tables])

@@ -1,0 +1,158 @@
+"""What the threads of a block compute together for a layer of a network.
+
+A block computes `tile` trials. Its threads stand in rows and lanes: a row has R trials,
+and its lanes share the units of a layer, U of them a thread at a time. `sums` (U, R)
+and `read` (R,) are local arrays of a thread. The activations of two steps are in shared
+memory, [unit, trial of the block], in turns: `places` says where this step and the step
+before begin.
+
+`packed` holds each matrix column by column, so that neighbouring threads read
+neighbouring weights; each of these serves R trials and each activation U units.
+
+There may be several networks with N trials each: weights are (network, P), and the
+trials of network g are those from g N on. A block belongs to one network.
+
+Activations over time are in one flat array, in sections: that of the input, then those
+of the layers, each (network, T+1, N, size).
+"""
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.cuda.arguments import Block, NetworkTables, StepPlaces
+from hfcontrol.kernels.cuda.device import device_function
+
+
+@device_function
+def locate_block(
+    index: tuple[int, int],
+    thread: tuple[int, int],
+    threads: tuple[int, int],
+    counts: tuple[int, int],
+    together: int,
+) -> Block:
+    """Return the place of a thread; all but counts are (x, y) as in CUDA.
+
+    index: the block's index, and the number of blocks; thread: the thread's index;
+    threads: their numbers in a block; counts: number of networks and of all trials;
+    together: trials of a thread.
+    """
+    networks, all_trials = counts
+    blocks = index[1] // networks
+    tile = threads[1] * together
+    return Block(
+        index[0] // blocks,
+        networks,
+        all_trials // networks,
+        index[0] % blocks * tile,
+        tile,
+        thread[1] * threads[0] + thread[0],
+        threads[0] * threads[1],
+        thread[0],
+        threads[0],
+        thread[1] * together,
+    )
+
+
+@device_function
+def own_trial(block: Block) -> int:
+    """Return the trial whose plant the thread computes, or -1 if it has none."""
+    in_network = block.first + block.thread
+    if block.thread < block.tile and in_network < block.trials:
+        return block.network * block.trials + in_network
+    return -1
+
+
+@device_function
+def locate_step(t: int, turn: int, steps: int, units: int, block: Block) -> StepPlaces:
+    """Return where step t is, as the `turn`-th step that a kernel computes."""
+    column = (block.network * (steps + 1) + t + 1) * block.trials + block.first
+    return StepPlaces(turn % 2 * units, (turn + 1) % 2 * units, column)
+
+
+@device_function
+def set_to_zero(sums: Array) -> None:
+    """Set all sums (U, R) to 0."""
+    for q in range(sums.shape[0]):
+        for r in range(sums.shape[1]):
+            sums[q, r] = 0.0
+
+
+@device_function
+def add_weighted(
+    packed: Array,
+    tables: NetworkTables,
+    layer: int,
+    shared: Array,
+    places: StepPlaces,
+    block: Block,
+    first: int,
+    read: Array,
+    sums: Array,
+) -> int:
+    """Add W x to the sums, for the thread's units from `first` on.
+
+    Returns the index of the bias of the layer's first unit in `packed`.
+    """
+    size, place = tables.size[layer], tables.weights[layer]
+    for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
+        step = places.before if tables.source_lag[s] else places.now
+        at = (step + tables.source_unit[s]) * block.tile + block.row
+        for _ in range(tables.source_size[s]):
+            for r in range(sums.shape[1]):
+                read[r] = shared[at + r]
+            for q in range(sums.shape[0]):
+                # The last unit stands in for units that do not exist.
+                w = packed[place + min(first + q * block.lanes, size - 1)]
+                for r in range(sums.shape[1]):
+                    sums[q, r] += w * read[r]
+            place += size
+            at += block.tile
+    return place
+
+
+@device_function
+def add_weighted_back(
+    weights: Array,
+    tables: NetworkTables,
+    layer: int,
+    columns: tuple[int, int, int],
+    shared: Array,
+    places: StepPlaces,
+    block: Block,
+    first: int,
+    read: Array,
+    sums: Array,
+) -> None:
+    """Add W' d to the sums, for the thread's units of one source from `first` on.
+
+    d is the cotangent of the layer. `columns` are the source's first column of the
+    matrix, the number of its columns, and the number of all columns.
+    """
+    column, width, all_columns = columns
+    place = tables.weights[layer] + column
+    at = (places.now + tables.first_unit[layer]) * block.tile + block.row
+    for _ in range(tables.size[layer]):
+        for r in range(sums.shape[1]):
+            read[r] = shared[at + r]
+        for q in range(sums.shape[0]):
+            w = weights[place + min(first + q * block.lanes, width - 1)]
+            for r in range(sums.shape[1]):
+                sums[q, r] += w * read[r]
+        place += all_columns
+        at += block.tile
+
+
+@device_function
+def count_columns(tables: NetworkTables, layer: int) -> int:
+    """Return the columns of a layer's matrix: its source units, and the bias."""
+    columns = 1
+    for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
+        columns += tables.source_size[s]
+    return columns
+
+
+@device_function
+def fill_start(start: Array, shared: Array, block: Block) -> None:
+    """Fill the step before with `start` (unit,) for every trial, this one with 0."""
+    for place in range(block.thread, start.size * block.tile, block.threads):
+        shared[place] = start[place // block.tile]
+        shared[start.size * block.tile + place] = 0.0

@@ -1,0 +1,43 @@
+"""The backward pass of iLQR, with a thread for each trial; see kernels/riccati.py."""
+
+from functools import cache
+from typing import Any
+
+from numba import boolean, cuda, float64
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels import riccati
+from hfcontrol.kernels.cuda.device import device_functions, kernel
+
+RiccatiWork = riccati.RiccatiWork
+
+
+@cache
+def make_backward(nx: int, nu: int) -> Any:
+    """Return the kernel of the backward pass, with the arguments of the compiled one.
+
+    backward(expansion, damping, k, K)
+    """
+    backward_trial = device_functions(vars(riccati))["backward_trial"]
+    value_shape, square_shape, columns = (nx, nx + 1), (nx, nx), (nu, nx + 1)
+    controls = (nu, nu)
+
+    @kernel
+    def backward(expansion: Any, damping: Array, k: Array, K: Array) -> None:
+        work = RiccatiWork(
+            cuda.local.array(value_shape, float64),
+            cuda.local.array(value_shape, float64),
+            cuda.local.array(square_shape, float64),
+            cuda.local.array(columns, float64),
+            cuda.local.array(columns, float64),
+            cuda.local.array(columns, float64),
+            cuda.local.array(controls, float64),
+            cuda.local.array(controls, float64),
+            cuda.local.array(controls, float64),
+            cuda.local.array(nu, boolean),
+        )
+        n = cuda.grid(1)
+        if n < k.shape[1]:
+            backward_trial(n, expansion, damping[n], work, k, K)
+
+    return backward
