@@ -3,7 +3,6 @@
 from functools import cache
 from types import ModuleType
 
-from hfcontrol.closed_loop.passes.cpu import network_pieces
 from hfcontrol.kernels.generate import (
     NJIT,
     load_module,
@@ -12,6 +11,14 @@ from hfcontrol.kernels.generate import (
     read_piece,
 )
 from hfcontrol.plant.contract import Plant
+
+
+def network_pieces(staged: bool) -> list[str]:
+    """Sources of the network's step and its derivatives."""
+    names = ["network"]
+    if staged:
+        names += ["cell", "synapse", "staged"]
+    return [read_piece(name) for name in names]
 
 
 @cache

@@ -15,9 +15,7 @@ plant may cost far more to differentiate than a network to step.
 everything else is float64.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import cache
-from types import ModuleType
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -27,15 +25,17 @@ from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.kernels import derivatives, generate, plant_pieces, segments
+from hfcontrol.kernels import derivatives, segments
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.kernels.derivatives import Cotangents, LinearPlant
-from hfcontrol.kernels.generate import read_piece
 from hfcontrol.kernels.network_step import (
     NetworkFunctions,
     NetworkTables,
     load_function,
 )
+from hfcontrol.kernels.plant_functions import NO_PLANT, load_plant_functions
+from hfcontrol.kernels.rollout import HeldModel, RolloutInputs, RolloutResults
+from hfcontrol.kernels.rollout import rollout as run_rollout
 from hfcontrol.kernels.segments import StoredActivations
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
@@ -52,32 +52,9 @@ WIDTH = 32
 LEAST_WIDTH = 8
 
 
-def network_pieces(staged: bool) -> list[str]:
-    """Sources of the network's step and its derivatives.
-
-    With `staged` they include layers of time-continuous cells.
-    """
-    names = ["network"]
-    if staged:
-        names += ["cell", "synapse", "staged"]
-    return [read_piece(name) for name in names]
-
-
 def is_staged(network: Network) -> bool:
     """Whether any layer takes several stages per step (time-continuous cells)."""
     return any(layer.state_source for layer in network.layers)
-
-
-def network_tables(network: Network) -> tuple[Array, Array, tuple[int, int], int]:
-    """Tables of layers and sources, the hidden units, and the index of the start.
-
-    The learned start of the hidden units begins at that index of the weights; -1
-    without one.
-    """
-    layers, sources = network.tables()
-    hidden = (network.hidden.start, network.hidden.stop)
-    start = network.start.start if network.start else -1
-    return layers, sources, hidden, start
 
 
 def kernel_tables(
@@ -87,29 +64,19 @@ def kernel_tables(
 
     These are fields of `NetworkFunctions`; each is compiled when it is first needed.
     """
-    layers, sources, (first, end), start = network_tables(network)
+    layers, sources = network.tables()
+    hidden = network.hidden
+    start = network.start.start if network.start else -1
     staged = is_staged(network)
     found = {name: load_function(name, staged, dtype) for name in functions}
     addresses = NetworkFunctions(**found)
-    return NetworkTables(layers, sources, first, end, start, addresses)
+    return NetworkTables(layers, sources, hidden.start, hidden.stop, start, addresses)
 
 
 def choose_block_width(trials: int) -> int:
     """Number of trials in a block."""
     half = -(-trials // 2)
     return min(WIDTH, max(LEAST_WIDTH, half), trials)
-
-
-@cache
-def load_rollout_module(
-    plant_name: str, pieces: Sequence[str], staged: bool
-) -> ModuleType:
-    """The compiled rollout of one plant, from the source pieces of the plant."""
-    name = f"rollout_{plant_name}"
-    if staged:
-        name += "_staged"
-    loop_pieces = [read_piece("loop"), read_piece("rollout")]
-    return generate.load_module(name, [*pieces, *network_pieces(staged), *loop_pieces])
 
 
 class FusedPasses:
@@ -136,27 +103,23 @@ class FusedPasses:
         self.width = choose_block_width(scenario.trials)
         self.blocks = -(-scenario.trials // self.width)
 
-        # Arguments that kernels share: the network's tables, and the scenario's arrays.
-        self.tables = network_tables(network)
         self.inputs = self._collect_inputs()
         # The network with the functions that a kernel calls, by their names.
         self._tables: dict[tuple[str, ...], NetworkTables] = {}
 
-        staged = is_staged(network)
         self.simulated: PlainPasses | None = None
+        self.plant_functions = NO_PLANT
         if plant.compiled:
-            pieces = plant_pieces(plant)
-            self.module = load_rollout_module(plant.name, pieces, staged)
+            self.plant_functions = load_plant_functions(plant)
         else:
             self.simulated = PlainPasses(
                 network, kernels, scenario, wiring, store_every
             )
-            pieces = (read_piece("no_plant"),)
-            self.module = load_rollout_module("model", pieces, staged)
 
-    def _collect_inputs(self) -> tuple[Array | int, ...]:
-        """Arrays of the scenario as the kernels take them, and the delays."""
+    def _collect_inputs(self) -> RolloutInputs:
+        """The scenario as the rollout takes it, without exploration."""
         s, w = self.scenario, self.wiring
+        _, nu, N = s.motor_noise.shape
         arrays = (
             s.x0,
             s.target,
@@ -165,10 +128,15 @@ class FusedPasses:
             s.motor_noise,
             s.motor_gain,
             s.disturbance,
+            w.limit,
+            w.taper,
         )
         # Kernels read along the last axis, and would compile again for other layouts.
         contiguous = [np.ascontiguousarray(a) for a in arrays]
-        return (*contiguous, w.feedback_delay, w.command_delay)
+        nothing = np.empty((0, nu, N))
+        return RolloutInputs(
+            *contiguous, w.feedback_delay, w.command_delay, exploration=nothing
+        )
 
     def rollout(
         self,
@@ -187,25 +155,22 @@ class FusedPasses:
         x = np.empty((T + 1, len(s.x0), N))
         u = np.empty((T, s.motor_noise.shape[1], N))
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
-        if exploration is None:
-            exploration = np.empty((0, *u.shape[1:]))
+        inputs = self.inputs
+        if exploration is not None:
+            inputs = inputs._replace(exploration=np.ascontiguousarray(exploration))
         activations = self._empty_activations(T // self.store_every + 1)
-        cast = self._cast(weights)
-        wiring = (self.wiring.limit, self.wiring.taper)
+        results = RolloutResults(x, u, command, y, activations, self.store_every)
         # The blocks keep all cores busy, so that each product takes one thread.
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
-                self.module.rollout,
-                cast,
-                *self.tables,
-                self.inputs,
-                *wiring,
-                *linear_model.kernel_arguments(),
-                exploration,
-                *(x, u, command, y),
-                self.store_every,
-                activations,
+                run_rollout,
+                self._cast(weights),
+                self._kernel_tables("step"),
+                self.plant_functions,
+                inputs,
+                HeldModel(*linear_model),
+                results,
             )
         return Trajectories(x, u, command, y, activations)
 
@@ -282,7 +247,7 @@ class FusedPasses:
 
     def _stored_activations(self, rollout: StoredRollout) -> StoredActivations:
         """What kernels need to read or recompute activations."""
-        target, y = self.inputs[1], np.ascontiguousarray(rollout.y)
+        target, y = self.inputs.target, np.ascontiguousarray(rollout.y)
         return StoredActivations(self.store_every, target, y, rollout.activations)
 
     def tangent(
