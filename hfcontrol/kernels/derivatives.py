@@ -105,8 +105,10 @@ def tangent(
     for block in range(first, end):
         n0, n1 = block * width, min((block + 1) * width, N)
         w = n1 - n0
-        dxs, dcs = np.zeros((T + 1, nx, w)), np.empty((T, nu, w))
-        dus = np.zeros((nu, w))
+        dxs, dcs = np.empty((T + 1, nx, w), dx.dtype), np.empty((T, nu, w), dx.dtype)
+        dus = np.empty((nu, w), dx.dtype)
+        clear(dxs[0])
+        clear(dus)
         d_units = d_activations[block]
         clear(d_units[0])
         if network.start >= 0:
@@ -132,11 +134,12 @@ def tangent(
             for k in range(nu):
                 for n in range(w):
                     dcs[t, k, n] = d_now[first_output + k, n]
+            clear(dxs[t + 1])
             if t >= plant.command_delay:
                 scale(plant.slope[t], dcs[t - plant.command_delay], dus, n0)
                 add_product(plant.B[t], dus, dxs[t + 1], n0)
             add_product(plant.A[t], dxs[t], dxs[t + 1], n0)
-            # Before the first command arrives these are the zeros that they began as.
+            # They are zero until the first command arrives.
             put(du[t, :, n0:n1], dus)
         for t in range(T + 1):
             put(dx[t, :, n0:n1], dxs[t])
@@ -192,6 +195,7 @@ def adjoint(
     has trials (N > 0), each of its rows gets the cotangent of one trial instead.
     """
     T, nu, N = cotangents.u.shape[1], cotangents.u.shape[2], cotangents.u.shape[3]
+    nx, float64 = cotangents.x.shape[2], cotangents.x.dtype
     blocks, n_units, width = (
         stored.activations.shape[0],
         stored.activations.shape[2],
@@ -210,10 +214,13 @@ def adjoint(
         segment = allocate_segment(stored, block)
         steps = segment.shape[0] - 1
         deltas = np.empty((steps if by_trial else 0, n_units, width), theta.dtype)
-        now_bar = np.zeros((n_units, width), theta.dtype)
-        before_bar = np.zeros((n_units, width), theta.dtype)
-        xs, us = cotangents.x[cotangent, :, :, n0:n1].copy(), np.empty((nu, w))
-        cs = np.zeros((T, nu, w))
+        now_bar = np.empty((n_units, width), theta.dtype)
+        before_bar = np.empty((n_units, width), theta.dtype)
+        clear(before_bar)
+        xs = np.empty((T + 1, nx, w), float64)
+        cs, us = np.empty((T, nu, w), float64), np.empty((nu, w), float64)
+        for t in range(T + 1):
+            put(xs[t], cotangents.x[cotangent, t, :, n0:n1])
         for t in range(T - 1, -1, -1):
             place = t % steps
             if stored.every > 1 and (place == steps - 1 or t == T - 1):
@@ -223,6 +230,9 @@ def adjoint(
             add_transposed(plant.B[t], xs[t + 1], us, n0)
             if t >= plant.command_delay:
                 scale(plant.slope[t], us, cs[t - plant.command_delay], n0)
+            if t >= T - plant.command_delay:
+                # This command arrives after the last step.
+                clear(cs[t])
             now_bar, before_bar = before_bar, now_bar
             if has_units_bar:
                 add(now_bar, cotangents.activations[block, t + 1])
@@ -268,6 +278,7 @@ def gram(first: int, end: int, J: Array, chunk: int, out: Array) -> None:
         j = job - i * (i + 1) // 2
         i0, i1 = i * chunk, min((i + 1) * chunk, m)
         j0, j1 = j * chunk, min((j + 1) * chunk, m)
-        part = np.dot(J[i0:i1], J[j0:j1].T)
+        part = np.empty((i1 - i0, j1 - j0), J.dtype)
+        np.dot(J[i0:i1], J[j0:j1].T, part)
         put(out[i0:i1, j0:j1], part)
         put(out[j0:j1, i0:i1], part.T)

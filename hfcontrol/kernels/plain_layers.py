@@ -199,7 +199,7 @@ def trial_row(
         k, m = layer[END] - layer[FIRST], X.shape[1]
         W = matrix_of(J, layer[WEIGHTS], k, m)
         own = copy_columns(delta, layer[FIRST], layer[END]).T
-        if fresh:
-            np.dot(own, X, W)
-        else:
-            add(W, np.dot(own, X))
+        outer = W if fresh else np.empty((k, m), J.dtype)
+        np.dot(own, X, outer)
+        if not fresh:
+            add(W, outer)
