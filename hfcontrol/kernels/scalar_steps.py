@@ -82,7 +82,6 @@ INTEGRATORS = {
 
 def step_body(
     integrate: Function,
-    rates: Function,
     substeps: int,
     h: float,
     x: Array,
@@ -91,16 +90,19 @@ def step_body(
     work: Array,
     x_next: Array,
 ) -> None:
-    """Take a control step of the body: some steps of h [s] of the integrator."""
+    """Take a control step of the body: some steps of h [s] of the integrator.
+
+    `integrate` is (x, u, p, h, work, x_next), an integrator with the plant's rates.
+    """
     if substeps == 1:
-        integrate(rates, x, u, p, h, work, x_next)
+        integrate(x, u, p, h, work, x_next)
         return
     n = x_next.shape[0]
     now = work[2, :n]
     for i in range(n):
         now[i] = x[i]
     for _ in range(substeps):
-        integrate(rates, now, u, p, h, work, x_next)
+        integrate(now, u, p, h, work, x_next)
         for i in range(n):
             now[i] = x_next[i]
 

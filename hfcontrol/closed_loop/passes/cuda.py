@@ -24,9 +24,9 @@ import numpy as np
 from hfcontrol.arrays.device import array_module, require_memory, to_device
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import (
+    NOTHING_FIXED,
     LinearModel,
     PlantJacobians,
-    make_empty_arrays,
 )
 from hfcontrol.closed_loop.passes.cuda_layout import (
     CudaActivations,
@@ -96,9 +96,7 @@ class CudaPasses:
 
         # The weights that were packed last, and what `_pack` made of them.
         self._packed: tuple[Array | None, Any] = (None, None)
-        self._nothing_fixed = LinearModel(
-            *[np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()]
-        )
+        self._nothing_fixed = device.map_arrays(_move_array, NOTHING_FIXED)
 
     def _column_order(self) -> Array:
         """Indices that order the weights of every matrix column by column."""

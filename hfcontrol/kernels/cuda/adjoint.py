@@ -6,7 +6,7 @@ plain pass in closed_loop/passes/plain.py is the definition.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
@@ -18,6 +18,7 @@ from hfcontrol.kernels.cuda.arguments import (
     LoopJacobians,
     NetworkTables,
     StepPlaces,
+    ThreadArrays,
     ThreadTile,
 )
 from hfcontrol.kernels.cuda.device import device_function, kernel, real_type
@@ -29,6 +30,14 @@ from hfcontrol.kernels.cuda.layers import (
     own_trial,
     set_to_zero,
 )
+
+
+class AdjointSections(NamedTuple):
+    """Activations, their cotangents, which may be empty, and those of their sums."""
+
+    activations: Array
+    activations_bar: Array
+    deltas: Array
 
 
 @cache
@@ -58,6 +67,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
         shared = cuda.shared.array(0, real)
         sums = cuda.local.array(sums_shape, real)
         read = cuda.local.array(together, real)
+        arrays = ThreadArrays(shared, sums, read, one)
         block = locate_block(
             (cuda.blockIdx.x, cuda.gridDim.x),
             (cuda.threadIdx.x, cuda.threadIdx.y),
@@ -68,9 +78,10 @@ def make_adjoint(thread: ThreadTile) -> Any:
         n = own_trial(block)
         c = cuda.blockIdx.y
         bar = Cotangents(bars.x[c], bars.u[c], bars.command[c], bars.activations)
+        sections = AdjointSections(activations, bars.activations, deltas[c])
         theta = weights[block.network]
         units, n_layers = start_bar.shape[1], tables.size.shape[0]
-        n_outputs = bar.u.shape[1]
+        n_outputs, first_output = bar.u.shape[1], tables.first_unit[n_layers - 1]
 
         for place in range(block.thread, 2 * units * block.tile, block.threads):
             shared[place] = 0.0
@@ -83,29 +94,17 @@ def make_adjoint(thread: ThreadTile) -> Any:
                 shared[places.before * block.tile + place] = 0.0
             if n >= 0:
                 control_cotangent(t, n, jacobians, bar)
-                first = tables.first_unit[n_layers - 1]
-                at = (places.now + first) * block.tile + block.thread
+                at = (places.now + first_output) * block.tile + block.thread
                 for k in range(n_outputs):
                     shared[at + k * block.tile] += bar.command[t, k, n]
             for layer in range(n_layers - 1, -1, -1):
                 cuda.syncthreads()
-                deactivate(
-                    tables,
-                    layer,
-                    shared,
-                    places,
-                    block,
-                    together,
-                    one,
-                    activations,
-                    bar.activations,
-                    deltas[c],
-                )
+                add_slopes(tables, layer, arrays, places, block, sections)
                 cuda.syncthreads()
-                spread(theta, tables, layer, shared, places, block, read, sums)
+                spread(theta, tables, layer, arrays, places, block)
             cuda.syncthreads()
             if n >= 0:
-                state_cotangent(t, n, jacobians, tables, shared, places, block, bar.x)
+                state_cotangent(n, jacobians, tables, shared, places, block, bar.x)
         cuda.syncthreads()
         if n >= 0:
             # The step before the first one.
@@ -141,7 +140,6 @@ def control_cotangent(
 
 @device_function
 def state_cotangent(
-    t: int,
     n: int,
     jacobians: LoopJacobians,
     tables: NetworkTables,
@@ -152,6 +150,7 @@ def state_cotangent(
 ) -> None:
     """Add to the cotangents of the states: by what was observed, and by the step."""
     A, C = jacobians.A, jacobians.C
+    t = places.t
     s = t - jacobians.feedback_delay
     # The observation of the start does not depend on the weights.
     if s > 0 and not jacobians.replays_inputs:
@@ -166,34 +165,34 @@ def state_cotangent(
 
 
 @device_function
-def deactivate(
+def add_slopes(
     tables: NetworkTables,
     layer: int,
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
-    together: int,
-    one: float,
-    activations: Array,
-    activations_bar: Array,
-    deltas: Array,
+    sections: AdjointSections,
 ) -> None:
     """Replace the cotangents of a layer's activations by those of its sums."""
+    shared = arrays.shared
     size = tables.size[layer]
     section = tables.sections[layer + 1] + places.column * size
+    first_row = places.now + tables.first_unit[layer]
     for i in range(block.lane, size, block.lanes):
-        row = (places.now + tables.first_unit[layer] + i) * block.tile + block.row
-        for r in range(together):
+        row = (first_row + i) * block.tile + block.row
+        for r in range(arrays.sums.shape[1]):
             trial = block.row + r
+            if block.first + trial >= block.trials:
+                continue
             at = section + trial * size + i
-            if block.first + trial < block.trials:
-                value = shared[row + r]
-                if activations_bar.size:
-                    value += activations_bar[at]
-                if tables.is_tanh[layer]:
-                    value *= one - activations[at] * activations[at]
-                shared[row + r] = value
-                deltas[at] = value
+            value = shared[row + r]
+            if sections.activations_bar.size:
+                value += sections.activations_bar[at]
+            if tables.is_tanh[layer]:
+                activation = sections.activations[at]
+                value *= arrays.one - activation * activation
+            shared[row + r] = value
+            sections.deltas[at] = value
 
 
 @device_function
@@ -201,28 +200,29 @@ def spread(
     theta: Array,
     tables: NetworkTables,
     layer: int,
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
-    read: Array,
-    sums: Array,
 ) -> None:
     """Add the cotangent of what a layer reads to its sources."""
+    shared, sums = arrays.shared, arrays.sums
     column, all_columns = 0, count_columns(tables, layer)
     for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
         width = tables.source_size[s]
         step = places.before if tables.source_lag[s] else places.now
         row = step + tables.source_unit[s]
         columns = (column, width, all_columns)
+        # Threads write to different units, so that sums need no atomic operations.
         for first in range(block.lane, width, block.lanes * sums.shape[0]):
             set_to_zero(sums)
             add_weighted_back(
-                theta, tables, layer, columns, shared, places, block, first, read, sums
+                theta, tables, layer, columns, arrays, places, block, first
             )
             for q in range(sums.shape[0]):
                 j = first + q * block.lanes
-                if j < width:
-                    at = (row + j) * block.tile + block.row
-                    for r in range(sums.shape[1]):
-                        shared[at + r] += sums[q, r]
+                if j >= width:
+                    continue
+                at = (row + j) * block.tile + block.row
+                for r in range(sums.shape[1]):
+                    shared[at + r] += sums[q, r]
         column += width

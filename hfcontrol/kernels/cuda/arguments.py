@@ -135,11 +135,24 @@ class TrialScratch(NamedTuple):
     work: Array
 
 
+class ThreadArrays(NamedTuple):
+    """What a thread computes layers with.
+
+    shared: activations of two steps [unit, trial of the block] in shared memory
+    sums (U, R), read (R,): local arrays for U units and R trials
+    one: the number 1 in the dtype of the network
+    """
+
+    shared: Array
+    sums: Array
+    read: Array
+    one: float
+
+
 class Block(NamedTuple):
     """A block of threads, which computes `tile` trials of one network, and a thread.
 
-    network, networks: index of the network, and number of networks
-    trials: number of trials of a network
+    network, trials: index of the network, and its number of trials
     first: the block's first trial in its network
     thread, threads: index of the thread in the block, and their number
     lane, lanes: index among the threads that share the units of a layer
@@ -147,7 +160,6 @@ class Block(NamedTuple):
     """
 
     network: int
-    networks: int
     trials: int
     first: int
     tile: int
@@ -159,12 +171,13 @@ class Block(NamedTuple):
 
 
 class StepPlaces(NamedTuple):
-    """Where this step and the step before are.
+    """Where step t and the step before are.
 
     before, now: their first rows in the shared memory [row, trial of the block]
     column: index of the block's first trial in a section, counted in columns
     """
 
+    t: int
     before: int
     now: int
     column: int

@@ -53,7 +53,10 @@ def device_functions(namespace: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in namespace.items():
         # Functions that are compiled for the CPU keep their Python code.
         function = getattr(value, "py_func", value)
-        if isinstance(function, FunctionType):
+        if not isinstance(function, FunctionType):
+            continue
+        # Functions that the module imports are not its own, decorators for example.
+        if function.__globals__ is namespace:
             code, defaults = function.__code__, function.__defaults__
             copy = FunctionType(code, copies, name, defaults)
             copies[name] = device_function(copy)

@@ -1,8 +1,7 @@
 """What the threads of a block compute together for a layer of a network.
 
 A block computes `tile` trials. Its threads stand in rows and lanes: a row has R trials,
-and its lanes share the units of a layer, U of them a thread at a time. `sums` (U, R)
-and `read` (R,) are local arrays of a thread. The activations of two steps are in shared
+and its lanes share the units of a layer, U of them a thread at a time. The activations of two steps are in shared
 memory, [unit, trial of the block], in turns: `places` says where this step and the step
 before begin.
 
@@ -17,7 +16,12 @@ of the layers, each (network, T+1, N, size).
 """
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.kernels.cuda.arguments import Block, NetworkTables, StepPlaces
+from hfcontrol.kernels.cuda.arguments import (
+    Block,
+    NetworkTables,
+    StepPlaces,
+    ThreadArrays,
+)
 from hfcontrol.kernels.cuda.device import device_function
 
 
@@ -36,20 +40,15 @@ def locate_block(
     together: trials of a thread.
     """
     networks, all_trials = counts
+    trials = all_trials // networks
     blocks = index[1] // networks
-    tile = threads[1] * together
-    return Block(
-        index[0] // blocks,
-        networks,
-        all_trials // networks,
-        index[0] % blocks * tile,
-        tile,
-        thread[1] * threads[0] + thread[0],
-        threads[0] * threads[1],
-        thread[0],
-        threads[0],
-        thread[1] * together,
-    )
+    network, in_network = index[0] // blocks, index[0] % blocks
+    lane, row = thread
+    lanes, rows = threads
+    tile = rows * together
+    place, count = row * lanes + lane, lanes * rows
+    first, first_row = in_network * tile, row * together
+    return Block(network, trials, first, tile, place, count, lane, lanes, first_row)
 
 
 @device_function
@@ -65,7 +64,9 @@ def own_trial(block: Block) -> int:
 def locate_step(t: int, turn: int, steps: int, units: int, block: Block) -> StepPlaces:
     """Return where step t is, as the `turn`-th step that a kernel computes."""
     column = (block.network * (steps + 1) + t + 1) * block.trials + block.first
-    return StepPlaces(turn % 2 * units, (turn + 1) % 2 * units, column)
+    # The halves of the shared memory take turns.
+    before = turn % 2 * units
+    return StepPlaces(t, before, units - before, column)
 
 
 @device_function
@@ -81,17 +82,16 @@ def add_weighted(
     packed: Array,
     tables: NetworkTables,
     layer: int,
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
     first: int,
-    read: Array,
-    sums: Array,
 ) -> int:
     """Add W x to the sums, for the thread's units from `first` on.
 
     Returns the index of the bias of the layer's first unit in `packed`.
     """
+    shared, sums, read = arrays.shared, arrays.sums, arrays.read
     size, place = tables.size[layer], tables.weights[layer]
     for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
         step = places.before if tables.source_lag[s] else places.now
@@ -101,7 +101,8 @@ def add_weighted(
                 read[r] = shared[at + r]
             for q in range(sums.shape[0]):
                 # The last unit stands in for units that do not exist.
-                w = packed[place + min(first + q * block.lanes, size - 1)]
+                unit = min(first + q * block.lanes, size - 1)
+                w = packed[place + unit]
                 for r in range(sums.shape[1]):
                     sums[q, r] += w * read[r]
             place += size
@@ -115,26 +116,27 @@ def add_weighted_back(
     tables: NetworkTables,
     layer: int,
     columns: tuple[int, int, int],
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
     first: int,
-    read: Array,
-    sums: Array,
 ) -> None:
     """Add W' d to the sums, for the thread's units of one source from `first` on.
 
     d is the cotangent of the layer. `columns` are the source's first column of the
     matrix, the number of its columns, and the number of all columns.
     """
+    shared, sums, read = arrays.shared, arrays.sums, arrays.read
     column, width, all_columns = columns
     place = tables.weights[layer] + column
-    at = (places.now + tables.first_unit[layer]) * block.tile + block.row
+    first_row = places.now + tables.first_unit[layer]
+    at = first_row * block.tile + block.row
     for _ in range(tables.size[layer]):
         for r in range(sums.shape[1]):
             read[r] = shared[at + r]
         for q in range(sums.shape[0]):
-            w = weights[place + min(first + q * block.lanes, width - 1)]
+            unit = min(first + q * block.lanes, width - 1)
+            w = weights[place + unit]
             for r in range(sums.shape[1]):
                 sums[q, r] += w * read[r]
         place += all_columns

@@ -59,13 +59,17 @@ def _plant_functions(plant: Plant) -> dict[str, Any]:
 def _make_body_step(plant: Plant, functions: dict[str, Any]) -> Any:
     step_body = scalar_functions()["step_body"]
     name = scalar_steps.INTEGRATORS[plant.integrator].__name__
-    integrate = scalar_functions()[name]
+    integrator = scalar_functions()[name]
     rates = functions["step" if "step" in functions else "dynamics"]
     substeps, h = plant.substeps, plant.dt / plant.substeps
 
     @device_function
+    def integrate(x, u, p, h, work, x_next):  # type: ignore[no-untyped-def]
+        integrator(rates, x, u, p, h, work, x_next)
+
+    @device_function
     def step(x, u, p, work, x_next):  # type: ignore[no-untyped-def]
-        step_body(integrate, rates, substeps, h, x, u, p, work, x_next)
+        step_body(integrate, substeps, h, x, u, p, work, x_next)
 
     return step
 

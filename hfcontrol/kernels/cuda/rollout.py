@@ -9,6 +9,7 @@ import math
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numba import cuda, float64
 
 from hfcontrol.arrays.types import Array
@@ -19,6 +20,7 @@ from hfcontrol.kernels.cuda.arguments import (
     PlantSizes,
     RolloutArrays,
     StepPlaces,
+    ThreadArrays,
     ThreadTile,
     TrialScratch,
 )
@@ -48,6 +50,7 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
     """
     real, together = real_type(thread.dtype), thread.trials
     sums_shape = (thread.units, thread.trials)
+    one = np.dtype(thread.dtype).type(1)
     nx, nu, ny, work_shape = sizes.nx, sizes.nu, sizes.ny, (4, sizes.work)
     functions = scalar_functions()
     see, control, move = functions["see"], functions["control"], functions["move"]
@@ -66,6 +69,7 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
         shared = cuda.shared.array(0, real)
         sums = cuda.local.array(sums_shape, real)
         read = cuda.local.array(together, real)
+        arrays = ThreadArrays(shared, sums, read, one)
         scratch = TrialScratch(
             cuda.local.array(nx, float64),
             cuda.local.array(nx, float64),
@@ -93,20 +97,10 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
             places = locate_step(t, t, T, start.shape[1], block)
             if n >= 0:
                 see(observe, t, n, loop, model, out.x, scratch)
-                read_inputs(t, n, tables, shared, places, block, loop, scratch.y, out)
+                read_inputs(n, tables, loop, scratch.y, shared, places, block, out)
             cuda.syncthreads()
             for layer in range(n_layers):
-                activate(
-                    weights,
-                    tables,
-                    layer,
-                    shared,
-                    places,
-                    block,
-                    read,
-                    sums,
-                    out.activations,
-                )
+                activate(weights, tables, layer, arrays, places, block, out.activations)
                 cuda.syncthreads()
             if n >= 0:
                 at = (places.now + outputs) * block.tile + block.thread
@@ -122,20 +116,21 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
 
 @device_function
 def read_inputs(
-    t: int,
     n: int,
     tables: NetworkTables,
+    loop: LoopArrays,
+    ys: Array,
     shared: Array,
     places: StepPlaces,
     block: Block,
-    loop: LoopArrays,
-    ys: Array,
     out: RolloutArrays,
 ) -> None:
     """Store target and observation ys (ny,) of trial n as the network's input."""
+    t = places.t
     n_target, ny = loop.target.shape[1], out.y.shape[1]
     at = places.now * block.tile + block.thread
-    kept = tables.sections[0] + (places.column + block.thread) * (n_target + ny)
+    column = places.column + block.thread
+    kept = tables.sections[0] + column * (n_target + ny)
     for k in range(n_target):
         value = loop.target[t, k, n]
         shared[at + k * block.tile] = value
@@ -153,30 +148,29 @@ def activate(
     packed: Array,
     tables: NetworkTables,
     layer: int,
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
-    read: Array,
-    sums: Array,
     activations: Array,
 ) -> None:
     """Compute the activations of a layer, in shared memory and in their section."""
+    shared, sums = arrays.shared, arrays.sums
     size = tables.size[layer]
     section = tables.sections[layer + 1] + places.column * size
-    first_place = (places.now + tables.first_unit[layer]) * block.tile
+    first_row = places.now + tables.first_unit[layer]
     for first in range(block.lane, size, block.lanes * sums.shape[0]):
         set_to_zero(sums)
-        bias = add_weighted(
-            packed, tables, layer, shared, places, block, first, read, sums
-        )
+        bias = add_weighted(packed, tables, layer, arrays, places, block, first)
         for q in range(sums.shape[0]):
             i = first + q * block.lanes
-            if i < size:
-                for r in range(sums.shape[1]):
-                    value = sums[q, r] + packed[bias + i]
-                    if tables.is_tanh[layer]:
-                        value = math.tanh(value)
-                    trial = block.row + r
-                    shared[first_place + i * block.tile + trial] = value
-                    if block.first + trial < block.trials:
-                        activations[section + trial * size + i] = value
+            # The last units of the last threads do not exist, nor do the last trials.
+            if i >= size:
+                continue
+            for r in range(sums.shape[1]):
+                value = sums[q, r] + packed[bias + i]
+                if tables.is_tanh[layer]:
+                    value = math.tanh(value)
+                trial = block.row + r
+                shared[(first_row + i) * block.tile + trial] = value
+                if block.first + trial < block.trials:
+                    activations[section + trial * size + i] = value

@@ -5,7 +5,7 @@ closed_loop/passes/plain.py is the definition.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
@@ -17,6 +17,7 @@ from hfcontrol.kernels.cuda.arguments import (
     NetworkTables,
     StepPlaces,
     TangentArrays,
+    ThreadArrays,
     ThreadTile,
 )
 from hfcontrol.kernels.cuda.device import device_function, kernel, real_type
@@ -28,6 +29,14 @@ from hfcontrol.kernels.cuda.layers import (
     own_trial,
     set_to_zero,
 )
+
+
+class TangentSections(NamedTuple):
+    """Activations, the known part of their sums' tangents, and their own tangents."""
+
+    activations: Array
+    known: Array
+    tangents: Array
 
 
 @cache
@@ -58,6 +67,8 @@ def make_tangent(thread: ThreadTile) -> Any:
         shared = cuda.shared.array(0, real)
         sums = cuda.local.array(sums_shape, real)
         read = cuda.local.array(together, real)
+        arrays = ThreadArrays(shared, sums, read, one)
+        sections = TangentSections(activations, known, out.activations)
         block = locate_block(
             (cuda.blockIdx.x, cuda.gridDim.x),
             (cuda.threadIdx.x, cuda.threadIdx.y),
@@ -76,22 +87,11 @@ def make_tangent(thread: ThreadTile) -> Any:
         for t in range(T):
             places = locate_step(t, t, T, start.shape[1], block)
             if n >= 0:
-                see_tangent(t, n, jacobians, tables, shared, places, block, out.x)
+                see_tangent(n, jacobians, tables, shared, places, block, out.x)
             cuda.syncthreads()
             for layer in range(n_layers):
                 activate_tangent(
-                    weights,
-                    tables,
-                    layer,
-                    shared,
-                    places,
-                    block,
-                    read,
-                    sums,
-                    one,
-                    activations,
-                    known,
-                    out.activations,
+                    weights, tables, layer, arrays, places, block, sections
                 )
                 cuda.syncthreads()
             if n >= 0:
@@ -105,7 +105,6 @@ def make_tangent(thread: ThreadTile) -> Any:
 
 @device_function
 def see_tangent(
-    t: int,
     n: int,
     jacobians: LoopJacobians,
     tables: NetworkTables,
@@ -116,7 +115,7 @@ def see_tangent(
 ) -> None:
     """Store the tangent of the observation of trial n in the shared memory."""
     C = jacobians.C
-    s = t - jacobians.feedback_delay
+    s = places.t - jacobians.feedback_delay
     # The observation of the start does not depend on the weights.
     if s <= 0 or jacobians.replays_inputs:
         return
@@ -134,39 +133,38 @@ def activate_tangent(
     packed: Array,
     tables: NetworkTables,
     layer: int,
-    shared: Array,
+    arrays: ThreadArrays,
     places: StepPlaces,
     block: Block,
-    read: Array,
-    sums: Array,
-    one: float,
-    activations: Array,
-    known: Array,
-    d_activations: Array,
+    sections: TangentSections,
 ) -> None:
     """Compute the tangents of a layer, in shared memory and, if kept, in sections."""
+    sums = arrays.sums
     size = tables.size[layer]
     section = tables.sections[layer + 1] + places.column * size
-    first_place = (places.now + tables.first_unit[layer]) * block.tile
+    first_row = places.now + tables.first_unit[layer]
     for first in range(block.lane, size, block.lanes * sums.shape[0]):
         set_to_zero(sums)
-        add_weighted(packed, tables, layer, shared, places, block, first, read, sums)
+        add_weighted(packed, tables, layer, arrays, places, block, first)
         for q in range(sums.shape[0]):
             i = first + q * block.lanes
-            if i < size:
-                for r in range(sums.shape[1]):
-                    trial = block.row + r
-                    place = first_place + i * block.tile + trial
-                    if block.first + trial >= block.trials:
-                        shared[place] = 0.0
-                        continue
-                    at = section + trial * size + i
-                    value = sums[q, r] + known[at]
-                    if tables.is_tanh[layer]:
-                        value *= one - activations[at] * activations[at]
-                    if d_activations.size:
-                        d_activations[at] = value
-                    shared[place] = value
+            if i >= size:
+                continue
+            for r in range(sums.shape[1]):
+                trial = block.row + r
+                place = (first_row + i) * block.tile + trial
+                # Of trials that do not exist nothing is known.
+                if block.first + trial >= block.trials:
+                    arrays.shared[place] = 0.0
+                    continue
+                at = section + trial * size + i
+                value = sums[q, r] + sections.known[at]
+                if tables.is_tanh[layer]:
+                    activation = sections.activations[at]
+                    value *= arrays.one - activation * activation
+                if sections.tangents.size:
+                    sections.tangents[at] = value
+                arrays.shared[place] = value
 
 
 @device_function
