@@ -13,8 +13,6 @@ are, and an Euler step of one control step, minus the state, is the cells' field
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.blocks import (
     call_jacobian,
@@ -136,9 +134,7 @@ def look(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> None:
 
 
 @helper
-def rates_block(
-    plant: PlantFunctions, x: Array, u: Array, p: Array, dx: Array
-) -> None:
+def rates_block(plant: PlantFunctions, x: Array, u: Array, p: Array, dx: Array) -> None:
     """Fill dx (nx, w) with the rates of body and actuators."""
     n = plant.n_body
     if plant.lag == 0.0:
@@ -177,10 +173,8 @@ def residuals_at(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> 
 
 
 @helper
-def field(
-    t: float, z: Array, problem: FieldProblem, work: FieldWork, F: Array
-) -> None:
-    """Fill F (nz + 1, w) with the rates of z (nz, w), and of the cost in the last row."""
+def field(t: float, z: Array, problem: FieldProblem, work: FieldWork, F: Array) -> None:
+    """Fill F (nz + 1, w) with the rates of z (nz, w) and, last, of the cost."""
     cells, r = problem.cells, work.r
     nx = z.shape[0] - cells.size
     look(t, z, problem, work)
