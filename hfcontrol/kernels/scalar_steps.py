@@ -47,21 +47,22 @@ def rk4(
     """Take a step of the classical Runge-Kutta method of order 4, with constant u."""
     n = x_next.shape[0]
     stage, slope = work[0, :n], work[1, :n]
+    half, third, sixth = h / 2, h / 3, h / 6
     rates(x, u, p, slope)
     for i in range(n):
-        x_next[i] = x[i] + h / 6 * slope[i]
-        stage[i] = x[i] + h / 2 * slope[i]
+        x_next[i] = x[i] + sixth * slope[i]
+        stage[i] = x[i] + half * slope[i]
     rates(stage, u, p, slope)
     for i in range(n):
-        x_next[i] += h / 3 * slope[i]
-        stage[i] = x[i] + h / 2 * slope[i]
+        x_next[i] += third * slope[i]
+        stage[i] = x[i] + half * slope[i]
     rates(stage, u, p, slope)
     for i in range(n):
-        x_next[i] += h / 3 * slope[i]
+        x_next[i] += third * slope[i]
         stage[i] = x[i] + h * slope[i]
     rates(stage, u, p, slope)
     for i in range(n):
-        x_next[i] += h / 6 * slope[i]
+        x_next[i] += sixth * slope[i]
 
 
 def discrete(
@@ -98,6 +99,7 @@ def step_body(
         integrate(x, u, p, h, work, x_next)
         return
     n = x_next.shape[0]
+    # Not x: that is the caller's, and the integrator writes only x_next.
     now = work[2, :n]
     for i in range(n):
         now[i] = x[i]
@@ -148,6 +150,12 @@ def gather(a: Array, t: int, n: int, column: Array) -> None:
         column[i] = a[t, i, n]
 
 
+def subtract_gathered(a: Array, b: Array, t: int, n: int, column: Array) -> None:
+    """Fill a column with a[t, :, n] - b[t, :, n]."""
+    for i in range(a.shape[1]):
+        column[i] = a[t, i, n] - b[t, i, n]
+
+
 def multiply_matrix(J: Array, n: int, d: Array, out: Array) -> None:
     """Compute out = J[:, :, n] d, the Jacobian of one trial times a vector."""
     for i in range(J.shape[0]):
@@ -167,16 +175,17 @@ def see(
     or replay recorded observations. x (T+1, nx, N).
     """
     xs, ys = scratch.x, scratch.y
+    # Before the first observation arrives, the network sees the start.
     s = max(t - loop.feedback_delay, 0)
     if model.replays_inputs:
         gather(model.recorded, t, n, ys)
         return
     if model.replaces_plant:
-        for k in range(x.shape[1]):
-            xs[k] = x[s, k, n] - model.x[s, k, n]
+        subtract_gathered(x, model.x, s, n, xs)
         multiply_matrix(model.C[s], n, xs, ys)
         for k in range(loop.sensory_noise.shape[1]):
-            ys[k] += model.observed[s, k, n] + loop.sensory_noise[t, k, n]
+            noise = loop.sensory_noise[t, k, n]
+            ys[k] += model.observed[s, k, n] + noise
         return
     gather(x, s, n, xs)
     observe(xs, loop.params[n], scratch.work, ys)
@@ -191,11 +200,13 @@ def control(t: int, n: int, loop: Any, command: Array, u: Array) -> None:
     """
     delay = loop.command_delay
     for k in range(u.shape[1]):
+        # Nothing arrives before the first command.
         c = command[t - delay, k, n] if t >= delay else 0.0
         limit = loop.limit[k]
         if math.isfinite(limit):
             c = limit * math.tanh(c / limit)
-        u[t, k, n] = c * (1.0 + loop.motor_gain[t, k, n]) + loop.motor_noise[t, k, n]
+        factor = 1.0 + loop.motor_gain[t, k, n]
+        u[t, k, n] = c * factor + loop.motor_noise[t, k, n]
 
 
 def move(
@@ -210,12 +221,10 @@ def move(
 ) -> None:
     """Fill x[t+1, :, n] from state and control of step t; arguments as of `see`."""
     xs, us, moved = scratch.x, scratch.u, scratch.x_next
-    nx, nu = x.shape[1], u.shape[1]
+    nx = x.shape[1]
     if model.replaces_plant:
-        for k in range(nx):
-            xs[k] = x[t, k, n] - model.x[t, k, n]
-        for k in range(nu):
-            us[k] = u[t, k, n] - model.u[t, k, n]
+        subtract_gathered(x, model.x, t, n, xs)
+        subtract_gathered(u, model.u, t, n, us)
         multiply_matrix(model.A[t], n, xs, moved)
         for k in range(nx):
             x[t + 1, k, n] = model.x[t + 1, k, n] + moved[k]

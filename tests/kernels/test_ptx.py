@@ -18,6 +18,9 @@ from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import factory as building
 from hfcontrol.runs.settings import Settings
 
+# Nothing fills the results of kernels that are not launched.
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+
 COMPILED = [name for name in plant_names() if load_plant(name).compiled]
 
 

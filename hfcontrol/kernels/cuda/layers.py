@@ -1,9 +1,9 @@
 """What the threads of a block compute together for a layer of a network.
 
 A block computes `tile` trials. Its threads stand in rows and lanes: a row has R trials,
-and its lanes share the units of a layer, U of them a thread at a time. The activations of two steps are in shared
-memory, [unit, trial of the block], in turns: `places` says where this step and the step
-before begin.
+and its lanes share the units of a layer, U of them a thread at a time. The activations
+of two steps are in shared memory, [unit, trial of the block], in turns: `places` says
+where this step and the step before begin.
 
 `packed` holds each matrix column by column, so that neighbouring threads read
 neighbouring weights; each of these serves R trials and each activation U units.
@@ -97,6 +97,7 @@ def add_weighted(
         step = places.before if tables.source_lag[s] else places.now
         at = (step + tables.source_unit[s]) * block.tile + block.row
         for _ in range(tables.source_size[s]):
+            # Registers: each activation is read once for all units of the thread.
             for r in range(sums.shape[1]):
                 read[r] = shared[at + r]
             for q in range(sums.shape[0]):

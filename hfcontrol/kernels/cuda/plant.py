@@ -80,6 +80,7 @@ def _make_driven_step(plant: Plant, step: Any) -> Any:
     n_body, nu = plant.n_body, plant.nu
     decay, mean = actuator_factors(plant)
 
+    # The last row of the scratch is free: integrators use the others.
     @device_function
     def driven_step(x, u, p, work, x_next):  # type: ignore[no-untyped-def]
         drive = work[3, :nu]

@@ -18,23 +18,34 @@ def make_backward(nx: int, nu: int) -> Any:
 
     backward(expansion, damping, k, K)
     """
+    # Copies: the functions themselves are compiled for the CPU.
     backward_trial = device_functions(vars(riccati))["backward_trial"]
     value_shape, square_shape, columns = (nx, nx + 1), (nx, nx), (nu, nx + 1)
     controls = (nu, nu)
 
     @kernel
     def backward(expansion: Any, damping: Array, k: Array, K: Array) -> None:
+        value = cuda.local.array(value_shape, float64)
+        next_A = cuda.local.array(value_shape, float64)
+        symmetric = cuda.local.array(square_shape, float64)
+        cross = cuda.local.array(columns, float64)
+        solution = cuda.local.array(columns, float64)
+        next_B = cuda.local.array(columns, float64)
+        curvature = cuda.local.array(controls, float64)
+        damped = cuda.local.array(controls, float64)
+        factor = cuda.local.array(controls, float64)
+        is_held = cuda.local.array(nu, boolean)
         work = RiccatiWork(
-            cuda.local.array(value_shape, float64),
-            cuda.local.array(value_shape, float64),
-            cuda.local.array(square_shape, float64),
-            cuda.local.array(columns, float64),
-            cuda.local.array(columns, float64),
-            cuda.local.array(columns, float64),
-            cuda.local.array(controls, float64),
-            cuda.local.array(controls, float64),
-            cuda.local.array(controls, float64),
-            cuda.local.array(nu, boolean),
+            value,
+            next_A,
+            symmetric,
+            cross,
+            solution,
+            next_B,
+            curvature,
+            damped,
+            factor,
+            is_held,
         )
         n = cuda.grid(1)
         if n < k.shape[1]:

@@ -98,6 +98,7 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
             if n >= 0:
                 see(observe, t, n, loop, model, out.x, scratch)
                 read_inputs(n, tables, loop, scratch.y, shared, places, block, out)
+            # Wait for the inputs, and after each layer for its activations.
             cuda.syncthreads()
             for layer in range(n_layers):
                 activate(weights, tables, layer, arrays, places, block, out.activations)

@@ -59,6 +59,7 @@ def make_simulation(step: Any, sizes: PlantSizes) -> SimulationKernels:
         work = cuda.local.array(work_shape, float64)
         n = cuda.grid(1)
         if n < x.shape[2]:
+            # The state stays in registers; x is written, but not read again.
             gather(x, 0, n, now)
             for t in range(u.shape[0]):
                 gather(u, t, n, us)

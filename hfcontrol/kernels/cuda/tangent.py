@@ -88,12 +88,14 @@ def make_tangent(thread: ThreadTile) -> Any:
             places = locate_step(t, t, T, start.shape[1], block)
             if n >= 0:
                 see_tangent(n, jacobians, tables, shared, places, block, out.x)
+            # Wait for the inputs, and after each layer for its tangents.
             cuda.syncthreads()
             for layer in range(n_layers):
                 activate_tangent(
                     weights, tables, layer, arrays, places, block, sections
                 )
                 cuda.syncthreads()
+            # Commands are stored, because they may arrive steps later.
             if n >= 0:
                 at = (places.now + outputs) * block.tile + block.thread
                 for k in range(out.u.shape[1]):
