@@ -9,10 +9,6 @@ of the weights.
 `dtype` is that of the activations, their tangents and cotangents, and the products;
 plant, Jacobians, trajectories and weights are float64. A linearised rollout takes
 `CudaPasses.bytes_per_step` per trial and step.
-
-Several networks of one shape can share launches and products. Arrays with one entry
-per network then begin with an axis for the networks; `leading_shape` is (networks,),
-or () for a single network without that axis.
 """
 
 from collections.abc import Sequence
@@ -58,10 +54,9 @@ from hfcontrol.tasks.scenario import Scenario
 class CudaPasses:
     """`Passes` on a GPU, for networks of plain cells on one compiled plant.
 
-    Scenario and wiring hold arrays on the GPU. With several networks, the trials of
-    each follow those of the network before. Raises DeviceError if the activations of a
-    trial do not fit into the memory that a block shares, or if all trials do not fit on
-    the GPU.
+    Scenario and wiring hold arrays on the GPU. Raises DeviceError if the activations of
+    a trial do not fit into the memory that a block shares, or if all trials do not fit
+    on the GPU.
     """
 
     def __init__(
@@ -71,20 +66,14 @@ class CudaPasses:
         scenario: Scenario,
         wiring: Wiring,
         dtype: str = "float64",
-        networks: int | None = None,
     ) -> None:
         self.network, self.plant = network, plant
         self.scenario, self.wiring = scenario, wiring
         self.dtype = np.dtype(dtype)
-        self.leading_shape = () if networks is None else (networks,)
-        self.networks = networks or 1
 
         T, trials = scenario.steps, scenario.trials
-        per_network = trials // self.networks
-        self.sections = Sections(network, self.leading_shape, T, per_network)
-        self.layout = choose_layout(
-            network, self.dtype.itemsize, self.networks, per_network
-        )
+        self.sections = Sections(network, T, trials)
+        self.layout = choose_layout(network, self.dtype.itemsize, trials)
         needed = T * trials * self.bytes_per_step
         require_memory(needed, f"{trials} trials of {T} steps")
 
@@ -147,25 +136,23 @@ class CudaPasses:
     def _pack(self, weights: Array) -> tuple[Array, Array]:
         """Weights in the network's dtype, and with every matrix column by column.
 
-        Both are (network, P). The last result is kept: the products of one update all
-        use the same weights.
+        The last result is kept: the products of one update all use the same weights.
         """
         if self._packed[0] is not weights:
-            cast = weights.astype(self.dtype).reshape(self.networks, -1)
-            self._packed = weights, (cast, cast[:, self.column_order])
+            cast = weights.astype(self.dtype)
+            self._packed = weights, (cast, cast[self.column_order])
         return self._packed[1]
 
     def _matrix(self, layer: Layer, weights: Array) -> Array:
-        """The matrix of a layer (..., units, columns)."""
-        return weights[..., layer.weights].reshape(*self.leading_shape, *layer.shape)
+        """The matrix of a layer (units, columns)."""
+        return weights[layer.weights].reshape(layer.shape)
 
     def _start(self, weights: Array) -> Array:
-        """Activations at the start (network, unit), or their tangents."""
-        shape = (self.networks, self.network.n_activations)
+        """Activations at the start (unit,), or their tangents."""
+        shape = (self.network.n_activations,)
         start = np.zeros_like(weights, shape=shape, dtype=self.dtype)
         if self.network.start:
-            by_network = weights.reshape(self.networks, -1)
-            start[:, self.network.hidden] = by_network[:, self.network.start]
+            start[self.network.hidden] = weights[self.network.start]
         return start
 
     def _launch(self, kernel: Any, copies: int, *arguments: Any) -> None:
@@ -228,24 +215,18 @@ class CudaPasses:
         )
 
     def _write_start(self, activations: Array, start: Array) -> None:
-        """Write the learned start (network, unit) as the first time of activations."""
+        """Write the learned start (unit,) as the first time of activations."""
         if not self.network.start:
             return
         sections = self.sections.split(activations)[1:]
         for layer, section in zip(self.network.layers, sections, strict=True):
-            shape = (*self.leading_shape, 1, layer.size)
-            section[..., 0, :, :] = start[:, layer.units].reshape(shape)
+            section[0] = start[layer.units]
 
     def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
         """See `Passes.hidden_activations`."""
-        T, N = self.scenario.steps, self.scenario.trials
         # Without the sections of the input and of the output.
         hidden = self.sections.split(rollout.activations.flat)[1:-1]
-        parts = []
-        for section in hidden:
-            by_network = section.reshape(self.networks, *section.shape[-3:])
-            after_start = by_network[:, 1:].transpose(1, 3, 0, 2)
-            parts.append(after_start.reshape(T, -1, N))
+        parts = [section[1:].transpose(0, 2, 1) for section in hidden]
         return np.concatenate(parts, axis=1)
 
     def select_activations(
@@ -253,7 +234,7 @@ class CudaPasses:
     ) -> CudaActivations:
         """See `Passes.select_activations`; the indices are on the GPU."""
         sections = self.sections.split(activations.flat)
-        parts = [section[..., indices, :].ravel() for section in sections]
+        parts = [section[:, indices].ravel() for section in sections]
         return CudaActivations(passes.sections, np.concatenate(parts))
 
     def tangent(
@@ -298,9 +279,8 @@ class CudaPasses:
         inputs = rollout.activations.layer_inputs
         layers = self.network.layers
         for layer, read, section in zip(layers, inputs, sections, strict=True):
-            after_start = section[..., 1:, :, :]
-            out = after_start.reshape(*self.leading_shape, -1, layer.size)
-            matmul(read, self._matrix(layer, v).swapaxes(-1, -2), out=out)
+            out = section[1:].reshape(-1, layer.size)
+            matmul(read, self._matrix(layer, v).T, out=out)
         return tangents
 
     def keep_hidden(self, d_activations: Array) -> Array:
@@ -323,7 +303,7 @@ class CudaPasses:
         """Cotangents of the layers' summed inputs, and of the start.
 
         For cotangents (x_bar, u_bar, activations_bar). The first are one view per layer
-        (K, ..., T, N, size), the second (K, unit, trial).
+        (K, T, N, size), the second (K, unit, trial).
         """
         x_bar, u_bar, activations_bar = cotangents
         flat = rollout.activations.flat
@@ -366,18 +346,14 @@ class CudaPasses:
 
         # Every step and trial is a sample of the layer's product: no loop over time.
         weights_bar = np.zeros_like(weights)
-        leading = self.leading_shape
         inputs = rollout.activations.layer_inputs
         for layer, read, delta in self._layers_with(inputs, deltas):
-            by_sample = delta[0].reshape(*leading, -1, layer.size)
-            product = by_sample.swapaxes(-1, -2) @ read
-            weights_bar[..., layer.weights] = product.reshape(*leading, -1)
+            by_sample = delta[0].reshape(-1, layer.size)
+            weights_bar[layer.weights] = (by_sample.T @ read).ravel()
 
         if self.network.start:
             hidden_bar = start_bar[0, self.network.hidden]
-            by_trial = hidden_bar.reshape(len(hidden_bar), *leading, -1)
-            total = np.moveaxis(by_trial.sum(axis=-1), 0, -1)
-            weights_bar[..., self.network.start] = total
+            weights_bar[self.network.start] = hidden_bar.sum(axis=-1)
         return weights_bar
 
     def adjoint_rows(
@@ -388,28 +364,24 @@ class CudaPasses:
         x_bar: Array,
         u_bar: Array,
     ) -> Array:
-        """See `Passes.adjoint_rows`; (..., K, N, P) with several networks."""
+        """See `Passes.adjoint_rows`."""
         cotangents = (x_bar, u_bar, None)
         deltas, start_bar = self._deltas(weights, jacobians, rollout, cotangents)
 
-        K, N = len(x_bar), self.scenario.trials // self.networks
-        leading = self.leading_shape
-        J = np.zeros_like(weights, shape=(*leading, K, N, self.network.size))
+        K, N = len(x_bar), self.scenario.trials
+        J = np.zeros_like(weights, shape=(K, N, self.network.size))
         inputs = rollout.activations.layer_inputs
         for layer, read, delta in self._layers_with(inputs, deltas):
-            by_step = read.reshape(*leading, 1, -1, N, read.shape[-1])
-            by_trial = by_step.swapaxes(-2, -3)
-            # (K, ..., T, N, size) to (..., K, N, size, T).
-            by_unit = np.moveaxis(np.moveaxis(delta, 0, -4), -3, -1)
+            by_step = read.reshape(-1, N, read.shape[-1])
+            by_trial = by_step.swapaxes(0, 1)
+            # (K, T, N, size) to (K, N, size, T).
+            by_unit = delta.transpose(0, 2, 3, 1)
             product = by_unit @ by_trial
-            J[..., layer.weights] = product.reshape(*leading, K, N, -1)
+            J[..., layer.weights] = product.reshape(K, N, -1)
 
         if self.network.start:
             hidden_bar = start_bar[:, self.network.hidden]
-            by_network = hidden_bar.reshape(*hidden_bar.shape[:2], *leading, N)
-            # (K, hidden, ..., N) to (..., K, N, hidden).
-            last = np.moveaxis(by_network, 1, -1)
-            J[..., self.network.start] = np.moveaxis(last, 0, -3)
+            J[..., self.network.start] = hidden_bar.swapaxes(1, 2)
         return J
 
     def _layers_with(self, inputs: Sequence[Array], deltas: Sequence[Array]) -> Any:
@@ -418,8 +390,8 @@ class CudaPasses:
 
     @staticmethod
     def gram(J: Array) -> Array:
-        """See `Passes.gram`; (..., m, m) of rows (..., m, P)."""
-        return J @ J.swapaxes(-1, -2)
+        """See `Passes.gram`."""
+        return J @ J.T
 
 
 def _to_integers(table: Array) -> Array:

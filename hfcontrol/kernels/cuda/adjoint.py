@@ -69,17 +69,16 @@ def make_adjoint(thread: ThreadTile) -> Any:
         read = cuda.local.array(together, real)
         arrays = ThreadArrays(shared, sums, read, one)
         block = locate_block(
-            (cuda.blockIdx.x, cuda.gridDim.x),
+            cuda.blockIdx.x,
             (cuda.threadIdx.x, cuda.threadIdx.y),
             (cuda.blockDim.x, cuda.blockDim.y),
-            (weights.shape[0], start_bar.shape[2]),
+            start_bar.shape[2],
             together,
         )
         n = own_trial(block)
         c = cuda.blockIdx.y
         bar = Cotangents(bars.x[c], bars.u[c], bars.command[c], bars.activations)
         sections = AdjointSections(activations, bars.activations, deltas[c])
-        theta = weights[block.network]
         units, n_layers = start_bar.shape[1], tables.size.shape[0]
         n_outputs, first_output = bar.u.shape[1], tables.first_unit[n_layers - 1]
 
@@ -88,7 +87,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
         T = bar.u.shape[0]
         for t in range(T - 1, -1, -1):
             # Backwards, "before" is what the step after will fill.
-            places = locate_step(t, T - t, T, units, block)
+            places = locate_step(t, T - t, units, block)
             cuda.syncthreads()
             for place in range(block.thread, units * block.tile, block.threads):
                 shared[places.before * block.tile + place] = 0.0
@@ -101,7 +100,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
                 cuda.syncthreads()
                 add_slopes(tables, layer, arrays, places, block, sections)
                 cuda.syncthreads()
-                spread(theta, tables, layer, arrays, places, block)
+                spread(weights, tables, layer, arrays, places, block)
             cuda.syncthreads()
             if n >= 0:
                 state_cotangent(n, jacobians, tables, shared, places, block, bar.x)
@@ -197,7 +196,7 @@ def add_slopes(
 
 @device_function
 def spread(
-    theta: Array,
+    weights: Array,
     tables: NetworkTables,
     layer: int,
     arrays: ThreadArrays,
@@ -216,7 +215,7 @@ def spread(
         for first in range(block.lane, width, block.lanes * sums.shape[0]):
             set_to_zero(sums)
             add_weighted_back(
-                theta, tables, layer, columns, arrays, places, block, first
+                weights, tables, layer, columns, arrays, places, block, first
             )
             for q in range(sums.shape[0]):
                 j = first + q * block.lanes

@@ -1,6 +1,6 @@
 """Structures that kernels take, and sizes that they close over.
 
-T steps, N trials of all networks; arrays are on the GPU. `REAL` is the dtype of the
+T steps, N trials; arrays are on the GPU. `REAL` is the dtype of the
 network, float32 or float64; everything of the plant is float64.
 """
 
@@ -150,18 +150,16 @@ class ThreadArrays(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block of threads, which computes `tile` trials of one network, and a thread.
+    """A block of threads, which computes `tile` trials, and one of its threads.
 
-    network, trials: index of the network, and its number of trials
-    first: the block's first trial in its network
+    first, trials: the block's first trial, and the number of all trials
     thread, threads: index of the thread in the block, and their number
     lane, lanes: index among the threads that share the units of a layer
     row: first of the thread's trials in the block
     """
 
-    network: int
-    trials: int
     first: int
+    trials: int
     tile: int
     thread: int
     threads: int

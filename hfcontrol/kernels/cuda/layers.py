@@ -8,11 +8,8 @@ where this step and the step before begin.
 `packed` holds each matrix column by column, so that neighbouring threads read
 neighbouring weights; each of these serves R trials and each activation U units.
 
-There may be several networks with N trials each: weights are (network, P), and the
-trials of network g are those from g N on. A block belongs to one network.
-
 Activations over time are in one flat array, in sections: that of the input, then those
-of the layers, each (network, T+1, N, size).
+of the layers, each (T+1, N, size).
 """
 
 from hfcontrol.arrays.types import Array
@@ -27,43 +24,37 @@ from hfcontrol.kernels.cuda.device import device_function
 
 @device_function
 def locate_block(
-    index: tuple[int, int],
+    index: int,
     thread: tuple[int, int],
     threads: tuple[int, int],
-    counts: tuple[int, int],
+    trials: int,
     together: int,
 ) -> Block:
-    """Return the place of a thread; all but counts are (x, y) as in CUDA.
+    """Return the place of a thread.
 
-    index: the block's index, and the number of blocks; thread: the thread's index;
-    threads: their numbers in a block; counts: number of networks and of all trials;
-    together: trials of a thread.
+    index: the block's index; thread: the thread's indices (x, y) in the block;
+    threads: their numbers (x, y); trials: number of all trials; together: trials of a
+    thread.
     """
-    networks, all_trials = counts
-    trials = all_trials // networks
-    blocks = index[1] // networks
-    network, in_network = index[0] // blocks, index[0] % blocks
     lane, row = thread
     lanes, rows = threads
     tile = rows * together
     place, count = row * lanes + lane, lanes * rows
-    first, first_row = in_network * tile, row * together
-    return Block(network, trials, first, tile, place, count, lane, lanes, first_row)
+    first, first_row = index * tile, row * together
+    return Block(first, trials, tile, place, count, lane, lanes, first_row)
 
 
 @device_function
 def own_trial(block: Block) -> int:
     """Return the trial whose plant the thread computes, or -1 if it has none."""
-    in_network = block.first + block.thread
-    if block.thread < block.tile and in_network < block.trials:
-        return block.network * block.trials + in_network
-    return -1
+    n = block.first + block.thread
+    return n if block.thread < block.tile and n < block.trials else -1
 
 
 @device_function
-def locate_step(t: int, turn: int, steps: int, units: int, block: Block) -> StepPlaces:
+def locate_step(t: int, turn: int, units: int, block: Block) -> StepPlaces:
     """Return where step t is, as the `turn`-th step that a kernel computes."""
-    column = (block.network * (steps + 1) + t + 1) * block.trials + block.first
+    column = (t + 1) * block.trials + block.first
     # The halves of the shared memory take turns.
     before = turn % 2 * units
     return StepPlaces(t, before, units - before, column)

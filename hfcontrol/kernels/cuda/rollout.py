@@ -42,8 +42,8 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
 
         rollout(packed, tables, start, loop, model, exploration, out)
 
-    `packed` (network, P) are the weights by columns, `start` (network, unit) are
-    activations at the start, `loop` is a `LoopArrays`, `model` a `LinearModel`, whose
+    `packed` (P,) are the weights by columns, `start` (unit,) are activations at the
+    start, `loop` is a `LoopArrays`, `model` a `LinearModel`, whose
     arrays are empty if nothing is fixed. `exploration` (T, nu, N), or (0, nu, N) for
     none, is added to the commands. The kernel fills the `RolloutArrays` from x[0]; of
     the activations, it fills those after the start.
@@ -79,29 +79,28 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
         )
 
         block = locate_block(
-            (cuda.blockIdx.x, cuda.gridDim.x),
+            cuda.blockIdx.x,
             (cuda.threadIdx.x, cuda.threadIdx.y),
             (cuda.blockDim.x, cuda.blockDim.y),
-            (start.shape[0], out.x.shape[2]),
+            out.x.shape[2],
             together,
         )
         n = own_trial(block)
         n_layers = tables.size.shape[0]
         outputs = tables.first_unit[n_layers - 1]
-        weights = packed[block.network]
 
-        fill_start(start[block.network], shared, block)
+        fill_start(start, shared, block)
         cuda.syncthreads()
         T = out.u.shape[0]
         for t in range(T):
-            places = locate_step(t, t, T, start.shape[1], block)
+            places = locate_step(t, t, start.size, block)
             if n >= 0:
                 see(observe, t, n, loop, model, out.x, scratch)
                 read_inputs(n, tables, loop, scratch.y, shared, places, block, out)
             # Wait for the inputs, and after each layer for its activations.
             cuda.syncthreads()
             for layer in range(n_layers):
-                activate(weights, tables, layer, arrays, places, block, out.activations)
+                activate(packed, tables, layer, arrays, places, block, out.activations)
                 cuda.syncthreads()
             if n >= 0:
                 at = (places.now + outputs) * block.tile + block.thread

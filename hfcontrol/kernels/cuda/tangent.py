@@ -45,7 +45,7 @@ def make_tangent(thread: ThreadTile) -> Any:
 
         tangent(packed, tables, start, jacobians, activations, known, out)
 
-    `start` (network, unit) are tangents of the activations at the start, `activations`
+    `start` (unit,) are tangents of the activations at the start, `activations`
     those of the rollout. `known` has the same sections: in those of the layers, what
     the tangents of the weights add to the sums, V [x; 1], which are large products made
     before. The kernel fills the `TangentArrays` from x[0].
@@ -70,30 +70,27 @@ def make_tangent(thread: ThreadTile) -> Any:
         arrays = ThreadArrays(shared, sums, read, one)
         sections = TangentSections(activations, known, out.activations)
         block = locate_block(
-            (cuda.blockIdx.x, cuda.gridDim.x),
+            cuda.blockIdx.x,
             (cuda.threadIdx.x, cuda.threadIdx.y),
             (cuda.blockDim.x, cuda.blockDim.y),
-            (start.shape[0], out.x.shape[2]),
+            out.x.shape[2],
             together,
         )
         n = own_trial(block)
         n_layers = tables.size.shape[0]
         outputs = tables.first_unit[n_layers - 1]
-        weights = packed[block.network]
 
-        fill_start(start[block.network], shared, block)
+        fill_start(start, shared, block)
         cuda.syncthreads()
         T = out.u.shape[0]
         for t in range(T):
-            places = locate_step(t, t, T, start.shape[1], block)
+            places = locate_step(t, t, start.size, block)
             if n >= 0:
                 see_tangent(n, jacobians, tables, shared, places, block, out.x)
             # Wait for the inputs, and after each layer for its tangents.
             cuda.syncthreads()
             for layer in range(n_layers):
-                activate_tangent(
-                    weights, tables, layer, arrays, places, block, sections
-                )
+                activate_tangent(packed, tables, layer, arrays, places, block, sections)
                 cuda.syncthreads()
             # Commands are stored, because they may arrive steps later.
             if n >= 0:
