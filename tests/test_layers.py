@@ -46,9 +46,7 @@ OWNERS = {
     "gymnasium": {"plant", "environments"},
 }
 
-FILES = sorted(
-    path for path in PACKAGE.rglob("*.py") if not path.stem.endswith("_piece")
-)
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_name(path):
