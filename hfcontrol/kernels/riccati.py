@@ -39,62 +39,63 @@ class RiccatiWork(NamedTuple):
     is_held: Array
 
 
-@kernel
-def backward(expansion: Any, damping: Array, k: Array, K: Array) -> None:
-    """Fill k (T, N, nu) and K (T, N, nu, nx) of all trials, with damping mu (N,).
-
-    On one core, because its part of the time is small.
-    """
-    nx, nu = expansion.B.shape[2], expansion.B.shape[3]
-    work = RiccatiWork(
-        np.empty((nx, nx + 1)),
-        np.empty((nx, nx + 1)),
-        np.empty((nx, nx)),
-        np.empty((nu, nx + 1)),
-        np.empty((nu, nx + 1)),
-        np.empty((nu, nx + 1)),
-        np.empty((nu, nu)),
-        np.empty((nu, nu)),
-        np.empty((nu, nu)),
-        np.empty(nu, dtype=np.bool_),
+def make_work(nx: int, nu: int) -> RiccatiWork:
+    """Return the scratch of one trial with nx states and nu controls."""
+    return RiccatiWork(
+        value=np.empty((nx, nx + 1)),
+        next_A=np.empty((nx, nx + 1)),
+        symmetric=np.empty((nx, nx)),
+        cross=np.empty((nu, nx + 1)),
+        solution=np.empty((nu, nx + 1)),
+        next_B=np.empty((nu, nx + 1)),
+        curvature=np.empty((nu, nu)),
+        damped=np.empty((nu, nu)),
+        factor=np.empty((nu, nu)),
+        is_held=np.empty(nu, dtype=np.bool_),
     )
-    for n in range(expansion.B.shape[1]):
-        backward_trial(n, expansion, damping[n], work, k, K)
 
 
-@helper
-def backward_trial(
-    n: int, expansion: Any, mu: float, work: RiccatiWork, k: Array, K: Array
+@kernel
+def backward(
+    first: int,
+    end: int,
+    expansion: Any,
+    damping: Array,
+    work: RiccatiWork,
+    k: Array,
+    K: Array,
 ) -> None:
-    """Fill the feed-forward k (T, n, nu) and the gains K (T, n, nu, nx) of one trial.
+    """Fill the feed-forward k (T, n, nu) and the gains K (T, n, nu, nx) of some trials.
 
+    They are the trials first to end; damping (N,) are all their mu.
     S = [K | k] = -(Q_uu + mu I)^-1 [Q_ux | Q_u] within the bounds, and the value is
     Q + K'(Q_uu S + [Q_ux | Q_u]) + Q_ux' S.
     """
     T, nx, nu = expansion.B.shape[0], expansion.B.shape[2], expansion.B.shape[3]
     value, cross, solution = work.value, work.cross, work.solution
     curvature, damped, symmetric = work.curvature, work.damped, work.symmetric
-    put_columns(expansion.l_xx[T, n], expansion.l_x[T, n], value)
-    for t in range(T - 1, -1, -1):
-        expand_value(t, n, expansion, work)
-        put_matrix(curvature, damped)
-        for i in range(nu):
-            damped[i, i] += mu
-        bounds = (expansion.low[t, n], expansion.high[t, n])
-        solve_within(damped, cross, bounds, work.is_held, work.factor, solution)
-        for i in range(nu):
-            k[t, n, i] = solution[i, nx]
-            for j in range(nx):
-                K[t, n, i, j] = solution[i, j]
+    for n in range(first, end):
+        put_columns(expansion.l_xx[T, n], expansion.l_x[T, n], value)
+        for t in range(T - 1, -1, -1):
+            expand_value(t, n, expansion, work)
+            put_matrix(curvature, damped)
+            for i in range(nu):
+                damped[i, i] += damping[n]
+            bounds = (expansion.low[t, n], expansion.high[t, n])
+            solve_within(damped, cross, bounds, work.is_held, work.factor, solution)
+            for i in range(nu):
+                k[t, n, i] = solution[i, nx]
+                for j in range(nx):
+                    K[t, n, i, j] = solution[i, j]
 
-        add_transposed_product(cross, nx, solution, value)
-        add_product(curvature, nu, solution, cross)
-        add_transposed_product(solution, nx, cross, value)
-        # Rounding makes V_xx slightly asymmetric, more so with every step.
-        for i in range(nx):
-            for j in range(nx):
-                symmetric[i, j] = 0.5 * (value[i, j] + value[j, i])
-        put_matrix(symmetric, value)
+            add_transposed_product(cross, nx, solution, value)
+            add_product(curvature, nu, solution, cross)
+            add_transposed_product(solution, nx, cross, value)
+            # Rounding makes V_xx slightly asymmetric, more so with every step.
+            for i in range(nx):
+                for j in range(nx):
+                    symmetric[i, j] = 0.5 * (value[i, j] + value[j, i])
+            put_matrix(symmetric, value)
 
 
 @helper
@@ -118,8 +119,7 @@ def expand_value(t: int, n: int, expansion: Any, work: RiccatiWork) -> None:
         work.value[i, nx] += work.next_A[i, nx]
 
 
-# A kernel, because tests call it alone.
-@kernel
+@helper
 def solve_within(
     H: Array,
     G: Array,

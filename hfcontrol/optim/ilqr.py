@@ -198,8 +198,13 @@ def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
     k = np.empty_like(expansion.l_x, shape=(T, N, nu))
     K = np.empty_like(expansion.l_x, shape=(T, N, nu, nx))
     on_cpu = isinstance(k, np.ndarray)
-    backward = riccati.backward if on_cpu else riccati_on_gpu(nx, nu)
-    backward(expansion, to_device_of(damping, k), k, K)
+    if on_cpu:
+        # On one core, because its part of the time is small.
+        work = riccati.make_work(nx, nu)
+        riccati.backward(0, N, expansion, damping, work, k, K)
+    else:
+        backward = riccati_on_gpu(nx, nu)
+        backward(expansion, to_device_of(damping, k), k, K)
     return k, K
 
 

@@ -6,12 +6,20 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import central_difference, dense_jacobian, flat, loop_of
+from numba import njit
 
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import LinearLaw, Perturbations
 from hfcontrol.kernels.riccati import solve_within
 from hfcontrol.optim.ilqr import OpenLoop
 from hfcontrol.optim.yardstick import optimum
+
+
+@njit
+def solve(H, G, bounds, is_held, factor, S):
+    """The helper of the kernels as a function that Python calls."""
+    solve_within(H, G, bounds, is_held, factor, S)
+
 
 LINEAR = {
     "arm1": {"plant": "arm1", "task": "angle", "steps": 50, "effort": 1e-3},
@@ -176,7 +184,7 @@ def test_bounded_quadratic_problem_is_solved(size, rng):
         )
         S = np.zeros_like(G)
         is_held, factor = np.zeros(size, dtype=bool), np.empty((size, size))
-        solve_within(H, G, (low, high), is_held, factor, S)
+        solve(H, G, (low, high), is_held, factor, S)
         k, slope = S[:, 3], H @ S[:, 3] + G[:, 3]
         at_low, at_high = k <= low, k >= high
         free = ~at_low & ~at_high

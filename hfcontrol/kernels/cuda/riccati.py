@@ -19,7 +19,7 @@ def make_backward(nx: int, nu: int) -> Any:
     backward(expansion, damping, k, K)
     """
     # Copies: the functions themselves are compiled for the CPU.
-    backward_trial = device_functions(vars(riccati))["backward_trial"]
+    backward_trials = device_functions(vars(riccati))["backward"]
     value_shape, square_shape, columns = (nx, nx + 1), (nx, nx), (nu, nx + 1)
     controls = (nu, nu)
 
@@ -49,6 +49,6 @@ def make_backward(nx: int, nu: int) -> Any:
         )
         n = cuda.grid(1)
         if n < k.shape[1]:
-            backward_trial(n, expansion, damping[n], work, k, K)
+            backward_trials(n, n + 1, expansion, damping, work, k, K)
 
     return backward
