@@ -249,8 +249,11 @@ def add_transposed_product(M: Array, n: int, V: Array, out: Array) -> None:
     """Add M' V with the first n columns of M."""
     for i in range(n):
         for j in range(V.shape[1]):
+            # A sum in a register: the compiler cannot know that arrays are distinct.
+            total = out[i, j]
             for k in range(M.shape[0]):
-                out[i, j] += M[k, i] * V[k, j]
+                total += M[k, i] * V[k, j]
+            out[i, j] = total
 
 
 @helper
@@ -258,5 +261,7 @@ def add_product(M: Array, n: int, V: Array, out: Array) -> None:
     """Add M V with the first n columns of M."""
     for i in range(M.shape[0]):
         for j in range(V.shape[1]):
+            total = out[i, j]
             for k in range(n):
-                out[i, j] += M[i, k] * V[k, j]
+                total += M[i, k] * V[k, j]
+            out[i, j] = total
