@@ -60,6 +60,11 @@ def kernel_sources() -> list[Path]:
     return sorted([*(package / "kernels").rglob("*.py"), *others])
 
 
+def cell_sources() -> list[Path]:
+    """Return the files that the cells' own functions are compiled from, sorted."""
+    return sorted((Path(str(files("hfcontrol"))) / "network" / "cells").glob("*.py"))
+
+
 def hash_sources(paths: Iterable[Path]) -> str:
     """Return a hash of files and of the versions of Python, NumPy and Numba."""
     import numba

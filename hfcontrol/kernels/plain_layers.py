@@ -12,7 +12,7 @@ from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add, put
 from hfcontrol.kernels.tanh import tanh_in_place
 from hfcontrol.network.tables import (
-    CODE,
+    ACTIVATION,
     END,
     END_SOURCE,
     FIRST,
@@ -20,11 +20,9 @@ from hfcontrol.network.tables import (
     SOURCE_END,
     SOURCE_FIRST,
     SOURCE_LAG,
+    TANH,
     WEIGHTS,
 )
-
-# `CODE` of the cell tanh; the cell linear has another one.
-TANH = 1
 
 
 @helper
@@ -73,7 +71,7 @@ def step(
         a, X = now[layer[FIRST] : layer[END]], scratch[:m]
         gather(layer, sources, before, now, 1.0, X)
         np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, a)
-        if layer[CODE] == TANH:
+        if layer[ACTIVATION] == TANH:
             tanh_in_place(a.reshape(a.size))
 
 
@@ -99,7 +97,7 @@ def jvp(
         np.dot(matrix_of(v, layer[WEIGHTS], k, m), X, da)
         gather(layer, sources, d_before, d_now, 0.0, X)
         np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, Wdx)
-        is_tanh = layer[CODE] == TANH
+        is_tanh = layer[ACTIVATION] == TANH
         for i in range(k):
             for n in range(h.shape[1]):
                 slope = 1.0 - h[i, n] * h[i, n] if is_tanh else 1.0
@@ -121,7 +119,7 @@ def vjp(
         layer = layers[number]
         k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
         h, delta = now[layer[FIRST] : layer[END]], now_bar[layer[FIRST] : layer[END]]
-        if layer[CODE] == TANH:
+        if layer[ACTIVATION] == TANH:
             for i in range(k):
                 for n in range(h.shape[1]):
                     delta[i, n] *= 1.0 - h[i, n] * h[i, n]

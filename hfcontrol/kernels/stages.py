@@ -14,18 +14,8 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels import plain_layers
-from hfcontrol.kernels.cells import (
-    CFC,
-    CONDUCTANCE,
-    LTC,
-    activate,
-    cell_values,
-    field_of,
-    field_slopes_of,
-    fused_of,
-    fused_slopes_of,
-    steepness,
-)
+from hfcontrol.kernels.cell_module import advance_at, pull_back_at, tangent_at
+from hfcontrol.kernels.cells import activate, apply_slope, cell_values
 from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add, add_times, clear, put
 from hfcontrol.kernels.plain_layers import (
@@ -42,13 +32,18 @@ from hfcontrol.kernels.synapses import (
     synapse_sums_vjp,
 )
 from hfcontrol.network.tables import (
-    CODE,
+    ADVANCE,
     END,
     END_SOURCE,
     FIRST,
     FIRST_SOURCE,
+    N_MATRICES,
     N_PARAMETERS,
+    N_STATES,
+    N_SUMS,
+    N_TERMS,
     PARAMETERS,
+    PULL_BACK,
     SCHEME,
     SOURCE_END,
     SOURCE_FIRST,
@@ -58,6 +53,9 @@ from hfcontrol.network.tables import (
     STATE_END_COLUMN,
     STATE_FIRST_COLUMN,
     STATE_LAG,
+    SYNAPSES,
+    TANGENT,
+    TERMS,
     UNFOLD,
     WEIGHTS,
     WORK,
@@ -77,30 +75,33 @@ plain_trial_row = helper(plain_layers.trial_row)
 @helper
 def count_sums(layer: Array) -> int:
     """Return how many activities a stage has."""
-    k = layer[END] - layer[FIRST]
-    if layer[CODE] == CONDUCTANCE:
-        return 2 * k
-    return 3 * k if layer[CODE] == CFC else k
+    return (layer[END] - layer[FIRST]) * layer[N_SUMS]
+
+
+@helper
+def count_states(layer: Array) -> int:
+    """Return how many states a stage has; the first of them are the layer's outputs."""
+    return (layer[END] - layer[FIRST]) * layer[N_STATES]
 
 
 @helper
 def first_state_unit(j: int, layer: Array) -> int:
     """Return the first work unit that holds the state at stage j > 0."""
-    k = layer[END] - layer[FIRST]
-    return layer[WORK] + layer[STAGES] * count_sums(layer) + (j - 1) * k
+    first = layer[WORK] + layer[STAGES] * count_sums(layer)
+    return first + (j - 1) * count_states(layer)
 
 
 @helper
 def state_of(j: int, layer: Array, before: Array, now: Array) -> Array:
-    """Return the units of the state at stage j."""
-    k = layer[END] - layer[FIRST]
+    """Return the units of the states at stage j."""
+    size = count_states(layer)
     if j == layer[STAGES]:
-        return now[layer[FIRST] : layer[END]]
+        return now[layer[FIRST] : layer[FIRST] + size]
     if j > 0:
         first = first_state_unit(j, layer)
-        return now[first : first + k]
+        return now[first : first + size]
     units = before if layer[STATE_LAG] else now
-    return units[layer[STATE] : layer[STATE] + k]
+    return units[layer[STATE] : layer[STATE] + size]
 
 
 @helper
@@ -109,22 +110,6 @@ def activity_of(j: int, layer: Array, now: Array) -> Array:
     sums = count_sums(layer)
     first = layer[WORK] + j * sums
     return now[first : first + sums]
-
-
-@helper
-def driving(
-    j: int, layer: Array, before: Array, now: Array
-) -> tuple[Array, Array, Array]:
-    """Return state, activities and second activities at stage j.
-
-    They are all three activities of the cell cfc; a cell with one activity gets it as
-    its second one too.
-    """
-    k, f = layer[END] - layer[FIRST], activity_of(j, layer, now)
-    second = f[f.shape[0] - k :]
-    if layer[CODE] == CFC:
-        return f[:k], f[k:], second
-    return state_of(j, layer, before, now), f, second
 
 
 @helper
@@ -145,35 +130,14 @@ def field_weights(q: int) -> tuple[float, float, float, float]:
 
 
 @helper
-def add_field(
-    j: int,
-    layer: Array,
-    p: Array,
-    weight: float,
-    before: Array,
-    now: Array,
-    y: Array,
-) -> None:
-    """Compute y += weight times the field at stage j."""
-    code = layer[CODE]
-    x, f, g = driving(j, layer, before, now)
-    for i in range(y.shape[0]):
-        a, b, c = p[0, i], p[1, i], p[2, i]
-        for n in range(y.shape[1]):
-            y[i, n] += weight * field_of(code, x[i, n], f[i, n], g[i, n], a, b, c)
-
-
-@helper
 def advance(j: int, layer: Array, p: Array, before: Array, now: Array) -> None:
     """Fill the state after stage j."""
-    code, scheme, h = layer[CODE], layer[SCHEME], 1.0 / layer[UNFOLD]
+    scheme, h = layer[SCHEME], 1.0 / layer[UNFOLD]
     y = state_of(j + 1, layer, before, now)
+    move = advance_at(layer[ADVANCE], y)
     if scheme == FUSED:
-        x, f, g = driving(j, layer, before, now)
-        for i in range(y.shape[0]):
-            a, b, c = p[0, i], p[1, i], p[2, i]
-            for n in range(y.shape[1]):
-                y[i, n] = fused_of(code, x[i, n], f[i, n], g[i, n], a, b, c, h)
+        x = state_of(j, layer, before, now)
+        move(x, activity_of(j, layer, now), p, h, 1.0, y)
         return
     # The first stage whose field the new state uses.
     base = j - j % 4 if scheme == RK4 else j
@@ -181,41 +145,47 @@ def advance(j: int, layer: Array, p: Array, before: Array, now: Array) -> None:
     put(y, state_of(base, layer, before, now))
     for q, part in enumerate(parts):
         if part > 0.0:
-            add_field(base + q, layer, p, h * part, before, now, y)
+            x = state_of(base + q, layer, before, now)
+            move(x, activity_of(base + q, layer, now), p, h, h * part, y)
 
 
 @helper
 def weights_of(theta: Array, layer: Array, m: int) -> Array:
     """Return the matrix of a layer (k, m) as a view.
 
-    The four matrices of the cell cfc (4 k, m) or of synapses (4 k, m - 1) stand one
-    below the other.
+    Several matrices (matrices k, m), or those of synapses (4 k, m - 1), stand one below
+    the other.
     """
     k = layer[END] - layer[FIRST]
-    if layer[CODE] == CONDUCTANCE:
+    if layer[SYNAPSES]:
         return matrix_of(theta, layer[WEIGHTS], 4 * k, m - 1)
-    rows = 4 * k if layer[CODE] == CFC else k
-    return matrix_of(theta, layer[WEIGHTS], rows, m)
+    return matrix_of(theta, layer[WEIGHTS], layer[N_MATRICES] * k, m)
 
 
 @helper
 def merged_weights(theta: Array, layer: Array, m: int) -> Array:
-    """Return `weights_of` with the last two matrices of cfc added up (3 k, m)."""
-    W, sums = weights_of(theta, layer, m), count_sums(layer)
-    if layer[CODE] != CFC:
+    """Return the matrices of the sums (sums k, m): parts of `weights_of` added up."""
+    W, k = weights_of(theta, layer, m), layer[END] - layer[FIRST]
+    if layer[SYNAPSES] or layer[N_MATRICES] == 1:
         return W
-    merged = W[:sums].copy()
-    add(merged[2 * (sums // 3) :], W[sums:])
+    merged = np.zeros((layer[N_SUMS] * k, m))
+    for number in range(layer[N_TERMS]):
+        term = TERMS + 4 * number
+        row, total = layer[term] * k, layer[term + 1] * k
+        first, end = layer[term + 2], layer[term + 3]
+        add(merged[total : total + k, first:end], W[row : row + k, first:end])
     return merged
 
 
 @helper
 def add_outer(layer: Array, W_bar: Array, outer: Array) -> None:
     """Add the cotangent of the merged weights to that of the weights."""
-    sums = count_sums(layer)
-    add(W_bar[:sums], outer)
-    if layer[CODE] == CFC:
-        add(W_bar[sums:], outer[2 * (sums // 3) :])
+    k = layer[END] - layer[FIRST]
+    for number in range(layer[N_TERMS]):
+        term = TERMS + 4 * number
+        row, total = layer[term] * k, layer[term + 1] * k
+        first, end = layer[term + 2], layer[term + 3]
+        add(W_bar[row : row + k, first:end], outer[total : total + k, first:end])
 
 
 def step(
@@ -240,61 +210,12 @@ def step(
         for j in range(layer[STAGES]):
             f = activity_of(j, layer, now)
             put_state(layer, state_of(j, layer, before, now), X)
-            if layer[CODE] == CONDUCTANCE:
+            if layer[SYNAPSES]:
                 synapse_sums(W, k, X, f)
             else:
                 np.dot(W, X, f)
-                activate(layer[CODE], f)
+                activate(layer, f)
             advance(j, layer, p, before, now)
-
-
-@helper
-def slopes_at(
-    layer: Array,
-    fused: bool,
-    values: tuple[float, float, float],
-    parameters: tuple[float, float, float],
-    h: float,
-) -> tuple[float, float, float, float, float, float]:
-    """Return the derivatives of the field, or of the semi-implicit step, of a unit."""
-    x, f, g = values
-    a, b, c = parameters
-    if fused:
-        return fused_slopes_of(layer[CODE], x, f, g, a, b, c, h)
-    return field_slopes_of(layer[CODE], x, f, g, a, b, c)
-
-
-@helper
-def add_tangent(
-    j: int,
-    layer: Array,
-    parameters: tuple[Array, Array],
-    weight: float,
-    units: tuple[Array, Array],
-    d_units: tuple[Array, Array],
-    dy: Array,
-) -> None:
-    """Add the tangent of stage j's field times a weight, or of its semi-implicit step.
-
-    `parameters` are p and dp, `units` the activations before and now.
-    """
-    p, dp = parameters
-    fused, h = layer[SCHEME] == FUSED, 1.0 / layer[UNFOLD]
-    x, f, g = driving(j, layer, units[0], units[1])
-    dx, df, dg = driving(j, layer, d_units[0], d_units[1])
-    for i in range(dy.shape[0]):
-        own = (p[0, i], p[1, i], p[2, i])
-        for n in range(dy.shape[1]):
-            at = (x[i, n], f[i, n], g[i, n])
-            by_x, by_f, by_g, by_a, by_b, by_c = slopes_at(layer, fused, at, own, h)
-            dy[i, n] += weight * (
-                by_x * dx[i, n]
-                + by_f * df[i, n]
-                + by_g * dg[i, n]
-                + by_a * dp[0, i]
-                + by_b * dp[1, i]
-                + by_c * dp[2, i]
-            )
 
 
 @helper
@@ -308,21 +229,28 @@ def advance_tangent(
     """Fill the tangent of the state after stage j."""
     scheme, h = layer[SCHEME], 1.0 / layer[UNFOLD]
     dy = state_of(j + 1, layer, d_units[0], d_units[1])
-    if scheme == FUSED:
-        clear(dy)
-        add_tangent(j, layer, parameters, 1.0, units, d_units, dy)
-        return
+    move = tangent_at(layer[TANGENT], dy)
+    p, dp = parameters
+    is_fused = scheme == FUSED
     base = j - j % 4 if scheme == RK4 else j
     parts = field_weights(j % 4) if scheme == RK4 else (1.0, 0.0, 0.0, 0.0)
-    put(dy, state_of(base, layer, d_units[0], d_units[1]))
+    if is_fused:
+        clear(dy)
+    else:
+        put(dy, state_of(base, layer, d_units[0], d_units[1]))
     for q, part in enumerate(parts):
         if part > 0.0:
-            add_tangent(base + q, layer, parameters, h * part, units, d_units, dy)
+            x = state_of(base + q, layer, units[0], units[1])
+            f = activity_of(base + q, layer, units[1])
+            dx = state_of(base + q, layer, d_units[0], d_units[1])
+            df = activity_of(base + q, layer, d_units[1])
+            weight = 1.0 if is_fused else h * part
+            move(x, f, p, dx, df, dp, h, weight, dy)
 
 
 @helper
 def parameter_tangents(v: Array, layer: Array, slope: Array) -> Array:
-    """Return the tangents (3, k) of a cell's parameters in the direction v."""
+    """Return the tangents (n_p, k) of a cell's parameters in the direction v."""
     dp, k = np.zeros(slope.shape), slope.shape[1]
     for number in range(layer[N_PARAMETERS]):
         for i in range(k):
@@ -373,16 +301,13 @@ def jvp(
             f, df = activity_of(j, layer, now), activity_of(j, layer, d_now)
             put_state(layer, state_of(j, layer, before, now), X)
             put_state(layer, state_of(j, layer, d_before, d_now), dX)
-            if layer[CODE] == CONDUCTANCE:
+            if layer[SYNAPSES]:
                 synapse_sums_jvp(W, dW, k, X, dX, df)
             else:
                 np.dot(dW, X, df)
                 np.dot(W, dX, Wdx)
-                for i in range(f.shape[0]):
-                    logistic = layer[CODE] == LTC or i >= 2 * k
-                    for n in range(f.shape[1]):
-                        total = df[i, n] + Wdx[i, n]
-                        df[i, n] = steepness(logistic, f[i, n]) * total
+                add(df, Wdx)
+                apply_slope(layer, f, df)
             advance_tangent(j, layer, parameters, units, d_units)
 
 
@@ -398,36 +323,15 @@ def pull_back(
 ) -> None:
     """Add to the cotangents of stage j's state and of the parameters.
 
-    bar (k, trial) is the cotangent of its field or of its semi-implicit step,
+    bar (states, trial) is the cotangent of its field or of its semi-implicit step,
     `parameters` are p and its slope. `bars` are delta, which becomes the cotangent of
     the summed inputs, and that of the parameters (n_p k, trial).
     """
     (p, slope), (delta, p_bar) = parameters, bars
-    fused, h = layer[SCHEME] == FUSED, 1.0 / layer[UNFOLD]
-    x, f, g = driving(j, layer, units[0], units[1])
-    k, n_p, code = x_bar.shape[0], layer[N_PARAMETERS], layer[CODE]
-    for i in range(k):
-        own = (p[0, i], p[1, i], p[2, i])
-        for n in range(x_bar.shape[1]):
-            at = (x[i, n], f[i, n], g[i, n])
-            by_x, by_f, by_g, by_a, by_b, by_c = slopes_at(layer, fused, at, own, h)
-            b = bar[i, n]
-            if code == CFC:
-                delta[i, n] = steepness(False, x[i, n]) * by_x * b
-                delta[k + i, n] = steepness(False, f[i, n]) * by_f * b
-                delta[2 * k + i, n] = steepness(True, g[i, n]) * by_g * b
-                continue
-            x_bar[i, n] += by_x * b
-            if code == CONDUCTANCE:
-                delta[i, n], delta[k + i, n] = by_f * b, by_g * b
-            else:
-                delta[i, n] = steepness(code == LTC, f[i, n]) * by_f * b
-            if n_p > 0:
-                p_bar[i, n] += slope[0, i] * by_a * b
-            if n_p > 1:
-                p_bar[k + i, n] += slope[1, i] * by_b * b
-            if n_p > 2:
-                p_bar[2 * k + i, n] += slope[2, i] * by_c * b
+    x, f = state_of(j, layer, units[0], units[1]), activity_of(j, layer, units[1])
+    pull = pull_back_at(layer[PULL_BACK], bar)
+    pull(x, f, p, slope, bar, 1.0 / layer[UNFOLD], x_bar, delta, p_bar)
+    apply_slope(layer, f, delta)
 
 
 @helper
@@ -447,7 +351,7 @@ def spread(
         part = back[column : column + end - first]
         units = before_bar if sources[s, SOURCE_LAG] else now_bar
         if column == own and reads_itself:
-            add(x_bar, part)
+            add(x_bar[: end - first], part)
         else:
             add(units[first:end], part)
         column += end - first
@@ -482,8 +386,9 @@ def vjp(
         first = first_state_unit(S, layer)
         p_bar = now_bar[first : first + layer[N_PARAMETERS] * k]
         clear(p_bar)
-        x_bar, F_bar = np.zeros((S + 1, k, N)), np.zeros((S, k, N))
-        put(x_bar[S], now_bar[layer[FIRST] : layer[END]])
+        states = count_states(layer)
+        x_bar, F_bar = np.zeros((S + 1, states, N)), np.zeros((S, states, N))
+        put(x_bar[S], now_bar[layer[FIRST] : layer[FIRST] + states])
         for j in range(S - 1, -1, -1):
             bar = x_bar[j + 1]
             if scheme != FUSED:
@@ -496,14 +401,14 @@ def vjp(
                 bar = F_bar[j]
             delta = activity_of(j, layer, now_bar)
             pull_back(j, layer, parameters, units, bar, x_bar[j], (delta, p_bar))
-            if layer[CODE] == CONDUCTANCE:
+            if layer[SYNAPSES]:
                 put_state(layer, state_of(j, layer, before, now), X)
                 synapse_sums_vjp(W, k, X, delta, back)
             else:
                 np.dot(W.T, delta, back)
             spread(layer, sources, back, x_bar[j], now_bar, before_bar)
         start_bar = before_bar if layer[STATE_LAG] else now_bar
-        add(start_bar[layer[STATE] : layer[STATE] + k], x_bar[0])
+        add(start_bar[layer[STATE] : layer[STATE] + states], x_bar[0])
 
 
 def weight_cotangents(
@@ -540,7 +445,7 @@ def weight_cotangents(
         for j in range(layer[STAGES]):
             own = activity_of(j, layer, delta)
             put_state(layer, state_of(j, layer, before, now), X)
-            if layer[CODE] == CONDUCTANCE:
+            if layer[SYNAPSES]:
                 synapse_cotangents(weights_of(theta, layer, m), k, X, own, W_bar)
             else:
                 np.dot(own, X.T, outer)
@@ -581,7 +486,7 @@ def trial_row(
                         X[t, layer[STATE_FIRST_COLUMN] + i] = activity[t + 1, first + i]
             first = layer[WORK] + j * sums
             own = copy_columns(delta, first, first + sums).T
-            if layer[CODE] == CONDUCTANCE:
+            if layer[SYNAPSES]:
                 W = weights_of(theta, layer, m)
                 columns = np.ascontiguousarray(X.T)
                 synapse_cotangents(W, k, columns, np.ascontiguousarray(own), W_bar)

@@ -7,8 +7,9 @@
 # Columns of layers. Units of the layer, from the first to the one after the last.
 FIRST = 0
 END = 1
-# `CODE` of the cell.
-CODE = 2
+# Activation functions of the sums: the index in KINDS of the first sum's in the two
+# lowest bits, and so on.
+ACTIVATION = 2
 # Index of the weight matrix in theta.
 WEIGHTS = 3
 # Rows of `sources` that the layer reads, from the first to the one after the last.
@@ -31,6 +32,29 @@ STATE_LAG = 13
 # Columns of the weight matrix that read this state.
 STATE_FIRST_COLUMN = 14
 STATE_END_COLUMN = 15
+
+# Numbers of sums and of states of a unit.
+N_SUMS = 16
+N_STATES = 17
+# 1 if every connection has its own gate, and the number of matrices otherwise.
+SYNAPSES = 18
+N_MATRICES = 19
+# A bit for each parameter that is positive, the first in the lowest bit.
+POSITIVE = 20
+# Addresses of the cell's compiled functions (kernels/cell_module.py).
+ADVANCE = 21
+TANGENT = 22
+PULL_BACK = 23
+# What the sums of several matrices add up: four columns for each term, which are the
+# matrix, the sum, and the columns of the matrix from the first to the end.
+N_TERMS = 24
+TERMS = 25
+
+# Activation functions by their index.
+KINDS = ("linear", "tanh", "logistic")
+LINEAR = 0
+TANH = 1
+LOGISTIC = 2
 
 # Columns of sources. Units, and 1 if the layer reads them one step late.
 SOURCE_FIRST = 0

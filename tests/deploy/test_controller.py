@@ -15,10 +15,11 @@ import hfcontrol as hf
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.deploy.export import export_controller
 from hfcontrol.errors import UsageError
+from hfcontrol.network.cells import CELLS
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
-CELLS = pytest.mark.parametrize(
+different_cells = pytest.mark.parametrize(
     "settings",
     [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "cfc"}],
     ids=["tanh", "learned start", "ctrnn", "cfc"],
@@ -49,7 +50,7 @@ def runs(tmp_path_factory):
     return run
 
 
-@CELLS
+@different_cells
 def test_controls_equal_those_of_closed_loop(runs, settings):
     run = runs(**settings)
     loop = run.closed_loop()
@@ -130,20 +131,27 @@ print('numba' in sys.modules, 'matplotlib' in sys.modules)
     assert done.stdout.split() == ["False", "False"]
 
 
+EXPORTED_SETTINGS = [
+    {},
+    {"learn_start": True, "skip": "none"},
+    {"cell": "ctrnn"},
+    {"cell": "ltc", "scheme": "rk4", "unfold": 2},
+    {"cell": "ltc_tanh"},
+    {"cell": "ltc_conductance"},
+    {"cell": "neural_ode", "scheme": "euler", "unfold": 3},
+    {"cell": "rnn_ode"},
+    {"cell": "cfc"},
+    {"recurrent": ()},
+]
+# Every other cell, whatever it is.
+EXPORTED_SETTINGS += [
+    {"cell": cell, "learn_start": True}
+    for cell in CELLS
+    if not any(settings.get("cell") == cell for settings in EXPORTED_SETTINGS)
+]
 EXPORTED = pytest.mark.parametrize(
     "settings",
-    [
-        {},
-        {"learn_start": True, "skip": "none"},
-        {"cell": "ctrnn"},
-        {"cell": "ltc", "scheme": "rk4", "unfold": 2},
-        {"cell": "ltc_tanh"},
-        {"cell": "ltc_conductance"},
-        {"cell": "neural_ode", "scheme": "euler", "unfold": 3},
-        {"cell": "rnn_ode"},
-        {"cell": "cfc"},
-        {"recurrent": ()},
-    ],
+    EXPORTED_SETTINGS,
     ids=lambda settings: (
         settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else "")
     ),

@@ -15,19 +15,21 @@ from hfcontrol.kernels.derivatives import (
 from hfcontrol.kernels.network_step import NetworkFunctions
 from hfcontrol.kernels.segments import StoredActivations, all_activations
 from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.cells import CELLS as ALL_CELLS
+from hfcontrol.network.cells import is_continuous, is_staged
 from hfcontrol.network.network import Network
 
 T, N, WIDTH = 4, 3, 2
 BLOCKS = 2
 NX, NU, NY, NT = 2, 1, 2, 1
+CLOSED_FORMS = [c for c in ALL_CELLS if is_staged(c) and not is_continuous(c)]
 CELLS = {
     "tanh": {"cell": "tanh"},
     "linear": {"cell": "linear"},
     "ctrnn": {"cell": "ctrnn", "scheme": "fused"},
     "ltc, rk4": {"cell": "ltc", "scheme": "rk4"},
     "conductance": {"cell": "ltc_conductance", "scheme": "fused"},
-    "cfc": {"cell": "cfc"},
-}
+} | {cell: {"cell": cell} for cell in CLOSED_FORMS}
 cells = pytest.mark.parametrize("options", CELLS.values(), ids=CELLS.keys())
 
 

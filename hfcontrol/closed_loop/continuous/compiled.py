@@ -14,6 +14,7 @@ from hfcontrol.closed_loop.continuous.problem import Block, Limits, Problem
 from hfcontrol.closed_loop.continuous.tableaus import TSIT5, Tableau
 from hfcontrol.closed_loop.passes.cpu import kernel_tables
 from hfcontrol.kernels import solver, solver_steps
+from hfcontrol.kernels.cell_module import fill_functions
 from hfcontrol.kernels.fields import FieldProblem, FieldWork
 from hfcontrol.kernels.plant_functions import (
     PlantDerivatives,
@@ -190,6 +191,7 @@ class CompiledSolver:
         """Return the problem of a block, with the network's functions compiled."""
         problem = self.problem
         layers, sources, cells = problem.tables
+        layers = fill_functions(layers, [layer.cell for layer in self.network.layers])
         network = kernel_tables(self.network, functions)
 
         def cut(a: Array) -> Array:

@@ -27,6 +27,7 @@ from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import derivatives, segments
 from hfcontrol.kernels.base import Kernels
+from hfcontrol.kernels.cell_module import fill_functions
 from hfcontrol.kernels.derivatives import Cotangents, LinearPlant
 from hfcontrol.kernels.network_step import (
     NetworkFunctions,
@@ -70,6 +71,7 @@ def kernel_tables(
     staged = is_staged(network)
     found = {name: load_function(name, staged, dtype) for name in functions}
     addresses = NetworkFunctions(**found)
+    layers = fill_functions(layers, [layer.cell for layer in network.layers])
     return NetworkTables(layers, sources, hidden.start, hidden.stop, start, addresses)
 
 
