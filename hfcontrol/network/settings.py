@@ -16,6 +16,7 @@ CellName = Literal[
     "rnn_ode",
     "neural_ode",
     "cfc",
+    "gru",
 ]
 SchemeName = Literal["fused", "euler", "rk4"]
 Units = Annotated[Whole, Field(ge=1)]
@@ -66,7 +67,7 @@ class NetworkSettings(SettingsModel):
     cell: CellName = setting(
         "tanh",
         "Cell of the hidden units: tanh or linear; in continuous time ctrnn, ltc, "
-        "ltc_tanh, ltc_conductance, rnn_ode or neural_ode; cfc, a closed form.",
+        "ltc_tanh, ltc_conductance, rnn_ode or neural_ode; cfc, a closed form; gru.",
         "WORD",
     )
     scheme: SchemeName = setting(
