@@ -5,15 +5,19 @@ on the other trials of its block.
 """
 
 import math
+from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
+from numba import types
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.blocks import call_map, call_rates
-from hfcontrol.kernels.jit import helper
+from hfcontrol.kernels.jit import address_of, function_at, helper, pointed_to
 from hfcontrol.kernels.plant_functions import (
     DISCRETE,
+    NO_PLANT,
     RK4,
     SEMI_IMPLICIT,
     PlantFunctions,
@@ -45,8 +49,7 @@ def step_work(plant: PlantFunctions, n_controls: int, width: int) -> Array:
     return np.empty((n_controls + 3 * plant.n_body, width))
 
 
-@helper
-def step_block(
+def fill_step(
     plant: PlantFunctions, x: Array, u: Array, p: Array, x_next: Array, work: Array
 ) -> None:
     """Fill x_next (nx, w) with the states after one control step, without taper.
@@ -81,6 +84,35 @@ def step_block(
         else:
             call_rates(plant.rates, now, control, p, slope)
             _euler_step(plant, now, slope, body)
+
+
+@cache
+def _compile_step() -> Any:
+    # The cache keeps the machine code alive.
+    return pointed_to(_step_signature(types.float64))(fill_step)
+
+
+def load_step() -> Any:
+    """Return the address of `fill_step`, compiled now or loaded from the cache."""
+    return address_of(_compile_step())
+
+
+def _step_signature(real: Any) -> Any:
+    return types.void(numba.typeof(NO_PLANT), *[real[:, ::1]] * 5)
+
+
+step_at = function_at(_step_signature)
+
+
+@helper
+def step_block(
+    plant: PlantFunctions, x: Array, u: Array, p: Array, x_next: Array, work: Array
+) -> None:
+    """Fill x_next (nx, w) with the states after one control step, see `fill_step`.
+
+    By address: four kernels step plants, and none has to be compiled with all of it.
+    """
+    step_at(plant.step, x)(plant, x, u, p, x_next, work)
 
 
 @helper

@@ -36,6 +36,7 @@ class PlantFunctions(NamedTuple):
     The functions are addresses, 0 for those that the plant file does not define or that
     were not requested; without a function, `observe` and `output` copy the state.
 
+    step: `fill_step` of integrators.py, the same for all plants
     rates: (x, u, p, dx) of the body; of a discrete plant its step
     observe: (x, p, y), all observations of the body
     output: (x, p, z)
@@ -49,6 +50,7 @@ class PlantFunctions(NamedTuple):
     observed: indices of the observations that the network gets (int64); empty for all
     """
 
+    step: Any
     rates: Any
     observe: Any
     output: Any
@@ -84,9 +86,13 @@ def load_plant_functions(
     function that is; the others are not compiled. Raises PlantError if the plant's
     functions cannot be compiled.
     """
+    # Imported here: integrators.py needs the types of this module.
+    from hfcontrol.kernels.integrators import load_step
+
     defined = plant.functions
     decay, mean = actuator_factors(plant) if plant.actuator_lag else (0.0, 0.0)
     return PlantFunctions(
+        load_step(),
         block_function(plant, "step" if "step" in defined else "dynamics"),
         block_function(plant, "observe"),
         block_function(plant, "output") if output else 0,
@@ -105,6 +111,7 @@ def load_plant_functions(
 
 # In place of a plant that is not compiled: kernels of its linear model need none.
 NO_PLANT = PlantFunctions(
+    step=0,
     rates=0,
     observe=0,
     output=0,
