@@ -11,8 +11,13 @@ TESTS = Path(__file__).parents[1]
 FILES = (
     "closed_loop/test_sequences.py",
     "kernels/test_derivatives.py",
+    "kernels/test_integrators.py",
     "kernels/test_jit.py",
+    "kernels/test_plant_functions.py",
+    "kernels/test_rollout.py",
+    "kernels/test_solver.py",
     "kernels/test_tanh.py",
+    "kernels/test_trajectories.py",
 )
 
 
