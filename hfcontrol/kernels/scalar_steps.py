@@ -36,6 +36,7 @@ def semi_implicit(
     """
     rates(x, u, p, x_next)
     half = x_next.shape[0] // 2
+    # A pair at a time: the new rate is needed, the old slope of the position is not.
     for i in range(half):
         x_next[half + i] = x[half + i] + h * x_next[half + i]
         x_next[i] = x[i] + h * x_next[half + i]
@@ -139,6 +140,7 @@ def select_entries(values: Array, indices: Any, selected: Array) -> None:
 
 def taper_value(x: float, limit: float) -> float:
     """Return x within +-limit; beyond, limit + tanh(|x| - limit) with the sign of x."""
+    # Also of states without a taper, whose limit is infinite.
     if abs(x) <= limit:
         return x
     return math.copysign(limit + math.tanh(abs(x) - limit), x)
@@ -177,6 +179,7 @@ def see(
     xs, ys = scratch.x, scratch.y
     # Before the first observation arrives, the network sees the start.
     s = max(t - loop.feedback_delay, 0)
+    # The recorded observations contain their noise.
     if model.replays_inputs:
         gather(model.recorded, t, n, ys)
         return
@@ -234,6 +237,7 @@ def move(
         return
     gather(x, t, n, xs)
     gather(u, t, n, us)
+    # The plant's functions take small contiguous arrays.
     step(xs, us, loop.params[n], scratch.work, moved)
     for k in range(nx):
         raw = moved[k] + loop.disturbance[t, k, n]

@@ -52,6 +52,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
     """
     real, together = real_type(thread.dtype), thread.trials
     sums_shape = (thread.units, thread.trials)
+    # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
 
     @kernel
@@ -77,6 +78,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
         )
         n = own_trial(block)
         c = cuda.blockIdx.y
+        # Blocks with another second index have another cotangent.
         bar = Cotangents(bars.x[c], bars.u[c], bars.command[c], bars.activations)
         sections = AdjointSections(activations, bars.activations, deltas[c])
         units, n_layers = start_bar.shape[1], tables.size.shape[0]
@@ -89,6 +91,7 @@ def make_adjoint(thread: ThreadTile) -> Any:
             # Backwards, "before" is what the step after will fill.
             places = locate_step(t, T - t, units, block)
             cuda.syncthreads()
+            # Cotangents of the step before are sums, which begin with 0.
             for place in range(block.thread, units * block.tile, block.threads):
                 shared[places.before * block.tile + place] = 0.0
             if n >= 0:
@@ -126,6 +129,7 @@ def control_cotangent(
     """
     B, slope, delay = jacobians.B, jacobians.slope, jacobians.command_delay
     T, nu = bar.u.shape[0], bar.u.shape[1]
+    # Those entries are never filled otherwise.
     if t >= T - delay:
         for k in range(nu):
             bar.command[t, k, n] = 0.0
@@ -158,6 +162,7 @@ def state_cotangent(
         for j in range(C.shape[2]):
             for k in range(C.shape[1]):
                 x_bar[s, j, n] += C[s, k, j, n] * shared[at + k * block.tile]
+    # No other thread reads or writes this trial.
     for j in range(A.shape[2]):
         for i in range(A.shape[1]):
             x_bar[t, j, n] += A[t, i, j, n] * x_bar[t + 1, i, n]

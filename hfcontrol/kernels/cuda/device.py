@@ -49,6 +49,7 @@ def device_functions(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Copies of the functions are compiled, which call each other's copies: the module
     itself stays as it is, Python or compiled for the CPU.
     """
+    # Compiled code looks its names up when it is first launched: by then all are here.
     copies = dict(namespace)
     for name, value in namespace.items():
         # Functions that are compiled for the CPU keep their Python code.

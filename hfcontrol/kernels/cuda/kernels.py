@@ -32,7 +32,8 @@ class CudaKernels(Kernels):
         super().__init__(plant)
         self._plant = device_plant(plant)
         self._simulation = make_simulation(self._plant.step, self._plant.sizes)
-        # Device functions of the maps, by name.
+        # Device functions of the maps, by name. They are kept, because `make_maps`
+        # recognises a kernel by its device function.
         self._maps: dict[str, Any] = {}
 
     @cached_property
@@ -66,29 +67,24 @@ class CudaKernels(Kernels):
     ) -> Regulated:
         """Return the trajectory under a linear law, see `Kernels.regulate`."""
         plant = self.plant
+        gain, noise, disturbance = perturbations
+        controls = {"v": law.v, "gain": gain, "noise": noise}
         disturbance, v, gain, noise, p = self._check(
-            disturbance=(perturbations.disturbance, plant.nx),
-            v=(law.v, plant.nu),
-            gain=(perturbations.gain, plant.nu),
-            noise=(perturbations.noise, plant.nu),
+            disturbance=(disturbance, plant.nx),
+            **{name: (a, plant.nu) for name, a in controls.items()},
             p=(p, plant.n_params),
         )
         x = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2]))
         x[0] = self._own(x0)
+        # The kernel clips it in place.
         v = v.copy()
         u = np.empty_like(v)
         parts = (law.gains, law.reference, law.limit)
-        gpu.launch(
-            self._simulation.regulate,
-            x.shape[2],
-            Law(*map(self._own, parts)),
-            _by_trial(p),
-            Noise(gain, noise, disturbance),
-            self._own(taper),
-            v,
-            x,
-            u,
-        )
+        own_law = Law(*map(self._own, parts))
+        own_noise = Noise(gain, noise, disturbance)
+        own_taper = self._own(taper)
+        inputs = (own_law, _by_trial(p), own_noise, own_taper)
+        gpu.launch(self._simulation.regulate, x.shape[2], *inputs, v, x, u)
         return Regulated(x, v, u)
 
     def _kernels_of(self, name: str, targets: int, values: int) -> MapKernels:

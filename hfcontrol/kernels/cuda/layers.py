@@ -54,6 +54,7 @@ def own_trial(block: Block) -> int:
 @device_function
 def locate_step(t: int, turn: int, units: int, block: Block) -> StepPlaces:
     """Return where step t is, as the `turn`-th step that a kernel computes."""
+    # The first time of a section is the start.
     column = (t + 1) * block.trials + block.first
     # The halves of the shared memory take turns.
     before = turn % 2 * units
@@ -138,6 +139,7 @@ def add_weighted_back(
 @device_function
 def count_columns(tables: NetworkTables, layer: int) -> int:
     """Return the columns of a layer's matrix: its source units, and the bias."""
+    # The bias.
     columns = 1
     for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
         columns += tables.source_size[s]
@@ -147,6 +149,7 @@ def count_columns(tables: NetworkTables, layer: int) -> int:
 @device_function
 def fill_start(start: Array, shared: Array, block: Block) -> None:
     """Fill the step before with `start` (unit,) for every trial, this one with 0."""
+    # Neighbouring threads write to neighbouring places.
     for place in range(block.thread, start.size * block.tile, block.threads):
         shared[place] = start[place // block.tile]
         shared[start.size * block.tile + place] = 0.0

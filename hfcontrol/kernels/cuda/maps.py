@@ -51,6 +51,7 @@ def make_map(plant: DevicePlant, name: str) -> Any:
 
         return step_map
 
+    # Without control and target.
     if name in ("observe", "output"):
         function = observe if name == "observe" else output
 
@@ -94,6 +95,8 @@ def make_maps(plant_map: Any, sizes: MapSizes) -> MapKernels:
         work = cuda.local.array(work_shape, float64)
         trials = out.shape[2]
         thread = cuda.grid(1)
+        # Neighbouring threads have neighbouring trials, whose numbers are adjacent. The
+        # last block has threads without work.
         if thread < out.shape[0] * trials:
             k, n = thread // trials, thread % trials
             load(x, k, n, xs)
@@ -114,30 +117,30 @@ def make_maps(plant_map: Any, sizes: MapSizes) -> MapKernels:
         A: Array,
         B: Array,
     ) -> None:
-        scratch = MapScratch(
-            cuda.local.array(nx, float64),
-            cuda.local.array(nu, float64),
-            cuda.local.array(nt, float64),
-            cuda.local.array(nr, float64),
-            cuda.local.array(nr, float64),
-            cuda.local.array(work_shape, float64),
-        )
+        xs = cuda.local.array(nx, float64)
+        us = cuda.local.array(nu, float64)
+        ts = cuda.local.array(nt, float64)
+        plus = cuda.local.array(nr, float64)
+        minus = cuda.local.array(nr, float64)
+        work = cuda.local.array(work_shape, float64)
+        scratch = MapScratch(xs, us, ts, plus, minus, work)
         n_x, trials = x.shape[1], x.shape[2]
         variables = n_x + u.shape[1]
         thread = cuda.grid(1)
         if thread < x.shape[0] * variables * trials:
             n, place = thread % trials, thread // trials
             k, j = place // variables, place % variables
-            load(x, k, n, scratch.x)
-            load(u, k, n, scratch.u)
-            load(target, k, n, scratch.target)
+            load(x, k, n, xs)
+            load(u, k, n, us)
+            load(target, k, n, ts)
+            # A variable of the state, or of the control.
             if j < n_x:
                 column = A[k, :, j, n]
-                put_difference(plant_map, scratch.x, j, hx[j], p[n], scratch, column)
+                put_difference(plant_map, xs, j, hx[j], p[n], scratch, column)
             else:
                 i = j - n_x
                 column = B[k, :, i, n]
-                put_difference(plant_map, scratch.u, i, hu[i], p[n], scratch, column)
+                put_difference(plant_map, us, i, hu[i], p[n], scratch, column)
 
     return MapKernels(map_values, map_slopes)
 

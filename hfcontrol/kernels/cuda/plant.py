@@ -44,6 +44,7 @@ def device_plant(plant: Plant) -> DevicePlant:
     if plant.observation_indices is not None:
         observe = _make_selection(plant, observe)
     output = _make_map(functions.get("output"))
+    # Scratch rows hold a state, the drives or all observations.
     work = max(plant.nx, plant.nu, plant.n_observable)
     sizes = PlantSizes(plant.nx, plant.nu, plant.ny, work)
     return DevicePlant(step, observe, output, functions, sizes)
@@ -51,6 +52,7 @@ def device_plant(plant: Plant) -> DevicePlant:
 
 def _plant_functions(plant: Plant) -> dict[str, Any]:
     """Return the functions of the plant file as device functions, by name."""
+    # All functions of the file have the same namespace, helpers included.
     any_function = next(iter(plant.functions.values()))
     namespace = device_functions(any_function.__globals__)
     return {name: namespace[name] for name in plant.functions}

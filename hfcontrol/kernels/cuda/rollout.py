@@ -50,8 +50,10 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
     """
     real, together = real_type(thread.dtype), thread.trials
     sums_shape = (thread.units, thread.trials)
+    # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
     nx, nu, ny, work_shape = sizes.nx, sizes.nu, sizes.ny, (4, sizes.work)
+    # Names of the kernel's own, because it cannot look into a dictionary.
     functions = scalar_functions()
     see, control, move = functions["see"], functions["control"], functions["move"]
 
@@ -70,13 +72,13 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
         sums = cuda.local.array(sums_shape, real)
         read = cuda.local.array(together, real)
         arrays = ThreadArrays(shared, sums, read, one)
-        scratch = TrialScratch(
-            cuda.local.array(nx, float64),
-            cuda.local.array(nx, float64),
-            cuda.local.array(nu, float64),
-            cuda.local.array(ny, float64),
-            cuda.local.array(work_shape, float64),
-        )
+        # Of the trial of the plant; threads without one leave them unused.
+        xs = cuda.local.array(nx, float64)
+        x_next = cuda.local.array(nx, float64)
+        us = cuda.local.array(nu, float64)
+        ys = cuda.local.array(ny, float64)
+        work = cuda.local.array(work_shape, float64)
+        scratch = TrialScratch(xs, x_next, us, ys, work)
 
         block = locate_block(
             cuda.blockIdx.x,
@@ -106,6 +108,7 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
                 at = (places.now + outputs) * block.tile + block.thread
                 for k in range(out.u.shape[1]):
                     out.command[t, k, n] = shared[at + k * block.tile]
+                    # A check for each command costs less than adding zeros.
                     if exploration.shape[0]:
                         out.command[t, k, n] += exploration[t, k, n]
                 control(t, n, loop, out.command, out.u)
@@ -128,6 +131,7 @@ def read_inputs(
     """Store target and observation ys (ny,) of trial n as the network's input."""
     t = places.t
     n_target, ny = loop.target.shape[1], out.y.shape[1]
+    # Twice: for the layers in shared memory, and for the derivatives in the section.
     at = places.now * block.tile + block.thread
     column = places.column + block.thread
     kept = tables.sections[0] + column * (n_target + ny)

@@ -52,6 +52,7 @@ def make_tangent(thread: ThreadTile) -> Any:
     """
     real, together = real_type(thread.dtype), thread.trials
     sums_shape = (thread.units, thread.trials)
+    # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
 
     @kernel
@@ -115,7 +116,8 @@ def see_tangent(
     """Store the tangent of the observation of trial n in the shared memory."""
     C = jacobians.C
     s = places.t - jacobians.feedback_delay
-    # The observation of the start does not depend on the weights.
+    # The observation of the start does not depend on the weights: the zeros that
+    # `fill_start` wrote stay, in both halves of the shared memory.
     if s <= 0 or jacobians.replays_inputs:
         return
     n_target = tables.first_unit[0] - C.shape[1]
