@@ -16,7 +16,7 @@ compiled functions themselves, but spends 10 us on each of them in every call.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba import njit, types
@@ -29,12 +29,22 @@ DISABLED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 numba.config.CACHE_DIR = str(kernel_folder())  # type: ignore[attr-defined]
 
-kernel = njit(cache=True, error_model="numpy", nogil=True, no_cfunc_wrapper=True)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Helpers are not called by Python, and not cached.
-helper = njit(
-    error_model="numpy", nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True
-)
+# Numba's annotations know neither all options nor what functions return.
+_njit: Any = njit
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function that Python calls."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    return _njit(cache=True, **options)(function)
+
+
+def helper(function: Function) -> Function:
+    """Compile a function that only kernels call; it is not cached by itself."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    return _njit(no_cpython_wrapper=True, **options)(function)
 
 
 def address_of(function: Any) -> Any:

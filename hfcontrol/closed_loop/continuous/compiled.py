@@ -4,6 +4,7 @@ It converts arguments; the equations are in kernels/fields.py, solver.py and
 solver_steps.py. Importing this module imports Numba.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -222,38 +223,47 @@ class CompiledSolver:
         """Return the scratch arrays of some trials."""
         nx, nu, ny, nz_out, nr = self.problem.sizes
         n = self.network.n_activations
-        shapes = FieldWork(
-            before=(n,),
-            now=(n,),
-            scratch=(n + 1,),
-            y=(ny,),
-            u=(nu,),
-            r=(len(self.problem.weights.running),),
-            target=(self.problem.references.custom.shape[1],),
-            all_observations=(self.functions.n_observable,),
-            z=(nz_out,),
-            x=(nx,),
-            moved_u=(nu,),
-            values=(2, nx + ny + nz_out + nr),
-            A=(nx, nx),
-            B=(nx, nu),
-            C=(ny, nx),
+        zeros = _zeros_of(width)
+        return FieldWork(
+            before=zeros(n),
+            now=zeros(n),
+            scratch=zeros(n + 1),
+            y=zeros(ny),
+            u=zeros(nu),
+            r=zeros(len(self.problem.weights.running)),
+            target=zeros(self.problem.references.custom.shape[1]),
+            all_observations=zeros(self.functions.n_observable),
+            z=zeros(nz_out),
+            x=zeros(nx),
+            moved_u=zeros(nu),
+            values=zeros(2, nx + ny + nz_out + nr),
+            A=zeros(nx, nx),
+            B=zeros(nx, nu),
+            C=zeros(ny, nx),
         )
-        return FieldWork(*[np.zeros((*shape, width)) for shape in shapes])
 
     def _backward_work(self, width: int, stages: int) -> BackwardWork:
         """Return the scratch arrays of a backward pass."""
         nx, nu, ny, nz_out, nr = self.problem.sizes
         n, nz = self.network.n_activations, nx + len(self.problem.tables.cells)
-        shapes = BackwardWork(
-            z=(nz,),
-            F=(nz + 1,),
-            J=(nx + ny + nz_out + nr, nx + nu),
-            slope=(nu,),
-            r_bar=(len(self.problem.weights.running),),
-            before_bar=(n,),
-            befores=(stages, n),
-            nows=(stages, n),
-            deltas=(stages, n),
+        zeros = _zeros_of(width)
+        return BackwardWork(
+            z=zeros(nz),
+            F=zeros(nz + 1),
+            J=zeros(nx + ny + nz_out + nr, nx + nu),
+            slope=zeros(nu),
+            r_bar=zeros(len(self.problem.weights.running)),
+            before_bar=zeros(n),
+            befores=zeros(stages, n),
+            nows=zeros(stages, n),
+            deltas=zeros(stages, n),
         )
-        return BackwardWork(*[np.zeros((*shape, width)) for shape in shapes])
+
+
+def _zeros_of(width: int) -> Callable[..., Array]:
+    """Return a function that makes arrays (..., w) of zeros."""
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros((*shape, width))
+
+    return zeros

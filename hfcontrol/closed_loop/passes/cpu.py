@@ -122,22 +122,21 @@ class FusedPasses:
         """The scenario as the rollout takes it, without exploration."""
         s, w = self.scenario, self.wiring
         _, nu, N = s.motor_noise.shape
-        arrays = (
-            s.x0,
-            s.target,
-            s.params.T,
-            s.sensory_noise,
-            s.motor_noise,
-            s.motor_gain,
-            s.disturbance,
-            w.limit,
-            w.taper,
-        )
         # Kernels read along the last axis, and would compile again for other layouts.
-        contiguous = [np.ascontiguousarray(a) for a in arrays]
-        nothing = np.empty((0, nu, N))
+        own = np.ascontiguousarray
         return RolloutInputs(
-            *contiguous, w.feedback_delay, w.command_delay, exploration=nothing
+            x0=own(s.x0),
+            target=own(s.target),
+            params=own(s.params.T),
+            sensory_noise=own(s.sensory_noise),
+            motor_noise=own(s.motor_noise),
+            motor_gain=own(s.motor_gain),
+            disturbance=own(s.disturbance),
+            limit=own(w.limit),
+            taper=own(w.taper),
+            feedback_delay=w.feedback_delay,
+            command_delay=w.command_delay,
+            exploration=np.empty((0, nu, N)),
         )
 
     def rollout(
