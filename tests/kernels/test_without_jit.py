@@ -7,8 +7,12 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 
+# Of the closed loops those of two plants, and the test that runs all their passes.
+CHOSEN = "not test_loop or (transpose and fused and (both or arm2))"
+
 # Tests of small sizes that together run every kernel.
 FILES = (
+    "closed_loop/test_loop.py",
     "closed_loop/test_sequences.py",
     "kernels/test_derivatives.py",
     "kernels/test_integrators.py",
@@ -23,13 +27,13 @@ FILES = (
 
 def test_kernels_run_as_python():
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", CHOSEN]
     run = subprocess.run(
         [*command, *(str(TESTS / name) for name in FILES)],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert run.returncode == 0, run.stdout[-3000:]
