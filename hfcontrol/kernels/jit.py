@@ -47,6 +47,14 @@ def helper(function: Function) -> Function:
     return _njit(no_cpython_wrapper=True, **options)(function)
 
 
+def contracting_helper(function: Function) -> Function:
+    """Compile a helper in which a product and a sum become one instruction."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    contract = {"contract"}
+    compiled = _njit(no_cpython_wrapper=True, fastmath=contract, **options)
+    return compiled(function)
+
+
 def address_of(function: Any) -> Any:
     """Return the address of a function compiled by `pointed_to`, for `function_at`.
 

@@ -8,6 +8,7 @@ cells, and each function once for all kernels.
 """
 
 from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from numba import types
@@ -66,10 +67,15 @@ def load_function(name: str, staged: bool, dtype: str) -> Any:
     `staged` is for networks with time-continuous cells. The function is compiled, or
     loaded from the cache.
     """
+    functions: ModuleType
     if staged:
-        from hfcontrol.kernels import stages as functions
+        from hfcontrol.kernels import stages
+
+        functions = stages
     else:
-        from hfcontrol.kernels import plain_layers as functions
+        from hfcontrol.kernels import plain_layers
+
+        functions = plain_layers
     signature = getattr(signatures(getattr(types, dtype)), name)
     # The compiled function is kept by this cache; an address does not keep it alive.
     compiled = pointed_to(signature)(getattr(functions, name))

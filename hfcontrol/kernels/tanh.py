@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.kernels.jit import DISABLED
+from hfcontrol.kernels.jit import DISABLED, contracting_helper
 
 # 1.5 * 2^52: adding it leaves the rounded integer in the low bits of the sum.
 MAGIC = 6755399441055744.0
@@ -39,14 +39,7 @@ def _cast_bits(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
 
-# With "contract" a product and a sum become one instruction.
-@njit(
-    error_model="numpy",
-    nogil=True,
-    fastmath={"contract"},
-    no_cfunc_wrapper=True,
-    no_cpython_wrapper=True,
-)
+@contracting_helper
 def tanh_in_place(values: Array) -> None:
     """Compute tanh of every entry of a 1-D array, to about 3e-16 relative.
 
