@@ -4,6 +4,7 @@ import pytest
 from helpers import hold_of, weights_of
 
 from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.cells import CELLS
 
 CASES = {
     "arm2": {"plant": "arm2", "effort": 0.0},
@@ -112,6 +113,19 @@ CASES = {
         "delays": (1, 0),
     },
 }
+# Every other cell, whatever it is.
+COVERED = {
+    options["architecture"].cell
+    for options in CASES.values()
+    if "architecture" in options
+}
+for cell in CELLS:
+    if cell not in COVERED:
+        CASES[f"swing, {cell}"] = {
+            "architecture": Architecture((4, 3), cell=cell, learn_start=True),
+            "trials": 35,
+            "delays": (1, 1),
+        }
 KINDS = ("scenario", "model", "inputs")
 
 cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())

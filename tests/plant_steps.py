@@ -8,7 +8,7 @@ from types import FunctionType
 
 import numpy as np
 
-from hfcontrol.kernels import load_module, plant_pieces
+from hfcontrol.kernels import compile_plant
 
 COMPLEX_STEP = 1e-30
 
@@ -38,11 +38,10 @@ def complex_jacobian(f, v):
 
 def step_without_control(plant, x, steps):
     """The state after a number of compiled steps, one at a time, without control."""
-    step = load_module(plant.name, plant_pieces(plant)).plant_step
-    p = np.array(list(plant.params.values()))
-    u = np.zeros(plant.nu)
-    x_next = np.empty(plant.nx)
+    kernels = compile_plant(plant)
+    p = params_of(plant, 1)
+    u = np.zeros((plant.nu, 1))
+    x = np.array(x, dtype=float)[:, None]
     for _ in range(steps):
-        step(x, u, p, x_next)
-        x = x_next.copy()
-    return x
+        x = kernels.step(x, u, p)
+    return x[:, 0]

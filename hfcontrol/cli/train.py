@@ -99,14 +99,14 @@ SEED_OPTIONS: list[Decorator] = [
         "--seeds",
         metavar="A-B",
         help="Train one controller per seed, 0-31 or 0,3,7, in parallel, and show the "
-        "best. On a GPU all are trained in one batch.",
+        "best. On a GPU they train one after another.",
     ),
     click.option(
         "--jobs",
         type=int,
         metavar="N",
-        help="Number of processes for --seeds; by default one per core. On a GPU only "
-        "for seeds that cannot be trained in one batch.",
+        help="Number of processes for --seeds; by default one per core, and one on a "
+        "GPU.",
     ),
 ]
 RUN_OPTIONS: list[Decorator] = [

@@ -6,11 +6,6 @@
 derivatives of the rollout as coded, through the plant *and* through the feedback path
 x -> y -> network. passes/plain.py has the equations. Trajectories are arrays
 [time, unit, trial].
-
-On a GPU one loop can hold several networks of one shape, which costs as many calls as
-one. The trials of each network follow those of the network before. Weights, tangents
-and gradients, with P entries for one network, begin with an axis for the networks:
-(networks, P).
 """
 
 from collections.abc import Sequence
@@ -20,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.device import to_device, to_device_of, to_host
+from hfcontrol.arrays.device import to_device, to_device_of
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts, Tally
 from hfcontrol.closed_loop.linear_model import (
@@ -45,15 +40,12 @@ class PassOptions:
     `fused` selects compiled passes instead of plain ones. With `store_every` K a
     rollout stores the activations of every K-th step only; tangent and adjoint
     recompute the others, which saves much memory for little time. (Plain passes store
-    every step.) `dtype` is that of the network in compiled passes. `networks` is the
-    number of networks, in the compiled passes of a GPU alone; with None there is one,
-    and arrays have no axis for networks.
+    every step.) `dtype` is that of the network in compiled passes.
     """
 
     fused: bool = True
     store_every: int = 1
     dtype: str = "float64"
-    networks: int | None = None
 
 
 DEFAULT_PASSES = PassOptions()
@@ -79,20 +71,11 @@ class Rollout:
     passes: Passes
 
     @cached_property
-    def loss(self) -> Any:
-        """Mean loss of all trials; infinite if any number of a trial is not finite.
-
-        A float; with several networks an array of the mean of each (networks,).
-        """
-        if self.theta.ndim == 1:
-            mean = float(np.mean(self.losses))
-            is_finite = np.isfinite(mean) and np.isfinite(self.x).all()
-            return mean if is_finite else np.inf
-
-        losses = self.losses.reshape(len(self.theta), -1)
-        finite_states = np.isfinite(self.x).all(axis=(0, 1)).reshape(losses.shape)
-        all_finite = (np.isfinite(losses) & finite_states).all(axis=1)
-        return to_host(np.where(all_finite, losses.mean(axis=1), np.inf))
+    def loss(self) -> float:
+        """Mean loss of all trials; infinite if any number of a trial is not finite."""
+        mean = float(np.mean(self.losses))
+        is_finite = np.isfinite(mean) and np.isfinite(self.x).all()
+        return mean if is_finite else np.inf
 
     @property
     def counts(self) -> Counts:
@@ -133,8 +116,8 @@ class ClosedLoop:
         self.scenario, self.wiring, self.options = scenario, wiring, options
         self.passes = self._choose_passes()
 
-        # Loops on a subset of the trials, by the number of trials of each network. They
-        # are kept, because every update uses the same ones.
+        # Loops on a subset of the trials, by their number. They are kept, because
+        # every update uses the same ones.
         self._subsets: dict[int, ClosedLoop] = {}
 
     def _choose_passes(self) -> Passes:
@@ -161,29 +144,22 @@ class ClosedLoop:
         if options.fused and not has_stages:
             from hfcontrol.closed_loop.passes.cuda import CudaPasses
 
-            return CudaPasses(
-                network,
-                self.plant,
-                scenario,
-                wiring,
-                options.dtype,
-                options.networks,
-            )
+            return CudaPasses(network, self.plant, scenario, wiring, options.dtype)
         return PlainPasses(network, self.kernels, scenario, wiring)
 
     @property
     def trials(self) -> int:
-        """Number of trials of each network, N."""
-        return self.scenario.trials // (self.options.networks or 1)
+        """Number of trials, N."""
+        return self.scenario.trials
 
     def active_residuals(self) -> list[ResidualIndex]:
         """Indices of the residuals whose weight is not zero in every trial."""
         return self.scenario.cost.active_residuals()
 
     def subset(self, trials: int) -> "ClosedLoop":
-        """The loop on a number of evenly spaced trials of each network."""
+        """The loop on a number of evenly spaced trials."""
         if trials not in self._subsets:
-            indices = self.indices_in_scenario(self.trial_indices(trials))
+            indices = self.trial_indices(trials)
             self._subsets[trials] = ClosedLoop(
                 self.plant,
                 self.kernels,
@@ -199,21 +175,13 @@ class ClosedLoop:
         indices = np.arange(count) * self.trials // count
         return to_device_of(indices, self.scenario.x0)
 
-    def indices_in_scenario(self, indices: Array) -> Array:
-        """Indices in the scenario of trials with these indices in each network."""
-        networks = self.options.networks
-        if networks is None:
-            return indices
-        first = to_device_of(self.trials * np.arange(networks), indices)
-        return (first[:, None] + indices).ravel()
-
     def rollout(
         self,
         theta: Array,
         linear_model: LinearModel = NOTHING_FIXED,
         exploration: Array | None = None,
     ) -> Rollout:
-        """Simulate all trials with theta (..., P), with `linear_model` fixed.
+        """Simulate all trials with theta (P,), with `linear_model` fixed.
 
         `exploration` (T, nu, N) is added to the commands.
         """
@@ -287,8 +255,7 @@ class ClosedLoop:
 class LinearisedLoop:
     """The closed loop linearised at one rollout.
 
-    A linear map from theta (..., P) to residuals, and its transpose. With several
-    networks it maps each network's theta to its own residuals.
+    A linear map from theta (P,) to residuals, and its transpose.
     """
 
     loop: ClosedLoop
@@ -299,7 +266,7 @@ class LinearisedLoop:
 
     @property
     def trials(self) -> int:
-        """Number of trials of each network."""
+        """Number of trials."""
         return self.loop.trials
 
     @property
@@ -322,15 +289,14 @@ class LinearisedLoop:
         if trials >= self.loop.trials:
             return self
         loop = self.loop.subset(trials)
-        in_network = self.loop.trial_indices(trials)
-        indices = self.loop.indices_in_scenario(in_network)
+        indices = self.loop.trial_indices(trials)
 
         def select(a: Array) -> Array:
             return a[..., indices].copy()
 
         whole = self.rollout
         activations = self.loop.passes.select_activations(
-            whole.activations, in_network, loop.passes
+            whole.activations, indices, loop.passes
         )
         arrays: dict[str, Any] = {
             name: select(getattr(whole, name)) for name in ROLLOUT_ARRAYS
@@ -375,7 +341,7 @@ class LinearisedLoop:
         return self.vjp(self.cost.weights * self.cost.residuals) / self.loop.trials
 
     def rows(self, indices: Sequence[ResidualIndex]) -> Array:
-        """Jacobian (..., K, N, P) of K residuals of every trial.
+        """Jacobian (K, N, P) of K residuals of every trial.
 
         Each row is scaled by the root of its residual's weight.
         """

@@ -6,46 +6,30 @@ limited. The state is a struct of the network's activations.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
-from typing import TypeVar
+from typing import Any, cast
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
-from hfcontrol.errors import UsageError
+from hfcontrol.network.activations import activation_names
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import CELLS, has_synapses, is_timed, staged_cell
-from hfcontrol.network.connections import Timed
+from hfcontrol.network.cells import (
+    CELLS,
+    ContinuousCell,
+    count_states,
+    count_sums,
+    has_synapses,
+    staged_cell,
+)
+from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
 from hfcontrol.version import __version__
 
-# The field of each cell in C: of a unit's state x, its activities f and g, and its
-# parameters p0, p1, p2.
-FIELDS = {
-    "ctrnn": "p0 * (f - x)",
-    "ltc": "-(p0 + f) * x + f * p1",
-    "ltc_tanh": "-(p0 + FABS(f)) * x + f * p1",
-    "rnn_ode": "f",
-    "neural_ode": "f",
-    "ltc_conductance": "(p0 * (p2 - x) + f - g * x) / p1",
-}
-
-# The semi-implicit step of each cell in C, of length h. A cell without a field has this
-# step alone.
-SEMI_IMPLICIT_STEPS = {
-    "ctrnn": "(x + h * p0 * f) / (1 + h * p0)",
-    "ltc": "(x + h * f * p1) / (1 + h * (p0 + f))",
-    "ltc_tanh": "(x + h * f * p1) / (1 + h * (p0 + FABS(f)))",
-    "rnn_ode": "x + h * f",
-    "neural_ode": "x + h * f",
-    "ltc_conductance": "(p1 * x / h + p0 * p2 + f) / (p1 / h + p0 + g + R(1e-8))",
-}
-
-# Activation functions of the summed input a.
+# Activation functions of the summed input a, by name.
 ACTIVATIONS = {
     "tanh": "TANH(a)",
     "logistic": "R(0.5) * (1 + TANH(R(0.5) * a))",
@@ -53,8 +37,6 @@ ACTIVATIONS = {
 }
 
 NUMBERS_PER_LINE = 6
-
-T = TypeVar("T")
 
 HEADER = Template("""\
 /* $title
@@ -109,9 +91,8 @@ $layers    for (int i = 0; i < N_CONTROL; i++) {
 """)
 
 CELL_FUNCTION = Template("""
-static real cell$k(int i, real x, real f, real g$h_argument) {
-$parameters$unused    return $formula;
-}
+static void cell$k(int i, const real *x, const real *f, real h, real *y) {
+$unused$results}
 """)
 
 GATHER = Template("""\
@@ -130,36 +111,15 @@ $gather        for (int i = 0; i < $units; i++) {
     }
 """)
 
-# A layer of the closed-form cell (network/cells/cfc.py).
-CLOSED_FORM_LAYER = Template("""\
-    {
-        real X[$columns];
-$gather        for (int i = 0; i < $units; i++) {
-            real a[3];
-            for (int q = 0; q < 3; q++) {
-                const real *row = W$k + (q * $units + i) * $stride;
-                a[q] = row[$columns];
-                for (int j = 0; j < $columns; j++) a[q] += row[j] * X[j];
-            }
-            const real early = TANH(a[0]), late = TANH(a[1]), \
-s = R(0.5) * (1 + TANH(R(0.5) * a[2]));
-            now[$first + i] = early + s * (late - early);
-        }
-    }
-""")
-
-# Layers of the cells whose sums depend on the length of the step, by cell: each has its
-# own way of using its sums.
-TIMED_LAYERS = {"cfc": CLOSED_FORM_LAYER}
-
-# A layer of another cell with a state, which takes stages (network/stages.py).
+# A layer of cells with a state, solved in stages (network/stages.py). A unit has
+# $states states x and $sums activities f.
 STAGED_LAYER = Template("""\
     {
-        real X[$columns], x[$units], f[$units], g[$units];
-$gather        for (int i = 0; i < $units; i++) x[i] = $state[$state_first + i];
+        real X[$columns], x[$n_states], y[$n_states], f[$n_sums];
+$gather        for (int i = 0; i < $n_states; i++) x[i] = $state[$state_first + i];
         for (int step = 0; step < $unfold; step++) {
 $stages        }
-        for (int i = 0; i < $units; i++) now[$first + i] = x[i];
+        for (int i = 0; i < $n_states; i++) now[$first + i] = x[i];
     }
 """)
 
@@ -169,56 +129,91 @@ INSERT_STATE = Template("""\
             }
 """)
 
-DENSE_ACTIVITY = Template("""\
+# One of the sums of a unit.
+MATRIX_ACTIVITY = Template("""\
             for (int i = 0; i < $units; i++) {
-                real a = W$k[i * $stride + $columns];
-                for (int j = 0; j < $columns; j++) a += W$k[i * $stride + j] * X[j];
-                f[i] = $activation;
-                g[i] = 0;
+                const real *row = W$k + ($sum * $units + i) * $stride;
+                real a = row[$columns];
+                for (int j = 0; j < $columns; j++) a += row[j] * X[j];
+                f[$sum * $units + i] = $activation;
             }
 """)
 
 # The four matrices of synapses: weight, slope, centre and reversal.
 SYNAPSE_ACTIVITY = Template("""\
             for (int i = 0; i < $units; i++) {
-                f[i] = g[i] = 0;
+                f[i] = f[$units + i] = 0;
                 for (int j = 0; j < $columns; j++) {
                     const int at = i * $columns + j;
                     const real s = R(0.5) * (1 + TANH(R(0.5) * \
 W$k[$slopes + at] * (X[j] - W$k[$centres + at])));
                     f[i] += W$k[at] * W$k[$reversals + at] * s;
-                    g[i] += W$k[at] * s;
+                    f[$units + i] += W$k[at] * s;
                 }
             }
 """)
 
 FUSED_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) x[i] = cell$k(i, x[i], f[i], g[i], $h);
+            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
+            for (int i = 0; i < $n_states; i++) x[i] = y[i];
 """)
 
 EULER_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) x[i] += $h * cell$k(i, x[i], f[i], g[i]);
+            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
+            for (int i = 0; i < $n_states; i++) x[i] += $h * y[i];
 """)
 
 RK4_START = Template("""\
-            real first[$units], total[$units];
-            for (int i = 0; i < $units; i++) first[i] = total[i] = x[i];
+            real first[$n_states], total[$n_states];
+            for (int i = 0; i < $n_states; i++) first[i] = total[i] = x[i];
 """)
 
 RK4_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) {
-                const real F = cell$k(i, x[i], f[i], g[i]);
-                total[i] += $h * R($weight) * F;
+            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
+            for (int i = 0; i < $n_states; i++) {
+                total[i] += $h * R($weight) * y[i];
                 $move
             }
 """)
 
 
-def c_source(controller: Controller, name: str, title: str, run: str) -> str:
-    """Return the C source of a controller, with functions named after `name`.
+class Expression(np.lib.mixins.NDArrayOperatorsMixin):
+    """A C expression: arithmetic with it makes longer expressions.
 
-    Raises UsageError if the network's cell has no formula in C.
+    The functions of a cell are called with these, and so write their own C code.
     """
+
+    # Mixed operations with NumPy numbers come here too.
+    __array_priority__ = 1000
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
+    ) -> "Expression":
+        """Return the expression of a NumPy function, or of an operator + - * /."""
+        if ufunc not in C_OPERATIONS or method != "__call__" or options:
+            return NotImplemented
+        codes = [
+            i.code if isinstance(i, Expression) else _number(float(i)) for i in inputs
+        ]
+        return Expression(C_OPERATIONS[ufunc].format(*codes))
+
+
+C_OPERATIONS = {
+    np.add: "({} + {})",
+    np.subtract: "({} - {})",
+    np.multiply: "({} * {})",
+    np.true_divide: "({} / {})",
+    np.negative: "(-{})",
+    np.absolute: "FABS({})",
+    np.tanh: "TANH({})",
+}
+
+
+def c_source(controller: Controller, name: str, title: str, run: str) -> str:
+    """Return the C source of a controller, with functions named after `name`."""
     network = controller.network
     # Work rows, behind the outputs, are not part of the state.
     n_state = network.outputs.stop
@@ -263,8 +258,8 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
     if has_synapses(layer.cell):
         # The trained numbers behind the weights of synapses are inverse softplus.
         W = np.concatenate([np.logaddexp(0.0, W[:1]), W[1:]])
-    if is_timed(layer.cell):
-        W = Timed.merge(W)
+    if isinstance(layer.summation, Matrices):
+        W = layer.summation.merge(W)
 
     blocks = [_table(f"W{k}", W)]
     if not layer.work:
@@ -272,20 +267,8 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
     cell = staged_cell(layer.cell)
     if cell.PARAMETERS:
         blocks.append(_table(f"parameters{k}", parameter_values(cell, raw)))
-    # The layer of a timed cell holds its formula; all others with a state call one.
-    if not is_timed(layer.cell):
-        blocks.append(_cell_function(layer, k, network.architecture.scheme))
+    blocks.append(_cell_function(layer, k, network.architecture.scheme))
     return blocks
-
-
-def _c_code(codes: Mapping[str, T], key: str, cell: str, part: str) -> T:
-    """Return the C code of a part of a cell; UsageError if there is none."""
-    if key not in codes:
-        raise UsageError(
-            f"`cell` {cell}: its {part} has no C code yet; export it to npz, or add "
-            "the code to hfcontrol/deploy/c_source.py"
-        )
-    return codes[key]
 
 
 def _table(name: str, numbers: Array) -> str:
@@ -303,36 +286,40 @@ def _number(value: float) -> str:
 
 
 def _cell_function(layer: Layer, k: int, scheme: str) -> str:
-    """Return a function of unit i: the cell's semi-implicit step, or its field.
+    """Return a function of unit i: the cell's semi-implicit step, or its field."""
+    cell = staged_cell(layer.cell)
+    size = layer.size
 
-    The step is that of the scheme fused, the only one that a cell without a field has.
-    """
-    is_fused = scheme == "fused"
-    codes = SEMI_IMPLICIT_STEPS if is_fused else FIELDS
-    part = "semi-implicit step" if is_fused else "field"
-    formula = _c_code(codes, layer.cell, layer.cell, part)
-    count = len(staged_cell(layer.cell).PARAMETERS)
-    parameters = [
-        f"    const real p{j} = parameters{k}[{j * layer.size} + i];\n"
-        for j in range(count)
-    ]
+    def values(name: str, count: int) -> list[Expression]:
+        places = [f"{number * size} + i" if number else "i" for number in range(count)]
+        return [Expression(f"{name}[{place}]") for place in places]
 
+    states, sums = count_states(layer.cell), count_sums(layer.cell)
+    x: Any = values("x", states)
+    f: Any = values("f", sums)
+    x = x if states > 1 else x[0]
+    f = f if sums > 1 else f[0]
+    p = values(f"parameters{k}", len(cell.PARAMETERS))
+    if scheme == "fused":
+        y = cell.fused(x, f, p, Expression("h"))  # type: ignore[arg-type]
+    else:
+        y = cast(ContinuousCell, cell).field(x, f, p)
+
+    lines = ""
+    for place, value in zip(values("y", states), _as_tuple(y), strict=True):
+        lines += f"    {place.code} = {value.code};\n"
     # Every cell has the same arguments; -Wextra warns of those that it does not use.
-    used = set(re.findall(r"\w+", formula))
-    names = ["x", "f", "g", *(f"p{j}" for j in range(count))]
-    if is_fused:
-        names.append("h")
-    unused = [name for name in names if name not in used]
-    # The index is for the parameters.
-    if count == 0:
-        unused.insert(0, "i")
+    used = re.findall(r"\w+", lines)
+    unused = [name for name in ("x", "f", "h") if name not in used]
     return CELL_FUNCTION.substitute(
         k=k,
-        h_argument=", real h" if is_fused else "",
-        parameters="".join(parameters),
         unused="".join(f"    (void){name};\n" for name in unused),
-        formula=formula,
+        results=lines,
     )
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True)
@@ -356,14 +343,10 @@ class LayerCode:
 
     def code(self) -> str:
         """Return the block that computes the layer's activations."""
-        if is_timed(self.layer.cell):
-            cell = self.layer.cell
-            template = _c_code(TIMED_LAYERS, cell, cell, "layer")
-            return self._fill(template, gather=self._gather())
         if self.layer.work:
             return self._staged_layer()
         return self._fill(
-            PLAIN_LAYER, gather=self._gather(), activation=self._activation()
+            PLAIN_LAYER, gather=self._gather(), activation=self._sum_activations()[0]
         )
 
     def _fill(self, template: Template, **more: object) -> str:
@@ -374,15 +357,20 @@ class LayerCode:
             units=self.layer.size,
             first=self.layer.units.start,
             columns=columns,
+            n_states=self.layer.size * count_states(self.layer.cell),
+            n_sums=self.layer.size * count_sums(self.layer.cell),
             # A row of the matrix ends with the bias.
             stride=columns + 1,
             **more,
         )
 
-    def _activation(self) -> str:
-        """Return the activation function of the summed input."""
-        name = CELLS[self.layer.cell].ACTIVATION
-        return _c_code(ACTIVATIONS, name, self.layer.cell, f"activation {name}")
+    def _sum_activations(self) -> list[str]:
+        """Return the activation functions of all sums in C."""
+        names = activation_names(CELLS[self.layer.cell].ACTIVATION)
+        functions = [ACTIVATIONS[name] for name in names]
+        if len(functions) == 1:
+            return functions * count_sums(self.layer.cell)
+        return functions
 
     def _gather(self) -> str:
         """Return the loops that gather what the layer's matrix multiplies."""
@@ -398,7 +386,7 @@ class LayerCode:
         return "".join(loops)
 
     def _staged_layer(self) -> str:
-        """Return the block of a cell with a state that takes stages."""
+        """Return the block of a time-continuous cell."""
         source = self.state_source
         return self._fill(
             STAGED_LAYER,
@@ -410,14 +398,19 @@ class LayerCode:
         )
 
     def _activity(self) -> str:
-        """Return the loops that compute f and g from the states x of a stage."""
+        """Return the loops that compute the activities f from the states x."""
         columns = self.state_source.columns
         # Without recurrence the matrix does not read the state.
         insert = ""
         if columns.stop > columns.start:
             insert = self._fill(INSERT_STATE, state_column=columns.start)
         if not has_synapses(self.layer.cell):
-            return insert + self._fill(DENSE_ACTIVITY, activation=self._activation())
+            functions = enumerate(self._sum_activations())
+            codes = [
+                self._fill(MATRIX_ACTIVITY, sum=number, activation=function)
+                for number, function in functions
+            ]
+            return insert + "".join(codes)
 
         size = self.layer.connections
         return insert + self._fill(
@@ -434,7 +427,7 @@ class LayerCode:
         if architecture.scheme == "euler":
             return activity + self._fill(EULER_STAGE, h=h)
 
-        moves = [f"x[i] = first[i] + {h} * R({node!r}) * F;" for node in RK4_NODES]
+        moves = [f"x[i] = first[i] + {h} * R({node!r}) * y[i];" for node in RK4_NODES]
         moves.append("x[i] = total[i];")
         code = self._fill(RK4_START)
         for weight, move in zip(RK4_WEIGHTS, moves, strict=True):

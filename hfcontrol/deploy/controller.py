@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import UsageError
-from hfcontrol.network.activations import ACTIVATIONS
+from hfcontrol.network.activations import activation_of
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.network import Network
@@ -176,7 +176,7 @@ def _plain_layer(layer: Layer, W: Array) -> PlainLayer:
     """Return a layer with its matrix, prepared for `Controller._step_plain`."""
     activation: Any = None
     if layer.cell != "linear":
-        activation, _ = ACTIVATIONS[CELLS[layer.cell].ACTIVATION]
+        activation, _ = activation_of(CELLS[layer.cell].ACTIVATION)
     sources = [(s.columns, s.units, s.lag) for s in layer.sources]
     return PlainLayer(W, activation, layer.units, sources, np.ones(W.shape[1]))
 

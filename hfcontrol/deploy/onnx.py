@@ -5,6 +5,7 @@ own formulas write the graph: cells and stages work on anything that adds, multi
 and divides, so they are called with graph nodes in place of arrays.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.errors import UsageError
+from hfcontrol.network.activations import activation_names
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import CELLS, has_synapses, is_timed, staged_cell
-from hfcontrol.network.connections import Timed
+from hfcontrol.network.cells import CELLS, count_states, has_synapses, staged_cell
+from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
 
@@ -92,8 +94,7 @@ class Node(np.lib.mixins.NDArrayOperatorsMixin):
 def onnx_model(controller: Controller, title: str) -> Any:
     """Return the ONNX model of a controller.
 
-    Raises UsageError if the package onnx is not installed, or if the network's cell
-    cannot be written.
+    Raises UsageError if the package onnx is not installed.
     """
     try:
         import onnx
@@ -180,11 +181,14 @@ class _Step:
         """Add a layer with matrix W and the trained numbers of its parameters."""
         sources = [(source, self._read(source)) for source in layer.sources]
         if layer.work:
-            output = self._staged_output(layer, W, raw, sources)
+            states = self._final_states(layer, W, raw, sources)
         else:
             inputs = [node for _, node in sources]
-            output = _activate(layer, self._sums(layer, W, inputs))
-        self.now[layer.units.start, layer.units.stop] = output
+            states = [_activate(layer, self._sums(layer, W, inputs))]
+        first = layer.units.start
+        for state in states:
+            self.now[first, first + layer.size] = state
+            first += layer.size
 
     def _read(self, source: Source) -> Node:
         """Return the node of a source's activations."""
@@ -192,35 +196,46 @@ class _Step:
             return self.graph.take(self.before, source.units)
         return self.now[source.units.start, source.units.stop]
 
-    def _staged_output(
+    def _final_states(
         self, layer: Layer, W: Array, raw: Array, sources: list[tuple[Source, Node]]
-    ) -> Node:
-        """Return the output of a layer of time-continuous cells after its stages."""
+    ) -> list[Node]:
+        """Return the states of a layer after its stages; the first is its output."""
         cell = staged_cell(layer.cell)
         own = layer.state_source
         assert own is not None
         values = parameter_values(cell, raw)[..., 0]
+        has_one = count_states(layer.cell) == 1
 
-        def activity(x: Node) -> Any:
-            inputs = [x if source is own else node for source, node in sources]
+        def activity(x: Any) -> Any:
+            output = x if has_one else x[0]
+            inputs = [output if source is own else node for source, node in sources]
             return _activate(layer, self._sums(layer, W, inputs))
 
         architecture = self.network.architecture
         # The stages of NumPy: their arithmetic on nodes adds the nodes of all stages.
         stages: Any = Stages(cell, architecture.scheme, architecture.unfold)
         parameters = [self.graph.constant(value) for value in values]
-        states, _ = stages.forward(parameters, self._read(own), activity)
-        return states[-1]
+        states, _ = stages.forward(parameters, self._start(layer, own), activity)
+        return [states[-1]] if has_one else list(states[-1])
+
+    def _start(self, layer: Layer, own: Source) -> Any:
+        """Return the state that the stages start from, or all states of a unit."""
+        if count_states(layer.cell) == 1:
+            return self._read(own)
+        size = layer.size
+        firsts = [own.units.start + k * size for k in range(count_states(layer.cell))]
+        nodes = [self.graph.take(self.before, slice(i, i + size)) for i in firsts]
+        return np.array(nodes, dtype=object)
 
     def _sums(self, layer: Layer, W: Array, inputs: list[Node]) -> Any:
         """Return the summed inputs of a layer.
 
-        They are one node, or two for synapses, or three for timed connections.
+        They are one node, or two for synapses, or several for several matrices.
         """
         graph = self.graph
         X = graph.apply("Concat", *inputs, axis=0)
-        if is_timed(layer.cell):
-            parts = Timed.merge(W)
+        if isinstance(layer.summation, Matrices):
+            parts = layer.summation.merge(W)
             return tuple(_affine(graph, part, X) for part in parts)
         if not has_synapses(layer.cell):
             return _affine(graph, W, X)
@@ -244,24 +259,22 @@ def _affine(graph: Graph, W: Array, X: Node) -> Node:
 
 def _activate(layer: Layer, sums: Any) -> Any:
     """Return the activations of the summed inputs of a layer."""
-    name = CELLS[layer.cell].ACTIVATION
-    if name == "linear":
-        return sums
-    if name == "tanh":
-        return np.tanh(sums)
-    if name == "tanh, tanh, logistic":
-        early, late, gate = sums
-        return np.tanh(early), np.tanh(late), _logistic(gate)
-    if name == "logistic":
-        return _logistic(sums)
-    raise UsageError(
-        f"`cell` {layer.cell}: its activation {name} has no ONNX graph yet; export it "
-        "to npz, or add the graph to hfcontrol/deploy/onnx.py"
-    )
+    names = activation_names(CELLS[layer.cell].ACTIVATION)
+    if len(names) == 1:
+        return NODE_ACTIVATIONS[names[0]](sums)
+    pairs = zip(names, sums, strict=True)
+    return tuple(NODE_ACTIVATIONS[name](part) for name, part in pairs)
 
 
 def _logistic(a: Any) -> Any:
     return 0.5 * (1 + np.tanh(0.5 * a))
+
+
+NODE_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda sums: sums,
+    "tanh": np.tanh,
+    "logistic": _logistic,
+}
 
 
 def _add_limit(graph: Graph, command: Node, limit: Array) -> None:

@@ -1,8 +1,17 @@
-"""Kernels of the plant alone, for all times and trials at once.
+"""Compiled code, and the kernels of the plant alone for all times and trials at once.
 
 * base.py: `Kernels`, what the kernels of every plant do
-* batch.py, cpu.py, cuda.py: plants in NumPy, compiled for the CPU, and for a GPU
-* generate.py, inlining.py: the generated modules of compiled plants
+* batch.py, cpu.py, cuda/: plants in NumPy, compiled for the CPU, and for a GPU
+* plant_module.py, plant_functions.py, blocks.py: a plant's own functions, how kernels
+  take them, and how kernels call them
+* integrators.py, maps.py, trajectories.py: steps, Jacobians and trajectories
+* network_step.py, plain_layers.py, stages.py, cells.py, synapses.py, tanh.py: the
+  network's step and its derivatives
+* rollout.py, derivatives.py, segments.py, sequences.py: the loops over time
+* fields.py, solver.py, solver_steps.py: plant and network in continuous time
+* riccati.py: the backward pass of iLQR
+* cache.py, jit.py, matrices.py: how kernels are compiled and cached, and small loops
+* scalar_steps.py: what a thread of a GPU computes at one step of one trial
 * operations.py: an estimate of the operations of a step
 """
 
@@ -14,7 +23,6 @@ from hfcontrol.kernels.base import (
     Perturbations,
     Regulated,
 )
-from hfcontrol.kernels.generate import load_module, plant_pieces
 from hfcontrol.plant.contract import Plant
 
 __all__ = [
@@ -24,8 +32,6 @@ __all__ = [
     "Perturbations",
     "Regulated",
     "compile_plant",
-    "load_module",
-    "plant_pieces",
 ]
 
 # Kernels by what they depend on: plants that differ in tasks alone share them.
@@ -79,7 +85,7 @@ def _compile_for_gpu(plant: Plant) -> Kernels:
         )
     key = ("gpu", *_key(plant))
     if key not in _compiled:
-        from hfcontrol.kernels.cuda import CudaKernels
+        from hfcontrol.kernels.cuda.kernels import CudaKernels
 
         _compiled[key] = CudaKernels(plant)
     return _compiled[key]

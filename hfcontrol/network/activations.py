@@ -4,6 +4,7 @@ The slope is a function of the value f = phi(z): passes store f, not z.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,18 +46,32 @@ def _logistic_slope(f: Array) -> Array:
     return f * (1 - f)
 
 
-def _tanh_tanh_logistic(z: Array) -> Array:
-    """Return tanh of the first two sums and the logistic of the third, z (3, k, N)."""
-    return np.concatenate([np.tanh(z[:2]), _logistic(z[2:])])
-
-
-def _tanh_tanh_logistic_slope(f: Array) -> Array:
-    return np.concatenate([_tanh_slope(f[:2]), _logistic_slope(f[2:])])
-
-
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Activation(_linear, _linear_slope),
     "tanh": Activation(_tanh, _tanh_slope),
     "logistic": Activation(_logistic, _logistic_slope),
-    "tanh, tanh, logistic": Activation(_tanh_tanh_logistic, _tanh_tanh_logistic_slope),
 }
+
+
+def activation_names(names: str) -> list[str]:
+    """Return the names in a cell's `ACTIVATION`: one for all sums, or one for each."""
+    return names.split(", ")
+
+
+@cache
+def activation_of(names: str) -> Activation:
+    """Return the activation of a cell from its `ACTIVATION`.
+
+    With several names its functions take all sums (sums, k, N).
+    """
+    chosen = [ACTIVATIONS[name] for name in activation_names(names)]
+    if len(chosen) == 1:
+        return chosen[0]
+
+    def function(z: Array) -> Array:
+        return np.stack([a.function(part) for a, part in zip(chosen, z, strict=True)])
+
+    def slope(f: Array) -> Array:
+        return np.stack([a.slope(part) for a, part in zip(chosen, f, strict=True)])
+
+    return Activation(function, slope)

@@ -24,15 +24,24 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import (
     CELLS,
+    count_states,
     count_sums,
+    has_matrices,
     has_synapses,
     is_continuous,
     is_staged,
-    is_timed,
     matrix_names,
     staged_cell,
+    sums_of,
 )
-from hfcontrol.network.connections import Connections, Dense, Synapses, Timed
+from hfcontrol.network.cells.protocol import ALL, OWN
+from hfcontrol.network.connections import (
+    Connections,
+    Dense,
+    Matrices,
+    Synapses,
+    Term,
+)
 from hfcontrol.network.stages import SCHEMES, STABILITY_LIMITS, Stages
 
 # Shortest and longest time constant of initial weights [control steps].
@@ -65,7 +74,7 @@ class Source:
 class Work(NamedTuple):
     """The work units of a layer, by what they hold.
 
-    Activities (S, k, N) or (S, 2 or 3, k, N), states after the first (S-1, k, N), and
+    Activities (S, k, N) or (S, sums, k, N), states after the first (S-1, k, N), and
     room for the cotangents of parameters (n_p, k, N).
     """
 
@@ -105,11 +114,37 @@ class Layer:
         return self.size * sum(source.size for source in self.sources)
 
     @property
-    def connection_type(self) -> type[Connections]:
-        """`Dense`, `Synapses` or `Timed`."""
+    def state_units(self) -> slice:
+        """Places of the states: the units, which are the first states, and the rest."""
+        states = count_states(self.cell)
+        return slice(self.units.start, self.units.start + states * self.size)
+
+    @property
+    def terms(self) -> list[Term]:
+        """What the sums of a layer without synapses add up."""
+        names = matrix_names(self.cell)
+        columns = self.connections // self.size + 1
+        own = slice(columns, columns)
+        if self.state_source:
+            own = self.state_source.columns
+        ranges = {ALL: [(0, columns)], OWN: [(own.start, own.stop)]}
+        others = [(0, own.start), (own.stop, columns)]
+        terms: list[Term] = []
+        for number, parts in enumerate(sums_of(self.cell)):
+            for name, chosen in parts:
+                for first, end in ranges.get(chosen, others):
+                    if end > first:
+                        terms.append(Term(names.index(name), number, first, end))
+        return terms
+
+    @property
+    def summation(self) -> Connections:
+        """The sums of a unit: `Dense`, `Synapses` or `Matrices`."""
         if has_synapses(self.cell):
-            return Synapses
-        return Timed if is_timed(self.cell) else Dense
+            return Synapses()
+        if has_matrices(self.cell):
+            return Matrices(self.terms, count_sums(self.cell))
+        return Dense()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,26 +171,42 @@ class Layer:
         return np.concatenate([*parts, np.full_like(now[:1], last)])
 
     def initial_state(self, before: Array, now: Array) -> Array:
-        """Return the state (units, N) that the stages start from."""
+        """Return the state (units, N) that the stages start from.
+
+        It is (states, units, N) for cells with several states.
+        """
         source = self._state_source()
-        return (before if source.lag else now)[source.units]
+        first = source.units.start
+        places = slice(first, first + _width(self.state_units))
+        return self.split_states((before if source.lag else now)[places])
+
+    def split_states(self, states: Array) -> Array:
+        """Return states (..., units, N) as a view with an axis for several states."""
+        count = count_states(self.cell)
+        if count == 1:
+            return states
+        return states.reshape(count, self.size, states.shape[-1])
 
     def insert_state(self, X: Array, x: Array) -> Array:
         """Write the state x (units, N) of a stage into X (columns, N); return X."""
         source = self._state_source()
-        X[source.columns] = x[: source.size]
+        # Connections read the first of several states.
+        output = x if x.ndim == 2 else x[0]
+        X[source.columns] = output[: source.size]
         return X
 
     def split_work(self, activations: Array) -> Work:
         """Return views of the work units among activations (n, N)."""
         trials = activations.shape[1]
         parts = activations[self.work].reshape(-1, self.size, trials)
-        sums = count_sums(self.cell)
-        ends = [sums * self.stages, (sums + 1) * self.stages - 1]
+        sums, count = count_sums(self.cell), count_states(self.cell)
+        ends = np.cumsum([sums * self.stages, count * (self.stages - 1)])
         activities, states, parameters = np.split(parts, ends)
         # Units with one sum have no axis for it.
         if sums > 1:
             activities = activities.reshape(-1, sums, *parts.shape[1:])
+        if count > 1:
+            states = states.reshape(-1, count, *parts.shape[1:])
         return Work(activities, states, parameters)
 
     def weight_products(
@@ -163,7 +214,7 @@ class Layer:
     ) -> list[tuple[Array, Array]]:
         """Return the pairs (delta, X) whose products are the cotangent of the matrix.
 
-        `connection_type.weight_vjp` multiplies them. There is one pair, or one for each
+        `summation.weight_vjp` multiplies them. There is one pair, or one for each
         stage.
         """
         # A copy for each stage: insert_state writes into X.
@@ -320,6 +371,8 @@ class _Planner:
     ) -> None:
         """Add a layer that reads pairs (name, lag)."""
         self.units[name] = self._take_units(units)
+        # More states of a unit than its output; no other layer reads them.
+        self._take_units((count_states(cell) - 1) * units)
         sources: list[Source] = []
         end = 0
         for place, lag in reads:
@@ -362,7 +415,8 @@ class _Planner:
         stages = Stages(cell, architecture.scheme, architecture.unfold).count
         n_p = len(cell.PARAMETERS)
         # Activities of all stages, states of all but the first, and parameters.
-        parts = (1 + count_sums(layer.cell)) * stages - 1 + n_p
+        states = count_states(layer.cell) * (stages - 1)
+        parts = count_sums(layer.cell) * stages + states + n_p
         return replace(
             layer,
             stages=stages,

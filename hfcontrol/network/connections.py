@@ -6,14 +6,14 @@ The last row of X holds ones, for the bias. A layer has k units.
 |---|---|---|
 | `Dense` | (k, columns) | (k, N): W X |
 | `Synapses` | (4, k, columns - 1) | (2, k, N): sum w s E and sum w s |
-| `Timed` | (4, k, columns) | (3, k, N): W_1 X, W_2 X and (W_3 + W_4) X |
+| `Matrices` | (matrices, k, columns) | (sums, k, N): each adds up some products |
 
 A synapse has a gate s = logistic(slope (X - centre)), a weight w, which is the softplus
-of its trained number, and a reversal E; there is no bias. Timed connections multiply
-W_3 by the length of the step, which is one here.
+of its trained number, and a reversal E; there is no bias.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,20 +23,16 @@ from hfcontrol.arrays.types import Array
 class Connections(Protocol):
     """The sums of a layer as a function of W and X, and its derivatives."""
 
-    @classmethod
-    def sums(cls, W: Array, X: Array) -> Array:
+    def sums(self, W: Array, X: Array) -> Array:
         """Return the summed inputs."""
 
-    @classmethod
-    def jvp(cls, W: Array, dW: Array, X: Array, dX: Array) -> Array:
+    def jvp(self, W: Array, dW: Array, X: Array, dX: Array) -> Array:
         """Return the tangent of the sums in the direction (dW, dX)."""
 
-    @classmethod
-    def vjp(cls, W: Array, X: Array, delta: Array) -> Array:
+    def vjp(self, W: Array, X: Array, delta: Array) -> Array:
         """Return the cotangent of X (columns, N) from `delta`, that of the sums."""
 
-    @classmethod
-    def weight_vjp(cls, W: Array, X: Array, delta: Array) -> Array:
+    def weight_vjp(self, W: Array, X: Array, delta: Array) -> Array:
         """Return the cotangent of W for every trial: N first, then the shape of W."""
 
 
@@ -64,41 +60,50 @@ class Dense:
         return np.einsum("in,jn->nij", delta, X)
 
 
-class Timed:
-    """Three matrix products; part of the third depends on the length of the step."""
+class Term(NamedTuple):
+    """A part of a matrix that counts in a sum: its columns first to end."""
 
-    @staticmethod
-    def scale_to_step(W: Array, elapsed: float) -> Array:
-        """Return the matrices that do in a unit step what W does in `elapsed`."""
-        return np.concatenate([W[:2], elapsed * W[2:3], W[3:]])
+    matrix: int
+    sum: int
+    first: int
+    end: int
 
-    @staticmethod
-    def merge(W: Array) -> Array:
-        """Return the matrices of the three sums (3, k, columns)."""
-        return np.concatenate([W[:2], W[2:3] + W[3:]])
 
-    @classmethod
-    def sums(cls, W: Array, X: Array) -> Array:
-        """Return the three sums (3, k, N)."""
-        return cls.merge(W) @ X
+class Matrices:
+    """Several matrix products, added up to sums as `terms` say."""
 
-    @classmethod
-    def jvp(cls, W: Array, dW: Array, X: Array, dX: Array) -> Array:
-        """Return the tangent of the sums (3, k, N)."""
-        return cls.merge(dW) @ X + cls.merge(W) @ dX
+    def __init__(self, terms: Sequence[Term], n_sums: int) -> None:
+        self.terms = terms
+        self.n_sums = n_sums
 
-    @classmethod
-    def vjp(cls, W: Array, X: Array, delta: Array) -> Array:
+    def merge(self, W: Array) -> Array:
+        """Return the matrices of the sums (sums, k, columns)."""
+        merged = np.zeros_like(W, shape=(self.n_sums, *W.shape[1:]))
+        for matrix, total, first, end in self.terms:
+            merged[total, :, first:end] += W[matrix, :, first:end]
+        return merged
+
+    def sums(self, W: Array, X: Array) -> Array:
+        """Return the sums (sums, k, N)."""
+        return self.merge(W) @ X
+
+    def jvp(self, W: Array, dW: Array, X: Array, dX: Array) -> Array:
+        """Return the tangent of the sums (sums, k, N)."""
+        return self.merge(dW) @ X + self.merge(W) @ dX
+
+    def vjp(self, W: Array, X: Array, delta: Array) -> Array:
         """Return the cotangent of X (columns, N)."""
-        # One product for the three sums.
-        merged = cls.merge(W).reshape(-1, W.shape[2])
+        # One product for all sums.
+        merged = self.merge(W).reshape(-1, W.shape[2])
         return merged.T @ delta.reshape(-1, X.shape[1])
 
-    @classmethod
-    def weight_vjp(cls, W: Array, X: Array, delta: Array) -> Array:
-        """Return the cotangent of W for every trial (N, 4, k, columns)."""
-        # W_3 and W_4 enter one sum and have the same cotangent.
-        return np.einsum("qin,jn->nqij", delta[[0, 1, 2, 2]], X)
+    def weight_vjp(self, W: Array, X: Array, delta: Array) -> Array:
+        """Return the cotangent of W for every trial (N, matrices, k, columns)."""
+        products = np.einsum("qin,jn->nqij", delta, X)
+        bars = np.zeros_like(products, shape=(len(products), *W.shape))
+        for matrix, total, first, end in self.terms:
+            bars[:, matrix, :, first:end] += products[:, total, :, first:end]
+        return bars
 
 
 class Synapses:

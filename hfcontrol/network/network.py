@@ -14,17 +14,18 @@ from typing import Protocol
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.network.activations import ACTIVATIONS
+from hfcontrol.network.activations import activation_names, activation_of
 from hfcontrol.network.architecture import Architecture, Layer, lay_out_layers
 from hfcontrol.network.cells import (
     CELLS,
+    count_states,
+    count_sums,
     has_synapses,
-    is_timed,
     matrix_names,
     staged_cell,
     synapse_names,
+    timed_matrices,
 )
-from hfcontrol.network.connections import Timed
 from hfcontrol.network.initialisation import (
     draw_parameters,
     draw_sparse,
@@ -36,6 +37,7 @@ from hfcontrol.network.stages import (
     parameter_slopes,
     parameter_values,
 )
+from hfcontrol.network.tables import KINDS, STAGES, TERMS
 
 
 class WeightMap(Protocol):
@@ -215,9 +217,9 @@ class Network:
             if layer.work:
                 self._staged_step(layer, W, raw, before, now, elapsed)
                 continue
-            phi = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].function
+            phi = activation_of(CELLS[layer.cell].ACTIVATION).function
             X = layer.gather(before, now, 1.0)
-            now[layer.units] = phi(layer.connection_type.sums(W, X))
+            now[layer.units] = phi(layer.summation.sums(W, X))
         return now
 
     def _staged_step(
@@ -231,14 +233,16 @@ class Network:
     ) -> None:
         """Fill the activations `now` of a layer with a state."""
         cell = staged_cell(layer.cell)
-        phi = ACTIVATIONS[cell.ACTIVATION].function
-        # Other cells get the length of the step from `Stages`.
-        if is_timed(layer.cell):
-            W = Timed.scale_to_step(W, elapsed)
+        phi = activation_of(cell.ACTIVATION).function
+        timed = timed_matrices(layer.cell)
+        if timed:
+            # Cells in continuous time get the length of the step from `Stages`.
+            W = W.copy()
+            W[list(timed)] *= elapsed
         X = layer.gather(before, now, 1.0)
 
         def activity(x: Array) -> Array:
-            return phi(layer.connection_type.sums(W, layer.insert_state(X, x)))
+            return phi(layer.summation.sums(W, layer.insert_state(X, x)))
 
         p = parameter_values(cell, raw)
         start = layer.initial_state(before, now)
@@ -247,7 +251,7 @@ class Network:
         # The first state is stored already, where the layer read it.
         work.activities[:] = f
         work.states[:] = x[1:-1]
-        now[layer.units] = x[-1]
+        layer.split_states(now[layer.state_units])[:] = x[-1]
 
     def _stages(self, layer: Layer, elapsed: float = 1.0) -> Stages:
         chosen = self.architecture
@@ -276,12 +280,12 @@ class Network:
         for layer, (W, dW), (raw, d_raw) in zip(
             self.layers, matrices, parameters, strict=True
         ):
-            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
+            slope = activation_of(CELLS[layer.cell].ACTIVATION).slope
             X = layer.gather(before, now, 1.0)
             # The bias has no tangent: its ones are constant.
             dX = layer.gather(d_before, d_now, 0.0)
             if not layer.work:
-                d_sums = layer.connection_type.jvp(W, dW, X, dX)
+                d_sums = layer.summation.jvp(W, dW, X, dX)
                 d_now[layer.units] = slope(now[layer.units]) * d_sums
                 continue
 
@@ -296,7 +300,7 @@ class Network:
             work = layer.split_work(d_now)
             work.activities[:] = df
             work.states[:] = dx[1:-1]
-            d_now[layer.units] = dx[-1]
+            layer.split_states(d_now[layer.state_units])[:] = dx[-1]
         return d_now
 
     def step_vjp(
@@ -320,7 +324,7 @@ class Network:
             if layer.work:
                 self._staged_vjp(layer, W, raw, before, now, now_bar, before_bar)
                 continue
-            slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
+            slope = activation_of(CELLS[layer.cell].ACTIVATION).slope
             delta = slope(now[layer.units]) * now_bar[layer.units]
             now_bar[layer.units] = delta
             self._add_to_sources(layer, W.T @ delta, now_bar, before_bar)
@@ -340,29 +344,33 @@ class Network:
         assert layer.state_source
         source = layer.state_source
         cell = staged_cell(layer.cell)
-        slope = ACTIVATIONS[cell.ACTIVATION].slope
+        slope = activation_of(cell.ACTIVATION).slope
         X = layer.gather(before, now, 1.0)
         f, states, _ = layer.split_work(now)
         deltas, _, parameter_bars = layer.split_work(now_bar)
-        x = (layer.initial_state(before, now), *states, now[layer.units])
+        out = layer.split_states(now[layer.state_units])
+        x = (layer.initial_state(before, now), *states, out)
 
         def pull(j: int, f_bar: Array) -> Array | float:
             deltas[j] = slope(f[j]) * f_bar
             # One X serves all stages: they differ in the state alone.
             X_j = layer.insert_state(X, x[j])
-            X_bar = layer.connection_type.vjp(W, X_j, deltas[j])
+            X_bar = layer.summation.vjp(W, X_j, deltas[j])
             self._add_to_sources(layer, X_bar, now_bar, before_bar)
             # Without recurrence the layer does not read its own state.
             return X_bar[source.columns] if source in layer.sources else 0.0
 
         p = parameter_values(cell, raw)
         stages = self._stages(layer)
-        p_bar, x_bar = stages.vjp(p, x, f, now_bar[layer.units], pull)
+        out_bar = layer.split_states(now_bar[layer.state_units])
+        p_bar, x_bar = stages.vjp(p, x, f, out_bar, pull)
         if p_bar:
             parameter_bars[:] = parameter_slopes(cell, raw) * np.stack(p_bar)
         # The state that the stages start from is the last thing they pass on.
         start_bar = before_bar if source.lag else now_bar
-        start_bar[source.units] += x_bar
+        first = source.units.start
+        places = slice(first, first + layer.size * count_states(layer.cell))
+        layer.split_states(start_bar[places])[:] += x_bar
 
     @staticmethod
     def _add_to_sources(
@@ -380,11 +388,8 @@ class Network:
     def tables(self) -> tuple[Array, Array]:
         """Return the architecture as integer arrays for compiled loops.
 
-        Columns of layers: first and end unit, cell code, place of the matrix in theta,
-        first and end source. Then, zero for cells without a state: stages, index of the
-        scheme, unfoldings, first work unit, place of the parameters in theta, their
-        number, first unit and lag of the state that the stages start from, and the
-        first and end column that read it. Columns of sources: first and end unit, lag.
+        tables.py names the columns. Those of cells' functions are zero; kernels fill
+        them.
         """
         layers: list[tuple[int, ...]] = []
         sources: list[tuple[int, int, int]] = []
@@ -395,7 +400,7 @@ class Network:
             row = (
                 layer.units.start,
                 layer.units.stop,
-                CELLS[layer.cell].CODE,
+                _encode_activation(CELLS[layer.cell].ACTIVATION),
                 layer.weights.start,
                 first,
                 len(sources),
@@ -404,17 +409,33 @@ class Network:
         return np.array(layers, dtype=np.int64), np.array(sources, dtype=np.int64)
 
     def _stage_columns(self, layer: Layer) -> tuple[int, ...]:
-        """Return the last ten columns of a layer's row in `tables`."""
+        """Return the columns of `tables` that are zero for cells without a state."""
+        most_terms = max(len(other.terms) for other in self.layers)
+        width = TERMS + 4 * most_terms - STAGES
         source = layer.state_source
         if not source or not layer.work or not layer.parameters:
-            return (0,) * 10
+            return (0,) * width
         scheme = SCHEMES.index(self.architecture.scheme)
         solver = (layer.stages, scheme, self.architecture.unfold)
         n_parameters = len(CELLS[layer.cell].PARAMETERS)
         places = (layer.work.start, layer.parameters.start, n_parameters)
         state = (source.units.start, source.lag)
         columns = (source.columns.start, source.columns.stop)
-        return (*solver, *places, *state, *columns)
+        sums = (count_sums(layer.cell), count_states(layer.cell))
+        kinds = (int(has_synapses(layer.cell)), len(matrix_names(layer.cell)))
+        flags = enumerate(CELLS[layer.cell].PARAMETERS.values())
+        positive = sum(int(flag) << number for number, flag in flags)
+        terms = [number for term in layer.terms for number in term]
+        row: tuple[int, ...] = (*solver, *places, *state, *columns, *sums, *kinds)
+        row += (positive,)
+        row += (0, 0, 0, len(layer.terms), *terms)
+        return row + (0,) * (width - len(row))
+
+
+def _encode_activation(names: str) -> int:
+    """Return the activation functions of all sums as one number (`ACTIVATION`)."""
+    indices = enumerate(KINDS.index(name) for name in activation_names(names))
+    return sum(kind << 2 * number for number, kind in indices)
 
 
 def _activity_tangent(
@@ -431,11 +452,11 @@ def _activity_tangent(
     """
     W, dW = matrices
     X, dX = read
-    slope = ACTIVATIONS[CELLS[layer.cell].ACTIVATION].slope
+    slope = activation_of(CELLS[layer.cell].ACTIVATION).slope
 
     def tangent(j: int, dx: Array) -> Array:
         X_j = layer.insert_state(X, x[j])
         dX_j = layer.insert_state(dX, dx)
-        return slope(f[j]) * layer.connection_type.jvp(W, dW, X_j, dX_j)
+        return slope(f[j]) * layer.summation.jvp(W, dW, X_j, dX_j)
 
     return tangent

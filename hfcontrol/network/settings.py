@@ -16,6 +16,8 @@ CellName = Literal[
     "rnn_ode",
     "neural_ode",
     "cfc",
+    "gru",
+    "lstm",
 ]
 SchemeName = Literal["fused", "euler", "rk4"]
 Units = Annotated[Whole, Field(ge=1)]
@@ -66,7 +68,8 @@ class NetworkSettings(SettingsModel):
     cell: CellName = setting(
         "tanh",
         "Cell of the hidden units: tanh or linear; in continuous time ctrnn, ltc, "
-        "ltc_tanh, ltc_conductance, rnn_ode or neural_ode; cfc, a closed form.",
+        "ltc_tanh, ltc_conductance, rnn_ode or neural_ode; cfc, a closed form; gru; "
+        "lstm.",
         "WORD",
     )
     scheme: SchemeName = setting(

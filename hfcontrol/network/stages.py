@@ -10,12 +10,13 @@ holds x_j where the layer reads itself. With n unfoldings of length h = 1/n:
             x_4 = x_0 + h/6 (F_0 + 2 F_1 + 2 F_2 + F_3), the classical tableau,
             and so on: four stages in each unfolding
 
-The last state is the output of the layer. A cell without a field has one fused stage.
-The tangent is that of these formulas, and the adjoint is its transpose.
+The last state is the output of the layer, or its first part if a unit has several
+states, x_j (states, k, N); connections read that part. A cell without a field has one
+fused stage. The tangent is that of these formulas, and the adjoint is its transpose.
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Stages:
     def forward(
         self, p: Array, before: Array, activity: Callable[[Array], Array]
     ) -> tuple[Array, Array]:
-        """Return the states x (S+1, k, N) and the activities f (S, ..., k, N).
+        """Return the states x (S+1, ..., k, N) and the activities f (S, ..., k, N).
 
         The first state is `before`, the last one the output; `activity(x_j)` returns
         f_j.
@@ -68,7 +69,8 @@ class Stages:
         for j in range(self.count):
             f.append(activity(x[j]))
             if self.scheme == "fused":
-                x.append(self.cell.fused(x[j], f[j], p, self.h))
+                y = self.cell.fused(x[j], f[j], p, self.h)
+                x.append(np.stack(y) if isinstance(y, tuple) else y)
                 continue
             F = [self._continuous.field(x[i], f[i], p) for i in self._used(j)]
             total = sum(c * Fi for c, Fi in zip(self._parts(j), F, strict=True))
@@ -119,7 +121,7 @@ class Stages:
         shape = out_bar.shape
         x_bar = np.zeros_like(out_bar, shape=(self.count + 1, *shape))
         F_bar = np.zeros_like(out_bar, shape=(self.count, *shape))
-        p_bar = [np.zeros_like(out_bar) for _ in p]
+        p_bar = [np.zeros_like(out_bar, shape=shape[-2:]) for _ in p]
         x_bar[-1] = out_bar
 
         for j in reversed(range(self.count)):
@@ -135,22 +137,41 @@ class Stages:
                 slopes = self._continuous.field_slopes(x[j], f[j], p)
 
             # The activity depends on x_j too: pull adds the way through it.
-            by_x, by_f, by_p = slopes
-            for total, by in zip(p_bar, by_p, strict=True):
-                total += by * bar
-            x_bar[j] += by_x * bar + pull(j, by_f * bar)
+            x_part, f_bar, by_parameters = self._cotangents(slopes, bar)
+            for total, part in zip(p_bar, by_parameters, strict=True):
+                total += part
+            x_bar[j] += x_part
+            through = pull(j, f_bar)
+            # Connections read the first state.
+            first = x_bar[j] if bar.ndim == 2 else x_bar[j, 0]
+            first += through
         return p_bar, x_bar[0]
 
-    @staticmethod
-    def _tangent(slopes: Slopes, dx: Array, df: Array, dp: Array) -> Array:
+    @classmethod
+    def _tangent(cls, slopes: Any, dx: Array, df: Array, dp: Array) -> Array:
         """Return the tangent of a step or a field from its derivatives."""
+        if dx.ndim == 3:
+            # Several states: derivatives of each.
+            return np.stack([cls._tangent_of_one(s, dx, df, dp) for s in slopes])
+        return cls._tangent_of_one(slopes, dx, df, dp)
+
+    @staticmethod
+    def _tangent_of_one(slopes: Slopes, dx: Array, df: Array, dp: Array) -> Array:
         by_x, by_f, by_p = slopes
-        driven = by_f * df
-        if driven.ndim == 3:
-            # Cells with several activities: df is (2 or 3, k, N).
-            driven = driven.sum(axis=0)
         by_parameters = sum(by * d for by, d in zip(by_p, dp, strict=True))
-        return by_x * dx + driven + by_parameters
+        return _product(by_x, dx) + _product(by_f, df) + by_parameters
+
+    @staticmethod
+    def _cotangents(slopes: Any, bar: Array) -> tuple[Array, Array, list[Array]]:
+        """Return the cotangents of state, activities and parameters: the transpose."""
+        if bar.ndim == 2:
+            by_x, by_f, by_p = slopes
+            return _times(by_x, bar), _times(by_f, bar), [by * bar for by in by_p]
+        pairs = list(zip(slopes, bar, strict=True))
+        x_bar: Any = sum(_times(by_x, b) for (by_x, _, _), b in pairs)
+        f_bar: Any = sum(_times(by_f, b) for (_, by_f, _), b in pairs)
+        products = [[by * b for by in by_p] for (_, _, by_p), b in pairs]
+        return x_bar, f_bar, [sum(parts) for parts in zip(*products, strict=True)]
 
     def _from(self, j: int) -> int:
         """Return the stage whose state the step of stage j starts from."""
@@ -167,6 +188,20 @@ class Stages:
         if self.scheme == "euler":
             return (1.0,)
         return RK4_WEIGHTS if j % 4 == 3 else (RK4_NODES[j % 4],)
+
+
+def _product(by: Any, d: Array) -> Array:
+    """Return the product of derivatives with a tangent, summed over a tuple of them."""
+    if isinstance(by, tuple):
+        return sum(b * part for b, part in zip(by, d, strict=True))
+    return by * d
+
+
+def _times(by: Any, bar: Array) -> Array:
+    """Return derivatives times a cotangent (k, N): stacked, if they are a tuple."""
+    if isinstance(by, tuple):
+        return np.stack([b * bar for b in by])
+    return by * bar
 
 
 def parameter_values(cell: StagedCell, raw: Array) -> Array:

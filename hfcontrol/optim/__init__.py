@@ -9,7 +9,6 @@ linear_solvers  conjugate gradients, the exact solution in residual space
 hessian_free    `HessianFree`: damped Gauss-Newton steps
 first_order     `Adam`, `RMSProp`, `Momentum`
 lbfgs           `LBFGS`
-many_networks   the Hessian-free step of several networks in one batch
 ilqr            good open-loop controls by iLQR
 yardstick       `optimum`: the best open-loop controls that can be found
 """

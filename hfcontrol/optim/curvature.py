@@ -7,8 +7,6 @@ in second-order training of recurrent networks (Schraudolph 2002; Martens 2010).
 
 from collections.abc import Callable
 
-import numpy as np
-
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.protocol import Linearised
 from hfcontrol.tasks.cost import ResidualIndex
@@ -68,8 +66,7 @@ class ResidualJacobian:
 
     `matrix` (m, P) and `residuals` (m,) are scaled by the roots of the weights, so that
     matrix' matrix / N is their part of G and matrix' residuals / N their part of the
-    gradient; `gram` is matrix matrix' (m, m). With several networks the shapes are
-    (networks, m, P) and (networks, m).
+    gradient; `gram` is matrix matrix' (m, m).
     """
 
     matrix: Array
@@ -78,14 +75,7 @@ class ResidualJacobian:
 
     def __init__(self, linear: Linearised, indices: list[ResidualIndex]) -> None:
         self.trials = linear.loop.trials
-
         jacobian = linear.rows(indices)
-        networks = jacobian.shape[:-3]
-        self.matrix = jacobian.reshape(*networks, -1, jacobian.shape[-1])
-
-        scaled = linear.cost.scaled_residuals(indices)
-        by_network = scaled.reshape(len(indices), *networks, -1)
-        in_order = np.moveaxis(by_network, 0, -2)
-        self.residuals = in_order.reshape(*networks, -1)
-
+        self.matrix = jacobian.reshape(-1, jacobian.shape[-1])
+        self.residuals = linear.cost.scaled_residuals(indices).ravel()
         self.gram = linear.loop.passes.gram(self.matrix)

@@ -17,7 +17,6 @@ command can arrive. iLQR is local, and so is the optimum that it finds.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,6 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
-from hfcontrol.kernels.generate import load_module, read_piece
 from hfcontrol.tasks.scenario import Scenario, select_trials
 
 # Most iterations.
@@ -175,24 +173,15 @@ class OpenLoop:
         )
 
 
-@cache
-def riccati_module() -> Any:
-    """Return the module with the compiled backward pass."""
-    return load_module("riccati", [read_piece("riccati")])
-
-
-@cache
 def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
     """Return the backward pass on a GPU, with the arguments of the compiled one."""
-    from hfcontrol.kernels import cuda
+    from hfcontrol.kernels.cuda import device
+    from hfcontrol.kernels.cuda.riccati import make_backward
 
-    pieces = [read_piece("riccati"), read_piece("cuda_riccati")]
-    module = cuda.load_device_module("riccati", pieces, {"nx": nx, "nu": nu})
-    kernel = module.device_backward
+    kernel = make_backward(nx, nu)
 
-    def backward(*arguments: Any) -> None:
-        trials = arguments[1].shape[1]
-        cuda.launch(kernel, trials, *arguments)
+    def backward(expansion: Expansion, damping: Array, k: Array, K: Array) -> None:
+        device.launch(kernel, len(damping), expansion, damping, k, K)
 
     return backward
 
@@ -202,12 +191,20 @@ def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
 
     They solve the quadratic problem with a damping mu for each trial (N,).
     """
+    # Imported here, because Numba takes a second.
+    from hfcontrol.kernels import riccati
+
     T, N, nx, nu = expansion.B.shape
     k = np.empty_like(expansion.l_x, shape=(T, N, nu))
     K = np.empty_like(expansion.l_x, shape=(T, N, nu, nx))
     on_cpu = isinstance(k, np.ndarray)
-    backward = riccati_module().backward if on_cpu else riccati_on_gpu(nx, nu)
-    backward(*expansion, to_device_of(damping, k), k, K)
+    if on_cpu:
+        # On one core, because its part of the time is small.
+        work = riccati.make_work(nx, nu)
+        riccati.backward(0, N, expansion, damping, work, k, K)
+    else:
+        backward = riccati_on_gpu(nx, nu)
+        backward(expansion, to_device_of(damping, k), k, K)
     return k, K
 
 

@@ -1,15 +1,12 @@
 """Train the same settings with many seeds; each seed makes the run of `--seed` alone.
 
-On the CPU the seeds train in parallel processes with one thread each, bit for bit like
-the single run. On a GPU all networks train together in this process
-(`training.many_networks`), and agree with the single run to rounding. Settings that
-cannot train together on a GPU are trained one after another.
+On the CPU the seeds train in parallel processes with one thread each. On a GPU they
+train one after another, because each of them uses the whole device.
 """
 
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -18,26 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
 from hfcontrol.arrays.device import resolve_device
-from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
-from hfcontrol.optim.hessian_free import HessianFree
-from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import Preparation, make_trainer
 from hfcontrol.runs.folder import thin
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, start_training
-from hfcontrol.training import many_networks
 from hfcontrol.training.state import Event
 from hfcontrol.training.stop import StopToken
-from hfcontrol.training.trainer import Trainer
 
 # A longer range is more likely a typing error than a plan.
 MOST_SEEDS = 1024
@@ -206,25 +195,23 @@ def train_seeds(
 
     settings: shared by all trainings, except for the seed.
     out: where the run folders are created, default ./weights.
-    jobs: number of parallel processes, default one per core on the CPU.
+    jobs: number of parallel processes, default one per core on the CPU, one on a GPU.
     command: recorded in the checkpoints, with `--seed` appended.
     on_outcome: called with each `Outcome` as soon as it is known.
     on_message: called with each line about the progress of the seeds.
 
     SIGINT or SIGTERM stops every training after its update in progress; a second one
     stops at once. The best run keeps all checkpoints, the others keep a few. Raises
-    UsageError if `jobs` is below 1, DeviceError if the seeds do not fit on the GPU, and
-    TrainingError with the first seed's own message if no seed could be trained.
+    UsageError if `jobs` is below 1, DeviceError if no GPU is usable, and TrainingError
+    with the first seed's own message if no seed could be trained.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"`jobs` {jobs}: must be at least 1")
     results = _Results(on_outcome, on_message)
     try:
-        if resolve_device(settings.device) == "gpu":
-            _train_on_gpu(settings, seeds, out, jobs, command, results)
-        else:
-            tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
-            _run_jobs(tasks, jobs or os.cpu_count() or 1, results)
+        processes = _choose_processes(settings, jobs, results)
+        tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
+        _run_jobs(tasks, processes, results)
     except KeyboardInterrupt:  # a second Ctrl-C: report the seeds that had finished
         pass
 
@@ -235,109 +222,14 @@ def train_seeds(
     return outcomes
 
 
-def _train_on_gpu(
-    settings: Settings,
-    seeds: list[int],
-    out: OutFolder,
-    jobs: int | None,
-    command: str | None,
-    results: _Results,
-) -> None:
-    """Train all seeds in one batch, or in `jobs` processes if they cannot be."""
-    tasks = [Job.for_seed(settings, seed, out, command) for seed in seeds]
-    if jobs:
-        obstacle: str | None = "`jobs` requests separate processes"
-    else:
-        obstacle = _train_together(settings, tasks, results)
-    if obstacle:
-        # Each process needs memory of the same GPU, so that one is the default.
-        processes = jobs or 1
-        results.say(
-            f"training the seeds on the GPU in {processes} "
-            f"process{'es' if processes > 1 else ''}, not in one batch: {obstacle}"
-        )
-        _run_jobs(tasks, processes, results)
-
-
-def _train_together(
-    settings: Settings, jobs: list[Job], results: _Results
-) -> str | None:
-    """Train all seeds in one batch on a GPU; returns why not if that is impossible."""
-    begun = time.perf_counter()
-    plant = load_plant(settings.plant)
-    trainer = make_trainer(settings, plant)
-    # Settings allow neither policy gradients nor estimators on a GPU.
-    assert isinstance(trainer, Trainer)
-    loop = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    assert isinstance(loop, ClosedLoop)
-    obstacle = many_networks.obstacle(settings, loop)
-    if obstacle:
-        return obstacle
-
-    assert isinstance(trainer.optimizer, HessianFree)
-    # Before the folders are created: nothing is left behind if this fails.
-    many_networks.check_memory(loop, trainer.optimizer, len(jobs))
-    many_networks.Batch(trainer).prepare(loop, len(jobs))
-    solver = trainer.optimizer.choose_solver(loop)[0]
-    prepared = Preparation(time.perf_counter() - begun, solver, ())
-
-    trainings: list[Training] = []
-    stop_token = StopToken()
-    with _stop_on_signal(stop_token):
-        for job in jobs:
-            try:
-                trainings.append(
-                    start_training(
-                        job.settings,
-                        job.out,
-                        command=job.command,
-                        plant=plant,
-                        prepared=prepared,
-                    )
-                )
-            except HFControlError as error:
-                results.add(SeedResult(job.settings.seed, fault=str(error)))
-        # Seeds of a random task draw different scenarios, each with its own optimum.
-        if not trainer.task.random:
-            _share_optimum(trainings)
-        _train_batch(trainings, stop_token, results)
-    return None
-
-
-def _train_batch(
-    trainings: list[Training], stop_token: StopToken, results: _Results
-) -> None:
-    """Train started trainings in one batch, until each has ended."""
-    if not trainings:
-        return
-    in_folders = cast("list[many_networks.TrainingInFolder]", trainings)
-    for index, event in many_networks.train(in_folders, stop_token):
-        training = trainings[index]
-        if isinstance(event, HFControlError):
-            results.add(SeedResult(training.settings.seed, fault=str(event)))
-        elif event.stop:
-            results.add(_result(training, event))
-
-
-def _share_optimum(trainings: list[Training]) -> None:
-    """Let trainings on the same scenarios compute the optimal loss once for all.
-
-    It is still computed only if one of them asks for it.
-    """
-    found: list[float] = []
-
-    def share(compute: Callable[[Loop], float]) -> Callable[[Loop], float]:
-        def optimal(loop: Loop) -> float:
-            if not found:
-                found.append(compute(loop))
-            return found[0]
-
-        return optimal
-
-    for training in trainings:
-        trainer = training.trainer
-        if isinstance(trainer, Trainer) and trainer.optimal:
-            trainer.optimal = share(trainer.optimal)
+def _choose_processes(settings: Settings, jobs: int | None, results: _Results) -> int:
+    """The number of processes; a message says so if they share a GPU."""
+    if resolve_device(settings.device) == "cpu":
+        return jobs or os.cpu_count() or 1
+    processes = jobs or 1
+    how = "one after another" if processes == 1 else f"in {processes} processes"
+    results.say(f"the seeds train on the GPU {how}")
+    return processes
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.plant.contract import Plant
 from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import Preparation, make_trainer, prepare
@@ -181,24 +180,21 @@ def start_training(
     out: Path | str | None = None,
     start: Run | None = None,
     command: str | None = None,
-    plant: Plant | None = None,
-    prepared: Preparation | None = None,
 ) -> Training:
     """Start a training in a new run folder.
 
     out: where the folder is created, default ./weights.
     start: a run whose weights it starts from, default random weights.
     command: recorded in the checkpoints, default the command line of this process.
-    plant, prepared: what many seeds share, so that each is loaded and compiled once.
 
     Raises HFControlError if settings, plant and weights do not fit together, or if the
     folder cannot be created.
     """
-    trainer = make_trainer(settings, plant)
+    trainer = make_trainer(settings)
     if start is not None:
         _check_start(start, trainer, settings)
     # Compiling comes before the folder: most mistakes show here and leave no folder.
-    prepared = prepared or prepare(trainer, settings)
+    prepared = prepare(trainer, settings)
     theta = None if start is None else start.theta
     # Policy gradients have none; their curriculum is finished from the start.
     curriculum = Curriculum(cast(Trainer, trainer), settings, theta=theta)

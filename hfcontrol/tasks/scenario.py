@@ -1,14 +1,12 @@
 """Scenarios: everything about the trials that is fixed before a rollout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.tasks.cost import Cost, make_residuals
+from hfcontrol.tasks.cost import Cost
 
 SPLITS = ("training", "held_out")
 
@@ -65,27 +63,6 @@ def select_trials(scenario: Scenario, indices: Array) -> Scenario:
     return _map_arrays(scenario, lambda a: a[..., indices].copy())
 
 
-def concatenate_scenarios(scenarios: Sequence[Scenario]) -> Scenario:
-    """One scenario with the trials of several scenarios of one task, in order."""
-    costs = [scenario.cost for scenario in scenarios]
-    weights = _concatenate_each([cost.weights for cost in costs])
-    references = _concatenate_each([cost.references for cost in costs])
-    # Kernels and the custom residual are the same in all scenarios of one task.
-    cost = replace(
-        costs[0],
-        weights=make_residuals(weights),
-        references=make_residuals(references),
-        params=np.concatenate([cost.params for cost in costs], axis=-1),
-        target=_concatenate([cost.target for cost in costs]),
-    )
-
-    arrays: dict[str, Any] = {}
-    for name in ARRAYS:
-        values = [getattr(scenario, name) for scenario in scenarios]
-        arrays[name] = np.concatenate(values, axis=-1)
-    return replace(scenarios[0], cost=cost, **arrays)
-
-
 def move_scenario(
     scenario: Scenario, move: Callable[[Array], Array], kernels: Kernels
 ) -> Scenario:
@@ -117,19 +94,6 @@ def _map_arrays(scenario: Scenario, function: Callable[[Array], Array]) -> Scena
         name: function(getattr(scenario, name)) for name in ARRAYS
     }
     return replace(scenario, cost=cost, **arrays)
-
-
-def _concatenate(arrays: Sequence[Array | None]) -> Array | None:
-    """Arrays concatenated along the trials; None if there are none."""
-    present = [a for a in arrays if a is not None]
-    return np.concatenate(present, axis=-1) if present else None
-
-
-def _concatenate_each(
-    groups: Sequence[Sequence[Array | None]],
-) -> list[Array | None]:
-    """Concatenate all first entries, all second entries, and so on."""
-    return [_concatenate(entries) for entries in zip(*groups, strict=True)]
 
 
 def _all_arrays(scenario: Scenario) -> list[Array | None]:

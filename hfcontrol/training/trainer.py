@@ -19,7 +19,7 @@ Training stops by itself
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.network import Network
-from hfcontrol.optim.protocol import Optimizer, Report
+from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.training.holds import (
@@ -95,34 +95,6 @@ class DrawsScenarios(Protocol):
     def draw(self, rng: np.random.Generator) -> Scenario:
         """Draw a training scenario."""
         ...
-
-
-class RolloutRequest(NamedTuple):
-    """Request: roll out `theta` (P,) on `loop`."""
-
-    loop: Loop
-    theta: Array
-
-    def serve(self) -> Any:
-        """Return the rollout."""
-        return self.loop.rollout(self.theta, NOTHING_FIXED)
-
-
-class StepRequest(NamedTuple):
-    """Request: make an update in a hold that has `left` updates left."""
-
-    optimizer: Optimizer[Any]
-    state: Any
-    rollout: Any
-    hold: Hold
-    left: int
-
-    def serve(self) -> tuple[Any, Any, Report]:
-        """Return state and rollout after the update, and the report."""
-        return self.optimizer.step(self.state, self.rollout, self.hold, self.left)
-
-
-Request: TypeAlias = RolloutRequest | StepRequest
 
 
 @dataclass
@@ -226,36 +198,14 @@ class Trainer:
         `stop_token` is read between updates. Raises TrainingError if the loss of the
         first weights is not finite.
         """
-        training = self.coroutine(state, stop_token)
-        answer = None
-        while True:
-            try:
-                item = training.send(answer)
-            except StopIteration:
-                return
-            if isinstance(item, Event):
-                answer = None
-                yield item
-            else:
-                answer = item.serve()
-
-    def coroutine(
-        self, state: TrainingState, stop_token: StopToken | None = None
-    ) -> Generator[Event | Request, Any, None]:
-        """Yield events and requests; the result of a request is sent back.
-
-        `run` serves requests at once, many_networks.py together with those of other
-        trainings.
-        """
-        return _Run(self, state, stop_token or StopToken()).events()
+        yield from _Run(self, state, stop_token or StopToken()).events()
 
 
 class _Run:
     """One run of a trainer: the state, which it replaces, and what belongs to it.
 
     `loop` is the closed loop on the scenario in use, `hold_start` the state at the
-    beginning of the hold in progress, `start` the true rollout of its weights. What
-    takes time is requested from the caller.
+    beginning of the hold in progress, `start` the true rollout of its weights.
     """
 
     def __init__(
@@ -270,12 +220,12 @@ class _Run:
         self.clock = 0.0
         self._draw(self.hold_start.generator)
 
-    def events(self) -> Generator[Event | Request, Any, None]:
-        """Yield events and requests until a limit is reached."""
+    def events(self) -> Iterator[Event]:
+        """Yield events until a limit is reached."""
         stop = None
         # nothing was learnt on this problem yet, whatever was spent before
         is_new = not self.state.curve
-        yield from self._make_first_rollout(is_new)
+        self._make_first_rollout(is_new)
         if not self.state.hold_start:
             first_loss = self.start.loss if is_new else self.state.first_loss
             self._update(loss=self.start.loss, first_loss=first_loss)
@@ -291,12 +241,10 @@ class _Run:
             stop = stop or self._check_progress()
         yield Event("done", self.state, self.loop, self.start, stop=stop)
 
-    def _make_first_rollout(
-        self, is_new: bool
-    ) -> Generator[Event | Request, Any, None]:
+    def _make_first_rollout(self, is_new: bool) -> None:
         """Make the rollout from which the clock runs on."""
         theta = self.hold_start.optimizer.theta
-        self.start = yield RolloutRequest(self.loop, theta)
+        self.start = self.loop.rollout(theta, NOTHING_FIXED)
         if not np.isfinite(self.start.loss):
             failure = getattr(self.start, "failure", None)
             raise TrainingError(
@@ -338,7 +286,7 @@ class _Run:
         """Add a point to the learning curve."""
         self.state = replace(self.state, curve=(*self.state.curve, point))
 
-    def _hold(self) -> Generator[Event | Request, Any, Stop | None]:
+    def _hold(self) -> Generator[Event, None, Stop | None]:
         """Make one hold: updates on its objective, then its evaluation.
 
         Returns the `Stop` that ends the training, or None. A training that stops inside
@@ -364,8 +312,8 @@ class _Run:
         while not over and stop is None:
             before = current.loss
             left = self.limits.batches - self.state.updates_in_hold
-            inner, current, report = yield StepRequest(
-                self.trainer.optimizer, self.state.optimizer, current, hold, left
+            inner, current, report = self.trainer.optimizer.step(
+                self.state.optimizer, current, hold, left
             )
             self._add(report.counts)
             over = (
@@ -394,11 +342,11 @@ class _Run:
 
         # the target of this hold's scenario: the next one may have another
         target = self.target
-        accepted = yield from self._close(hold, current)
+        accepted = self._close(hold, current)
         yield Event("hold", self.state, self.loop, self.start, None, accepted)
         return stop or self._check_limits(self.state.history[-1].loss, target)
 
-    def _close(self, hold: Hold, current: Any) -> Generator[Event | Request, Any, bool]:
+    def _close(self, hold: Hold, current: Any) -> bool:
         """End a hold: continue from its last rollout or undo it.
 
         Draws the next scenario if the task is random. Returns whether the hold was
@@ -420,7 +368,7 @@ class _Run:
         if accepted and self.trainer.task.random:
             generator = self.next_generator
             self._draw(generator)
-            self.start = yield RolloutRequest(self.loop, inner.theta)
+            self.start = self.loop.rollout(inner.theta, NOTHING_FIXED)
             self._add(self.start.counts)
 
         small_gains = begun.small_gains

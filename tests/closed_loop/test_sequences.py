@@ -14,8 +14,7 @@ from hfcontrol.network.network import Network
 
 T, N = 7, 5
 SCHEMES = [
-    ("tanh", {}),
-    ("cfc", {}),
+    *((cell, {}) for cell in CELLS if not is_continuous(cell)),
     *(
         (cell, {"scheme": "fused", "unfold": 2})
         for cell in CELLS

@@ -6,26 +6,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from trainings import call, complaint
 
 import hfcontrol as hf
-from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.deploy import c_source
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.deploy.export import export_controller
 from hfcontrol.errors import UsageError
-from hfcontrol.network.architecture import Architecture
-from hfcontrol.network.cells import CELLS as CELLS_BY_NAME
-from hfcontrol.network.network import Network
-from hfcontrol.plant.registry import load_plant
+from hfcontrol.network.cells import CELLS
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 
-CELLS = pytest.mark.parametrize(
+different_cells = pytest.mark.parametrize(
     "settings",
     [{}, {"learn_start": True, "skip": "none"}, {"cell": "ctrnn"}, {"cell": "cfc"}],
     ids=["tanh", "learned start", "ctrnn", "cfc"],
@@ -56,7 +50,7 @@ def runs(tmp_path_factory):
     return run
 
 
-@CELLS
+@different_cells
 def test_controls_equal_those_of_closed_loop(runs, settings):
     run = runs(**settings)
     loop = run.closed_loop()
@@ -137,20 +131,27 @@ print('numba' in sys.modules, 'matplotlib' in sys.modules)
     assert done.stdout.split() == ["False", "False"]
 
 
+EXPORTED_SETTINGS = [
+    {},
+    {"learn_start": True, "skip": "none"},
+    {"cell": "ctrnn"},
+    {"cell": "ltc", "scheme": "rk4", "unfold": 2},
+    {"cell": "ltc_tanh"},
+    {"cell": "ltc_conductance"},
+    {"cell": "neural_ode", "scheme": "euler", "unfold": 3},
+    {"cell": "rnn_ode"},
+    {"cell": "cfc"},
+    {"recurrent": ()},
+]
+# Every other cell, whatever it is.
+EXPORTED_SETTINGS += [
+    {"cell": cell, "learn_start": True}
+    for cell in CELLS
+    if not any(settings.get("cell") == cell for settings in EXPORTED_SETTINGS)
+]
 EXPORTED = pytest.mark.parametrize(
     "settings",
-    [
-        {},
-        {"learn_start": True, "skip": "none"},
-        {"cell": "ctrnn"},
-        {"cell": "ltc", "scheme": "rk4", "unfold": 2},
-        {"cell": "ltc_tanh"},
-        {"cell": "ltc_conductance"},
-        {"cell": "neural_ode", "scheme": "euler", "unfold": 3},
-        {"cell": "rnn_ode"},
-        {"cell": "cfc"},
-        {"recurrent": ()},
-    ],
+    EXPORTED_SETTINGS,
     ids=lambda settings: (
         settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else "")
     ),
@@ -164,27 +165,6 @@ def make_controller(**settings):
     theta = trainer.network.initial(np.random.default_rng(3))
     theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
     return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
-
-
-def cell_module(**more):
-    """A cell with a state, but without a differential equation: x+ = p f."""
-    return SimpleNamespace(
-        ACTIVATION="tanh",
-        CODE=99,
-        PARAMETERS={"unused": False, "gain": True},
-        fused=lambda x, f, p, h: p[1] * f + 0 * x,
-        **more,
-    )
-
-
-def controller_of_cell(name, **options):
-    """A controller with random weights on arm2 whose network has the named cell."""
-    like = make_controller()
-    architecture = Architecture((5, 4), cell=name, **options)
-    network = Network(architecture, like.network.n_input, like.network.n_output)
-    theta = 0.5 * np.random.default_rng(3).standard_normal(network.size)
-    wiring = Wiring(0, 0, like.limit, np.full(4, np.inf))
-    return Controller(network, theta, load_plant("arm2"), wiring)
 
 
 def compile_c(folder, name, real, *flags):
@@ -243,48 +223,6 @@ def test_c_source_acts_like_controller(tmp_path, rng, settings):
                     tolerance,
                     tolerance,
                 )
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-def test_c_source_of_a_cell_without_a_field(tmp_path, rng, monkeypatch):
-    """Its formula is the fused step, which need not read all that it gets."""
-    monkeypatch.setitem(CELLS_BY_NAME, "gained", cell_module())
-    monkeypatch.setitem(c_source.SEMI_IMPLICIT_STEPS, "gained", "p1 * f")
-    controller = controller_of_cell("gained")
-    export_controller(controller, tmp_path / "arm.c", "arm2 reach", "run")
-    reset, step = compile_c(tmp_path, "arm", ctypes.c_double)
-    reset()
-    for target, observation in rng.standard_normal((6, 2, 4)):
-        expected = controller.act(target, observation)
-        np.testing.assert_allclose(step(target, observation), expected, 1e-12, 1e-12)
-
-
-@pytest.mark.parametrize(
-    "more, options, words",
-    [
-        ({}, {}, "its semi-implicit step has no C code"),
-        ({"field": None}, {"scheme": "euler"}, "its field has no C code"),
-        ({"MATRICES": ("a", "b", "c", "d")}, {}, "its layer has no C code"),
-    ],
-)
-def test_c_export_refuses_cell_without_formula(
-    tmp_path, monkeypatch, more, options, words
-):
-    monkeypatch.setitem(CELLS_BY_NAME, "gained", cell_module(**more))
-    controller = controller_of_cell("gained", **options)
-    with pytest.raises(UsageError, match=f"`cell` gained: {words} yet; export it to "):
-        export_controller(controller, tmp_path / "arm.c", "arm2 reach", "run")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("suffix", [".c", ".onnx"])
-def test_export_refuses_cell_with_unknown_activation(tmp_path, monkeypatch, suffix):
-    if suffix == ".onnx":
-        pytest.importorskip("onnx", reason="onnx is not installed")
-    controller = make_controller()
-    monkeypatch.setattr(CELLS_BY_NAME["tanh"], "ACTIVATION", "relu")
-    with pytest.raises(UsageError, match="`cell` tanh: its activation relu has no"):
-        export_controller(controller, tmp_path / f"arm{suffix}", "arm2 reach", "run")
 
 
 @EXPORTED

@@ -13,7 +13,7 @@ import pytest
 
 from hfcontrol.arrays import device as backend
 from hfcontrol.closed_loop.passes import cuda_layout
-from hfcontrol.kernels import cuda
+from hfcontrol.kernels.cuda import device as cuda_device
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 collect_ignore_glob = (
@@ -40,18 +40,18 @@ def device(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
     forget_cupy = backend._cupy.cache_clear
     forget_cupy()
-    monkeypatch.setattr(cuda, "THREADS", 8)
+    monkeypatch.setattr(cuda_device, "THREADS", 8)
     monkeypatch.setattr(cuda_layout, "WARP", 4)
-    launch, launch_blocks = cuda.launch, cuda.launch_blocks
+    launch, launch_blocks = cuda_device.launch, cuda_device.launch_blocks
     monkeypatch.setattr(
-        cuda,
+        cuda_device,
         "launch",
         lambda kernel, threads, *arguments: launch(
             kernel, threads, *map(stand_in.kernel_argument, arguments)
         ),
     )
     monkeypatch.setattr(
-        cuda,
+        cuda_device,
         "launch_blocks",
         lambda kernel, blocks, threads, shared, *arguments: launch_blocks(
             kernel, blocks, threads, shared, *map(stand_in.kernel_argument, arguments)

@@ -188,7 +188,8 @@ def wrap(result):
 def kernel_argument(value):
     """The argument of a simulated kernel: arrays behind stand-ins, also in tuples."""
     if isinstance(value, tuple):
-        return tuple(map(kernel_argument, value))
+        entries = map(kernel_argument, value)
+        return type(value)(*entries) if hasattr(value, "_fields") else tuple(entries)
     if isinstance(value, np.ndarray):
         raise TypeError(
             f"a NumPy array {value.shape} as the argument of a kernel; use to_device"

@@ -177,7 +177,7 @@ def test_a_float32_network_differs_by_its_rounding():
     assert b.rollout.activations.flat.dtype == np.float32
 
 
-@pytest.mark.parametrize("cell", ["ltc", "cfc"])
+@pytest.mark.parametrize("cell", ["ltc", "cfc", "gru", "lstm"])
 def test_time_continuous_cells_use_plain_passes(cell):
     cpu, gpu, theta = loops(fused=False, **{**SMALL, "cell": cell, "hidden": (3,)})
     assert type(gpu.passes).__name__ == "PlainPasses"

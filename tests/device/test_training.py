@@ -11,6 +11,8 @@ from hfcontrol.optim.linear_solvers import conjugate_gradients
 from hfcontrol.optim.yardstick import family, optimum
 from hfcontrol.runs import factory as building
 from hfcontrol.runs import run as runs
+from hfcontrol.runs import seeds
+from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings
 
 TINY = {"trials": 2, "steps": 2, "hidden": (2, 2), "batches": 2, "rollouts": 3}
@@ -66,6 +68,47 @@ def test_run_of_gpu_is_evaluated_on_cpu(tmp_path, monkeypatch):
     )
     run = runs.Run.load(run.path)
     assert np.isfinite(run.closed_loop("held_out", trials=2).rollout(run.theta).loss)
+
+
+def test_seeds_on_gpu_train_one_after_another(tmp_path):
+    """Each equals the single run on the CPU, and can be resumed there."""
+    options = {"solver": "cg", "effort": 1e-2, "running": 0.1, "cg_cap": 3, **TINY}
+    said = []
+    outcomes = train_seeds(
+        Settings(device="gpu", plant="arm2", **options),
+        [0, 1],
+        tmp_path / "many",
+        on_message=said.append,
+    )
+    assert said == ["the seeds train on the GPU one after another"]
+    assert [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
+    for outcome in outcomes:
+        alone = hf.train("arm2", out=tmp_path, seed=outcome.seed, **options)
+        assert outcome.loss == pytest.approx(alone.state.loss, rel=1e-6)
+        assert outcome.updates == alone.state.updates > 0
+        assert outcome.rollouts == alone.state.rollouts
+        theta = hf.Run.load(outcome.path).theta
+        assert theta == pytest.approx(alone.theta, rel=1e-3, abs=1e-5)
+    ended = hf.resume(outcomes[0].path, rollouts=6, device="cpu")
+    assert ended.state.rollouts >= 6
+
+
+def test_processes_that_share_a_gpu_are_announced(tmp_path, monkeypatch):
+    said = []
+
+    def run_jobs(jobs, processes, results):
+        results.add(seeds.SeedResult(0, fault=f"{processes} at a time"))
+
+    monkeypatch.setattr(seeds, "_run_jobs", run_jobs)
+    with pytest.raises(hf.HFControlError, match="2 at a time"):
+        train_seeds(
+            Settings(device="gpu", plant="arm2", **TINY),
+            [0, 1],
+            tmp_path,
+            jobs=2,
+            on_message=said.append,
+        )
+    assert said == ["the seeds train on the GPU in 2 processes"]
 
 
 def test_cg_waits_for_two_numbers_per_iteration(device):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from helpers import central_difference, flat, like, loop_of, relative, weights_of
 
-from hfcontrol.network.activations import ACTIVATIONS
+from hfcontrol.network.activations import activation_of
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import (
     CELLS,
     cfc,
+    count_states,
     count_sums,
     has_synapses,
     is_continuous,
@@ -29,6 +30,7 @@ from hfcontrol.network.stages import (
     parameter_values,
 )
 
+STAGED = [name for name in CELLS if is_staged(name)]
 CONTINUOUS = [name for name in CELLS if is_continuous(name)]
 GOLDEN = Path(__file__).parent / "ltc_golden.json"
 ORDERS = {"euler": 1, "fused": 1, "rk4": 4}
@@ -57,7 +59,7 @@ def activities(cell, rng):
     if has_synapses(cell):
         return np.array([rng.standard_normal((4, 3)), rng.exponential(1.0, (4, 3))])
     if count_sums(cell) > 1:
-        return ACTIVATIONS[CELLS[cell].ACTIVATION][0](
+        return activation_of(CELLS[cell].ACTIVATION).function(
             rng.standard_normal((count_sums(cell), 4, 3))
         )
     f = np.tanh(rng.standard_normal((4, 3)))
@@ -211,15 +213,15 @@ def test_fused_liquid_steps_stay_within_their_bounds(rng):
 
 @pytest.mark.parametrize(
     "cell, fused",
-    [*((cell, fused) for cell in CONTINUOUS for fused in (True, False)), ("cfc", True)],
+    [*((cell, True) for cell in STAGED), *((cell, False) for cell in CONTINUOUS)],
 )
 def test_slopes_agree_with_differences(cell, fused, rng):
+    """The derivatives of every state by states, activities and parameters."""
     p, module = parameters(cell, rng), CELLS[cell]
-    (x, dx), f, df = (
-        rng.standard_normal((2, 4, 3)),
-        activities(cell, rng),
-        activities(cell, rng),
-    )
+    states = count_states(cell)
+    shape = (states, 4, 3) if states > 1 else (4, 3)
+    x, dx = rng.standard_normal((2, *shape))
+    f, df = activities(cell, rng), activities(cell, rng)
     dp = rng.standard_normal(p.shape)
     function, slopes = (
         (module.fused, module.fused_slopes)
@@ -227,13 +229,23 @@ def test_slopes_agree_with_differences(cell, fused, rng):
         else (module.field, module.field_slopes)
     )
     more = (0.7,) if fused else ()
-    by_x, by_f, by_p = slopes(x, f, p, *more)
-    driven = (by_f * df).sum(axis=0) if count_sums(cell) > 1 else by_f * df
-    tangent = by_x * dx + driven + sum(by * d for by, d in zip(by_p, dp, strict=True))
+
+    def total(by, d):
+        if isinstance(by, tuple):
+            return sum(b * part for b, part in zip(by, d, strict=True))
+        return by * d
+
+    every = slopes(x, f, p, *more)
+    tangents = [
+        total(by_x, dx) + total(by_f, df) + total(by_p, dp)
+        for by_x, by_f, by_p in (every if states > 1 else [every])
+    ]
     difference = central_difference(
-        lambda s: function(x + s * dx, f + s * df, p + s * dp, *more), 0.0, 1.0
+        lambda s: np.array(function(x + s * dx, f + s * df, p + s * dp, *more)),
+        0.0,
+        1.0,
     )
-    assert relative(tangent, difference) < 1e-8
+    assert relative(np.array(tangents).reshape(shape), difference) < 1e-8
 
 
 def test_values_of_positive_parameters_are_positive(rng):
@@ -556,7 +568,7 @@ def cotangents(network, theta, activations, first, delta, given, time):
     """Cotangents of the parameters of ncps, from ours by the chain rule."""
     layer, bars = network.layers[0], np.zeros_like(theta)
     for d, X in layer.weight_products(activations, first, delta):
-        bars[layer.weights] += layer.connection_type.weight_vjp(
+        bars[layer.weights] += layer.summation.weight_vjp(
             network.matrices(theta)[0], X, d
         )[0].ravel()
     bars[layer.parameters] = layer.split_work(delta)[2].ravel()

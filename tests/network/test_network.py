@@ -14,6 +14,7 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, matrix_names
 from hfcontrol.network.initialisation import INCOMING
 from hfcontrol.network.network import Network
+from hfcontrol.network.tables import KINDS
 
 ARCHITECTURES = {
     "one layer": Architecture((6,), skip=(), recurrent=(1,)),
@@ -66,6 +67,14 @@ ARCHITECTURES = {
         (5, 4), cell="cfc", skip=(), recurrent=(2,)
     ),
 }
+# Every other cell, whatever it is.
+COVERED = {architecture.cell for architecture in ARCHITECTURES.values()}
+for name in CELLS:
+    if name not in COVERED:
+        ARCHITECTURES[name] = Architecture((5, 4), cell=name, learn_start=True)
+        ARCHITECTURES[f"{name}, second layer"] = Architecture(
+            (5, 4), cell=name, skip=(), recurrent=(2,)
+        )
 N_INPUT = 7
 N_OUTPUT = 2
 TRIALS = 3
@@ -238,7 +247,7 @@ def test_adjoint_is_the_transpose_of_the_tangent(architecture, rng):
     ):
         W = network.matrices(theta)[network.layers.index(layer)]
         pulled += sum(
-            np.sum(layer.connection_type.weight_vjp(W, X, d) * dW)
+            np.sum(layer.summation.weight_vjp(W, X, d) * dW)
             for d, X in layer.weight_products(before, now, delta)
         )
         if layer.work:
@@ -253,7 +262,7 @@ def test_tables_agree_with_the_layers(architecture):
     network = network_of(architecture)
     layers, sources = network.tables()
     assert len(layers) == len(architecture.hidden) + 1
-    for layer, (first_unit, end_unit, code, place, first, end) in zip(
+    for layer, (first_unit, end_unit, kind, place, first, end) in zip(
         network.layers, layers[:, :6], strict=True
     ):
         assert (first_unit, end_unit, place) == (
@@ -261,7 +270,7 @@ def test_tables_agree_with_the_layers(architecture):
             layer.units.stop,
             layer.weights.start,
         )
-        assert code == CELLS[layer.cell].CODE
+        assert KINDS[kind] == CELLS[layer.cell].ACTIVATION
         assert sources[first:end].tolist() == [
             [s.units.start, s.units.stop, s.lag] for s in layer.sources
         ]
@@ -272,7 +281,7 @@ def test_tables_agree_with_the_layers(architecture):
     [
         ({"hidden": ()}, "`hidden` : every layer needs at least one unit"),
         ({"hidden": (4, 0)}, "`hidden` 4,0: every layer needs at least one unit"),
-        ({"cell": "lstm"}, "`cell` lstm: must be one of tanh, "),
+        ({"cell": "elman"}, "`cell` elman: must be one of tanh, "),
         (
             {"skip": (1,)},
             "`skip` 1: a skip goes from the input to layer 2 or above; "

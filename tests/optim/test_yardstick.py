@@ -6,11 +6,20 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import central_difference, dense_jacobian, flat, loop_of
+from numba import njit
 
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import LinearLaw, Perturbations
-from hfcontrol.optim.ilqr import OpenLoop, riccati_module
+from hfcontrol.kernels.riccati import solve_within
+from hfcontrol.optim.ilqr import OpenLoop
 from hfcontrol.optim.yardstick import optimum
+
+
+@njit
+def solve(H, G, bounds, is_held, factor, S):
+    """The helper of the kernels as a function that Python calls."""
+    solve_within(H, G, bounds, is_held, factor, S)
+
 
 LINEAR = {
     "arm1": {"plant": "arm1", "task": "angle", "steps": 50, "effort": 1e-3},
@@ -165,7 +174,6 @@ def test_bounded_quadratic_problem_is_solved(size, rng):
 
     There is no slope where a control is free, and none that points inside at a limit.
     """
-    solve = riccati_module().bounded
     for _ in range(50):
         half = rng.standard_normal((size, size))
         H, G, low, high = (
@@ -175,7 +183,8 @@ def test_bounded_quadratic_problem_is_solved(size, rng):
             rng.random(size),
         )
         S = np.zeros_like(G)
-        solve(H, G, low, high, np.zeros(size, dtype=bool), np.empty((size, size)), S)
+        is_held, factor = np.zeros(size, dtype=bool), np.empty((size, size))
+        solve(H, G, (low, high), is_held, factor, S)
         k, slope = S[:, 3], H @ S[:, 3] + G[:, 3]
         at_low, at_high = k <= low, k >= high
         free = ~at_low & ~at_high

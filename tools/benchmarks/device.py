@@ -3,13 +3,11 @@
 * Products G @ v, next to the device's own matrix products in the same run.
 * What float32 costs in the ratio to optimal that a training reaches.
 * `anywhere` on as many pairs as the device is made for.
-* 32 seeds of the main job at once, next to one alone.
 
 On a GPU it is meant to take less than 8 minutes. On the CPU, sizes that are for a GPU
 alone are left out.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +23,11 @@ from benchmarks.report import (
     show,
     table,
 )
-from hfcontrol.api.training import train
 from hfcontrol.arrays.device import array_module, device_name, resolve_device, to_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.evaluation.evaluation import hand_errors
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.runs.factory import make_trainer
-from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
 from hfcontrol.studies.harness import Setup
 
@@ -79,7 +75,6 @@ class Sizes:
     seeds, seconds: of each training by dtype.
     pairs, pairs_seconds: trials and seconds of the training from anywhere to anywhere.
     held_out: starts on which that controller is evaluated.
-    many, rollouts: seeds of the main job, and rollouts of each.
     problem: settings of every training.
     """
 
@@ -90,9 +85,6 @@ class Sizes:
     seeds: int = 3
     seconds: float = 15.0
     held_out: int = 1000
-    many: int = 32
-    # Some 90 updates: a seed that takes ten times as many must not decide alone.
-    rollouts: int = 130
     problem: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,8 +99,6 @@ SMALLEST_SIZES = Sizes(
     seeds=1,
     seconds=SMALLEST_SECONDS,
     held_out=8,
-    many=2,
-    rollouts=2,
     problem=SMALLEST,
 )
 
@@ -127,7 +117,6 @@ def measure(word: str, smallest: bool = False) -> Row:
         "products": measure_products(device, sizes),
         "kinds": measure_dtypes(device, sizes),
         "anywhere": measure_anywhere(device, sizes),
-        "seeds": measure_seeds(device, sizes),
     }
 
 
@@ -292,39 +281,3 @@ def measure_anywhere(device: str, sizes: Sizes) -> Row:
     line = [row["pairs"], ratio, worst, row["updates"], f"{row['seconds']:.1f}"]
     table("anywhere, arm2", header, [line])
     return row
-
-
-def measure_seeds(device: str, sizes: Sizes) -> Row:
-    """Return the seconds of many seeds of the main job, and of one.
-
-    All checkpoints are written, and kernels were made before.
-    """
-    chosen = {"rollouts": sizes.rollouts, "device": device, **sizes.problem}
-    spent: dict[int, float] = {}
-    for count in (1, sizes.many):
-        # On the CPU the seeds load the kernels that one seed has compiled.
-        if device == "gpu" or count == 1:
-            train_count(count, chosen)
-        spent[count] = train_count(count, chosen)
-
-    lines = []
-    for count, seconds in spent.items():
-        lines.append([count, f"{seconds:.2f}", f"{seconds / spent[1]:.1f}"])
-    title = f"seeds of the main job, {sizes.rollouts} rollouts each"
-    table(title, ("seeds", "seconds", "times those of one"), lines)
-    return {
-        "seconds": {str(count): seconds for count, seconds in spent.items()},
-        "times": spent[sizes.many] / spent[1],
-    }
-
-
-def train_count(count: int, chosen: dict[str, Any]) -> float:
-    """Return the seconds in which `count` seeds train arm2 with chosen settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        if count > 1:
-            settings = settings_for(plant="arm2", **chosen)
-            train_seeds(settings, list(range(count)), folder)
-        else:
-            train("arm2", out=folder, **chosen)
-        return time.perf_counter() - begin

@@ -4,7 +4,7 @@
 * estimators.py: how trajectories are solved and differentiated
 * solver.py: rollouts and gradients; products.py: Gauss-Newton products
 * problem.py, final_cost.py: the problem and its final cost
-* module.py, tableaus.py, paths.py: the compiled solver, its steps and their path
+* compiled.py, tableaus.py, paths.py: the compiled solver, its steps and their path
 """
 
 from hfcontrol.closed_loop.continuous.estimators import (

@@ -1,11 +1,11 @@
-"""The steps of the solver, and the states between them."""
+"""The steps of the solver, the states between them, and the points of stages."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.continuous.tableaus import TSIT5
+from hfcontrol.closed_loop.continuous.tableaus import TSIT5, Tableau
 
 
 class Path(NamedTuple):
@@ -17,6 +17,18 @@ class Path(NamedTuple):
     times: Array
     states: Array
     rates: Array
+
+
+class Points(NamedTuple):
+    """Times (Q,) and states (Q, nz, w) at which the field is linearised.
+
+    The stages of step k are at the points `stages[k]` (K, s) of the tableau's method.
+    """
+
+    times: Array
+    states: Array
+    stages: Array
+    tableau: Tableau
 
 
 def states_at(path: Path, times: Array, fixed: bool) -> Array:

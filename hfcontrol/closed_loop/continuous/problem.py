@@ -6,7 +6,7 @@ stays with the final state.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,6 +89,27 @@ class Differences(NamedTuple):
     order: int
 
 
+class Block(NamedTuple):
+    """The weights (P,) of the network, and the trials first to end of a block."""
+
+    weights: Array
+    first: int
+    end: int
+
+    @property
+    def width(self) -> int:
+        """Number of trials."""
+        return self.end - self.first
+
+
+class Limits(NamedTuple):
+    """Relative and absolute tolerance, and most steps, of an adaptive integration."""
+
+    rtol: float
+    atol: float
+    max_steps: int
+
+
 @dataclass(frozen=True)
 class Problem:
     """What does not change with the weights of the network, for all trials.
@@ -106,21 +127,6 @@ class Problem:
     x0: Array
     stops: Array
     differences: Differences
-
-    def block(self, weights: Array, n0: int, n1: int) -> tuple[Any, ...]:
-        """Return the tuple `problem` of the compiled pieces for trials n0 to n1.
-
-        `weights` (P,) are those of the network.
-        """
-
-        def cut(a: Array) -> Array:
-            return np.ascontiguousarray(a[..., n0:n1])
-
-        network = (weights, *self.tables, self.limit)
-        # Each trial's parameters are contiguous.
-        plant = (np.ascontiguousarray(self.params[:, n0:n1].T), self.dt)
-        cost = map(cut, (*self.references, self.weights.running))
-        return (*network, *plant, *cost, *self.differences)
 
     @property
     def sizes(self) -> Sizes:

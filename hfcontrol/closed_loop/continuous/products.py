@@ -4,21 +4,26 @@ The grid is that of the accepted steps, each as one step of rk4 or of the midpoi
 along the interpolant, or the fixed steps themselves. There tangent and adjoint of the
 residuals are an exact pair, and no weight of a stage is negative, so that
 G = J' W J / N is symmetric and positive semi-definite by construction. (One weight of
-Tsit5 is negative, -3.3.) The equations are in steps_piece.py.
+Tsit5 is negative, -3.3.) The equations
+are in kernels/solver_steps.py.
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous.estimators import Evaluations
-from hfcontrol.closed_loop.continuous.paths import Path, states_at
+from hfcontrol.closed_loop.continuous.paths import Path, Points, states_at
+from hfcontrol.closed_loop.continuous.problem import Block
 from hfcontrol.closed_loop.continuous.solver import Solver, Trajectory
 from hfcontrol.closed_loop.continuous.tableaus import MIDPOINT, RK4, Tableau
 from hfcontrol.closed_loop.counts import Counts
+
+if TYPE_CHECKING:
+    from hfcontrol.kernels.solver_steps import FrozenGrid
 
 
 class Method(NamedTuple):
@@ -34,30 +39,16 @@ METHODS = {
 }
 
 
-class Points(NamedTuple):
-    """Times (Q,) and states (Q, nz, w) at which the field is linearised.
-
-    The stages of step k are at the points `stages[k]` (K, s) of the tableau's method.
-    """
-
-    times: Array
-    states: Array
-    stages: Array
-    tableau: Tableau
-
-
 class Grid(NamedTuple):
     """The frozen grid of a block.
 
-    Its tuple `problem`, lengths of steps (K,), points of stages (K, s), derivatives at
-    the points, the tableau, and the root of the final cost's curvature (k, nx, w).
+    `steps` are its steps with the derivatives at their stages, `stages` (K, s) the
+    points of the stages, `final` the root of the final cost's curvature (k, nx, w).
     """
 
-    problem: tuple[Any, ...]
-    lengths: Array
+    block: Block
+    steps: "FrozenGrid"
     stages: Array
-    derivatives: tuple[Array, ...]
-    tableau: Tableau
     final: Array
 
     @property
@@ -146,7 +137,7 @@ class Linearised:
         grids = self.loop.map_blocks(lambda b: self._grid(weights, b), self.blocks)
         evaluated = 0
         for grid in grids:
-            slopes = grid.derivatives[1]
+            slopes = grid.steps.points.slopes
             evaluated += slopes.shape[0] * slopes.shape[2]
         self.tally.add(Evaluations(dx=evaluated, dtheta=evaluated))
         return grids
@@ -155,26 +146,11 @@ class Linearised:
         """Linearise the field at all points of a block."""
         loop = self.loop
         path = self.rollout.paths[b]
-        n0, n1 = loop.blocks[b]
-        width = n1 - n0
         points = self._points(path)
-
-        nx, nu, ny, nz_out, nr = loop.problem.sizes
-        n = loop.network.n_activations
-        Q = len(points.times)
-        derivatives = (
-            np.empty((Q, nx + ny + nz_out + nr, nx + nu, width)),
-            np.empty((Q, nu, width)),
-            np.empty((Q, n, width)),
-            np.empty((Q, n, width)),
-        )
-        problem = loop.problem.block(weights, n0, n1)
-        states = np.ascontiguousarray(points.states)
-        work = loop.work_arrays(width)
-        loop.module.linearised(problem, points.times, states, work, *derivatives)
+        block = loop.block(weights, b)
+        steps = loop.compiled.linearise(block, points, np.diff(path.times))
         final = loop.final_cost(path.states[-1], b).root
-        lengths = np.diff(path.times)
-        return Grid(problem, lengths, points.stages, derivatives, points.tableau, final)
+        return Grid(block, steps, points.stages, final)
 
     def _points(self, path: Path) -> Points:
         """Return the points of a block's stages."""
@@ -222,17 +198,7 @@ class Linearised:
         dr = np.zeros(
             (*grid.stages.shape, len(loop.problem.weights.running), grid.width)
         )
-        loop.module.along(
-            grid.problem,
-            v,
-            dz,
-            grid.lengths,
-            grid.stages,
-            grid.tableau,
-            grid.derivatives,
-            loop.work_arrays(grid.width),
-            dr,
-        )
+        loop.compiled.residuals_tangent(grid.block, v, dz, grid.steps, dr)
         # dz is now the tangent of the last state.
         final = np.einsum("kin,in->kn", grid.final, dz[:nx])
         return np.concatenate([dr.ravel(), final.ravel()])
@@ -267,17 +233,8 @@ class Linearised:
         theta_bar = np.zeros(loop.network.size)
         lam = np.zeros((loop.nz, grid.width))
         lam[:nx] = np.einsum("kin,kn->in", grid.final, part.final)
-        loop.module.along_transposed(
-            grid.problem,
-            lam,
-            grid.lengths,
-            grid.stages,
-            grid.tableau,
-            grid.derivatives,
-            loop.work_arrays(grid.width),
-            np.ascontiguousarray(part.running),
-            theta_bar,
-        )
+        r_bars = np.ascontiguousarray(part.running)
+        loop.compiled.residuals_adjoint(grid.block, lam, grid.steps, r_bars, theta_bar)
         # lam is now the cotangent of the initial state.
         if loop.network.start:
             theta_bar[loop.start_places] += lam[nx:].sum(axis=1)

@@ -7,15 +7,15 @@ cost J:
 
 The state z holds the states of the plant and those of the cells in continuous time.
 Trials are solved in blocks, which share their steps. The equations of the compiled code
-are in tableaus.py, solver_piece.py and steps_piece.py. Shapes: nz states, w trials in a
-block, K steps of s stages.
+are in tableaus.py, and in kernels/ in fields.py, solver.py and solver_steps.py. Shapes:
+nz states, w trials in a block, K steps of s stages.
 """
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,9 @@ from hfcontrol.closed_loop.continuous.final_cost import (
     FinalCost,
     evaluate_final_cost,
 )
-from hfcontrol.closed_loop.continuous.module import load_solver
 from hfcontrol.closed_loop.continuous.paths import Path, states_at
-from hfcontrol.closed_loop.continuous.problem import make_problem
-from hfcontrol.closed_loop.continuous.tableaus import EULER, RK4, STEP5, TSIT5, Tableau
+from hfcontrol.closed_loop.continuous.problem import Block, Limits, make_problem
+from hfcontrol.closed_loop.continuous.tableaus import EULER, RK4, STEP5, Tableau
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
 from hfcontrol.closed_loop.wiring import Wiring
@@ -39,43 +38,25 @@ from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
 
-# Names of solver_piece's modes of the adjoint.
-MODES = {
-    "ctpg": "STORED",
-    "backsolve": "BACKSOLVE",
-    "backsolve_checkpoints": "CHECKPOINTED",
-}
+# Estimators with a backward integration; the others have fixed steps.
+ADJOINTS = ("ctpg", "backsolve", "backsolve_checkpoints")
+
+if TYPE_CHECKING:
+    from hfcontrol.kernels.solver import Solution
 
 # Most steps backward in units of those forward: the adjoint of a stiff trajectory may
 # need many.
 BACKWARD = 10
-
-# Stages of an adaptive step.
-STAGES = len(TSIT5[1])
 
 # Steps granted for each time at which a step has to end.
 STEPS_PER_STOP = 10
 
 NO_EVALUATIONS = Evaluations()
 
-# Forward there is no cotangent of the weights.
-NO_COTANGENT = np.empty(0)
-
 # Why the compiled solver gave up.
 REASONS = {1: "took {steps} steps", 2: "needed a step too short to make"}
 
-# Initial and work arrays of compiled code, in its order.
-Arrays = tuple[Array, ...]
-
 Result = TypeVar("Result")
-
-
-class Limits(NamedTuple):
-    """Relative and absolute tolerance, and most steps, of an adaptive integration."""
-
-    rtol: float
-    atol: float
-    max_steps: int
 
 
 class Integration(NamedTuple):
@@ -194,8 +175,11 @@ class Solver:
         self.wiring = wiring
         self.estimator = estimator
         self.problem = make_problem(plant, network, scenario, wiring, estimator)
-        staged = any(layer.state_source for layer in network.layers)
-        self.module = load_solver(plant, scenario.cost.custom, staged)
+        # Imported here: commands that only read a run start faster without Numba.
+        from hfcontrol.closed_loop.continuous.compiled import CompiledSolver
+
+        custom = scenario.cost.custom
+        self.compiled = CompiledSolver(plant, network, self.problem, custom)
 
         trials = scenario.trials
         firsts = range(0, trials, estimator.block_size)
@@ -288,27 +272,9 @@ class Solver:
             # The first one runs in this thread, which would only wait.
             return [function(first), *others]
 
-    def work_arrays(self, width: int) -> Arrays:
-        """Return the scratch arrays `work` of the compiled pieces for some trials."""
-        sizes = self.problem.sizes
-        n = self.network.n_activations
-        counts = (n, n, n + 1, sizes.ny, sizes.nu, len(self.problem.weights.running))
-        return tuple(np.zeros((count, width)) for count in counts)
-
-    def backward_arrays(self, width: int, stages: int) -> Arrays:
-        """Return the scratch arrays `room` of a backward pass."""
-        nx, nu, ny, nz_out, nr = self.problem.sizes
-        n = self.network.n_activations
-        m = len(self.problem.weights.running)
-        z = np.zeros((self.nz, width))
-        F = np.zeros((self.nz + 1, width))
-        J = np.zeros((nx + ny + nz_out + nr, nx + nu, width))
-        slope = np.zeros((nu, width))
-        r_bar = np.zeros((m, width))
-        before_bar = np.zeros((n, width))
-        # Activations before and now, and cotangents of sums, of every stage.
-        stored = [np.zeros((stages, n, width)) for _ in range(3)]
-        return (z, F, J, slope, r_bar, before_bar, *stored)
+    def block(self, weights: Array, b: int) -> Block:
+        """Return block b, with the weights (P,) of the network."""
+        return Block(weights, *self.blocks[b])
 
     def initial_states(self, weights: Array, n0: int, n1: int) -> Array:
         """Return the initial states (nz, w) of trials n0 to n1."""
@@ -328,14 +294,11 @@ class Solver:
         z = self.initial_states(weights, n0, n1)
         # The integrated cost is the last state.
         Y = np.concatenate([z, np.zeros((1, width))])
-        # Forward the solver reads no path, and fills no backward arrays.
-        path = (np.zeros(2), np.empty((1, 1, 1)), np.empty((1, 1, 1, 1)))
-        room = tuple(np.empty((1,) * a.ndim) for a in self.backward_arrays(1, 1))
-        problem = self.problem.block(weights, n0, n1)
+        block = self.block(weights, b)
         limits = self._limits(1.0, 1)
-        run = self._integrate(
-            self.module.FORWARD, Y, self.problem.stops, problem, path, room, limits
-        )
+        stops = self.problem.stops
+        solution = self.compiled.integrate_forward(block, Y, stops, limits)
+        run = self._integration(solution, limits)
         cost = Y[-1]
         failure = None
         if run.failure:
@@ -351,30 +314,17 @@ class Solver:
     def _limits(self, slack: float, factor: int) -> Limits:
         """Return the estimator's limits, with larger tolerances or more steps."""
         estimator = self.estimator
-        rtol = slack * estimator.rtol
-        return Limits(rtol, slack * estimator.atol, factor * self.max_steps)
+        rtol, atol = slack * estimator.rtol, slack * estimator.atol
+        return Limits(rtol, atol, factor * self.max_steps)
 
-    def _integrate(
-        self,
-        mode: int,
-        Y: Array,
-        stops: Array,
-        problem: tuple[Any, ...],
-        path: tuple[Array, ...],
-        room: Arrays,
-        limits: Limits,
-        theta_bar: Array = NO_COTANGENT,
-    ) -> Integration:
-        """Run the compiled adaptive solver; Y and theta_bar are updated in place."""
-        work = self.work_arrays(Y.shape[1])
-        solved = (problem, work, path, TSIT5, room)
-        ended, time, step, _, evaluations, *kept = self.module.adaptive(
-            mode, self.horizon, Y, stops, *solved, *limits, theta_bar
-        )
+    def _integration(self, solution: "Solution", limits: Limits) -> Integration:
+        """Return how the compiled solver ended."""
         failure = None
-        if ended:
-            failure = REASONS[ended].format(steps=limits.max_steps)
-        return Integration(failure, time, step, evaluations, Path(*kept))
+        if solution.ended:
+            failure = REASONS[solution.ended].format(steps=limits.max_steps)
+        path = Path(*solution.path)
+        time, step, evaluations = solution.time, solution.step, solution.evaluations
+        return Integration(failure, time, step, evaluations, path)
 
     def _worst_state(self, path: Path) -> str:
         """Return names and values of the last state of a block's farthest trial."""
@@ -390,13 +340,9 @@ class Solver:
         step = self.estimator.step or self.plant.dt
         steps = max(1, round(self.horizon / step))
         times = np.linspace(0.0, self.horizon, steps + 1)
-        states, rates, cost = self.module.march(
-            self.problem.block(weights, n0, n1),
-            self.initial_states(weights, n0, n1),
-            times,
-            self.tableau,
-            self.work_arrays(n1 - n0),
-        )
+        block = self.block(weights, b)
+        z = self.initial_states(weights, n0, n1)
+        states, rates, cost = self.compiled.march(block, z, times, self.tableau)
         stages = len(self.tableau[1])
         evaluations = steps * stages * (n1 - n0)
         return BlockSolution(Path(times, states, rates), cost, evaluations, None)
@@ -405,65 +351,51 @@ class Solver:
         """Return the gradient of a block's summed loss."""
         n0, n1 = self.blocks[b]
         width = n1 - n0
-        problem = self.problem.block(weights, n0, n1)
+        block = self.block(weights, b)
         lam = self.final_cost(path.states[-1], b).gradient
-        if self.estimator.name in MODES:
-            found = self._adaptive_adjoint(problem, path, lam)
+        if self.estimator.name in ADJOINTS:
+            found = self._adaptive_adjoint(block, path, lam)
         else:
-            found = self._steps_adjoint(problem, path, lam)
+            found = self._steps_adjoint(block, path, lam)
         if self.network.start:
             by_cells = found.start[self.plant.nx :].sum(axis=1)
             found.theta[self.start_places] += by_cells
         spent = Evaluations(*(width * count for count in found.evaluations))
         return found._replace(evaluations=spent)
 
-    def _steps_adjoint(
-        self, problem: tuple[Any, ...], path: Path, lam: Array
-    ) -> BlockGradient:
+    def _steps_adjoint(self, block: Block, path: Path, lam: Array) -> BlockGradient:
         """Return the exact adjoint of the steps, with one trial's evaluations.
 
         lam (nz, w) is the gradient by the last state; it is overwritten.
         """
         theta_bar = np.zeros(self.network.size)
         width = lam.shape[1]
-        self.module.steps_adjoint(
-            problem,
-            lam,
-            *path,
-            self.tableau,
-            self.work_arrays(width),
-            self.backward_arrays(width, 1),
-            theta_bar,
-        )
+        self.compiled.steps_adjoint(block, lam, path, self.tableau, theta_bar)
         count = (len(path.times) - 1) * len(self.tableau[1])
         nothing = np.empty((0, width))
         return BlockGradient(theta_bar, lam, nothing, Evaluations(0, count, count))
 
-    def _adaptive_adjoint(
-        self, problem: tuple[Any, ...], path: Path, lam: Array
-    ) -> BlockGradient:
+    def _adaptive_adjoint(self, block: Block, path: Path, lam: Array) -> BlockGradient:
         """Return the adjoint by the adaptive solver, with one trial's evaluations.
 
         lam (nz, w) is the gradient by the last state.
         """
         estimator = self.estimator
-        module = self.module
         theta_bar = np.zeros(self.network.size)
-        nz, width = lam.shape
-        mode = getattr(module, MODES[estimator.name])
-        stored = mode == module.STORED
+        nz = len(lam)
+        stored = estimator.name == "ctpg"
         # Without a stored path the state is integrated backward too.
         Y = lam.copy() if stored else np.concatenate([lam, path.states[-1]])
         times = path.times
-        if mode != module.CHECKPOINTED:
+        if estimator.name != "backsolve_checkpoints":
             times = np.append(0.0, self.problem.stops)
         # In the time left: the solver runs from the horizon back to the start.
         stops = np.append(self.horizon - times[-2:0:-1], self.horizon)
-        room = self.backward_arrays(width, STAGES)
         limits = self._limits(estimator.slack, BACKWARD)
-        run = self._integrate(
-            mode, Y, stops, problem, tuple(path), room, limits, theta_bar
+        solution = self.compiled.integrate_backward(
+            estimator.name, block, Y, stops, path, limits, theta_bar
         )
+        run = self._integration(solution, limits)
         if run.failure:
             raise self._adjoint_error(run, Y[:nz], Y[nz:])
         f = 0 if stored else run.evaluations

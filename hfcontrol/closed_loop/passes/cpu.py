@@ -15,10 +15,7 @@ plant may cost far more to differentiate than a network to step.
 everything else is float64.
 """
 
-from collections.abc import Sequence
-from functools import cache
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -28,9 +25,19 @@ from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.kernels import generate, plant_pieces
+from hfcontrol.kernels import derivatives, segments
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.kernels.generate import read_piece
+from hfcontrol.kernels.cell_module import fill_functions
+from hfcontrol.kernels.derivatives import Cotangents, LinearPlant
+from hfcontrol.kernels.network_step import (
+    NetworkFunctions,
+    NetworkTables,
+    load_function,
+)
+from hfcontrol.kernels.plant_functions import NO_PLANT, load_plant_functions
+from hfcontrol.kernels.rollout import HeldModel, RolloutInputs, RolloutResults
+from hfcontrol.kernels.rollout import rollout as run_rollout
+from hfcontrol.kernels.segments import StoredActivations
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
@@ -46,72 +53,32 @@ WIDTH = 32
 LEAST_WIDTH = 8
 
 
-def network_pieces(staged: bool) -> list[str]:
-    """Sources of the network's step and its derivatives.
-
-    With `staged` they include layers of time-continuous cells.
-    """
-    names = ["network"]
-    if staged:
-        names += ["cell", "synapse", "staged"]
-    return [read_piece(name) for name in names]
-
-
 def is_staged(network: Network) -> bool:
     """Whether any layer takes several stages per step (time-continuous cells)."""
     return any(layer.state_source for layer in network.layers)
 
 
-def network_tables(network: Network) -> tuple[Array, Array, tuple[int, int], int]:
-    """Tables of layers and sources, the hidden units, and the index of the start.
+def kernel_tables(
+    network: Network, functions: Iterable[str], dtype: str = "float64"
+) -> NetworkTables:
+    """A network as kernels take it, with the functions that they call.
 
-    The learned start of the hidden units begins at that index of the weights; -1
-    without one.
+    These are fields of `NetworkFunctions`; each is compiled when it is first needed.
     """
     layers, sources = network.tables()
-    hidden = (network.hidden.start, network.hidden.stop)
+    hidden = network.hidden
     start = network.start.start if network.start else -1
-    return layers, sources, hidden, start
+    staged = is_staged(network)
+    found = {name: load_function(name, staged, dtype) for name in functions}
+    addresses = NetworkFunctions(**found)
+    layers = fill_functions(layers, [layer.cell for layer in network.layers])
+    return NetworkTables(layers, sources, hidden.start, hidden.stop, start, addresses)
 
 
 def choose_block_width(trials: int) -> int:
     """Number of trials in a block."""
     half = -(-trials // 2)
     return min(WIDTH, max(LEAST_WIDTH, half), trials)
-
-
-# The words "sweeps" and "recalling" are part of the names of cached modules: another
-# name would compile all of them again.
-@cache
-def load_derivative_module(staged: bool, recomputes: bool) -> ModuleType:
-    """The compiled tangent and adjoint passes, the same for every plant.
-
-    With `recomputes` they are for activations that are not stored at every step.
-    """
-    name = "sweeps"
-    if staged:
-        name += "_staged"
-    if recomputes:
-        name += "_recalling"
-    pieces = [
-        *network_pieces(staged),
-        f"RECALLS = {recomputes}\n",
-        read_piece("segment"),
-        read_piece("derivative"),
-    ]
-    return generate.load_module(name, pieces)
-
-
-@cache
-def load_rollout_module(
-    plant_name: str, pieces: Sequence[str], staged: bool
-) -> ModuleType:
-    """The compiled rollout of one plant, from the source pieces of the plant."""
-    name = f"rollout_{plant_name}"
-    if staged:
-        name += "_staged"
-    loop_pieces = [read_piece("loop"), read_piece("rollout")]
-    return generate.load_module(name, [*pieces, *network_pieces(staged), *loop_pieces])
 
 
 class FusedPasses:
@@ -138,38 +105,39 @@ class FusedPasses:
         self.width = choose_block_width(scenario.trials)
         self.blocks = -(-scenario.trials // self.width)
 
-        # Arguments that kernels share: the network's tables, and the scenario's arrays.
-        self.tables = network_tables(network)
         self.inputs = self._collect_inputs()
+        # The network with the functions that a kernel calls, by their names.
+        self._tables: dict[tuple[str, ...], NetworkTables] = {}
 
-        staged = is_staged(network)
-        self.derivatives = load_derivative_module(staged, store_every > 1)
         self.simulated: PlainPasses | None = None
+        self.plant_functions = NO_PLANT
         if plant.compiled:
-            pieces = plant_pieces(plant)
-            self.module = load_rollout_module(plant.name, pieces, staged)
+            self.plant_functions = load_plant_functions(plant)
         else:
             self.simulated = PlainPasses(
                 network, kernels, scenario, wiring, store_every
             )
-            pieces = (read_piece("no_plant"),)
-            self.module = load_rollout_module("model", pieces, staged)
 
-    def _collect_inputs(self) -> tuple[Array | int, ...]:
-        """Arrays of the scenario as the kernels take them, and the delays."""
+    def _collect_inputs(self) -> RolloutInputs:
+        """The scenario as the rollout takes it, without exploration."""
         s, w = self.scenario, self.wiring
-        arrays = (
-            s.x0,
-            s.target,
-            s.params.T,
-            s.sensory_noise,
-            s.motor_noise,
-            s.motor_gain,
-            s.disturbance,
-        )
+        _, nu, N = s.motor_noise.shape
         # Kernels read along the last axis, and would compile again for other layouts.
-        contiguous = [np.ascontiguousarray(a) for a in arrays]
-        return (*contiguous, w.feedback_delay, w.command_delay)
+        own = np.ascontiguousarray
+        return RolloutInputs(
+            x0=own(s.x0),
+            target=own(s.target),
+            params=own(s.params.T),
+            sensory_noise=own(s.sensory_noise),
+            motor_noise=own(s.motor_noise),
+            motor_gain=own(s.motor_gain),
+            disturbance=own(s.disturbance),
+            limit=own(w.limit),
+            taper=own(w.taper),
+            feedback_delay=w.feedback_delay,
+            command_delay=w.command_delay,
+            exploration=np.empty((0, nu, N)),
+        )
 
     def rollout(
         self,
@@ -188,25 +156,22 @@ class FusedPasses:
         x = np.empty((T + 1, len(s.x0), N))
         u = np.empty((T, s.motor_noise.shape[1], N))
         command, y = np.empty_like(u), np.empty_like(s.sensory_noise)
-        if exploration is None:
-            exploration = np.empty((0, *u.shape[1:]))
+        inputs = self.inputs
+        if exploration is not None:
+            inputs = inputs._replace(exploration=np.ascontiguousarray(exploration))
         activations = self._empty_activations(T // self.store_every + 1)
-        cast = self._cast(weights)
-        wiring = (self.wiring.limit, self.wiring.taper)
+        results = RolloutResults(x, u, command, y, activations, self.store_every)
         # The blocks keep all cores busy, so that each product takes one thread.
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
-                self.module.rollout,
-                cast,
-                *self.tables,
-                self.inputs,
-                *wiring,
-                *linear_model.kernel_arguments(),
-                exploration,
-                *(x, u, command, y),
-                self.store_every,
-                activations,
+                run_rollout,
+                self._cast(weights),
+                self._kernel_tables("step"),
+                self.plant_functions,
+                inputs,
+                HeldModel(*linear_model),
+                results,
             )
         return Trajectories(x, u, command, y, activations)
 
@@ -215,16 +180,13 @@ class FusedPasses:
         if self.store_every == 1:
             return rollout.activations
         out = self._empty_activations(self.scenario.steps + 1)
-        layers, sources, _, _ = self.tables
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
-                self.derivatives.all_rows,
+                segments.all_activations,
                 self._cast(weights),
-                layers,
-                sources,
-                self._recomputation_inputs(rollout),
-                rollout.activations,
+                self._kernel_tables("step"),
+                self._stored_activations(rollout),
                 out,
             )
         return out
@@ -274,20 +236,20 @@ class FusedPasses:
         """Weights (P,) in the dtype of the network."""
         return weights.astype(self.dtype, copy=False)
 
-    def _recomputation_inputs(
-        self, rollout: StoredRollout
-    ) -> tuple[int, Array | int, Array]:
-        """What kernels need to recompute activations between stored steps."""
-        target = self.inputs[1]
-        return self.store_every, target, np.ascontiguousarray(rollout.y)
+    def _kernel_tables(self, *functions: str) -> NetworkTables:
+        """The network with the functions that a kernel calls."""
+        if self.store_every > 1:
+            # Kernels recompute activations that are not stored.
+            functions = ("step", *functions)
+        if functions not in self._tables:
+            name = self.dtype.name
+            self._tables[functions] = kernel_tables(self.network, functions, name)
+        return self._tables[functions]
 
-    def _derivative_inputs(
-        self, jacobians: PlantJacobians, rollout: StoredRollout
-    ) -> tuple[Any, ...]:
-        """Arguments about network, plant and rollout that both derivatives take."""
-        plant = jacobians.kernel_arguments(self.wiring)
-        recomputation = self._recomputation_inputs(rollout)
-        return (*self.tables, plant, recomputation, rollout.activations)
+    def _stored_activations(self, rollout: StoredRollout) -> StoredActivations:
+        """What kernels need to read or recompute activations."""
+        target, y = self.inputs.target, np.ascontiguousarray(rollout.y)
+        return StoredActivations(self.store_every, target, y, rollout.activations)
 
     def tangent(
         self,
@@ -300,15 +262,18 @@ class FusedPasses:
         """See `Passes.tangent`."""
         T, nx, nu, N = jacobians.B.shape
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
+        plant = LinearPlant(*jacobians.kernel_arguments(self.wiring))
         # Without `keep_activations`, two steps take turns.
         d_activations = self._empty_activations(T + 1 if keep_activations else 2)
         with single_threaded_blas():
             run_in_parallel(
                 self.blocks,
-                self.derivatives.tangent,
+                derivatives.tangent,
                 self._cast(weights),
                 self._cast(v),
-                *self._derivative_inputs(jacobians, rollout),
+                self._kernel_tables("jvp"),
+                plant,
+                self._stored_activations(rollout),
                 dx,
                 du,
                 d_activations,
@@ -332,11 +297,11 @@ class FusedPasses:
         weights_bars = np.zeros((1, self.blocks, size))
         no_rows = np.empty((1, 0, size), self.dtype)
         self._run_adjoint(
-            self._cast(weights),
-            self._derivative_inputs(jacobians, rollout),
+            weights,
+            jacobians,
+            rollout,
             (x_bar[None], u_bar[None], activations_bar),
-            weights_bars,
-            no_rows,
+            (weights_bars, no_rows),
         )
         return weights_bars[0].sum(axis=0)
 
@@ -353,11 +318,11 @@ class FusedPasses:
         J = np.empty((K, self.scenario.trials, self.network.size), self.dtype)
         no_sums = np.empty((K, self.blocks, 0))
         self._run_adjoint(
-            self._cast(weights),
-            self._derivative_inputs(jacobians, rollout),
+            weights,
+            jacobians,
+            rollout,
             (x_bar, u_bar, self._no_activations_bar()),
-            no_sums,
-            J,
+            (no_sums, J),
         )
         return J.astype(float, copy=False)
 
@@ -368,25 +333,30 @@ class FusedPasses:
     def _run_adjoint(
         self,
         weights: Array,
-        inputs: tuple[Any, ...],
+        jacobians: PlantJacobians,
+        rollout: StoredRollout,
         cotangents: tuple[Array, Array, Array],
-        weights_bars: Array,
-        J: Array,
+        results: tuple[Array, Array],
     ) -> None:
         """Run the adjoint kernel, which adds to `weights_bars` or fills J.
 
-        One of the two has no entries: then its result is not computed.
+        `results` are both; one of them has no entries, and is not computed.
         """
+        weights_bars, J = results
         x_bar, u_bar, activations_bar = cotangents
+        contiguous = Cotangents(
+            np.ascontiguousarray(x_bar), np.ascontiguousarray(u_bar), activations_bar
+        )
+        reduction = "trial_row" if J.size else "weight_cotangents"
         with single_threaded_blas():
             run_in_parallel(
                 len(x_bar) * self.blocks,
-                self.derivatives.adjoint,
-                weights,
-                *inputs,
-                np.ascontiguousarray(x_bar),
-                np.ascontiguousarray(u_bar),
-                activations_bar,
+                derivatives.adjoint,
+                self._cast(weights),
+                self._kernel_tables("vjp", reduction),
+                LinearPlant(*jacobians.kernel_arguments(self.wiring)),
+                self._stored_activations(rollout),
+                contiguous,
                 weights_bars,
                 J,
             )
@@ -400,5 +370,5 @@ class FusedPasses:
         # J J' is symmetric: the products on and below the diagonal suffice.
         products = chunks * (chunks + 1) // 2
         with single_threaded_blas():
-            run_in_parallel(products, self.derivatives.gram, J, width, out)
+            run_in_parallel(products, derivatives.gram, J, width, out)
         return out

@@ -1,23 +1,18 @@
 """Compiled passes on a GPU: one kernel per pass, with the loop over time inside.
 
 They compute the same numbers as `PlainPasses` up to rounding. A block of threads runs
-several trials. Everything that is sequential in time runs in the kernels of the
-cuda_*_piece files. The rest are large matrix products of CuPy over all steps and
+several trials. Everything that is sequential in time runs in the kernels of
+hfcontrol.kernels.cuda. The rest are large matrix products of CuPy over all steps and
 trials: the part of a tangent that comes from the weights themselves, and the cotangents
 of the weights.
 
 `dtype` is that of the activations, their tangents and cotangents, and the products;
 plant, Jacobians, trajectories and weights are float64. A linearised rollout takes
 `CudaPasses.bytes_per_step` per trial and step.
-
-Several networks of one shape can share launches and products. Arrays with one entry
-per network then begin with an axis for the networks; `leading_shape` is (networks,),
-or () for a single network without that axis.
 """
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from types import ModuleType
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,65 +20,43 @@ import numpy as np
 from hfcontrol.arrays.device import array_module, require_memory, to_device
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import (
+    NOTHING_FIXED,
     LinearModel,
     PlantJacobians,
-    make_empty_arrays,
 )
 from hfcontrol.closed_loop.passes.cuda_layout import (
     CudaActivations,
     Sections,
     choose_layout,
+    make_tables,
 )
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.kernels import cuda, plant_pieces
-from hfcontrol.kernels.generate import read_piece
+from hfcontrol.kernels.cuda import device
+from hfcontrol.kernels.cuda.adjoint import make_adjoint
+from hfcontrol.kernels.cuda.arguments import (
+    Cotangents,
+    LoopArrays,
+    LoopJacobians,
+    RolloutArrays,
+    TangentArrays,
+    ThreadTile,
+)
+from hfcontrol.kernels.cuda.plant import device_plant
+from hfcontrol.kernels.cuda.rollout import make_rollout
+from hfcontrol.kernels.cuda.tangent import make_tangent
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
 
 
-def constants(dtype: str, trials: int, units: int) -> str:
-    """Source piece with the network's dtype, and trials and units per thread."""
-    return (
-        f"REAL, ZERO, ONE = {dtype}, np.{dtype}(0.0), np.{dtype}(1.0)\n"
-        f"R, U = {trials}, {units}\n"
-    )
-
-
-@cache
-def load_rollout_module(
-    plant: Plant, dtype: str, trials: int, units: int
-) -> ModuleType:
-    """The rollout kernel of one plant, for trials and units per thread."""
-    names = ("loop", "cuda_layers", "cuda_rollout")
-    pieces = [
-        constants(dtype, trials, units),
-        *plant_pieces(plant),
-        *[read_piece(name) for name in names],
-    ]
-    sizes = {"R": trials, "U": units, **cuda.plant_sizes(plant)}
-    return cuda.load_device_module(f"rollout_{plant.name}", pieces, sizes)
-
-
-@cache
-def load_derivative_module(dtype: str, trials: int, units: int) -> ModuleType:
-    """The tangent and adjoint kernels, the same for every plant."""
-    names = ("cuda_layers", "cuda_tangent", "cuda_adjoint")
-    pieces = [constants(dtype, trials, units), *[read_piece(name) for name in names]]
-    sizes = {"R": trials, "U": units}
-    # "sweeps" is part of the names of cached modules; see passes/cpu.py.
-    return cuda.load_device_module("sweeps", pieces, sizes)
-
-
 class CudaPasses:
     """`Passes` on a GPU, for networks of plain cells on one compiled plant.
 
-    Scenario and wiring hold arrays on the GPU. With several networks, the trials of
-    each follow those of the network before. Raises DeviceError if the activations of a
-    trial do not fit into the memory that a block shares, or if all trials do not fit on
-    the GPU.
+    Scenario and wiring hold arrays on the GPU. Raises DeviceError if the activations of
+    a trial do not fit into the memory that a block shares, or if all trials do not fit
+    on the GPU.
     """
 
     def __init__(
@@ -93,34 +66,26 @@ class CudaPasses:
         scenario: Scenario,
         wiring: Wiring,
         dtype: str = "float64",
-        networks: int | None = None,
     ) -> None:
         self.network, self.plant = network, plant
         self.scenario, self.wiring = scenario, wiring
         self.dtype = np.dtype(dtype)
-        self.leading_shape = () if networks is None else (networks,)
-        self.networks = networks or 1
 
         T, trials = scenario.steps, scenario.trials
-        per_network = trials // self.networks
-        self.sections = Sections(network, self.leading_shape, T, per_network)
-        self.layout = choose_layout(
-            network, self.dtype.itemsize, self.networks, per_network
-        )
+        self.sections = Sections(network, T, trials)
+        self.layout = choose_layout(network, self.dtype.itemsize, trials)
         needed = T * trials * self.bytes_per_step
         require_memory(needed, f"{trials} trials of {T} steps")
 
         # Kernels read tables at every step: they are moved once.
-        tables = (*network.tables(), self.sections.starts)
-        self.tables = tuple(to_device(table, np.int64) for table in tables)
+        tables = make_tables(network, self.sections)
+        self.tables = device.map_arrays(_to_integers, tables)
         self.column_order = to_device(self._column_order(), np.int64)
-        self.inputs = self._collect_inputs()
+        self.loop = self._collect_arrays()
 
         # The weights that were packed last, and what `_pack` made of them.
         self._packed: tuple[Array | None, Any] = (None, None)
-        self._nothing_fixed = tuple(
-            np.zeros_like(scenario.x0, shape=a.shape) for a in make_empty_arrays()
-        )
+        self._nothing_fixed = device.map_arrays(_move_array, NOTHING_FIXED)
 
     def _column_order(self) -> Array:
         """Indices that order the weights of every matrix column by column."""
@@ -130,11 +95,10 @@ class CudaPasses:
             orders.append(indices.reshape(layer.shape).T.ravel())
         return np.concatenate(orders)
 
-    def _collect_inputs(self) -> tuple[Array | int, ...]:
-        """Arrays of the scenario as the kernels take them, and the delays."""
-        s = self.scenario
-        return (
-            s.x0,
+    def _collect_arrays(self) -> LoopArrays:
+        """Scenario and wiring as the kernels take them."""
+        s, wiring = self.scenario, self.wiring
+        return LoopArrays(
             s.target,
             # A row per trial: a plant's functions take a trial's parameters as a row.
             s.params.T.copy(),
@@ -142,9 +106,16 @@ class CudaPasses:
             s.motor_noise,
             s.motor_gain,
             s.disturbance,
-            self.wiring.feedback_delay,
-            self.wiring.command_delay,
+            wiring.limit,
+            wiring.taper,
+            wiring.feedback_delay,
+            wiring.command_delay,
         )
+
+    def _loop_jacobians(self, jacobians: PlantJacobians) -> LoopJacobians:
+        """The linearised loop as the kernels take it."""
+        delays = (self.wiring.feedback_delay, self.wiring.command_delay)
+        return LoopJacobians(*jacobians, *delays)
 
     @property
     def bytes_per_step(self) -> int:
@@ -165,49 +136,42 @@ class CudaPasses:
     def _pack(self, weights: Array) -> tuple[Array, Array]:
         """Weights in the network's dtype, and with every matrix column by column.
 
-        Both are (network, P). The last result is kept: the products of one update all
-        use the same weights.
+        The last result is kept: the products of one update all use the same weights.
         """
         if self._packed[0] is not weights:
-            cast = weights.astype(self.dtype).reshape(self.networks, -1)
-            self._packed = weights, (cast, cast[:, self.column_order])
+            cast = weights.astype(self.dtype)
+            self._packed = weights, (cast, cast[self.column_order])
         return self._packed[1]
 
     def _matrix(self, layer: Layer, weights: Array) -> Array:
-        """The matrix of a layer (..., units, columns)."""
-        return weights[..., layer.weights].reshape(*self.leading_shape, *layer.shape)
+        """The matrix of a layer (units, columns)."""
+        return weights[layer.weights].reshape(layer.shape)
 
     def _start(self, weights: Array) -> Array:
-        """Activations at the start (network, unit), or their tangents."""
-        shape = (self.networks, self.network.n_activations)
+        """Activations at the start (unit,), or their tangents."""
+        shape = (self.network.n_activations,)
         start = np.zeros_like(weights, shape=shape, dtype=self.dtype)
         if self.network.start:
-            by_network = weights.reshape(self.networks, -1)
-            start[:, self.network.hidden] = by_network[:, self.network.start]
+            start[self.network.hidden] = weights[self.network.start]
         return start
 
     def _launch(self, kernel: Any, copies: int, *arguments: Any) -> None:
         """Run a kernel on all trials, `copies` times."""
         blocks = (self.layout.blocks, copies)
         threads, shared_bytes = self.layout.threads, self.layout.shared_bytes
-        cuda.launch_blocks(kernel, blocks, threads, shared_bytes, *arguments)
+        device.launch_blocks(kernel, blocks, threads, shared_bytes, *arguments)
 
     @cached_property
-    def _rollout_module(self) -> ModuleType:
-        return load_rollout_module(
-            self.plant,
-            self.dtype.name,
-            self.layout.trials_per_thread,
-            self.layout.units_per_thread,
-        )
+    def _thread_tile(self) -> ThreadTile:
+        layout = self.layout
+        units = layout.units_per_thread
+        return ThreadTile(self.dtype.name, layout.trials_per_thread, units)
 
     @cached_property
-    def _derivative_module(self) -> ModuleType:
-        return load_derivative_module(
-            self.dtype.name,
-            self.layout.trials_per_thread,
-            self.layout.units_per_thread,
-        )
+    def _rollout_kernel(self) -> Any:
+        plant = device_plant(self.plant)
+        step, observe = plant.step, plant.observe
+        return make_rollout(step, observe, plant.sizes, self._thread_tile)
 
     def rollout(
         self,
@@ -230,47 +194,39 @@ class CudaPasses:
 
         if exploration is None:
             exploration = np.empty_like(u, shape=(0, *u.shape[1:]))
-        replaces_plant, replays_inputs, fixed = linear_model.kernel_arguments()
-        is_fixed = replaces_plant or replays_inputs
-        fixed = tuple(to_device(a) for a in fixed) if is_fixed else self._nothing_fixed
-        wiring = (self.wiring.limit, self.wiring.taper)
+        is_fixed = linear_model.replaces_plant or linear_model.replays_inputs
+        model = self._nothing_fixed
+        if is_fixed:
+            model = device.map_arrays(_move_array, linear_model)
         _, packed = self._pack(weights)
         self._launch(
-            self._rollout_module.rollout,
+            self._rollout_kernel,
             1,
             packed,
-            *self.tables,
+            self.tables,
             start,
-            self.inputs,
-            *wiring,
-            *(replaces_plant, replays_inputs, fixed),
+            self.loop,
+            model,
             exploration,
-            *(x, u, command, y),
-            activations,
+            RolloutArrays(x, u, command, y, activations),
         )
         return Trajectories(
             x, u, command, y, CudaActivations(self.sections, activations)
         )
 
     def _write_start(self, activations: Array, start: Array) -> None:
-        """Write the learned start (network, unit) as the first time of activations."""
+        """Write the learned start (unit,) as the first time of activations."""
         if not self.network.start:
             return
         sections = self.sections.split(activations)[1:]
         for layer, section in zip(self.network.layers, sections, strict=True):
-            shape = (*self.leading_shape, 1, layer.size)
-            section[..., 0, :, :] = start[:, layer.units].reshape(shape)
+            section[0] = start[layer.units]
 
     def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
         """See `Passes.hidden_activations`."""
-        T, N = self.scenario.steps, self.scenario.trials
         # Without the sections of the input and of the output.
         hidden = self.sections.split(rollout.activations.flat)[1:-1]
-        parts = []
-        for section in hidden:
-            by_network = section.reshape(self.networks, *section.shape[-3:])
-            after_start = by_network[:, 1:].transpose(1, 3, 0, 2)
-            parts.append(after_start.reshape(T, -1, N))
+        parts = [section[1:].transpose(0, 2, 1) for section in hidden]
         return np.concatenate(parts, axis=1)
 
     def select_activations(
@@ -278,7 +234,7 @@ class CudaPasses:
     ) -> CudaActivations:
         """See `Passes.select_activations`; the indices are on the GPU."""
         sections = self.sections.split(activations.flat)
-        parts = [section[..., indices, :].ravel() for section in sections]
+        parts = [section[:, indices].ravel() for section in sections]
         return CudaActivations(passes.sections, np.concatenate(parts))
 
     def tangent(
@@ -300,14 +256,15 @@ class CudaPasses:
         d_command = np.empty_like(du)
         _, packed = self._pack(weights)
         self._launch(
-            self._derivative_module.tangent,
+            make_tangent(self._thread_tile),
             1,
             packed,
-            *self.tables,
+            self.tables,
             self._start(v),
-            jacobians.kernel_arguments(self.wiring),
-            *(flat, weight_tangents),
-            *(dx, du, d_command, d_activations),
+            self._loop_jacobians(jacobians),
+            flat,
+            weight_tangents,
+            TangentArrays(dx, du, d_command, d_activations),
         )
         return dx, du, d_activations
 
@@ -322,9 +279,8 @@ class CudaPasses:
         inputs = rollout.activations.layer_inputs
         layers = self.network.layers
         for layer, read, section in zip(layers, inputs, sections, strict=True):
-            after_start = section[..., 1:, :, :]
-            out = after_start.reshape(*self.leading_shape, -1, layer.size)
-            matmul(read, self._matrix(layer, v).swapaxes(-1, -2), out=out)
+            out = section[1:].reshape(-1, layer.size)
+            matmul(read, self._matrix(layer, v).T, out=out)
         return tangents
 
     def keep_hidden(self, d_activations: Array) -> Array:
@@ -347,7 +303,7 @@ class CudaPasses:
         """Cotangents of the layers' summed inputs, and of the start.
 
         For cotangents (x_bar, u_bar, activations_bar). The first are one view per layer
-        (K, ..., T, N, size), the second (K, unit, trial).
+        (K, T, N, size), the second (K, unit, trial).
         """
         x_bar, u_bar, activations_bar = cotangents
         flat = rollout.activations.flat
@@ -363,15 +319,15 @@ class CudaPasses:
         command_bar = np.empty_like(u_bar)
         cast, _ = self._pack(weights)
         self._launch(
-            self._derivative_module.adjoint,
+            make_adjoint(self._thread_tile),
             K,
             cast,
-            *self.tables,
-            units,
-            jacobians.kernel_arguments(self.wiring),
+            self.tables,
+            self._loop_jacobians(jacobians),
             flat,
-            *(x_bar, u_bar, command_bar, activations_bar),
-            *(deltas, start_bar),
+            Cotangents(x_bar, u_bar, command_bar, activations_bar),
+            deltas,
+            start_bar,
         )
         return self.sections.split_each(deltas), start_bar
 
@@ -390,18 +346,14 @@ class CudaPasses:
 
         # Every step and trial is a sample of the layer's product: no loop over time.
         weights_bar = np.zeros_like(weights)
-        leading = self.leading_shape
         inputs = rollout.activations.layer_inputs
         for layer, read, delta in self._layers_with(inputs, deltas):
-            by_sample = delta[0].reshape(*leading, -1, layer.size)
-            product = by_sample.swapaxes(-1, -2) @ read
-            weights_bar[..., layer.weights] = product.reshape(*leading, -1)
+            by_sample = delta[0].reshape(-1, layer.size)
+            weights_bar[layer.weights] = (by_sample.T @ read).ravel()
 
         if self.network.start:
             hidden_bar = start_bar[0, self.network.hidden]
-            by_trial = hidden_bar.reshape(len(hidden_bar), *leading, -1)
-            total = np.moveaxis(by_trial.sum(axis=-1), 0, -1)
-            weights_bar[..., self.network.start] = total
+            weights_bar[self.network.start] = hidden_bar.sum(axis=-1)
         return weights_bar
 
     def adjoint_rows(
@@ -412,28 +364,24 @@ class CudaPasses:
         x_bar: Array,
         u_bar: Array,
     ) -> Array:
-        """See `Passes.adjoint_rows`; (..., K, N, P) with several networks."""
+        """See `Passes.adjoint_rows`."""
         cotangents = (x_bar, u_bar, None)
         deltas, start_bar = self._deltas(weights, jacobians, rollout, cotangents)
 
-        K, N = len(x_bar), self.scenario.trials // self.networks
-        leading = self.leading_shape
-        J = np.zeros_like(weights, shape=(*leading, K, N, self.network.size))
+        K, N = len(x_bar), self.scenario.trials
+        J = np.zeros_like(weights, shape=(K, N, self.network.size))
         inputs = rollout.activations.layer_inputs
         for layer, read, delta in self._layers_with(inputs, deltas):
-            by_step = read.reshape(*leading, 1, -1, N, read.shape[-1])
-            by_trial = by_step.swapaxes(-2, -3)
-            # (K, ..., T, N, size) to (..., K, N, size, T).
-            by_unit = np.moveaxis(np.moveaxis(delta, 0, -4), -3, -1)
+            by_step = read.reshape(-1, N, read.shape[-1])
+            by_trial = by_step.swapaxes(0, 1)
+            # (K, T, N, size) to (K, N, size, T).
+            by_unit = delta.transpose(0, 2, 3, 1)
             product = by_unit @ by_trial
-            J[..., layer.weights] = product.reshape(*leading, K, N, -1)
+            J[..., layer.weights] = product.reshape(K, N, -1)
 
         if self.network.start:
             hidden_bar = start_bar[:, self.network.hidden]
-            by_network = hidden_bar.reshape(*hidden_bar.shape[:2], *leading, N)
-            # (K, hidden, ..., N) to (..., K, N, hidden).
-            last = np.moveaxis(by_network, 1, -1)
-            J[..., self.network.start] = np.moveaxis(last, 0, -3)
+            J[..., self.network.start] = hidden_bar.swapaxes(1, 2)
         return J
 
     def _layers_with(self, inputs: Sequence[Array], deltas: Sequence[Array]) -> Any:
@@ -442,5 +390,15 @@ class CudaPasses:
 
     @staticmethod
     def gram(J: Array) -> Array:
-        """See `Passes.gram`; (..., m, m) of rows (..., m, P)."""
-        return J @ J.swapaxes(-1, -2)
+        """See `Passes.gram`."""
+        return J @ J.T
+
+
+def _to_integers(table: Array) -> Array:
+    """A table on the GPU."""
+    return to_device(table, np.int64)
+
+
+def _move_array(value: Any) -> Any:
+    """A field of a `LinearModel` on the GPU; flags stay as they are."""
+    return value if isinstance(value, bool) else to_device(value)

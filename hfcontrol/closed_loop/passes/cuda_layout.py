@@ -13,6 +13,7 @@ import numpy as np
 from hfcontrol.arrays.device import processor_count
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import DeviceError
+from hfcontrol.kernels.cuda.arguments import NetworkTables
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 
@@ -39,8 +40,8 @@ MOST_THREADS = 256
 class BlockLayout(NamedTuple):
     """How trials and units are divided among blocks of threads.
 
-    `threads` are those of a block, along units and along trials. `blocks` counts all
-    networks, and `shared_bytes` are those of each block.
+    `threads` are those of a block, along units and along trials; `shared_bytes` are
+    those of a block.
     """
 
     trials_per_block: int
@@ -51,10 +52,8 @@ class BlockLayout(NamedTuple):
     shared_bytes: int
 
 
-def choose_layout(
-    network: Network, itemsize: int, networks: int, trials: int
-) -> BlockLayout:
-    """The layout for a number of networks with `trials` trials each.
+def choose_layout(network: Network, itemsize: int, trials: int) -> BlockLayout:
+    """The layout for a number of trials.
 
     Raises DeviceError if the activations of a trial do not fit into shared memory.
     """
@@ -70,7 +69,7 @@ def choose_layout(
 
     tile = fitting[-1]
     for candidate in fitting:
-        blocks = networks * -(-trials // candidate)
+        blocks = -(-trials // candidate)
         if blocks >= processor_count():
             tile = candidate
             break
@@ -90,7 +89,7 @@ def choose_layout(
         trials_per_thread=together,
         units_per_thread=units,
         threads=threads,
-        blocks=networks * -(-trials // tile),
+        blocks=-(-trials // tile),
         shared_bytes=tile * bytes_per_trial,
     )
 
@@ -98,18 +97,14 @@ def choose_layout(
 class Sections:
     """The sections of an array of activations: of the input and of each layer.
 
-    Each is (..., T+1, N, size) and lies behind the one before; cuda_layers_piece.py
-    describes them. `starts` and `ends` are their edges in the flat array.
-    `leading_shape` is (networks,), or () for a single network without that axis.
+    Each is (T+1, N, size) and lies behind the one before, as in kernels/cuda/layers.py.
+    `starts` and `ends` are their edges in the flat array.
     """
 
-    def __init__(
-        self, network: Network, leading_shape: tuple[int, ...], steps: int, trials: int
-    ) -> None:
-        self.network, self.leading_shape = network, leading_shape
-        self.steps = steps
+    def __init__(self, network: Network, steps: int, trials: int) -> None:
+        self.network, self.steps = network, steps
         sizes = [network.n_input, *[layer.size for layer in network.layers]]
-        self.shapes = [(*leading_shape, steps + 1, trials, size) for size in sizes]
+        self.shapes = [(steps + 1, trials, size) for size in sizes]
         self.ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
         self.starts = np.concatenate([[0], self.ends[:-1]])
 
@@ -124,7 +119,7 @@ class Sections:
         return int(self.ends[-1])
 
     def split(self, flat: Array) -> list[Array]:
-        """Views of the sections of an array, (..., T+1, N, size) each."""
+        """Views of the sections of an array, (T+1, N, size) each."""
         edges = zip(self.starts, self.ends, strict=True)
         parts = [flat[start:end] for start, end in edges]
         shapes = self.shapes
@@ -133,14 +128,14 @@ class Sections:
     def split_each(self, arrays: Array) -> list[Array]:
         """Views of the layers' sections of K arrays, without the start.
 
-        (K, ..., T, N, size) each.
+        (K, T, N, size) each.
         """
         views = []
         # The first section is that of the input, and the first time the start.
         for k in range(1, len(self.shapes)):
             section = arrays[:, self.starts[k] : self.ends[k]]
             by_time = section.reshape(len(arrays), *self.shapes[k])
-            views.append(by_time[..., 1:, :, :])
+            views.append(by_time[:, 1:])
         return views
 
 
@@ -152,7 +147,7 @@ class CudaActivations:
 
     @cached_property
     def layer_inputs(self) -> list[Array]:
-        """What each layer multiplies by its matrix (..., T N, columns).
+        """What each layer multiplies by its matrix (T N, columns).
 
         The last column is 1, for the bias.
         """
@@ -168,7 +163,26 @@ class CudaActivations:
             section = views[sections.indices[source.units.start]]
             # The first entry in time is the start, which only recurrence reads.
             first = 1 - source.lag
-            part = section[..., first : first + sections.steps, :, :]
-            parts.append(part.reshape(*sections.leading_shape, -1, part.shape[-1]))
+            part = section[first : first + sections.steps]
+            parts.append(part.reshape(-1, part.shape[-1]))
         ones = np.ones_like(parts[0][..., :1])
         return np.concatenate([*parts, ones], axis=-1)
+
+
+def make_tables(network: Network, sections: Sections) -> NetworkTables:
+    """The architecture of a network as the kernels take it, still on the CPU."""
+    layers = network.layers
+    sources = [source for layer in layers for source in layer.sources]
+    counts = [len(layer.sources) for layer in layers]
+    tables = (
+        [layer.units.start for layer in layers],
+        [layer.size for layer in layers],
+        [layer.cell == "tanh" for layer in layers],
+        [layer.weights.start for layer in layers],
+        [0, *np.cumsum(counts)],
+        [source.units.start for source in sources],
+        [source.size for source in sources],
+        [source.lag for source in sources],
+        sections.starts,
+    )
+    return NetworkTables(*[np.array(table, dtype=np.int64) for table in tables])

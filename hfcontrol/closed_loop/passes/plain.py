@@ -258,7 +258,7 @@ class PlainPasses:
         J = np.zeros_like(activations, shape=(N, net.size))
         # One outer product per trial and step, summed over the steps.
         for layer, W in zip(net.layers, net.matrices(weights), strict=True):
-            weight_vjp = layer.connection_type.weight_vjp
+            weight_vjp = layer.summation.weight_vjp
             steps = zip(activations[:-1], activations[1:], deltas[1:], strict=True)
             for before, now, delta in steps:
                 for d, X in layer.weight_products(before, now, delta):

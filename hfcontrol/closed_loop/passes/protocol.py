@@ -56,7 +56,7 @@ class Passes(Protocol):
     """Rollout, tangent and adjoint of one network on one plant and scenario.
 
     `weights` (P,) are what the network multiplies with, and v (P,) is a direction of
-    these; both are (networks, P) for several networks on a GPU.
+    these.
     """
 
     def rollout(

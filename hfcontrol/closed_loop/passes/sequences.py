@@ -3,30 +3,16 @@
 before_t = start where starts[t], else a_{t-1},    a_t = network(before_t, inputs_t)
 """
 
-from functools import cache
-from types import ModuleType
+from functools import cached_property
 
 import numpy as np
 
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.passes.cpu import (
-    choose_block_width,
-    is_staged,
-    network_pieces,
-    network_tables,
-)
-from hfcontrol.kernels import generate
-from hfcontrol.kernels.generate import read_piece
+from hfcontrol.closed_loop.passes.cpu import choose_block_width, kernel_tables
+from hfcontrol.kernels import sequences
+from hfcontrol.kernels.network_step import NetworkTables
 from hfcontrol.network.network import Network
-
-
-@cache
-def load_sequence_module(staged: bool) -> ModuleType:
-    """The compiled passes, the same for every plant."""
-    name = "sequences_staged" if staged else "sequences"
-    pieces = [*network_pieces(staged), read_piece("sequence")]
-    return generate.load_module(name, pieces)
 
 
 class Sequences:
@@ -39,8 +25,16 @@ class Sequences:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.module = load_sequence_module(is_staged(network))
-        self.tables = network_tables(network)
+
+    @cached_property
+    def _tables(self) -> NetworkTables:
+        """The network as the kernel of the activations takes it."""
+        return kernel_tables(self.network, ("step",))
+
+    @cached_property
+    def _adjoint_tables(self) -> NetworkTables:
+        """The network as the kernel of the adjoint takes it."""
+        return kernel_tables(self.network, ("vjp", "weight_cotangents"))
 
     def activations(self, weights: Array, inputs: Array, starts: Array) -> Array:
         """Activations (block, T+1, unit, trial) for weights (P,).
@@ -54,9 +48,9 @@ class Sequences:
         with single_threaded_blas():
             run_in_parallel(
                 blocks,
-                self.module.activity,
+                sequences.fill_activations,
                 weights,
-                *self.tables,
+                self._tables,
                 np.ascontiguousarray(inputs),
                 np.ascontiguousarray(starts),
                 activations,
@@ -79,9 +73,9 @@ class Sequences:
         with single_threaded_blas():
             run_in_parallel(
                 len(activations),
-                self.module.cotangent,
+                sequences.add_cotangents,
                 weights,
-                *self.tables,
+                self._adjoint_tables,
                 np.ascontiguousarray(starts),
                 activations,
                 np.ascontiguousarray(out_bar),

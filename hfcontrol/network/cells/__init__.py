@@ -2,37 +2,19 @@
 
 * protocol.py: what the module of a cell provides
 * linear.py, tanh.py: without a state
-* ctrnn.py, ltc.py, ltc_tanh.py, ltc_conductance.py, rnn_ode.py, neural_ode.py:
-  in continuous time
-* cfc.py: with a state, but without a differential equation
+* those with a `field` in continuous time, such as ctrnn.py
+* those with a state, but without a differential equation, such as cfc.py
 """
 
-from typing import cast
+from importlib import import_module
+from typing import cast, get_args
 
-from hfcontrol.network.cells import (
-    cfc,
-    ctrnn,
-    linear,
-    ltc,
-    ltc_conductance,
-    ltc_tanh,
-    neural_ode,
-    rnn_ode,
-    tanh,
-)
-from hfcontrol.network.cells.protocol import Cell, ContinuousCell, StagedCell
+from hfcontrol.network.cells.protocol import ALL, Cell, ContinuousCell, StagedCell
+from hfcontrol.network.settings import CellName
 
-# Keys are the names that users give to `cell`.
+# Keys are the names that users give to `cell`, and those of the files.
 CELLS: dict[str, Cell] = {
-    "tanh": tanh,
-    "linear": linear,
-    "ctrnn": ctrnn,
-    "ltc": ltc,
-    "ltc_tanh": ltc_tanh,
-    "ltc_conductance": ltc_conductance,
-    "rnn_ode": rnn_ode,
-    "neural_ode": neural_ode,
-    "cfc": cfc,
+    name: cast(Cell, import_module(f"{__name__}.{name}")) for name in get_args(CellName)
 }
 
 __all__ = [
@@ -40,14 +22,17 @@ __all__ = [
     "Cell",
     "ContinuousCell",
     "StagedCell",
+    "count_states",
     "count_sums",
+    "has_matrices",
     "has_synapses",
     "is_continuous",
     "is_staged",
-    "is_timed",
     "matrix_names",
     "staged_cell",
+    "sums_of",
     "synapse_names",
+    "timed_matrices",
 ]
 
 
@@ -66,8 +51,8 @@ def has_synapses(cell: str) -> bool:
     return hasattr(CELLS.get(cell), "SYNAPSE")
 
 
-def is_timed(cell: str) -> bool:
-    """Return whether the sums depend on the length of the step (`Timed`)."""
+def has_matrices(cell: str) -> bool:
+    """Return whether the cell has several matrices (`Matrices`)."""
     return hasattr(CELLS.get(cell), "MATRICES")
 
 
@@ -86,8 +71,23 @@ def synapse_names(cell: str) -> tuple[str, ...]:
     return getattr(CELLS[cell], "SYNAPSE", ())
 
 
+def sums_of(cell: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return the pairs (matrix, columns) that add up to each sum of a unit."""
+    alone = tuple(((name, ALL),) for name in matrix_names(cell))
+    return getattr(CELLS[cell], "SUMS", alone)
+
+
+def timed_matrices(cell: str) -> tuple[int, ...]:
+    """Return the indices of the matrices that the length of the step multiplies."""
+    names = matrix_names(cell)
+    return tuple(names.index(name) for name in getattr(CELLS[cell], "TIMED", ()))
+
+
 def count_sums(cell: str) -> int:
     """Return how many sums, and so how many activities, a unit of the cell has."""
-    if has_synapses(cell):
-        return 2
-    return 3 if is_timed(cell) else 1
+    return 2 if has_synapses(cell) else len(sums_of(cell))
+
+
+def count_states(cell: str) -> int:
+    """Return how many states a unit of the cell has; one is its output."""
+    return getattr(CELLS[cell], "STATES", 1)

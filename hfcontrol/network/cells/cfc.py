@@ -6,17 +6,16 @@ ncps's CfCCell without a backbone, which calls the four sums ff1, ff2, time_a an
 time_b. Each sums all that a unit reads, the state of its own layer included, and the
 first two go through tanh. There is no differential equation: the cell has one fused
 step per control step. Its activities are early, late and s (3, k, N); its connections
-know the length of the step (connections.py).
+are `Matrices` (connections.py).
 """
 
-import numpy as np
-
-from hfcontrol.network.cells.protocol import Slopes, Value
+from hfcontrol.network.cells.protocol import ALL, Slopes, Value
 
 ACTIVATION = "tanh, tanh, logistic"
-CODE = 7
 PARAMETERS: dict[str, bool] = {}
 MATRICES = ("early", "late", "speed", "shift")
+SUMS = (("early", ALL),), (("late", ALL),), (("speed", ALL), ("shift", ALL))
+TIMED = ("speed",)
 
 
 def fused(x: Value, f: Value, p: Value, h: float) -> Value:
@@ -26,6 +25,4 @@ def fused(x: Value, f: Value, p: Value, h: float) -> Value:
 
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     """Return the derivatives of the fused step by x and the activities (3, k, N)."""
-    # 0 x gives the constant derivative the shape of x.
-    by_f = np.stack([1 - f[2], f[2], f[1] - f[0]])
-    return 0.0 * x, by_f, ()
+    return 0.0, (1 - f[2], f[2], f[1] - f[0]), ()

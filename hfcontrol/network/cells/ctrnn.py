@@ -9,7 +9,6 @@ between x and f for any h.
 from hfcontrol.network.cells.protocol import Slopes, Value
 
 ACTIVATION = "tanh"
-CODE = 2
 PARAMETERS = {"rate": True}
 
 

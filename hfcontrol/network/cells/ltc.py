@@ -10,7 +10,6 @@ min(x, A, 0) <= x+ <= max(x, A, 0) for any h.
 from hfcontrol.network.cells.protocol import Slopes, Value
 
 ACTIVATION = "logistic"
-CODE = 3
 PARAMETERS = {"rate": True, "reversal": False}
 
 

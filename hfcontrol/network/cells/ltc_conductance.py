@@ -10,12 +10,9 @@ current of its synapses, sum w s E, and their conductance, sum w s. The fused st
 the terms in the state of the unit implicitly, as ncps does.
 """
 
-import numpy as np
-
 from hfcontrol.network.cells.protocol import Slopes, Value
 
 ACTIVATION = "linear"
-CODE = 6
 PARAMETERS = {"leak": True, "capacity": True, "rest": False}
 
 # The numbers of a connection; softplus keeps the weight positive.
@@ -32,10 +29,9 @@ def field(x: Value, f: Value, p: Value) -> Value:
 
 def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
     """Return the derivatives of the field by x, f (2, k, N) and the parameters."""
-    F = field(x, f, p)
+    F = (p[0] * (p[2] - x) + f[0] - f[1] * x) / p[1]
     by_x = -(p[0] + f[1]) / p[1]
-    # 0 x gives the first entry the shape of the second.
-    by_f = np.array([1 / p[1] + 0 * x, -x / p[1]])
+    by_f = (1 / p[1], -x / p[1])
     by_p = ((p[2] - x) / p[1], -F / p[1], p[0] / p[1])
     return by_x, by_f, by_p
 
@@ -49,7 +45,7 @@ def fused(x: Value, f: Value, p: Value, h: float) -> Value:
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     """Return the derivatives of the fused step, as in `field_slopes`."""
     d = p[1] / h + p[0] + f[1] + EPSILON
-    y = fused(x, f, p, h)
-    by_f = np.array([1 / d, -y / d])
+    y = (p[1] * x / h + p[0] * p[2] + f[0]) / d
+    by_f = (1 / d, -y / d)
     by_p = ((p[2] - y) / d, (x - y) / h / d, p[0] / d)
     return p[1] / h / d, by_f, by_p

@@ -11,7 +11,6 @@ import numpy as np
 from hfcontrol.network.cells.protocol import Slopes, Value
 
 ACTIVATION = "tanh"
-CODE = 4
 PARAMETERS = {"rate": True, "reversal": False}
 
 

@@ -8,13 +8,10 @@ The block does not see s; a unit can learn to count it.
 from hfcontrol.network.cells.rnn_ode import field, field_slopes, fused, fused_slopes
 
 ACTIVATION = "tanh"
-# The equation is that of rnn_ode.py, and so are the compiled formulas.
-CODE = 5
 PARAMETERS: dict[str, bool] = {}
 
 __all__ = [
     "ACTIVATION",
-    "CODE",
     "PARAMETERS",
     "field",
     "field_slopes",

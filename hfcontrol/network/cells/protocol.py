@@ -1,11 +1,14 @@
 """What the module of a cell provides.
 
 A cell is a module of functions that work on single numbers and on arrays (unit, trial)
-alike. Shapes: k units, N trials, n_p parameters, S stages (network/stages.py).
+alike. NumPy runs them as they are; kernels/cell_module.py compiles them, and the export
+to C and ONNX reads them (deploy/). So they may use + - * /, `np.abs`, `np.sign` and
+`np.tanh`, and local names. Shapes: k units, N trials, n_p parameters, S stages
+(network/stages.py).
 
 | protocol | cells | what it adds |
 |---|---|---|
-| `Cell` | all | its activation, its code and its parameters |
+| `Cell` | all | its activations and its parameters |
 | `StagedCell` | with a state | one step of the state, which any length keeps stable |
 | `ContinuousCell` | in continuous time | the differential equation of the state |
 
@@ -18,8 +21,16 @@ from typing import Any, Protocol, TypeAlias
 # A number or an array that broadcasts against the state (k, N).
 Value: TypeAlias = Any
 
-# Derivatives by the state, by the activity and by each parameter.
+# Derivatives by the state, by the activity and by each parameter. A cell with several
+# activities has a tuple of derivatives by them. A cell with several states has a tuple
+# of such derivatives for each of them, in which that by the state is a tuple too.
 Slopes: TypeAlias = tuple[Value, Value, tuple[Value, ...]]
+
+# Columns of a matrix that count in a sum: all, those that read the state of the own
+# layer, or the others, with the bias.
+ALL = "all"
+OWN = "own"
+OTHERS = "others"
 
 
 class Cell(Protocol):
@@ -27,11 +38,7 @@ class Cell(Protocol):
 
     @property
     def ACTIVATION(self) -> str:
-        """Name of phi in `ACTIVATIONS`."""
-
-    @property
-    def CODE(self) -> int:
-        """Number by which the compiled passes know the cell."""
+        """Name of phi in `ACTIVATIONS`, or one for every sum: "tanh, linear"."""
 
     @property
     def PARAMETERS(self) -> Mapping[str, bool]:
@@ -41,23 +48,27 @@ class Cell(Protocol):
 class StagedCell(Cell, Protocol):
     """A cell with a state x (k, N), moved by stages within a control step.
 
-    A cell may have one of two attributes that say what its connections are; without
-    them a unit has one weighted sum and one activity f (k, N).
+    A cell may have attributes that say what its connections and its states are; without
+    them a unit has one matrix, one sum with its activity f (k, N), and one state.
 
     * `SYNAPSE`: names of the four numbers of a connection. Every connection has its own
       gate (`Synapses`), and a unit has two activities, f (2, k, N).
-    * `MATRICES`: names of its matrices. The sums depend on the length of the step
-      (`Timed`), and a unit has three activities, f (3, k, N).
+    * `MATRICES`: names of its matrices; f is (sums, k, N) (`Matrices`).
+    * `SUMS`: for every sum the pairs (matrix, columns) that it adds up; columns are
+      ALL, OWN or OTHERS. By default, one sum for every matrix.
+    * `TIMED`: names of matrices that are multiplied by the length of the step.
+    * `STATES`: number of states of a unit, x (STATES, k, N). The first is its output.
     """
 
     def fused(self, x: Value, f: Value, p: Value, h: float) -> Value:
         """Return the state (k, N) after a semi-implicit step of length h.
 
-        p (n_p, k, 1) holds the values of `PARAMETERS`.
+        p (n_p, k, 1) holds the values of `PARAMETERS`. With several states it is a
+        tuple.
         """
 
-    def fused_slopes(self, x: Value, f: Value, p: Value, h: float) -> Slopes:
-        """Return the derivatives of `fused` by x, f and each of p."""
+    def fused_slopes(self, x: Value, f: Value, p: Value, h: float) -> Any:
+        """Return the derivatives of `fused` by x, f and each of p (`Slopes`)."""
 
 
 class ContinuousCell(StagedCell, Protocol):

@@ -7,7 +7,6 @@ so its fused step is Euler's.
 from hfcontrol.network.cells.protocol import Slopes, Value
 
 ACTIVATION = "tanh"
-CODE = 5
 PARAMETERS: dict[str, bool] = {}
 
 
@@ -18,8 +17,7 @@ def field(x: Value, f: Value, p: Value) -> Value:
 
 def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
     """Return the derivatives of the field by x and f."""
-    # 0 x and 0 f give constants the shapes of the arrays.
-    return 0.0 * x, 1.0 + 0.0 * f, ()
+    return 0.0, 1.0, ()
 
 
 def fused(x: Value, f: Value, p: Value, h: float) -> Value:
@@ -29,4 +27,4 @@ def fused(x: Value, f: Value, p: Value, h: float) -> Value:
 
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     """Return the derivatives of the fused step by x and f."""
-    return 1.0 + 0.0 * x, h + 0.0 * f, ()
+    return 1.0, h, ()

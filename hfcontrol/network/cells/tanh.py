@@ -1,5 +1,4 @@
 """The tanh cell: h_t = tanh(W X + b), of feed-forward and recurrent input X."""
 
 ACTIVATION = "tanh"
-CODE = 1
 PARAMETERS: dict[str, bool] = {}

@@ -1,0 +1,188 @@
+"""One control step of a plant, and what is observed of it, for a block of w trials.
+
+Arrays are (n, w), the parameters p (w, np). The arithmetic of a trial does not depend
+on the other trials of its block.
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.blocks import call_map, call_rates
+from hfcontrol.kernels.jit import address_of, function_at, helper, pointed_to
+from hfcontrol.kernels.plant_functions import (
+    DISCRETE,
+    NO_PLANT,
+    RK4,
+    SEMI_IMPLICIT,
+    PlantFunctions,
+)
+
+
+@helper
+def taper_value(x: float, limit: float) -> float:
+    """Return x within +-limit; beyond, limit + tanh(|x| - limit) with the sign of x."""
+    if abs(x) <= limit:
+        return x
+    return math.copysign(limit + math.tanh(abs(x) - limit), x)
+
+
+@helper
+def taper_block(x: Array, taper: Array) -> None:
+    """Apply the taper (nx,) to states (nx, w)."""
+    for i in range(x.shape[0]):
+        # Most states have none; then the loops around this one stay fast.
+        if math.isfinite(taper[i]):
+            for k in range(x.shape[1]):
+                x[i, k] = taper_value(x[i, k], taper[i])
+
+
+@helper
+def step_work(plant: PlantFunctions, n_controls: int, width: int) -> Array:
+    """Return the scratch array of `step_block`."""
+    # The drives of the actuators, and three states.
+    return np.empty((n_controls + 3 * plant.n_body, width))
+
+
+def fill_step(
+    plant: PlantFunctions, x: Array, u: Array, p: Array, x_next: Array, work: Array
+) -> None:
+    """Fill x_next (nx, w) with the states after one control step, without taper.
+
+    Actuators are of first order, a' = (u - a) / lag; their drives a are the last
+    states. Over a control step the held command leaves `decay` of what a drive is
+    behind it, and the body gets the mean drive.
+    """
+    n, n_controls, width = plant.n_body, u.shape[0], u.shape[1]
+    control = u
+    if plant.lag > 0.0:
+        control = work[:n_controls]
+        for i in range(n_controls):
+            for k in range(width):
+                behind = x[n + i, k] - u[i, k]
+                control[i, k] = u[i, k] + plant.mean * behind
+                x_next[n + i, k] = u[i, k] + plant.decay * behind
+
+    now = work[n_controls : n_controls + n]
+    stage = work[n_controls + n : n_controls + 2 * n]
+    slope = work[n_controls + 2 * n :]
+    body = x_next[:n]
+    for substep in range(plant.substeps):
+        before = body if substep else x[:n]
+        for i in range(n):
+            for k in range(width):
+                now[i, k] = before[i, k]
+        if plant.integrator == DISCRETE:
+            call_rates(plant.rates, now, control, p, body)
+        elif plant.integrator == RK4:
+            _runge_kutta_step(plant, now, control, p, body, stage, slope)
+        else:
+            call_rates(plant.rates, now, control, p, slope)
+            _euler_step(plant, now, slope, body)
+
+
+@cache
+def _compile_step() -> Any:
+    # The cache keeps the machine code alive.
+    return pointed_to(_step_signature(types.float64))(fill_step)
+
+
+def load_step() -> Any:
+    """Return the address of `fill_step`, compiled now or loaded from the cache."""
+    return address_of(_compile_step())
+
+
+def _step_signature(real: Any) -> Any:
+    return types.void(numba.typeof(NO_PLANT), *[real[:, ::1]] * 5)
+
+
+step_at = function_at(_step_signature)
+
+
+@helper
+def step_block(
+    plant: PlantFunctions, x: Array, u: Array, p: Array, x_next: Array, work: Array
+) -> None:
+    """Fill x_next (nx, w) with the states after one control step, see `fill_step`.
+
+    By address: four kernels step plants, and none has to be compiled with all of it.
+    """
+    step_at(plant.step, x)(plant, x, u, p, x_next, work)
+
+
+@helper
+def _euler_step(plant: PlantFunctions, now: Array, slope: Array, after: Array) -> None:
+    """Fill `after` with now + h slope.
+
+    With SEMI_IMPLICIT the first half of the state, the positions, moves by the new
+    rates, which are the second half.
+    """
+    h = plant.substep
+    half = now.shape[0] // 2
+    if plant.integrator == SEMI_IMPLICIT:
+        for i in range(half):
+            for k in range(now.shape[1]):
+                rate = now[half + i, k] + h * slope[half + i, k]
+                after[half + i, k] = rate
+                after[i, k] = now[i, k] + h * rate
+        return
+    for i in range(now.shape[0]):
+        for k in range(now.shape[1]):
+            after[i, k] = now[i, k] + h * slope[i, k]
+
+
+@helper
+def _runge_kutta_step(
+    plant: PlantFunctions,
+    now: Array,
+    u: Array,
+    p: Array,
+    after: Array,
+    stage: Array,
+    slope: Array,
+) -> None:
+    """Fill `after` by the classical method of order 4, with constant u."""
+    h = plant.substep
+    for i in range(now.shape[0]):
+        for k in range(now.shape[1]):
+            stage[i, k] = now[i, k]
+            after[i, k] = now[i, k]
+    for number in range(4):
+        call_rates(plant.rates, stage, u, p, slope)
+        weight = h / 6 if number == 0 or number == 3 else h / 3
+        length = h if number == 2 else h / 2
+        for i in range(now.shape[0]):
+            for k in range(now.shape[1]):
+                after[i, k] += weight * slope[i, k]
+                stage[i, k] = now[i, k] + length * slope[i, k]
+
+
+@helper
+def observe_block(
+    plant: PlantFunctions, x: Array, p: Array, y: Array, all_observations: Array
+) -> None:
+    """Fill y (ny, w) with the observations of x (nx, w).
+
+    `all_observations` (n_observable, w) is scratch for a plant that selects some.
+    """
+    target = all_observations if plant.observed.size else y
+    map_block(plant.observe, x, p, target)
+    for i in range(plant.observed.size):
+        for k in range(y.shape[1]):
+            y[i, k] = all_observations[plant.observed[i], k]
+
+
+@helper
+def map_block(function: Any, x: Array, p: Array, out: Array) -> None:
+    """Fill out (n, w) by a plant's `observe` or `output`, or with the state."""
+    if function:
+        call_map(function, x, p, out)
+        return
+    for i in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            out[i, k] = x[i, k]

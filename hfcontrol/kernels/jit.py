@@ -1,0 +1,94 @@
+"""How kernels are compiled; every module with compiled code imports this one first.
+
+    kernel          a function that Python calls; cached on disk
+    helper          a function that kernels call; compiled into each of them
+    function_at     a function by its address, see below
+
+Python 3.11 and Numba spend about 0.1 s on every helper for every combination of array
+layouts that it is called with, and its code is optimised again in every kernel. So a
+helper is worth its name if it holds a formula or saves a loop that is written often.
+
+With NUMBA_DISABLE_JIT=1 all of these run as Python, for debuggers and coverage.
+
+A kernel that calls one of several functions takes its address, an int64, as an argument
+(`address_of`). It is compiled once whatever the function is. Numba can also pass
+compiled functions themselves, but spends 10 us on each of them in every call.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from hfcontrol.kernels.cache import kernel_folder
+
+DISABLED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+numba.config.CACHE_DIR = str(kernel_folder())  # type: ignore[attr-defined]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Numba's annotations know neither all options nor what functions return.
+_njit: Any = njit
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function that Python calls."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    return _njit(cache=True, **options)(function)
+
+
+def helper(function: Function) -> Function:
+    """Compile a function that only kernels call; it is not cached by itself."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    return _njit(no_cpython_wrapper=True, **options)(function)
+
+
+def contracting_helper(function: Function) -> Function:
+    """Compile a helper in which a product and a sum become one instruction."""
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    contract = {"contract"}
+    compiled = _njit(no_cpython_wrapper=True, fastmath=contract, **options)
+    return compiled(function)
+
+
+def address_of(function: Any) -> Any:
+    """Return the address of a function compiled by `pointed_to`, for `function_at`.
+
+    Without Numba it is the function itself.
+    """
+    return function if DISABLED else function.address
+
+
+def pointed_to(signature: Any) -> Callable[[Any], Any]:
+    """Return the decorator of functions that kernels call by their address."""
+    if DISABLED:
+        return lambda function: function
+    return numba.cfunc(signature, error_model="numpy", cache=True)
+
+
+def function_at(signature_for: Callable[[Any], Any]) -> Any:
+    """Return a helper `at(address, array)`, which returns the function to call.
+
+    `signature_for` returns the function's signature for the dtype of the array.
+    """
+    if DISABLED:
+        return lambda address, array: address
+
+    @intrinsic
+    def at(typing_context: Any, address: Any, array: Any) -> Any:
+        function_type = types.FunctionType(signature_for(array.dtype))
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            proxy = cgutils.create_struct_proxy(signature.return_type)
+            function = proxy(context, builder)
+            pointer_type = function.c_addr.type
+            function.c_addr = builder.inttoptr(args[0], pointer_type)
+            return function._getvalue()
+
+        return function_type(types.int64, array), generate
+
+    return at

@@ -1,0 +1,135 @@
+"""Values and derivatives of a plant's functions at many times, for all trials.
+
+A map is the step, `observe`, `output` or the residual function of a task. Shapes: K
+times, N trials, x (K, nx, N), u (K, nu, N), target (K, nt, N), parameters p (N, np).
+"""
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.blocks import call_residual
+from hfcontrol.kernels.integrators import (
+    map_block,
+    observe_block,
+    step_block,
+    step_work,
+)
+from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.plant_functions import PlantFunctions
+
+# Maps, by number; a name that is not one of MAPS is that of a residual function.
+STEP, OBSERVE, OUTPUT, RESIDUAL = range(4)
+MAPS = {"step": STEP, "observe": OBSERVE, "output": OUTPUT}
+
+# Trials in a block: enough work to be worth handing to another core.
+MAP_WIDTH = 32
+
+
+@helper
+def evaluate(
+    which: int,
+    plant: PlantFunctions,
+    x: Array,
+    u: Array,
+    target: Array,
+    p: Array,
+    out: Array,
+    work: Array,
+) -> None:
+    """Fill out (nr, w) with the values of a map at x (nx, w), u and target."""
+    if which == STEP:
+        step_block(plant, x, u, p, out, work)
+    elif which == OBSERVE:
+        observe_block(plant, x, p, out, work)
+    elif which == OUTPUT:
+        map_block(plant.output, x, p, out)
+    else:
+        call_residual(plant.residual, x, u, target, p, out)
+
+
+@helper
+def map_work(which: int, plant: PlantFunctions, n_controls: int, width: int) -> Array:
+    """Return the scratch array of `evaluate`."""
+    if which == OBSERVE:
+        return np.empty((plant.n_observable, width))
+    return step_work(plant, n_controls, width)
+
+
+@helper
+def gather(a: Array, n0: int, block: Array) -> None:
+    """Fill block (m, w) with the columns of `a` from n0."""
+    for i in range(block.shape[0]):
+        for n in range(block.shape[1]):
+            block[i, n] = a[i, n0 + n]
+
+
+@kernel
+def map_values(
+    first: int,
+    end: int,
+    which: int,
+    plant: PlantFunctions,
+    x: Array,
+    u: Array,
+    target: Array,
+    p: Array,
+    out: Array,
+) -> None:
+    """Fill out (K, nr, N) at the times first to end."""
+    work = map_work(which, plant, u.shape[1], x.shape[2])
+    for k in range(first, end):
+        evaluate(which, plant, x[k], u[k], target[k], p, out[k], work)
+
+
+@kernel
+def map_slopes(
+    first: int,
+    end: int,
+    which: int,
+    plant: PlantFunctions,
+    x: Array,
+    u: Array,
+    target: Array,
+    p: Array,
+    steps: Array,
+    A: Array,
+    B: Array,
+) -> None:
+    """Fill A (K, nr, nx, N) and B (K, nr, nu, N), derivatives by state and control.
+
+    They are central differences with the steps (nx + nu,). Each of the jobs first to
+    end is one time and one block of MAP_WIDTH trials.
+    """
+    nx, nu, nr, N = x.shape[1], u.shape[1], A.shape[1], A.shape[3]
+    blocks = -(-N // MAP_WIDTH)
+    for job in range(first, end):
+        k, n0 = job // blocks, job % blocks * MAP_WIDTH
+        w = min(MAP_WIDTH, N - n0)
+        work = map_work(which, plant, nu, w)
+        xs, us, targets = (
+            np.empty((nx, w)),
+            np.empty((nu, w)),
+            np.empty((target.shape[1], w)),
+        )
+        gather(x[k], n0, xs)
+        gather(u[k], n0, us)
+        gather(target[k], n0, targets)
+        params = p[n0 : n0 + w]
+        # Values above and below a point.
+        values = np.empty((2, nr, w))
+        for j in range(nx + nu):
+            place = xs[j] if j < nx else us[j - nx]
+            centre = x[k, j] if j < nx else u[k, j - nx]
+            for side in range(2):
+                step = steps[j] if side == 0 else -steps[j]
+                for n in range(w):
+                    place[n] = centre[n0 + n] + step
+                evaluate(which, plant, xs, us, targets, params, values[side], work)
+            slopes = A[k, :, j] if j < nx else B[k, :, j - nx]
+            for n in range(w):
+                c = centre[n0 + n]
+                place[n] = c
+                # The difference of the rounded points, not 2 h: it is the exact step.
+                per_step = 1.0 / ((c + steps[j]) - (c - steps[j]))
+                for r in range(nr):
+                    slopes[r, n0 + n] = (values[0, r, n] - values[1, r, n]) * per_step

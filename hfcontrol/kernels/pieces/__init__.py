@@ -1,1 +1,0 @@
-"""Source pieces of compiled kernels, glued into generated modules."""

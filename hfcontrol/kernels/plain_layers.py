@@ -1,0 +1,203 @@
+"""Step, tangent and adjoint of layers without a state of their own: tanh and linear.
+
+The same formulas stand as plain NumPy in hfcontrol/network/network.py, which is their
+definition and the reference of their test. The arguments are those of network_step.py,
+which compiles `step`, `jvp`, `vjp`, `weight_cotangents` and `trial_row`.
+"""
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.jit import helper
+from hfcontrol.kernels.matrices import add, put
+from hfcontrol.kernels.tanh import tanh_in_place
+from hfcontrol.network.tables import (
+    ACTIVATION,
+    END,
+    END_SOURCE,
+    FIRST,
+    FIRST_SOURCE,
+    SOURCE_END,
+    SOURCE_FIRST,
+    SOURCE_LAG,
+    TANH,
+    WEIGHTS,
+)
+
+
+@helper
+def matrix_of(theta: Array, first: int, n: int, m: int) -> Array:
+    """Return the matrix (n, m) that begins at an index of theta, as a view."""
+    return theta[first : first + n * m].reshape(n, m)
+
+
+@helper
+def count_columns(layer: Array, sources: Array) -> int:
+    """Return the columns of a layer's matrix: the units it reads, and the bias."""
+    m = 1
+    for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+        m += sources[k, SOURCE_END] - sources[k, SOURCE_FIRST]
+    return m
+
+
+@helper
+def gather(
+    layer: Array, sources: Array, before: Array, now: Array, last: float, X: Array
+) -> None:
+    """Fill X (column, trial) with what a layer reads, and its last row with `last`."""
+    column = 0
+    for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+        units = before if sources[k, SOURCE_LAG] else now
+        for i in range(sources[k, SOURCE_FIRST], sources[k, SOURCE_END]):
+            for n in range(X.shape[1]):
+                X[column, n] = units[i, n]
+            column += 1
+    for n in range(X.shape[1]):
+        X[column, n] = last
+
+
+def step(
+    theta: Array,
+    layers: Array,
+    sources: Array,
+    before: Array,
+    now: Array,
+    scratch: Array,
+) -> None:
+    """Fill the units of the layers in `now`."""
+    for number in range(layers.shape[0]):
+        layer = layers[number]
+        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
+        a, X = now[layer[FIRST] : layer[END]], scratch[:m]
+        gather(layer, sources, before, now, 1.0, X)
+        np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, a)
+        if layer[ACTIVATION] == TANH:
+            tanh_in_place(a.reshape(a.size))
+
+
+def jvp(
+    theta: Array,
+    v: Array,
+    layers: Array,
+    sources: Array,
+    before: Array,
+    now: Array,
+    d_before: Array,
+    d_now: Array,
+    scratch: Array,
+    product: Array,
+) -> None:
+    """Fill the units of the layers in the tangent `d_now`."""
+    for number in range(layers.shape[0]):
+        layer = layers[number]
+        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
+        h, da = now[layer[FIRST] : layer[END]], d_now[layer[FIRST] : layer[END]]
+        X, Wdx = scratch[:m], product[:k]
+        gather(layer, sources, before, now, 1.0, X)
+        np.dot(matrix_of(v, layer[WEIGHTS], k, m), X, da)
+        gather(layer, sources, d_before, d_now, 0.0, X)
+        np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, Wdx)
+        is_tanh = layer[ACTIVATION] == TANH
+        for i in range(k):
+            for n in range(h.shape[1]):
+                slope = 1.0 - h[i, n] * h[i, n] if is_tanh else 1.0
+                da[i, n] = slope * (da[i, n] + Wdx[i, n])
+
+
+def vjp(
+    theta: Array,
+    layers: Array,
+    sources: Array,
+    before: Array,
+    now: Array,
+    now_bar: Array,
+    before_bar: Array,
+    scratch: Array,
+) -> None:
+    """Turn the cotangent of activations into that of summed inputs, from the last."""
+    for number in range(layers.shape[0] - 1, -1, -1):
+        layer = layers[number]
+        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
+        h, delta = now[layer[FIRST] : layer[END]], now_bar[layer[FIRST] : layer[END]]
+        if layer[ACTIVATION] == TANH:
+            for i in range(k):
+                for n in range(h.shape[1]):
+                    delta[i, n] *= 1.0 - h[i, n] * h[i, n]
+        back = scratch[:m]
+        np.dot(matrix_of(theta, layer[WEIGHTS], k, m).T, delta, back)
+        column = 0
+        for s in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+            first, end = sources[s, SOURCE_FIRST], sources[s, SOURCE_END]
+            units = before_bar if sources[s, SOURCE_LAG] else now_bar
+            add(units[first:end], back[column : column + end - first])
+            column += end - first
+
+
+def weight_cotangents(
+    theta_bar: Array,
+    theta: Array,
+    layers: Array,
+    sources: Array,
+    before: Array,
+    now: Array,
+    delta: Array,
+    scratch: Array,
+    product: Array,
+) -> None:
+    """Add outer products of delta and of what the layers read, summed over trials."""
+    for number in range(layers.shape[0]):
+        layer = layers[number]
+        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
+        X, outer = scratch[:m], matrix_of(product, 0, k, m)
+        gather(layer, sources, before, now, 1.0, X)
+        np.dot(delta[layer[FIRST] : layer[END]], X.T, outer)
+        add(matrix_of(theta_bar, layer[WEIGHTS], k, m), outer)
+
+
+@helper
+def gather_over_time(
+    layer: Array, sources: Array, activity: Array, steps: int
+) -> Array:
+    """Return what a layer reads (steps, column) in one trial's activity."""
+    m = count_columns(layer, sources)
+    X = np.empty((steps, m), activity.dtype)
+    column = 0
+    for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+        lag = sources[k, SOURCE_LAG]
+        for i in range(sources[k, SOURCE_FIRST], sources[k, SOURCE_END]):
+            for t in range(steps):
+                X[t, column] = activity[t + 1 - lag, i]
+            column += 1
+    for t in range(steps):
+        X[t, column] = 1.0
+    return X
+
+
+@helper
+def copy_columns(values: Array, first: int, end: int) -> Array:
+    """Return some columns of a matrix as a matrix of their own."""
+    out = np.empty((values.shape[0], end - first), values.dtype)
+    put(out, values[:, first:end])
+    return out
+
+
+def trial_row(
+    theta: Array,
+    layers: Array,
+    sources: Array,
+    activity: Array,
+    delta: Array,
+    fresh: bool,
+    J: Array,
+) -> None:
+    """Add outer products over time of one trial's delta and of what the layers read."""
+    for number in range(layers.shape[0]):
+        layer = layers[number]
+        X = gather_over_time(layer, sources, activity, delta.shape[0])
+        k, m = layer[END] - layer[FIRST], X.shape[1]
+        W = matrix_of(J, layer[WEIGHTS], k, m)
+        own = copy_columns(delta, layer[FIRST], layer[END]).T
+        outer = W if fresh else np.empty((k, m), J.dtype)
+        np.dot(own, X, outer)
+        if not fresh:
+            add(W, outer)

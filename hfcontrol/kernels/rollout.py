@@ -1,0 +1,271 @@
+"""The fused rollout: plant and network in one compiled loop over time.
+
+The plain passes in closed_loop/passes/plain.py are the definition. Trials are computed
+in blocks: T steps, N trials, w of them in a block.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.derivatives import add_product
+from hfcontrol.kernels.integrators import (
+    observe_block,
+    step_block,
+    step_work,
+    taper_block,
+)
+from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.matrices import clear, put
+from hfcontrol.kernels.network_step import NetworkTables, network_step
+from hfcontrol.kernels.plant_functions import PlantFunctions
+from hfcontrol.network.tables import FIRST
+
+
+class RolloutInputs(NamedTuple):
+    """The arrays of a scenario, and how network and plant are connected.
+
+    Shapes: x0 (nx, N), target (T, nt, N), params (N, np), sensory noise (T, ny, N),
+    motor noise and gain (T, nu, N), disturbance (T, nx, N), limit (nu,), taper (nx,).
+    `exploration` (T, nu, N), or (0, nu, N) for none, is added to the commands. Delays
+    are numbers of steps.
+    """
+
+    x0: Array
+    target: Array
+    params: Array
+    sensory_noise: Array
+    motor_noise: Array
+    motor_gain: Array
+    disturbance: Array
+    limit: Array
+    taper: Array
+    feedback_delay: int
+    command_delay: int
+    exploration: Array
+
+
+class HeldModel(NamedTuple):
+    """What a hold keeps fixed, see `LinearModel` in closed_loop/linear_model.py.
+
+    Shapes: A (T, nx, nx, N), B (T, nx, nu, N), C (T, ny, nx, N), x (T + 1, nx, N),
+    u (T, nu, N), observed and recorded (T, ny, N); all are empty if nothing is fixed.
+    """
+
+    A: Array
+    B: Array
+    C: Array
+    x: Array
+    u: Array
+    observed: Array
+    recorded: Array
+    replaces_plant: bool
+    replays_inputs: bool
+
+
+class RolloutResults(NamedTuple):
+    """What a rollout fills.
+
+    Shapes: states x (T + 1, nx, N), controls u and commands (T, nu, N), observations y
+    (T, ny, N), activations (block, T // every + 1, unit, w) of every `every`-th step.
+    """
+
+    x: Array
+    u: Array
+    command: Array
+    y: Array
+    activations: Array
+    every: int
+
+
+class BlockWork(NamedTuple):
+    """Scratch arrays of a block.
+
+    Shapes: states xs and moved (nx, w), controls us (nu, w), observations ys (ny, w)
+    and all_observations (n_observable, w), parameters params (w, np), and `step`, see
+    `step_work`.
+    """
+
+    xs: Array
+    moved: Array
+    us: Array
+    ys: Array
+    all_observations: Array
+    params: Array
+    step: Array
+
+
+@helper
+def see(
+    t: int,
+    n0: int,
+    plant: PlantFunctions,
+    inputs: RolloutInputs,
+    model: HeldModel,
+    results: RolloutResults,
+    work: BlockWork,
+) -> None:
+    """Fill `work.ys` and y[t] with what the trials from n0 observe at step t."""
+    xs, ys = work.xs, work.ys
+    delayed = max(t - inputs.feedback_delay, 0)
+    if model.replays_inputs:
+        for k in range(ys.shape[0]):
+            for n in range(ys.shape[1]):
+                ys[k, n] = model.recorded[t, k, n0 + n]
+    elif model.replaces_plant:
+        for i in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                xs[i, n] = results.x[delayed, i, n0 + n] - model.x[delayed, i, n0 + n]
+        clear(ys)
+        add_product(model.C[delayed], xs, ys, n0)
+        for k in range(ys.shape[0]):
+            for n in range(ys.shape[1]):
+                observed = model.observed[delayed, k, n0 + n]
+                ys[k, n] += observed + inputs.sensory_noise[t, k, n0 + n]
+    else:
+        for i in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                xs[i, n] = results.x[delayed, i, n0 + n]
+        observe_block(plant, xs, work.params, ys, work.all_observations)
+        for k in range(ys.shape[0]):
+            for n in range(ys.shape[1]):
+                ys[k, n] += inputs.sensory_noise[t, k, n0 + n]
+    for k in range(ys.shape[0]):
+        for n in range(ys.shape[1]):
+            results.y[t, k, n0 + n] = ys[k, n]
+
+
+@helper
+def move(
+    t: int,
+    n0: int,
+    plant: PlantFunctions,
+    inputs: RolloutInputs,
+    model: HeldModel,
+    results: RolloutResults,
+    work: BlockWork,
+) -> None:
+    """Fill u[t] and x[t + 1] of the trials from n0.
+
+    The control follows from the command of `command_delay` steps ago.
+    """
+    x, u, xs, us, moved = results.x, results.u, work.xs, work.us, work.moved
+    for k in range(us.shape[0]):
+        limit = inputs.limit[k]
+        for n in range(us.shape[1]):
+            c = 0.0
+            if t >= inputs.command_delay:
+                c = results.command[t - inputs.command_delay, k, n0 + n]
+            if math.isfinite(limit):
+                c = limit * math.tanh(c / limit)
+            factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
+            us[k, n] = c * factor + inputs.motor_noise[t, k, n0 + n]
+            u[t, k, n0 + n] = us[k, n]
+    for i in range(xs.shape[0]):
+        for n in range(xs.shape[1]):
+            xs[i, n] = x[t, i, n0 + n]
+
+    if model.replaces_plant:
+        for i in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                xs[i, n] -= model.x[t, i, n0 + n]
+        for k in range(us.shape[0]):
+            for n in range(us.shape[1]):
+                us[k, n] -= model.u[t, k, n0 + n]
+        clear(moved)
+        add_product(model.A[t], xs, moved, n0)
+        # The products by A and by B are rounded before they are added.
+        for i in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                x[t + 1, i, n0 + n] = model.x[t + 1, i, n0 + n] + moved[i, n]
+        clear(moved)
+        add_product(model.B[t], us, moved, n0)
+        for i in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                x[t + 1, i, n0 + n] += moved[i, n]
+        return
+    step_block(plant, xs, us, work.params, moved, work.step)
+    for i in range(xs.shape[0]):
+        for n in range(xs.shape[1]):
+            moved[i, n] += inputs.disturbance[t, i, n0 + n]
+    taper_block(moved, inputs.taper)
+    for i in range(xs.shape[0]):
+        for n in range(xs.shape[1]):
+            x[t + 1, i, n0 + n] = moved[i, n]
+
+
+@helper
+def start_activations(theta: Array, network: NetworkTables, start: Array) -> None:
+    """Fill the activations before the first step: the learned start, or zeros."""
+    clear(start)
+    if network.start < 0:
+        return
+    for i in range(network.hidden_first, network.hidden_end):
+        for n in range(start.shape[1]):
+            start[i, n] = theta[network.start + i - network.hidden_first]
+
+
+@kernel
+def rollout(
+    first: int,
+    end: int,
+    theta: Array,
+    network: NetworkTables,
+    plant: PlantFunctions,
+    inputs: RolloutInputs,
+    model: HeldModel,
+    results: RolloutResults,
+) -> None:
+    """Fill `results` of the blocks first to end of trials."""
+    x, command, every = results.x, results.command, results.every
+    N, n_controls = x.shape[2], command.shape[1]
+    n_target, n_observed = inputs.target.shape[1], results.y.shape[1]
+    n_units, width = results.activations.shape[2:]
+    real = results.activations.dtype
+    scratch = np.empty((n_units + 1, width), real)
+    # Two steps take turns if not all activations are stored.
+    pair = np.empty((2, n_units, width), real)
+    output = network.layers[-1, FIRST]
+
+    for block in range(first, end):
+        n0, n1 = block * width, min((block + 1) * width, N)
+        w = n1 - n0
+        work = BlockWork(
+            np.empty((x.shape[1], w)),
+            np.empty((x.shape[1], w)),
+            np.empty((n_controls, w)),
+            np.empty((n_observed, w)),
+            np.empty((plant.n_observable, w)),
+            inputs.params[n0:n1],
+            step_work(plant, n_controls, w),
+        )
+        activations = results.activations[block]
+        start_activations(theta, network, activations[0])
+        put(pair[0], activations[0])
+        for i in range(x.shape[1]):
+            for n in range(n0, n1):
+                x[0, i, n] = inputs.x0[i, n]
+
+        for t in range(command.shape[0]):
+            before, now = pair[t % 2], pair[(t + 1) % 2]
+            if every == 1:
+                before, now = activations[t], activations[t + 1]
+            # Trials that do not exist fill up the last block.
+            clear(now[: network.layers[0, FIRST]])
+            see(t, n0, plant, inputs, model, results, work)
+            for n in range(w):
+                for k in range(n_target):
+                    now[k, n] = inputs.target[t, k, n0 + n]
+                for k in range(n_observed):
+                    now[n_target + k, n] = work.ys[k, n]
+            network_step(theta, network, before, now, scratch)
+            if every > 1 and (t + 1) % every == 0:
+                put(activations[(t + 1) // every], now)
+            for k in range(n_controls):
+                for n in range(n0, n1):
+                    command[t, k, n] = now[output + k, n - n0]
+                    if inputs.exploration.shape[0]:
+                        command[t, k, n] += inputs.exploration[t, k, n]
+            move(t, n0, plant, inputs, model, results, work)

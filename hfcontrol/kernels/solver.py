@@ -1,0 +1,391 @@
+"""The adaptive solver, for a block of w trials.
+
+Forward it integrates [z; c], c' = W, and keeps every accepted step with its stages,
+whose interpolant is z(t) at any time. Backward, in the time left, tau = T - t, it
+integrates
+
+    dlam/dtau = F_z' lam + W_z
+    g = integral of F_theta' lam dtau, by the solver's own quadrature of every step
+
+with z from the interpolant, or integrated along, dz/dtau = -F, which needs nothing
+stored. The worst trial's rms error chooses the steps, by a PI controller and Hairer's
+first step (Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I,
+II.4), with the constants that Tsit5 has in OrdinaryDiffEq.jl.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.fields import (
+    FieldProblem,
+    FieldWork,
+    field,
+    linearise,
+    pull,
+)
+from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.matrices import put, put_times
+from hfcontrol.kernels.network_step import add_weight_cotangents
+
+# Modes: forward; backward along the stored path, with the state integrated backward,
+# or with that and the stored states at the ends of steps.
+FORWARD, STORED, BACKSOLVE, CHECKPOINTED = range(4)
+
+# How an integration ended: at T, after too many steps, or at too short a step.
+DONE, TOO_MANY, TOO_SMALL = range(3)
+
+# The PI controller: exponents of this error and of the last one, safety factor, limits
+# of the ratio of steps, old by new, and the least error that counts.
+BETA1 = 7 / 50
+BETA2 = 2 / 25
+SAFETY = 0.9
+FASTEST = 0.1
+SLOWEST = 5.0
+LEAST_ERROR = 1e-4
+
+# Of the horizon: a step as short as that cannot be told from none.
+TINY = 1e-14
+
+# Stages as integers of a type: Numba may compile a helper again for every plain 0 or 1.
+FIRST_STAGE, SECOND_STAGE = np.int64(0), np.int64(1)
+
+# Steps that the arrays of the path hold at first.
+FIRST_ROOM = 64
+
+
+class SolverTableau(NamedTuple):
+    """A method of adaptive steps, see closed_loop/continuous/tableaus.py.
+
+    Shapes for s stages: a (s, s), b and c (s,), weights of the error e (s,), and
+    coefficients of the interpolant (s, 4).
+    """
+
+    a: Array
+    b: Array
+    c: Array
+    e: Array
+    dense: Array
+
+
+class SolverPath(NamedTuple):
+    """Times (K + 1,), states (K + 1, nz, w) and stages (K, s, nz, w) of K steps."""
+
+    times: Array
+    states: Array
+    stages: Array
+
+
+class SolverLimits(NamedTuple):
+    """Relative and absolute tolerance, and most steps."""
+
+    rtol: float
+    atol: float
+    max_steps: int
+
+
+class BackwardWork(NamedTuple):
+    """Scratch arrays of a backward pass.
+
+    Shapes: states z (nz, w), field F (nz + 1, w), derivatives J and slope, see
+    `linearise`, cotangents r_bar (m, w) and before_bar (unit, w), and of every stage
+    the activations befores and nows and the cotangents of sums deltas (s, unit, w).
+    """
+
+    z: Array
+    F: Array
+    J: Array
+    slope: Array
+    r_bar: Array
+    before_bar: Array
+    befores: Array
+    nows: Array
+    deltas: Array
+
+
+class Run(NamedTuple):
+    """What does not change during an integration over T [s].
+
+    mode: FORWARD, STORED, BACKSOLVE or CHECKPOINTED
+    path: the path forward, which a backward integration reads
+    """
+
+    mode: int
+    T: float
+    problem: FieldProblem
+    work: FieldWork
+    path: SolverPath
+    tableau: SolverTableau
+    backward: BackwardWork
+    limits: SolverLimits
+
+
+class Solution(NamedTuple):
+    """How an integration ended.
+
+    ended: DONE, TOO_MANY or TOO_SMALL
+    time, step: the time it reached, and its last step [s]
+    evaluations: evaluations of the rate
+    path: the path of a forward integration
+    """
+
+    ended: int
+    time: float
+    step: float
+    evaluations: int
+    path: SolverPath
+
+
+@helper
+def combine(z: Array, S: Array, part: Array, count: int, h: float, out: Array) -> None:
+    """Compute out = z + h sum of part[j] S[j] over the first `count` stages."""
+    for i in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            total = 0.0
+            for j in range(count):
+                total += part[j] * S[j, i, n]
+            out[i, n] = z[i, n] + h * total
+
+
+@helper
+def interpolate(t: float, path: SolverPath, dense: Array, out: Array) -> None:
+    """Fill out (nz, w) with the state at time t on the path's interpolant.
+
+    It is z + h sum of b_j(part) S[j], with polynomials b_j.
+    """
+    times = path.times
+    after = np.searchsorted(times, t, side="right")
+    k = min(max(after - 1, 0), times.size - 2)
+    h = times[k + 1] - times[k]
+    part = (t - times[k]) / h
+    b = np.empty(dense.shape[0])
+    for j in range(b.size):
+        cubic = dense[j, 2] + part * dense[j, 3]
+        b[j] = part * (dense[j, 0] + part * (dense[j, 1] + part * cubic))
+    combine(path.states[k], path.stages[k], b, b.size, h, out)
+
+
+@helper
+def error_norm(z: Array, other: Array, change: Array, limits: SolverLimits) -> float:
+    """Return the largest rms of `change` over the trials, in units of the tolerance.
+
+    The tolerance depends on the sizes of z and other (m, w).
+    """
+    worst = 0.0
+    for n in range(z.shape[1]):
+        total = 0.0
+        for i in range(z.shape[0]):
+            size = max(abs(z[i, n]), abs(other[i, n]))
+            part = change[i, n] / (limits.atol + limits.rtol * size)
+            total += part * part
+        norm = np.sqrt(total / z.shape[0])
+        # Not `norm > worst`: NaN has to be returned too.
+        if not norm <= worst:
+            worst = norm
+    return worst
+
+
+@helper
+def rate(run: Run, tau: float, Y: Array, stage: int, dY: Array) -> None:
+    """Fill dY with the rate of Y at tau.
+
+    Backward, it leaves what the cotangents of the weights are made of at `stage`.
+    """
+    problem, work, room = run.problem, run.work, run.backward
+    if run.mode == FORWARD:
+        field(tau, Y[: Y.shape[0] - 1], problem, work, dY)
+        return
+    z, nz, t = room.z, room.z.shape[0], run.T - tau
+    if run.mode == STORED:
+        interpolate(t, run.path, run.tableau.dense, z)
+    else:
+        put(z, Y[nz:])
+    own = work_of_stage(work, room, stage)
+    linearise(t, z, problem, own, room.J, room.slope)
+    for k in range(room.r_bar.shape[0]):
+        for n in range(room.r_bar.shape[1]):
+            room.r_bar[k, n] = problem.weights[k, n] * work.r[k, n]
+    point = (room.J, room.slope, own.before, own.now)
+    delta = room.deltas[stage]
+    pull(
+        point,
+        problem,
+        Y[:nz],
+        room.r_bar,
+        delta,
+        room.before_bar,
+        work.scratch,
+        dY[:nz],
+    )
+    if run.mode != STORED:
+        field(t, z, problem, work, room.F)
+        put_times(dY[nz:], -1.0, room.F[:nz])
+
+
+@helper
+def work_of_stage(work: FieldWork, room: BackwardWork, stage: int) -> FieldWork:
+    """Return `work` with the activations of one stage."""
+    return FieldWork(
+        room.befores[stage],
+        room.nows[stage],
+        work.scratch,
+        work.y,
+        work.u,
+        work.r,
+        work.target,
+        work.all_observations,
+        work.z,
+        work.x,
+        work.moved_u,
+        work.values,
+        work.A,
+        work.B,
+        work.C,
+    )
+
+
+@helper
+def first_step(run: Run, Y: Array, S: Array) -> float:
+    """Return Hairer's guess of the first step, from Y and its rate S[0].
+
+    It uses S[1] and the backward arrays of stage 1.
+    """
+    limits = run.limits
+    nothing, trial = np.zeros_like(Y), np.empty_like(Y)
+    d0, d1 = error_norm(Y, Y, Y, limits), error_norm(Y, Y, S[0], limits)
+    h = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+    h = min(h, run.T)
+    both = np.ones(2)
+    combine(Y, S, both, SECOND_STAGE, h, trial)
+    rate(run, h, trial, SECOND_STAGE, S[1])
+    both[1] = -1.0
+    combine(nothing, S, both, both.size, 1.0, trial)
+    steepest = max(d1, error_norm(Y, Y, trial, limits) / h)
+    other = max(1e-6, 1e-3 * h) if steepest <= 1e-15 else (0.01 / steepest) ** 0.2
+    return min(100 * h, other, run.T) if np.isfinite(other) else 1e-3 * h
+
+
+@helper
+def collect(theta_bar: Array, run: Run, h: float, product: Array) -> None:
+    """Add the cotangents of the weights over one step of length h to theta_bar."""
+    b, room, problem = run.tableau.b, run.backward, run.problem
+    for i in range(b.size):
+        if b[i] == 0.0:
+            continue
+        delta = room.deltas[i]
+        for k in range(delta.shape[0]):
+            for n in range(delta.shape[1]):
+                delta[k, n] *= h * b[i]
+        add_weight_cotangents(
+            theta_bar,
+            problem.theta,
+            problem.network,
+            room.befores[i],
+            room.nows[i],
+            delta,
+            run.work.scratch,
+            product,
+        )
+
+
+@helper
+def lengthen(path: SolverPath) -> SolverPath:
+    """Return a path with room for twice as many steps."""
+    times, states, stages = path
+    steps = 2 * stages.shape[0]
+    longer = allocate_path(steps, stages.shape[1], states.shape[1], states.shape[2])
+    for k in range(times.size):
+        longer.times[k] = times[k]
+        put(longer.states[k], states[k])
+    for k in range(stages.shape[0]):
+        for i in range(stages.shape[1]):
+            put(longer.stages[k, i], stages[k, i])
+    return longer
+
+
+@helper
+def allocate_path(steps: int, n_stages: int, nz: int, w: int) -> SolverPath:
+    """Return the arrays of a path."""
+    states = np.empty((steps + 1, nz, w))
+    return SolverPath(np.zeros(steps + 1), states, np.empty((steps, n_stages, nz, w)))
+
+
+@kernel
+def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
+    """Integrate Y (m, w), in place, over `run.T`.
+
+    A step ends at every one of `stops`; the last of them is T. Backward, the cotangent
+    of the weights is added to theta_bar (P,). A dozen variables pass from step to step,
+    so that this is one function.
+    """
+    a, b, c, e = run.tableau.a, run.tableau.b, run.tableau.c, run.tableau.e
+    nz, w, n_stages = Y.shape[0] - 1, Y.shape[1], b.size
+    forward = run.mode == FORWARD
+    path = allocate_path(FIRST_ROOM if forward else 1, n_stages, nz, w)
+    put(path.states[0], Y[:nz])
+    S, new = np.empty((n_stages, Y.shape[0], w)), np.empty_like(Y)
+    change, nothing = np.empty_like(Y), np.zeros_like(Y)
+    product = np.empty(run.work.before.shape[0] * run.work.scratch.shape[0])
+
+    rate(run, 0.0, Y, FIRST_STAGE, S[0])
+    h = first_step(run, Y, S)
+    tau, error_before = 0.0, LEAST_ERROR
+    taken, evaluations, tried, stop, ended = 0, 1, 0, 0, DONE
+    while stop < stops.size:
+        at_stop = tau + h * (1 + 1e-10) >= stops[stop]
+        step = stops[stop] - tau if at_stop else h
+        if tried == run.limits.max_steps or not step > TINY * run.T:
+            ended = TOO_MANY if tried == run.limits.max_steps else TOO_SMALL
+            break
+        for i in range(1, n_stages):
+            combine(Y, S, a[i], i, step, new)
+            rate(run, tau + c[i] * step, new, i, S[i])
+        combine(nothing, S, e, n_stages, step, change)
+        error = error_norm(Y, new, change, run.limits)
+        evaluations += n_stages - 1
+        tried += 1
+        if not error <= 1.0:
+            ratio = SLOWEST
+            if np.isfinite(error):
+                ratio = min(SLOWEST, error**BETA1 / SAFETY)
+            h = step / ratio
+            continue
+
+        if forward:
+            if taken == path.stages.shape[0]:
+                path = lengthen(path)
+            for i in range(n_stages):
+                put(path.stages[taken, i], S[i, :nz])
+        else:
+            collect(theta_bar, run, step, product)
+            # The last stage is the first one of the next step.
+            put(run.backward.befores[0], run.backward.befores[n_stages - 1])
+            put(run.backward.nows[0], run.backward.nows[n_stages - 1])
+            put(run.backward.deltas[0], run.backward.deltas[n_stages - 1])
+        tau = stops[stop] if at_stop else tau + step
+        taken += 1
+        put(Y, new)
+        put(S[0], S[n_stages - 1])
+        if forward:
+            path.times[taken] = tau
+            put(path.states[taken], Y[:nz])
+        ratio = error**BETA1 / error_before**BETA2 / SAFETY
+        ratio = min(max(ratio, FASTEST), SLOWEST)
+        # A step that was cut at a stop says little about the next one.
+        h = max(h, step / ratio) if at_stop and ratio < 1.0 else step / ratio
+        error_before = max(error, LEAST_ERROR)
+        if at_stop:
+            stop += 1
+            if run.mode == CHECKPOINTED and stop < stops.size:
+                stored = run.path.states[stops.size - stop]
+                put(Y[run.backward.z.shape[0] :], stored)
+                rate(run, tau, Y, FIRST_STAGE, S[0])
+                evaluations += 1
+
+    kept = SolverPath(
+        path.times[: taken + 1].copy(),
+        path.states[: taken + 1].copy(),
+        path.stages[:taken].copy(),
+    )
+    return Solution(ended, tau, h, evaluations, kept)

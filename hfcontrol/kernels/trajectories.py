@@ -1,0 +1,98 @@
+"""Trajectories of the plant alone: with given controls, and under a linear law."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.kernels.integrators import step_block, step_work, taper_block
+from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.plant_functions import PlantFunctions
+
+# Trials in a block: they and their scratch arrays stay in the cache.
+WIDTH = 64
+
+
+class Law(NamedTuple):
+    """A linear law about a reference, and noise, see `Kernels.regulate`.
+
+    Shapes: gains (T, N, nu, nx), reference (T + 1, nx, N), limit (nu,), motor gain and
+    noise (T, nu, N). Without a law T is 0 in all of them.
+    """
+
+    gains: Array
+    reference: Array
+    limit: Array
+    motor_gain: Array
+    noise: Array
+
+
+# Controls as they are given.
+NO_LAW = Law(
+    np.zeros((0, 0, 0, 0)),
+    np.zeros((0, 0, 0)),
+    np.zeros(0),
+    np.zeros((0, 0, 0)),
+    np.zeros((0, 0, 0)),
+)
+
+
+@kernel
+def simulate(
+    first: int,
+    end: int,
+    plant: PlantFunctions,
+    p: Array,
+    law: Law,
+    v: Array,
+    disturbance: Array,
+    taper: Array,
+    u: Array,
+    x: Array,
+) -> None:
+    """Fill the trials first to end of x (T + 1, nx, N), from x[0].
+
+        x[t + 1] = taper(step(x[t], u[t]) + disturbance[t])
+
+    p is (N, np). With a law v and u (T, nu, N) are filled too: its clipped controls,
+    and these with noise.
+    """
+    steps, nx, nu = u.shape[0], x.shape[1], u.shape[1]
+    for n0 in range(first, end, WIDTH):
+        w = min(WIDTH, end - n0)
+        params = p[n0 : n0 + w]
+        work = step_work(plant, nu, w)
+        now, after, us = np.empty((nx, w)), np.empty((nx, w)), np.empty((nu, w))
+        for i in range(nx):
+            for n in range(w):
+                now[i, n] = x[0, i, n0 + n]
+        for t in range(steps):
+            if law.gains.shape[0]:
+                _follow_law(t, n0, law, now, v, u)
+            for i in range(nu):
+                for n in range(w):
+                    us[i, n] = u[t, i, n0 + n]
+            step_block(plant, now, us, params, after, work)
+            for i in range(nx):
+                for n in range(w):
+                    now[i, n] = after[i, n] + disturbance[t, i, n0 + n]
+            taper_block(now, taper)
+            for i in range(nx):
+                for n in range(w):
+                    x[t + 1, i, n0 + n] = now[i, n]
+
+
+@helper
+def _follow_law(t: int, n0: int, law: Law, now: Array, v: Array, u: Array) -> None:
+    """Fill v[t] and u[t] of the trials from n0, whose states are now (nx, w)."""
+    for i in range(v.shape[1]):
+        for n in range(now.shape[1]):
+            trial = n0 + n
+            command = v[t, i, trial]
+            for j in range(now.shape[0]):
+                behind = now[j, n] - law.reference[t, j, trial]
+                command += law.gains[t, trial, i, j] * behind
+            command = min(max(command, -law.limit[i]), law.limit[i])
+            v[t, i, trial] = command
+            factor = 1.0 + law.motor_gain[t, i, trial]
+            u[t, i, trial] = command * factor + law.noise[t, i, trial]

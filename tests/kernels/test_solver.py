@@ -1,0 +1,44 @@
+"""The compiled solver in continuous time at its smallest size."""
+
+import numpy as np
+import pytest
+
+from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels import compile_plant
+from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.network import Network
+from hfcontrol.plant.registry import load_plant
+from hfcontrol.tasks.task import Task, TaskOptions
+
+
+def loop_of(estimator):
+    plant = load_plant("linear")
+    kernels = compile_plant(plant)
+    task = Task(plant, kernels, None, TaskOptions(trials=1, steps=2))
+    architecture = Architecture((1,), "linear", (), ())
+    network = Network(architecture, task.n_target + plant.ny, plant.nu)
+    scenario = task.draw(np.random.default_rng(3))
+    wiring = Wiring(0, 0, np.full(2, np.inf), plant.taper)
+    return ContinuousLoop(plant, kernels, network, scenario, wiring, estimator)
+
+
+@pytest.mark.parametrize("name", ["ctpg", "rk4"])
+def test_gradient_agrees_with_differences(name):
+    loop = loop_of(Estimator(name, 1e-8, 1e-8))
+    theta = loop.network.initial(np.random.default_rng(1)) + 0.3
+    v = np.random.default_rng(2).standard_normal(theta.size)
+    gradient = loop.linearise(loop.rollout(theta)).gradient
+    h = 1e-5
+    change = loop.rollout(theta + h * v).loss - loop.rollout(theta - h * v).loss
+    np.testing.assert_allclose(gradient @ v, change / (2 * h), rtol=1e-4)
+
+
+def test_tangent_and_adjoint_are_transposed():
+    loop = loop_of(Estimator("rk4"))
+    theta = loop.network.initial(np.random.default_rng(1)) + 0.3
+    linear = loop.linearise(loop.rollout(theta))
+    v = np.random.default_rng(2).standard_normal(theta.size)
+    tangent = linear.jvp(v)
+    w = np.random.default_rng(4).standard_normal(tangent.size)
+    np.testing.assert_allclose(tangent @ w, v @ linear.vjp(w), rtol=1e-11)
