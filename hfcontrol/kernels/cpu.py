@@ -1,6 +1,7 @@
 """Kernels of a compiled plant on the CPU, over all cores, by Numba."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from hfcontrol.kernels.base import (
     Perturbations,
     Regulated,
 )
-from hfcontrol.kernels.maps import MAP_WIDTH, MAPS, RESIDUAL, map_slopes, map_values
 from hfcontrol.kernels.operations import step_operations
 from hfcontrol.kernels.plant_functions import PlantFunctions, load_plant_functions
-from hfcontrol.kernels.trajectories import NO_LAW, Law, simulate
 from hfcontrol.plant.contract import Plant
+
+# Kernels are imported when they are first called: a controller that only acts needs no
+# Numba, which loads slowly.
+if TYPE_CHECKING:
+    from hfcontrol.kernels.trajectories import Law
 
 # Fewer trials, or times, are not worth another core.
 LEAST_JOBS = 8
@@ -39,6 +43,8 @@ class CompiledKernels(Kernels):
         self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
     ) -> Array:
         """Return the trajectory, see `Kernels.simulate`."""
+        from hfcontrol.kernels.trajectories import NO_LAW
+
         plant = self.plant
         disturbance, u, p = self._check(
             disturbance=(disturbance, plant.nx),
@@ -60,6 +66,8 @@ class CompiledKernels(Kernels):
         taper: Array,
     ) -> Regulated:
         """Return the trajectory under a linear law, with trials shared over cores."""
+        from hfcontrol.kernels.trajectories import Law
+
         plant = self.plant
         gain, noise, disturbance = perturbations
         controls = {"v": law.v, "gain": gain, "noise": noise}
@@ -81,7 +89,7 @@ class CompiledKernels(Kernels):
     def _simulate(
         self,
         p: Array,
-        law: Law,
+        law: "Law",
         v: Array,
         disturbance: Array,
         taper: Array,
@@ -89,6 +97,8 @@ class CompiledKernels(Kernels):
         x: Array,
     ) -> None:
         """Run the compiled `simulate`, with trials shared over the cores."""
+        from hfcontrol.kernels.trajectories import simulate
+
         functions = self._load("step")
         arguments = (functions, by_trial(p), law, v, disturbance, taper, u, x)
         run_in_parallel(x.shape[2], simulate, *arguments, least=LEAST_JOBS)
@@ -104,6 +114,8 @@ class CompiledKernels(Kernels):
     def _values(
         self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
     ) -> Array:
+        from hfcontrol.kernels.maps import MAPS, RESIDUAL, map_values
+
         out = np.empty_like(x, shape=(len(x), size, x.shape[2]))
         which = MAPS.get(name, RESIDUAL)
         arguments = (which, self._load(name), x, u, target, by_trial(p), out)
@@ -113,6 +125,8 @@ class CompiledKernels(Kernels):
     def _slopes(
         self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
     ) -> tuple[Array, Array]:
+        from hfcontrol.kernels.maps import MAP_WIDTH, MAPS, RESIDUAL, map_slopes
+
         K, nx, N = x.shape
         A = np.empty_like(x, shape=(K, size, nx, N))
         B = np.empty_like(x, shape=(K, size, u.shape[1], N))

@@ -15,13 +15,12 @@ axis, trials are the last.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.passes.sequences import Sequences
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
@@ -35,6 +34,11 @@ from hfcontrol.policy_gradient.objectives import (
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Policy
 from hfcontrol.policy_gradient.trajectories import Trajectories
+
+# Imported when first used: a controller that only acts needs no Numba, which loads
+# slowly.
+if TYPE_CHECKING:
+    from hfcontrol.closed_loop.passes.sequences import Sequences
 
 CRITIC_UNITS = (32, 32)
 
@@ -164,13 +168,17 @@ class Learner:
         self.normalise = options.normalise and network.constraint is None
 
     @cached_property
-    def network_sequences(self) -> Sequences:
+    def network_sequences(self) -> "Sequences":
         """The network's passes, compiled at first use and not when a run is loaded."""
+        from hfcontrol.closed_loop.passes.sequences import Sequences
+
         return Sequences(self.network)
 
     @cached_property
-    def critic_sequences(self) -> Sequences:
+    def critic_sequences(self) -> "Sequences":
         """The critic's passes."""
+        from hfcontrol.closed_loop.passes.sequences import Sequences
+
         return Sequences(self.critic)
 
     def init(self, theta: Array, rng: np.random.Generator) -> PolicyState:
