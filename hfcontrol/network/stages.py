@@ -168,8 +168,8 @@ class Stages:
             by_x, by_f, by_p = slopes
             return _times(by_x, bar), _times(by_f, bar), [by * bar for by in by_p]
         pairs = list(zip(slopes, bar, strict=True))
-        x_bar = sum(_times(by_x, b) for (by_x, _, _), b in pairs)
-        f_bar = sum(_times(by_f, b) for (_, by_f, _), b in pairs)
+        x_bar: Any = sum(_times(by_x, b) for (by_x, _, _), b in pairs)
+        f_bar: Any = sum(_times(by_f, b) for (_, by_f, _), b in pairs)
         products = [[by * b for by in by_p] for (_, _, by_p), b in pairs]
         return x_bar, f_bar, [sum(parts) for parts in zip(*products, strict=True)]
 
