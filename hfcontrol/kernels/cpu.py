@@ -15,7 +15,8 @@ from hfcontrol.kernels.base import (
 )
 from hfcontrol.kernels.maps import MAP_WIDTH, MAPS, RESIDUAL, map_slopes, map_values
 from hfcontrol.kernels.operations import step_operations
-from hfcontrol.kernels.plant_functions import PlantFunctions, load_plant_functions
+from hfcontrol.kernels.plant_functions import load_plant_functions
+from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.kernels.trajectories import NO_LAW, Law, simulate
 from hfcontrol.plant.contract import Plant
 

@@ -20,7 +20,7 @@ from hfcontrol.kernels.integrators import (
 from hfcontrol.kernels.jit import helper, kernel
 from hfcontrol.kernels.matrices import clear, put
 from hfcontrol.kernels.network_step import NetworkTables, network_step
-from hfcontrol.kernels.plant_functions import PlantFunctions
+from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.network.tables import FIRST
 
 
