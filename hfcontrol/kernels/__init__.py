@@ -2,8 +2,8 @@
 
 * base.py: `Kernels`, what the kernels of every plant do
 * batch.py, cpu.py, cuda/: plants in NumPy, compiled for the CPU, and for a GPU
-* plant_module.py, plant_functions.py, blocks.py: a plant's own functions, how kernels
-  take them, and how kernels call them
+* plant_module.py, plant_types.py, plant_functions.py, blocks.py: a plant's own
+  functions, how kernels take them, and how kernels call them
 * integrators.py, maps.py, trajectories.py: steps, Jacobians and trajectories
 * network_step.py, plain_layers.py, stages.py, cells.py, synapses.py, tanh.py: the
   network's step and its derivatives

@@ -15,7 +15,8 @@ from hfcontrol.kernels.base import (
     Regulated,
 )
 from hfcontrol.kernels.operations import step_operations
-from hfcontrol.kernels.plant_functions import PlantFunctions, load_plant_functions
+from hfcontrol.kernels.plant_functions import load_plant_functions
+from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.plant.contract import Plant
 
 # Kernels are imported when they are first called: a controller that only acts needs no

@@ -29,7 +29,7 @@ from hfcontrol.kernels.network_step import (
     network_step,
     network_vjp,
 )
-from hfcontrol.kernels.plant_functions import PlantDerivatives, PlantFunctions
+from hfcontrol.kernels.plant_types import PlantDerivatives, PlantFunctions
 from hfcontrol.network.tables import FIRST
 
 

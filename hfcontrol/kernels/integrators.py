@@ -15,7 +15,7 @@ from numba import types
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.blocks import call_map, call_rates
 from hfcontrol.kernels.jit import address_of, function_at, helper, pointed_to
-from hfcontrol.kernels.plant_functions import (
+from hfcontrol.kernels.plant_types import (
     DISCRETE,
     NO_PLANT,
     RK4,

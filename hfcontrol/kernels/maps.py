@@ -15,7 +15,7 @@ from hfcontrol.kernels.integrators import (
     step_work,
 )
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.plant_functions import PlantFunctions
+from hfcontrol.kernels.plant_types import PlantFunctions
 
 # Maps, by number; a name that is not one of MAPS is that of a residual function.
 STEP, OBSERVE, OUTPUT, RESIDUAL = range(4)

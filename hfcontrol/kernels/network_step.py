@@ -51,13 +51,13 @@ def signatures(real: Any) -> NetworkFunctions:
     tables = [types.int64[:, ::1]] * 2
     sums = types.float64[::1]
     void = types.void
-    return NetworkFunctions(
-        step=void(vector, *tables, matrix, matrix, matrix),
-        jvp=void(vector, vector, *tables, *[matrix] * 6),
-        vjp=void(vector, *tables, *[matrix] * 5),
-        weight_cotangents=void(sums, vector, *tables, *[matrix] * 4, vector),
-        trial_row=void(vector, *tables, matrix, matrix, types.boolean, vector),
-    )
+    step = void(vector, *tables, *[matrix] * 3)
+    jvp = void(vector, vector, *tables, *[matrix] * 6)
+    vjp = void(vector, *tables, *[matrix] * 5)
+    # Sums over trials are float64, whatever the dtype of the network.
+    cotangents = void(sums, vector, *tables, *[matrix] * 4, vector)
+    row = void(vector, *tables, matrix, matrix, types.boolean, vector)
+    return NetworkFunctions(step, jvp, vjp, cotangents, row)
 
 
 @cache

@@ -6,75 +6,20 @@ by pointer for each trial costs 30 % more time.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import actuator_factors
+from hfcontrol.kernels.integrators import load_step
 from hfcontrol.kernels.plant_module import (
     block_name,
     block_signature,
     load_plant_module,
 )
+from hfcontrol.kernels.plant_types import INTEGRATORS, PlantDerivatives, PlantFunctions
 from hfcontrol.plant.contract import Plant
-
-# `PlantFunctions.integrator`, by the plant file's INTEGRATOR.
-EULER, SEMI_IMPLICIT, RK4, DISCRETE = range(4)
-INTEGRATORS = {
-    "euler": EULER,
-    "semi_implicit": SEMI_IMPLICIT,
-    "rk4": RK4,
-    "none": DISCRETE,
-}
-
-
-class PlantFunctions(NamedTuple):
-    """The functions of a plant and how it is stepped; one type for all plants.
-
-    The functions are addresses, 0 for those that the plant file does not define or that
-    were not requested; without a function, `observe` and `output` copy the state.
-
-    step: `fill_step` of integrators.py, the same for all plants
-    rates: (x, u, p, dx) of the body; of a discrete plant its step
-    observe: (x, p, y), all observations of the body
-    output: (x, p, z)
-    residual: (x, u, target, p, r)
-    integrator: EULER, SEMI_IMPLICIT, RK4 or DISCRETE
-    substeps, substep: steps of the integrator per control step, and their length [s]
-    n_body: number of states of the body; the drives of actuators follow them
-    n_observable: number of observations before the selection
-    lag: time constant [s] of first-order actuators before the body; 0 without
-    decay, mean: `actuator_factors`
-    observed: indices of the observations that the network gets (int64); empty for all
-    """
-
-    step: Any
-    rates: Any
-    observe: Any
-    output: Any
-    residual: Any
-    integrator: int
-    substeps: int
-    substep: float
-    n_body: int
-    n_observable: int
-    lag: float
-    decay: float
-    mean: float
-    observed: Array
-
-
-class PlantDerivatives(NamedTuple):
-    """Addresses of derivatives that the plant file defines; 0 for the others.
-
-    jacobian: (x, u, p, A, B), A (nx, nx, w), B (nx, nu, w)
-    observe_jacobian: (x, p, C), C (ny, nx, w)
-    """
-
-    jacobian: Any
-    observe_jacobian: Any
 
 
 def load_plant_functions(
@@ -86,9 +31,6 @@ def load_plant_functions(
     function that is; the others are not compiled. Raises PlantError if the plant's
     functions cannot be compiled.
     """
-    # Imported here: integrators.py needs the types of this module.
-    from hfcontrol.kernels.integrators import load_step
-
     defined = plant.functions
     decay, mean = actuator_factors(plant) if plant.actuator_lag else (0.0, 0.0)
     return PlantFunctions(
@@ -107,25 +49,6 @@ def load_plant_functions(
         mean,
         np.array(plant.observation_indices or (), dtype=np.int64),
     )
-
-
-# In place of a plant that is not compiled: kernels of its linear model need none.
-NO_PLANT = PlantFunctions(
-    step=0,
-    rates=0,
-    observe=0,
-    output=0,
-    residual=0,
-    integrator=DISCRETE,
-    substeps=0,
-    substep=0.0,
-    n_body=0,
-    n_observable=0,
-    lag=0.0,
-    decay=0.0,
-    mean=0.0,
-    observed=np.zeros(0, dtype=np.int64),
-)
 
 
 def load_plant_derivatives(plant: Plant) -> PlantDerivatives:

@@ -41,17 +41,22 @@ class RiccatiWork(NamedTuple):
 
 def make_work(nx: int, nu: int) -> RiccatiWork:
     """Return the scratch of one trial with nx states and nu controls."""
+    value, next_A = np.empty((2, nx, nx + 1))
+    cross, solution, next_B = np.empty((3, nu, nx + 1))
+    curvature, damped, factor = np.empty((3, nu, nu))
+    symmetric = np.empty((nx, nx))
+    is_held = np.empty(nu, dtype=np.bool_)
     return RiccatiWork(
-        value=np.empty((nx, nx + 1)),
-        next_A=np.empty((nx, nx + 1)),
-        symmetric=np.empty((nx, nx)),
-        cross=np.empty((nu, nx + 1)),
-        solution=np.empty((nu, nx + 1)),
-        next_B=np.empty((nu, nx + 1)),
-        curvature=np.empty((nu, nu)),
-        damped=np.empty((nu, nu)),
-        factor=np.empty((nu, nu)),
-        is_held=np.empty(nu, dtype=np.bool_),
+        value=value,
+        next_A=next_A,
+        symmetric=symmetric,
+        cross=cross,
+        solution=solution,
+        next_B=next_B,
+        curvature=curvature,
+        damped=damped,
+        factor=factor,
+        is_held=is_held,
     )
 
 

@@ -20,7 +20,7 @@ from hfcontrol.kernels.integrators import (
 from hfcontrol.kernels.jit import helper, kernel
 from hfcontrol.kernels.matrices import clear, put
 from hfcontrol.kernels.network_step import NetworkTables, network_step
-from hfcontrol.kernels.plant_functions import PlantFunctions
+from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.network.tables import FIRST
 
 
@@ -155,13 +155,18 @@ def move(
     for k in range(us.shape[0]):
         limit = inputs.limit[k]
         for n in range(us.shape[1]):
-            c = 0.0
-            if t >= inputs.command_delay:
-                c = results.command[t - inputs.command_delay, k, n0 + n]
-            if math.isfinite(limit):
-                c = limit * math.tanh(c / limit)
+            us[k, n] = 0.0
+        # Conditions stand outside of the loops over trials, which then are fast.
+        if t >= inputs.command_delay:
+            command = results.command[t - inputs.command_delay, k]
+            for n in range(us.shape[1]):
+                us[k, n] = command[n0 + n]
+        if math.isfinite(limit):
+            for n in range(us.shape[1]):
+                us[k, n] = limit * math.tanh(us[k, n] / limit)
+        for n in range(us.shape[1]):
             factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
-            us[k, n] = c * factor + inputs.motor_noise[t, k, n0 + n]
+            us[k, n] = us[k, n] * factor + inputs.motor_noise[t, k, n0 + n]
             u[t, k, n0 + n] = us[k, n]
     for i in range(xs.shape[0]):
         for n in range(xs.shape[1]):
@@ -264,8 +269,9 @@ def rollout(
             if every > 1 and (t + 1) % every == 0:
                 put(activations[(t + 1) // every], now)
             for k in range(n_controls):
-                for n in range(n0, n1):
-                    command[t, k, n] = now[output + k, n - n0]
-                    if inputs.exploration.shape[0]:
-                        command[t, k, n] += inputs.exploration[t, k, n]
+                for n in range(w):
+                    command[t, k, n0 + n] = now[output + k, n]
+                if inputs.exploration.shape[0]:
+                    for n in range(w):
+                        command[t, k, n0 + n] += inputs.exploration[t, k, n0 + n]
             move(t, n0, plant, inputs, model, results, work)

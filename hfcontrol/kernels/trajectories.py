@@ -7,7 +7,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.integrators import step_block, step_work, taper_block
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.plant_functions import PlantFunctions
+from hfcontrol.kernels.plant_types import PlantFunctions
 
 # Trials in a block: they and their scratch arrays stay in the cache.
 WIDTH = 64

@@ -200,7 +200,9 @@ class Layer:
         trials = activations.shape[1]
         parts = activations[self.work].reshape(-1, self.size, trials)
         sums, count = count_sums(self.cell), count_states(self.cell)
-        ends = np.cumsum([sums * self.stages, count * (self.stages - 1)])
+        # A list: on a GPU the parts are no NumPy arrays.
+        end = sums * self.stages
+        ends = [end, end + count * (self.stages - 1)]
         activities, states, parameters = np.split(parts, ends)
         # Units with one sum have no axis for it.
         if sums > 1:

@@ -426,10 +426,10 @@ class Network:
         flags = enumerate(CELLS[layer.cell].PARAMETERS.values())
         positive = sum(int(flag) << number for number, flag in flags)
         terms = [number for term in layer.terms for number in term]
-        row: tuple[int, ...] = (*solver, *places, *state, *columns, *sums, *kinds)
-        row += (positive,)
-        row += (0, 0, 0, len(layer.terms), *terms)
-        return row + (0,) * (width - len(row))
+        row = [*solver, *places, *state, *columns, *sums, *kinds, positive]
+        # Kernels write the functions of the cell in place of these three zeros.
+        row += [0, 0, 0, len(layer.terms), *terms]
+        return (*row, *[0] * (width - len(row)))
 
 
 def _encode_activation(names: str) -> int:

@@ -11,11 +11,11 @@ from hfcontrol.errors import PlantError
 from hfcontrol.kernels.blocks import call_map, call_rates, call_residual
 from hfcontrol.kernels.jit import DISABLED
 from hfcontrol.kernels.plant_functions import (
-    NO_PLANT,
     load_plant_derivatives,
     load_plant_functions,
 )
 from hfcontrol.kernels.plant_module import plant_source
+from hfcontrol.kernels.plant_types import NO_PLANT
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
 

@@ -17,10 +17,10 @@ from hfcontrol.kernels import solver, solver_steps
 from hfcontrol.kernels.cell_module import fill_functions
 from hfcontrol.kernels.fields import FieldProblem, FieldWork
 from hfcontrol.kernels.plant_functions import (
-    PlantDerivatives,
     load_plant_derivatives,
     load_plant_functions,
 )
+from hfcontrol.kernels.plant_types import PlantDerivatives
 from hfcontrol.kernels.solver import (
     BackwardWork,
     Run,

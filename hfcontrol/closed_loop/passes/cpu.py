@@ -34,7 +34,8 @@ from hfcontrol.kernels.network_step import (
     NetworkTables,
     load_function,
 )
-from hfcontrol.kernels.plant_functions import NO_PLANT, load_plant_functions
+from hfcontrol.kernels.plant_functions import load_plant_functions
+from hfcontrol.kernels.plant_types import NO_PLANT
 from hfcontrol.kernels.rollout import HeldModel, RolloutInputs, RolloutResults
 from hfcontrol.kernels.rollout import rollout as run_rollout
 from hfcontrol.kernels.segments import StoredActivations
