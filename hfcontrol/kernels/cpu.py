@@ -15,7 +15,6 @@ from hfcontrol.kernels.base import (
     Regulated,
 )
 from hfcontrol.kernels.operations import step_operations
-from hfcontrol.kernels.plant_functions import load_plant_functions
 from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.plant.contract import Plant
 
@@ -107,6 +106,8 @@ class CompiledKernels(Kernels):
     def _load(self, name: str) -> PlantFunctions:
         """Return the plant's functions, compiled for one map."""
         if name not in self._functions:
+            from hfcontrol.kernels.plant_functions import load_plant_functions
+
             residual = name if name in self.plant.residuals else None
             functions = load_plant_functions(self.plant, name == "output", residual)
             self._functions[name] = functions
