@@ -99,7 +99,9 @@ else:
         return _make_call((x, p, out), (WIDTH,))
 
     @intrinsic
-    def call_residual(context, address, x, u, target, p, r):  # type: ignore[no-untyped-def]
+    def call_residual(  # type: ignore[no-untyped-def]
+        context, address, x, u, target, p, r
+    ):
         """Call the residual function of a task."""
         return _make_call((x, u, target, p, r), (TARGETS, WIDTH))
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,17 +79,6 @@ def exact(cell, p, x, f, time):
             drive / rate + (x - drive / rate) * np.exp(-rate * time),
             x + time * drive,
         )
-
-
-@pytest.mark.parametrize("cell, other", [*combinations(CELLS, 2)])
-def test_only_cells_with_the_same_formulas_share_a_code(cell, other):
-    """The compiled passes know a cell by its code alone."""
-    a, b = CELLS[cell], CELLS[other]
-    if a.CODE == b.CODE:
-        assert is_staged(cell)
-        assert a.ACTIVATION == b.ACTIVATION and a.PARAMETERS == b.PARAMETERS
-        for name in FORMULAS:
-            assert getattr(a, name, None) is getattr(b, name, None)
 
 
 @pytest.mark.parametrize("cell, scheme, unfold", SOLVED)
