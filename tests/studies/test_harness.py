@@ -42,7 +42,7 @@ def test_held_out_ratio_is_a_rollout_over_the_optimum(setup):
     assert yardstick.ratio(theta) == rollout.losses.mean() / yardstick.optimal
 
 
-def test_training_grows_its_horizon_if_the_task_asks(monkeypatch):
+def test_training_grows_its_horizon_if_the_task_asks():
     task = load_plant("cartpole").tasks["balance"]
     settings = settings_for(plant="cartpole", task="balance", hidden=(2,), rollouts=1)
     assert settings.grow == task["train"]["grow"]
