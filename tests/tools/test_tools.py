@@ -1,4 +1,4 @@
-"""Every script in tools/ still runs, at its smallest size, and writes only to its --out.
+"""Every script in tools/ runs at its smallest size and writes only to --out.
 
 Each runs in a process, as from a shell: some set the number of threads before they
 import anything.
