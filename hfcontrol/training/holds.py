@@ -8,11 +8,12 @@
 |            | rollout, which replaces the plant        |                            |
 | `inputs`   | also the network's inputs in the rollout | these inputs, always       |
 
-Two more choices change the kind during training:
+Two more choices change the hold during training:
 
 | choice | kinds                                                                       |
 |--------|-----------------------------------------------------------------------------|
-| `post` | `inputs`, then `scenario` once the loss has stopped falling                 |
+| `post` | `inputs`; once the loss has stopped falling, with one update per hold, so   |
+|        | that every update renews the inputs                                         |
 | `auto` | `scenario` if a step of the plant costs little; else `model`, then          |
 |        | `scenario` if the model is good for too few updates                         |
 
@@ -64,8 +65,8 @@ LITTLE = 0.005
 SHORT = 2
 MOST_SHORT_HOLDS = 6
 
-# `post` leaves `inputs` after as many holds in a row whose loss is not below this part
-# of the lowest loss before.
+# `post` renews the inputs at every update after as many holds in a row whose loss is
+# not below this part of the lowest loss before.
 MOST_STALLED_HOLDS = 3
 STALLED = 0.999
 
@@ -75,7 +76,8 @@ class HoldState:
     """What passes from hold to hold: the kind in use, and what switches it.
 
     The trust radius of `model`, its short holds in a row, and the stalled holds in a
-    row and the lowest loss of `inputs`.
+    row and the lowest loss of `inputs`. `most_updates` are the most updates of a hold,
+    None for as many as the limits of the training allow.
     """
 
     kind: HoldKind
@@ -83,6 +85,7 @@ class HoldState:
     short_holds: int = 0
     stalled_holds: int = 0
     lowest_loss: float = np.inf
+    most_updates: int | None = None
 
 
 class HoldEnd(NamedTuple):
@@ -100,8 +103,7 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
     """Return the `HoldState` to begin with, and the reason as a sentence."""
     if choice == "post":
         reason = (
-            "post: recorded inputs first, then the plant's own feedback when they stop "
-            "helping"
+            "post: recorded inputs, renewed at every update once the loss stops falling"
         )
         return HoldState("inputs"), reason
     if choice != "auto":
@@ -175,7 +177,7 @@ class InputsHold(Hold):
         """Return the `HoldEnd`; a hold is never undone.
 
         The true loss decides nothing, as in the published method. When it stops
-        falling, `post` leaves this kind.
+        falling, `post` renews the inputs at every update.
         """
         after = self.loop.rollout(now.theta, NOTHING_FIXED)
         fell = after.loss < STALLED * state.lowest_loss
@@ -261,12 +263,16 @@ def begin_hold(loop: Loop, start: Any, state: HoldState, updates: int = 0) -> Ho
     return Hold(loop, start)
 
 
-def switch_kind(choice: str, state: HoldState) -> HoldState:
-    """Return the state for the next hold: `auto` and `post` may change the kind."""
+def switch_hold(choice: str, state: HoldState) -> HoldState:
+    """Return the state for the next hold: the same, unless it is time to switch.
+
+    `auto` changes the kind. `post` limits holds to one update, as the blog post
+    suggests.
+    """
     leave_model = choice == "auto" and state.short_holds >= MOST_SHORT_HOLDS
     if state.kind == "model" and leave_model:
         return replace(state, kind="scenario")
-    leave_inputs = choice == "post" and state.stalled_holds >= MOST_STALLED_HOLDS
-    if state.kind == "inputs" and leave_inputs:
-        return replace(state, kind="scenario")
+    has_stalled = choice == "post" and state.stalled_holds >= MOST_STALLED_HOLDS
+    if state.kind == "inputs" and has_stalled and state.most_updates is None:
+        return replace(state, most_updates=1)
     return state

@@ -27,7 +27,8 @@ class HoldSettings(SettingsModel):
     )
     hold: HoldName = setting(
         "auto",
-        "What stays fixed during these updates: auto, model, scenario, inputs or post.",
+        "What stays fixed during these updates: auto, model, scenario, inputs, or post "
+        "(inputs, renewed at every update once the loss stops falling).",
         "WORD",
         only_with=(
             NEEDS_DERIVATIVES,

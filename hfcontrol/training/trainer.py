@@ -43,7 +43,7 @@ from hfcontrol.training.holds import (
     HoldState,
     begin_hold,
     choose_hold,
-    switch_kind,
+    switch_hold,
 )
 from hfcontrol.training.state import (
     CurvePoint,
@@ -298,7 +298,7 @@ class _Run:
             self.loop, self.start, self.hold_start.hold, state.updates_in_hold
         )
         current = hold.first_rollout()
-        over = state.hold_over or state.updates_in_hold >= self.limits.batches
+        over = state.hold_over or state.updates_in_hold >= self._most_updates()
         stop = None
         if is_resumed:
             # made and counted before the interruption, and now once more
@@ -311,7 +311,7 @@ class _Run:
 
         while not over and stop is None:
             before = current.loss
-            left = self.limits.batches - self.state.updates_in_hold
+            left = self._most_updates() - self.state.updates_in_hold
             inner, current, report = self.trainer.optimizer.step(
                 self.state.optimizer, current, hold, left
             )
@@ -346,6 +346,11 @@ class _Run:
         yield Event("hold", self.state, self.loop, self.start, None, accepted)
         return stop or self._check_limits(self.state.history[-1].loss, target)
 
+    def _most_updates(self) -> int:
+        """Return the most updates of the hold in progress."""
+        most = self.hold_start.hold.most_updates
+        return min(self.limits.batches, most or self.limits.batches)
+
     def _close(self, hold: Hold, current: Any) -> bool:
         """End a hold: continue from its last rollout or undo it.
 
@@ -379,9 +384,13 @@ class _Run:
             small_gains = begun.small_gains + 1 if is_small else 0
             rejected_holds = 0
             mean_theta = self._average(inner.theta)
+        next_hold = switch_hold(self.trainer.hold, hold_state)
+        if next_hold is not hold_state:
+            # what the former hold could not do says nothing about the next one
+            small_gains = rejected_holds = 0
         self._update(
             optimizer=inner,
-            hold=switch_kind(self.trainer.hold, hold_state),
+            hold=next_hold,
             generator=generator,
             loss=self.start.loss,
             updates_in_hold=0,

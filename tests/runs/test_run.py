@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.state_tree import state_from_tree, state_to_tree
 from hfcontrol.runs.training import continue_training, start_training
 from hfcontrol.training import curriculum as curriculum_module
 from hfcontrol.training.stop import StopToken
@@ -134,6 +136,19 @@ def test_resumed_training_equals_uninterrupted(settings, after):
         and stopped.state.updates < whole.state.updates
     )
     assert same(hf.resume(path), whole)
+
+
+def test_checkpoint_keeps_the_most_updates_of_a_hold(tmp_path):
+    """A checkpoint of an older version has no such entry, and no such limit."""
+    state = hf.train("arm2", **BRIEF, hold="post").state
+    tree = state_to_tree(state)
+    del tree["hold"]["most_updates"]
+    assert bits(state_from_tree(tree)) == bits(state)
+
+    renewed = replace(state, hold=replace(state.hold, most_updates=1))
+    checkpoint.save(tmp_path / "state.h5", {"state": state_to_tree(renewed)})
+    tree = checkpoint.load(tmp_path / "state.h5")["state"]
+    assert bits(state_from_tree(tree)) == bits(renewed)
 
 
 def test_training_stopped_at_every_update_equals_uninterrupted():

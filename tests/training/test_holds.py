@@ -14,7 +14,7 @@ from hfcontrol.training.holds import (
     ModelHold,
     begin_hold,
     choose_hold,
-    switch_kind,
+    switch_hold,
 )
 from hfcontrol.training.state import Event
 
@@ -122,13 +122,13 @@ def test_hold_that_raises_true_loss_is_undone(loop, radius):
 def test_auto_leaves_model_after_short_holds_in_a_row(loop):
     hold, state, now = model_hold(loop, radius=1e-6)
     for count in range(1, 7):
-        assert switch_kind("auto", state).kind == "model"
+        assert switch_hold("auto", state).kind == "model"
         hold.updates = 2
         _, state, _ = hold.close(now, replace(state, radius=1e-6))
         assert state.short_holds == count
     assert (
-        switch_kind("auto", state).kind == "scenario"
-        and switch_kind("model", state).kind == "model"
+        switch_hold("auto", state).kind == "scenario"
+        and switch_hold("model", state).kind == "model"
     )
     hold.updates = 3
     assert hold.close(now, replace(state, radius=1e-6)).state.short_holds == 0
@@ -140,22 +140,22 @@ def test_short_hold_inside_its_radius_does_not_count(loop):
     assert hold.close(now, state).state.short_holds == 0
 
 
-def test_post_leaves_inputs_after_three_stalled_holds(loop):
+def test_post_renews_inputs_at_every_update_after_three_stalled_holds(loop):
     start = loop.rollout(weights_of(loop))
     downhill = start.theta - 0.01 * loop.linearise(start).gradient
     state, seen = HoldState("inputs"), []
     for theta in (start.theta, start.theta, downhill, start.theta, downhill, downhill):
-        assert switch_kind("post", state).kind == "inputs"
+        assert switch_hold("post", state) is state
         after, state, _ = InputsHold(loop, start).close(
             SimpleNamespace(theta=theta), state
         )
         assert not after.linear_model.replays_inputs
         seen.append(state.stalled_holds)
     assert seen == [0, 1, 0, 1, 2, 3]
-    assert (
-        switch_kind("post", state).kind == "scenario"
-        and switch_kind("inputs", state).kind == "inputs"
-    )
+    renewed = switch_hold("post", state)
+    assert renewed == replace(state, most_updates=1)
+    assert switch_hold("post", renewed) is renewed
+    assert switch_hold("inputs", state) is state
 
 
 def test_auto_compares_operation_counts():

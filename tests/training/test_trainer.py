@@ -9,6 +9,7 @@ from helpers import bits, training_of
 
 from hfcontrol.errors import TrainingError
 from hfcontrol.optim.protocol import Report
+from hfcontrol.training.holds import HoldState
 from hfcontrol.training.state import Stop
 from hfcontrol.training.stop import StopToken
 
@@ -91,6 +92,22 @@ def test_training_resumes_from_any_event(settings):
         assert [e.kind for e in again] == [e.kind for e in expected], (
             f"after event {place}, {event.kind}"
         )
+        assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], (
+            f"after event {place}, {event.kind}"
+        )
+
+
+def test_post_resumes_from_any_event_around_its_switch():
+    settings = {"hold": "post", "batches": 2, "rollouts": 30}
+    trainer, state = training_of(**settings)
+    # the first hold is the third one that does not lower the loss
+    state = replace(state, hold=HoldState("inputs", stalled_holds=2, lowest_loss=0.0))
+    events = list(trainer.run(state))
+    limits = [event.state.hold.most_updates for event in events]
+    assert limits[0] is None and limits.count(1) > 6
+    for place, event in enumerate(events[:-1]):
+        expected = events[place + 1 : place + 5]
+        again = islice(training_of(**settings)[0].run(event.state), len(expected))
         assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], (
             f"after event {place}, {event.kind}"
         )
@@ -299,12 +316,25 @@ def test_training_that_converges_in_its_first_hold_has_not_failed():
     assert last.stop is Stop.CONVERGED
 
 
-def test_post_switches_to_scenario_if_inputs_only_harm():
-    """Three holds that raise the loss switch the kind; training has not converged."""
+def test_post_renews_inputs_at_every_update_if_longer_holds_only_harm():
+    """Four holds without a new lowest loss: the first one sets it."""
     trainer, state = training_of(hold="post", batches=2)
     trainer.optimizer = Worse(trainer.optimizer)
-    kinds = [event.state.hold.kind for event in islice(trainer.run(state), 20)]
-    assert kinds[0] == "inputs" and kinds.count("scenario") > 2
+    holds = [event for event in islice(trainer.run(state), 30) if event.kind == "hold"]
+    made = [0, *(event.state.updates for event in holds)]
+    assert {event.state.hold.kind for event in holds} == {"inputs"}
+    assert np.diff(made)[:7].tolist() == [2, 2, 2, 2, 1, 1, 1]
+
+
+def test_a_new_kind_of_hold_gets_its_own_attempts():
+    """Six short holds that are undone switch `auto`; training goes on in `scenario`."""
+    trainer, state = training_of(hold="auto")
+    state = replace(state, hold=HoldState("model", short_holds=5), rejected_holds=5)
+    trainer.optimizer = Worse(trainer.optimizer)
+    events = islice(trainer.run(state), 200)
+    switched, later, *_ = (event for event in events if event.kind == "hold")
+    assert not switched.accepted and switched.state.hold.kind == "scenario"
+    assert switched.state.rejected_holds == 0 and later.accepted
 
 
 class Worse:
