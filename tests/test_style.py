@@ -18,10 +18,10 @@ def density():
     return module
 
 
-@pytest.fixture(scope="module")
-def package(density):
-    """The counts of the package."""
-    return density.count_folder(ROOT / "hfcontrol")
+@pytest.fixture(scope="module", params=["hfcontrol", "hfcontrol/kernels"])
+def package(request, density):
+    """The counts of the package, and of the kernels alone, its densest code."""
+    return density.count_folder(ROOT / request.param)
 
 
 def test_statements_stay_short(density, package):

@@ -5,8 +5,8 @@
 * plant_module.py, plant_types.py, plant_functions.py, blocks.py: a plant's own
   functions, how kernels take them, and how kernels call them
 * integrators.py, maps.py, trajectories.py: steps, Jacobians and trajectories
-* network_step.py, plain_layers.py, stages.py, cells.py, synapses.py, tanh.py: the
-  network's step and its derivatives
+* network_step.py, plain_layers.py, stages.py, stage_layout.py, cells.py, synapses.py,
+  tanh.py: the network's step and its derivatives
 * rollout.py, derivatives.py, segments.py, sequences.py: the loops over time
 * fields.py, solver.py, solver_steps.py: plant and network in continuous time
 * riccati.py: the backward pass of iLQR

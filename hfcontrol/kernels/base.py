@@ -175,6 +175,7 @@ class Kernels(ABC):
         taper: Array,
     ) -> Regulated:
         """Return the trajectory from x0 (nx, N) under a linear law."""
+        # A copy: the law's own controls stay as they are, unclipped.
         v = law.v.copy()
         u = np.empty_like(v)
         x = np.empty((len(v) + 1, *x0.shape))
@@ -186,7 +187,9 @@ class Kernels(ABC):
             v[t] += np.einsum("nij,jn->in", law.gains[t], behind)
             v[t] = np.clip(v[t], -limit, limit)
             u[t] = v[t] * (1.0 + gain[t]) + noise[t]
-            moved = self.simulate(x[t], u[t][None], p, disturbance[t][None], taper)
+            # One step at a time: the next control depends on where it leads.
+            now = slice(t, t + 1)
+            moved = self.simulate(x[t], u[now], p, disturbance[now], taper)
             x[t + 1] = moved[1]
         return Regulated(x, v, u)
 
@@ -237,7 +240,8 @@ class Kernels(ABC):
         """Return the values (K, size, N) of `observe` or `output`."""
         x, p = self._check_states(x, p)
         if name not in self.plant.functions:
-            return x[:, to_device_of(self.plant.state_indices(name), x)].copy()
+            indices = to_device_of(self.plant.state_indices(name), x)
+            return x[:, indices].copy()
         nothing = self._empty(x)
         return self._values(name, x, nothing, nothing, p, size)
 
@@ -248,6 +252,7 @@ class Kernels(ABC):
             nothing = self._empty(x)
             return self._slopes(name, x, nothing, nothing, p, size)[0]
         shape = (len(x), size, self.plant.nx, x.shape[2])
+        # Without a function the map selects states: each row has one 1.
         J = np.zeros_like(x, shape=shape)
         rows = to_device_of(np.arange(size), x)
         columns = to_device_of(self.plant.state_indices(name), x)
@@ -279,6 +284,7 @@ class Kernels(ABC):
         The first one decides the times and trials of all. Compiled code would read
         beyond the ends of arrays of a wrong shape; they raise PlantError.
         """
+        # All arrays are converted first: the check needs their shapes.
         owned = [self._own(a) for a, _ in arrays.values()]
         *times, _, trials = owned[0].shape
         for a, (name, (_, size)) in zip(owned, arrays.items(), strict=True):

@@ -38,6 +38,7 @@ def _make_call(arrays: tuple[Any, ...], sizes: tuple[tuple[int, int], ...]) -> A
             raise TypingError(f"a block function takes float64 C arrays, not {array}")
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        # Numba's arrays are structures; a C function takes their data pointers.
         address, *rest = values
         structs = [
             context.make_array(array)(context, builder, value)
@@ -47,6 +48,7 @@ def _make_call(arrays: tuple[Any, ...], sizes: tuple[tuple[int, int], ...]) -> A
         for array, axis in sizes:
             shape = cgutils.unpack_tuple(builder, structs[array].shape)
             arguments.append(shape[axis])
+        # Nothing declares the function to Numba: its type follows from the arguments.
         kinds = [argument.type for argument in arguments]
         function_type = ir.FunctionType(ir.VoidType(), kinds)
         function = builder.inttoptr(address, function_type.as_pointer())
@@ -68,6 +70,7 @@ def _call_python(
 WIDTH = (0, -1)
 TARGETS = (2, 0)
 
+# One function for each signature, because an intrinsic takes no variable arguments.
 if DISABLED:
 
     def call_rates(function, x, u, p, out):  # type: ignore[no-untyped-def]

@@ -24,6 +24,7 @@ from hfcontrol.network.tables import (
 @helper
 def softplus(raw: float) -> tuple[float, float]:
     """Return log(1 + exp(raw)) and its derivative."""
+    # log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which never overflows.
     value = max(raw, 0.0) + math.log1p(math.exp(-abs(raw)))
     return value, 0.5 * (1.0 + math.tanh(0.5 * raw))
 
@@ -35,7 +36,8 @@ def cell_values(theta: Array, layer: Array, k: int) -> tuple[Array, Array]:
     Positive parameters are the softplus of their number.
     """
     n_p = layer[N_PARAMETERS]
-    p, slope = np.zeros((n_p, k)), np.ones((n_p, k))
+    p = np.zeros((n_p, k))
+    slope = np.ones((n_p, k))
     for number in range(n_p):
         positive = (layer[POSITIVE] >> number) & 1
         for i in range(k):
@@ -58,7 +60,8 @@ def activate(layer: Array, f: Array) -> None:
     flat = f.reshape(f.size)
     size = flat.size // layer[N_SUMS]
     for q in range(layer[N_SUMS]):
-        kind, part = activation_kind(layer, q), flat[q * size : (q + 1) * size]
+        kind = activation_kind(layer, q)
+        part = flat[q * size : (q + 1) * size]
         if kind == LINEAR:
             continue
         # logistic(z) = (1 + tanh(z / 2)) / 2

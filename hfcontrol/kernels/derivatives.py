@@ -2,6 +2,9 @@
 
 They need the plant's Jacobians, but no plant. The plain passes in
 closed_loop/passes/plain.py are the definition.
+
+Trials are computed in blocks of a fixed width, whatever the number of threads, so that
+every sum over trials has one order. n0 is the first trial of a block, w its trials.
 """
 
 from typing import NamedTuple
@@ -56,6 +59,8 @@ def add_product(J: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[i] += sum_j J[i, j] d[j] for the trials n0, n0 + 1, ... of J."""
     for i in range(J.shape[0]):
         for j in range(J.shape[1]):
+            # Trials are the innermost loop everywhere: they are contiguous, and
+            # independent, so that the compiler vectorises it.
             for n in range(d.shape[1]):
                 out[i, n] += J[i, j, n0 + n] * d[j, n]
 
@@ -95,17 +100,23 @@ def tangent(
     Shapes: dx (T + 1, nx, N), du (T, nu, N), d_activations (block, T + 1, unit, trial)
     or, for the last two steps alone, (block, 2, unit, trial).
     """
-    T, nx, nu, N = du.shape[0], dx.shape[1], du.shape[1], dx.shape[2]
-    n_units, width = d_activations.shape[2], d_activations.shape[3]
-    n_input, first_output = network.layers[0, FIRST], network.layers[-1, FIRST]
+    T, nu, N = du.shape
+    nx = dx.shape[1]
+    n_units, width = d_activations.shape[2:]
+    n_input = network.layers[0, FIRST]
+    first_output = network.layers[-1, FIRST]
     n_target = n_input - plant.C.shape[1]
     keeps_all = d_activations.shape[1] == T + 1
     scratch = np.empty((n_units + 1, width), theta.dtype)
     product = np.empty((n_units, width), theta.dtype)
     for block in range(first, end):
-        n0, n1 = block * width, min((block + 1) * width, N)
+        n0 = block * width
+        n1 = min((block + 1) * width, N)
         w = n1 - n0
-        dxs, dcs = np.empty((T + 1, nx, w), dx.dtype), np.empty((T, nu, w), dx.dtype)
+        # Contiguous copies for the block. They hold all steps, because delays reach
+        # back to earlier states and commands.
+        dxs = np.empty((T + 1, nx, w), dx.dtype)
+        dcs = np.empty((T, nu, w), dx.dtype)
         dus = np.empty((nu, w), dx.dtype)
         clear(dxs[0])
         clear(dus)
@@ -113,8 +124,9 @@ def tangent(
         clear(d_units[0])
         if network.start >= 0:
             for i in range(network.hidden_first, network.hidden_end):
+                start = v[network.start + i - network.hidden_first]
                 for n in range(width):
-                    d_units[0, i, n] = v[network.start + i - network.hidden_first]
+                    d_units[0, i, n] = start
         segment = allocate_segment(stored, block)
         steps = segment.shape[0] - 1
         for t in range(T):
@@ -125,9 +137,11 @@ def tangent(
             d_now = d_units[t + 1] if keeps_all else d_units[(t + 1) % 2]
             clear(d_now[:n_input])
             s = t - plant.feedback_delay
+            # The observation of the start (s <= 0) does not depend on the weights.
             if s > 0 and not plant.replays_inputs:
                 add_product(plant.C[s], dxs[s], d_now[n_target:n_input], n0)
-            before, now = segment[place], segment[place + 1]
+            before = segment[place]
+            now = segment[place + 1]
             network_jvp(
                 theta, v, network, before, now, d_before, d_now, scratch, product
             )
@@ -139,7 +153,7 @@ def tangent(
                 scale(plant.slope[t], dcs[t - plant.command_delay], dus, n0)
                 add_product(plant.B[t], dus, dxs[t + 1], n0)
             add_product(plant.A[t], dxs[t], dxs[t + 1], n0)
-            # They are zero until the first command arrives.
+            # Controls are zero until the first command arrives.
             put(du[t, :, n0:n1], dus)
         for t in range(T + 1):
             put(dx[t, :, n0:n1], dxs[t])
@@ -168,7 +182,8 @@ def add_trial_rows(
     J: Array,
 ) -> None:
     """Add the first steps of a segment to the rows J (trial, P), or set fresh ones."""
-    w, n_units = J.shape[0], segment.shape[1]
+    w = J.shape[0]
+    n_units = segment.shape[1]
     activity = np.empty((w, steps + 1, n_units), segment.dtype)
     delta = np.empty((w, steps, n_units), segment.dtype)
     sort_by_trial(segment, activity)
@@ -194,21 +209,24 @@ def adjoint(
     theta_bars (K, block, P) gets the sums over the trials of each block. If J (K, N, P)
     has trials (N > 0), each of its rows gets the cotangent of one trial instead.
     """
-    T, nu, N = cotangents.u.shape[1], cotangents.u.shape[2], cotangents.u.shape[3]
-    nx, float64 = cotangents.x.shape[2], cotangents.x.dtype
-    blocks, n_units, width = (
-        stored.activations.shape[0],
-        stored.activations.shape[2],
-        stored.activations.shape[3],
-    )
-    n_input, first_output = network.layers[0, FIRST], network.layers[-1, FIRST]
-    n_target, start = n_input - plant.C.shape[1], network.start
-    by_trial, has_units_bar = J.shape[1] > 0, cotangents.activations.shape[1] == T + 1
+    _, T, nu, N = cotangents.u.shape
+    nx = cotangents.x.shape[2]
+    # The plant is float64, even where the network, and theta, is float32.
+    float64 = cotangents.x.dtype
+    blocks, _, n_units, width = stored.activations.shape
+    n_input = network.layers[0, FIRST]
+    first_output = network.layers[-1, FIRST]
+    n_target = n_input - plant.C.shape[1]
+    start = network.start
+    by_trial = J.shape[1] > 0
+    has_units_bar = cotangents.activations.shape[1] == T + 1
     scratch = np.empty((n_units + 1, width), theta.dtype)
     product = np.empty(n_units * (n_units + 1), theta.dtype)
     for job in range(first, end):
-        cotangent, block = job // blocks, job % blocks
-        n0, n1 = block * width, min((block + 1) * width, N)
+        cotangent = job // blocks
+        block = job % blocks
+        n0 = block * width
+        n1 = min((block + 1) * width, N)
         w = n1 - n0
         theta_bar = theta_bars[cotangent, block]
         segment = allocate_segment(stored, block)
@@ -217,15 +235,18 @@ def adjoint(
         now_bar = np.empty((n_units, width), theta.dtype)
         before_bar = np.empty((n_units, width), theta.dtype)
         clear(before_bar)
+        # Copies, because cotangents are added to: the caller's stay as they are.
         xs = np.empty((T + 1, nx, w), float64)
-        cs, us = np.empty((T, nu, w), float64), np.empty((nu, w), float64)
+        cs = np.empty((T, nu, w), float64)
+        us = np.empty((nu, w), float64)
         for t in range(T + 1):
             put(xs[t], cotangents.x[cotangent, t, :, n0:n1])
         for t in range(T - 1, -1, -1):
             place = t % steps
             if stored.every > 1 and (place == steps - 1 or t == T - 1):
                 recall(block, t - place, theta, network, stored, segment, scratch)
-            before, now = segment[place], segment[place + 1]
+            before = segment[place]
+            now = segment[place + 1]
             put(us, cotangents.u[cotangent, t, :, n0:n1])
             add_transposed(plant.B[t], xs[t + 1], us, n0)
             if t >= plant.command_delay:
@@ -233,6 +254,7 @@ def adjoint(
             if t >= T - plant.command_delay:
                 # This command arrives after the last step.
                 clear(cs[t])
+            # What step t + 1 added to its activations before are those of step t.
             now_bar, before_bar = before_bar, now_bar
             if has_units_bar:
                 add(now_bar, cotangents.activations[block, t + 1])
@@ -250,9 +272,12 @@ def adjoint(
                     theta_bar, theta, network, before, now, now_bar, scratch, product
                 )
                 continue
+            # A row is a product over all steps of a segment at once: BLAS does one
+            # large product faster than one for each step.
             put(deltas[place], now_bar)
             if place == 0:
-                length, fresh = min(steps, T - t), t + steps >= T
+                length = min(steps, T - t)
+                fresh = t + steps >= T
                 rows = J[cotangent, n0:n1]
                 add_trial_rows(theta, network, segment, deltas, length, fresh, rows)
         if start >= 0:
@@ -274,10 +299,13 @@ def gram(first: int, end: int, J: Array, chunk: int, out: Array) -> None:
     """
     m = J.shape[0]
     for job in range(first, end):
+        # The inverse of job = i (i + 1) / 2 + j with j <= i.
         i = int((np.sqrt(8.0 * job + 1.0) - 1.0) / 2.0)
         j = job - i * (i + 1) // 2
-        i0, i1 = i * chunk, min((i + 1) * chunk, m)
-        j0, j1 = j * chunk, min((j + 1) * chunk, m)
+        i0 = i * chunk
+        i1 = min((i + 1) * chunk, m)
+        j0 = j * chunk
+        j1 = min((j + 1) * chunk, m)
         part = np.empty((i1 - i0, j1 - j0), J.dtype)
         np.dot(J[i0:i1], J[j0:j1].T, part)
         put(out[i0:i1, j0:j1], part)

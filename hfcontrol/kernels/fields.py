@@ -7,7 +7,8 @@
 
 for a block of w trials. The network is that of one instant: its tables (`Tables` in
 closed_loop/continuous/problem.py) let every layer see the states of the others as they
-are, and an Euler step of one control step, minus the state, is the cells' field.
+are, and make an Euler step of one control step, now = s + dt s'. So the cells' field is
+s' = (now - s) / dt, with the same code that steps networks in discrete time.
 """
 
 import math
@@ -101,7 +102,9 @@ def at_time(t: float, dt: float, values: Array, out: Array) -> None:
 
     They are constant (K = 1), or joined by straight lines every dt.
     """
-    last, place = values.shape[0] - 1, t / dt
+    last = values.shape[0] - 1
+    place = t / dt
+    # Rounding may put t just outside of the grid: the outer lines then continue.
     j = min(max(int(place), 0), max(last - 1, 0))
     part = place - j if last else 0.0
     after = min(j + 1, last)
@@ -114,9 +117,15 @@ def at_time(t: float, dt: float, values: Array, out: Array) -> None:
 @helper
 def look(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> None:
     """Fill `work` with the activations, observations and controls at (t, z)."""
-    before, now, y, u = work.before, work.now, work.y, work.u
-    cells, limit = problem.cells, problem.limit
-    nx, nt = z.shape[0] - cells.size, problem.network_target.shape[1]
+    before = work.before
+    now = work.now
+    y = work.y
+    u = work.u
+    cells = problem.cells
+    limit = problem.limit
+    nx = z.shape[0] - cells.size
+    nt = problem.network_target.shape[1]
+    # The network reads the states as if they were those of the step before.
     for i in range(cells.size):
         for n in range(z.shape[1]):
             before[cells[i], n] = z[nx + i, n]
@@ -141,9 +150,11 @@ def rates_block(plant: PlantFunctions, x: Array, u: Array, p: Array, dx: Array) 
         call_rates(plant.rates, x, u, p, dx)
         return
     call_rates(plant.rates, x[:n], x[n:], p, dx[:n])
+    # a' = (u - a) / lag, with the drives a as the last states.
     for i in range(u.shape[0]):
         for k in range(u.shape[1]):
-            dx[n + i, k] = (u[i, k] - x[n + i, k]) / plant.lag
+            ahead = u[i, k] - x[n + i, k]
+            dx[n + i, k] = ahead / plant.lag
 
 
 @helper
@@ -152,9 +163,15 @@ def residuals_at(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> 
 
     The order is that of state, control, output, and the task's own ones.
     """
-    r, u, outputs = work.r, work.u, work.z
-    nx, nu, nz = problem.state.shape[1], u.shape[0], outputs.shape[0]
-    dt, end = problem.dt, nx + nu + nz
+    r = work.r
+    u = work.u
+    outputs = work.z
+    nx = problem.state.shape[1]
+    nu = u.shape[0]
+    nz = outputs.shape[0]
+    dt = problem.dt
+    end = nx + nu + nz
+    # References go where residuals will be: no further scratch is needed.
     at_time(t, dt, problem.state, r[:nx])
     at_time(t, dt, problem.output, r[nx + nu : end])
     if nz:
@@ -167,7 +184,8 @@ def residuals_at(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> 
         for k in range(nz):
             r[nx + nu + k, n] = outputs[k, n] - r[nx + nu + k, n]
     if r.shape[0] > end:
-        own, params = r[end:], problem.params
+        own = r[end:]
+        params = problem.params
         at_time(t, dt, problem.target, work.target)
         call_residual(problem.plant.residual, z[:nx], u, work.target, params, own)
 
@@ -175,14 +193,17 @@ def residuals_at(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> 
 @helper
 def field(t: float, z: Array, problem: FieldProblem, work: FieldWork, F: Array) -> None:
     """Fill F (nz + 1, w) with the rates of z (nz, w) and, last, of the cost."""
-    cells, r = problem.cells, work.r
+    cells = problem.cells
+    r = work.r
     nx = z.shape[0] - cells.size
     look(t, z, problem, work)
     residuals_at(t, z, problem, work)
     rates_block(problem.plant, z[:nx], work.u, problem.params, F[:nx])
     for i in range(cells.size):
         for n in range(z.shape[1]):
-            F[nx + i, n] = (work.now[cells[i], n] - z[nx + i, n]) / problem.dt
+            change = work.now[cells[i], n] - z[nx + i, n]
+            F[nx + i, n] = change / problem.dt
+    # The cost is one more state, so that the solver bounds its error too.
     for n in range(z.shape[1]):
         total = 0.0
         for k in range(r.shape[0]):
@@ -200,9 +221,14 @@ def evaluate_plant(
     left out if the plant file has their derivatives; observations and outputs do not
     depend on the control and need `by_state`.
     """
-    plant, derivatives, params = problem.plant, problem.derivatives, problem.params
-    x, u = work.x, work.moved_u
-    nx, ny, nz = x.shape[0], work.y.shape[0], work.z.shape[0]
+    plant = problem.plant
+    derivatives = problem.derivatives
+    params = problem.params
+    x = work.x
+    u = work.moved_u
+    nx = x.shape[0]
+    ny = work.y.shape[0]
+    nz = work.z.shape[0]
     if not derivatives.jacobian:
         rates_block(plant, x, u, params, values[:nx])
     if by_state and not derivatives.observe_jacobian:
@@ -224,9 +250,13 @@ def difference(
     They are forward, central or, with a longer step too, of fourth order, as `order` is
     1, 2 or 4.
     """
-    order, values = problem.order, work.values
-    nx, ny, nz = work.x.shape[0], work.y.shape[0], work.z.shape[0]
+    order = problem.order
+    values = work.values
+    nx = work.x.shape[0]
+    ny = work.y.shape[0]
+    nz = work.z.shape[0]
     place = work.x[i] if i < nx else work.moved_u[i - nx]
+    # A copy to return to: adding and subtracting a step may not give the same bits.
     centre = place.copy()
     for longer in range(2 if order == 4 else 1):
         step = problem.steps[i] * (1 + longer)
@@ -241,13 +271,16 @@ def difference(
             evaluate_plant(problem, work, i < nx, values[end])
         for n in range(place.size):
             place[n] = centre[n]
+            upper = centre[n] + step
             lower = centre[n] - step if order > 1 else centre[n]
-            factor = 1.0 / ((centre[n] + step) - lower)
+            # The difference of the rounded points, not 2 h: it is the exact step.
+            factor = 1.0 / (upper - lower)
             for k in range(n_known, J.shape[0]):
                 change = factor * (values[0, k, n] - values[1, k, n])
                 # What is seen does not depend on controls.
                 if i >= nx and k >= nx and k < nx + ny + nz:
                     change = 0.0
+                # Richardson: D(h) and D(2 h) have errors c h^2 and 4 c h^2.
                 if longer:
                     change = (4.0 * J[k, i, n] - change) / 3.0
                 J[k, i, n] = change
@@ -270,11 +303,17 @@ def linearise(
     """
     look(t, z, problem, work)
     residuals_at(t, z, problem, work)
-    u, limit, derivatives = work.u, problem.limit, problem.derivatives
+    u = work.u
+    limit = problem.limit
+    derivatives = problem.derivatives
     nu = u.shape[0]
-    nx, ny = J.shape[1] - nu, work.y.shape[0]
+    nx = J.shape[1] - nu
+    ny = work.y.shape[0]
+    # Differences move these copies; z and the controls have to stay.
     put(work.x, z[:nx])
     put(work.moved_u, u)
+    # Rows without differences. Those of `observe_jacobian` alone are not the first
+    # ones: they get differences of no meaning, and are overwritten below.
     n_known = 0
     if derivatives.jacobian:
         n_known = nx + ny if derivatives.observe_jacobian else nx
@@ -282,7 +321,8 @@ def linearise(
         difference(i, problem, work, J, n_known)
 
     if derivatives.jacobian:
-        A, B = work.A, work.B
+        A = work.A
+        B = work.B
         call_jacobian(derivatives.jacobian, work.x, u, problem.params, A, B)
         for k in range(nx):
             put(J[k, :nx], A[k])
@@ -292,11 +332,13 @@ def linearise(
         for k in range(ny):
             put(J[nx + k, :nx], work.C[k])
             clear(J[nx + k, nx:])
+    # u = limit tanh(c / limit), so that du/dc = 1 - (u / limit)^2.
     for k in range(nu):
         for n in range(z.shape[1]):
             slope[k, n] = 1.0
             if math.isfinite(limit[k]):
-                slope[k, n] = 1.0 - (u[k, n] / limit[k]) ** 2
+                part = u[k, n] / limit[k]
+                slope[k, n] = 1.0 - part**2
 
 
 @helper
@@ -314,14 +356,19 @@ def push(
 ) -> None:
     """Fill the tangents dF (nz, w) of `field` and dr (m, w) of the residuals.
 
-    They are those of dz (nz, w) and weights v (P,). `point` is what `linearise` found:
-    J, slope, and the activations before and now.
+    They belong to the tangents dz (nz, w) of the state and v (P,) of the weights.
+    `point` is what `linearise` found: J, slope, and the activations before and now.
+    Scratch: d_before and d_now (unit, w), scratch (unit + 1, w), product (unit, w).
     """
     J, slope, before, now = point
-    cells, nt = problem.cells, problem.network_target.shape[1]
-    nx, nu, w = problem.state.shape[1], slope.shape[0], dz.shape[1]
+    cells = problem.cells
+    nt = problem.network_target.shape[1]
+    nx = problem.state.shape[1]
+    nu = slope.shape[0]
+    w = dz.shape[1]
     layers = problem.network.layers
-    ny, first = layers[0, FIRST] - nt, layers[-1, FIRST]
+    ny = layers[0, FIRST] - nt
+    first = layers[-1, FIRST]
     for i in range(cells.size):
         for n in range(w):
             d_before[cells[i], n] = dz[nx + i, n]
@@ -347,7 +394,9 @@ def push(
     for i in range(nx):
         for n in range(w):
             dr[i, n] = dz[i, n]
+    # The first residuals are now [dx; du], which is also what the columns of J take.
     for k in range(J.shape[0]):
+        # The network has read these rows, those of the observations, before.
         if nx <= k < nx + ny:
             continue
         change = dF[k] if k < nx else dr[nu + k - ny]
@@ -358,7 +407,8 @@ def push(
                 change[n] += J[k, i, n] * dr[i, n]
     for i in range(cells.size):
         for n in range(w):
-            dF[nx + i, n] = (d_now[cells[i], n] - dz[nx + i, n]) / problem.dt
+            change = d_now[cells[i], n] - dz[nx + i, n]
+            dF[nx + i, n] = change / problem.dt
 
 
 @helper
@@ -372,17 +422,23 @@ def pull(
     scratch: Array,
     z_bar: Array,
 ) -> None:
-    """Fill z_bar (nz, w), the transpose of `push`.
+    """Fill the cotangent z_bar (nz, w) of the state, by the transpose of `push`.
 
-    It is that of the cotangents lam (nz, w) of the field and r_bar (m, w) of the
-    residuals; now_bar becomes what `add_weight_cotangents` takes.
+    lam (nz, w) are cotangents of the field and r_bar (m, w) those of the residuals.
+    now_bar (unit, w) becomes what `add_weight_cotangents` takes; before_bar (unit, w)
+    and scratch (unit + 1, w) are scratch.
     """
     J, slope, before, now = point
-    cells, nt = problem.cells, problem.network_target.shape[1]
-    nx, nu, w = problem.state.shape[1], slope.shape[0], lam.shape[1]
+    cells = problem.cells
+    nt = problem.network_target.shape[1]
+    nx = problem.state.shape[1]
+    nu = slope.shape[0]
+    w = lam.shape[1]
     layers = problem.network.layers
-    ny, first = layers[0, FIRST] - nt, layers[-1, FIRST]
+    ny = layers[0, FIRST] - nt
+    first = layers[-1, FIRST]
     clear(now_bar)
+    # The steps of `push` from the last to the first: plant, control limit, network.
     for i in range(nx + nu):
         bar = z_bar[i] if i < nx else now_bar[first + i - nx]
         for n in range(w):
@@ -409,4 +465,5 @@ def pull(
     for i in range(cells.size):
         for n in range(w):
             own = before_bar[cells[i], n]
+            # The state is subtracted in (now - s) / dt.
             z_bar[nx + i, n] = own - lam[nx + i, n] / problem.dt

@@ -45,7 +45,7 @@ def taper_block(x: Array, taper: Array) -> None:
 @helper
 def step_work(plant: PlantFunctions, n_controls: int, width: int) -> Array:
     """Return the scratch array of `step_block`."""
-    # The drives of the actuators, and three states.
+    # The drives of the actuators, and three states: one array is one allocation.
     return np.empty((n_controls + 3 * plant.n_body, width))
 
 
@@ -58,7 +58,9 @@ def fill_step(
     states. Over a control step the held command leaves `decay` of what a drive is
     behind it, and the body gets the mean drive.
     """
-    n, n_controls, width = plant.n_body, u.shape[0], u.shape[1]
+    n = plant.n_body
+    n_controls = u.shape[0]
+    width = u.shape[1]
     control = u
     if plant.lag > 0.0:
         control = work[:n_controls]
@@ -73,6 +75,7 @@ def fill_step(
     slope = work[n_controls + 2 * n :]
     body = x_next[:n]
     for substep in range(plant.substeps):
+        # A copy: integrators read the state while they write the next one to `body`.
         before = body if substep else x[:n]
         for i in range(n):
             for k in range(width):
@@ -127,6 +130,7 @@ def _euler_step(plant: PlantFunctions, now: Array, slope: Array, after: Array) -
     if plant.integrator == SEMI_IMPLICIT:
         for i in range(half):
             for k in range(now.shape[1]):
+                # The slope of the position is not used: it holds the old rate.
                 rate = now[half + i, k] + h * slope[half + i, k]
                 after[half + i, k] = rate
                 after[i, k] = now[i, k] + h * rate
@@ -152,6 +156,7 @@ def _runge_kutta_step(
         for k in range(now.shape[1]):
             stage[i, k] = now[i, k]
             after[i, k] = now[i, k]
+    # The stages differ in two numbers: a loop compiles faster than four copies of it.
     for number in range(4):
         call_rates(plant.rates, stage, u, p, slope)
         weight = h / 6 if number == 0 or number == 3 else h / 3
@@ -180,6 +185,7 @@ def observe_block(
 @helper
 def map_block(function: Any, x: Array, p: Array, out: Array) -> None:
     """Fill out (n, w) by a plant's `observe` or `output`, or with the state."""
+    # The address 0 stands for no function.
     if function:
         call_map(function, x, p, out)
         return

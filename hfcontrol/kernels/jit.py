@@ -34,24 +34,31 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Numba's annotations know neither all options nor what functions return.
 _njit: Any = njit
 
+OPTIONS = {
+    # Division by 0 gives inf or NaN: a check would keep loops from being vectorised.
+    "error_model": "numpy",
+    # Threads run kernels at the same time (arrays/threads.py).
+    "nogil": True,
+    # Nobody calls kernels from C; the wrapper would be compiled for nothing.
+    "no_cfunc_wrapper": True,
+}
+
 
 def kernel(function: Function) -> Function:
     """Compile a function that Python calls."""
-    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
-    return _njit(cache=True, **options)(function)
+    return _njit(cache=True, **OPTIONS)(function)
 
 
 def helper(function: Function) -> Function:
     """Compile a function that only kernels call; it is not cached by itself."""
-    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
-    return _njit(no_cpython_wrapper=True, **options)(function)
+    return _njit(no_cpython_wrapper=True, **OPTIONS)(function)
 
 
 def contracting_helper(function: Function) -> Function:
     """Compile a helper in which a product and a sum become one instruction."""
-    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    # No other freedom of `fastmath`: a compiler that reorders sums changes results.
     contract = {"contract"}
-    compiled = _njit(no_cpython_wrapper=True, fastmath=contract, **options)
+    compiled = _njit(no_cpython_wrapper=True, fastmath=contract, **OPTIONS)
     return compiled(function)
 
 
@@ -82,6 +89,8 @@ def function_at(signature_for: Callable[[Any], Any]) -> Any:
     def at(typing_context: Any, address: Any, array: Any) -> Any:
         function_type = types.FunctionType(signature_for(array.dtype))
 
+        # Numba's function structure, of which calls in compiled code read the address
+        # alone.
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             proxy = cgutils.create_struct_proxy(signature.return_type)
             function = proxy(context, builder)

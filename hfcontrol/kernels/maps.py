@@ -100,17 +100,18 @@ def map_slopes(
     They are central differences with the steps (nx + nu,). Each of the jobs first to
     end is one time and one block of MAP_WIDTH trials.
     """
-    nx, nu, nr, N = x.shape[1], u.shape[1], A.shape[1], A.shape[3]
+    _, nr, nx, N = A.shape
+    nu = u.shape[1]
     blocks = -(-N // MAP_WIDTH)
     for job in range(first, end):
-        k, n0 = job // blocks, job % blocks * MAP_WIDTH
+        k = job // blocks
+        n0 = job % blocks * MAP_WIDTH
         w = min(MAP_WIDTH, N - n0)
         work = map_work(which, plant, nu, w)
-        xs, us, targets = (
-            np.empty((nx, w)),
-            np.empty((nu, w)),
-            np.empty((target.shape[1], w)),
-        )
+        # Copies: one entry at a time is moved.
+        xs = np.empty((nx, w))
+        us = np.empty((nu, w))
+        targets = np.empty((target.shape[1], w))
         gather(x[k], n0, xs)
         gather(u[k], n0, us)
         gather(target[k], n0, targets)
@@ -129,7 +130,10 @@ def map_slopes(
             for n in range(w):
                 c = centre[n0 + n]
                 place[n] = c
+                above = c + steps[j]
+                below = c - steps[j]
                 # The difference of the rounded points, not 2 h: it is the exact step.
-                per_step = 1.0 / ((c + steps[j]) - (c - steps[j]))
+                per_step = 1.0 / (above - below)
                 for r in range(nr):
-                    slopes[r, n0 + n] = (values[0, r, n] - values[1, r, n]) * per_step
+                    change = values[0, r, n] - values[1, r, n]
+                    slopes[r, n0 + n] = change * per_step

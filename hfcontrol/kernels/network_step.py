@@ -20,6 +20,7 @@ from hfcontrol.kernels.jit import address_of, function_at, helper, pointed_to
 class NetworkFunctions(NamedTuple):
     """Addresses of a network's functions; 0 for those that are not needed."""
 
+    # `Any`, because without Numba they are the functions themselves.
     step: Any = 0
     jvp: Any = 0
     vjp: Any = 0
@@ -46,7 +47,8 @@ class NetworkTables(NamedTuple):
 @cache
 def signatures(real: Any) -> NetworkFunctions:
     """Return the signatures of the functions for networks of a Numba dtype."""
-    vector, matrix = real[::1], real[:, ::1]
+    vector = real[::1]
+    matrix = real[:, ::1]
     # Integers are the tables of layers and sources.
     tables = [types.int64[:, ::1]] * 2
     sums = types.float64[::1]
@@ -68,6 +70,7 @@ def load_function(name: str, staged: bool, dtype: str) -> Any:
     loaded from the cache.
     """
     functions: ModuleType
+    # Imported on demand: most networks have no stages.
     if staged:
         from hfcontrol.kernels import stages
 
@@ -76,13 +79,14 @@ def load_function(name: str, staged: bool, dtype: str) -> Any:
         from hfcontrol.kernels import plain_layers
 
         functions = plain_layers
-    signature = getattr(signatures(getattr(types, dtype)), name)
-    # The compiled function is kept by this cache; an address does not keep it alive.
+    real = getattr(types, dtype)
+    signature = getattr(signatures(real), name)
     compiled = pointed_to(signature)(getattr(functions, name))
     _compiled.append(compiled)
     return address_of(compiled)
 
 
+# Keeps the compiled functions alive, which an address does not.
 _compiled: list[Any] = []
 
 step_at = function_at(lambda real: signatures(real).step)

@@ -3,6 +3,9 @@
 The same formulas stand as plain NumPy in hfcontrol/network/network.py, which is their
 definition and the reference of their test. The arguments are those of network_step.py,
 which compiles `step`, `jvp`, `vjp`, `weight_cotangents` and `trial_row`.
+
+A layer computes its activations (k, trial) from X (m, trial): the units that it reads,
+gathered from its sources, and a row of ones for the bias. Its matrix W is (k, m).
 """
 
 import numpy as np
@@ -34,6 +37,7 @@ def matrix_of(theta: Array, first: int, n: int, m: int) -> Array:
 @helper
 def count_columns(layer: Array, sources: Array) -> int:
     """Return the columns of a layer's matrix: the units it reads, and the bias."""
+    # The bias.
     m = 1
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
         m += sources[k, SOURCE_END] - sources[k, SOURCE_FIRST]
@@ -45,6 +49,7 @@ def gather(
     layer: Array, sources: Array, before: Array, now: Array, last: float, X: Array
 ) -> None:
     """Fill X (column, trial) with what a layer reads, and its last row with `last`."""
+    # A copy: sources lie apart, and BLAS takes one matrix.
     column = 0
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
         units = before if sources[k, SOURCE_LAG] else now
@@ -67,10 +72,14 @@ def step(
     """Fill the units of the layers in `now`."""
     for number in range(layers.shape[0]):
         layer = layers[number]
-        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
-        a, X = now[layer[FIRST] : layer[END]], scratch[:m]
+        first = layer[FIRST]
+        end = layer[END]
+        m = count_columns(layer, sources)
+        W = matrix_of(theta, layer[WEIGHTS], end - first, m)
+        a = now[first:end]
+        X = scratch[:m]
         gather(layer, sources, before, now, 1.0, X)
-        np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, a)
+        np.dot(W, X, a)
         if layer[ACTIVATION] == TANH:
             tanh_in_place(a.reshape(a.size))
 
@@ -87,21 +96,30 @@ def jvp(
     scratch: Array,
     product: Array,
 ) -> None:
-    """Fill the units of the layers in the tangent `d_now`."""
+    """Fill the units of the layers in the tangent `d_now`: h' (dW X + W dX)."""
     for number in range(layers.shape[0]):
         layer = layers[number]
-        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
-        h, da = now[layer[FIRST] : layer[END]], d_now[layer[FIRST] : layer[END]]
-        X, Wdx = scratch[:m], product[:k]
+        first = layer[FIRST]
+        end = layer[END]
+        k = end - first
+        m = count_columns(layer, sources)
+        W = matrix_of(theta, layer[WEIGHTS], k, m)
+        dW = matrix_of(v, layer[WEIGHTS], k, m)
+        h = now[first:end]
+        da = d_now[first:end]
+        X = scratch[:m]
+        Wdx = product[:k]
         gather(layer, sources, before, now, 1.0, X)
-        np.dot(matrix_of(v, layer[WEIGHTS], k, m), X, da)
+        np.dot(dW, X, da)
+        # The tangent of the row of ones is 0.
         gather(layer, sources, d_before, d_now, 0.0, X)
-        np.dot(matrix_of(theta, layer[WEIGHTS], k, m), X, Wdx)
+        np.dot(W, X, Wdx)
         is_tanh = layer[ACTIVATION] == TANH
         for i in range(k):
             for n in range(h.shape[1]):
                 slope = 1.0 - h[i, n] * h[i, n] if is_tanh else 1.0
-                da[i, n] = slope * (da[i, n] + Wdx[i, n])
+                total = da[i, n] + Wdx[i, n]
+                da[i, n] = slope * total
 
 
 def vjp(
@@ -115,22 +133,30 @@ def vjp(
     scratch: Array,
 ) -> None:
     """Turn the cotangent of activations into that of summed inputs, from the last."""
+    # Backward: a layer's cotangent is complete when all layers that read it are done.
     for number in range(layers.shape[0] - 1, -1, -1):
         layer = layers[number]
-        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
-        h, delta = now[layer[FIRST] : layer[END]], now_bar[layer[FIRST] : layer[END]]
+        k = layer[END] - layer[FIRST]
+        m = count_columns(layer, sources)
+        W = matrix_of(theta, layer[WEIGHTS], k, m)
+        h = now[layer[FIRST] : layer[END]]
+        delta = now_bar[layer[FIRST] : layer[END]]
         if layer[ACTIVATION] == TANH:
             for i in range(k):
                 for n in range(h.shape[1]):
-                    delta[i, n] *= 1.0 - h[i, n] * h[i, n]
+                    slope = 1.0 - h[i, n] * h[i, n]
+                    delta[i, n] *= slope
+        # The last row, that of the bias, goes nowhere.
         back = scratch[:m]
-        np.dot(matrix_of(theta, layer[WEIGHTS], k, m).T, delta, back)
+        np.dot(W.T, delta, back)
         column = 0
         for s in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
-            first, end = sources[s, SOURCE_FIRST], sources[s, SOURCE_END]
+            first = sources[s, SOURCE_FIRST]
+            end = sources[s, SOURCE_END]
+            size = end - first
             units = before_bar if sources[s, SOURCE_LAG] else now_bar
-            add(units[first:end], back[column : column + end - first])
-            column += end - first
+            add(units[first:end], back[column : column + size])
+            column += size
 
 
 def weight_cotangents(
@@ -147,24 +173,34 @@ def weight_cotangents(
     """Add outer products of delta and of what the layers read, summed over trials."""
     for number in range(layers.shape[0]):
         layer = layers[number]
-        k, m = layer[END] - layer[FIRST], count_columns(layer, sources)
-        X, outer = scratch[:m], matrix_of(product, 0, k, m)
+        first = layer[FIRST]
+        end = layer[END]
+        k = end - first
+        m = count_columns(layer, sources)
+        X = scratch[:m]
+        outer = matrix_of(product, 0, k, m)
         gather(layer, sources, before, now, 1.0, X)
-        np.dot(delta[layer[FIRST] : layer[END]], X.T, outer)
-        add(matrix_of(theta_bar, layer[WEIGHTS], k, m), outer)
+        # The product has the network's dtype; the sum over steps is float64.
+        np.dot(delta[first:end], X.T, outer)
+        W_bar = matrix_of(theta_bar, layer[WEIGHTS], k, m)
+        add(W_bar, outer)
 
 
 @helper
 def gather_over_time(
     layer: Array, sources: Array, activity: Array, steps: int
 ) -> Array:
-    """Return what a layer reads (steps, column) in one trial's activity."""
+    """Return what a layer reads (steps, column) in one trial's activity.
+
+    activity is (steps + 1, unit), from the step before the first one.
+    """
     m = count_columns(layer, sources)
     X = np.empty((steps, m), activity.dtype)
     column = 0
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
         lag = sources[k, SOURCE_LAG]
         for i in range(sources[k, SOURCE_FIRST], sources[k, SOURCE_END]):
+            # Step t is entry t + 1; a lagged source is read one entry before.
             for t in range(steps):
                 X[t, column] = activity[t + 1 - lag, i]
             column += 1
@@ -176,6 +212,7 @@ def gather_over_time(
 @helper
 def copy_columns(values: Array, first: int, end: int) -> Array:
     """Return some columns of a matrix as a matrix of their own."""
+    # BLAS takes no slice of columns: Numba would copy it in every call, and warn.
     out = np.empty((values.shape[0], end - first), values.dtype)
     put(out, values[:, first:end])
     return out
@@ -194,9 +231,11 @@ def trial_row(
     for number in range(layers.shape[0]):
         layer = layers[number]
         X = gather_over_time(layer, sources, activity, delta.shape[0])
-        k, m = layer[END] - layer[FIRST], X.shape[1]
+        k = layer[END] - layer[FIRST]
+        m = X.shape[1]
         W = matrix_of(J, layer[WEIGHTS], k, m)
         own = copy_columns(delta, layer[FIRST], layer[END]).T
+        # A fresh row gets the product itself: J need not be cleared before.
         outer = W if fresh else np.empty((k, m), J.dtype)
         np.dot(own, X, outer)
         if not fresh:

@@ -31,23 +31,26 @@ def load_plant_functions(
     function that is; the others are not compiled. Raises PlantError if the plant's
     functions cannot be compiled.
     """
-    defined = plant.functions
+    # A discrete plant gives its step instead of rates.
+    rates = "step" if "step" in plant.functions else "dynamics"
     decay, mean = actuator_factors(plant) if plant.actuator_lag else (0.0, 0.0)
+    observed = np.array(plant.observation_indices or (), dtype=np.int64)
     return PlantFunctions(
-        load_step(),
-        block_function(plant, "step" if "step" in defined else "dynamics"),
-        block_function(plant, "observe"),
-        block_function(plant, "output") if output else 0,
-        block_function(plant, residual) if residual else 0,
-        INTEGRATORS[plant.integrator],
-        plant.substeps,
-        plant.dt / plant.substeps,
-        plant.n_body,
-        plant.n_observable or plant.ny,
-        float(plant.actuator_lag),
-        decay,
-        mean,
-        np.array(plant.observation_indices or (), dtype=np.int64),
+        step=load_step(),
+        rates=block_function(plant, rates),
+        observe=block_function(plant, "observe"),
+        output=block_function(plant, "output") if output else 0,
+        residual=block_function(plant, residual) if residual else 0,
+        integrator=INTEGRATORS[plant.integrator],
+        substeps=plant.substeps,
+        substep=plant.dt / plant.substeps,
+        n_body=plant.n_body,
+        n_observable=plant.n_observable or plant.ny,
+        # Floats always: another type would compile all kernels again.
+        lag=float(plant.actuator_lag),
+        decay=decay,
+        mean=mean,
+        observed=observed,
     )
 
 

@@ -108,8 +108,11 @@ def see(
     work: BlockWork,
 ) -> None:
     """Fill `work.ys` and y[t] with what the trials from n0 observe at step t."""
-    xs, ys = work.xs, work.ys
+    xs = work.xs
+    ys = work.ys
+    # Before the first observation arrives, the network sees the start.
     delayed = max(t - inputs.feedback_delay, 0)
+    # The recorded observations contain their noise.
     if model.replays_inputs:
         for k in range(ys.shape[0]):
             for n in range(ys.shape[1]):
@@ -117,7 +120,9 @@ def see(
     elif model.replaces_plant:
         for i in range(xs.shape[0]):
             for n in range(xs.shape[1]):
-                xs[i, n] = results.x[delayed, i, n0 + n] - model.x[delayed, i, n0 + n]
+                reference = model.x[delayed, i, n0 + n]
+                xs[i, n] = results.x[delayed, i, n0 + n] - reference
+        # y = observed + C (x - reference) + noise
         clear(ys)
         add_product(model.C[delayed], xs, ys, n0)
         for k in range(ys.shape[0]):
@@ -151,7 +156,11 @@ def move(
 
     The control follows from the command of `command_delay` steps ago.
     """
-    x, u, xs, us, moved = results.x, results.u, work.xs, work.us, work.moved
+    x = results.x
+    u = results.u
+    xs = work.xs
+    us = work.us
+    moved = work.moved
     for k in range(us.shape[0]):
         limit = inputs.limit[k]
         for n in range(us.shape[1]):
@@ -163,10 +172,13 @@ def move(
                 us[k, n] = command[n0 + n]
         if math.isfinite(limit):
             for n in range(us.shape[1]):
-                us[k, n] = limit * math.tanh(us[k, n] / limit)
+                part = us[k, n] / limit
+                us[k, n] = limit * math.tanh(part)
+        # Gain and noise come after the limit: they belong to the actuators.
         for n in range(us.shape[1]):
             factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
-            us[k, n] = us[k, n] * factor + inputs.motor_noise[t, k, n0 + n]
+            noise = inputs.motor_noise[t, k, n0 + n]
+            us[k, n] = us[k, n] * factor + noise
             u[t, k, n0 + n] = us[k, n]
     for i in range(xs.shape[0]):
         for n in range(xs.shape[1]):
@@ -179,12 +191,15 @@ def move(
         for k in range(us.shape[0]):
             for n in range(us.shape[1]):
                 us[k, n] -= model.u[t, k, n0 + n]
+        # x' = reference' + A (x - reference) + B (u - reference control)
         clear(moved)
         add_product(model.A[t], xs, moved, n0)
-        # The products by A and by B are rounded before they are added.
+        # The products by A and by B are rounded before they are added, in the order of
+        # the plain pass.
         for i in range(xs.shape[0]):
             for n in range(xs.shape[1]):
-                x[t + 1, i, n0 + n] = model.x[t + 1, i, n0 + n] + moved[i, n]
+                reference = model.x[t + 1, i, n0 + n]
+                x[t + 1, i, n0 + n] = reference + moved[i, n]
         clear(moved)
         add_product(model.B[t], us, moved, n0)
         for i in range(xs.shape[0]):
@@ -224,9 +239,13 @@ def rollout(
     results: RolloutResults,
 ) -> None:
     """Fill `results` of the blocks first to end of trials."""
-    x, command, every = results.x, results.command, results.every
-    N, n_controls = x.shape[2], command.shape[1]
-    n_target, n_observed = inputs.target.shape[1], results.y.shape[1]
+    x = results.x
+    command = results.command
+    every = results.every
+    _, nx, N = x.shape
+    n_controls = command.shape[1]
+    n_target = inputs.target.shape[1]
+    n_observed = results.y.shape[1]
     n_units, width = results.activations.shape[2:]
     real = results.activations.dtype
     scratch = np.empty((n_units + 1, width), real)
@@ -235,28 +254,30 @@ def rollout(
     output = network.layers[-1, FIRST]
 
     for block in range(first, end):
-        n0, n1 = block * width, min((block + 1) * width, N)
+        n0 = block * width
+        n1 = min((block + 1) * width, N)
         w = n1 - n0
-        work = BlockWork(
-            np.empty((x.shape[1], w)),
-            np.empty((x.shape[1], w)),
-            np.empty((n_controls, w)),
-            np.empty((n_observed, w)),
-            np.empty((plant.n_observable, w)),
-            inputs.params[n0:n1],
-            step_work(plant, n_controls, w),
-        )
+        xs = np.empty((nx, w))
+        moved = np.empty((nx, w))
+        us = np.empty((n_controls, w))
+        ys = np.empty((n_observed, w))
+        all_observations = np.empty((plant.n_observable, w))
+        params = inputs.params[n0:n1]
+        step = step_work(plant, n_controls, w)
+        work = BlockWork(xs, moved, us, ys, all_observations, params, step)
         activations = results.activations[block]
         start_activations(theta, network, activations[0])
         put(pair[0], activations[0])
-        for i in range(x.shape[1]):
+        for i in range(nx):
             for n in range(n0, n1):
                 x[0, i, n] = inputs.x0[i, n]
 
         for t in range(command.shape[0]):
-            before, now = pair[t % 2], pair[(t + 1) % 2]
+            before = pair[t % 2]
+            now = pair[(t + 1) % 2]
             if every == 1:
-                before, now = activations[t], activations[t + 1]
+                before = activations[t]
+                now = activations[t + 1]
             # Trials that do not exist fill up the last block.
             clear(now[: network.layers[0, FIRST]])
             see(t, n0, plant, inputs, model, results, work)
@@ -273,5 +294,6 @@ def rollout(
                     command[t, k, n0 + n] = now[output + k, n]
                 if inputs.exploration.shape[0]:
                     for n in range(w):
-                        command[t, k, n0 + n] += inputs.exploration[t, k, n0 + n]
+                        change = inputs.exploration[t, k, n0 + n]
+                        command[t, k, n0 + n] += change
             move(t, n0, plant, inputs, model, results, work)

@@ -38,8 +38,9 @@ def semi_implicit(
     half = x_next.shape[0] // 2
     # A pair at a time: the new rate is needed, the old slope of the position is not.
     for i in range(half):
-        x_next[half + i] = x[half + i] + h * x_next[half + i]
-        x_next[i] = x[i] + h * x_next[half + i]
+        rate = x[half + i] + h * x_next[half + i]
+        x_next[half + i] = rate
+        x_next[i] = x[i] + h * rate
 
 
 def rk4(
@@ -47,8 +48,12 @@ def rk4(
 ) -> None:
     """Take a step of the classical Runge-Kutta method of order 4, with constant u."""
     n = x_next.shape[0]
-    stage, slope = work[0, :n], work[1, :n]
-    half, third, sixth = h / 2, h / 3, h / 6
+    stage = work[0, :n]
+    slope = work[1, :n]
+    half = h / 2
+    third = h / 3
+    sixth = h / 6
+    # x_next collects x + h / 6 (k1 + 2 k2 + 2 k3 + k4) as the slopes come.
     rates(x, u, p, slope)
     for i in range(n):
         x_next[i] = x[i] + sixth * slope[i]
@@ -176,7 +181,8 @@ def see(
     cuda/arguments.py, and `model` those of `LinearModel`, which may replace the plant
     or replay recorded observations. x (T+1, nx, N).
     """
-    xs, ys = scratch.x, scratch.y
+    xs = scratch.x
+    ys = scratch.y
     # Before the first observation arrives, the network sees the start.
     s = max(t - loop.feedback_delay, 0)
     # The recorded observations contain their noise.
@@ -209,7 +215,8 @@ def control(t: int, n: int, loop: Any, command: Array, u: Array) -> None:
         if math.isfinite(limit):
             c = limit * math.tanh(c / limit)
         factor = 1.0 + loop.motor_gain[t, k, n]
-        u[t, k, n] = c * factor + loop.motor_noise[t, k, n]
+        noise = loop.motor_noise[t, k, n]
+        u[t, k, n] = c * factor + noise
 
 
 def move(
@@ -223,14 +230,18 @@ def move(
     scratch: Any,
 ) -> None:
     """Fill x[t+1, :, n] from state and control of step t; arguments as of `see`."""
-    xs, us, moved = scratch.x, scratch.u, scratch.x_next
+    xs = scratch.x
+    us = scratch.u
+    moved = scratch.x_next
     nx = x.shape[1]
     if model.replaces_plant:
         subtract_gathered(x, model.x, t, n, xs)
         subtract_gathered(u, model.u, t, n, us)
         multiply_matrix(model.A[t], n, xs, moved)
+        # One product after the other: they share the scratch `moved`.
         for k in range(nx):
-            x[t + 1, k, n] = model.x[t + 1, k, n] + moved[k]
+            reference = model.x[t + 1, k, n]
+            x[t + 1, k, n] = reference + moved[k]
         multiply_matrix(model.B[t], n, us, moved)
         for k in range(nx):
             x[t + 1, k, n] += moved[k]

@@ -36,6 +36,7 @@ def allocate_segment(stored: StoredActivations, block: int) -> Array:
     If every step is stored it is the block's activations.
     """
     own = stored.activations[block]
+    # A view, no copy: passes then read the stored activations themselves.
     if stored.every == 1:
         return own
     steps = min(stored.every, stored.y.shape[0])
@@ -53,13 +54,19 @@ def recall(
     scratch: Array,
 ) -> None:
     """Fill a block's segment from its stored step `first`, with the rollout's bits."""
-    target, y = stored.target, stored.y
+    target = stored.target
+    y = stored.y
     width = segment.shape[2]
-    n0, n1 = block * width, min((block + 1) * width, y.shape[2])
-    n_input, n_target, w = network.layers[0, FIRST], target.shape[1], n1 - n0
+    n0 = block * width
+    n1 = min((block + 1) * width, y.shape[2])
+    n_input = network.layers[0, FIRST]
+    n_target = target.shape[1]
+    w = n1 - n0
     put(segment[0], stored.activations[block, first // stored.every])
+    # The last segment may be shorter.
     for t in range(first, min(first + stored.every, y.shape[0])):
         now = segment[t + 1 - first]
+        # As in the rollout, columns without a trial see zeros.
         clear(now[:n_input])
         put(now[:n_target, :w], target[t, :, n0:n1])
         put(now[n_target:n_input, :w], y[t, :, n0:n1])

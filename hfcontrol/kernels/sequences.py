@@ -35,6 +35,7 @@ def begin(
 
     `starts` (N,) are those of all trials; the block begins with trial n0.
     """
+    # The last block may have fewer trials than columns.
     w = min(before.shape[1], starts.shape[0] - n0)
     for i in range(activity.shape[0]):
         is_hidden = network.hidden_first <= i < network.hidden_end
@@ -60,14 +61,17 @@ def fill_activations(
     The first activity of each block is zero.
     """
     T, n_input, N = inputs.shape
-    n_units, width = activations.shape[2], activations.shape[3]
+    n_units, width = activations.shape[2:]
     for block in range(first, end):
-        n0, n1 = block * width, min((block + 1) * width, N)
-        before, scratch = np.zeros((n_units, width)), np.empty((n_units + 1, width))
+        n0 = block * width
+        n1 = min((block + 1) * width, N)
+        before = np.zeros((n_units, width))
+        scratch = np.empty((n_units + 1, width))
         clear(activations[block, 0])
         for t in range(T):
             now = activations[block, t + 1]
             begin(theta, network, starts[t], n0, activations[block, t], before)
+            # Columns without a trial get zeros: an array's old content may be NaN.
             clear(now[:n_input])
             for i in range(n_input):
                 for n in range(n0, n1):
@@ -92,16 +96,21 @@ def add_cotangents(
     outputs.
     """
     T, n_output, N = out_bar.shape
-    n_units, width = activations.shape[2], activations.shape[3]
-    first_output, start = network.layers[-1, FIRST], network.start
+    n_units, width = activations.shape[2:]
+    first_output = network.layers[-1, FIRST]
+    start = network.start
     for block in range(first, end):
-        n0, n1 = block * width, min((block + 1) * width, N)
+        n0 = block * width
+        n1 = min((block + 1) * width, N)
         theta_bar = theta_bars[block]
-        before, scratch = np.zeros((n_units, width)), np.empty((n_units + 1, width))
+        before = np.zeros((n_units, width))
+        scratch = np.empty((n_units + 1, width))
         product = np.empty(n_units * (n_units + 1))
-        now_bar, before_bar = np.zeros((n_units, width)), np.zeros((n_units, width))
+        now_bar = np.zeros((n_units, width))
+        before_bar = np.zeros((n_units, width))
         for t in range(T - 1, -1, -1):
             now = activations[block, t + 1]
+            # What step t + 1 added to its activations before are those of step t.
             now_bar, before_bar = before_bar, now_bar
             for k in range(n_output):
                 for n in range(n0, n1):
@@ -112,14 +121,14 @@ def add_cotangents(
             add_weight_cotangents(
                 theta_bar, theta, network, before, now, now_bar, scratch, product
             )
-            # Where a trial starts, the start gets the cotangent of what was before.
+            # Where a trial starts, the start gets the cotangent of what was before,
+            # and the step before, of another sequence, gets none.
             for n in range(n0, n1):
-                if starts[t, n]:
-                    for i in range(n_units):
-                        if (
-                            start >= 0
-                            and network.hidden_first <= i < network.hidden_end
-                        ):
-                            place = start + i - network.hidden_first
-                            theta_bar[place] += before_bar[i, n - n0]
-                        before_bar[i, n - n0] = 0.0
+                if not starts[t, n]:
+                    continue
+                for i in range(n_units):
+                    is_hidden = network.hidden_first <= i < network.hidden_end
+                    if start >= 0 and is_hidden:
+                        place = start + i - network.hidden_first
+                        theta_bar[place] += before_bar[i, n - n0]
+                    before_bar[i, n - n0] = 0.0

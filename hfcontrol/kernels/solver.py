@@ -49,7 +49,8 @@ LEAST_ERROR = 1e-4
 TINY = 1e-14
 
 # Stages as integers of a type: Numba may compile a helper again for every plain 0 or 1.
-FIRST_STAGE, SECOND_STAGE = np.int64(0), np.int64(1)
+FIRST_STAGE = np.int64(0)
+SECOND_STAGE = np.int64(1)
 
 # Steps that the arrays of the path hold at first.
 FIRST_ROOM = 64
@@ -161,8 +162,11 @@ def interpolate(t: float, path: SolverPath, dense: Array, out: Array) -> None:
     part = (t - times[k]) / h
     b = np.empty(dense.shape[0])
     for j in range(b.size):
-        cubic = dense[j, 2] + part * dense[j, 3]
-        b[j] = part * (dense[j, 0] + part * (dense[j, 1] + part * cubic))
+        # Horner's scheme of the polynomial of degree 4 that is 0 at the step's start.
+        value = dense[j, 2] + part * dense[j, 3]
+        value = dense[j, 1] + part * value
+        value = dense[j, 0] + part * value
+        b[j] = part * value
     combine(path.states[k], path.stages[k], b, b.size, h, out)
 
 
@@ -192,43 +196,50 @@ def rate(run: Run, tau: float, Y: Array, stage: int, dY: Array) -> None:
 
     Backward, it leaves what the cotangents of the weights are made of at `stage`.
     """
-    problem, work, room = run.problem, run.work, run.backward
+    problem = run.problem
+    work = run.work
+    backward = run.backward
     if run.mode == FORWARD:
         field(tau, Y[: Y.shape[0] - 1], problem, work, dY)
         return
-    z, nz, t = room.z, room.z.shape[0], run.T - tau
+    z = backward.z
+    nz = backward.z.shape[0]
+    t = run.T - tau
     if run.mode == STORED:
         interpolate(t, run.path, run.tableau.dense, z)
     else:
         put(z, Y[nz:])
-    own = work_of_stage(work, room, stage)
-    linearise(t, z, problem, own, room.J, room.slope)
-    for k in range(room.r_bar.shape[0]):
-        for n in range(room.r_bar.shape[1]):
-            room.r_bar[k, n] = problem.weights[k, n] * work.r[k, n]
-    point = (room.J, room.slope, own.before, own.now)
-    delta = room.deltas[stage]
+    own = work_of_stage(work, backward, stage)
+    linearise(t, z, problem, own, backward.J, backward.slope)
+    # W_z = r_z' w r
+    for k in range(backward.r_bar.shape[0]):
+        for n in range(backward.r_bar.shape[1]):
+            backward.r_bar[k, n] = problem.weights[k, n] * work.r[k, n]
+    point = (backward.J, backward.slope, own.before, own.now)
+    delta = backward.deltas[stage]
     pull(
         point,
         problem,
         Y[:nz],
-        room.r_bar,
+        backward.r_bar,
         delta,
-        room.before_bar,
+        backward.before_bar,
         work.scratch,
         dY[:nz],
     )
     if run.mode != STORED:
-        field(t, z, problem, work, room.F)
-        put_times(dY[nz:], -1.0, room.F[:nz])
+        field(t, z, problem, work, backward.F)
+        put_times(dY[nz:], -1.0, backward.F[:nz])
 
 
 @helper
-def work_of_stage(work: FieldWork, room: BackwardWork, stage: int) -> FieldWork:
+def work_of_stage(work: FieldWork, backward: BackwardWork, stage: int) -> FieldWork:
     """Return `work` with the activations of one stage."""
+    # Every stage keeps its own: `collect` needs them once the step is accepted. All
+    # fields are named, because Numba knows no `_replace`.
     return FieldWork(
-        room.befores[stage],
-        room.nows[stage],
+        backward.befores[stage],
+        backward.nows[stage],
         work.scratch,
         work.y,
         work.u,
@@ -252,13 +263,17 @@ def first_step(run: Run, Y: Array, S: Array) -> float:
     It uses S[1] and the backward arrays of stage 1.
     """
     limits = run.limits
-    nothing, trial = np.zeros_like(Y), np.empty_like(Y)
-    d0, d1 = error_norm(Y, Y, Y, limits), error_norm(Y, Y, S[0], limits)
+    nothing = np.zeros_like(Y)
+    trial = np.empty_like(Y)
+    d0 = error_norm(Y, Y, Y, limits)
+    d1 = error_norm(Y, Y, S[0], limits)
+    # A step that changes Y by about 1 % of its size.
     h = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
     h = min(h, run.T)
     both = np.ones(2)
     combine(Y, S, both, SECOND_STAGE, h, trial)
     rate(run, h, trial, SECOND_STAGE, S[1])
+    # The change of the rate over h estimates the second derivative.
     both[1] = -1.0
     combine(nothing, S, both, both.size, 1.0, trial)
     steepest = max(d1, error_norm(Y, Y, trial, limits) / h)
@@ -269,20 +284,23 @@ def first_step(run: Run, Y: Array, S: Array) -> float:
 @helper
 def collect(theta_bar: Array, run: Run, h: float, product: Array) -> None:
     """Add the cotangents of the weights over one step of length h to theta_bar."""
-    b, room, problem = run.tableau.b, run.backward, run.problem
+    b = run.tableau.b
+    backward = run.backward
+    problem = run.problem
     for i in range(b.size):
         if b[i] == 0.0:
             continue
-        delta = room.deltas[i]
+        delta = backward.deltas[i]
+        part = h * b[i]
         for k in range(delta.shape[0]):
             for n in range(delta.shape[1]):
-                delta[k, n] *= h * b[i]
+                delta[k, n] *= part
         add_weight_cotangents(
             theta_bar,
             problem.theta,
             problem.network,
-            room.befores[i],
-            room.nows[i],
+            backward.befores[i],
+            backward.nows[i],
             delta,
             run.work.scratch,
             product,
@@ -319,20 +337,33 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
     of the weights is added to theta_bar (P,). A dozen variables pass from step to step,
     so that this is one function.
     """
-    a, b, c, e = run.tableau.a, run.tableau.b, run.tableau.c, run.tableau.e
-    nz, w, n_stages = Y.shape[0] - 1, Y.shape[1], b.size
+    a = run.tableau.a
+    b = run.tableau.b
+    c = run.tableau.c
+    e = run.tableau.e
+    # Forward, the last row of Y is the cost; the path keeps the states alone.
+    nz = Y.shape[0] - 1
+    w = Y.shape[1]
+    n_stages = b.size
     forward = run.mode == FORWARD
     path = allocate_path(FIRST_ROOM if forward else 1, n_stages, nz, w)
     put(path.states[0], Y[:nz])
-    S, new = np.empty((n_stages, Y.shape[0], w)), np.empty_like(Y)
-    change, nothing = np.empty_like(Y), np.zeros_like(Y)
+    S = np.empty((n_stages, Y.shape[0], w))
+    new = np.empty_like(Y)
+    change = np.empty_like(Y)
+    nothing = np.zeros_like(Y)
     product = np.empty(run.work.before.shape[0] * run.work.scratch.shape[0])
 
     rate(run, 0.0, Y, FIRST_STAGE, S[0])
     h = first_step(run, Y, S)
     tau, error_before = 0.0, LEAST_ERROR
-    taken, evaluations, tried, stop, ended = 0, 1, 0, 0, DONE
+    taken = 0
+    evaluations = 1
+    tried = 0
+    stop = 0
+    ended = DONE
     while stop < stops.size:
+        # A step that ends just before a stop would leave one too short to count.
         at_stop = tau + h * (1 + 1e-10) >= stops[stop]
         step = stops[stop] - tau if at_stop else h
         if tried == run.limits.max_steps or not step > TINY * run.T:
@@ -345,6 +376,7 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
         error = error_norm(Y, new, change, run.limits)
         evaluations += n_stages - 1
         tried += 1
+        # Not `error > 1`: a step to NaN is rejected too.
         if not error <= 1.0:
             ratio = SLOWEST
             if np.isfinite(error):
@@ -370,6 +402,7 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
         if forward:
             path.times[taken] = tau
             put(path.states[taken], Y[:nz])
+        # The PI controller: this error and the last one.
         ratio = error**BETA1 / error_before**BETA2 / SAFETY
         ratio = min(max(ratio, FASTEST), SLOWEST)
         # A step that was cut at a stop says little about the next one.
@@ -383,9 +416,9 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
                 rate(run, tau, Y, FIRST_STAGE, S[0])
                 evaluations += 1
 
-    kept = SolverPath(
-        path.times[: taken + 1].copy(),
-        path.states[: taken + 1].copy(),
-        path.stages[:taken].copy(),
-    )
+    # Copies free the room for steps that were not needed.
+    times = path.times[: taken + 1].copy()
+    states = path.states[: taken + 1].copy()
+    stages = path.stages[:taken].copy()
+    kept = SolverPath(times, states, stages)
     return Solution(ended, tau, h, evaluations, kept)

@@ -31,6 +31,7 @@ from hfcontrol.kernels.network_step import add_weight_cotangents
 from hfcontrol.kernels.solver import BackwardWork, SolverPath, combine
 
 
+# Not `SolverTableau`: these methods have no error estimate and no interpolant.
 class StepTableau(NamedTuple):
     """A method of steps of given lengths: a (s, s), b and c (s,) of s stages."""
 
@@ -78,18 +79,25 @@ def march(
     (w,).
     """
     a, b, c = tableau
-    nz, w, s = z0.shape[0], z0.shape[1], b.size
-    Z, S = np.empty((times.size, nz, w)), np.empty((times.size - 1, s, nz, w))
-    cost, F, z = np.zeros(w), np.empty((nz + 1, w)), np.empty((nz, w))
+    nz, w = z0.shape
+    s = b.size
+    Z = np.empty((times.size, nz, w))
+    S = np.empty((times.size - 1, s, nz, w))
+    cost = np.zeros(w)
+    F = np.empty((nz + 1, w))
+    z = np.empty((nz, w))
     put(Z[0], z0)
     for k in range(times.size - 1):
         h = times[k + 1] - times[k]
         for i in range(s):
             combine(Z[k], S[k], a[i], i, h, z)
-            field(times[k] + c[i] * h, z, problem, work, F)
+            t = times[k] + c[i] * h
+            field(t, z, problem, work, F)
             put(S[k, i], F[:nz])
+            # The last row of the field is the rate W of the cost.
+            part = h * b[i]
             for n in range(w):
-                cost[n] += h * b[i] * F[nz, n]
+                cost[n] += part * F[nz, n]
         combine(Z[k], S[k], b, s, h, Z[k + 1])
     return Z, S, cost
 
@@ -101,38 +109,47 @@ def steps_adjoint(
     path: SolverPath,
     tableau: StepTableau,
     work: FieldWork,
-    room: BackwardWork,
+    backward: BackwardWork,
     theta_bar: Array,
 ) -> None:
     """Replace the cotangent lam (nz, w) of the last state by that of the first.
 
-    The cotangent of the weights is added to theta_bar.
+    The cotangent of the weights is added to theta_bar (P,).
     """
     a, b, c = tableau
-    times, s, weights, r = path.times, b.size, problem.weights, work.r
+    times = path.times
+    s = b.size
+    weights = problem.weights
+    r = work.r
     product = np.empty(work.before.shape[0] * work.scratch.shape[0])
-    lam_i, m = np.empty_like(lam), np.empty((s, lam.shape[0], lam.shape[1]))
-    point = (room.J, room.slope, work.before, work.now)
-    delta = room.deltas[0]
+    lam_i = np.empty_like(lam)
+    m = np.empty((s, lam.shape[0], lam.shape[1]))
+    # Arrays that `linearise` fills again at every stage.
+    point = (backward.J, backward.slope, work.before, work.now)
+    delta = backward.deltas[0]
     for k in range(times.size - 2, -1, -1):
         h = times[k + 1] - times[k]
         for i in range(s - 1, -1, -1):
-            put_times(lam_i, h * b[i], lam)
+            part = h * b[i]
+            put_times(lam_i, part, lam)
             for j in range(i + 1, s):
                 add_times(lam_i, h * a[j, i], m[j])
-            combine(path.states[k], path.stages[k], a[i], i, h, room.z)
+            # The stage's state is computed again: a path keeps the stages' rates alone.
+            combine(path.states[k], path.stages[k], a[i], i, h, backward.z)
             t = times[k] + c[i] * h
-            linearise(t, room.z, problem, work, room.J, room.slope)
+            linearise(t, backward.z, problem, work, backward.J, backward.slope)
+            # h b_i W_z = r_z' r_bar, with W the sum of w r^2 / 2.
             for q in range(r.shape[0]):
                 for n in range(r.shape[1]):
-                    room.r_bar[q, n] = h * b[i] * weights[q, n] * r[q, n]
+                    weight = part * weights[q, n]
+                    backward.r_bar[q, n] = weight * r[q, n]
             pull(
                 point,
                 problem,
                 lam_i,
-                room.r_bar,
+                backward.r_bar,
                 delta,
-                room.before_bar,
+                backward.before_bar,
                 work.scratch,
                 m[i],
             )
@@ -146,6 +163,7 @@ def steps_adjoint(
                 work.scratch,
                 product,
             )
+        # After all stages: each of them uses the lam of the step's end.
         for i in range(s):
             add(lam, m[i])
 
@@ -160,7 +178,10 @@ def linearise_points(
 ) -> None:
     """Fill `points` with the derivatives at times (Q,) and states (Q, nz, w)."""
     for q in range(times.size):
-        linearise(times[q], states[q], problem, work, points.J[q], points.slopes[q])
+        J = points.J[q]
+        slope = points.slopes[q]
+        linearise(times[q], states[q], problem, work, J, slope)
+        # Copies: the next point fills the arrays of `work` again.
         put(points.befores[q], work.before)
         put(points.nows[q], work.now)
 
@@ -176,22 +197,30 @@ def residuals_tangent(
 ) -> None:
     """Fill dr (K, s, m, w) with the tangents of the residuals at all stages.
 
-    Each is times the root of its weight in the cost. They are those of weights v (P,)
-    and of the first state, dz (nz, w), which becomes the tangent of the last one.
+    Each is multiplied by the square root of its weight in the cost, so that the
+    Gauss-Newton product is the transpose times this. v (P,) is the tangent of the
+    weights, dz (nz, w) that of the first state; it becomes that of the last one.
     """
+    # The times of the stages, c, are those of the points.
     a, b, _ = grid.tableau
-    points, weights, s = grid.points, problem.weights, b.size
+    points = grid.points
+    weights = problem.weights
+    s = b.size
     stages = np.empty((s, dz.shape[0], dz.shape[1]))
-    stage, product = np.empty_like(dz), np.empty_like(work.before)
-    d_before, d_now = np.zeros_like(work.before), np.zeros_like(work.before)
+    stage = np.empty_like(dz)
+    product = np.empty_like(work.before)
+    d_before = np.zeros_like(work.before)
+    d_now = np.zeros_like(work.before)
     for k in range(grid.lengths.size):
         h = grid.lengths[k]
         for i in range(s):
             q = grid.stages[k, i]
+            before = points.befores[q]
+            now = points.nows[q]
             combine(dz, stages, a[i], i, h, stage)
             push(
                 v,
-                (points.J[q], points.slopes[q], points.befores[q], points.nows[q]),
+                (points.J[q], points.slopes[q], before, now),
                 problem,
                 stage,
                 d_before,
@@ -201,9 +230,11 @@ def residuals_tangent(
                 stages[i],
                 dr[k, i],
             )
+            part = h * b[i]
             for r in range(weights.shape[0]):
                 for n in range(weights.shape[1]):
-                    dr[k, i, r, n] *= np.sqrt(h * b[i] * weights[r, n])
+                    root = np.sqrt(part * weights[r, n])
+                    dr[k, i, r, n] *= root
         combine(dz, stages, b, s, h, stage)
         put(dz, stage)
 
@@ -219,27 +250,34 @@ def residuals_adjoint(
 ) -> None:
     """Compute the transpose of `residuals_tangent`.
 
-    From cotangents r_bars (K, s, m, w) and lam (nz, w) of the last state, which becomes
-    that of the first; the cotangent of the weights is added to theta_bar.
+    r_bars (K, s, m, w) are cotangents of its dr, and lam (nz, w) is that of the last
+    state; it becomes that of the first. The cotangent of the weights is added to
+    theta_bar (P,).
     """
     a, b, _ = grid.tableau
-    points, weights, s = grid.points, problem.weights, b.size
+    points = grid.points
+    weights = problem.weights
+    s = b.size
     product = np.empty(work.before.shape[0] * work.scratch.shape[0])
-    lam_i, m = np.empty_like(lam), np.empty((s, lam.shape[0], lam.shape[1]))
-    now_bar, before_bar = np.zeros_like(work.before), np.zeros_like(work.before)
+    lam_i = np.empty_like(lam)
+    m = np.empty((s, lam.shape[0], lam.shape[1]))
+    now_bar = np.zeros_like(work.before)
+    before_bar = np.zeros_like(work.before)
     r_bar = np.empty_like(weights)
     for k in range(grid.lengths.size - 1, -1, -1):
         h = grid.lengths[k]
         for i in range(s - 1, -1, -1):
             q = grid.stages[k, i]
-            put_times(lam_i, h * b[i], lam)
+            part = h * b[i]
+            put_times(lam_i, part, lam)
             for j in range(i + 1, s):
                 add_times(lam_i, h * a[j, i], m[j])
             for r in range(weights.shape[0]):
                 for n in range(weights.shape[1]):
-                    root = np.sqrt(h * b[i] * weights[r, n])
+                    root = np.sqrt(part * weights[r, n])
                     r_bar[r, n] = root * r_bars[k, i, r, n]
-            before, now = points.befores[q], points.nows[q]
+            before = points.befores[q]
+            now = points.nows[q]
             pull(
                 (points.J[q], points.slopes[q], before, now),
                 problem,
@@ -260,5 +298,6 @@ def residuals_adjoint(
                 work.scratch,
                 product,
             )
+        # After all stages: each of them uses the lam of the step's end.
         for i in range(s):
             add(lam, m[i])

@@ -1,9 +1,13 @@
 """Connections with a gate of their own.
 
-W (4 k, column) holds the numbers behind weights, slopes, centres and reversals, one
-below the other. The equations are those of `Synapses` in
-hfcontrol/network/connections.py, which is their definition and the reference of their
-test.
+W (4 k, column) holds the numbers behind weights, slopes, centres and reversals E, one
+below the other. With gates s = logistic(slope (x - centre)) and w = softplus(weight),
+unit i sums w E s, what flows in, and w s, the conductance, over its columns c. The
+equations are those of `Synapses` in hfcontrol/network/connections.py, which is their
+definition and the reference of their test.
+
+Gates are computed again in every pass: one for each connection and trial would take
+k times the memory of the activations.
 """
 
 import numpy as np
@@ -19,9 +23,12 @@ from hfcontrol.kernels.tanh import tanh_in_place
 def gates(W: Array, i: int, k: int, X: Array, s: Array) -> None:
     """Fill s (column, trial) with the gates of all synapses of unit i."""
     for c in range(s.shape[0]):
-        slope, centre = W[k + i, c], W[2 * k + i, c]
+        slope = W[k + i, c]
+        centre = W[2 * k + i, c]
+        # logistic(z) = (1 + tanh(z / 2)) / 2
+        half = 0.5 * slope
         for n in range(s.shape[1]):
-            s[c, n] = 0.5 * slope * (X[c, n] - centre)
+            s[c, n] = half * (X[c, n] - centre)
     tanh_in_place(s.reshape(s.size))
     for c in range(s.shape[0]):
         for n in range(s.shape[1]):
@@ -38,8 +45,9 @@ def synapse_sums(W: Array, k: int, X: Array, f: Array) -> None:
         for c in range(s.shape[0]):
             w, _ = softplus(W[i, c])
             E = W[3 * k + i, c]
+            wE = w * E
             for n in range(s.shape[1]):
-                f[i, n] += w * E * s[c, n]
+                f[i, n] += wE * s[c, n]
                 f[k + i, n] += w * s[c, n]
 
 
@@ -55,14 +63,23 @@ def synapse_sums_jvp(
         for c in range(s.shape[0]):
             w, by = softplus(W[i, c])
             dw = by * dW[i, c]
-            slope, d_slope = W[k + i, c], dW[k + i, c]
-            centre, d_centre = W[2 * k + i, c], dW[2 * k + i, c]
-            E, dE = W[3 * k + i, c], dW[3 * k + i, c]
+            slope = W[k + i, c]
+            d_slope = dW[k + i, c]
+            centre = W[2 * k + i, c]
+            d_centre = dW[2 * k + i, c]
+            E = W[3 * k + i, c]
+            dE = dW[3 * k + i, c]
+            wE = w * E
+            d_wE = dw * E + w * dE
             for n in range(s.shape[1]):
-                inside = d_slope * (X[c, n] - centre) + slope * (dX[c, n] - d_centre)
-                ds = s[c, n] * (1.0 - s[c, n]) * inside
-                df[i, n] += (dw * E + w * dE) * s[c, n] + w * E * ds
-                df[k + i, n] += dw * s[c, n] + w * ds
+                gate = s[c, n]
+                distance = X[c, n] - centre
+                d_distance = dX[c, n] - d_centre
+                # ds = s (1 - s) d(slope (x - centre))
+                inside = d_slope * distance + slope * d_distance
+                ds = gate * (1.0 - gate) * inside
+                df[i, n] += d_wE * gate + wE * ds
+                df[k + i, n] += dw * gate + w * ds
 
 
 @helper
@@ -74,10 +91,15 @@ def synapse_sums_vjp(W: Array, k: int, X: Array, delta: Array, back: Array) -> N
         gates(W, i, k, X, s)
         for c in range(s.shape[0]):
             w, _ = softplus(W[i, c])
-            slope, E = W[k + i, c], W[3 * k + i, c]
+            slope = W[k + i, c]
+            E = W[3 * k + i, c]
+            factor = slope * w
             for n in range(s.shape[1]):
-                bar = slope * w * (delta[i, n] * E + delta[k + i, n])
-                back[c, n] += bar * s[c, n] * (1.0 - s[c, n])
+                gate = s[c, n]
+                # Both sums of the unit contain this gate.
+                strength = delta[i, n] * E + delta[k + i, n]
+                bar = factor * strength
+                back[c, n] += bar * gate * (1.0 - gate)
 
 
 @helper
@@ -88,11 +110,17 @@ def synapse_cotangents(W: Array, k: int, X: Array, delta: Array, bars: Array) ->
         gates(W, i, k, X, s)
         for c in range(s.shape[0]):
             w, by = softplus(W[i, c])
-            slope, centre, E = W[k + i, c], W[2 * k + i, c], W[3 * k + i, c]
+            slope = W[k + i, c]
+            centre = W[2 * k + i, c]
+            E = W[3 * k + i, c]
+            # Trials are added one by one: the sum has the order of the block.
             for n in range(s.shape[1]):
-                strength = delta[i, n] * E + delta[k + i, n]
-                inside = w * strength * s[c, n] * (1.0 - s[c, n])
-                bars[i, c] += by * strength * s[c, n]
-                bars[k + i, c] += inside * (X[c, n] - centre)
+                gate = s[c, n]
+                inflow = delta[i, n]
+                strength = inflow * E + delta[k + i, n]
+                inside = w * strength * gate * (1.0 - gate)
+                distance = X[c, n] - centre
+                bars[i, c] += by * strength * gate
+                bars[k + i, c] += inside * distance
                 bars[2 * k + i, c] -= inside * slope
-                bars[3 * k + i, c] += delta[i, n] * w * s[c, n]
+                bars[3 * k + i, c] += inflow * w * gate

@@ -49,9 +49,12 @@ def tanh_in_place(values: Array) -> None:
     """
     for i in range(values.size):
         z = 2.0 * abs(values[i])
+        # Not `min`, which may lose NaN.
         z = 40.0 if z > 40.0 else z
+        # k is z / ln 2, rounded.
         shifted = z * 1.4426950408889634 + MAGIC
         k = shifted - MAGIC
+        # ln 2 in two parts (Cody and Waite): k times the first one is exact.
         r = (z - k * 0.6931471803691238) - k * 1.9082149292705877e-10
         p = 1.0 / 6227020800.0
         p = p * r + 1.0 / 479001600.0
@@ -66,6 +69,7 @@ def tanh_in_place(values: Array) -> None:
         p = p * r + 1.0 / 6.0
         p = p * r + 0.5
         p = (p * r) * r + r
+        # 2^k has the exponent bits k + 1023, from bit 52 on; those of MAGIC are lost.
         power = as_float((as_bits(shifted) + 1023) << 52)
         e = power * p + (power - 1.0)
         t = e / (e + 2.0)

@@ -57,18 +57,23 @@ def simulate(
     p is (N, np). With a law v and u (T, nu, N) are filled too: its clipped controls,
     and these with noise.
     """
-    steps, nx, nu = u.shape[0], x.shape[1], u.shape[1]
+    steps = u.shape[0]
+    nx = x.shape[1]
+    nu = u.shape[1]
     for n0 in range(first, end, WIDTH):
         w = min(WIDTH, end - n0)
         params = p[n0 : n0 + w]
         work = step_work(plant, nu, w)
-        now, after, us = np.empty((nx, w)), np.empty((nx, w)), np.empty((nu, w))
+        now = np.empty((nx, w))
+        after = np.empty((nx, w))
+        us = np.empty((nu, w))
         for i in range(nx):
             for n in range(w):
                 now[i, n] = x[0, i, n0 + n]
         for t in range(steps):
             if law.gains.shape[0]:
                 _follow_law(t, n0, law, now, v, u)
+            # Block functions take arrays without gaps: copies of the block's trials.
             for i in range(nu):
                 for n in range(w):
                     us[i, n] = u[t, i, n0 + n]

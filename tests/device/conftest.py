@@ -24,6 +24,10 @@ if SIMULATED:
     sys.path.insert(0, os.path.dirname(__file__))
     import stand_in
 
+    # The simulator polls the threads of a block until all of them wait or have ended.
+    # Python would let it poll for 5 ms before one of them runs.
+    sys.setswitchinterval(1e-5)
+
 
 def pytest_collection_modifyitems(items):
     for item in items:

@@ -50,7 +50,8 @@ def make_adjoint(thread: ThreadTile) -> Any:
     trajectories, and start_bar (K, unit, trial), the cotangent of the activations at
     the start. `bars` are the `Cotangents`, of which it uses up the states' ones.
     """
-    real, together = real_type(thread.dtype), thread.trials
+    real = real_type(thread.dtype)
+    together = thread.trials
     sums_shape = (thread.units, thread.trials)
     # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
@@ -81,8 +82,10 @@ def make_adjoint(thread: ThreadTile) -> Any:
         # Blocks with another second index have another cotangent.
         bar = Cotangents(bars.x[c], bars.u[c], bars.command[c], bars.activations)
         sections = AdjointSections(activations, bars.activations, deltas[c])
-        units, n_layers = start_bar.shape[1], tables.size.shape[0]
-        n_outputs, first_output = bar.u.shape[1], tables.first_unit[n_layers - 1]
+        units = start_bar.shape[1]
+        n_layers = tables.size.shape[0]
+        n_outputs = bar.u.shape[1]
+        first_output = tables.first_unit[n_layers - 1]
 
         for place in range(block.thread, 2 * units * block.tile, block.threads):
             shared[place] = 0.0
@@ -127,8 +130,11 @@ def control_cotangent(
     The cotangent of the control is u_bar + B' x_bar. No command arrives from the last
     `command_delay` steps.
     """
-    B, slope, delay = jacobians.B, jacobians.slope, jacobians.command_delay
-    T, nu = bar.u.shape[0], bar.u.shape[1]
+    B = jacobians.B
+    slope = jacobians.slope
+    delay = jacobians.command_delay
+    T = bar.u.shape[0]
+    nu = bar.u.shape[1]
     # Those entries are never filled otherwise.
     if t >= T - delay:
         for k in range(nu):

@@ -1,7 +1,8 @@
 """Structures that kernels take, and sizes that they close over.
 
-T steps, N trials; arrays are on the GPU. `REAL` is the dtype of the
-network, float32 or float64; everything of the plant is float64.
+All are named tuples: kernels take neither dataclasses nor dictionaries. T steps, N
+trials; arrays are on the GPU. What belongs to the network has its dtype, float32 or
+float64; everything of the plant is float64.
 """
 
 from typing import NamedTuple

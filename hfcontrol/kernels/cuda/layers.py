@@ -39,8 +39,10 @@ def locate_block(
     lane, row = thread
     lanes, rows = threads
     tile = rows * together
-    place, count = row * lanes + lane, lanes * rows
-    first, first_row = index * tile, row * together
+    place = row * lanes + lane
+    count = lanes * rows
+    first = index * tile
+    first_row = row * together
     return Block(first, trials, tile, place, count, lane, lanes, first_row)
 
 
@@ -83,8 +85,11 @@ def add_weighted(
 
     Returns the index of the bias of the layer's first unit in `packed`.
     """
-    shared, sums, read = arrays.shared, arrays.sums, arrays.read
-    size, place = tables.size[layer], tables.weights[layer]
+    shared = arrays.shared
+    sums = arrays.sums
+    read = arrays.read
+    size = tables.size[layer]
+    place = tables.weights[layer]
     for s in range(tables.first_source[layer], tables.first_source[layer + 1]):
         step = places.before if tables.source_lag[s] else places.now
         at = (step + tables.source_unit[s]) * block.tile + block.row
@@ -119,7 +124,9 @@ def add_weighted_back(
     d is the cotangent of the layer. `columns` are the source's first column of the
     matrix, the number of its columns, and the number of all columns.
     """
-    shared, sums, read = arrays.shared, arrays.sums, arrays.read
+    shared = arrays.shared
+    sums = arrays.sums
+    read = arrays.read
     column, width, all_columns = columns
     place = tables.weights[layer] + column
     first_row = places.now + tables.first_unit[layer]

@@ -42,7 +42,9 @@ class MapScratch(NamedTuple):
 
 def make_map(plant: DevicePlant, name: str) -> Any:
     """Return a map as a device function (x, u, target, p, work, r)."""
-    step, observe, output = plant.step, plant.observe, plant.output
+    step = plant.step
+    observe = plant.observe
+    output = plant.output
     if name == "step":
 
         @device_function
@@ -81,9 +83,12 @@ def make_maps(plant_map: Any, sizes: MapSizes) -> MapKernels:
     A (K, nr, nx, N), B (K, nr, nu, N). hx (nx,) and hu (nu,) are steps of central
     differences. A thread computes one time and trial, of slopes one perturbed variable.
     """
-    nx, nu, work_shape = sizes.plant.nx, sizes.plant.nu, (4, sizes.plant.work)
+    nx = sizes.plant.nx
+    nu = sizes.plant.nu
+    work_shape = (4, sizes.plant.work)
     # CUDA has no empty local arrays.
-    nt, nr = max(sizes.target, 1), sizes.values
+    nt = max(sizes.target, 1)
+    nr = sizes.values
     load = scalar_functions()["gather"]
 
     @kernel
@@ -98,7 +103,8 @@ def make_maps(plant_map: Any, sizes: MapSizes) -> MapKernels:
         # Neighbouring threads have neighbouring trials, whose numbers are adjacent. The
         # last block has threads without work.
         if thread < out.shape[0] * trials:
-            k, n = thread // trials, thread % trials
+            k = thread // trials
+            n = thread % trials
             load(x, k, n, xs)
             load(u, k, n, us)
             load(target, k, n, ts)
@@ -124,12 +130,15 @@ def make_maps(plant_map: Any, sizes: MapSizes) -> MapKernels:
         minus = cuda.local.array(nr, float64)
         work = cuda.local.array(work_shape, float64)
         scratch = MapScratch(xs, us, ts, plus, minus, work)
-        n_x, trials = x.shape[1], x.shape[2]
+        n_x = x.shape[1]
+        trials = x.shape[2]
         variables = n_x + u.shape[1]
         thread = cuda.grid(1)
         if thread < x.shape[0] * variables * trials:
-            n, place = thread % trials, thread // trials
-            k, j = place // variables, place % variables
+            n = thread % trials
+            place = thread // trials
+            k = place // variables
+            j = place % variables
             load(x, k, n, xs)
             load(u, k, n, us)
             load(target, k, n, ts)
@@ -157,7 +166,8 @@ def put_difference(
 ) -> None:
     """Fill the central difference of a map by an entry of `values`, scratch.x or .u."""
     centre = values[i]
-    above, below = centre + h, centre - h
+    above = centre + h
+    below = centre - h
     plus, minus = scratch.plus, scratch.minus
     values[i] = above
     plant_map(scratch.x, scratch.u, scratch.target, p, scratch.work, plus)

@@ -63,7 +63,8 @@ def _make_body_step(plant: Plant, functions: dict[str, Any]) -> Any:
     name = scalar_steps.INTEGRATORS[plant.integrator].__name__
     integrator = scalar_functions()[name]
     rates = functions["step" if "step" in functions else "dynamics"]
-    substeps, h = plant.substeps, plant.dt / plant.substeps
+    substeps = plant.substeps
+    h = plant.dt / plant.substeps
 
     @device_function
     def integrate(x, u, p, h, work, x_next):  # type: ignore[no-untyped-def]

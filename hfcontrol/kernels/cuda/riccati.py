@@ -20,7 +20,9 @@ def make_backward(nx: int, nu: int) -> Any:
     """
     # Copies: the functions themselves are compiled for the CPU.
     backward_trials = device_functions(vars(riccati))["backward"]
-    value_shape, square_shape, columns = (nx, nx + 1), (nx, nx), (nu, nx + 1)
+    value_shape = (nx, nx + 1)
+    square_shape = (nx, nx)
+    columns = (nu, nx + 1)
     controls = (nu, nu)
 
     @kernel

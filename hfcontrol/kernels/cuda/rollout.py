@@ -48,14 +48,20 @@ def make_rollout(step: Any, observe: Any, sizes: PlantSizes, thread: ThreadTile)
     none, is added to the commands. The kernel fills the `RolloutArrays` from x[0]; of
     the activations, it fills those after the start.
     """
-    real, together = real_type(thread.dtype), thread.trials
+    real = real_type(thread.dtype)
+    together = thread.trials
     sums_shape = (thread.units, thread.trials)
     # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
-    nx, nu, ny, work_shape = sizes.nx, sizes.nu, sizes.ny, (4, sizes.work)
+    nx = sizes.nx
+    nu = sizes.nu
+    ny = sizes.ny
+    work_shape = (4, sizes.work)
     # Names of the kernel's own, because it cannot look into a dictionary.
     functions = scalar_functions()
-    see, control, move = functions["see"], functions["control"], functions["move"]
+    see = functions["see"]
+    control = functions["control"]
+    move = functions["move"]
 
     @kernel
     def rollout(
@@ -130,7 +136,8 @@ def read_inputs(
 ) -> None:
     """Store target and observation ys (ny,) of trial n as the network's input."""
     t = places.t
-    n_target, ny = loop.target.shape[1], out.y.shape[1]
+    n_target = loop.target.shape[1]
+    ny = out.y.shape[1]
     # Twice: for the layers in shared memory, and for the derivatives in the section.
     at = places.now * block.tile + block.thread
     column = places.column + block.thread

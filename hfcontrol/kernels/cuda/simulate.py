@@ -10,8 +10,10 @@ from hfcontrol.kernels.cuda.arguments import PlantSizes
 from hfcontrol.kernels.cuda.device import device_function, kernel
 from hfcontrol.kernels.cuda.plant import scalar_functions
 
+# Names of this module, because a kernel cannot look into a dictionary.
 SCALAR = scalar_functions()
-gather, taper_value = SCALAR["gather"], SCALAR["taper_value"]
+gather = SCALAR["gather"]
+taper_value = SCALAR["taper_value"]
 
 
 class SimulationKernels(NamedTuple):
@@ -47,7 +49,10 @@ def make_simulation(step: Any, sizes: PlantSizes) -> SimulationKernels:
     They fill x (T+1, nx, N) from x[0], and `regulate` also v and u (T, nu, N), see
     `Kernels.regulate`. p is (N, np).
     """
-    nx, nu, work_shape = sizes.nx, sizes.nu, (4, sizes.work)
+    nx = sizes.nx
+    nu = sizes.nu
+    # Kernels read no attribute of `sizes`: local arrays need constants.
+    work_shape = (4, sizes.work)
 
     @kernel
     def simulate(
@@ -104,7 +109,8 @@ def apply_law(
             command += law.gains[t, n, i, j] * difference
         command = min(max(command, -law.limit[i]), law.limit[i])
         v[t, i, n] = command
-        u[t, i, n] = command * (1.0 + noise.gain[t, i, n]) + noise.noise[t, i, n]
+        factor = 1.0 + noise.gain[t, i, n]
+        u[t, i, n] = command * factor + noise.noise[t, i, n]
 
 
 @device_function
@@ -119,5 +125,6 @@ def put_state(
 ) -> None:
     """Store the state after step t of trial n, disturbed and tapered."""
     for i in range(x.shape[1]):
-        now[i] = taper_value(after[i] + disturbance[t, i, n], taper[i])
+        disturbed = after[i] + disturbance[t, i, n]
+        now[i] = taper_value(disturbed, taper[i])
         x[t + 1, i, n] = now[i]

@@ -50,7 +50,8 @@ def make_tangent(thread: ThreadTile) -> Any:
     the tangents of the weights add to the sums, V [x; 1], which are large products made
     before. The kernel fills the `TangentArrays` from x[0].
     """
-    real, together = real_type(thread.dtype), thread.trials
+    real = real_type(thread.dtype)
+    together = thread.trials
     sums_shape = (thread.units, thread.trials)
     # The literal 1.0 would make a float32 expression float64.
     one = np.dtype(thread.dtype).type(1)
@@ -171,9 +172,13 @@ def activate_tangent(
 @device_function
 def move_tangent(t: int, n: int, jacobians: LoopJacobians, out: TangentArrays) -> None:
     """Fill du[t] and dx[t+1] = A dx[t] + B du[t] of trial n, from the commands."""
-    A, B, slope = jacobians.A, jacobians.B, jacobians.slope
+    A = jacobians.A
+    B = jacobians.B
+    slope = jacobians.slope
     delay = jacobians.command_delay
-    dx, du, dc = out.x, out.u, out.command
+    dx = out.x
+    du = out.u
+    dc = out.command
     for k in range(du.shape[1]):
         arrived = t >= delay
         du[t, k, n] = slope[t, k, n] * dc[t - delay, k, n] if arrived else 0.0
