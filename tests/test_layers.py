@@ -27,6 +27,7 @@ PACKAGES = [
     "runs",
     "evaluation",
     "deploy",
+    "classical",
     "environments",
     "figures",
     "studies",

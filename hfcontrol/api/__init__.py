@@ -2,6 +2,7 @@
 
 train, resume        train a controller, or continue a run
 evaluate             compare a controller with the optimum
+benchmark            compare trained controllers with classical ones
 Run                  a run folder, its settings, network and numbers
 Controller           a trained controller, one step at a time
 Settings             all settings of a training
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hfcontrol.api.training import resume, train
+    from hfcontrol.classical.benchmark import benchmark
     from hfcontrol.deploy.controller import Controller
     from hfcontrol.errors import HFControlError
     from hfcontrol.evaluation.evaluation import evaluate
@@ -29,6 +31,7 @@ __all__ = [
     "HFControlError",
     "Run",
     "Settings",
+    "benchmark",
     "check_plant",
     "evaluate",
     "load_plant",
@@ -44,6 +47,7 @@ MODULES = {
     "HFControlError": "errors",
     "Run": "runs.run",
     "Settings": "runs.settings",
+    "benchmark": "classical.benchmark",
     "check_plant": "evaluation.plant_check",
     "evaluate": "evaluation.evaluation",
     "load_plant": "plant.registry",

@@ -37,6 +37,9 @@ COMMANDS = {
     "evaluate": CommandEntry(
         "evaluate", "evaluate", "Compare controllers with the optimum."
     ),
+    "benchmark": CommandEntry(
+        "benchmark", "benchmark", "Compare trained controllers with classical ones."
+    ),
     "plot-error": CommandEntry(
         "figures", "plot_error", "Draw the learning curve and the movements."
     ),

@@ -26,7 +26,7 @@ from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.scenario import SPLITS, Scenario
-from hfcontrol.tasks.task import Task
+from hfcontrol.tasks.task import Task, Trajectory
 
 DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
 
@@ -94,7 +94,7 @@ def compare_with_optimum(
     return Comparison(run, task, loop, rollout, best)
 
 
-def hand_errors(loop: Loop, rollout: Rollout) -> Array | None:
+def hand_errors(loop: Loop, rollout: Trajectory) -> Array | None:
     """Distance of the hand from its goal at each arrival (arrivals, N) [m].
 
     None for a plant without a hand.
@@ -107,6 +107,18 @@ def hand_errors(loop: Loop, rollout: Rollout) -> Array | None:
     outputs = to_host(loop.kernels.output(rollout.x[times], loop.scenario.params))
     goals = to_host(loop.scenario.goal_output[times])
     return np.linalg.norm(outputs[:, hand] - goals[:, hand], axis=1)
+
+
+def state_errors(loop: Loop, rollout: Trajectory) -> Array:
+    """Error of the body's states at each arrival (arrivals, n, N).
+
+    Entries without a goal count as zero.
+    """
+    times = list(loop.scenario.arrivals)
+    goal = to_host(loop.scenario.goal[times])
+    error = np.where(np.isnan(goal), 0.0, to_host(rollout.x[times]) - goal)
+    # Actuators and other inner states after the body's have no goal.
+    return error[:, : loop.plant.n_body]
 
 
 def path_deviation(paths: Array, goal: Array) -> Array:
@@ -137,20 +149,24 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def ratio_to_optimal(loss: float, optimal_loss: float, task: Task) -> float | None:
+    """Mean loss divided by the mean optimal loss; None if the optimum is zero."""
+    if task.optimum_is_zero or optimal_loss <= ZERO_FRACTION * loss:
+        return None
+    return loss / optimal_loss
+
+
 def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
     """Losses and their ratios; the ratios are None if the optimum is zero."""
     assert comparison.optimum is not None
     losses, best = comparison.rollout.losses, comparison.optimum.losses
-    loss = float(np.mean(losses))
-    optimal_loss = float(np.mean(best))
-
-    ratio: float | None = None
-    quantiles: dict[str, float] | None = None
     trained_task = comparison.run.trained_task
     assert isinstance(trained_task, Task)  # episodes have no optimum
-    by_definition_zero = trained_task.optimum_is_zero
-    if not (by_definition_zero or optimal_loss <= ZERO_FRACTION * loss):
-        ratio = loss / optimal_loss
+    loss = float(np.mean(losses))
+    optimal_loss = float(np.mean(best))
+    ratio = ratio_to_optimal(loss, optimal_loss, trained_task)
+    quantiles: dict[str, float] | None = None
+    if ratio is not None:
         ratios = losses / np.maximum(best, SMALLEST_LOSS)
         quantiles = {q: float(np.quantile(ratios, float(q))) for q in QUANTILES}
     return {
@@ -191,16 +207,12 @@ def _summarise_motion(comparison: Comparison) -> dict[str, Any]:
 def _state_motion(comparison: Comparison) -> tuple[Array, Array]:
     """Distance of the state from its goal (arrivals, N), and final speed (N,).
 
-    Entries without a goal do not count; the speed is the distance of the rates.
+    The speed is the distance of the rates.
     """
-    scenario, plant = comparison.scenario, comparison.loop.plant
-    differences = comparison.rollout.x - scenario.goal
-    has_no_goal = np.isnan(scenario.goal)
-    # Actuators and other inner states after the body's have no goal.
-    off = np.where(has_no_goal, 0.0, differences)[:, : plant.n_body]
-    errors = np.linalg.norm(off[list(scenario.arrivals)], axis=1)
-    final_rates = np.delete(off[-1], plant.positions, axis=0)
-    return errors, np.linalg.norm(final_rates, axis=0)
+    loop = comparison.loop
+    errors = state_errors(loop, comparison.rollout)
+    final_rates = np.delete(errors[-1], loop.plant.positions, axis=0)
+    return np.linalg.norm(errors, axis=1), np.linalg.norm(final_rates, axis=0)
 
 
 def _hand_motion(comparison: Comparison, paths: Array) -> tuple[Array, Array]:

@@ -7,4 +7,5 @@
 | `disturbances` | `Disturbances`: noise, pushes and varying parameters               |
 | `generators`   | `GENERATORS`: start states and goals that many plants share        |
 | `task`         | `Task`: a plant's task with the user's options; draws scenarios    |
+| `returning`    | `out_and_back`: a task continued by the way back                   |
 """

@@ -307,6 +307,7 @@ GENERATORS: dict[str, TaskGenerator] = {
     "angles": angles,
     "reach_and_back": _and_back(reach),
     "angles_and_back": _and_back(angles),
+    "anywhere_and_back": _and_back(anywhere),
     "anywhere": anywhere,
     "stay": stay,
     "follow": follow,
@@ -318,4 +319,10 @@ GENERATORS: dict[str, TaskGenerator] = {
 CURVATURE_TRIALS = {"reach": 16, "reach_and_back": 16}
 
 # Generators that draw from the random generator.
-RANDOM_GENERATORS = {"anywhere", "stay", "follow", "around"}
+RANDOM_GENERATORS = {
+    "anywhere",
+    "anywhere_and_back",
+    "stay",
+    "follow",
+    "around",
+}

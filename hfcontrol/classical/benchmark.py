@@ -1,0 +1,379 @@
+"""The benchmark: trained and classical controllers in the same scenarios.
+
+Every controller makes the task's movements, and the same movements with the way back
+after them, nominally, with noise and with a load. All of them have the same delays,
+noise draws and control limits, and see the same observations. The classical ones know
+the nominal plant and the goal. Their gains are tuned on the nominal training trials;
+everything is measured on held-out trials.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
+from hfcontrol.classical.conditions import Condition, make_conditions
+from hfcontrol.classical.controller import ClassicalController, Movement, simulate
+from hfcontrol.classical.laws import LAWS
+from hfcontrol.classical.observer import Observer
+from hfcontrol.classical.problem import Problem, UnsuitableError, make_nominal
+from hfcontrol.classical.timing import median_microseconds
+from hfcontrol.classical.tuning import Gains, tune
+from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.deploy.controller import Controller
+from hfcontrol.errors import TaskError, UsageError
+from hfcontrol.evaluation.evaluation import (
+    Comparison,
+    hand_errors,
+    ratio_to_optimal,
+    state_errors,
+)
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.runs.factory import make_wiring
+from hfcontrol.runs.run import Run
+from hfcontrol.tasks.returning import out_and_back
+from hfcontrol.tasks.task import Task
+
+# The movements of the task, and the same with the way back.
+OUT = "out"
+BACK = "out and back"
+
+# A law without gains gets these, and does not look at them.
+NO_GAINS = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """All controllers in one motion and condition.
+
+    `comparison` is that of the first run, with the optimum; `movements` are those of
+    every controller by its name.
+    """
+
+    motion: str
+    condition: str
+    comparison: Comparison
+    movements: dict[str, Movement]
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Return the numbers of one controller."""
+        comparison, movement = self.comparison, self.movements[name]
+        assert comparison.optimum is not None
+        loss = float(np.mean(movement.losses))
+        optimal_loss = float(np.mean(comparison.optimum.losses))
+        ratio: float | None = np.inf
+        if np.isfinite(loss):
+            ratio = ratio_to_optimal(loss, optimal_loss, comparison.task)
+        errors, unit = _final_errors(comparison.loop, movement)
+        success = comparison.task.success(movement, comparison.scenario)
+        finite = np.isfinite(movement.losses)
+        return {
+            "motion": self.motion,
+            "condition": self.condition,
+            "controller": name,
+            "loss": loss,
+            "optimal_loss": optimal_loss,
+            "ratio": ratio,
+            "error": {
+                "mean": float(errors.mean()),
+                "max": float(errors.max()),
+                "unit": unit,
+            },
+            "success": float(np.mean(success & finite)),
+        }
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All cases, in the order motion, condition.
+
+    nominal: the training trials without noise and load, on which gains are tuned
+    titles: of the controllers by their names, trained ones first
+    microseconds: median time of one control step by controller
+    gains: of the tuned laws
+    left_out: why a law, condition or motion is missing
+    """
+
+    runs: Sequence[Run]
+    conditions: list[Condition]
+    nominal: Problem
+    cases: list[Case] = field(default_factory=list)
+    titles: dict[str, str] = field(default_factory=dict)
+    microseconds: dict[str, float] = field(default_factory=dict)
+    gains: dict[str, Gains | None] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all numbers, with a row for each case and controller."""
+        first = self.cases[0].comparison
+        rows = [
+            {**case.row(name), "microseconds": self.microseconds[name]}
+            for case in self.cases
+            for name in case.movements
+        ]
+        tuned = {name: gains for name, gains in self.gains.items() if gains}
+        return {
+            "runs": [str(run.path) for run in self.runs],
+            "plant": self.runs[0].settings.plant,
+            "task": first.task.name,
+            "trials": first.scenario.trials,
+            "conditions": {each.name: each.changes for each in self.conditions},
+            "controllers": self.titles,
+            "gains": {name: gains._asdict() for name, gains in tuned.items()},
+            "left_out": self.left_out,
+            "rows": rows,
+        }
+
+
+def compare_controllers(
+    runs: Sequence[Run],
+    controllers: Sequence[str] | None = None,
+    given: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    set_status: Callable[[str], object] = lambda text: None,
+) -> Benchmark:
+    """Run trained and classical controllers in the same scenarios.
+
+    runs: at least one; the task and its conditions are those of the first.
+    controllers: names of classical laws, default all that the plant allows.
+    given: settings of the conditions, see `make_conditions`.
+    trials: number of held-out trials, default the task's own for an evaluation.
+    set_status: called with what is being done.
+
+    Raises UsageError for runs of different plants, for unknown laws, and for a law that
+    was asked for by name and that plant or task do not allow.
+    """
+    names = _check_names(controllers)
+    _check_runs(runs)
+    first = runs[0]
+    if trials is not None and trials < 1:
+        raise UsageError(f"`trials` {trials}: must be at least 1")
+    conditions, left_out = make_conditions(first, given or {})
+    nominal = _nominal_problem(first, conditions[0])
+    result = Benchmark(runs, conditions, nominal, left_out=left_out)
+    result.titles.update(_run_titles(runs))
+
+    for name in names:
+        set_status(f"tuning {LAWS[name].title}")
+        try:
+            Observer(nominal)
+            result.gains[name] = tune(LAWS[name], nominal)
+        except UnsuitableError as error:
+            if controllers is not None:
+                raise UsageError(f"`controllers` {name}: {error}") from error
+            result.left_out[name] = str(error)
+    result.titles.update({name: LAWS[name].title for name in result.gains})
+
+    for motion in (OUT, BACK):
+        for condition in conditions:
+            set_status(f"running {motion}, {condition.name}")
+            try:
+                task = _make_task(first, condition, motion)
+            except TaskError as error:
+                result.left_out[motion] = str(error)
+                break
+            result.cases.append(_run_case(result, task, motion, condition, trials))
+
+    set_status("measuring times")
+    _measure_times(result)
+    return result
+
+
+def _check_names(controllers: Sequence[str] | None) -> list[str]:
+    """Return the names of the laws; UsageError for unknown ones."""
+    names = list(LAWS) if controllers is None else list(controllers)
+    for name in names:
+        if name not in LAWS:
+            raise UsageError(
+                f"`controllers` {name}: unknown; there are {', '.join(LAWS)}"
+            )
+    return names
+
+
+def _check_runs(runs: Sequence[Run]) -> None:
+    """Raise UsageError unless all runs are of one plant."""
+    first = runs[0]
+    # Raises if the run was trained on an environment, which has no tasks.
+    first.task()
+    for run in runs[1:]:
+        if run.settings.plant != first.settings.plant:
+            raise UsageError(
+                f"{run.path} controls {run.settings.plant}, and {first.path} controls "
+                f"{first.settings.plant}; a benchmark compares runs of one plant"
+            )
+
+
+def _run_titles(runs: Sequence[Run]) -> dict[str, str]:
+    """Return names of the runs, which are also their titles."""
+    titles: dict[str, str] = {}
+    for run in runs:
+        name = run.path.resolve().name
+        # Folders may have the same name, and a run may be called like a law.
+        if name in titles or name in LAWS:
+            name = str(run.path)
+        titles[name] = name
+    return titles
+
+
+def _nominal_problem(run: Run, condition: Condition) -> Problem:
+    """Return the nominal training trials, on which gains are tuned."""
+    task = run.task(condition.settings)
+    seed = run.settings.seed
+    scenario = task.draw(stream(seed, Stream.SCENARIOS), "training")
+    wiring = make_wiring(condition.settings, task.plant, taper=False)
+    wiring.check(task.steps)
+    nominal = make_nominal(scenario, task.plant)
+    return Problem(task.plant, task.kernels, nominal, wiring)
+
+
+def _make_task(run: Run, condition: Condition, motion: str) -> Task:
+    """Return the task of a motion; TaskError if there is no way back."""
+    task = run.task(condition.settings)
+    return out_and_back(task) if motion == BACK else task
+
+
+def _run_case(
+    result: Benchmark,
+    task: Task,
+    motion: str,
+    condition: Condition,
+    trials: int | None,
+) -> Case:
+    """Run all controllers in one motion and condition."""
+    settings = condition.settings
+    rng = stream(settings.seed, Stream.HELD_OUT)
+    count = task.evaluation_trials if trials is None else trials
+    scenario = task.draw(rng, "held_out", count)
+    wiring = make_wiring(settings, task.plant, taper=False)
+
+    loops = []
+    for run in result.runs:
+        # Raises if the run's network does not fit the task.
+        run.task(settings)
+        network = run.network
+        loops.append(ClosedLoop(task.plant, task.kernels, network, scenario, wiring))
+    pairs = zip(loops, result.runs, strict=True)
+    rollouts = [loop.rollout(run.theta) for loop, run in pairs]
+    movements = {
+        name: _trained_movement(rollout, wiring)
+        for name, rollout in zip(result.titles, rollouts, strict=False)
+    }
+    commands = _delay(rollouts[0].command, wiring.command_delay)
+    best = optimum(task.kernels, task.plant, scenario, wiring, commands)
+    first = result.runs[0]
+    comparison = Comparison(first, task, loops[0], rollouts[0], best)
+
+    # The laws know the nominal plant, whatever the condition.
+    plant, kernels = result.nominal.plant, result.nominal.kernels
+    problem = Problem(plant, kernels, make_nominal(scenario, plant), wiring)
+    for name in result.gains:
+        try:
+            controller = _make_classical(result, problem, name)
+        except UnsuitableError as error:
+            result.left_out[f"{name}, {motion}"] = str(error)
+            continue
+        movements[name] = simulate(controller, task.kernels, scenario, wiring)
+    return Case(motion, condition.name, comparison, movements)
+
+
+def _make_classical(
+    result: Benchmark, problem: Problem, name: str
+) -> ClassicalController:
+    """Return a classical controller with its tuned gains."""
+    gains = result.gains[name]
+    law = LAWS[name].make(problem, gains.chosen if gains else NO_GAINS)
+    return ClassicalController(problem, law)
+
+
+def _trained_movement(rollout: Rollout, wiring: Wiring) -> Movement:
+    """Return the movement of a trained controller."""
+    commands = _delay(rollout.command, wiring.command_delay)
+    arriving = wiring.apply_limit(commands)
+    finite = np.isfinite(rollout.x).all(axis=(0, 1)) & np.isfinite(rollout.losses)
+    losses = np.where(finite, rollout.losses, np.inf)
+    return Movement(rollout.x, rollout.u, arriving, rollout.y, losses)
+
+
+def _delay(command: Array, delay: int) -> Array:
+    """Return commands (T, nu, N) as they arrive; zero before the first one."""
+    arriving = np.zeros_like(command)
+    arriving[delay:] = command[: len(command) - delay]
+    return arriving
+
+
+def _final_errors(loop: ClosedLoop, movement: Movement) -> tuple[Array, str]:
+    """Return the final error of every trial (N,), and its unit.
+
+    It is the distance of the hand [cm] or, for a plant without a hand, of the state.
+    """
+    hand = hand_errors(loop, movement)
+    if hand is not None:
+        return 100 * hand[-1], "cm"
+    return np.linalg.norm(state_errors(loop, movement)[-1], axis=0), ""
+
+
+def _measure_times(result: Benchmark) -> None:
+    """Measure the control step of every controller, on the first trial of a case."""
+    case = result.cases[0]
+    loop = case.comparison.loop
+    for name, run in zip(result.titles, result.runs, strict=False):
+        controller = Controller(run.network, run.theta, loop.plant, loop.wiring)
+        y = case.movements[name].y[:, :, 0].copy()
+        result.microseconds[name] = _time_trained(controller, loop, y)
+
+    single = result.nominal.subset(np.arange(1))
+    for name in result.gains:
+        y = case.movements[name].y[:, :, :1].copy()
+        classical = _make_classical(result, single, name)
+        result.microseconds[name] = _time_classical(classical, y)
+
+
+def _time_trained(controller: Controller, loop: ClosedLoop, y: Array) -> float:
+    """Return the median time [us] of `Controller.act` for observations y (T, ny)."""
+    target = loop.scenario.target[:, :, 0].copy()
+
+    def act(t: int) -> object:
+        return controller.act(target[t], y[t])
+
+    return median_microseconds(act, controller.reset, len(y))
+
+
+def _time_classical(controller: ClassicalController, y: Array) -> float:
+    """Return the median time [us] of a law's `act` for observations y (T, ny, 1)."""
+
+    def act(t: int) -> object:
+        return controller.act(y[t])
+
+    return median_microseconds(act, controller.reset, len(y))
+
+
+def benchmark(
+    runs: Run | Path | str | Sequence[Run | Path | str] | None = None,
+    controllers: Sequence[str] | None = None,
+    trials: int | None = None,
+    **conditions: Any,
+) -> dict[str, Any]:
+    """Compare trained controllers with classical ones, and return all numbers.
+
+        hf.benchmark("weights/arm2-reach", motor_noise="10%")
+
+    runs: one or several of a `Run` or its path; default the newest run.
+    controllers: names of classical laws (pd, operational_space, lqr, ilqr), default all
+        that the plant allows.
+    trials: number of held-out trials.
+    conditions: settings such as `motor_noise` or `vary`, see `make_conditions`.
+
+    Returns a dict with `rows`, one for each motion, condition and controller: `loss`,
+    `ratio`, `error`, `success` and `microseconds`. `gains` has the gains of the laws,
+    and `left_out` says what is missing and why. Raises as `compare_controllers`.
+    """
+    several = (
+        runs if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
+    )
+    loaded = [run if isinstance(run, Run) else Run.load(run) for run in several]
+    return compare_controllers(loaded, controllers, conditions, trials).numbers()

@@ -1,0 +1,141 @@
+"""`hfcontrol benchmark`: trained controllers next to classical ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hfcontrol.cli.options import (
+    JSON,
+    condition_options,
+    format_options,
+    given_options,
+    parse_words,
+)
+from hfcontrol.cli.output import json_safe, print_json, show_status
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--controllers",
+    callback=parse_words,
+    metavar="NAMES",
+    help="Classical controllers: pd, operational_space, lqr, ilqr, separated by "
+    "commas; all that the plant allows by default.",
+)
+@condition_options
+@click.option(
+    "--trials",
+    type=int,
+    metavar="N",
+    help="Number of held-out trials; default the training's or the task's.",
+)
+@click.option(
+    "--out",
+    default=".",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Folder for the figure benchmark-RUN.png and its numbers benchmark-RUN.json.",
+)
+@JSON
+def benchmark(
+    runs: tuple[str, ...],
+    controllers: tuple[str, ...] | None,
+    trials: int | None,
+    out: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Compare trained controllers with classical ones.
+
+    All controllers move out, and out and back without a reset; without noise, with
+    noise (--sensory-noise, --motor-noise, --push) and with a load (--param, --vary,
+    --curl-field). The other conditions apply to everything. The task is that of the
+    first RUN; without RUN, it is the newest. The classical ones are tuned on the
+    training trials, and all are measured on held-out trials.
+
+    \b
+    hfcontrol benchmark
+    hfcontrol benchmark weights/arm2-reach --motor-noise 10% --vary load=0..2
+    hfcontrol benchmark weights/arm2-reach --controllers pd,lqr --json
+    """
+    from hfcontrol.runs.run import Run
+
+    # All are loaded first: a wrong name is reported before the work begins.
+    chosen = [Run.load(run) for run in runs or (None,)]
+    with show_status("preparing") as set_status:
+        from hfcontrol.classical.benchmark import compare_controllers
+        from hfcontrol.figures.benchmarks import plot_benchmark
+
+        given = given_options(**options)
+        # Options are written with dashes, so operational-space is accepted too.
+        names = controllers and [word.replace("-", "_") for word in controllers]
+        result = compare_controllers(chosen, names, given, trials, set_status)
+        numbers = result.numbers()
+        stem = f"benchmark-{chosen[0].path.resolve().name}"
+        figure, table = Path(out, f"{stem}.png"), Path(out, f"{stem}.json")
+        set_status("drawing")
+        _write_numbers(numbers, table)
+        plot_benchmark(result, figure)
+    if as_json:
+        print_json(numbers)
+        return
+    _print_table(numbers)
+    click.echo(f"\n{figure.absolute()}\n{table.absolute()}")
+
+
+def _write_numbers(numbers: dict[str, Any], path: Path) -> None:
+    """Write the numbers of a benchmark as JSON."""
+    from hfcontrol.arrays.files import atomic_write
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(json_safe(numbers), allow_nan=False, indent=1)
+    with atomic_write(path, (".json",)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _print_table(numbers: dict[str, Any]) -> None:
+    """Print a block of rows for each motion and condition, then what is left out."""
+    rows = numbers["rows"]
+    titles = numbers["controllers"]
+    unit = rows[0]["error"]["unit"]
+    error = f"final error [{unit}]" if unit else "final error"
+    heads = ["cost", "ratio to optimal", error, "success", "us per step"]
+    table = [_cells(row) for row in rows]
+    widths = [2 + max(map(len, column)) for column in zip(heads, *table, strict=True)]
+    name_width = max(len(title) for title in titles.values())
+    click.echo(f"{numbers['plant']} {numbers['task']}, {numbers['trials']} trials")
+
+    def print_line(name: str, cells: list[str]) -> None:
+        columns = zip(cells, widths, strict=True)
+        line = "".join(f"{cell:>{width}}" for cell, width in columns)
+        click.echo(f"{name:{name_width}}{line}")
+
+    block = None
+    for row, cells in zip(rows, table, strict=True):
+        if (row["motion"], row["condition"]) != block:
+            block = (row["motion"], row["condition"])
+            changes = format_options(numbers["conditions"][row["condition"]])
+            click.echo("\n" + ", ".join(filter(None, (*block, changes))))
+            print_line("", heads)
+        print_line(titles[row["controller"]], cells)
+    if numbers["left_out"]:
+        click.echo()
+    for name, reason in numbers["left_out"].items():
+        click.echo(f"left out: {titles.get(name, name)}: {reason}")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """Return the numbers of a row as text."""
+    ratio = row["ratio"]
+    error = row["error"]
+    return [
+        f"{row['loss']:.3e}",
+        "optimum is zero" if ratio is None else f"{ratio:#.4g}",
+        f"{error['mean']:.3g} (max {error['max']:.3g})",
+        f"{100 * row['success']:.0f} %",
+        f"{row['microseconds']:.1f}",
+    ]
