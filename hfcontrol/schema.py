@@ -57,7 +57,7 @@ Whole: TypeAlias = Annotated[int, WrapValidator(check_number)]
 Number: TypeAlias = Annotated[float, WrapValidator(check_number)]
 
 # How a setting is written on the command line.
-Syntax: TypeAlias = Literal["value", "words", "layers", "repeated"]
+Syntax: TypeAlias = Literal["value", "words", "numbers", "layers", "repeated"]
 
 
 class OnlyWith(NamedTuple):

@@ -10,6 +10,17 @@ CASES = {
     "arm2": {"plant": "arm2", "effort": 0.0},
     "arm2, two blocks": {"plant": "arm2", "trials": 35, "running": 0.1},
     "arm2, hand": {"plant": "arm2", "space": "hand", "running": 0.1, "effort": 1e-3},
+    "arm2, weights by component": {
+        "plant": "arm2",
+        "running": (0.1, 0.2, 0.03, 0.04),
+        "final": (3.0, 2.0, 0.5, 0.7),
+        "effort": (1e-3, 5e-3),
+    },
+    "swing, hand, weights by component": {
+        "space": "hand",
+        "running": (0.1, 0.2, 0.3),
+        "effort": (0.0, 0.05),
+    },
     "arm2, limited": {
         "plant": "arm2",
         "limit": 0.3,

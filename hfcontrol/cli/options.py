@@ -71,6 +71,8 @@ def setting_option(name: str) -> Decorator:
         keywords["multiple"] = True
     elif declared.syntax == "words":
         keywords["callback"] = parse_words
+    elif declared.syntax == "numbers":
+        keywords["callback"] = parse_numbers
     elif declared.syntax == "layers":
         keywords["callback"] = parse_layers
     elif declared.type is not str:
@@ -104,6 +106,22 @@ def parse_layers(
         return tuple(int(word) for word in text.split(","))
     except ValueError:
         return text
+
+
+def parse_numbers(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> float | tuple[float, ...] | str | None:
+    """Return "0.1" as a number and "1,0.1" as a tuple; `Settings` checks other texts.
+
+    A trailing comma makes a tuple of one number, as in Python.
+    """
+    if not text:
+        return text
+    try:
+        numbers = tuple(float(word) for word in text.removesuffix(",").split(","))
+    except ValueError:
+        return text
+    return numbers if "," in text else numbers[0]
 
 
 def parse_words(

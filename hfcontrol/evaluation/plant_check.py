@@ -18,6 +18,7 @@ from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_par
 from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
+from hfcontrol.tasks.weights import find_bad_weight
 
 STEPS = 1000  # of the simulation that must stay finite
 
@@ -338,10 +339,9 @@ def _check_task(plant: Plant, task: dict[str, Any]) -> str | None:
         count = task.get(key, 1)
         if not (isinstance(count, int) and count > 0):
             return f"{key} is {count!r}; it must be a whole number above zero"
-    for key in ("final", "running", "effort"):
-        weight = task.get(key, 0.0)
-        if not (np.isfinite(weight).all() and np.min(weight) >= 0):
-            return f"{key} is {weight!r}; it must be finite and zero or above"
+    fault = find_bad_weight(plant, task)
+    if fault:
+        return fault
     if "start" in task and len(task["start"]) not in (len(plant.positions), plant.nx):
         return (
             f"start holds {len(task['start'])} numbers; give {len(plant.positions)} "

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,8 @@ from hfcontrol.runs.quantities import (
 from hfcontrol.runs.settings import POLICY_SETTINGS, Settings
 from hfcontrol.schema import format_value, options
 from hfcontrol.tasks.disturbances import Disturbances
-from hfcontrol.tasks.task import Task, TaskOptions
+from hfcontrol.tasks.options import TaskOptions
+from hfcontrol.tasks.task import Task
 from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
@@ -152,15 +154,11 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
     disturbances = Disturbances(
         settings.sensory_noise, noise, fraction, settings.push, (*varied, *curl)
     )
-    chosen = TaskOptions(
-        settings.trials,
-        settings.steps,
-        settings.effort,
-        settings.running,
-        settings.space,
-        disturbances,
-    )
-    return Task(plant, kernels, settings.task, chosen)
+    # Settings and task options have the same names.
+    names = {option.name for option in fields(TaskOptions)} - {"disturbances"}
+    chosen = {name: getattr(settings, name) for name in names}
+    options = TaskOptions(disturbances=disturbances, **chosen)
+    return Task(plant, kernels, settings.task, options)
 
 
 def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:

@@ -89,9 +89,12 @@ class TrainKeywords(TypedDict, total=False):
     task: str | None
     trials: int | None
     steps: int | None
-    effort: float | None
-    running: float | None
+    effort: float | tuple[float, ...] | None
+    running: float | tuple[float, ...] | None
+    final: float | tuple[float, ...] | None
     space: Space
+    target_centre: tuple[float, float] | None
+    target_radius: float | None
     feedback_delay: float | str
     command_delay: float | str
     sensory_noise: float

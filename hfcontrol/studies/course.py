@@ -26,7 +26,8 @@ from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.settings import Settings
-from hfcontrol.tasks.task import Task, TaskOptions
+from hfcontrol.tasks.options import TaskOptions
+from hfcontrol.tasks.task import Task
 from hfcontrol.training.holds import Hold
 
 Report = Callable[[str], None]

@@ -18,17 +18,9 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.inverse_kinematics import posture
 
 STROKE_SECONDS = 0.5  # duration of one minimum-jerk stroke of `follow` [s]
-
-# `posture` stops at the first error, and counts a target as missed above the second.
-POSTURE_ERROR = 1e-12  # [m]
-MISSED = 1e-9  # [m]
-POSTURE_ITERATIONS = 100
-
-# Largest change of a position in one iteration: Gauss-Newton steps are only valid
-# locally, and a longer one may leave the side on which the guess bends the joints.
-POSTURE_CHANGE = 0.3
 
 
 class TaskSpec(Protocol):
@@ -52,39 +44,6 @@ Draw: TypeAlias = Callable[[Generator, int, str], StartsAndGoals]
 TaskGenerator: TypeAlias = Callable[[TaskSpec, Array], Draw]
 
 
-def posture(
-    plant: Plant, kernels: Kernels, hand: Array, guess: Array, params: Array
-) -> Array:
-    """Positions (n, N) that bring the hand to the points `hand` (2, N) [m].
-
-    Gauss-Newton iterations from a guess (n,), so the solution nearby is found. Raises
-    TaskError if a point is out of reach.
-    """
-    positions = plant.positions
-    x = np.zeros((plant.nx, hand.shape[1]))
-    x[positions] = np.asarray(guess, dtype=float)[:, None]
-
-    for _ in range(POSTURE_ITERATIONS):
-        error = hand - kernels.output(x[None], params)[0, plant.hand]
-        if np.abs(error).max() < POSTURE_ERROR:
-            break
-        output_jacobian = kernels.output_jacobian(x[None], params)[0]
-        J = output_jacobian[plant.hand][:, positions]
-        # Joints may outnumber coordinates, and a straight arm has no inverse.
-        inverse = np.linalg.pinv(J.transpose(2, 0, 1))
-        change = np.einsum("nij,jn->in", inverse, error)
-        x[positions] += np.clip(change, -POSTURE_CHANGE, POSTURE_CHANGE)
-
-    missed = np.flatnonzero(np.linalg.norm(error, axis=0) > MISSED)
-    if missed.size:
-        point = ", ".join(f"{value:.3f}" for value in hand[:, missed[0]])
-        raise TaskError(
-            f"{missed.size} of {hand.shape[1]} targets are out of reach of plant "
-            f"{plant.name}, the first at ({point}) m: make the task's radius smaller"
-        )
-    return x[positions]
-
-
 def _spread(trials: int, split: str) -> Array:
     """Evenly spaced points (N,) in [0, 1); held-out points lie between the others."""
     shift = 0.5 if split == "held_out" else 0.0
@@ -99,9 +58,10 @@ def _start(task: TaskSpec, trials: int) -> Array:
 
 
 def reach(task: TaskSpec, params: Array) -> Draw:
-    """Centre-out reaches to N targets, evenly spaced on a circle around the hand.
+    """Reaches to N targets, evenly spaced on a circle of hand positions.
 
-    Raises TaskError if the plant has no hand.
+    Its centre is the task's `centre` [m], by default the hand's start. Raises TaskError
+    if the plant has no hand, or if a target is out of reach.
     """
     plant, kernels, numbers = task.plant, task.kernels, task.numbers
     if plant.hand is None:
@@ -114,14 +74,22 @@ def reach(task: TaskSpec, params: Array) -> Draw:
     def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = _start(task, trials)
         angle = 2 * np.pi * _spread(trials, split)
-        states = task.with_actuator_states(x0)
-        centre = kernels.output(states[None], params)[0, plant.hand]
+        centre = _centre(task, x0, params)
         hand = centre + numbers["radius"] * np.array([np.cos(angle), np.sin(angle)])
         goal = np.zeros_like(x0)
         goal[plant.positions] = posture(plant, kernels, hand, numbers["start"], params)
         return x0, goal
 
     return draw
+
+
+def _centre(task: TaskSpec, x0: Array, params: Array) -> Array:
+    """Centre of the targets in every trial (2, N or 1) [m]."""
+    if "centre" in task.numbers:
+        return np.asarray(task.numbers["centre"], dtype=float)[:, None]
+    states = task.with_actuator_states(x0)
+    start: Array = task.kernels.output(states[None], params)[0, task.plant.hand]
+    return start
 
 
 def angles(task: TaskSpec, params: Array) -> Draw:
@@ -313,6 +281,9 @@ GENERATORS: dict[str, TaskGenerator] = {
     "follow": follow,
     "around": around,
 }
+
+# Generators whose targets are on a circle around `centre`, with `radius`.
+CIRCLE_GENERATORS = ("reach", "reach_and_back")
 
 # Number of trials, evenly spaced on a circle, that have the same mean curvature as any
 # larger number of them. `Task.curvature_trials` says why.

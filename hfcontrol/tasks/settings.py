@@ -1,13 +1,22 @@
 """Settings of tasks: what is trained for, and under which conditions."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from hfcontrol.schema import Number, SettingsModel, Whole, setting
 
 Space = Literal["joint", "hand"]
+Finite: TypeAlias = Annotated[Number, Field(allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[Finite, Field(ge=0)]
+# One number, or one for each component.
+Weights: TypeAlias = (
+    NonNegative | Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+)
+WEIGHT_WORDS = (
+    "a finite number of at least 0, or one for each component such as 1,1,0.1,0.1"
+)
 
 # These hide a part of the state from the network, which then needs a memory.
 HIDING = (
@@ -39,22 +48,32 @@ class TaskSettings(SettingsModel):
     steps: Whole | None = setting(
         None, "Horizon in control steps; the task's own by default.", "N", ge=1
     )
-    effort: Number | None = setting(
+    effort: Weights | None = setting(
         None,
-        "Weight of 1/2 u^2 per step; the task's own by default, 0 for none.",
+        "Weight of 1/2 u^2 per step, one number or one for each control; the task's "
+        "own by default, 0 for none.",
         "WEIGHT",
+        syntax="numbers",
+        allowed=WEIGHT_WORDS,
         plants_only=True,
-        ge=0,
-        allow_inf_nan=False,
     )
-    running: Number | None = setting(
+    running: Weights | None = setting(
         None,
-        "Weight of the squared distance of the positions at every step; the task's own "
-        "by default.",
+        "Weight of the squared distance at every step: one number for the positions, "
+        "or one for each state; the task's own by default.",
         "WEIGHT",
+        syntax="numbers",
+        allowed=WEIGHT_WORDS,
         plants_only=True,
-        ge=0,
-        allow_inf_nan=False,
+    )
+    final: Weights | None = setting(
+        None,
+        "Weight of the squared distance on arrival, one number or one for each state; "
+        "the task's own by default.",
+        "WEIGHT",
+        syntax="numbers",
+        allowed=WEIGHT_WORDS,
+        plants_only=True,
     )
     space: Space = setting(
         "joint",
@@ -62,6 +81,29 @@ class TaskSettings(SettingsModel):
         "WORD",
         plants_only=True,
     )
+    target_centre: tuple[Finite, Finite] | None = setting(
+        None,
+        "Centre of the circle of targets, x,y [m] in the plane of the hand; the task's "
+        "own by default, or the hand at the start.",
+        "X,Y",
+        syntax="numbers",
+        allowed="two finite coordinates in metres such as 0,0.35",
+        plants_only=True,
+    )
+    target_radius: Number | None = setting(
+        None,
+        "Radius of the circle of targets [m]; the task's own by default.",
+        "R",
+        plants_only=True,
+        gt=0,
+        allow_inf_nan=False,
+    )
+
+    @field_validator("effort", "running", "final", "target_centre", mode="before")
+    @classmethod
+    def convert_array(cls, value: Any) -> Any:
+        """Return a NumPy vector as a tuple, and anything else unchanged."""
+        return tuple(value.tolist()) if getattr(value, "ndim", 0) == 1 else value
 
     @field_validator("plant", mode="before")
     @classmethod

@@ -8,8 +8,7 @@ which returns (T, k, N), and a `preview`, times ahead [s] at which the network s
 far the goal's positions will have moved by then.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,46 +19,24 @@ from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.cost import Cost, Residuals, make_residuals
-from hfcontrol.tasks.disturbances import Disturbances
-from hfcontrol.tasks.generators import CURVATURE_TRIALS, GENERATORS
-from hfcontrol.tasks.scenario import Scenario
-
-# Entries that a task in TASKS may have.
-ENTRIES = (
-    "generator",
-    "draw",
-    "sees",
-    "preview",
-    "start",
-    "spread",
-    "target",
-    "radius",
-    "targets",
-    "range",
-    "random",
-    "trials",
-    "judged",
-    "steps",
-    "final",
-    "final_at",
-    "running",
-    "effort",
-    "effort_about",
-    "residual",
-    "residuals",
-    "residual_weight",
-    "push",
-    "success",
-    "train",
+from hfcontrol.tasks.generators import (
+    CIRCLE_GENERATORS,
+    CURVATURE_TRIALS,
+    GENERATORS,
 )
-
-# Norms that a task's `success` may limit.
-SUCCESS = ("hand", "rates", "state")
-
-SPACES = ("joint", "hand")
-
-# Numbers of a task that a user may replace; the settings have the same names.
-REPLACEABLE = ("trials", "steps", "effort", "running")
+from hfcontrol.tasks.options import (
+    REPLACEABLE,
+    TARGET_OPTIONS,
+    TaskOptions,
+    check_numbers,
+)
+from hfcontrol.tasks.scenario import SPLITS, Scenario
+from hfcontrol.tasks.weights import (
+    WEIGHTS,
+    describe_bad_weight,
+    weight_entries,
+    weights_by_component,
+)
 
 
 class Trajectory(Protocol):
@@ -69,71 +46,6 @@ class Trajectory(Protocol):
     def x(self) -> Array:
         """States (T+1, nx, N)."""
         ...
-
-
-@dataclass(frozen=True)
-class TaskOptions:
-    """Numbers of a task that a user replaces; None keeps the task's number.
-
-    Raises UsageError if one is out of range.
-    """
-
-    trials: int | None = None
-    steps: int | None = None
-    effort: float | None = None
-    running: float | None = None
-    space: str = "joint"
-    disturbances: Disturbances = field(default_factory=Disturbances)
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "steps"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise UsageError(f"`{name}` {count}: must be at least 1")
-        for name in ("effort", "running"):
-            weight = getattr(self, name)
-            if weight is not None and not 0 <= weight < np.inf:
-                raise UsageError(
-                    f"`{name}` {weight}: must be a finite number, zero or above"
-                )
-        if self.space not in SPACES:
-            raise UsageError(f"`space` {self.space}: must be joint or hand")
-
-
-def check_numbers(plant: Plant, name: str, numbers: Mapping[str, Any]) -> None:
-    """Raise TaskError if a task has unknown, missing or unsuitable entries."""
-    where = f"task {name} of {plant.name}"
-
-    for entry in numbers:
-        if entry not in ENTRIES:
-            known = ", ".join(ENTRIES)
-            raise TaskError(f"{where}: unknown entry {entry!r}; known are {known}")
-
-    for entry in ("trials", "steps"):
-        if entry not in numbers:
-            raise TaskError(f"{where}: entry {entry} is missing; add a whole number")
-
-    generator = numbers.get("generator")
-    if not callable(numbers.get("draw")) and generator not in GENERATORS:
-        raise TaskError(
-            f"{where}: no draw function and no known generator ({generator!r}); known "
-            f"generators are {', '.join(GENERATORS)}"
-        )
-
-    if numbers.get("judged", 1) < 1:
-        raise TaskError(
-            f"{where}: judged {numbers['judged']}, the number of trials for its "
-            "evaluation, must be at least 1"
-        )
-
-    success = numbers.get("success", {})
-    for entry in () if callable(success) else success:
-        if entry not in SUCCESS or (entry == "hand" and plant.hand is None):
-            raise TaskError(
-                f"{where}: success limits {entry!r}; it can limit "
-                f"{', '.join(SUCCESS)}, and hand only if the plant has hand_x and "
-                "hand_y among its OUTPUT names"
-            )
 
 
 class Task:
@@ -147,8 +59,9 @@ class Task:
         plant: Plant,
         kernels: Kernels,
         name: str | None = None,
-        options: TaskOptions = TaskOptions(),
+        options: TaskOptions | None = None,
     ) -> None:
+        options = options or TaskOptions()
         if not plant.tasks:
             raise TaskError(
                 f"plant {plant.name} has no tasks: add TASKS to {plant.path.name}"
@@ -169,16 +82,57 @@ class Task:
 
         # A copy, because options and `shrink` change it; the plant is shared.
         self.numbers: dict[str, Any] = dict(plant.tasks[self.name])
-        for entry in REPLACEABLE:
-            value = getattr(options, entry)
-            if value is not None:
-                self.numbers[entry] = value
+        self._replace_numbers()
         check_numbers(plant, self.name, self.numbers)
 
         self.trials: int = self.numbers["trials"]
         self.steps: int = self.numbers["steps"]
         parts = self.numbers.get("final_at", (1.0,))
         self.arrivals = tuple(round(part * self.steps) for part in parts)
+        self._check_targets()
+
+    def _replace_numbers(self) -> None:
+        """Replace the task's numbers by the user's; UsageError if one does not fit."""
+        plant = self.plant
+        for setting, entry in REPLACEABLE.items():
+            value = getattr(self.options, setting)
+            if value is None:
+                continue
+            if entry in WEIGHTS:
+                fault = describe_bad_weight(plant, entry, value)
+                if fault:
+                    shown = ",".join(f"{w:g}" for w in weight_entries(value))
+                    raise UsageError(f"`{setting}` {shown}: {fault}")
+            self.numbers[entry] = value
+
+    def _check_targets(self) -> None:
+        """Check the targets that the user chose.
+
+        Raises UsageError if the task has no circle of targets, and TaskError if one of
+        its targets, held-out ones included, is out of reach.
+        """
+        given = {name: getattr(self.options, name) for name in TARGET_OPTIONS}
+        chosen = [name for name, value in given.items() if value is not None]
+        if not chosen:
+            return
+        plant = self.plant
+        if self.numbers.get("generator") not in CIRCLE_GENERATORS:
+            suitable = [
+                name
+                for name, numbers in plant.tasks.items()
+                if numbers.get("generator") in CIRCLE_GENERATORS
+            ]
+            advice = f", or choose `task` {' or '.join(suitable)}" if suitable else ""
+            raise UsageError(
+                f"`{chosen[0]}` {given[chosen[0]]}: task {self.name} of {plant.name} "
+                f"has no circle of hand targets; leave it out{advice}"
+            )
+        values = np.array(list(plant.params.values()), dtype=float)[:, None]
+        params = np.tile(values, self.trials)
+        for split in SPLITS:
+            # These generators draw nothing at random.
+            rng = np.random.default_rng(0)
+            self._draw_start_and_goal(rng, params, self.trials, split)
 
     @property
     def noisy(self) -> bool:
@@ -231,7 +185,8 @@ class Task:
     def optimum_is_zero(self) -> bool:
         """Whether a loss of zero is possible: only the final state has a cost."""
         costs = ("effort", "running", "residual")
-        return not any(self.numbers.get(name) for name in costs)
+        weighs = [name for name in costs if name in self.numbers]
+        return not any(_is_used(self.numbers[name]) for name in weighs)
 
     def shrink(self, steps: int, trials: int) -> "Task":
         """The task with a shorter horizon and another number of trials.
@@ -398,8 +353,10 @@ class Task:
         """The cost of final state, running positions, effort and custom residuals."""
         trials = goal.shape[2]
         state, output = self._state_weights()
-        effort = float(self.numbers.get("effort", 0.0))
-        control = np.full((self.steps, self.plant.nu, 1), effort)
+        effort = weights_by_component(
+            self.plant, "effort", self.numbers.get("effort", 0.0)
+        )
+        control = np.tile(effort[:, None], (self.steps, 1, 1))
         custom, custom_reference = self._custom_residuals(trials)
 
         # One weight per trial, so that a single trial can be masked.
@@ -427,27 +384,27 @@ class Task:
     def _state_weights(self) -> tuple[Array, Array | None]:
         """Weights of the states (T+1, nx, 1), and of the outputs in hand space.
 
-        In hand space the hand replaces the positions; final rates keep their weight.
+        In hand space the hand replaces the positions; rates keep their weights.
         """
         plant, numbers = self.plant, self.numbers
         arrivals = list(self.arrivals)
-        running = numbers.get("running", 0.0)
-        final = np.zeros(plant.nx)
-        final[: plant.n_body] = numbers.get("final", 1.0)
+        running = weights_by_component(plant, "running", numbers.get("running", 0.0))
+        final = weights_by_component(plant, "final", numbers.get("final", 1.0))
 
+        body = slice(plant.n_body)
         state = np.zeros((self.steps + 1, plant.nx, 1))
-        state[arrivals] = final[:, None]
+        state[arrivals, body] = final[:, None]
         # The start has no running cost: nothing can change it.
+        state[1:, body] += running[:, None]
         if self.options.space != "hand":
-            state[1:, plant.positions] += running
             return state, None
 
         assert plant.hand is not None
         state[:, plant.positions] = 0.0
-        # The hand gets the largest weight of the states that it replaces.
+        # The hand gets the largest weight of the positions that it replaces.
         output = np.zeros((self.steps + 1, plant.nz, 1))
-        output[1:, plant.hand] = running
-        output[np.ix_(arrivals, plant.hand)] += np.max(final)
+        output[1:, plant.hand] = running[plant.positions].max()
+        output[np.ix_(arrivals, plant.hand)] += final[plant.positions].max()
         return state, output
 
     def _control_reference(self, trials: int) -> Array:
@@ -498,3 +455,8 @@ def _repeat_trials(weights: Array, trials: int) -> Array:
     """Weights (T, n, 1) repeated for every trial (T, n, N)."""
     shape = (*weights.shape[:2], trials)
     return np.ascontiguousarray(np.broadcast_to(weights, shape))
+
+
+def _is_used(value: Any) -> bool:
+    """Whether a weight has an entry above zero, or a task has a function."""
+    return bool(value) if callable(value) else bool(np.any(value))

@@ -40,12 +40,15 @@ T = 2.0
 CELLS = ("tanh", "ctrnn", "ltc", "ltc_tanh", "ltc_conductance", "rnn_ode", "neural_ode")
 
 
-def linear_loop(estimator, trials=3, hidden=(2,), cell="linear"):
+def linear_loop(estimator, trials=3, hidden=(2,), cell="linear", **weights):
     """The regulator's plant under u = W2 (W1 [target, x] + b1) + b2, over 2 s."""
     plant = load_plant("linear")
     kernels = compile_plant(plant)
     task = Task(
-        plant, kernels, None, TaskOptions(trials=trials, steps=round(T / plant.dt))
+        plant,
+        kernels,
+        None,
+        TaskOptions(trials=trials, steps=round(T / plant.dt), **weights),
     )
     network = Network(
         Architecture(hidden, cell, (), ()), task.n_target + plant.ny, plant.nu
@@ -79,6 +82,21 @@ def swing_loop(
     return ContinuousLoop(
         plant, kernels, network, task.draw(np.random.default_rng(3)), wiring, estimator
     )
+
+
+def test_weights_by_component_integrate_in_closed_form():
+    """x = x0 e^-t under u = -x: integrals of squares are x0^2 (1 - e^-2T) / 2."""
+    running, control, final = (0.2, 0.03), (0.01, 0.4), (1.0, 5.0)
+    weights = {"running": running, "effort": control, "final": final}
+    losses = []
+    for options in ({"effort": 0.0, "final": 0.0}, weights):
+        loop = linear_loop(TIGHT, **options)
+        losses.append(loop.rollout(regulator(loop)).losses)
+    # Weights of a step are spread over its dt.
+    integral = (np.array(running) + control) / loop.plant.dt * (1 - np.exp(-2 * T)) / 2
+    factors = 0.5 * (integral + np.array(final) * np.exp(-2 * T))
+    expected = factors @ loop.scenario.x0**2
+    np.testing.assert_allclose(losses[1] - losses[0], expected, rtol=1e-10)
 
 
 def start_of(loop):

@@ -81,8 +81,13 @@ def linearised(cpu, gpu, theta, a=NOTHING_FIXED, b=NOTHING_FIXED):
 
 @pytest.mark.parametrize(
     "options",
-    [SMALL, EVERYTHING, {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"}],
-    ids=["plain", "everything", "one layer"],
+    [
+        SMALL,
+        EVERYTHING,
+        {**SMALL, "hidden": (5,), "recurrent": (), "space": "hand"},
+        {**SMALL, "running": (0.1, 0.2, 0.03, 0.04), "effort": (1e-3, 5e-3)},
+    ],
+    ids=["plain", "everything", "one layer", "weights by component"],
 )
 def test_every_pass_equals_that_of_the_cpu(options):
     cpu, gpu, theta = loops(**options)

@@ -156,6 +156,15 @@ print('numba' in sys.modules, env.reset(seed=0)[0].shape, envs.reset(seed=0)[0].
 CONDITIONS = {
     "plain": ("arm2", {}),
     "hand": ("arm2", {"space": "hand", "running": 0.1}),
+    "weights": (
+        "arm2",
+        {
+            "running": (0.1, 0.2, 0.03, 0.04),
+            "effort": (1e-3, 5e-3),
+            "final": (3, 2, 1, 1),
+        },
+    ),
+    "targets": ("arm2", {"target_centre": (0.1, 0.3), "target_radius": 0.1}),
     "delays": ("arm2", {"feedback_delay": "40ms", "command_delay": 2}),
     "noise": ("arm2", {"sensory_noise": 0.01, "motor_noise": "5%", "push": 1.0}),
     "all": (

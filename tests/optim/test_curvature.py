@@ -26,6 +26,12 @@ from hfcontrol.tasks.scenario import select_trials
 CASES = {
     "arm2": {"plant": "arm2", "running": 0.1, "effort": 1e-3},
     "arm2, two blocks": {"plant": "arm2", "trials": 35, "effort": 0.0},
+    "arm2, by component": {
+        "plant": "arm2",
+        "running": (0.1, 0.2, 0.03, 0.04),
+        "final": (3.0, 2.0, 0.5, 0.7),
+        "effort": (1e-3, 5e-3),
+    },
     "swing, late": {
         "delays": (2, 1),
         "sensory_noise": 0.1,

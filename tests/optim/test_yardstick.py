@@ -26,9 +26,22 @@ LINEAR = {
     "linear": {"plant": "linear"},
     "linear, acts late": {"plant": "linear", "delays": (2, 3)},
     "linear, sees late": {"plant": "linear", "delays": (3, 0)},
+    "arm1, by component": {
+        "plant": "arm1",
+        "task": "angle",
+        "running": (0.05, 0.002),
+        "final": (2.0, 0.3),
+        "effort": (1e-3,),
+    },
 }
 NONLINEAR = {
     "arm2": {"plant": "arm2", "effort": 1e-3, "running": 0.05},
+    "arm2, by component": {
+        "plant": "arm2",
+        "running": (0.1, 0.2, 0.01, 0.02),
+        "final": (3.0, 2.0, 0.5, 0.7),
+        "effort": (1e-3, 5e-3),
+    },
     "arm2, limited, late": {
         "plant": "arm2",
         "effort": 1e-4,

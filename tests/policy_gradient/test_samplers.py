@@ -200,7 +200,11 @@ def make_small_trainer(**options):
 def test_rewards_of_a_plant_sum_to_minus_its_losses():
     """With delays and noise too; the network sees what the plant's loop showed it."""
     trainer, state = make_small_trainer(
-        feedback_delay=2, motor_noise="5%", sensory_noise=0.01, running=0.1
+        feedback_delay=2,
+        motor_noise="5%",
+        sensory_noise=0.01,
+        running=(0.1, 0.2, 0.03, 0.04),
+        effort=(1e-3, 5e-3),
     )
     e = trainer._collect(state.optimizer, np.random.default_rng(0))
     np.testing.assert_allclose(-e.rewards.sum(axis=0), e.rollout.losses, rtol=1e-12)

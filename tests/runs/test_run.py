@@ -121,6 +121,11 @@ def test_events_are_on_disk_when_they_arrive():
         {"optimizer": "adam"},
         {"race": 2, "rollouts": 120},
         {"motor_noise": "10%", "average": 2},
+        {
+            "running": (0.1, 0.1, 0.01, 0.01),
+            "target_centre": (0.0, 0.4),
+            "target_radius": 0.1,
+        },
     ],
     ids=str,
 )

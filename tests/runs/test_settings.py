@@ -133,7 +133,8 @@ def test_all_faults_are_reported_at_once():
         Settings(rase=3, trials=0, effort="1", optimizer="sgd", skip="x")
     assert str(caught.value).split("; ") == [
         "`trials` 0: must be a whole number of at least 1",
-        "`effort` 1: must be a finite number of at least 0",
+        "`effort` 1: must be a finite number of at least 0, or one for each component "
+        "such as 1,1,0.1,0.1",
         "`skip` x: must be layer numbers such as 2,3, or all or none",
         f"`optimizer` sgd: must be {join_words(get_args(OptimizerName))}",
         "unknown setting 'rase'",

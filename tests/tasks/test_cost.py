@@ -19,6 +19,13 @@ CASES = {
     "arm2, final": {"plant": "arm2"},
     "hand": {"space": "hand"},
     "arm2, hand": {"plant": "arm2", "space": "hand", "running": 0.2},
+    "arm2, by component": {
+        "plant": "arm2",
+        "running": (0.1, 0.2, 0.03, 0.04),
+        "effort": (0.1, 0.5),
+        "final": (3.0, 2.0, 0.5, 0.7),
+    },
+    "hand, by component": {"space": "hand", "running": (0.1, 0.2, 0.3)},
     "moving, masked": {"task": "follow"},
     "custom residual": {"task": "worth"},
     "custom residual, hand": {"task": "worth", "space": "hand"},

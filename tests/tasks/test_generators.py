@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers import loop_of, plant_of
 
-from hfcontrol.errors import TaskError
+from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.tasks.generators import GENERATORS, RANDOM_GENERATORS, posture
+from hfcontrol.tasks.generators import GENERATORS, RANDOM_GENERATORS
+from hfcontrol.tasks.inverse_kinematics import posture
 from hfcontrol.tasks.task import Task, TaskOptions
 
 RANGE = ((0.0, 1.8), (0.4, 2.3))
@@ -225,3 +226,113 @@ def test_a_preview_is_the_future_change_of_the_goal():
     np.testing.assert_array_equal(seen[:, :4], goal[1:])
     np.testing.assert_allclose(seen[10, 6:8], goal[21, :2] - goal[11, :2], atol=1e-14)
     np.testing.assert_allclose(seen[-1, 4:], 0, atol=1e-14)  # the goal ends here
+
+
+def circle_of(plant, trials=12, **options):
+    """A reach task of a shipped plant with the user's circle of targets."""
+    plant = plant_of(plant)
+    options = TaskOptions(trials=trials, **options)
+    return Task(plant, compile_plant(plant), "reach", options)
+
+
+@pytest.mark.parametrize("plant", ["arm2", "arm2_todorov", "arm3"])
+def test_targets_are_on_the_circle_that_the_user_chose(plant):
+    """Held-out targets are on it too, halfway between the others."""
+    centre, radius = np.array([[-0.05], [0.4]]), 0.12
+    task = circle_of(plant, target_centre=(-0.05, 0.4), target_radius=radius)
+    scenarios = [task.draw(None, split) for split in ("training", "held_out")]
+    hands = [hand_of(task, scenario.goal[-1:])[0] for scenario in scenarios]
+    for hand, shift in zip(hands, (0.0, 0.5), strict=True):
+        angle = 2 * np.pi * (np.arange(12) + shift) / 12
+        circle = centre + radius * np.array([np.cos(angle), np.sin(angle)])
+        np.testing.assert_allclose(hand, circle, atol=1e-9)
+    # The start stays that of the task.
+    start = plant_of(plant).tasks["reach"]["start"]
+    np.testing.assert_array_equal(scenarios[0].x0[: len(start), 3], start)
+    assert not scenarios[0].goal[:, len(start) :].any()
+
+
+def test_centre_and_radius_can_be_chosen_alone():
+    own = circle_of("arm2")
+    start = hand_of(own, own.draw(None).x0[None])[0, :, 0]
+    small = circle_of("arm2", target_radius=0.03)
+    moved = circle_of("arm2", target_centre=(0.1, 0.3))
+    for task, centre, radius in ((small, start, 0.03), (moved, (0.1, 0.3), 0.0725)):
+        hand = hand_of(task, task.draw(None).goal[-1:])[0]
+        distances = np.linalg.norm(hand - np.reshape(centre, (2, 1)), axis=0)
+        np.testing.assert_allclose(distances, radius, rtol=1e-7)
+
+
+def test_a_plant_file_can_choose_the_centre():
+    task = task_of("reach_and_back", centre=(0.1, 0.3), final_at=(0.5, 1.0))
+    goal = task.draw(None).goal
+    hand = hand_of(task, goal[20:21])[0]
+    distances = np.linalg.norm(hand - [[0.1], [0.3]], axis=0)
+    np.testing.assert_allclose(distances, NUMBERS["radius"], rtol=1e-7)
+    with pytest.raises(TaskError, match=r"go of arm2: centre 0\.1 must be two fin"):
+        task_of("reach", centre=0.1)
+
+
+def test_every_point_within_reach_is_reached():
+    """Points all around the shoulder, some of which Gauss-Newton misses."""
+    angle = 2 * np.pi * np.arange(64) / 64
+    task = circle_of("arm2", trials=64)
+    for radius in (0.05, 0.3, 0.57):
+        hand = radius * np.array([np.cos(angle), np.sin(angle)])
+        params = np.tile(np.array(list(task.plant.params.values()))[:, None], 64)
+        found = posture(task.plant, task.kernels, hand, (0.75613, 1.8553), params)
+        x = np.concatenate([found, np.zeros((2, 64))])
+        np.testing.assert_allclose(hand_of(task, x[None])[0], hand, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "plant, options, words",
+    [
+        # The links of arm2 are 0.31 and 0.27 m long.
+        (
+            "arm2",
+            {"target_centre": (0.3, 0.4), "target_radius": 0.3},
+            r"the worst at \(0.\d+, 0.\d+\) m: there the hand gets to 0.580 m from the "
+            r"arm's base, and the target is 0.800 m from it; choose",
+        ),
+        ("arm2", {"target_centre": (0.0, 0.0), "target_radius": 0.03}, "to 0.040 m"),
+        ("arm3", {"target_radius": 1.0}, "there the hand gets to 0.730 m"),
+    ],
+)
+def test_targets_out_of_reach_are_refused_in_one_line(plant, options, words):
+    with pytest.raises(TaskError, match=words) as caught:
+        circle_of(plant, trials=120, **options)
+    assert "smaller `target_radius` or another `target_centre`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_held_out_targets_out_of_reach_are_refused_before_training():
+    """The only training target is on the right of the circle, held-out on its left."""
+    with pytest.raises(TaskError, match=r"1 of 1 targets .* at \(-0.450, 0.400\) m"):
+        circle_of("arm2", trials=1, target_centre=(-0.15, 0.4), target_radius=0.3)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"target_centre": (0.1,)}, "must be two finite coordinates x, y"),
+        ({"target_centre": (0.1, np.inf)}, "must be two finite coordinates x, y"),
+        ({"target_radius": 0.0}, "`target_radius` 0.0: must be finite and above zero"),
+        ({"target_radius": np.nan}, "`target_radius` nan: must be finite and above z"),
+    ],
+)
+def test_circles_that_are_none_are_refused_in_one_line(options, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        TaskOptions(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_are_refused_by_tasks_without_a_circle():
+    plant = plant_of("arm2")
+    with pytest.raises(UsageError) as caught:
+        options = TaskOptions(target_radius=0.1)
+        Task(plant, compile_plant(plant), "anywhere", options)
+    assert str(caught.value) == (
+        "`target_radius` 0.1: task anywhere of arm2 has no circle of hand targets; "
+        "leave it out, or choose `task` reach or out_and_back"
+    )
