@@ -182,3 +182,10 @@ def test_unsuitable_weights_in_a_plant_file_are_refused(value, words):
     findings = {finding.name: finding for finding in hf.check_plant(bad)}
     assert not findings["tasks"].ok
     assert words in findings["tasks"].message
+
+
+def test_settings_of_older_checkpoints_keep_the_weights_of_the_task():
+    tree = Settings(running=0.1).tree()
+    for name in ("final", "target_centre", "target_radius"):
+        del tree[name]
+    assert Settings.from_tree(tree) == Settings(running=0.1)
