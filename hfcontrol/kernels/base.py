@@ -52,6 +52,23 @@ class Regulated(NamedTuple):
     u: Array
 
 
+class Trajectory(NamedTuple):
+    """Arrays of a simulation as kernels take them; of x only x[0] is filled.
+
+    Shapes: x (T+1, nx, N), parameters p (np, N), disturbance (T, nx, N), taper (nx,).
+    """
+
+    x: Array
+    p: Array
+    disturbance: Array
+    taper: Array
+
+
+def by_trial(p: Array) -> Array:
+    """Return parameters (np, N) as (N, np): each trial's are contiguous."""
+    return p.T.copy()
+
+
 def own_array(a: Any) -> Array:
     """Return the array as compiled code takes it: float64, C-contiguous, writable."""
     # Numba would compile again for any other memory order, or for read-only arrays.
@@ -258,6 +275,40 @@ class Kernels(ABC):
         columns = to_device_of(self.plant.state_indices(name), x)
         J[:, rows, columns] = 1.0
         return J
+
+    def _prepare(
+        self, x0: Array, p: Array, disturbance: Array, taper: Array, **controls: Array
+    ) -> tuple[Trajectory, list[Array]]:
+        """Return the arrays of `simulate`, and `controls` as the kernels take them."""
+        plant = self.plant
+        disturbance, *owned, p = self._check(
+            disturbance=(disturbance, plant.nx),
+            **{name: (a, plant.nu) for name, a in controls.items()},
+            p=(p, plant.n_params),
+        )
+        T, nx, N = disturbance.shape
+        x = np.empty_like(disturbance, shape=(T + 1, nx, N))
+        x[0] = self._own(x0)
+        return Trajectory(x, p, disturbance, self._own(taper)), owned
+
+    def _prepare_law(
+        self,
+        x0: Array,
+        law: LinearLaw,
+        p: Array,
+        perturbations: Perturbations,
+        taper: Array,
+    ) -> tuple[Trajectory, LinearLaw, Perturbations]:
+        """Return the arrays of `regulate` as the kernels take them."""
+        gain, noise, disturbance = perturbations
+        controls = {"v": law.v, "gain": gain, "noise": noise}
+        trajectory, owned = self._prepare(x0, p, disturbance, taper, **controls)
+        v, gain, noise = owned
+        # A copy, because kernels clip it in place.
+        parts = (v.copy(), law.gains, law.reference, law.limit)
+        own_law = LinearLaw(*map(self._own, parts))
+        own_perturbations = Perturbations(gain, noise, trajectory.disturbance)
+        return trajectory, own_law, own_perturbations
 
     @staticmethod
     def _own(a: Any) -> Array:

@@ -20,17 +20,11 @@ class BatchKernels(Kernels):
         self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
     ) -> Array:
         """Return the trajectory, see `Kernels.simulate`."""
-        plant = self.plant
-        disturbance, u, p = self._check(
-            disturbance=(disturbance, plant.nx),
-            u=(u, plant.nu),
-            p=(p, plant.n_params),
-        )
-        limits = np.asarray(taper)
-        x = np.empty((len(u) + 1, plant.nx, u.shape[2]))
-        x[0] = x0
+        trajectory, (u,) = self._prepare(x0, p, disturbance, taper, u=u)
+        x, p, disturbance, limits = trajectory
+        nx = self.plant.nx
         for t in range(len(u)):
-            moved = self._call("step", x[t], u[t], disturbance[t], p, plant.nx)
+            moved = self._call("step", x[t], u[t], disturbance[t], p, nx)
             x[t + 1] = taper_value(moved, limits)
         return x
 

@@ -173,9 +173,10 @@ def _tangent(sizes: Sizes, is_fused: bool) -> str:
 
 
 def _pull_back(sizes: Sizes, is_fused: bool) -> str:
-    """Return the transpose of the tangent; f_bar is set, x_bar and p_bar added to.
+    """Return the transpose of the tangent; x_bar and p_bar are added to.
 
-    `slope` are the derivatives of the parameters by their trained numbers.
+    f_bar holds the slopes of the activations before, and the cotangents of the sums
+    after. `slope` are the derivatives of the parameters by their trained numbers.
     """
     lines = ["def pull_back(x, f, p, slope, bar, h, x_bar, f_bar, p_bar):"]
     lines += _loops(f"bar.shape[0] // {sizes.states}", "bar", sizes)
@@ -187,7 +188,9 @@ def _pull_back(sizes: Sizes, is_fused: bool) -> str:
         lines.append(f"            x_bar[{_row(r)}, n] += {' + '.join(terms)}")
     for q in range(sizes.sums):
         terms = [f"{_part(f'by_f{s}', q, sizes.sums)} * bar{s}" for s in states]
-        lines.append(f"            f_bar[{_row(q)}, n] = {' + '.join(terms)}")
+        total = terms[0] if sizes.states == 1 else f"({' + '.join(terms)})"
+        entry = f"f_bar[{_row(q)}, n]"
+        lines.append(f"            {entry} = {entry} * {total}")
     for j in range(sizes.parameters):
         terms = [f"slope[{j}, i] * by_p{s}[{j}] * bar{s}" for s in states]
         lines.append(f"            p_bar[{_row(j)}, n] += {' + '.join(terms)}")

@@ -93,3 +93,14 @@ def apply_slope(layer: Array, f: Array, delta: Array) -> None:
         for i in range(q * k, (q + 1) * k):
             for n in range(f.shape[1]):
                 delta[i, n] = steepness(kind, f[i, n]) * delta[i, n]
+
+
+@helper
+def put_slopes(layer: Array, f: Array, slopes: Array) -> None:
+    """Fill `slopes` (sums k, trial) with those of the activations f."""
+    k = f.shape[0] // layer[N_SUMS]
+    for q in range(layer[N_SUMS]):
+        kind = activation_kind(layer, q)
+        for i in range(q * k, (q + 1) * k):
+            for n in range(f.shape[1]):
+                slopes[i, n] = steepness(kind, f[i, n])

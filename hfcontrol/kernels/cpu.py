@@ -13,6 +13,8 @@ from hfcontrol.kernels.base import (
     LinearLaw,
     Perturbations,
     Regulated,
+    Trajectory,
+    by_trial,
 )
 from hfcontrol.kernels.operations import step_operations
 from hfcontrol.kernels.plant_types import PlantFunctions
@@ -45,17 +47,9 @@ class CompiledKernels(Kernels):
         """Return the trajectory, see `Kernels.simulate`."""
         from hfcontrol.kernels.trajectories import NO_LAW
 
-        plant = self.plant
-        disturbance, u, p = self._check(
-            disturbance=(disturbance, plant.nx),
-            u=(u, plant.nu),
-            p=(p, plant.n_params),
-        )
-        x = np.empty_like(u, shape=(len(u) + 1, plant.nx, u.shape[2]))
-        x[0] = self._own(x0)
-        taper = self._own(taper)
-        self._simulate(p, NO_LAW, u, disturbance, taper, u, x)
-        return x
+        trajectory, (u,) = self._prepare(x0, p, disturbance, taper, u=u)
+        self._simulate(trajectory, NO_LAW, u, u)
+        return trajectory.x
 
     def regulate(
         self,
@@ -68,38 +62,18 @@ class CompiledKernels(Kernels):
         """Return the trajectory under a linear law, with trials shared over cores."""
         from hfcontrol.kernels.trajectories import Law
 
-        plant = self.plant
-        gain, noise, disturbance = perturbations
-        controls = {"v": law.v, "gain": gain, "noise": noise}
-        disturbance, v, gain, noise, p = self._check(
-            disturbance=(disturbance, plant.nx),
-            **{name: (a, plant.nu) for name, a in controls.items()},
-            p=(p, plant.n_params),
-        )
-        x = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2]))
-        x[0] = self._own(x0)
-        v = v.copy()
+        prepared = self._prepare_law(x0, law, p, perturbations, taper)
+        trajectory, (v, gains, reference, limit), (gain, noise, _) = prepared
         u = np.empty_like(v)
-        gains, reference = self._own(law.gains), self._own(law.reference)
-        compiled_law = Law(gains, reference, self._own(law.limit), gain, noise)
-        taper = self._own(taper)
-        self._simulate(p, compiled_law, v, disturbance, taper, u, x)
-        return Regulated(x, v, u)
+        self._simulate(trajectory, Law(gains, reference, limit, gain, noise), v, u)
+        return Regulated(trajectory.x, v, u)
 
-    def _simulate(
-        self,
-        p: Array,
-        law: "Law",
-        v: Array,
-        disturbance: Array,
-        taper: Array,
-        u: Array,
-        x: Array,
-    ) -> None:
+    def _simulate(self, trajectory: Trajectory, law: "Law", v: Array, u: Array) -> None:
         """Run the compiled `simulate`, with trials shared over the cores."""
         from hfcontrol.kernels.trajectories import simulate
 
         functions = self._load("step")
+        x, p, disturbance, taper = trajectory
         arguments = (functions, by_trial(p), law, v, disturbance, taper, u, x)
         run_in_parallel(x.shape[2], simulate, *arguments, least=LEAST_JOBS)
 
@@ -141,8 +115,3 @@ class CompiledKernels(Kernels):
         arguments = (which, self._load(name), *points, steps, A, B)
         run_in_parallel(jobs, map_slopes, *arguments, least=LEAST_JOBS)
         return A, B
-
-
-def by_trial(p: Array) -> Array:
-    """Return parameters (np, N) as (N, np): each trial's are contiguous."""
-    return p.T.copy()

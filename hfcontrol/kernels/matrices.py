@@ -13,6 +13,15 @@ def add(values: Array, more: Array) -> None:
 
 
 @helper
+def add_columns(values: Array, more: Array, first: int, end: int) -> None:
+    """Add the columns first to end of one matrix to those of another."""
+    # Rows stay contiguous, so that the compiler vectorises the loop.
+    for i in range(values.shape[0]):
+        for c in range(first, end):
+            values[i, c] += more[i, c]
+
+
+@helper
 def put(values: Array, others: Array) -> None:
     """Copy `others` to a matrix of the same shape."""
     for i in range(values.shape[0]):

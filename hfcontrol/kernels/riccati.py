@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.jit import inlined_helper, kernel
 
 
 class RiccatiWork(NamedTuple):
@@ -103,7 +103,7 @@ def backward(
             put_matrix(symmetric, value)
 
 
-@helper
+@inlined_helper
 def expand_value(t: int, n: int, expansion: Any, work: RiccatiWork) -> None:
     """Replace the value of step t+1 by [Q_xx | Q_x]; fill `cross` and `curvature`."""
     A, B = expansion.A[t, n], expansion.B[t, n]
@@ -124,7 +124,7 @@ def expand_value(t: int, n: int, expansion: Any, work: RiccatiWork) -> None:
         work.value[i, nx] += work.next_A[i, nx]
 
 
-@helper
+@inlined_helper
 def solve_within(
     H: Array,
     G: Array,
@@ -162,7 +162,7 @@ def solve_within(
             break
 
 
-@helper
+@inlined_helper
 def release_one(
     H: Array, G: Array, bounds: tuple[Array, Array], is_held: Array, S: Array
 ) -> bool:
@@ -181,7 +181,7 @@ def release_one(
     return False
 
 
-@helper
+@inlined_helper
 def solve_free(H: Array, G: Array, is_held: Array, factor: Array, S: Array) -> None:
     """Fill S = -H^-1 G in the rows that are not held, for the held rows of S."""
     nu, columns = G.shape
@@ -198,7 +198,7 @@ def solve_free(H: Array, G: Array, is_held: Array, factor: Array, S: Array) -> N
     solve_definite(factor, S)
 
 
-@helper
+@inlined_helper
 def solve_definite(M: Array, R: Array) -> None:
     """Replace R (n, m) by the solution X of M X = R, and M (n, n) by its factor.
 
@@ -224,7 +224,7 @@ def solve_definite(M: Array, R: Array) -> None:
             R[i, c] = total / M[i, i]
 
 
-@helper
+@inlined_helper
 def fill_matrix(M: Array, value: float) -> None:
     """Set every entry of a matrix."""
     for i in range(M.shape[0]):
@@ -232,7 +232,7 @@ def fill_matrix(M: Array, value: float) -> None:
             M[i, j] = value
 
 
-@helper
+@inlined_helper
 def put_matrix(M: Array, out: Array) -> None:
     """Copy M to the first columns of `out`."""
     for i in range(M.shape[0]):
@@ -240,7 +240,7 @@ def put_matrix(M: Array, out: Array) -> None:
             out[i, j] = M[i, j]
 
 
-@helper
+@inlined_helper
 def put_columns(M: Array, v: Array, out: Array) -> None:
     """Fill out = [M | v]."""
     for i in range(M.shape[0]):
@@ -249,24 +249,22 @@ def put_columns(M: Array, v: Array, out: Array) -> None:
         out[i, M.shape[1]] = v[i]
 
 
-@helper
+@inlined_helper
 def add_transposed_product(M: Array, n: int, V: Array, out: Array) -> None:
     """Add M' V with the first n columns of M."""
+    # Whole rows are added up, so that the compiler vectorises the innermost loop.
     for i in range(n):
-        for j in range(V.shape[1]):
-            # A sum in a register: the compiler cannot know that arrays are distinct.
-            total = out[i, j]
-            for k in range(M.shape[0]):
-                total += M[k, i] * V[k, j]
-            out[i, j] = total
+        for k in range(M.shape[0]):
+            factor = M[k, i]
+            for j in range(V.shape[1]):
+                out[i, j] += factor * V[k, j]
 
 
-@helper
+@inlined_helper
 def add_product(M: Array, n: int, V: Array, out: Array) -> None:
     """Add M V with the first n columns of M."""
     for i in range(M.shape[0]):
-        for j in range(V.shape[1]):
-            total = out[i, j]
-            for k in range(n):
-                total += M[i, k] * V[k, j]
-            out[i, j] = total
+        for k in range(n):
+            factor = M[i, k]
+            for j in range(V.shape[1]):
+                out[i, j] += factor * V[k, j]

@@ -9,7 +9,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper
-from hfcontrol.kernels.matrices import add
+from hfcontrol.kernels.matrices import add_columns, clear, put
 from hfcontrol.kernels.plain_layers import matrix_of
 from hfcontrol.network.tables import (
     END,
@@ -119,21 +119,33 @@ def weights_of(theta: Array, layer: Array, m: int) -> Array:
 
 @helper
 def merged_weights(theta: Array, layer: Array, m: int) -> Array:
-    """Return the matrices of the sums (sums k, m): parts of `weights_of` added up."""
+    """Return the matrices of the sums (sums k, m): parts of `weights_of` added up.
+
+    The terms of a layer are in the order of their sums.
+    """
     W = weights_of(theta, layer, m)
     k = layer[END] - layer[FIRST]
     # A view is enough where every sum has its own matrix.
     if layer[SYNAPSES] or layer[N_MATRICES] == 1:
         return W
-    merged = np.zeros((layer[N_SUMS] * k, m))
+    merged = np.empty((layer[N_SUMS] * k, m))
+    previous = -1
     for number in range(layer[N_TERMS]):
         term = TERMS + TERM_COLUMNS * number
         row = layer[term] * k
         total = layer[term + 1] * k
         first = layer[term + 2]
         end = layer[term + 3]
-        part = W[row : row + k, first:end]
-        add(merged[total : total + k, first:end], part)
+        part = merged[total : total + k]
+        is_first = total > previous
+        previous = total
+        # A copy takes half of the time of zeros and a sum.
+        if is_first and end - first == m:
+            put(part, W[row : row + k])
+            continue
+        if is_first:
+            clear(part)
+        add_columns(part, W[row : row + k], first, end)
     return merged
 
 
@@ -148,5 +160,4 @@ def add_outer(layer: Array, W_bar: Array, outer: Array) -> None:
         first = layer[term + 2]
         end = layer[term + 3]
         # The transpose of `merged_weights`: each matrix gets the cotangent of its sum.
-        part = outer[total : total + k, first:end]
-        add(W_bar[row : row + k, first:end], part)
+        add_columns(W_bar[row : row + k], outer[total : total + k], first, end)

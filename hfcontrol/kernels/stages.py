@@ -14,7 +14,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels import plain_layers
 from hfcontrol.kernels.cell_module import advance_at, pull_back_at, tangent_at
-from hfcontrol.kernels.cells import activate, apply_slope, cell_values
+from hfcontrol.kernels.cells import activate, apply_slope, cell_values, put_slopes
 from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add, add_times, clear, put
 from hfcontrol.kernels.plain_layers import (
@@ -258,8 +258,8 @@ def pull_back(
     x = state_of(j, layer, before, now)
     f = activity_of(j, layer, now)
     pull = pull_back_at(layer[PULL_BACK], bar)
+    put_slopes(layer, f, delta)
     pull(x, f, p, slope, bar, 1.0 / layer[UNFOLD], x_bar, delta, p_bar)
-    apply_slope(layer, f, delta)
 
 
 @helper

@@ -13,6 +13,7 @@ from hfcontrol.kernels.base import (
     LinearLaw,
     Perturbations,
     Regulated,
+    by_trial,
 )
 from hfcontrol.kernels.cuda import device as gpu
 from hfcontrol.kernels.cuda.maps import MapKernels, MapSizes, make_map, make_maps
@@ -45,15 +46,9 @@ class CudaKernels(Kernels):
         self, x0: Array, u: Array, p: Array, disturbance: Array, taper: Array
     ) -> Array:
         """Return the trajectory, see `Kernels.simulate`."""
-        plant = self.plant
-        disturbance, u, p = self._check(
-            disturbance=(disturbance, plant.nx),
-            u=(u, plant.nu),
-            p=(p, plant.n_params),
-        )
-        x = np.empty_like(u, shape=(len(u) + 1, plant.nx, u.shape[2]))
-        x[0] = self._own(x0)
-        arguments = (u, _by_trial(p), disturbance, self._own(taper), x)
+        trajectory, (u,) = self._prepare(x0, p, disturbance, taper, u=u)
+        x, p, disturbance, taper = trajectory
+        arguments = (u, by_trial(p), disturbance, taper, x)
         gpu.launch(self._simulation.simulate, x.shape[2], *arguments)
         return x
 
@@ -66,24 +61,12 @@ class CudaKernels(Kernels):
         taper: Array,
     ) -> Regulated:
         """Return the trajectory under a linear law, see `Kernels.regulate`."""
-        plant = self.plant
-        gain, noise, disturbance = perturbations
-        controls = {"v": law.v, "gain": gain, "noise": noise}
-        disturbance, v, gain, noise, p = self._check(
-            disturbance=(disturbance, plant.nx),
-            **{name: (a, plant.nu) for name, a in controls.items()},
-            p=(p, plant.n_params),
-        )
-        x = np.empty_like(v, shape=(len(v) + 1, plant.nx, v.shape[2]))
-        x[0] = self._own(x0)
-        # The kernel clips it in place.
-        v = v.copy()
+        prepared = self._prepare_law(x0, law, p, perturbations, taper)
+        trajectory, (v, *law_parts), own_perturbations = prepared
+        x = trajectory.x
         u = np.empty_like(v)
-        parts = (law.gains, law.reference, law.limit)
-        own_law = Law(*map(self._own, parts))
-        own_noise = Noise(gain, noise, disturbance)
-        own_taper = self._own(taper)
-        inputs = (own_law, _by_trial(p), own_noise, own_taper)
+        noise = Noise(*own_perturbations)
+        inputs = (Law(*law_parts), by_trial(trajectory.p), noise, trajectory.taper)
         gpu.launch(self._simulation.regulate, x.shape[2], *inputs, v, x, u)
         return Regulated(x, v, u)
 
@@ -100,7 +83,7 @@ class CudaKernels(Kernels):
         K, _, N = x.shape
         out = np.empty_like(x, shape=(K, size, N))
         kernels = self._kernels_of(name, target.shape[1], size)
-        gpu.launch(kernels.values, K * N, x, u, target, _by_trial(p), out)
+        gpu.launch(kernels.values, K * N, x, u, target, by_trial(p), out)
         return out
 
     def _slopes(
@@ -115,15 +98,10 @@ class CudaKernels(Kernels):
         kernels = self._kernels_of(name, target.shape[1], size)
         steps = (hx, hu)
         threads = K * (nx + nu) * N
-        inputs = (x, u, target, _by_trial(p))
+        inputs = (x, u, target, by_trial(p))
         gpu.launch(kernels.slopes, threads, *inputs, *steps, A, B)
         return A, B
 
     @staticmethod
     def _own(a: Any) -> Array:
         return to_device(a)
-
-
-def _by_trial(p: Array) -> Array:
-    """Return parameters (np, N) as (N, np): each trial's are contiguous."""
-    return p.T.copy()

@@ -30,5 +30,5 @@ def fused(x: Value, f: Value, p: Value, h: float) -> Value:
 def fused_slopes(x: Value, f: Value, p: Value, h: float) -> Slopes:
     """Return the derivatives of the fused step by x, f and the rate."""
     d = 1 + h * p[0]
-    # By the rate: the quotient rule, with h (f - x) left of the numerator.
-    return 1 / d, h * p[0] / d, (h * (f - x) / (d * d),)
+    y = (x + h * p[0] * f) / d
+    return 1 / d, h * p[0] / d, (h * (f - y) / d,)

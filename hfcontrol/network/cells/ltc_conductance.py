@@ -29,10 +29,10 @@ def field(x: Value, f: Value, p: Value) -> Value:
 
 def field_slopes(x: Value, f: Value, p: Value) -> Slopes:
     """Return the derivatives of the field by x, f (2, k, N) and the parameters."""
-    F = (p[0] * (p[2] - x) + f[0] - f[1] * x) / p[1]
+    current = p[0] * (p[2] - x) + f[0] - f[1] * x
     by_x = -(p[0] + f[1]) / p[1]
     by_f = (1 / p[1], -x / p[1])
-    by_p = ((p[2] - x) / p[1], -F / p[1], p[0] / p[1])
+    by_p = ((p[2] - x) / p[1], -current / (p[1] * p[1]), p[0] / p[1])
     return by_x, by_f, by_p
 
 
