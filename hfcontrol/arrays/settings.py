@@ -48,7 +48,7 @@ class DeviceSettings(SettingsModel):
             OnlyWith(
                 "cell",
                 ("tanh", "linear"),
-                "cells in continuous time are solved in float64; leave it out",
+                "only the cells tanh and linear compute in float32; leave it out",
             ),
         ),
     )

@@ -49,10 +49,15 @@ def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]
 
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:
-    """Return a layer's cell, the rows of its units, and the rows that it reads."""
+    """Return a layer's cell, the rows of its units, and the rows that it reads.
+
+    `state_rows` are those of all states of its units: the outputs, which are `rows`,
+    and the memory of an lstm after them.
+    """
     sources = [[s.units.start, s.units.stop, s.lag] for s in layer.sources]
     return {
         "cell": layer.cell,
         "rows": [layer.units.start, layer.units.stop],
+        "state_rows": [layer.state_units.start, layer.state_units.stop],
         "sources": sources,
     }

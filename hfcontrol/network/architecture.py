@@ -121,7 +121,10 @@ class Layer:
 
     @property
     def terms(self) -> list[Term]:
-        """What the sums of a layer without synapses add up."""
+        """What the sums of a layer without synapses add up, in the order of the sums.
+
+        Every sum has a term, which has no columns if the layer does not read itself.
+        """
         names = matrix_names(self.cell)
         columns = self.connections // self.size + 1
         own = slice(columns, columns)
@@ -133,8 +136,7 @@ class Layer:
         for number, parts in enumerate(sums_of(self.cell)):
             for name, chosen in parts:
                 for first, end in ranges.get(chosen, others):
-                    if end > first:
-                        terms.append(Term(names.index(name), number, first, end))
+                    terms.append(Term(names.index(name), number, first, end))
         return terms
 
     @property

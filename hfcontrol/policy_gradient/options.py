@@ -1,13 +1,13 @@
 """Options of PPO and A2C, and the first-order rule that applies their gradients."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.first_order import Adam, RMSProp
-from hfcontrol.policy_gradient.policy import MAX_LOG_STD, MIN_LOG_STD
+from hfcontrol.policy_gradient.settings import PolicyGradientSettings
 
 # Largest norm of a gradient, as in Stable-Baselines3 for both methods.
 MAX_GRADIENT_NORM = 0.5
@@ -29,18 +29,6 @@ A2C_DEFAULTS = {
     "clip": np.inf,
 }
 
-# Least and largest values. The settings of a run have the same bounds.
-BOUNDS = {
-    "epochs": (1, np.inf),
-    "minibatches": (1, np.inf),
-    "anneal": (0, np.inf),
-    "discount": (0, 1),
-    "gae_lambda": (0, 1),
-    "entropy": (0, np.inf),
-    "log_spread": (MIN_LOG_STD, MAX_LOG_STD),
-}
-POSITIVE = ("learning_rate", "clip", "value_clip", "target_kl")
-
 
 @dataclass(frozen=True)
 class PolicyGradient:
@@ -52,7 +40,8 @@ class PolicyGradient:
     that ends a round of updates, `log_spread` the initial logarithm of the standard
     deviation, and `anneal` the rollouts over which the learning rate falls to zero.
 
-    Raises UsageError if an option is out of its bounds.
+    Raises UsageError if an option is out of its bounds, which are those of the settings
+    of a run.
     """
 
     name: str = "ppo"
@@ -70,16 +59,14 @@ class PolicyGradient:
     normalise: bool = True
 
     def __post_init__(self) -> None:
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise UsageError(
-                    f"`{name}` {value}: a number from {least} to {most} is needed"
-                )
-        for name in POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"`{name}` {value}: a number above 0 is needed")
+        options = asdict(self)
+        for elsewhere in ("name", "learning_rate"):
+            del options[elsewhere]
+        PolicyGradientSettings(**options)
+        if not self.learning_rate > 0:
+            raise UsageError(
+                f"`learning_rate` {self.learning_rate}: must be a number above 0"
+            )
 
     @classmethod
     def for_method(cls, name: str, **options: Any) -> "PolicyGradient":

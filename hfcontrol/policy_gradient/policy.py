@@ -16,10 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-
-# Bounds of log_std: the policy neither collapses nor explores without end.
-MIN_LOG_STD = -5.0
-MAX_LOG_STD = 1.0
+from hfcontrol.policy_gradient.settings import MAX_LOG_STD, MIN_LOG_STD
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 

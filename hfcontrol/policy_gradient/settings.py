@@ -3,6 +3,11 @@
 from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words, setting
 
+# Bounds of the policy's log_std while it trains: it neither collapses nor explores
+# without end.
+MIN_LOG_STD = -5.0
+MAX_LOG_STD = 1.0
+
 POLICY_ONLY = (
     OnlyWith(
         "optimizer",
@@ -82,9 +87,8 @@ class PolicyGradientSettings(SettingsModel):
         "PPO/A2C: initial logarithm of the exploration noise, in typical controls.",
         "L",
         only_with=POLICY_ONLY,
-        # Bounds of the policy's own spread while it trains.
-        ge=-5.0,
-        le=1.0,
+        ge=MIN_LOG_STD,
+        le=MAX_LOG_STD,
     )
     anneal: Whole = setting(
         0,

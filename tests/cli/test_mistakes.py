@@ -19,6 +19,7 @@ MISTAKES = [
     ("--device tpu", 2, ["--device tpu", "cpu, gpu or auto"]),
     ("--dtype float16", 2, ["--dtype float16", "float64 or float32"]),
     ("--dtype float32 --cell ltc", 2, ["--dtype float32", "--cell ltc"]),
+    ("--dtype float32 --cell gru", 2, ["only the cells tanh and linear"]),
     ("--device gpu --estimator ctpg", 2, ["--device gpu", "CPU"]),
     ("--device auto --store-every 4", 2, ["--store-every 4", "--device auto"]),
     ("--hidden 0", 2, ["--hidden 0"]),

@@ -21,19 +21,19 @@ SCHEMES = [
         if is_continuous(cell)
     ),
     ("ltc", {"scheme": "rk4"}),
+    ("gru", {"recurrent": ()}),
 ]
 cells = pytest.mark.parametrize(
     "cell, more",
     SCHEMES,
-    ids=[f"{cell}-{more.get('scheme', 'plain')}" for cell, more in SCHEMES],
+    ids=["-".join([cell, *map(str, more.values())]) for cell, more in SCHEMES],
 )
 
 
 def setting(cell, more, rng, learn_start=True):
     """A network, its passes, weights, inputs, and starts at any step."""
-    network = Network(
-        Architecture((4, 3), cell, (2,), (1, 2), learn_start, **more), 3, 2
-    )
+    options = {"recurrent": (1, 2), "learn_start": learn_start, **more}
+    network = Network(Architecture((4, 3), cell, (2,), **options), 3, 2)
     theta = network.initial(rng) + 0.2 * rng.standard_normal(network.size)
     starts = rng.random((T, N)) < 0.3
     starts[0] = True

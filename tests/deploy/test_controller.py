@@ -273,6 +273,17 @@ def test_documented_npz_reader_acts_like_controller(tmp_path, rng):
         )
 
 
+def test_npz_tells_where_the_memory_of_an_lstm_is(tmp_path):
+    controller = make_controller(cell="lstm")
+    export_controller(controller, tmp_path / "arm.npz", "arm2 reach", "run")
+    with np.load(tmp_path / "arm.npz") as data:
+        layer, *_, output = json.loads(str(data["about"]))["layers"]
+    first, end = layer["rows"]
+    assert end == first + 5
+    assert layer["state_rows"] == [first, end + 5]
+    assert output["state_rows"] == output["rows"]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import relative
 
+from hfcontrol.errors import UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
@@ -264,3 +265,17 @@ def test_minibatches_hold_whole_trials(rng):
     whole = Batch(*(rng.standard_normal((2, 3, 7)) for _ in Batch._fields))
     for part, array in zip(whole.select([1, 5]), whole, strict=True):
         np.testing.assert_array_equal(part, array[..., [1, 5]])
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"discount": 2.0}, "`discount` 2.0: must be a number from 0 to 1"),
+        ({"log_spread": -9.0}, "`log_spread` -9.0: must be a number from -5 to 1"),
+        ({"epochs": 0}, "`epochs` 0: must be a whole number of at least 1"),
+        ({"learning_rate": 0.0}, "`learning_rate` 0.0: must be a number above 0"),
+    ],
+)
+def test_options_have_the_bounds_of_the_settings(options, words):
+    with pytest.raises(UsageError, match=words):
+        PolicyGradient(**options)
