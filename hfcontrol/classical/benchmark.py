@@ -37,6 +37,7 @@ from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.run import Run
 from hfcontrol.tasks.returning import out_and_back
+from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.tasks.task import Task
 
 # The movements of the task, and the same with the way back.
@@ -173,11 +174,14 @@ def compare_controllers(
         for condition in conditions:
             set_status(f"running {motion}, {condition.name}")
             try:
-                task = _make_task(first, condition, motion)
+                task, scenario = _draw_case(first, motion, condition, trials)
             except TaskError as error:
+                if motion == OUT:
+                    raise
                 result.left_out[motion] = str(error)
                 break
-            result.cases.append(_run_case(result, task, motion, condition, trials))
+            case = _run_case(result, task, scenario, motion, condition)
+            result.cases.append(case)
 
     set_status("measuring times")
     _measure_times(result)
@@ -231,26 +235,32 @@ def _nominal_problem(run: Run, condition: Condition) -> Problem:
     return Problem(task.plant, task.kernels, nominal, wiring)
 
 
-def _make_task(run: Run, condition: Condition, motion: str) -> Task:
-    """Return the task of a motion; TaskError if there is no way back."""
+def _draw_case(
+    run: Run, motion: str, condition: Condition, trials: int | None
+) -> tuple[Task, Scenario]:
+    """Return the task of a motion and its held-out trials.
+
+    Raises TaskError if there is no way back.
+    """
     task = run.task(condition.settings)
-    return out_and_back(task) if motion == BACK else task
+    if trials is None:
+        trials = task.evaluation_trials
+    if motion == BACK:
+        task = out_and_back(task)
+    rng = stream(condition.settings.seed, Stream.HELD_OUT)
+    return task, task.draw(rng, "held_out", trials)
 
 
 def _run_case(
     result: Benchmark,
     task: Task,
+    scenario: Scenario,
     motion: str,
     condition: Condition,
-    trials: int | None,
 ) -> Case:
     """Run all controllers in one motion and condition."""
     settings = condition.settings
-    rng = stream(settings.seed, Stream.HELD_OUT)
-    count = task.evaluation_trials if trials is None else trials
-    scenario = task.draw(rng, "held_out", count)
     wiring = make_wiring(settings, task.plant, taper=False)
-
     loops = []
     for run in result.runs:
         # Raises if the run's network does not fit the task.

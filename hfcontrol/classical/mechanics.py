@@ -40,7 +40,7 @@ def rates_of_positions(plant: Plant) -> Array:
     Raises UnsuitableError if the states are not positions and their rates alone.
     """
     positions = plant.positions
-    if 2 * len(positions) != plant.nx:
+    if 2 * len(positions) != plant.n_body:
         raise UnsuitableError(
             f"the states of {plant.name} are not positions and their rates alone"
         )
@@ -64,6 +64,10 @@ class Mechanics:
             raise UnsuitableError(
                 f"{self.plant.name} has {self.plant.nu} controls for "
                 f"{len(self.positions)} positions; one for each is needed"
+            )
+        if self.plant.actuator_lag:
+            raise UnsuitableError(
+                f"actuators come between the controls and the body of {self.plant.name}"
             )
         problem.check_positions()
         self._params = problem.params

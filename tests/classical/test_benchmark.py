@@ -154,6 +154,24 @@ def test_a_task_with_moving_goals_has_no_way_back(folder):
     assert "goal moves" in numbers["left_out"]["lqr"]
 
 
+def test_a_way_back_that_the_trials_do_not_have_is_left_out(folder):
+    """Of trials that a plant file draws with a moving goal."""
+    moving = {
+        "goal": (
+            "return np.zeros((2, trials)), np.stack([places, np.zeros(trials)])",
+            "goal = np.stack([places, np.zeros(trials)])\n"
+            "    return np.zeros((2, trials)), np.tile(goal, (11, 1, 1))",
+        )
+    }
+    path = folder / "moving"
+    path.mkdir()
+    cart = str(write_cart(path, **moving))
+    run = hf.train(cart, out=folder, hidden=(4,), batches=2, rollouts=6)
+    numbers = hf.benchmark(run, ["pd"], 3)
+    assert "no single goal" in numbers["left_out"][BACK]
+    assert len(rows_of(numbers, controller="pd")) == 2
+
+
 def test_several_runs_and_conditions_of_ones_own(run, folder):
     other = hf.train("arm2", task="out_and_back", out=folder, **SMALL)
     numbers = hf.benchmark(

@@ -275,5 +275,7 @@ def test_a_position_without_a_goal_is_named():
 def test_states_that_nothing_observes_are_named():
     arm = with_actuators(load_plant("arm2"), 0.04)
     problem = make_problem(arm, trials=2)
-    with pytest.raises(UnsuitableError, match="not positions and their rates"):
+    with pytest.raises(UnsuitableError, match=r"^nothing observes ") as caught:
         Observer(problem)
+    assert all(name in str(caught.value) for name in arm.state[4:])
+    assert "actuators come between" in refusal("pd", problem)
