@@ -274,7 +274,7 @@ def _run_case(
         for name, rollout in zip(result.titles, rollouts, strict=False)
     }
     commands = _delay(rollouts[0].command, wiring.command_delay)
-    best = optimum(task.kernels, task.plant, scenario, wiring, commands)
+    best = optimum(task.kernels, scenario, wiring, commands)
     first = result.runs[0]
     comparison = Comparison(first, task, loops[0], rollouts[0], best)
 

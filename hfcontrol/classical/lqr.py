@@ -21,9 +21,7 @@ from scipy.linalg import solve_discrete_are
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.classical.problem import Problem, UnsuitableError
-
-# Gauss-Newton iterations that find the trim; one is enough for affine plants.
-TRIM_ITERATIONS = 10
+from hfcontrol.optim.trim import find_trim
 
 # Part of the slowest mode that a settled movement has left.
 LEFT = 0.02
@@ -86,14 +84,9 @@ class Regulator:
 
     def _trim(self, goal: Array) -> Array:
         """Return the controls (nu, N) that hold the goal (nx, N) best."""
-        trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))
-        u = np.repeat(trim[:, None].astype(float), goal.shape[1], axis=1)
-        for _ in range(TRIM_ITERATIONS):
-            moved = self.kernels.step(goal, u, self.params) - goal
-            _, B = self.kernels.jacobians(goal[None], u[None], self.params)
-            inverse = np.linalg.pinv(B[0].transpose(2, 0, 1))
-            u -= np.einsum("nij,jn->in", inverse, moved)
-        return u
+        # limits are the controller's part, whatever the law asks for
+        unlimited = np.full(self.plant.nu, np.inf)
+        return find_trim(self.kernels, goal, goal, self.params, unlimited).u
 
     def _solve(self, goal: Array, trim: Array) -> Solution:
         """Return the solution of every trial, for goal (nx, N) and trim (nu, N)."""

@@ -3,8 +3,8 @@
     u = u* + K (x - x*)
 
 The plan x*, u* is the best movement of the nominal plant that the yardstick finds
-(`optim/yardstick.py`), which also tries what the LQR does, and K are the gains of
-iLQR's backward pass about it (`optim/ilqr.py`).
+(`optim/yardstick.py`), and K are the gains of iLQR's backward pass about it
+(`optim/ilqr.py`).
 
 Source: Li and Todorov, "Iterative linear quadratic regulator design for nonlinear
 biological movement systems", ICINCO (2004).
@@ -13,9 +13,7 @@ biological movement systems", ICINCO (2004).
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.classical.controller import ClassicalController, simulate
-from hfcontrol.classical.lqr import Regulator, settling_weights
-from hfcontrol.classical.problem import Problem, UnsuitableError
+from hfcontrol.classical.problem import Problem
 from hfcontrol.optim.ilqr import DAMPING_START, OpenLoop, backward_pass
 from hfcontrol.optim.yardstick import optimum
 
@@ -25,9 +23,8 @@ class Tracking:
 
     def __init__(self, problem: Problem, gains: tuple[float, float]) -> None:
         scenario, wiring = problem.scenario, problem.wiring
-        kernels, plant = problem.kernels, problem.plant
-        commands = regulator_commands(problem)
-        plan = optimum(kernels, plant, scenario, wiring, commands)
+        kernels = problem.kernels
+        plan = optimum(kernels, scenario, wiring)
         self.x, self.u = plan.x, plan.u
         system = OpenLoop(kernels, scenario, wiring)
         expansion = system.expand(plan.x, plan.u, plan.u)
@@ -43,17 +40,3 @@ class Tracking:
         change = np.einsum("nij,jn->in", self.K[arrival], x - self.x[seen])
         controls: Array = self.u[arrival] + change
         return controls
-
-
-def regulator_commands(problem: Problem) -> Array | None:
-    """Return the commands (T, nu, N) of the LQR as they arrive, or None without one.
-
-    An unstable plant falls over under the other starts of iLQR, zero and noise.
-    """
-    try:
-        law = Regulator(problem, settling_weights(problem))
-        controller = ClassicalController(problem, law)
-    except UnsuitableError:
-        return None
-    movement = simulate(controller, problem.kernels, problem.scenario, problem.wiring)
-    return problem.wiring.invert_limit(movement.arriving)

@@ -24,11 +24,11 @@ def evaluate(
     """Compare controllers with the optimum.
 
     The ratio is the mean cost divided by the mean optimal cost, on the training and on
-    held-out scenarios: 1 is perfect. iLQR finds the optimum of every trial. It is a
-    local method, so a ratio below 1 is possible on hard plants. With noise, the optimum
-    knows the noise in advance, which no controller can. Without RUN, the newest run is
-    evaluated. The options test a controller under other conditions than those of its
-    training.
+    held-out scenarios: 1 is perfect. iLQR finds the optimum of every trial from several
+    starts. It is a local method, so a ratio below 1 is possible on hard plants; a line
+    says so below 0.999. With noise, the optimum knows the noise in advance, which no
+    controller can. Without RUN, the newest run is evaluated. The options test a
+    controller under other conditions than those of its training.
 
     \b
     hfcontrol evaluate

@@ -82,6 +82,11 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         columns = [f"{cell:>{width}}" for cell in cells]
         click.echo(f"{name:{NAME_WIDTH}}" + "".join(columns))
 
+    if any(_is_beaten(numbers["ratio"]) for numbers in sets.values()):
+        click.echo(
+            "the controller is better than the optimum, which is thus not the best "
+            "known: every ratio here may be too low"
+        )
     if evaluation["noisy"]:
         click.echo(
             "the optimum knows all noise and pushes in advance: a bound that no "
@@ -129,6 +134,13 @@ def _show_ratio(numbers: dict[str, Any]) -> str:
     """Return the ratio to optimal, if there is one."""
     ratio = numbers["ratio"]
     return "optimum is zero" if ratio is None else f"{ratio:.4f}"
+
+
+def _is_beaten(ratio: float | None) -> bool:
+    """Return whether a ratio shows that the optimum is not the best known."""
+    from hfcontrol.evaluation.evaluation import LEAST_RATIO
+
+    return ratio is not None and ratio < LEAST_RATIO
 
 
 def _show_peaks(numbers: dict[str, Any]) -> str:

@@ -34,6 +34,10 @@ DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
 # would only show rounding errors.
 ZERO_FRACTION = 1e-12
 
+# A mean ratio below this means that the controller is better than the optimum: iLQR has
+# not found the best controls.
+LEAST_RATIO = 0.999
+
 SMALLEST_LOSS = 1e-300  # avoids division by zero in the ratio of a single trial
 SHORTEST_LINE = 1e-12  # [m], likewise for a hand that starts at its goal
 QUANTILES = ("0.5", "0.9", "0.99")  # of the trials' ratios to optimal
@@ -90,7 +94,7 @@ def compare_with_optimum(
     arriving = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
     arriving[delay:] = rollout.command[: loop.scenario.steps - delay]
-    best = optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, arriving)
+    best = optimum(loop.kernels, loop.scenario, loop.wiring, arriving)
     return Comparison(run, task, loop, rollout, best)
 
 

@@ -25,13 +25,13 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
-from hfcontrol.tasks.scenario import Scenario, select_trials
+from hfcontrol.tasks.scenario import Scenario, select_trials, shorten_scenario
 
 # Most iterations.
 ITERATIONS = 300
 
 # An iteration is idle if it lowers the loss by less than this part of the loss, plus
-# this part of the mean initial loss.
+# this part of the least initial loss.
 TOLERANCE = 1e-9
 NEGLIGIBLE = 1e-14
 
@@ -41,6 +41,10 @@ IDLE = 7
 
 # Converged trials are dropped from the batch when less than this part is left.
 FEW = 0.5
+
+# Most entries of the matrices in an `Expansion`: more trials follow one another. With
+# its copies in another order, an expansion takes about three times this memory.
+MOST_ENTRIES = 20_000_000
 
 # Step lengths alpha of the line search, and damping mu.
 LENGTHS = 0.5 ** np.arange(10)
@@ -124,6 +128,18 @@ class OpenLoop:
         indices = to_device_of(np.asarray(trials), self.scenario.x0)
         scenario = select_trials(self.scenario, indices)
         return OpenLoop(self.kernels, scenario, self.wiring)
+
+    def shorten(self, steps: int) -> "OpenLoop":
+        """Return the same over the first steps of the horizon."""
+        scenario = shorten_scenario(self.scenario, steps)
+        return OpenLoop(self.kernels, scenario, self.wiring)
+
+    @property
+    def block(self) -> int:
+        """Number of trials whose expansion together takes `MOST_ENTRIES`."""
+        T, nu, _ = self.scenario.motor_gain.shape
+        size = len(self.scenario.x0) + nu
+        return max(1, MOST_ENTRIES // (T * size**2))
 
     def simulate(
         self, v: Array, gains: Array | None = None, reference: Array | None = None
@@ -235,14 +251,32 @@ def search(system: OpenLoop, k: Array, K: Array, found: Trajectories) -> Array:
     return waiting
 
 
-def improve(
+def improve(system: OpenLoop, v: Array, iterations: int = ITERATIONS) -> Trajectories:
+    """Return the trajectories to which iLQR converges from the controls v (T, nu, N).
+
+    Trials run in blocks, for the memory that they take.
+    """
+    trials = v.shape[2]
+    if trials <= system.block:
+        return _improve_block(system, v, iterations)
+    parts = []
+    for block in np.array_split(np.arange(trials), -(-trials // system.block)):
+        part = _improve_block(
+            system.subset(block), select_entries(v, block), iterations
+        )
+        parts.append(part)
+    joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+    return Trajectories(*joined)
+
+
+def _improve_block(
     system: OpenLoop,
     v: Array,
-    iterations: int = ITERATIONS,
+    iterations: int,
     damping: Array | None = None,
     idle: Array | None = None,
 ) -> Trajectories:
-    """Return the trajectories to which iLQR converges from the controls v (T, nu, N).
+    """Return the trajectories of `improve`, of all trials in one batch.
 
     `damping` (N,) and `idle` (N,), the number of idle iterations, are those to continue
     from. Once most trials have converged, iLQR continues with the others alone.
@@ -253,7 +287,8 @@ def improve(
         damping = np.full(len(losses), DAMPING_START)
     if idle is None:
         idle = np.zeros(len(losses), dtype=int)
-    negligible = NEGLIGIBLE * np.mean(losses[np.isfinite(losses)])
+    # the least loss, not the mean: other trials may have diverged
+    negligible = NEGLIGIBLE * np.min(losses[np.isfinite(losses)], initial=np.inf)
 
     for left in reversed(range(iterations)):
         expansion = system.expand(found.x, found.v, found.u)
@@ -272,7 +307,7 @@ def improve(
         active = np.flatnonzero((idle < IDLE) & (losses > negligible))
         if active.size < FEW * losses.size:
             if active.size:
-                rest = improve(
+                rest = _improve_block(
                     system.subset(active),
                     select_entries(found.v, active),
                     left,

@@ -288,7 +288,7 @@ def make_trainer(
 
     # Only loops of control steps have an optimum; those have a wiring.
     def optimal_loss(loop: Any) -> float:
-        found = optimum(kernels, plant, loop.scenario, loop.wiring)
+        found = optimum(kernels, loop.scenario, loop.wiring)
         return float(np.mean(found.losses))
 
     return Trainer(

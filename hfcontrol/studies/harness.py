@@ -39,7 +39,7 @@ class Yardstick:
 
 def optimal_loss(loop: Any) -> float:
     """Return the mean optimal loss of the scenarios of a loop, by batched iLQR."""
-    found = optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring)
+    found = optimum(loop.kernels, loop.scenario, loop.wiring)
     return float(found.losses.mean())
 
 

@@ -215,6 +215,24 @@ class Cost:
                 found.append(ResidualIndex(part, int(time), int(component)))
         return found
 
+    def shorten(self, steps: int) -> "Cost":
+        """The cost of the first steps and of the states until then."""
+
+        def select(groups: Residuals) -> Residuals:
+            controls = groups.control[:steps].copy()
+            others = (groups.state, groups.output, groups.custom)
+            state, output, custom = (
+                None if a is None else a[: steps + 1].copy() for a in others
+            )
+            return make_residuals([state, controls, output, custom])
+
+        return replace(
+            self,
+            weights=select(self.weights),
+            references=select(self.references),
+            target=None if self.target is None else self.target[: steps + 1].copy(),
+        )
+
     @staticmethod
     def _pad(u: Array, times: int) -> Array:
         """Controls with zeros appended, so that there is one for each state."""

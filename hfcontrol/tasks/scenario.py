@@ -4,11 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.tasks.cost import Cost
 
 SPLITS = ("training", "held_out")
+
+# Arrays of a scenario with an entry for each step, and for each state.
+OF_STEPS = ("target", "sensory_noise", "motor_noise", "motor_gain", "disturbance")
+OF_STATES = ("goal", "goal_output")
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,39 @@ ARRAYS = (
 def select_trials(scenario: Scenario, indices: Array) -> Scenario:
     """The trials with these indices, in their order; an index may occur repeatedly."""
     return _map_arrays(scenario, lambda a: a[..., indices].copy())
+
+
+def mix_trials(scenario: Scenario, count: int, rng: np.random.Generator) -> Scenario:
+    """The scenario with `count` more trials, each a mixture of two others.
+
+    All arrays are mixed alike: starts, goals, parameters, noise and cost. A goal that
+    is NaN in one of the two is NaN in the mixture.
+    """
+    first, second = rng.integers(scenario.trials, size=(2, count))
+    part = rng.random(count)
+
+    def mix(a: Array) -> Array:
+        share = to_device_of(part, a)
+        one, other = (a[..., to_device_of(i, a)] for i in (first, second))
+        mixed = (1.0 - share) * one + share * other
+        return np.concatenate([a, mixed], axis=-1)
+
+    return _map_arrays(scenario, mix)
+
+
+def shorten_scenario(scenario: Scenario, steps: int) -> Scenario:
+    """The same trials over the first steps of their horizon.
+
+    The cost ends there too: what the last state alone costs is left out.
+    """
+    changes: dict[str, Any] = {}
+    for name in OF_STEPS:
+        changes[name] = getattr(scenario, name)[:steps].copy()
+    for name in OF_STATES:
+        changes[name] = getattr(scenario, name)[: steps + 1].copy()
+    arrivals = tuple(time for time in scenario.arrivals if time <= steps)
+    cost = scenario.cost.shorten(steps)
+    return replace(scenario, cost=cost, arrivals=arrivals, **changes)
 
 
 def move_scenario(

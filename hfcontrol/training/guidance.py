@@ -18,10 +18,10 @@ import numpy as np
 
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.optim.yardstick import family
+from hfcontrol.optim.families import family
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.cost import Cost, Residuals
-from hfcontrol.tasks.scenario import Scenario, select_trials
+from hfcontrol.tasks.scenario import Scenario, select_trials, shorten_scenario
 from hfcontrol.tasks.task import Task
 
 # Parts of the horizon, one after another.
@@ -41,10 +41,6 @@ POOL = 4
 # Weight of the controls, in typical sizes; that of the states is 1.
 CONTROL = 0.1
 
-# Arrays of a scenario with an entry for each step, and for each state.
-OF_STEPS = ("target", "sensory_noise", "motor_noise", "motor_gain", "disturbance")
-OF_STATES = ("goal", "goal_output")
-
 
 class Guide:
     """Finds trajectories for a task's trials, and makes tasks to follow them."""
@@ -61,7 +57,7 @@ class Guide:
         self.trials = task.trials
         self.scenario = task.draw(rng, trials=POOL * task.trials)
         tighter = replace(wiring, limit=MARGIN * wiring.limit)
-        self.trajectories = family(kernels, plant, self.scenario, tighter)
+        self.trajectories = family(kernels, self.scenario, tighter)
 
     def task_for(self, part: float) -> "FollowingTask":
         """Return the task of following over a part of the horizon.
@@ -73,15 +69,8 @@ class Guide:
         nx = self.plant.nx
         target_loss = 0.5 * CLOSE**2 * nx * steps * self.plant.dt
 
-        changes = {}
-        for name in OF_STEPS:
-            shortened = getattr(self.scenario, name)[:steps]
-            changes[name] = np.ascontiguousarray(shortened)
-        for name in OF_STATES:
-            changes[name] = getattr(self.scenario, name)[: steps + 1]
-        scenario = replace(
-            self.scenario, cost=self._cost(steps), arrivals=(steps,), **changes
-        )
+        short = shorten_scenario(self.scenario, steps)
+        scenario = replace(short, cost=self._cost(steps), arrivals=(steps,))
         return FollowingTask(scenario, target_loss, self.trials)
 
     def _cost(self, steps: int) -> Cost:

@@ -190,7 +190,7 @@ def test_tracking_reproduces_the_optimum_without_disturbance(delays):
     free = np.full(arm.nx, np.inf)
     wiring = Wiring(*delays, np.full(2, 1.2), free)
     problem = make_problem("arm2", trials=4, wiring=wiring)
-    best = optimum(problem.kernels, problem.plant, problem.scenario, wiring)
+    best = optimum(problem.kernels, problem.scenario, wiring)
     law = Tracking(problem, (1.0, 1.0))
     movement = move(problem, law)
     np.testing.assert_allclose(movement.x, law.x, atol=1e-9)

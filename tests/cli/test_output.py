@@ -159,6 +159,25 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys):
     assert peaks == [["peak", "controls", *words, *words]]
 
 
+@pytest.mark.parametrize(
+    "ratio, said", [(0.9989, True), (0.9991, False), (1.2, False), (None, False)]
+)
+def test_ratio_below_one_says_that_the_optimum_is_not_the_best(capsys, ratio, said):
+    numbers = {
+        "trials": 4,
+        "loss": 1.0,
+        "optimal_loss": 1.0,
+        "peak_control": [1.0],
+        "path_deviation": None,
+        "success": 0.5,
+        "errors": [{"step": 9, "mean": 1.0, "max": 2.0, "unit": ""}],
+        "final_speed": {"mean": 1.0, "max": 2.0, "unit": ""},
+    }
+    good, other = ({**numbers, "ratio": value} for value in (1.0, ratio))
+    print_evaluation({"sets": {"training": good, "held_out": other}, "noisy": False})
+    assert ("not the best known" in capsys.readouterr().out) == said
+
+
 def test_evaluation_under_other_conditions(capsys, run):
     plain, noisy = (
         call(capsys, "evaluate", run, *words)[1]

@@ -7,8 +7,9 @@ import hfcontrol as hf
 from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.errors import DeviceError, UsageError
 from hfcontrol.optim.curvature import GaussNewton, Identity
+from hfcontrol.optim.families import family
 from hfcontrol.optim.linear_solvers import conjugate_gradients
-from hfcontrol.optim.yardstick import family, optimum
+from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs import factory as building
 from hfcontrol.runs import run as runs
 from hfcontrol.runs import seeds
@@ -145,8 +146,8 @@ def test_optimum_equals_that_on_cpu(monkeypatch):
     )
     scenario = trainer.task.draw(np.random.default_rng(0))
     for find in (optimum, family):
-        a = find(trainer.kernels, trainer.plant, scenario, trainer.wiring)
-        b = find(gpu.kernels, gpu.plant, scenario, gpu.wiring)
+        a = find(trainer.kernels, scenario, trainer.wiring)
+        b = find(gpu.kernels, scenario, gpu.wiring)
         assert b.losses == pytest.approx(a.losses, rel=1e-6)
 
 

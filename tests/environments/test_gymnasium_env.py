@@ -409,7 +409,7 @@ def test_optimal_controls_are_within_the_actions():
     trials = PlantVectorEnv("arm3", "out_and_back", num_envs=8, trials=8)
     trials.reset(seed=0)
     own = trials._trials
-    u = optimum(own.kernels, own.plant, trials.scenario, own.wiring).u
+    u = optimum(own.kernels, trials.scenario, own.wiring).u
     assert (np.abs(u) <= own.scale).mean(axis=(0, 2)).min() > 0.99
 
 

@@ -55,7 +55,7 @@ NONLINEAR = {
 
 
 def optimum_of(loop, **more):
-    return optimum(loop.kernels, loop.plant, loop.scenario, loop.wiring, **more)
+    return optimum(loop.kernels, loop.scenario, loop.wiring, **more)
 
 
 def matrices(loop):
@@ -248,8 +248,7 @@ def test_longer_delay_and_tighter_limit_cost_more():
         for delay, limit in ((0, np.inf), (2, np.inf), (4, np.inf), (4, 0.5), (4, 0.2))
     ]
     losses = [
-        optimum(loop.kernels, loop.plant, loop.scenario, wiring).losses.mean()
-        for wiring in wirings
+        optimum(loop.kernels, loop.scenario, wiring).losses.mean() for wiring in wirings
     ]
     assert np.all(np.diff(losses) > 0)
 
@@ -270,7 +269,7 @@ def test_optimum_of_a_trial_is_independent_of_others():
             ),
         ),
     )
-    found = optimum(few.kernels, few.plant, alone, few.wiring).losses[0]
+    found = optimum(few.kernels, alone, few.wiring).losses[0]
     assert found == pytest.approx(optimum_of(loop).losses[3], rel=1e-6)
 
 

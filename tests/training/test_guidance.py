@@ -5,8 +5,10 @@ import pytest
 from helpers import loop_of
 
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.optim.families import family
 from hfcontrol.optim.ilqr import OpenLoop, Trajectories
-from hfcontrol.optim.yardstick import SAME, family, follow_laws, optimum
+from hfcontrol.optim.sharing import SAME, follow_laws
+from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import curriculum as curriculum_module
@@ -16,7 +18,7 @@ SMALL = {"plant": "arm2", "trials": 8, "steps": 16, "hidden": (6, 5), "effort": 
 
 
 def problem(loop):
-    return loop.kernels, loop.plant, loop.scenario, loop.wiring
+    return loop.kernels, loop.scenario, loop.wiring
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,6 @@ def test_no_law_of_another_trial_beats_optimum(swing_up):
     alone = [
         optimum(
             swing_up.kernels,
-            swing_up.plant,
             swing_up.subset(1).scenario,
             swing_up.wiring,
         ).losses[0]

@@ -135,7 +135,7 @@ def path_deviations(result: Result, seed: int, chosen: dict[str, Any]) -> Row:
     scenario = loop.scenario
     hand = loop.plant.hand
     goal = scenario.goal_output[-1, hand]
-    best = optimum(loop.kernels, loop.plant, scenario, loop.wiring)
+    best = optimum(loop.kernels, scenario, loop.wiring)
     states = {"controller": loop.rollout(result.theta).x, "optimum": best.x}
 
     deviations = {}
