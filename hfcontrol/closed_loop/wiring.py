@@ -8,9 +8,6 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
 
-# Largest control, in limits, whose command `invert_limit` computes.
-LARGEST = 1 - 1e-9
-
 
 @dataclass(frozen=True)
 class Wiring:
@@ -48,18 +45,6 @@ class Wiring:
         # 1 keeps infinity out of the division; `where` discards that value.
         safe = np.where(is_limited, limit, 1.0)
         return np.where(is_limited, safe * np.tanh(command / safe), command)
-
-    def invert_limit(self, control: Array) -> Array:
-        """Commands (..., nu, N) for controls: the inverse of `apply_limit`.
-
-        Controls at or beyond a limit get the command of one just below it.
-        """
-        limit = self.limit[:, None]
-        is_limited = np.isfinite(limit)
-        # 1 keeps infinity out of the division; `where` discards that value.
-        safe = np.where(is_limited, limit, 1.0)
-        relative = np.clip(control / safe, -LARGEST, LARGEST)
-        return np.where(is_limited, safe * np.arctanh(relative), control)
 
     def limit_slope(self, command: Array) -> Array:
         """Derivative of `apply_limit` (..., nu, N)."""
