@@ -14,9 +14,14 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files whose tests run in the process of another file. Some compile the same passes.
-# Others are few long tests: groups of many tests start first.
-TOGETHER = {"test_memory": "test_loop", "test_simulated": "test_cells"}
+# Files whose tests run in the process of another file. Some compile the same kernels or
+# draw the same runs. Others are few long tests: groups of many tests start first.
+TOGETHER = {
+    "test_memory": "test_loop",
+    "test_plots": "test_movies",
+    "test_solver": "test_continuous",
+    "test_simulated": "test_cells",
+}
 
 
 def pytest_collection_modifyitems(items):

@@ -9,7 +9,7 @@ import hfcontrol as hf
 from hfcontrol.runs import folder as run_folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The folder of a small run, for tests that do not change it."""
     root = tmp_path_factory.mktemp("trained")

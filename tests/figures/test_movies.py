@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
-from trainings import PENDULUM, small_run
+from trainings import PENDULUM
 
 import hfcontrol as hf
 from hfcontrol.arrays.random import Stream, stream
@@ -38,21 +37,6 @@ def links(x, p):
 """
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A short training of the two-link arm: eight targets, a few holds."""
-    return hf.train(
-        "arm2",
-        hidden=(5, 4),
-        trials=8,
-        steps=10,
-        batches=2,
-        rollouts=12,
-        hold="scenario",
-        out=tmp_path_factory.mktemp("runs"),
-    )
-
-
 @pytest.fixture(scope="module", params=["", LINKS], ids=["no links", "links"])
 def pendulum(request, tmp_path_factory):
     """A run of a plant without a hand."""
@@ -60,16 +44,6 @@ def pendulum(request, tmp_path_factory):
     (folder / "pendulum.py").write_text(PENDULUM.replace("LINKS", request.param))
     return hf.train(
         str(folder / "pendulum.py"), hidden=(4,), batches=2, rollouts=6, out=folder
-    )
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Runs of the tests' own plants, by plant and task: `own("puck", "follow")`."""
-    return cache(
-        lambda name, task: small_run(
-            name, task, tmp_path_factory.mktemp(f"{name}-{task}")
-        )
     )
 
 

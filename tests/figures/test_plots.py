@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from trainings import small_run
 
-import hfcontrol as hf
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures import coordinates, plots
@@ -24,34 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A short training of the two-link arm: eight targets, a few holds."""
-    return hf.train(
-        "arm2",
-        hidden=(5, 4),
-        trials=8,
-        steps=10,
-        batches=2,
-        rollouts=12,
-        hold="scenario",
-        out=tmp_path_factory.mktemp("runs"),
-    )
-
-
-@pytest.fixture(scope="module")
 def pendulum(tmp_path_factory):
     """A run of a plant without a hand or links."""
     return small_run("pendulum", "swing", tmp_path_factory.mktemp("pendulum"))
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Runs of the tests' own plants, by plant and task: `own("puck", "follow")`."""
-    return cache(
-        lambda name, task: small_run(
-            name, task, tmp_path_factory.mktemp(f"{name}-{task}")
-        )
-    )
 
 
 def line_data(lines):

@@ -1,6 +1,7 @@
 """The trainer: reasons to stop, resuming bit for bit, and results."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import islice, pairwise
 
 import numpy as np
@@ -80,10 +81,14 @@ def trained(**settings):
     return events
 
 
+# For tests that only compare other trainings with it.
+trained_once = cache(trained)
+
+
 @trainings
 def test_training_resumes_from_any_event(settings):
     """A run from the state of any event goes through the same next states."""
-    events = trained(**settings)
+    events = trained_once(**settings)
     assert len(events) > 6
     for place, event in enumerate(events[:-1]):
         trainer, _ = training_of(**settings)
@@ -115,7 +120,7 @@ def test_post_resumes_from_any_event_around_its_switch():
 
 @trainings
 def test_interrupted_training_equals_uninterrupted(settings):
-    events = trained(**settings)
+    events = trained_once(**settings)
     for count in range(1, len(events) - 1, 1 + len(events) // 5):
         trainer, state = training_of(**settings)
         token = StopToken()
