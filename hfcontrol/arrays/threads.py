@@ -115,3 +115,17 @@ def single_threaded_blas() -> Any:
     same bits whatever the number of cores.
     """
     return blas_threads(1)
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let compiled jobs and matrix products in this context use one thread each."""
+    from numba import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    set_num_threads(1)
+    try:
+        with single_threaded_blas():
+            yield
+    finally:
+        set_num_threads(before)

@@ -49,6 +49,35 @@ from hfcontrol.cli.output import json_safe, show_status
     "cartpole).",
 )
 @click.option(
+    "--costs",
+    metavar="WORDS",
+    help="Costs of `holds`: some of final, running and effort. [final,running]",
+)
+@click.option(
+    "--batches",
+    metavar="N,N",
+    help="Most updates of a hold, in `holds`. [1,4,8,32]",
+)
+@click.option(
+    "--rollouts",
+    type=int,
+    metavar="N",
+    help="Most rollouts, and most updates, of every training of `holds`. [600]",
+)
+@click.option(
+    "--look-for-claim",
+    is_flag=True,
+    default=None,
+    help="Let `holds` train on recorded inputs only, with several settings of damping "
+    "and radius.",
+)
+@click.option(
+    "--jobs",
+    type=int,
+    metavar="N",
+    help="Number of parallel processes of `holds`; one per core by default.",
+)
+@click.option(
     "--most-seconds", type=float, metavar="S", help="Stop every training after S s."
 )
 @click.option(
@@ -66,6 +95,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
     hfcontrol compare                          lists them
     hfcontrol compare gradients --samples 8
     hfcontrol compare quadrotor --optimizer hf --seeds 3
+    hfcontrol compare holds --batches 1,32 --costs final
 
     Ctrl-C stops the study and draws what it has finished. The .json always holds the
     numbers finished so far.
@@ -78,7 +108,10 @@ def compare(name: str | None, out: str, **options: Any) -> None:
                 click.echo(f"{word:12}{text}")
             return
         # Variants of a study have figures of their own.
-        variant = [str(options[key]) for key in ("plant", "optimizer") if options[key]]
+        named = ("plant", "optimizer", "costs")
+        variant = [options[key].replace(",", "-") for key in named if options[key]]
+        if options["look_for_claim"]:
+            variant.append("claim")
         stem = "-".join(["compare", name, *variant])
         figure = Path(out, f"{stem}.png")
         numbers = Path(out, f"{stem}.json")

@@ -449,34 +449,3 @@ def plot(
         KINDS[kind](figure, comparison)
         figure.suptitle(figure_title(comparison))
     return figure
-
-
-def plot_holds(
-    curves: Sequence[tuple[str, Sequence[CurvePoint]]],
-    path: Path | str | None = None,
-    show: bool = False,
-) -> Figure:
-    """Plot learning curves of several runs against rollouts and seconds.
-
-    `curves` are pairs of a label and a run's history.
-    """
-    with figure_file(8.4, 4.2, path, show) as figure:
-        axes = figure.subplots(1, 2, sharey=True)
-        for ax, axis in zip(axes, ("rollouts", "seconds"), strict=True):
-            ax.set(xscale="log", yscale="log", xlabel=AXES[axis])
-            for k, (label, history) in enumerate(curves):
-                x = [getattr(point, axis) for point in history]
-                loss = [point.loss for point in history]
-                ax.plot(
-                    x,
-                    loss,
-                    color=COLOURS[k % len(COLOURS)],
-                    ls=LINES[k % len(LINES)],
-                    lw=1.6,
-                    label=label,
-                )
-        axes[0].set_ylabel("loss")
-        handles, labels = axes[0].get_legend_handles_labels()
-        columns = min(4, len(curves))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-    return figure

@@ -5,8 +5,6 @@ train one after another, because each of them uses the whole device.
 """
 
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -17,12 +15,12 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TypeAlias
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor
+from joblib import delayed
 
 from hfcontrol.arrays.device import resolve_device
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.runs.folder import thin
+from hfcontrol.runs.processes import end_processes, run_calls, signal_handlers
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, start_training
 from hfcontrol.training.state import Event
@@ -30,14 +28,8 @@ from hfcontrol.training.stop import StopToken
 
 # A longer range is more likely a typing error than a plan.
 MOST_SEEDS = 1024
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 OutFolder: TypeAlias = Path | str | None
 OnMessage: TypeAlias = Callable[[str], object] | None
-
-# How long [s] a process waits for its next job. It gets none after the last one; the
-# limit ends the processes of a parent that was killed.
-IDLE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -233,21 +225,6 @@ def _choose_processes(settings: Settings, jobs: int | None, results: _Results) -
 
 
 @contextmanager
-def _signal_handlers(handler: Handler) -> Iterator[None]:
-    """Set the handler of SIGINT and SIGTERM while the context lasts."""
-    # Only the main thread receives signals, and only it may set handlers.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
-
-
-@contextmanager
 def _stop_on_signal(stop_token: StopToken) -> Iterator[None]:
     """Set the token at the first SIGINT or SIGTERM; the second one stops at once."""
 
@@ -256,7 +233,7 @@ def _stop_on_signal(stop_token: StopToken) -> Iterator[None]:
             raise KeyboardInterrupt
         stop_token.stop()
 
-    with _signal_handlers(handle):
+    with signal_handlers(handle):
         yield
 
 
@@ -279,8 +256,7 @@ def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
         )
     finally:
         if processes > 1:
-            # joblib keeps idle processes for its next call.
-            get_reusable_executor(reuse=True).shutdown(wait=True)
+            end_processes()
 
 
 def _results(
@@ -288,21 +264,7 @@ def _results(
 ) -> Iterable[SeedResult]:
     """Start the jobs and return an iterator over their results, in order of arrival."""
     calls = (delayed(_train_one)(job, stop_file) for job in jobs)
-    config = parallel_config(
-        "loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_SECONDS
-    )
-    # Ctrl-C in a terminal reaches all processes and would end a worker within an
-    # update. New processes inherit that a signal is ignored, from their start on.
-    with config, _signal_handlers(signal.SIG_IGN):
-        # Jobs last seconds to hours, so each is a batch. All are submitted at once, so
-        # that joblib starts its processes here and none later.
-        parallel = Parallel(
-            n_jobs=processes,
-            batch_size=1,
-            pre_dispatch="all",
-            return_as="generator_unordered",
-        )
-        return parallel(calls)
+    return run_calls(calls, processes)
 
 
 def _train_one(job: Job, stop_file: StopFile) -> SeedResult:

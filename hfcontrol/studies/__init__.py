@@ -10,7 +10,15 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 from hfcontrol.errors import UsageError
-from hfcontrol.studies import backsolving, cells, gradients, methods, orders, training
+from hfcontrol.studies import (
+    backsolving,
+    cells,
+    gradients,
+    holds,
+    methods,
+    orders,
+    training,
+)
 from hfcontrol.studies.course import Report
 
 __all__ = ["STUDIES", "Study", "study"]
@@ -55,6 +63,10 @@ STUDIES = {
     "methods": Study(
         methods.study,
         "Hessian-free, L-BFGS and Adam on the exact gradient; PPO and A2C without it",
+    ),
+    "holds": Study(
+        holds.study,
+        "what a hold keeps fixed, for 1 to 32 updates, and the blog post's claim",
     ),
     "cells": Study(
         cells.study,

@@ -8,21 +8,31 @@
 The benchmarks in tools/ use it too, so that every table counts and times in one way.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from joblib import delayed
 
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.threads import single_thread
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer, prepare
+from hfcontrol.runs.processes import end_processes, run_calls
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training.curriculum import run_curriculum
 
 Clock = Callable[[], float]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -110,3 +120,47 @@ class Setup:
             trainer.wiring,
         )
         return Yardstick(loop, optimal_loss(loop))
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None = None
+) -> Iterator[tuple[Job, Result]]:
+    """Yield every job with its function value as it finishes, from parallel processes.
+
+    There is one process per core by default. Each has one thread, so that its CPU time
+    is the time that a job takes alone. A generator that is closed, or interrupted by
+    Ctrl-C, ends the processes at once. Raises TrainingError if a process dies.
+    """
+    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    call = _WithOneThread(function)
+    if processes == 1:
+        yield from map(call, jobs)
+        return
+    results: Any = run_calls((delayed(call)(job) for job in jobs), processes)
+    is_finished = False
+    try:
+        # `yield from` would close the results while the warning is still on.
+        while result := next(results, None):
+            yield result
+        is_finished = True
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process ended unexpectedly, perhaps for lack of memory; use fewer `jobs`"
+        ) from error
+    finally:
+        with warnings.catch_warnings():
+            # joblib warns that jobs are cancelled, which is the purpose here.
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
+        end_processes(kill=not is_finished)
+
+
+@dataclass(frozen=True)
+class _WithOneThread:
+    """Calls a function with one thread; returns its argument and its value."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, job: Any) -> tuple[Any, Any]:
+        with single_thread():
+            return job, self.function(job)

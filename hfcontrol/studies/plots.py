@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from hfcontrol.figures.output import figure_file
 from hfcontrol.figures.plots import COLOURS, LINES
 from hfcontrol.studies.gradients import pareto_front
+from hfcontrol.studies.holds import lowest_losses
 from hfcontrol.studies.methods import mean_and_interval, ratio_at
 
 Result = dict[str, Any]
@@ -26,6 +27,12 @@ BEGUN = {
     "same": "first order with Hessian-free's first weights and tolerances",
 }
 
+COSTS = {
+    "final": "final state only",
+    "running": "running cost of the blog post",
+    "effort": "running cost 0.05, effort 1e-3",
+}
+
 # The band of the seeds [%].
 BAND = (5, 95)
 
@@ -35,6 +42,11 @@ PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}
 # Least error, and least ratio minus one, on a logarithmic axis.
 LEAST_ERROR = 1e-16
 LEAST_EXCESS = 1e-6
+
+# Line widths of the variants of `holds`.
+WIDTHS = (4.0, 3.2, 2.5, 1.8, 1.2, 0.7)
+
+AXES_OF_PRICES = {"rollouts": "rollouts", "seconds": "CPU time [s]"}
 
 # Half the width of the robot's plane, and points of the curves of `methods`.
 PLANE_EDGE = 7.5
@@ -52,6 +64,7 @@ def draw(result: Result, path: str | Path) -> None:
         "orders": _draw_orders,
         "cells": _draw_cells,
         "methods": _draw_methods,
+        "holds": _draw_holds,
     }
     kinds.get(result["study"], _draw_training)(result, path)
 
@@ -358,3 +371,52 @@ def _draw_cell_ratios(ax: Axes, rows: list[Result]) -> None:
     ax.set(xscale="log", xlabel="held-out ratio, less one")
     ax.set_yticks(range(len(cells)), cells)
     ax.invert_yaxis()
+
+
+def _draw_holds(result: Result, path: str | Path) -> None:
+    """Draw the lowest loss so far: a row per cost and price, a column per N."""
+    rows = [(cost, price) for cost in result["targets"] for price in AXES_OF_PRICES]
+    columns = result["batches"]
+    size = (max(6.0, 3.0 * len(columns)), 0.8 + 2.5 * len(rows))
+    with figure_file(*size, path) as figure:
+        grid = figure.subplots(
+            len(rows), len(columns), sharex="row", sharey="row", squeeze=False
+        )
+        for axes, (cost, price) in zip(grid, rows, strict=True):
+            for ax, most in zip(axes, columns, strict=True):
+                courses = [
+                    course
+                    for course in result["courses"]
+                    if (course["cost"], course["batches"]) == (cost, most)
+                ]
+                _draw_lowest(ax, courses, price, result["optimal"][cost])
+                ax.set_title(f"N = {most}", fontsize=9)
+                ax.set(xscale="log", yscale="log", xlabel=AXES_OF_PRICES[price])
+            less = ", less the optimum" if result["optimal"][cost] else ""
+            axes[0].set(ylabel=f"{COSTS[cost]}:\nloss{less}")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize=9)
+
+
+def _draw_lowest(ax: Axes, courses: list[Result], price: str, optimal: float) -> None:
+    """Draw the median over seeds of the lowest loss so far, and the range of seeds."""
+    groups: dict[str, list[Result]] = {}
+    for course in courses:
+        groups.setdefault(course["variant"], []).append(course)
+    for k, (variant, same) in enumerate(groups.items()):
+        begin = max(course[price][0] for course in same)
+        end = max(course[price][-1] for course in same)
+        grid = np.geomspace(begin, max(end, begin), GRID_POINTS)
+        losses = np.array([lowest_losses(course, price, grid) for course in same])
+        excess = losses - optimal
+        # Thinner and thinner, so that lines that coincide all show.
+        style: dict[str, Any] = {"color": COLOURS[k], "lw": WIDTHS[k]}
+        ax.plot(grid, np.median(excess, axis=0), label=variant, **style)
+        ax.fill_between(
+            grid,
+            excess.min(axis=0),
+            excess.max(axis=0),
+            color=COLOURS[k],
+            alpha=0.12,
+            lw=0,
+        )

@@ -29,6 +29,7 @@ methods: with the quality q = actual / predicted decrease of the loss,
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -139,6 +140,17 @@ class Hold:
         self.start = start
         self.linear_model = linear_model
 
+    @cached_property
+    def typical(self) -> Array:
+        """The typical sizes (nx, 1) of the plant's states."""
+        typical = np.array(self.loop.plant.typical_state, dtype=float)
+        return to_device_of(typical[:, None], self.start.x)
+
+    def deviation(self, rollout: Any) -> float:
+        """Return the rms deviation of the state from the start's, in typical sizes."""
+        change = (rollout.x[1:] - self.start.x[1:]) / self.typical
+        return float(np.sqrt(np.mean(change**2)))
+
     def first_rollout(self) -> Any:
         """Return the start as a rollout of this objective.
 
@@ -202,13 +214,6 @@ class ModelHold(Hold):
         self.counts = loop.jacobian_counts(start)
         self.radius = state.radius
         self.updates = updates
-        typical = np.array(loop.plant.typical_state, dtype=float)
-        self.typical = to_device_of(typical[:, None], start.x)
-
-    def deviation(self, rollout: Any) -> float:
-        """Return the rms deviation of the state from the start's, in typical sizes."""
-        change = (rollout.x[1:] - self.start.x[1:]) / self.typical
-        return float(np.sqrt(np.mean(change**2)))
 
     def is_over(self, before: float, now: Any, target: float | None = None) -> bool:
         """Whether an update should be the last: from a loss before it to a rollout.

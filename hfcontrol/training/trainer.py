@@ -106,6 +106,8 @@ class Trainer:
       a target ratio needs it.
     * `fused`, `store_every` and `dtype` are those of `ClosedLoop`. With an `estimator`,
       plant and network are one differential equation (`ContinuousLoop`).
+    * `begin_hold` returns the hold of a loop, its start, the `HoldState`, and the
+      updates made in it before (see `holds.begin_hold`).
     * With kernels of a GPU, training runs there. States may be on any device.
     * With `average` = n > 1, the controller is, from the n-th hold on, a running mean
       of the weights after each hold, in which the last one weighs 1/n (Polyak and
@@ -130,6 +132,7 @@ class Trainer:
     estimator: Estimator | None = None
     dtype: str = "float64"
     average: int = 1
+    begin_hold: Callable[[Loop, Any, HoldState, int], Hold] = begin_hold
 
     def __post_init__(self) -> None:
         if self.hold not in CHOICES:
@@ -294,7 +297,7 @@ class _Run:
         """
         state = self.state
         is_resumed = state.hold_start is not None
-        hold = begin_hold(
+        hold = self.trainer.begin_hold(
             self.loop, self.start, self.hold_start.hold, state.updates_in_hold
         )
         current = hold.first_rollout()

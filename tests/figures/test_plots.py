@@ -353,21 +353,6 @@ def test_hidden_activity_needs_no_optimum(run, monkeypatch, kind):
     assert "optimal" not in plots.plot(run, kind).get_suptitle()
 
 
-def test_learning_curves_of_several_runs_share_a_figure(run, tmp_path):
-    curves = []
-    for k in range(1, 10):
-        history = [point._replace(loss=point.loss / k) for point in run.state.history]
-        curves.append((f"run {k}", history))
-    figure = plots.plot_holds(curves, tmp_path / "holds.svg")
-    for ax, axis in zip(figure.axes, ("rollouts", "seconds"), strict=True):
-        for line, (label, history) in zip(ax.lines, curves, strict=True):
-            assert line.get_label() == label
-            assert list(line.get_xdata()) == [getattr(p, axis) for p in history]
-            assert list(line.get_ydata()) == [p.loss for p in history]
-        styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
-        assert len(styles) == len(curves)
-
-
 @pytest.mark.parametrize(
     "draw",
     [

@@ -128,7 +128,7 @@ def test_study_trains_with_every_variant(run_tool):
 def test_pictures_are_made(run_tool, tmp_path):
     check(run_tool("make-pictures"))
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"holds.png", "gradients.png", "error.png", "reach.gif"}
+    assert names == {"gradients.png", "error.png", "reach.gif"}
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
 
 
