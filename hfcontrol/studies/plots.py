@@ -33,8 +33,9 @@ COSTS = {
     "effort": "running cost 0.05, effort 1e-3",
 }
 
-# The band of the seeds [%].
+# The band of the seeds [%], and that of `holds`.
 BAND = (5, 95)
+HALF = (25, 75)
 
 # States in which paths are drawn.
 PLANES = {"diffdrive": ("x", "y"), "cartpole": ("pole", "pole_rate")}
@@ -44,7 +45,7 @@ LEAST_ERROR = 1e-16
 LEAST_EXCESS = 1e-6
 
 # Line widths of the variants of `holds`.
-WIDTHS = (4.0, 3.2, 2.5, 1.8, 1.2, 0.7)
+WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.0, 0.6)
 
 AXES_OF_PRICES = {"rollouts": "rollouts", "seconds": "CPU time [s]"}
 
@@ -390,16 +391,17 @@ def _draw_holds(result: Result, path: str | Path) -> None:
                     if (course["cost"], course["batches"]) == (cost, most)
                 ]
                 _draw_lowest(ax, courses, price, result["optimal"][cost])
-                ax.set_title(f"N = {most}", fontsize=9)
                 ax.set(xscale="log", yscale="log", xlabel=AXES_OF_PRICES[price])
             less = ", less the optimum" if result["optimal"][cost] else ""
             axes[0].set(ylabel=f"{COSTS[cost]}:\nloss{less}")
+        for ax, most in zip(grid[0], columns, strict=True):
+            ax.set_title(f"N = {most}")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize=9)
 
 
 def _draw_lowest(ax: Axes, courses: list[Result], price: str, optimal: float) -> None:
-    """Draw the median over seeds of the lowest loss so far, and the range of seeds."""
+    """Draw the lowest loss so far: the median over seeds and the middle half."""
     groups: dict[str, list[Result]] = {}
     for course in courses:
         groups.setdefault(course["variant"], []).append(course)
@@ -412,11 +414,5 @@ def _draw_lowest(ax: Axes, courses: list[Result], price: str, optimal: float) ->
         # Thinner and thinner, so that lines that coincide all show.
         style: dict[str, Any] = {"color": COLOURS[k], "lw": WIDTHS[k]}
         ax.plot(grid, np.median(excess, axis=0), label=variant, **style)
-        ax.fill_between(
-            grid,
-            excess.min(axis=0),
-            excess.max(axis=0),
-            color=COLOURS[k],
-            alpha=0.12,
-            lw=0,
-        )
+        low, high = np.percentile(excess, HALF, axis=0)
+        ax.fill_between(grid, low, high, color=COLOURS[k], alpha=0.15, lw=0)
