@@ -22,6 +22,7 @@ PYTHON_SCRIPTS = {
     "density": ["tools/benchmarks"],
     "golden": ["--list"],
     "make-docs": ["--out", "{out}"],
+    "optima": ["--smallest"],
     "make-pictures": ["--smallest", "--out", "{out}"],
     "stable_baselines": ["--steps", "64", "--trials", "2"],
     "study": ["--smallest"],
@@ -149,6 +150,6 @@ def test_stable_baselines_trains_or_names_the_missing_package(run_tool):
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["density", "golden"])
+@pytest.mark.parametrize("name", ["density", "golden", "optima"])
 def test_other_scripts_print_a_table(run_tool, name):
     assert check(run_tool(name))
