@@ -54,6 +54,11 @@ from hfcontrol.cli.output import json_safe, show_status
     help="Costs of `holds`: some of final, running and effort. [final,running]",
 )
 @click.option(
+    "--holds",
+    metavar="WORDS",
+    help="Holds of `holds`: some of scenario, model, inputs, post and auto. [all]",
+)
+@click.option(
     "--batches",
     metavar="N,N",
     help="Most updates of a hold, in `holds`. [1,4,8,32]",
@@ -108,7 +113,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
                 click.echo(f"{word:12}{text}")
             return
         # Variants of a study have figures of their own.
-        named = ("plant", "optimizer", "costs")
+        named = ("plant", "optimizer", "costs", "holds")
         variant = [options[key].replace(",", "-") for key in named if options[key]]
         if options["look_for_claim"]:
             variant.append("claim")

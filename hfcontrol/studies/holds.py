@@ -16,7 +16,7 @@ damping 100, no warm start, at most 96 iterations of conjugate gradients.
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -109,6 +109,7 @@ def study(
     batches: str = "1,4,8,32",
     rollouts: int = 600,
     costs: str = "final,running",
+    holds: str | None = None,
     look_for_claim: bool = False,
     jobs: int | None = None,
     report: Report | None = None,
@@ -116,12 +117,13 @@ def study(
     """Train every cost with every hold, N and seed; yield the result after each.
 
     `rollouts` limits the rollouts, and the updates, of a training. `batches` are values
-    of N and `costs` names of COSTS, separated by commas. `jobs` is the number of
+    of N, `costs` names of COSTS, and `holds` names of HOLDS (all by default), separated
+    by commas. `look_for_claim` takes all of CLAIM instead. `jobs` is the number of
     parallel processes, by default one per core. Raises UsageError for other texts.
     """
     updates = parse_batches(batches)
-    names = parse_costs(costs)
-    variants = CLAIM if look_for_claim else HOLDS
+    names = parse_names("costs", costs, COSTS)
+    variants = choose_variants(holds, look_for_claim)
     optimal = {name: optimal_loss(name) for name in names}
     targets = {name: target_loss(loss) for name, loss in optimal.items()}
 
@@ -139,7 +141,7 @@ def study(
         "seeds": seeds,
         "batches": updates,
         "rollouts": rollouts,
-        "variants": list(variants),
+        "variants": variants,
         "optimal": optimal,
         "targets": targets,
     }
@@ -153,6 +155,18 @@ def study(
         yield result | {"courses": courses, "summary": summarise(courses)}
 
 
+def choose_variants(holds: str | None, look_for_claim: bool) -> list[str]:
+    """Return the names of the variants that a study trains; UsageError for others."""
+    if holds is None:
+        return list(CLAIM if look_for_claim else HOLDS)
+    if look_for_claim:
+        raise UsageError(
+            f"`holds` {holds}: with `look_for_claim` all trainings have the hold "
+            "inputs; leave it out"
+        )
+    return parse_names("holds", holds, HOLDS)
+
+
 def parse_batches(text: str) -> list[int]:
     """Return the values of N in a text such as "1,32"; UsageError for another."""
     words = text.split(",")
@@ -164,13 +178,12 @@ def parse_batches(text: str) -> list[int]:
     return list(dict.fromkeys(int(word) for word in words))
 
 
-def parse_costs(text: str) -> list[str]:
-    """Return the names of costs in a text such as "final,running"; else UsageError."""
+def parse_names(size: str, text: str, known: Iterable[str]) -> list[str]:
+    """Return the names in a text such as "final,running"; UsageError for others."""
     names = text.split(",")
-    if not set(names) <= set(COSTS):
-        known = ", ".join(COSTS)
+    if not set(names) <= set(known):
         raise UsageError(
-            f"`costs` {text}: must be some of {known}, separated by commas"
+            f"`{size}` {text}: must be some of {', '.join(known)}, separated by commas"
         )
     return list(dict.fromkeys(names))
 

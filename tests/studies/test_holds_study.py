@@ -139,6 +139,12 @@ def test_the_claim_is_looked_for_in_six_settings_of_inputs(small):
     assert {variant.hold for variant in holds.CLAIM.values()} == {"inputs"}
 
 
+def test_holds_can_be_chosen(small):
+    sizes = {"seeds": 1, "batches": "2", "rollouts": 3, "costs": "final", "jobs": 1}
+    result = last(studies.study("holds", holds="post,inputs", **sizes))
+    assert [course["variant"] for course in result["courses"]] == ["post", "inputs"]
+
+
 def test_medians_count_seeds_without_the_target_as_infinite():
     def course(loss, rollouts):
         shared = {"cost": "final", "variant": "model", "batches": 1, "target": 0.5}
@@ -165,6 +171,8 @@ def test_lowest_losses_are_steps():
         ({"batches": "0,4"}, "`batches` 0,4: must be whole numbers above zero"),
         ({"batches": "many"}, "`batches` many: must be whole numbers above zero"),
         ({"costs": "final,time"}, "`costs` final,time: must be some of final, running"),
+        ({"holds": "post", "look_for_claim": True}, "`holds` post: .* leave it out"),
+        ({"holds": "none"}, "`holds` none: must be some of scenario, model, inputs"),
     ],
 )
 def test_other_texts_are_refused(sizes, words):
