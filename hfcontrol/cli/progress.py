@@ -279,19 +279,26 @@ def _describe_end(event: "Event", training: "Training") -> str:
 def suggest_settings(
     word: str, evaluation: dict[str, Any], settings: "Settings"
 ) -> str | None:
-    """What to try if a training converged in a poor minimum, in one line.
+    """What to try if a training stalled or converged in a poor minimum, in one line.
 
     word: why it stopped. Returns None if nothing is wrong.
     """
     # The evaluation of an environment has no sets, and so no ratio.
     ratio = evaluation.get("sets", {}).get("training", {}).get("ratio")
-    converged = word in ("converged", "failed")
-    if not converged or ratio is None or ratio <= POOR_RATIO:
+    is_poor = ratio is not None and ratio > POOR_RATIO
+    if word == "stalled":
+        finding = "it stalled: the loss is too rough for derivatives to help"
+    elif word in ("converged", "failed") and is_poor:
+        finding = "it converged far from the optimum"
+    else:
         return None
+
     ways = []
     if not settings.grow:
         ways.append("--grow 12")
     if settings.race <= 1:
         ways.append("--race 4")
     ways += ["--guide 32", "another --seed"]
-    return f"it converged far from the optimum; try {', '.join(ways)}"
+    if word == "stalled":
+        ways.append("TYPICAL sizes of the controls in the plant file")
+    return f"{finding}; try {', '.join(ways)}"

@@ -245,8 +245,15 @@ class Curriculum:
         """Train until the stage is done or the curriculum is stopped."""
         begun = self.state
         stage = self._stage()
-        # the mean of weights belongs to the last holds of the training proper
-        trainer = replace(self.trainer, task=stage.task, limits=stage.limits, average=1)
+        # the mean of weights belongs to the last holds of the training proper, and
+        # whether a loss is near the optimum matters only there
+        trainer = replace(
+            self.trainer,
+            task=stage.task,
+            limits=stage.limits,
+            average=1,
+            optimal=None if stage.limits.ratio is None else self.trainer.optimal,
+        )
         start = begun.training
         if not begun.stage_started:
             start = self._on_task(begun.theta, trainer, begun.training)

@@ -39,7 +39,12 @@ class Stop(Enum):
     CONVERGED = (
         "converged",
         "converged: the loss fell by less than 1e-4 (relative) in each of three holds, "
-        "or cannot fall any further",
+        "or is as low as it can be",
+    )
+    STALLED = (
+        "stalled",
+        "stalled: no step lowers the loss any further, but its gradient has not "
+        "vanished",
     )
     INTERRUPTED = "interrupted", "interrupted"
     FAILED = "failed", "failed: no step lowers the loss, whatever the damping"

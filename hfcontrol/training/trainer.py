@@ -12,8 +12,9 @@ Training stops by itself
 
 * converged, if the loss changes by less than 1e-4 (relative) in each of three accepted
   holds in a row, or if it is nothing but rounding error;
-* if three holds in a row are rejected, in the kind `model` twelve: converged if the
-  loss has fallen by a tenth before, else failed.
+* if three holds in a row are rejected, in the kind `model` twelve: converged, if the
+  gradient promises nothing more or the loss is near the optimum; stalled, if the loss
+  has fallen by a tenth before; else failed.
 """
 
 import time
@@ -34,6 +35,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.network import Network
+from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
@@ -69,8 +71,13 @@ NEGLIGIBLE = 1e-16
 MOST_REJECTED = 3
 MOST_UNDONE = 12
 
-# A training that can go no further has converged if its loss is below this part of the
-# first one, else failed.
+# A training whose holds are rejected has converged if its gradient promises less than
+# this part of the loss (rounding errors alone: below 1e-12), or below this ratio to the
+# optimal loss: at a kink of the plant the gradient does not vanish.
+NO_PROMISE = 1e-6
+NEAR_OPTIMUM = 1.01
+
+# Otherwise it has failed if its loss is not below this part of the first one.
 PROGRESS = 0.9
 
 
@@ -448,5 +455,30 @@ class _Run:
         most = MOST_UNDONE if state.hold.kind == "model" else MOST_REJECTED
         if state.rejected_holds < most:
             return None
-        has_progressed = state.loss < PROGRESS * state.first_loss
-        return Stop.CONVERGED if has_progressed else Stop.FAILED
+        if self._promise() < NO_PROMISE or self._is_near_optimum():
+            return Stop.CONVERGED
+        has_fallen = state.loss < PROGRESS * state.first_loss
+        return Stop.STALLED if has_fallen else Stop.FAILED
+
+    def _promise(self) -> float:
+        """Return the part of the loss by which the best step along -g shall lower it.
+
+        With the Gauss-Newton model, that is (g'g)^2 / (2 g'G g L) (Cauchy's step).
+        """
+        linear = self.loop.linearise(self.start)
+        g = linear.gradient
+        square = float(g @ g)
+        curvature = float(g @ (GaussNewton(linear) @ g))
+        self._add(linear.counts)
+        if square == 0:
+            return 0.0
+        # a gradient that is not finite promises anything
+        promise = square**2 / (2 * curvature * self.start.loss)
+        return promise if np.isfinite(promise) else np.inf
+
+    def _is_near_optimum(self) -> bool:
+        """Whether the loss is near the optimal loss, if that can be computed."""
+        trainer = self.trainer
+        if trainer.optimal is None or trainer.estimator is not None:
+            return False
+        return bool(self.start.loss <= NEAR_OPTIMUM * trainer.optimal(self.loop))

@@ -65,7 +65,15 @@ SET = [
     "peak_control",
     "success",
 ]
-STOPS = {"target", "rollouts", "time", "converged", "interrupted", "failed"}
+STOPS = {
+    "target",
+    "rollouts",
+    "time",
+    "converged",
+    "stalled",
+    "interrupted",
+    "failed",
+}
 
 
 def test_training_in_plain_text(capsys, here):
@@ -319,6 +327,13 @@ def test_a_full_disk_gets_one_line(here):
             2.0,
             {"grow": 4, "race": 2},
             "it converged far from the optimum; try --guide 32, another --seed",
+        ),
+        (
+            "stalled",
+            None,
+            {"grow": 4, "race": 2},
+            "it stalled: the loss is too rough for derivatives to help; try --guide "
+            "32, another --seed, TYPICAL sizes of the controls in the plant file",
         ),
         ("converged", 1.2, {}, None),
         ("time", 9.0, {}, None),

@@ -385,12 +385,64 @@ def test_fails_if_no_step_lowers_the_loss(hold, most):
     np.testing.assert_array_equal(events[-1].state.theta, state.theta)
 
 
+class GivesUp(Stubborn):
+    """An optimizer that finds no descent after 3 updates."""
+
+    def step(self, state, rollout, hold, left=1):
+        found = self.optimizer.step(state, rollout, hold)
+        return found if state.updates < 3 else super().step(state, rollout, hold)
+
+
+@pytest.mark.parametrize("hold", ["scenario", "model"])
+@pytest.mark.parametrize("ratio, stop", [(2.0, Stop.STALLED), (1.009, Stop.CONVERGED)])
+def test_stalls_far_from_the_optimum(hold, ratio, stop):
+    """No step lowers the loss, which has fallen and has a gradient."""
+    trainer, state = training_of(hold=hold, batches=4)
+    trainer.optimizer = GivesUp(trainer.optimizer)
+    losses = []
+
+    def optimal(loop):
+        """The loss without progress, divided by the ratio that it shall have."""
+        losses.append(loop.rollout(last.state.theta).loss)
+        return losses[-1] / ratio
+
+    trainer.optimal = optimal
+    for event in trainer.run(state):
+        last = event
+    first = last.state.first_loss
+    assert last.stop is stop and last.state.loss < 0.9 * first
+    assert losses[-1] == last.state.loss
+
+
+def test_without_an_optimum_the_gradient_tells_whether_training_stalls():
+    """The default optimizer ends at the minimum, the other one before it."""
+    settings = {**SEVERAL["to the end"], "batches": 100}
+    for optimizer, stop in (
+        (lambda own: own, Stop.CONVERGED),
+        (GivesUp, Stop.STALLED),
+    ):
+        trainer, state = training_of(**settings)
+        trainer.optimizer = optimizer(trainer.optimizer)
+        trainer.optimal = None
+        *_, last = trainer.run(state)
+        assert last.stop is stop and last.state.loss < 0.9 * last.state.first_loss
+
+
+def test_training_that_starts_at_the_minimum_has_converged():
+    settings = {**SEVERAL["to the end"], "batches": 100}
+    trainer, state = training_of(**settings)
+    *_, last = trainer.run(state)
+    again = trainer.init(last.state.theta, np.random.default_rng(0))
+    *_, last = trainer.run(again)
+    assert last.stop is Stop.CONVERGED and last.state.loss > 0.9 * last.state.first_loss
+
+
 def test_every_stop_has_a_word_and_a_sentence():
     assert (
         len({stop.word for stop in Stop})
         == len({stop.sentence for stop in Stop})
         == len(Stop)
-        == 6
+        == 7
     )
 
 
