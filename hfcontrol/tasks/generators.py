@@ -44,10 +44,20 @@ Draw: TypeAlias = Callable[[Generator, int, str], StartsAndGoals]
 TaskGenerator: TypeAlias = Callable[[TaskSpec, Array], Draw]
 
 
-def _spread(trials: int, split: str) -> Array:
+def _around_circle(trials: int, split: str) -> Array:
     """Evenly spaced points (N,) in [0, 1); held-out points lie between the others."""
     shift = 0.5 if split == "held_out" else 0.0
     return (np.arange(trials) + shift) / trials
+
+
+def _along_line(trials: int, split: str) -> Array:
+    """Evenly spaced points (N,) from 0 to 1; held-out points lie strictly inside.
+
+    A held-out point beyond the outermost training points would test extrapolation.
+    """
+    if split == "held_out":
+        return (np.arange(trials) + 0.5) / trials
+    return np.linspace(0, 1, trials)
 
 
 def _start(task: TaskSpec, trials: int) -> Array:
@@ -73,7 +83,7 @@ def reach(task: TaskSpec, params: Array) -> Draw:
 
     def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = _start(task, trials)
-        angle = 2 * np.pi * _spread(trials, split)
+        angle = 2 * np.pi * _around_circle(trials, split)
         centre = _centre(task, x0, params)
         hand = centre + numbers["radius"] * np.array([np.cos(angle), np.sin(angle)])
         goal = np.zeros_like(x0)
@@ -93,7 +103,7 @@ def _centre(task: TaskSpec, x0: Array, params: Array) -> Array:
 
 
 def angles(task: TaskSpec, params: Array) -> Draw:
-    """Move to N targets, evenly spaced between two postures."""
+    """Move to N targets, evenly spaced from one posture to another."""
 
     def draw(rng: Generator, trials: int, split: str) -> StartsAndGoals:
         x0 = _start(task, trials)
@@ -101,7 +111,7 @@ def angles(task: TaskSpec, params: Array) -> Draw:
         first, last = task.numbers["targets"]
         low = np.reshape(np.asarray(first, dtype=float), (-1, 1))
         high = np.reshape(np.asarray(last, dtype=float), (-1, 1))
-        goal[task.plant.positions] = low + (high - low) * _spread(trials, split)
+        goal[task.plant.positions] = low + (high - low) * _along_line(trials, split)
         return x0, goal
 
     return draw

@@ -78,6 +78,20 @@ def test_postures_bring_the_hand_to_its_target():
     )
 
 
+def test_held_out_angles_lie_within_the_training_angles():
+    task = task_of("angles")
+    training, held_out = (
+        task.draw(None, split).goal[-1] for split in ("training", "held_out")
+    )
+    first, last = np.array(task.numbers["targets"])
+    n = len(first)
+    np.testing.assert_allclose(training[:n, 0], first)
+    np.testing.assert_allclose(training[:n, -1], last)
+    inside = (held_out[:n] - first[:, None]) / (last - first)[:, None]
+    assert np.all((inside > 0) & (inside < 1))
+    assert not np.isin(held_out[0], training[0]).any()
+
+
 @pytest.mark.parametrize("outward", ["reach", "angles"])
 def test_and_back_returns_to_the_start_after_half_of_the_horizon(outward):
     out, both = (
