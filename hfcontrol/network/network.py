@@ -9,6 +9,7 @@ A network knows no plant. Shapes: n activations, N trials, P weights.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -57,8 +58,10 @@ class Network:
     """Layers of an `Architecture` between n_input inputs and n_output outputs.
 
     `size` is P, the number of weights. `rest` is the initial output, one number for
-    each output or one for all. With a `constraint` the trained theta (P,) differs from
-    the weights, which are a function of it.
+    each output or one for all, and `output_sizes` are typical sizes of the outputs,
+    likewise: they scale the initial weights of the output, and `weight_sizes`. With a
+    `constraint` the trained theta (P,) differs from the weights, which are a function
+    of it.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class Network:
         n_input: int,
         n_output: int,
         rest: float | Array = 0.0,
+        output_sizes: float | Array = 1.0,
     ) -> None:
         self.architecture = architecture
         self.n_input = n_input
         self.n_output = n_output
         self.rest = rest
+        self.output_sizes = np.broadcast_to(output_sizes, (n_output,))
 
         layout = lay_out_layers(architecture, n_input, n_output)
         self.layers = layout.layers
@@ -156,6 +161,19 @@ class Network:
         if not synapses:
             views[f"b_{layer.name}"] = W[..., -1]
 
+    @cached_property
+    def weight_sizes(self) -> Array | None:
+        """Typical sizes (P,) of changes of the trained theta; None if all are one.
+
+        A change of an output's weights by its size counts as much as a change of other
+        weights by one.
+        """
+        if np.all(self.output_sizes == 1):
+            return None
+        sizes = np.ones(self.size)
+        self.matrices(sizes)[-1][:] = self.output_sizes[:, None]
+        return sizes
+
     @property
     def connections(self) -> int:
         """Number of weights between units, inputs and outputs.
@@ -192,6 +210,7 @@ class Network:
                 draw_synapses(layer, W, raw[..., 0], spread, reads_input, rng)
             else:
                 draw_sparse(layer, W, rng)
+        matrices[-1][:] *= self.output_sizes[:, None]
         # Without input, the untrained network gives `rest`.
         matrices[-1][:, -1] = self.rest
 

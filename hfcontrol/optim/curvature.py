@@ -28,6 +28,13 @@ class Operator:
         return Operator(lambda v: factor * (self @ v))
 
 
+class Scaled(Operator):
+    """S A S of an operator A and the diagonal matrix S of `sizes` (P,)."""
+
+    def __init__(self, A: Operator, sizes: Array | float) -> None:
+        super().__init__(lambda v: sizes * (A @ (sizes * v)))
+
+
 class Identity(Operator):
     """The identity."""
 
@@ -66,16 +73,24 @@ class ResidualJacobian:
 
     `matrix` (m, P) and `residuals` (m,) are scaled by the roots of the weights, so that
     matrix' matrix / N is their part of G and matrix' residuals / N their part of the
-    gradient; `gram` is matrix matrix' (m, m).
+    gradient; `gram` is matrix matrix' (m, m). With `sizes` (P,), it is the Jacobian by
+    the weights in units of these sizes.
     """
 
     matrix: Array
     residuals: Array
     gram: Array
 
-    def __init__(self, linear: Linearised, indices: list[ResidualIndex]) -> None:
+    def __init__(
+        self,
+        linear: Linearised,
+        indices: list[ResidualIndex],
+        sizes: Array | None = None,
+    ) -> None:
         self.trials = linear.loop.trials
         jacobian = linear.rows(indices)
+        if sizes is not None:
+            jacobian *= sizes
         self.matrix = jacobian.reshape(-1, jacobian.shape[-1])
         self.residuals = linear.cost.scaled_residuals(indices).ravel()
         self.gram = linear.loop.passes.gram(self.matrix)

@@ -33,7 +33,9 @@ from hfcontrol.optim.counting import CountedObjective
 from hfcontrol.optim.curvature import (
     GaussNewton,
     Identity,
+    Operator,
     ResidualJacobian,
+    Scaled,
     Structural,
 )
 from hfcontrol.optim.linear_solvers import (
@@ -258,7 +260,11 @@ def probe(updates: int, size: int) -> Array:
 
 
 class Descent:
-    """Finds the candidate directions of one update, at a given damping."""
+    """Finds the candidate directions of one update, at a given damping.
+
+    It works with weights in units of their typical sizes S, theta = S phi: the damping
+    is lam S^-2 for theta.
+    """
 
     def __init__(
         self, options: HessianFree, state: HFState, linear: Linearised, loop: Loop
@@ -269,21 +275,35 @@ class Descent:
         self.curved = linear
         if options.curvature_trials:
             self.curved = linear.subset(options.curvature_trials)
-        self.G = GaussNewton(self.curved)
+        self.sizes = loop.network.weight_sizes
+        if self.sizes is not None:
+            self.sizes = to_device_of(self.sizes, state.theta)
+        self.gradient = self._scale(linear.gradient)
+        self.G = self._scale_operator(GaussNewton(self.curved))
         self.iterations = 0
         self.solver, _ = options.choose_solver(loop)
-        self.rows = explicit_rows(self.curved, loop, self.solver)
+        self.rows = explicit_rows(self.curved, loop, self.solver, self.sizes)
         self._rest: float | None = None
+
+    def _scale(self, v: Array) -> Array:
+        """Return S v: a direction by theta from one by phi, or a gradient by phi."""
+        return v if self.sizes is None else self.sizes * v
+
+    def _scale_operator(self, A: Operator) -> Operator:
+        """Return S A S."""
+        return A if self.sizes is None else Scaled(A, self.sizes)
 
     def solve(self, lam: float) -> list[Candidate]:
         """Return the candidates, the most trusted last; none if J is not finite."""
         try:
-            return self._solve(lam)
+            candidates = self._solve(lam)
         except np.linalg.LinAlgError:
             return []
+        return [Candidate(self._scale(d), value) for d, value in candidates]
 
     def _solve(self, lam: float) -> list[Candidate]:
-        g = self.linear.gradient
+        """Return the candidates as directions by phi."""
+        g = self.gradient
         if self.solver == "residual":
             assert self.rows is not None
             # the gradient of all trials is no product with the rows of a subset
@@ -294,11 +314,14 @@ class Descent:
 
         A = self.G + lam * Identity()
         if self.options.structural:
-            A = A + (lam * self.options.structural) * Structural(self.curved)
+            A = A + (lam * self.options.structural) * self._structural
+        start = DECAY * self.state.direction
+        if self.sizes is not None:
+            start /= self.sizes
         solution = conjugate_gradients(
             A,
             -g,
-            DECAY * self.state.direction,
+            start,
             self._preconditioner(lam),
             self.options.cap,
             floor=FLOOR if self.rows is None else FLOOR_PRECONDITIONED,
@@ -313,11 +336,16 @@ class Descent:
             candidates.append(Candidate(d, undamped))
         return candidates
 
+    @property
+    def _structural(self) -> Operator:
+        """Structural damping by phi."""
+        return self._scale_operator(Structural(self.curved))
+
     def _damping_energy(self, d: Array, lam: float) -> float:
         """Return d' (lam I + lam mu S) d."""
         energy = lam * float(d @ d)
         if self.options.structural:
-            structural = float(d @ (Structural(self.curved) @ d))
+            structural = float(d @ (self._structural @ d))
             energy += lam * self.options.structural * structural
         return energy
 
@@ -340,9 +368,11 @@ class Descent:
 
 
 def explicit_rows(
-    curved: Linearised, loop: Loop, solver: str
+    curved: Linearised, loop: Loop, solver: str, sizes: Array | None = None
 ) -> ResidualJacobian | None:
     """Return the Jacobian of the residuals that is made explicit, or None.
+
+    It is that by the weights in units of `sizes` (P,).
 
     In residual space these are all residuals. For conjugate gradients they are those of
     the last step, of as many trials as fit, for the preconditioner.
@@ -352,7 +382,7 @@ def explicit_rows(
         indices = [c for c in indices if c.time == loop.scenario.steps]
         if len(indices) * curved.loop.trials > MOST_RESIDUALS:
             curved = curved.subset(MOST_RESIDUALS // len(indices))
-    return ResidualJacobian(curved, indices) if indices else None
+    return ResidualJacobian(curved, indices, sizes) if indices else None
 
 
 def search(

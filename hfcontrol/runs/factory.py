@@ -164,7 +164,10 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
 def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
     """Return the network and its constraint, which the seed draws."""
     architecture = make_architecture(settings, plant.dt)
-    network = Network(architecture, n_input, plant.nu, plant.trim)
+    # Initial outputs have a size of about one. A larger typical control only makes the
+    # untrained controller gentle; one that is ten times too strong can be unstable.
+    sizes = np.minimum(1.0, plant.typical_control)
+    network = Network(architecture, n_input, plant.nu, plant.trim, sizes)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         # From a random stream of its own: the initial weights stay those of the seed.
         network.constraint = Constraint(

@@ -214,6 +214,30 @@ def test_summed_input_has_unit_variance_initially(rng):
     assert summed.var() == pytest.approx(1, rel=0.1)
 
 
+def test_initial_outputs_have_their_typical_sizes(rng):
+    """The same draws, times the sizes; biases are the output at rest."""
+    architecture = Architecture((5, 4))
+    plain = Network(architecture, 3, 2, rest=(7.0, 8.0))
+    sized = Network(architecture, 3, 2, rest=(7.0, 8.0), output_sizes=(0.1, 1.0))
+    views = plain.views(plain.initial(np.random.default_rng(1)))
+    scaled = sized.views(sized.initial(np.random.default_rng(1)))
+    for name, view in views.items():
+        factor = [[0.1], [1.0]] if name.endswith("_out") and view.ndim == 2 else 1.0
+        np.testing.assert_array_equal(scaled[name], factor * view)
+    assert plain.weight_sizes is None
+
+
+def test_weights_of_an_output_have_its_size():
+    """The bias too; all other weights have the size one."""
+    network = Network(Architecture((5, 4)), 3, 2, output_sizes=(0.1, 1.0))
+    sizes = network.views(network.weight_sizes)
+    for name, view in sizes.items():
+        expected = np.ones(view.shape)
+        if name.endswith("_out"):
+            expected[0] = 0.1
+        np.testing.assert_array_equal(view, expected)
+
+
 @architectures
 def test_tangent_equals_central_differences(architecture, rng):
     network = network_of(architecture)

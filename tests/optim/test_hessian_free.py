@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import hold_of, loop_of, weights_of
+from helpers import hold_of, loop_of, relative, weights_of
 
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import UsageError
@@ -47,7 +47,7 @@ class LeastSquares:
         self.channels = [ResidualIndex(0, 1, i) for i in range(residuals)]
         self.loop = SimpleNamespace(
             trials=1,
-            network=SimpleNamespace(size=size),
+            network=SimpleNamespace(size=size, weight_sizes=None),
             scenario=SimpleNamespace(steps=1),
             active_residuals=lambda: self.channels,
             passes=SimpleNamespace(gram=lambda rows: rows @ rows.T),
@@ -408,3 +408,38 @@ def test_preconditioner_uses_as_many_trials_as_fit(monkeypatch, most, trials):
     g = descent.linear.gradient
     left = descent.G @ directions[-1][0] + directions[-1][0] + g
     assert np.linalg.norm(left) < 0.05 * np.linalg.norm(g)
+
+
+@solvers
+def test_weights_of_outputs_move_in_their_typical_sizes(options, method):
+    """The direction d = S phi solves (S G S + lam I) phi = -S g, S the sizes."""
+    loop = loop_of(**options)
+    rollout = loop.rollout(weights_of(loop))
+    network = loop.network
+    network.output_sizes = np.linspace(0.1, 0.3, network.n_output)
+    sizes = np.ones(network.size)
+    network.matrices(sizes)[-1][:] = network.output_sizes[:, None]
+
+    linear = loop.linearise(rollout)
+    curved = linear
+    if method.curvature_trials:
+        curved = linear.subset(method.curvature_trials)
+    G = dense(GaussNewton(curved), network.size)
+    damping = np.eye(network.size)
+    if method.structural:
+        S = dense(Structural(curved), network.size)
+        damping += method.structural * sizes[:, None] * S * sizes
+    A = sizes[:, None] * G * sizes + damping
+    expected = sizes * np.linalg.solve(A, -sizes * linear.gradient)
+
+    exact = replace(method, cap=10 * network.size)
+    descent = optimizer.Descent(exact, exact.init(rollout.theta), linear, loop)
+    direction, predicted = descent.solve(1.0)[-1]
+    assert relative(direction, expected) < 0.05
+    model = linear.gradient @ direction + 0.5 * direction @ G @ direction
+    assert predicted == pytest.approx(model, rel=1e-6)
+
+
+def dense(A, size):
+    """The matrix of an operator."""
+    return np.stack([A @ column for column in np.eye(size)], axis=1)

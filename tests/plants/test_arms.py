@@ -10,7 +10,12 @@ import pytest
 from helpers import plant_of
 from plant_steps import complex_jacobian, complex_version, step_without_control
 
+from hfcontrol.kernels import compile_plant
+from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.modifiers import with_params
+from hfcontrol.runs.factory import make_wiring
+from hfcontrol.runs.settings import Settings
+from hfcontrol.tasks.task import Task
 
 ARMS = ("arm2", "arm2_todorov", "arm3")
 FRICTION = 0.6  # [N m s], at every joint
@@ -207,3 +212,31 @@ def test_arm2_todorov_with_uniform_rods_equals_arm2(rng):
     for x, u in states(rods, rng):
         found = accelerations(other, x, u)
         np.testing.assert_allclose(found, accelerations(rods, x, u), rtol=1e-11)
+
+
+def test_optimal_reaches_of_arm3_do_not_spin_the_hand():
+    """Joints turn about as far as to their targets, and stay far from the taper."""
+    plant = plant_of("arm3")
+    kernels = compile_plant(plant)
+    scenario = Task(plant, kernels, "reach").draw(np.random.default_rng(0), trials=8)
+    wiring = make_wiring(Settings(plant="arm3"), plant)
+    best = optimum(kernels, plant, scenario, wiring)
+
+    turned = np.abs(best.x - best.x[0]).max(axis=(0, 2))[:3]
+    asked = np.abs(scenario.goal[-1] - scenario.x0).max(axis=1)[:3]
+    assert np.all(turned < 3 * asked)
+    assert np.all(np.abs(best.x).max(axis=(0, 2)) < 0.5 * plant.taper)
+
+
+@pytest.mark.parametrize(
+    "task", ["angle", "out_and_back", "anywhere", "follow", "posture"]
+)
+def test_optimal_movements_of_arm1_succeed(task):
+    """So that a controller near the optimum does too."""
+    plant = plant_of("arm1")
+    kernels = compile_plant(plant)
+    task = Task(plant, kernels, task)
+    scenario = task.draw(np.random.default_rng(0), "held_out", trials=16)
+    wiring = make_wiring(Settings(plant="arm1"), plant)
+    best = optimum(kernels, plant, scenario, wiring)
+    assert task.success(best, scenario).all()

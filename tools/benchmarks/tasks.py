@@ -63,6 +63,8 @@ class Case:
 
 
 CASES = (
+    Case("arm1", "angle", 10),
+    Case("arm3", "reach", 90),
     Case("arm2", "anywhere", 30),
     Case("arm2_todorov", "anywhere", 30),
     Case("arm3", "anywhere", 120, judged=512),
