@@ -220,7 +220,7 @@ def test_optimal_reaches_of_arm3_do_not_spin_the_hand():
     kernels = compile_plant(plant)
     scenario = Task(plant, kernels, "reach").draw(np.random.default_rng(0), trials=8)
     wiring = make_wiring(Settings(plant="arm3"), plant)
-    best = optimum(kernels, plant, scenario, wiring)
+    best = optimum(kernels, scenario, wiring)
 
     turned = np.abs(best.x - best.x[0]).max(axis=(0, 2))[:3]
     asked = np.abs(scenario.goal[-1] - scenario.x0).max(axis=1)[:3]
@@ -238,5 +238,5 @@ def test_optimal_movements_of_arm1_succeed(task):
     task = Task(plant, kernels, task)
     scenario = task.draw(np.random.default_rng(0), "held_out", trials=16)
     wiring = make_wiring(Settings(plant="arm1"), plant)
-    best = optimum(kernels, plant, scenario, wiring)
+    best = optimum(kernels, scenario, wiring)
     assert task.success(best, scenario).all()
