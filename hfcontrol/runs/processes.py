@@ -1,14 +1,18 @@
 """Parallel processes with one thread each, for trainings that need no communication."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
 
 from joblib import Parallel, parallel_config
 from joblib.externals.loky import get_reusable_executor
+
+from hfcontrol.training.stop import StopToken
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
@@ -33,6 +37,46 @@ def signal_handlers(handler: Handler) -> Iterator[None]:
             signal.signal(number, former)
 
 
+@contextmanager
+def stop_on_signal(stop_token: StopToken) -> Iterator[None]:
+    """Set the token at the first SIGINT or SIGTERM; the second one stops at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop_token.stopped:
+            raise KeyboardInterrupt
+        stop_token.stop()
+
+    with signal_handlers(handle):
+        yield
+
+
+class StopFile(StopToken):
+    """A stop token that other processes can read.
+
+    It is a file, because a signal to this process does not reach them, and a shared
+    event would need a server process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.owner = os.getpid()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop, or the process that may ask was killed."""
+        return self.orphaned or self.path.exists()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the parent of this process was killed."""
+        # The system gives a process whose parent has ended another parent.
+        return self.owner not in (os.getpid(), os.getppid())
+
+    def stop(self) -> None:
+        """Ask the trainings of all processes to stop."""
+        self.path.touch()
+
+
 def run_calls(calls: Iterable[Any], processes: int) -> Iterable[Any]:
     """Start joblib's delayed calls; return an iterator over results as they arrive.
 
@@ -55,9 +99,9 @@ def run_calls(calls: Iterable[Any], processes: int) -> Iterable[Any]:
         return parallel(calls)
 
 
-def end_processes(kill: bool = False) -> None:
-    """End the processes, which joblib keeps for its next call.
+def end_processes() -> None:
+    """Wait for the jobs in progress and end the processes.
 
-    Waits for the jobs in progress unless `kill`.
+    joblib keeps idle processes for its next call.
     """
-    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=kill)
+    get_reusable_executor(reuse=True).shutdown(wait=True)

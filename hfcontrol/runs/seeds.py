@@ -6,13 +6,11 @@ train one after another, because each of them uses the whole device.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TypeAlias
 
 from joblib import delayed
@@ -20,11 +18,15 @@ from joblib import delayed
 from hfcontrol.arrays.device import resolve_device
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.runs.folder import thin
-from hfcontrol.runs.processes import end_processes, run_calls, signal_handlers
+from hfcontrol.runs.processes import (
+    StopFile,
+    end_processes,
+    run_calls,
+    stop_on_signal,
+)
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, start_training
 from hfcontrol.training.state import Event
-from hfcontrol.training.stop import StopToken
 
 # A longer range is more likely a typing error than a plan.
 MOST_SEEDS = 1024
@@ -77,33 +79,6 @@ class Job:
         # The command in a checkpoint makes that run alone.
         own_command = command and f"{command} --seed {seed}"
         return cls(settings.changed(seed=seed), out, own_command)
-
-
-class StopFile(StopToken):
-    """A stop token that other processes can read.
-
-    It is a file, because a signal to this process does not reach them, and a shared
-    event would need a server process.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.owner = os.getpid()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop, or the process that may ask was killed."""
-        return self.orphaned or self.path.exists()
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether the parent of this process was killed."""
-        # The system gives a process whose parent has ended another parent.
-        return self.owner not in (os.getpid(), os.getppid())
-
-    def stop(self) -> None:
-        """Ask the trainings of all processes to stop."""
-        self.path.touch()
 
 
 class _Results:
@@ -224,19 +199,6 @@ def _choose_processes(settings: Settings, jobs: int | None, results: _Results) -
     return processes
 
 
-@contextmanager
-def _stop_on_signal(stop_token: StopToken) -> Iterator[None]:
-    """Set the token at the first SIGINT or SIGTERM; the second one stops at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop_token.stopped:
-            raise KeyboardInterrupt
-        stop_token.stop()
-
-    with signal_handlers(handle):
-        yield
-
-
 def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
     """Run the jobs in parallel processes and add their results as they finish.
 
@@ -246,7 +208,7 @@ def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
     try:
         with TemporaryDirectory(prefix="hfcontrol-") as folder:
             stop_file = StopFile(Path(folder) / "stop")
-            with _stop_on_signal(stop_file):
+            with stop_on_signal(stop_file):
                 for result in _results(jobs, processes, stop_file):
                     results.add(result)
     except BrokenProcessPool:

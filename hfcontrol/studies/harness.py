@@ -10,10 +10,12 @@ The benchmarks in tools/ use it too, so that every table counts and times in one
 
 import os
 import time
-import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from joblib import delayed
@@ -26,7 +28,12 @@ from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_trainer, prepare
-from hfcontrol.runs.processes import end_processes, run_calls
+from hfcontrol.runs.processes import (
+    StopFile,
+    end_processes,
+    run_calls,
+    stop_on_signal,
+)
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training.curriculum import run_curriculum
 
@@ -128,39 +135,47 @@ def run_jobs(
     """Yield every job with its function value as it finishes, from parallel processes.
 
     There is one process per core by default. Each has one thread, so that its CPU time
-    is the time that a job takes alone. A generator that is closed, or interrupted by
-    Ctrl-C, ends the processes at once. Raises TrainingError if a process dies.
+    is the time that a job takes alone. At Ctrl-C, no further job starts; when those in
+    progress have finished, KeyboardInterrupt is raised. A second Ctrl-C stops at once.
+    Raises TrainingError if a process dies.
     """
     processes = min(processes or os.cpu_count() or 1, len(jobs))
-    call = _WithOneThread(function)
     if processes == 1:
-        yield from map(call, jobs)
+        for job in jobs:
+            yield job, _run_alone(function, job)
         return
-    results: Any = run_calls((delayed(call)(job) for job in jobs), processes)
-    is_finished = False
-    try:
-        # `yield from` would close the results while the warning is still on.
-        while result := next(results, None):
-            yield result
-        is_finished = True
-    except BrokenProcessPool as error:
-        raise TrainingError(
-            "a process ended unexpectedly, perhaps for lack of memory; use fewer `jobs`"
-        ) from error
-    finally:
-        with warnings.catch_warnings():
-            # joblib warns that jobs are cancelled, which is the purpose here.
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
-        end_processes(kill=not is_finished)
+    with TemporaryDirectory(prefix="hfcontrol-") as folder:
+        stop_file = StopFile(Path(folder) / "stop")
+        calls = (delayed(_run_unless_stopped)(function, job, stop_file) for job in jobs)
+        with stop_on_signal(stop_file):
+            results = run_calls(calls, processes)
+            try:
+                yield from filter(None, results)
+            except BrokenProcessPool as error:
+                raise TrainingError(
+                    "a process ended unexpectedly, perhaps for lack of memory; use "
+                    "fewer `jobs`"
+                ) from error
+            finally:
+                is_interrupted = stop_file.stopped
+                stop_file.stop()
+                # Without this, joblib would kill the jobs that are still in progress.
+                deque(results, maxlen=0)
+                end_processes()
+    if is_interrupted:
+        raise KeyboardInterrupt
 
 
-@dataclass(frozen=True)
-class _WithOneThread:
-    """Calls a function with one thread; returns its argument and its value."""
+def _run_unless_stopped(
+    function: Callable[[Job], Result], job: Job, stop_file: StopFile
+) -> tuple[Job, Result] | None:
+    """Return a job and its function value, or None after a request to stop."""
+    if stop_file.stopped:
+        return None
+    return job, _run_alone(function, job)
 
-    function: Callable[[Any], Any]
 
-    def __call__(self, job: Any) -> tuple[Any, Any]:
-        with single_thread():
-            return job, self.function(job)
+def _run_alone(function: Callable[[Job], Result], job: Job) -> Result:
+    """Return the function value of a job, computed with one thread."""
+    with single_thread():
+        return function(job)

@@ -4,6 +4,7 @@ import json
 import math
 import operator
 import os
+import signal
 import time
 from itertools import product
 
@@ -220,18 +221,37 @@ def test_an_interrupted_study_keeps_what_has_finished(
 # Parallel processes.
 
 
+def make_slowly(path):
+    """Make a folder, and take some time."""
+    os.mkdir(path)
+    time.sleep(0.05)
+
+
 def test_jobs_run_in_parallel_processes():
     jobs = [4.0, 9.0, 16.0]
     assert sorted(run_jobs(math.sqrt, jobs, 2)) == [(4, 2), (9, 3), (16, 4)]
     assert list(run_jobs(operator.neg, jobs, 1)) == [(job, -job) for job in jobs]
 
 
-def test_a_closed_generator_ends_its_processes():
-    begin = time.perf_counter()
-    results = run_jobs(time.sleep, [0, 100, 100], 2)
-    assert next(results) == (0, None)
+def test_a_closed_generator_starts_no_further_job(tmp_path):
+    """Each job is a folder to make; the last ones are never made."""
+    jobs = [str(tmp_path / f"{k}") for k in range(200)]
+    results = run_jobs(make_slowly, jobs, 2)
+    job, _ = next(results)
     results.close()
-    assert time.perf_counter() - begin < 90
+    made = {str(path) for path in tmp_path.iterdir()}
+    assert job in made and len(made) < 100
+
+
+def test_an_interrupt_lets_the_jobs_in_progress_finish():
+    jobs = [0.02] * 3 + [0.5] * 200
+    finished = []
+    with pytest.raises(KeyboardInterrupt):
+        for job, _ in run_jobs(time.sleep, jobs, 2):
+            finished.append(job)
+            if len(finished) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+    assert 1 <= len(finished) < 100
 
 
 def test_a_process_that_dies_is_reported():
