@@ -11,7 +11,7 @@ over all future steps of 1/2 (x - x_g)'Q(x - x_g) + 1/2 (u - u_g)'R(u - u_g), wh
 and controls Q = w / s^2, where w is one weight for positions and another one for all
 other states, and R = 1 / s^2 (Bryson's rule).
 
-Source: Bryson and Ho, "Applied Optimal Control" (1975), sections 5.2 and 5.4.
+Source: Bryson and Ho, "Applied Optimal Control" (1975), chapter 5.
 """
 
 from typing import NamedTuple
