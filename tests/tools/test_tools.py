@@ -19,6 +19,7 @@ TOOLS = ROOT / "tools"
 # Arguments with which a script runs for a moment; {out} is an empty folder.
 PYTHON_SCRIPTS = {
     "bench": ["--smallest", "--json", "{out}/bench.json"],
+    "claims": ["--smallest", "--out", "{out}"],
     "density": ["tools/benchmarks"],
     "golden": ["--list"],
     "make-docs": ["--out", "{out}"],
@@ -31,7 +32,7 @@ PYTHON_SCRIPTS = {
 # They install hfcontrol and run everything: only their syntax is checked.
 SHELL_SCRIPTS = ["demo", "environment", "test"]
 
-DATA = ["NOTES.md", "bench.json"]
+DATA = ["NOTES.md", "bench.json", "claims.json"]
 
 # Parts of tools/bench that need packages which are optional in tests.
 OPTIONAL_SECTIONS = {"policies": "gymnasium"}
@@ -112,6 +113,29 @@ def test_bench_measures_every_section_in_the_form_of_the_stored_rows(
     assert device["kinds"][0].keys() == known["kinds"][0].keys()
     assert device["products"]["rows"][0].keys() == known["products"]["rows"][0].keys()
     assert device["anywhere"].keys() == known["anywhere"].keys()
+
+
+def test_claims_are_measured_and_drawn_in_the_form_of_the_stored_ones(
+    run_tool, tmp_path
+):
+    check(run_tool("claims"))
+    found = json.loads((tmp_path / "claims.json").read_text())
+    stored = json.loads((TOOLS / "claims.json").read_text())
+    assert list(found) == list(stored)
+    for name, claim in found.items():
+        rows, known = claim["found"], stored[name]["found"]
+        assert [row["command"] for row in rows] == [row["command"] for row in known]
+        facts = [row["facts"].keys() for row in rows]
+        assert facts == [row["facts"].keys() for row in known]
+        assert all(row["sentence"] for row in rows)
+        assert claim["verdict"]
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert pictures == {
+        "post-error.png",
+        "post-training.gif",
+        "post-arm.gif",
+        "post-second-arm.png",
+    }
 
 
 def test_study_trains_with_every_variant(run_tool):

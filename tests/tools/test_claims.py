@@ -1,0 +1,100 @@
+"""The measurements of tools/claims, against closed forms and second computations."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import central_difference, hold_of, loop_of, weights_of
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+from sources.measure import Measured, describe, worst_of
+from sources.post import CLAIMS, judge_return, judge_speed
+from sources.probes import (
+    gradient_cosine,
+    relative_errors,
+    single_precision_jacobians,
+)
+
+
+def test_single_precision_differences_of_a_linear_step(rng):
+    """With an exact binary step and small integers, float32 makes no error."""
+    A = np.array([[1.0, 2.0, 0.0], [3.0, -1.0, 4.0], [0.0, 5.0, 6.0]])
+    B = np.array([[1.0, 0.0], [2.0, -3.0], [0.0, 4.0]])
+    x, u = rng.integers(-5, 5, (3, 7)), rng.integers(-5, 5, (2, 7))
+    found = single_precision_jacobians(
+        lambda x, u: A @ x + B @ u, x.astype(float), u.astype(float), 0.25
+    )
+    for J, expected in zip(found, (A, B), strict=True):
+        repeated = np.broadcast_to(expected[:, :, None], J.shape)
+        np.testing.assert_array_equal(J, repeated)
+        assert not relative_errors(J, expected[:, :, None]).any()
+
+
+def test_single_precision_differences_lose_digits_as_the_step_shrinks(rng):
+    """A rounding of 6e-8 of numbers around 1 becomes 6e-8 / (2 eps)."""
+    x, u = rng.uniform(0.5, 1.0, (1, 500)), np.zeros((1, 500))
+    errors = {}
+    for eps in (1e-6, 1e-2):
+        A, _ = single_precision_jacobians(lambda x, u: np.sin(x), x, u, eps)
+        errors[eps] = np.median(relative_errors(A, np.cos(x)[None]))
+    assert 3e-3 < errors[1e-6] < 0.1
+    assert errors[1e-2] < 1e-4
+
+
+def gradient_by_differences(rollout, theta):
+    """Gradient (P,) of the loss of rollouts, by central differences."""
+    directions = np.eye(theta.size)
+    return np.array(
+        [
+            central_difference(lambda at: rollout(at).loss, theta, direction)
+            for direction in directions
+        ]
+    )
+
+
+def test_cosine_of_gradients_by_differences():
+    """The gradient without the feedback path is that of replayed observations."""
+    loop = loop_of()
+    theta = weights_of(loop)
+    hold = hold_of("inputs", loop, theta)
+    exact = gradient_by_differences(loop.rollout, theta)
+    stale = gradient_by_differences(hold.rollout, theta)
+    expected = exact @ stale / np.linalg.norm(exact) / np.linalg.norm(stale)
+    assert gradient_cosine(loop, theta) == pytest.approx(expected, abs=1e-7)
+    assert expected < 0.999
+
+
+def test_words_show_the_median_and_the_worst_seed():
+    assert describe("updates", [3, 5, 9]) == "5 (9) updates"
+    assert describe("cosine_initial", [0.5]) == "cosine 0.5 at the initial weights"
+    assert worst_of("success", [99, 90]) == 90
+
+
+@pytest.mark.parametrize(
+    "stop, words", [("target", "does not need weeks"), ("rollouts", "Not repeated")]
+)
+def test_verdict_about_the_time_follows_the_trainings(stop, words):
+    facts = {"stop": ["target", stop], "updates": [20, 30]}
+    assert words in judge_speed([Measured("", [0, 1], facts)])
+
+
+@pytest.mark.parametrize(
+    "error, learned, words",
+    [
+        (9.0, 0.1, "Confirmed; a network that is trained on both movements learns it."),
+        (0.1, 5.0, "Not confirmed; a network that is trained on both movements does "),
+    ],
+)
+def test_verdict_about_the_return_follows_the_errors(error, learned, words):
+    single = Measured("", [0], {"return_error": [error]})
+    both = Measured("", [0], {"error": [learned]})
+    assert judge_return([single, both]).startswith(words)
+
+
+def test_claims_have_different_names_and_commands():
+    names = [claim.name for claim in CLAIMS]
+    commands = [step.command for claim in CLAIMS for step in claim.steps]
+    assert len(set(names)) == len(names)
+    assert len(set(commands)) == len(commands)
