@@ -10,9 +10,10 @@ from helpers import central_difference, hold_of, loop_of, weights_of
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from sources.measure import Measured, describe, worst_of
-from sources.post import CLAIMS, judge_return, judge_speed
+from sources.post import CLAIMS, judge_holds, judge_return, judge_speed
 from sources.probes import (
     gradient_cosine,
+    read_holds,
     relative_errors,
     single_precision_jacobians,
 )
@@ -98,3 +99,26 @@ def test_claims_have_different_names_and_commands():
     commands = [step.command for claim in CLAIMS for step in claim.steps]
     assert len(set(names)) == len(names)
     assert len(set(commands)) == len(commands)
+
+
+def test_claim_about_held_inputs_reads_the_rows_of_the_study():
+    """Relative to the optimum, or the loss itself if the optimum is zero."""
+    rows = [
+        {"cost": cost, "batches": n, "optimal": optimal, "lowest": lowest}
+        for cost, n, optimal, lowest in (
+            ("final", 1, 0.0, [1e-4, 3e-4]),
+            ("final", 8, 0.0, [1.0, 1.0]),
+            ("final", 32, 0.0, [1e-2, 2e-2]),
+            ("running", 1, 2.0, [4.0, 6.0]),
+            ("running", 32, 2.0, [3.0, 3.0]),
+        )
+    ]
+    common = {"part": "holds", "variant": "inputs", "of": 2}
+    facts = read_holds({"holds": [{**common, **row} for row in rows]})
+    seeds = facts.pop("seeds")
+    assert seeds == [0, 1]
+    assert facts["running_1"] == [2.0, 3.0]
+    assert facts["running_32"] == [1.5, 1.5]
+    assert facts["final_32"] == [1e-2, 2e-2]
+    verdict = judge_holds([Measured("", seeds, facts)])
+    assert verdict.count("is confirmed") == 2

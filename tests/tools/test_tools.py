@@ -121,8 +121,10 @@ def test_claims_are_measured_and_drawn_in_the_form_of_the_stored_ones(
     check(run_tool("claims"))
     found = json.loads((tmp_path / "claims.json").read_text())
     stored = json.loads((TOOLS / "claims.json").read_text())
-    assert list(found) == list(stored)
-    for name, claim in found.items():
+    # A claim may wait for a section of tools/bench that has not been measured.
+    assert set(stored) <= set(found)
+    for name in stored:
+        claim = found[name]
         rows, known = claim["found"], stored[name]["found"]
         assert [row["command"] for row in rows] == [row["command"] for row in known]
         facts = [row["facts"].keys() for row in rows]

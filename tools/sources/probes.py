@@ -160,9 +160,28 @@ def read_delays(bench: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
+def read_holds(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the lowest losses of held inputs with N = 1 and 32, by cost.
+
+    Those of the running cost are relative to its optimum. They come from as many
+    rollouts.
+    """
+    facts: dict[str, list[Any]] = {}
+    for row in bench["holds"]:
+        is_wanted = row["part"] == "holds" and row["variant"] == "inputs"
+        if not is_wanted or row["batches"] not in (1, 32):
+            continue
+        scale = row["optimal"] or 1.0
+        name = f"{row['cost']}_{row['batches']}"
+        facts[name] = [loss / scale for loss in row["lowest"]]
+        facts["seeds"] = list(range(row["of"]))
+    return facts
+
+
 # Facts that `tools/bench` has measured, by the command that did.
 STORED: dict[str, Callable[[dict[str, Any]], dict[str, list[Any]]]] = {
     "tools/bench peers": read_library,
+    "tools/bench holds": read_holds,
     "tools/bench tasks --only feedback_delay": read_delays,
 }
 
