@@ -155,6 +155,9 @@ def compare_controllers(
     if trials is not None and trials < 1:
         raise UsageError(f"`trials` {trials}: must be at least 1")
     conditions, left_out = make_conditions(first, given or {})
+    # A condition that the plant does not have is refused before the work begins.
+    for condition in conditions:
+        first.task(condition.settings)
     nominal = _nominal_problem(first, conditions[0])
     result = Benchmark(runs, conditions, nominal, left_out=left_out)
     result.titles.update(_run_titles(runs))

