@@ -16,7 +16,7 @@ at its limit (Tassa, Mansard and Todorov 2014). It is zero until the controller'
 command can arrive. iLQR is local, and so is the optimum that it finds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +78,12 @@ class Trajectories(NamedTuple):
         """Overwrite those of some trials, given by indices or by a mask, in place."""
         for a, b in zip(self, others, strict=True):
             a[..., _indices(trials, a)] = b
+
+
+def join_trials(parts: Sequence[Trajectories]) -> Trajectories:
+    """Return the trajectories of all trials, one part after another."""
+    joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+    return Trajectories(*joined)
 
 
 class Expansion(NamedTuple):
@@ -265,8 +271,7 @@ def improve(system: OpenLoop, v: Array, iterations: int = ITERATIONS) -> Traject
             system.subset(block), select_entries(v, block), iterations
         )
         parts.append(part)
-    joined = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
-    return Trajectories(*joined)
+    return join_trials(parts)
 
 
 def _improve_block(

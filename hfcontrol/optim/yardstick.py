@@ -4,14 +4,15 @@
 2. If one start alone finds the best for every pilot, all trials use that start.
 3. Trials share their laws. If a law serves another trial better than its own optimum,
    or if the pilots need several starts, the trials disagree: there are several valleys.
-4. Then explorers try every start and share their laws, and all trials follow the laws
-   of the explorers. Few trials get companions, so that what is found for a trial does
-   not depend on how many there are.
+4. Then explorers try the starts that plan ahead and share their laws with the pilots,
+   and all trials follow the laws of both. Few trials get companions, so that what is
+   found for a trial hardly depends on how many there are.
 5. The commands of a controller are one more start, if they are given.
 
 iLQR is local, so even the best need not be the global optimum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.optim.ilqr import OpenLoop, Trajectories, improve
+from hfcontrol.optim.ilqr import OpenLoop, Trajectories, improve, join_trials
 from hfcontrol.optim.regulator import Rest, find_rest
 from hfcontrol.optim.sharing import SAME, share_laws, take_better_laws
 from hfcontrol.optim.starts import (
@@ -40,10 +41,13 @@ STARTS: tuple[Start, ...] = (
     grown_horizon,
 )
 
+# Those that explorers try: the others help a few trials, whose laws they follow.
+PLANS: tuple[Start, ...] = (rolled_out_law, grown_horizon)
+
 # Most iterations of iLQR before trials learn from each other.
 EXPLORING = 50
 
-# Trials that try every start first, and if they disagree.
+# Trials that try all starts at first, and trials that try plans if the first disagree.
 PILOTS = 16
 EXPLORERS = 64
 
@@ -102,22 +106,24 @@ def find_best(system: OpenLoop) -> Trajectories:
     """Return the best trajectories from all starts."""
     trials = select_evenly(system.scenario.trials, PILOTS)
     pilots = system.subset(trials)
-    tried = try_starts(pilots)
+    tried = try_starts(pilots, STARTS)
     best = share_laws(pilots, best_of(tried))
 
     sufficient = _first_sufficient(tried, best)
     if sufficient is not None:
-        found = _improve_from(system, sufficient)
-        found.put(trials, best)
+        found = best.copy()
+        if len(trials) < system.scenario.trials:
+            found = best_of(try_starts(system, [sufficient]))
+            found.put(trials, best)
         if not _disagree(system, found):
             return _converge(system, found)
-    return _explore(system)
+    return _explore(system, trials, best)
 
 
-def try_starts(system: OpenLoop) -> list[Trajectories]:
+def try_starts(system: OpenLoop, starts: Sequence[Start]) -> list[Trajectories]:
     """Return what iLQR makes of every start, in one batch."""
     rest = find_rest(system)
-    v = [_controls(system, rest, start) for start in STARTS]
+    v = [_controls(system, rest, start) for start in starts]
     trials = system.scenario.trials
     repeated = system.subset(np.tile(np.arange(trials), len(v)))
     found = improve(repeated, np.concatenate(v, axis=2), EXPLORING)
@@ -142,11 +148,6 @@ def _controls(system: OpenLoop, rest: Rest, start: Start) -> Array:
     return v
 
 
-def _improve_from(system: OpenLoop, start: Start) -> Trajectories:
-    """Return what iLQR makes of a start."""
-    return improve(system, _controls(system, find_rest(system), start), EXPLORING)
-
-
 def _first_sufficient(tried: list[Trajectories], best: Trajectories) -> Start | None:
     """Return the first start that finds the best for every trial, or None."""
     for start, found in zip(STARTS, tried, strict=True):
@@ -167,18 +168,26 @@ def _converge(system: OpenLoop, found: Trajectories) -> Trajectories:
     return share_laws(system, improve(system, found.v))
 
 
-def _explore(system: OpenLoop) -> Trajectories:
-    """Return the best trajectories of trials that lie in several valleys."""
+def _explore(system: OpenLoop, pilots: Array, best: Trajectories) -> Trajectories:
+    """Return the best trajectories of trials that lie in several valleys.
+
+    `pilots` are the indices of trials, and `best` the trajectories found for them.
+    """
     trials = system.scenario.trials
-    chosen = select_evenly(trials, EXPLORERS)
+    others = np.setdiff1d(select_evenly(trials, EXPLORERS), pilots)
+    chosen = np.concatenate([pilots, others])
     explorers = _with_companions(system.subset(chosen))
-    best = share_laws(explorers, best_of(try_starts(explorers)))
-    best = _converge(explorers, best)
+    if explorers.scenario.trials > len(pilots):
+        later = np.arange(len(pilots), explorers.scenario.trials)
+        found = best_of(try_starts(explorers.subset(later), PLANS))
+        best = join_trials([best, found])
+    best = _converge(explorers, share_laws(explorers, best))
 
     own = best.select(np.arange(len(chosen)))
-    if len(chosen) == trials:
-        return own
     found = system.simulate(np.zeros_like(system.scenario.motor_noise))
+    found.put(chosen, own)
+    if len(chosen) == trials:
+        return found
     take_better_laws(system, explorers, best, found)
     found = improve(system, found.v, EXPLORING)
     found.put(chosen, own)
