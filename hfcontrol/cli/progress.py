@@ -270,8 +270,8 @@ def _describe_end(event: "Event", training: "Training") -> str:
         line += f", in the curriculum ({training.curriculum.activity})"
     if event.kind != "curriculum":
         line += (
-            f"; {format_loss(state.loss, event)} after {state.updates} updates, "
-            f"{state.rollouts} rollouts"
+            f"; {format_loss(state.loss, event)} after {state.updates} updates in "
+            f"{state.holds} holds, {state.rollouts} rollouts"
         )
     return f"{line}, {state.seconds:.1f} s"
 

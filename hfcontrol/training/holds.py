@@ -14,8 +14,9 @@ Two more choices change the hold during training:
 |--------|-----------------------------------------------------------------------------|
 | `post` | `inputs`; once the loss has stopped falling, with one update per hold, so   |
 |        | that every update renews the inputs                                         |
-| `auto` | `scenario` if a step of the plant costs little; else `model`, then          |
-|        | `scenario` if the model is good for too few updates                         |
+| `auto` | `model` as soon as it would have predicted a few updates in `scenario`;     |
+|        | `scenario` again if it predicts badly or is good for too few updates, and   |
+|        | always if a step of the plant costs less than one of its linear model       |
 
 A hold is an objective for the optimizer (optim/protocol.py): `rollout(theta)` and
 `linearise(rollout)`. At its end a `model` hold is evaluated on the true plant and
@@ -26,6 +27,9 @@ methods: with the quality q = actual / predicted decrease of the loss,
     q > 0.7          radius x 1.5
     q < 0.3          radius x 0.5
     loss has risen   radius = 0.3 x deviation, and the hold is undone
+
+A hold may leave the radius with its last update. After a hold that is undone it may
+not: the next one starts from the same weights, and would take the same step again.
 """
 
 from dataclasses import dataclass, replace
@@ -40,6 +44,7 @@ from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.protocol import Loop
+from hfcontrol.plant.contract import Plant
 
 HoldKind = Literal["model", "scenario", "inputs"]
 
@@ -61,10 +66,28 @@ FAILED = 0.3
 # A model hold ends at an update that brings less than this part of the hold's gain.
 LITTLE = 0.005
 
-# A model hold is short if it ends after as many updates, at its radius or undone;
-# `auto` leaves `model` after as many short holds in a row.
+# It also ends when the predicted loss is below this part of the loss at its start:
+# measured, most of what the model promises beyond that does not come true.
+FALLEN = 0.25
+
+# A model hold is short if it ends after as many updates, near its radius (beyond this
+# part of it) or undone; `auto` leaves `model` after as many short holds in a row.
 SHORT = 2
+NEAR = 0.8
 MOST_SHORT_HOLDS = 6
+
+# `auto` also leaves `model` after as many holds in a row whose prediction failed: the
+# quality is further from 1 than this.
+MOST_FAILED_HOLDS = 2
+FAILURE = 0.7
+
+# `auto` begins with at most as many short `scenario` holds, each of as many updates. It
+# takes `model` when a linear model would have predicted one: the quality is no further
+# from 1 than this. An early update may throw the trajectories far; to trust the linear
+# model with it can lead to a poor minimum.
+TRIAL_HOLDS = 4
+TRIAL_UPDATES = 4
+PREDICTED = 0.3
 
 # `post` renews the inputs at every update after as many holds in a row whose loss is
 # not below this part of the lowest loss before.
@@ -76,14 +99,19 @@ STALLED = 0.999
 class HoldState:
     """What passes from hold to hold: the kind in use, and what switches it.
 
-    The trust radius of `model`, its short holds in a row, and the stalled holds in a
-    row and the lowest loss of `inputs`. `most_updates` are the most updates of a hold,
+    The trust radius of `model`, whether no update may leave it (`bounded`), its short
+    and its failed holds in a row, and the stalled holds in a row and the lowest loss of
+    `inputs`. `trials_left` is the number of holds left in which `auto` tries the linear
+    model. `most_updates` are the most updates of a hold,
     None for as many as the limits of the training allow.
     """
 
     kind: HoldKind
     radius: float = RADIUS
+    bounded: bool = False
     short_holds: int = 0
+    failed_holds: int = 0
+    trials_left: int = 0
     stalled_holds: int = 0
     lowest_loss: float = np.inf
     most_updates: int | None = None
@@ -113,14 +141,24 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
     operations = loop.kernels.step_operations
     if operations is None:
         return HoldState("model"), "model: the plant is not compiled"
-    # a multiplication and an addition per weight
-    of_network = 2 * loop.network.size
-    kind: HoldKind = "scenario" if operations <= of_network else "model"
-    reason = (
-        f"{kind}: a plant step costs about {operations:.0f} operations, a network step "
-        f"{of_network:.0f}"
+    of_model = count_linear_step(loop.plant)
+    costs = (
+        f"a plant step costs about {operations:.0f} operations, a step of its linear "
+        f"model {of_model}"
     )
-    return HoldState(kind), reason
+    if operations < of_model:
+        return HoldState("scenario"), f"scenario: {costs}"
+    state = HoldState("scenario", trials_left=TRIAL_HOLDS, most_updates=TRIAL_UPDATES)
+    return state, f"model, once it predicts the plant: {costs}"
+
+
+def count_linear_step(plant: Plant) -> int:
+    """Return the operations of a step of a plant's linear model.
+
+    A multiplication and an addition for every entry of A, B and C.
+    """
+    entries = plant.nx * (plant.nx + plant.nu + plant.ny)
+    return 2 * entries
 
 
 class Hold:
@@ -176,6 +214,30 @@ class Hold:
         return HoldEnd(now, state, NO_COUNTS)
 
 
+class TrialHold(Hold):
+    """A `scenario` hold at whose end `auto` tries the plant's linear model."""
+
+    def __init__(self, loop: ClosedLoop, start: Any) -> None:
+        super().__init__(loop, start)
+        self.closed_loop = loop
+
+    def close(self, now: Any, state: HoldState) -> HoldEnd:
+        """Return the `HoldEnd`; its kind is `model` if that had predicted the loss."""
+        linear_model = self.closed_loop.linear_model(self.start)
+        promised = self.loop.rollout(now.theta, linear_model)
+        counts = self.closed_loop.jacobian_counts(self.start) + promised.counts
+        predicted = self.start.loss - promised.loss
+        actual = self.start.loss - now.loss
+
+        trials_left = state.trials_left - 1
+        state = replace(state, trials_left=trials_left)
+        if actual > 0 and abs(actual - predicted) <= PREDICTED * abs(predicted):
+            state = replace(state, kind="model", trials_left=0, most_updates=None)
+        elif trials_left == 0:
+            state = replace(state, most_updates=None)
+        return HoldEnd(now, state, counts)
+
+
 class InputsHold(Hold):
     """The hold `inputs`: the network observes what it observed in the rollout."""
 
@@ -213,17 +275,32 @@ class ModelHold(Hold):
         super().__init__(loop, start, loop.linear_model(start))
         self.counts = loop.jacobian_counts(start)
         self.radius = state.radius
+        self.bounded = state.bounded
         self.updates = updates
+
+    def rollout(self, theta: Array) -> Any:
+        """Return the objective at theta (P,).
+
+        In a bounded hold, the loss outside of the trust radius is infinite.
+        """
+        rollout = super().rollout(theta)
+        if self.bounded and self.deviation(rollout) > self.radius:
+            infinite = np.full_like(rollout.losses, np.inf)
+            return replace(rollout, losses=infinite)
+        return rollout
 
     def is_over(self, before: float, now: Any, target: float | None = None) -> bool:
         """Whether an update should be the last: from a loss before it to a rollout.
 
-        It is if it brought little of what the hold has gained, if the trajectory has
-        left the trust radius, or if the model predicts that the target is reached.
+        It is if it brought little of what the hold has gained, if the loss is a small
+        part of that at the start, if the trajectory has left the trust radius, or if
+        the model predicts that the target is reached.
         """
         self.updates += 1
         gained = self.start.loss - now.loss
         if before - now.loss < LITTLE * gained:
+            return True
+        if now.loss < FALLEN * self.start.loss:
             return True
         if self.deviation(now) > self.radius:
             return True
@@ -237,15 +314,21 @@ class ModelHold(Hold):
         # not `>=`: a loss that is not a number undoes the hold too
         rose = not after.loss < self.start.loss
 
-        left_radius = deviation > state.radius
-        is_short = self.updates <= SHORT and (left_radius or rose)
-        state = replace(state, short_holds=state.short_holds + 1 if is_short else 0)
+        quality = (self.start.loss - after.loss) / predicted if predicted else np.nan
+        is_limited = deviation > NEAR * state.radius
+        is_short = self.updates <= SHORT and (is_limited or rose)
+        has_failed = not abs(quality - 1.0) <= FAILURE
+        state = replace(
+            state,
+            bounded=rose,
+            short_holds=state.short_holds + 1 if is_short else 0,
+            failed_holds=state.failed_holds + 1 if has_failed else 0,
+        )
 
         if rose:
             radius = FAILED * min(deviation, state.radius)
             return HoldEnd(None, replace(state, radius=radius), after.counts)
 
-        quality = (self.start.loss - after.loss) / predicted
         factor = 1.0
         if quality > GOOD:
             factor = GROW
@@ -265,6 +348,8 @@ def begin_hold(loop: Loop, start: Any, state: HoldState, updates: int = 0) -> Ho
         return ModelHold(cast(ClosedLoop, loop), start, state, updates)
     if state.kind == "inputs":
         return InputsHold(loop, start)
+    if state.trials_left:
+        return TrialHold(cast(ClosedLoop, loop), start)
     return Hold(loop, start)
 
 
@@ -274,8 +359,10 @@ def switch_hold(choice: str, state: HoldState) -> HoldState:
     `auto` changes the kind. `post` limits holds to one update, as the blog post
     suggests.
     """
-    leave_model = choice == "auto" and state.short_holds >= MOST_SHORT_HOLDS
-    if state.kind == "model" and leave_model:
+    is_poor = (
+        state.short_holds >= MOST_SHORT_HOLDS or state.failed_holds >= MOST_FAILED_HOLDS
+    )
+    if state.kind == "model" and choice == "auto" and is_poor:
         return replace(state, kind="scenario")
     has_stalled = choice == "post" and state.stalled_holds >= MOST_STALLED_HOLDS
     if state.kind == "inputs" and has_stalled and state.most_updates is None:

@@ -9,6 +9,7 @@ import pytest
 from helpers import loop_of, relative, training_of, weights_of
 
 from hfcontrol.training.holds import (
+    Hold,
     HoldState,
     InputsHold,
     ModelHold,
@@ -89,6 +90,31 @@ def test_model_hold_ends_after_a_small_gain(loop, part, over):
     assert hold.is_over(now.loss + part * gained, now) is over
 
 
+@pytest.mark.parametrize("part, over", [(0.26, False), (0.24, True)])
+def test_model_hold_ends_at_a_quarter_of_its_first_loss(loop, part, over):
+    hold, _, now = model_hold(loop, radius=1e6)
+    now = with_loss(now, part * hold.start.loss)
+    assert hold.is_over(hold.start.loss, now) is over
+
+
+def test_model_hold_after_an_undone_one_stays_in_its_radius(loop):
+    hold, state, now = model_hold(loop)
+    state = hold.close(with_loss(now, 0.0), state).state
+    assert not state.bounded
+
+    uphill = hold.start.theta + 0.01 * loop.linearise(hold.start).gradient
+    state = hold.close(with_loss(hold.rollout(uphill), 0.0), state).state
+    assert state.bounded
+    bounded = begin_hold(loop, hold.start, state)
+    theta, step = hold.start.theta, now.theta - hold.start.theta
+    for length in (1.0, 0.1):
+        free = hold.rollout(theta + length * step)
+        loss = bounded.rollout(theta + length * step).loss
+        is_inside = hold.deviation(free) <= state.radius
+        assert loss == (free.loss if is_inside else np.inf)
+        assert is_inside == (length < 1)
+
+
 def test_model_hold_ends_when_it_predicts_the_target(loop):
     hold, _, now = model_hold(loop, radius=1e6)
     assert not hold.is_over(hold.start.loss, now, 0.9 * now.loss)
@@ -158,19 +184,19 @@ def test_post_renews_inputs_at_every_update_after_three_stalled_holds(loop):
     assert switch_hold("inputs", state) is state
 
 
-def test_auto_compares_operation_counts():
-    cheap, dear = loop_of("arm2", hidden=(32, 32)), loop_of("arm2", hidden=(2,))
-    for loop, kind in ((cheap, "scenario"), (dear, "model")):
+def test_auto_compares_plant_with_its_linear_model():
+    # x, u and y of arm2 have 4, 2 and 4 entries, those of arm1 2, 1 and 2
+    for plant, operations, trials in (("arm2", 80, 4), ("arm1", 20, 0)):
+        loop = loop_of(plant)
         state, sentence = choose_hold("auto", loop)
-        assert state.kind == kind and f"{2 * loop.network.size}" in sentence
-    uncounted = SimpleNamespace(
-        kernels=SimpleNamespace(step_operations=None), network=dear.network
-    )
+        assert state.kind == "scenario" and state.trials_left == trials
+        assert sentence.endswith(f"linear model {operations}")
+        assert (loop.kernels.step_operations < operations) == (trials == 0)
+
+    uncounted = SimpleNamespace(kernels=SimpleNamespace(step_operations=None))
     assert choose_hold("auto", uncounted)[0].kind == "model"
-    assert (
-        choose_hold("post", cheap)[0].kind == "inputs"
-        and choose_hold("inputs", cheap)[0].kind == "inputs"
-    )
+    assert choose_hold("post", uncounted)[0].kind == "inputs"
+    assert choose_hold("inputs", uncounted)[0].kind == "inputs"
 
 
 # Holds in a training.
@@ -205,7 +231,10 @@ def test_undone_hold_restores_optimizer_state():
         assert not event.accepted and inner.damping == state.optimizer.damping
         np.testing.assert_array_equal(inner.theta, state.theta)
         np.testing.assert_array_equal(inner.direction, state.optimizer.direction)
-    assert events[-1].state.hold.radius < 0.3**10 and events[-1].state.updates >= 12
+    assert events[-1].state.hold.radius < 0.3**10
+    # the count goes on, until the radius leaves no room for an update
+    counts = [event.state.updates for event in events]
+    assert counts == sorted(counts) and counts[-1] > 3
 
 
 @pytest.mark.parametrize("kind", ["scenario", "model", "inputs"])
@@ -230,6 +259,66 @@ def test_damping_and_warm_start_pass_to_next_hold():
             end.state.optimizer is last.state.optimizer
             and end.state.optimizer.direction.any()
         )
+
+
+def test_training_goes_on_after_a_first_step_that_is_too_long():
+    """These weights fling the arm; undone holds alone would repeat the same step."""
+    settings = {"effort": 0.0, "hidden": (32, 32), "trials": 64, "steps": 40}
+    settings |= {"hold": "model", "rollouts": 6, "control_limit": None, "seed": 33}
+    trainer, state = training_of("arm2", **settings)
+    holds = [event for event in trainer.run(state) if event.kind == "hold"]
+    accepted = [event.accepted for event in holds]
+    assert not accepted[0] and any(accepted)
+
+
+def test_main_job_makes_one_rollout_per_hold():
+    trainer, state = training_of("arm2", hidden=(8, 8), trials=16, rollouts=24)
+    holds = [event.state for event in trainer.run(state) if event.kind == "hold"]
+    kinds = [state.hold.kind for state in holds]
+    assert kinds[-1] == "model" and holds[0].updates <= 4
+    rollouts = np.diff([1, *(state.rollouts for state in holds)])
+    in_model = [
+        count
+        for count, kind in zip(rollouts[1:], kinds, strict=False)
+        if kind == "model"
+    ]
+    assert np.median(rollouts) == 1 and set(in_model) == {1}
+
+
+def test_auto_takes_model_when_it_predicts_the_plant(loop):
+    """About a short step the linear model is exact; far away it is not."""
+    start = loop.rollout(weights_of(loop))
+    gradient = loop.linearise(start).gradient
+    state = HoldState("scenario", trials_left=2, most_updates=4)
+    hold = begin_hold(loop, start, state)
+    assert hold.exact
+    after, found, counts = hold.close(
+        loop.rollout(start.theta - 1e-4 * gradient), state
+    )
+    assert found == HoldState("model") and after.loss < start.loss
+    assert counts.rollouts == 0
+    assert counts.jacobian_steps == loop.jacobian_counts(start).jacobian_steps
+
+    # a loss that the model did not predict
+    other = with_loss(after, 0.5 * start.loss)
+    found = hold.close(other, state).state
+    assert found == replace(state, trials_left=1)
+    found = hold.close(other, found).state
+    assert found == HoldState("scenario")
+    assert type(begin_hold(loop, start, found)) is Hold
+
+
+def test_auto_leaves_model_after_two_failed_predictions(loop):
+    hold, state, now = model_hold(loop, radius=1e6)
+    true = loop.rollout(now.theta)
+    gained = hold.start.loss - true.loss
+    for quality, failed in ((1.6, 0), (1.8, 1), (1.0, 0), (0.2, 1), (0.2, 2)):
+        assert switch_hold("auto", state).kind == "model"
+        promised = with_loss(now, hold.start.loss - gained / quality)
+        state = hold.close(promised, state).state
+        assert state.failed_holds == failed
+    assert switch_hold("auto", state).kind == "scenario"
+    assert switch_hold("model", state).kind == "model"
 
 
 def test_model_hold_takes_one_rollout_and_one_linearisation():
