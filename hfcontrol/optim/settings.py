@@ -78,8 +78,8 @@ class OptimizerSettings(SettingsModel):
     )
     curvature_trials: Whole | None = setting(
         None,
-        "Compute the curvature on N evenly spaced trials only; by default 16 for "
-        "targets on a circle, else all.",
+        "Compute the curvature on N evenly spaced trials only; by default 16 on a "
+        "task's own circle of targets, else all.",
         "N",
         only_with=(HESSIAN_FREE,),
         ge=1,

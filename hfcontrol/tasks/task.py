@@ -18,6 +18,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
+from hfcontrol.schema import format_value
 from hfcontrol.tasks.cost import Cost, Residuals, make_residuals
 from hfcontrol.tasks.generators import (
     CIRCLE_GENERATORS,
@@ -105,16 +106,21 @@ class Task:
                     raise UsageError(f"`{setting}` {shown}: {fault}")
             self.numbers[entry] = value
 
+    @property
+    def _chosen_targets(self) -> dict[str, Any]:
+        """The options about the circle of targets that the user gave."""
+        options = {name: getattr(self.options, name) for name in TARGET_OPTIONS}
+        return {name: value for name, value in options.items() if value is not None}
+
     def _check_targets(self) -> None:
         """Check the targets that the user chose.
 
         Raises UsageError if the task has no circle of targets, and TaskError if one of
         its targets, held-out ones included, is out of reach.
         """
-        given = {name: getattr(self.options, name) for name in TARGET_OPTIONS}
-        chosen = [name for name, value in given.items() if value is not None]
-        if not chosen:
+        if not self._chosen_targets:
             return
+        setting, value = next(iter(self._chosen_targets.items()))
         plant = self.plant
         if self.numbers.get("generator") not in CIRCLE_GENERATORS:
             suitable = [
@@ -124,7 +130,7 @@ class Task:
             ]
             advice = f", or choose `task` {' or '.join(suitable)}" if suitable else ""
             raise UsageError(
-                f"`{chosen[0]}` {given[chosen[0]]}: task {self.name} of {plant.name} "
+                f"`{setting}` {format_value(value)}: task {self.name} of {plant.name} "
                 f"has no circle of hand targets; leave it out{advice}"
             )
         values = np.array(list(plant.params.values()), dtype=float)[:, None]
@@ -159,9 +165,10 @@ class Task:
 
         Around a circle the curvature of a trial is a smooth periodic function of the
         angle. Its mean over evenly spaced angles converges faster than any power of
-        their number (trapezoidal rule); tools/NOTES.md has the measurements.
+        their number (trapezoidal rule); tools/NOTES.md has the measurements. A large
+        circle needs more of them, so all count on one that the user chose.
         """
-        if self.random:
+        if self.random or self._chosen_targets:
             return None
         return CURVATURE_TRIALS.get(self.numbers.get("generator", ""))
 

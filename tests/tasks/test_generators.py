@@ -277,6 +277,13 @@ def test_centre_and_radius_can_be_chosen_alone():
         np.testing.assert_allclose(distances, radius, rtol=1e-7)
 
 
+def test_curvature_of_a_chosen_circle_is_that_of_all_its_targets():
+    """Sixteen targets suffice on the circle of the task, but not on a large one."""
+    assert circle_of("arm2").curvature_trials == 16
+    assert circle_of("arm2", target_radius=0.2).curvature_trials is None
+    assert circle_of("arm2", target_centre=(0.1, 0.3)).curvature_trials is None
+
+
 def test_a_plant_file_can_choose_the_centre():
     task = task_of("reach_and_back", centre=(0.1, 0.3), final_at=(0.5, 1.0))
     goal = task.draw(None).goal
