@@ -64,7 +64,7 @@ ANGLE = {
     "final": 60.0,
     "running": 0.05,
     "effort": 1e-3,
-    "success": {"state": 0.01},  # [rad, rad/s]
+    "success": {"hand": 0.01, "rates": 0.1},  # [m], [rad/s]
 }
 ANYWHERE = {
     **ANGLE,

@@ -63,7 +63,7 @@ class Case:
 
 
 CASES = (
-    Case("arm1", "angle", 10),
+    Case("arm1", "angle", 20),
     Case("arm3", "reach", 90),
     Case("arm2", "anywhere", 30),
     Case("arm2_todorov", "anywhere", 30),
