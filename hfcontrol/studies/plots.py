@@ -45,7 +45,7 @@ LEAST_ERROR = 1e-16
 LEAST_EXCESS = 1e-6
 
 # Line widths of the variants of `holds`.
-WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.0, 0.6)
+WIDTHS = (4.2, 3.4, 2.8, 1.2, 0.9, 0.6)
 
 AXES_OF_PRICES = {"rollouts": "rollouts", "seconds": "CPU time [s]"}
 
@@ -410,9 +410,13 @@ def _draw_lowest(ax: Axes, courses: list[Result], price: str, optimal: float) ->
         end = max(course[price][-1] for course in same)
         grid = np.geomspace(begin, max(end, begin), GRID_POINTS)
         losses = np.array([lowest_losses(course, price, grid) for course in same])
-        excess = losses - optimal
+        median = np.median(losses, axis=0)
+
+        # A line ends where most seeds have reached the target.
+        count = 1 + np.count_nonzero(median > same[0]["target"])
+        x = grid[:count]
+        low, high = np.percentile(losses[:, :count], HALF, axis=0) - optimal
+        colour = COLOURS[k]
         # Thinner and thinner, so that lines that coincide all show.
-        style: dict[str, Any] = {"color": COLOURS[k], "lw": WIDTHS[k]}
-        ax.plot(grid, np.median(excess, axis=0), label=variant, **style)
-        low, high = np.percentile(excess, HALF, axis=0)
-        ax.fill_between(grid, low, high, color=COLOURS[k], alpha=0.15, lw=0)
+        ax.plot(x, median[:count] - optimal, color=colour, lw=WIDTHS[k], label=variant)
+        ax.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)

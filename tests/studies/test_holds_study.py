@@ -6,17 +6,19 @@ import operator
 import os
 import signal
 import time
+from contextlib import nullcontext
 from itertools import product
 
 import numpy as np
 import pytest
 from helpers import loop_of, weights_of
+from matplotlib.figure import Figure
 from trainings import call, complaint
 
 from hfcontrol import studies
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.studies import holds
+from hfcontrol.studies import holds, plots
 from hfcontrol.studies.harness import Setup, run_jobs
 from hfcontrol.studies.plots import draw
 from hfcontrol.training.holds import HoldState
@@ -164,6 +166,41 @@ def test_lowest_losses_are_steps():
     course = {"rollouts": [1, 3, 7], "loss": [9.0, 5.0, 2.0]}
     found = holds.lowest_losses(course, "rollouts", np.array([1, 2, 3, 6, 7, 99]))
     assert found.tolist() == [9, 9, 5, 5, 2, 2]
+
+
+def test_lines_of_the_figure_end_at_the_target(tmp_path, monkeypatch):
+    """Two of three seeds reach it: the median does, at the second one's rollouts."""
+
+    def course(variant, losses, rollouts):
+        shared = {"cost": "effort", "batches": 4, "target": 1.5}
+        spent = {"rollouts": rollouts, "seconds": rollouts}
+        return {**shared, "variant": variant, "loss": losses, **spent}
+
+    courses = [
+        course("model", [9.0, 1.5, 1.5], [1, 5, 5]),
+        course("model", [9.0, 1.4, 1.4], [1, 20, 20]),
+        course("model", [9.0, 8.0, 8.0], [1, 2, 600]),
+        course("inputs", [9.0, 3.0], [1, 600]),
+    ]
+    figure = Figure()
+    monkeypatch.setattr(plots, "figure_file", lambda *_: nullcontext(figure))
+    result = {
+        "study": "holds",
+        "batches": [4],
+        "targets": {"effort": 1.5},
+        "optimal": {"effort": 1.0},
+        "courses": courses,
+    }
+    draw(result, tmp_path / "figure.png")
+    assert [ax.get_xlabel() for ax in figure.axes] == ["rollouts", "CPU time [s]"]
+    for ax in figure.axes:
+        model, inputs = ax.lines
+        assert (model.get_label(), inputs.get_label()) == ("model", "inputs")
+        # Points of the curve are 8 % apart.
+        assert 20 <= model.get_xdata()[-1] < 21.7
+        assert model.get_ydata()[-1] == 1.5 - 1.0 and model.get_ydata()[0] == 8.0
+        assert inputs.get_xdata()[-1] == pytest.approx(600)
+        assert inputs.get_ydata()[-1] == 3.0 - 1.0
 
 
 @pytest.mark.parametrize(

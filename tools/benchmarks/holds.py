@@ -1,6 +1,8 @@
 """What a hold keeps fixed (`hfcontrol compare holds`), with the figure.
 
-The second part looks for the blog post's claim with other settings and a third cost.
+The part "holds" is the study with its defaults. The part "claim" looks for the blog
+post's claim with other settings and a third cost. The part "long" gives `inputs` and
+`post` more rollouts.
 """
 
 from collections.abc import Sequence
@@ -15,9 +17,22 @@ from hfcontrol.studies.plots import draw
 
 PICTURES = ROOT / "tools" / "pictures"
 
-# Settings of the second part.
-CLAIM = {"batches": "32", "costs": "final,running,effort", "look_for_claim": True}
-CLAIM_SEEDS = 3
+# Settings of the parts, and most seeds of the last two.
+PARTS: dict[str, dict[str, Any]] = {
+    "holds": {},
+    "claim": {
+        "batches": "32",
+        "costs": "final,running,effort",
+        "look_for_claim": True,
+    },
+    "long": {
+        "batches": "32",
+        "costs": "final",
+        "holds": "inputs,post",
+        "rollouts": 4000,
+    },
+}
+FEW_SEEDS = 3
 
 SMALLEST = {"seeds": 1, "batches": "2", "rollouts": 2, "costs": "final", "jobs": 1}
 
@@ -27,9 +42,11 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
     if smallest:
         with TemporaryDirectory() as folder:
             return measure_part("holds", Path(folder), **SMALLEST)
-    rows = measure_part("holds", PICTURES, seeds=len(seeds))
-    claim_seeds = min(len(seeds), CLAIM_SEEDS)
-    return rows + measure_part("claim", None, seeds=claim_seeds, **CLAIM)
+    few = min(len(seeds), FEW_SEEDS)
+    rows = measure_part("holds", PICTURES, seeds=len(seeds), **PARTS["holds"])
+    for part in ("claim", "long"):
+        rows += measure_part(part, None, seeds=few, **PARTS[part])
+    return rows
 
 
 def measure_part(part: str, pictures: Path | None, **sizes: Any) -> list[Row]:
