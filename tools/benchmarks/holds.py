@@ -26,7 +26,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "look_for_claim": True,
     },
     "long": {
-        "batches": "32",
+        "batches": "1,32",
         "costs": "final",
         "holds": "inputs,post",
         "rollouts": 4000,
