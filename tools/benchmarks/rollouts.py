@@ -8,6 +8,7 @@ from benchmarks.report import Row
 HOLDS = ("model", "scenario", "auto")
 COSTS = (
     Case("final state only", {"effort": 0.0}, (5e-5,), "loss"),
+    Case("default (effort 1e-5)", {}, (1.01,)),
     Case("running 0.05, effort 1e-3", {"running": 0.05, "effort": 1e-3}, (1.01,)),
     Case("effort 1e-4", {"effort": 1e-4}, (1.01,)),
 )
