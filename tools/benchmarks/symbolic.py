@@ -22,7 +22,7 @@ from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
 
 # Seconds of processor time for one start of one trial.
-MOST_SECONDS = 60.0
+MOST_SECONDS = 20.0
 
 IPOPT: dict[str, Any] = {
     "print_time": False,
