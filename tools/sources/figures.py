@@ -95,7 +95,9 @@ def training_scene(run: hf.Run) -> Scene:
 
     def draw(k: int) -> None:
         count = files[k].updates
-        line.set_data(iterations[:count], losses[:count])
+        # Not every update has a point: holds on a linear model have one at their end.
+        seen = iterations <= count / UPDATES
+        line.set_data(iterations[seen], losses[seen])
         rollout = comparison.loop.rollout(hf.Run.load(files[k].path).theta)
         right.clear()
         draw_paths(right, replace(comparison, rollout=rollout))
