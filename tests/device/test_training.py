@@ -139,7 +139,10 @@ def test_cg_waits_for_two_numbers_per_iteration(device):
 
 
 def test_optimum_equals_that_on_cpu(monkeypatch):
-    monkeypatch.setattr("hfcontrol.optim.yardstick.LEADERS", 2)
+    # small numbers, because the stand-in is slow
+    monkeypatch.setattr("hfcontrol.optim.sharing.LEADERS", 2)
+    monkeypatch.setattr("hfcontrol.optim.starts.GROWING", 2)
+    monkeypatch.setattr("hfcontrol.optim.yardstick.EXPLORERS", 3)
     trainer = building.make_trainer(Settings(plant="linear", trials=2, steps=4))
     gpu = building.make_trainer(
         Settings(plant="linear", trials=2, steps=4, device="gpu")
