@@ -104,7 +104,13 @@ def test_claims_have_different_names_and_commands():
 def test_claim_about_held_inputs_reads_the_rows_of_the_study():
     """Relative to the optimum, or the loss itself if the optimum is zero."""
     rows = [
-        {"cost": cost, "batches": n, "optimal": optimal, "lowest": lowest}
+        {
+            "cost": cost,
+            "batches": n,
+            "optimal": optimal,
+            "lowest": lowest,
+            "rollouts": 100.0 / n,
+        }
         for cost, n, optimal, lowest in (
             ("final", 1, 0.0, [1e-4, 3e-4]),
             ("final", 8, 0.0, [1.0, 1.0]),
@@ -120,5 +126,6 @@ def test_claim_about_held_inputs_reads_the_rows_of_the_study():
     assert facts["running_1"] == [2.0, 3.0]
     assert facts["running_32"] == [1.5, 1.5]
     assert facts["final_32"] == [1e-2, 2e-2]
+    assert facts["running_1_rollouts"] == [100.0]
     verdict = judge_holds([Measured("", seeds, facts)])
     assert verdict.count("is confirmed") == 2

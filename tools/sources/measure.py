@@ -42,6 +42,8 @@ QUANTITIES = {
     "speed_before": Quantity("{} % of the peak speed left 50 ms before the end"),
     "ms": Quantity("{} ms per update"),
     "success": Quantity("{} % of 1,000 reaches succeed"),
+    "running_1_rollouts": Quantity("reached after {} rollouts"),
+    "running_32_rollouts": Quantity("reached after {} rollouts"),
     "final_1": Quantity("final state, N = 1: loss {}"),
     "final_32": Quantity("N = 32: loss {}"),
     "running_1": Quantity("running cost, N = 1: {} x the optimum"),
@@ -79,7 +81,8 @@ class Measured(NamedTuple):
 
     def sentence(self, shown: Sequence[str]) -> str:
         """Return some quantities in words."""
-        return ", ".join(describe(name, self.facts[name]) for name in shown)
+        known = [name for name in shown if name in self.facts]
+        return ", ".join(describe(name, self.facts[name]) for name in known)
 
 
 def describe(name: str, values: Sequence[float]) -> str:

@@ -130,13 +130,15 @@ def judge_gradient(found: Sequence[Measured]) -> str:
 def judge_holds(found: Sequence[Measured]) -> str:
     """Judge whether many updates on the same inputs help one cost and hurt another."""
     held = found[0]
-    helps = held.median("running_32") <= held.median("running_1")
+    never = [float("inf")]
+    many = held.facts.get("running_32_rollouts", never)[0]
+    helps = many < held.facts.get("running_1_rollouts", never)[0]
     hurts = held.median("final_32") > held.median("final_1")
     first = "confirmed" if helps else "not confirmed"
     second = "confirmed" if hurts else "not confirmed"
     return (
-        f"With as many rollouts: that it helps the running cost is {first}, that it "
-        f"hurts the final cost is {second}."
+        f"That they save rollouts with the running cost is {first}; that they hurt "
+        f"with the final cost, after as many rollouts, is {second}."
     )
 
 
@@ -259,7 +261,15 @@ CLAIMS = (
         "the cost of the final state.",
         (
             Step(
-                "tools/bench holds", ("running_1", "running_32", "final_1", "final_32")
+                "tools/bench holds",
+                (
+                    "running_1",
+                    "running_1_rollouts",
+                    "running_32",
+                    "running_32_rollouts",
+                    "final_1",
+                    "final_32",
+                ),
             ),
         ),
         judge_holds,

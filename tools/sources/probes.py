@@ -174,6 +174,9 @@ def read_holds(bench: dict[str, Any]) -> dict[str, list[Any]]:
         scale = row["optimal"] or 1.0
         name = f"{row['cost']}_{row['batches']}"
         facts[name] = [loss / scale for loss in row["lowest"]]
+        # None if too few trainings reached their target.
+        if row["rollouts"] is not None:
+            facts[f"{name}_rollouts"] = [row["rollouts"]]
         facts["seeds"] = list(range(row["of"]))
     return facts
 
