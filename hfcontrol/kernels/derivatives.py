@@ -13,7 +13,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.matrices import add, clear, put
+from hfcontrol.kernels.matrices import add, clear, put, put_block, take_block
 from hfcontrol.kernels.network_step import (
     NetworkTables,
     add_trial_row,
@@ -59,10 +59,11 @@ def add_product(J: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[i] += sum_j J[i, j] d[j] for the trials n0, n0 + 1, ... of J."""
     for i in range(J.shape[0]):
         for j in range(J.shape[1]):
+            row = J[i, j, n0:]
             # Trials are the innermost loop everywhere: they are contiguous, and
             # independent, so that the compiler vectorises it.
             for n in range(d.shape[1]):
-                out[i, n] += J[i, j, n0 + n] * d[j, n]
+                out[i, n] += row[n] * d[j, n]
 
 
 @helper
@@ -70,16 +71,18 @@ def add_transposed(J: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[j] += sum_i J[i, j] d[i] for the trials n0, n0 + 1, ... of J."""
     for i in range(J.shape[0]):
         for j in range(J.shape[1]):
+            row = J[i, j, n0:]
             for n in range(out.shape[1]):
-                out[j, n] += J[i, j, n0 + n] * d[i, n]
+                out[j, n] += row[n] * d[i, n]
 
 
 @helper
 def scale(slope: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[k] = slope[k] d[k] for the trials n0, n0 + 1, ... of the slope."""
     for k in range(slope.shape[0]):
+        row = slope[k, n0:]
         for n in range(out.shape[1]):
-            out[k, n] = slope[k, n0 + n] * d[k, n]
+            out[k, n] = row[n] * d[k, n]
 
 
 @kernel
@@ -154,9 +157,9 @@ def tangent(
                 add_product(plant.B[t], dus, dxs[t + 1], n0)
             add_product(plant.A[t], dxs[t], dxs[t + 1], n0)
             # Controls are zero until the first command arrives.
-            put(du[t, :, n0:n1], dus)
+            put_block(du[t], dus, n0)
         for t in range(T + 1):
-            put(dx[t, :, n0:n1], dxs[t])
+            put_block(dx[t], dxs[t], n0)
 
 
 @helper
@@ -240,14 +243,14 @@ def adjoint(
         cs = np.empty((T, nu, w), float64)
         us = np.empty((nu, w), float64)
         for t in range(T + 1):
-            put(xs[t], cotangents.x[cotangent, t, :, n0:n1])
+            take_block(xs[t], cotangents.x[cotangent, t], n0)
         for t in range(T - 1, -1, -1):
             place = t % steps
             if stored.every > 1 and (place == steps - 1 or t == T - 1):
                 recall(block, t - place, theta, network, stored, segment, scratch)
             before = segment[place]
             now = segment[place + 1]
-            put(us, cotangents.u[cotangent, t, :, n0:n1])
+            take_block(us, cotangents.u[cotangent, t], n0)
             add_transposed(plant.B[t], xs[t + 1], us, n0)
             if t >= plant.command_delay:
                 scale(plant.slope[t], us, cs[t - plant.command_delay], n0)

@@ -36,8 +36,11 @@ def taper_value(x: float, limit: float) -> float:
 def taper_block(x: Array, taper: Array) -> None:
     """Apply the taper (nx,) to states (nx, w)."""
     for i in range(x.shape[0]):
-        # Most states have none; then the loops around this one stay fast.
-        if math.isfinite(taper[i]):
+        beyond = 0
+        for k in range(x.shape[1]):
+            beyond += abs(x[i, k]) > taper[i]
+        # Most states are within: the compiler would compute all their tanh as well.
+        if beyond:
             for k in range(x.shape[1]):
                 x[i, k] = taper_value(x[i, k], taper[i])
 

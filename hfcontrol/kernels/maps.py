@@ -15,6 +15,7 @@ from hfcontrol.kernels.integrators import (
     step_work,
 )
 from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.matrices import take_block
 from hfcontrol.kernels.plant_types import PlantFunctions
 
 # Maps, by number; a name that is not one of MAPS is that of a residual function.
@@ -53,14 +54,6 @@ def map_work(which: int, plant: PlantFunctions, n_controls: int, width: int) -> 
     if which == OBSERVE:
         return np.empty((plant.n_observable, width))
     return step_work(plant, n_controls, width)
-
-
-@helper
-def gather(a: Array, n0: int, block: Array) -> None:
-    """Fill block (m, w) with the columns of `a` from n0."""
-    for i in range(block.shape[0]):
-        for n in range(block.shape[1]):
-            block[i, n] = a[i, n0 + n]
 
 
 @kernel
@@ -112,9 +105,9 @@ def map_slopes(
         xs = np.empty((nx, w))
         us = np.empty((nu, w))
         targets = np.empty((target.shape[1], w))
-        gather(x[k], n0, xs)
-        gather(u[k], n0, us)
-        gather(target[k], n0, targets)
+        take_block(xs, x[k], n0)
+        take_block(us, u[k], n0)
+        take_block(targets, target[k], n0)
         params = p[n0 : n0 + w]
         # Values above and below a point.
         values = np.empty((2, nr, w))

@@ -22,6 +22,41 @@ def add_columns(values: Array, more: Array, first: int, end: int) -> None:
 
 
 @helper
+def take_block(block: Array, matrix: Array, n0: int) -> None:
+    """Copy the columns of a matrix from n0 on to a block of columns.
+
+    Columns of the block beyond the last one of the matrix stay as they are.
+    """
+    for i in range(block.shape[0]):
+        # A row of its own, because an index n0 + n may be negative for all that the
+        # compiler knows, and then it does not vectorise the loop.
+        row = matrix[i, n0 : n0 + block.shape[1]]
+        for n in range(row.size):
+            block[i, n] = row[n]
+
+
+@helper
+def add_block(block: Array, factor: float, matrix: Array, n0: int) -> None:
+    """Add `factor` times the columns of a matrix from n0 on to a block of columns."""
+    for i in range(block.shape[0]):
+        row = matrix[i, n0 : n0 + block.shape[1]]
+        for n in range(row.size):
+            block[i, n] += factor * row[n]
+
+
+@helper
+def put_block(matrix: Array, block: Array, n0: int) -> None:
+    """Copy a block of columns to the columns of a matrix from n0 on.
+
+    Columns of the block beyond the last one of the matrix are left out.
+    """
+    for i in range(block.shape[0]):
+        row = matrix[i, n0 : n0 + block.shape[1]]
+        for n in range(row.size):
+            row[n] = block[i, n]
+
+
+@helper
 def put(values: Array, others: Array) -> None:
     """Copy `others` to a matrix of the same shape."""
     for i in range(values.shape[0]):

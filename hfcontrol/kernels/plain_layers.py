@@ -198,12 +198,13 @@ def gather_over_time(
     X = np.empty((steps, m), activity.dtype)
     column = 0
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
-        lag = sources[k, SOURCE_LAG]
-        for i in range(sources[k, SOURCE_FIRST], sources[k, SOURCE_END]):
-            # Step t is entry t + 1; a lagged source is read one entry before.
-            for t in range(steps):
-                X[t, column] = activity[t + 1 - lag, i]
-            column += 1
+        first = sources[k, SOURCE_FIRST]
+        end = sources[k, SOURCE_END]
+        # Step t is entry t + 1; a lagged source is read one entry before.
+        entry = 1 - sources[k, SOURCE_LAG]
+        source = activity[entry : entry + steps, first:end]
+        put(X[:, column : column + end - first], source)
+        column += end - first
     for t in range(steps):
         X[t, column] = 1.0
     return X

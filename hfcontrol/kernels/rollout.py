@@ -18,7 +18,15 @@ from hfcontrol.kernels.integrators import (
     taper_block,
 )
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.matrices import clear, put
+from hfcontrol.kernels.matrices import (
+    add,
+    add_block,
+    add_columns,
+    clear,
+    put,
+    put_block,
+    take_block,
+)
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.network.tables import FIRST
@@ -114,32 +122,23 @@ def see(
     delayed = max(t - inputs.feedback_delay, 0)
     # The recorded observations contain their noise.
     if model.replays_inputs:
-        for k in range(ys.shape[0]):
-            for n in range(ys.shape[1]):
-                ys[k, n] = model.recorded[t, k, n0 + n]
+        take_block(ys, model.recorded[t], n0)
     elif model.replaces_plant:
-        for i in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                reference = model.x[delayed, i, n0 + n]
-                xs[i, n] = results.x[delayed, i, n0 + n] - reference
+        take_block(xs, results.x[delayed], n0)
+        add_block(xs, -1.0, model.x[delayed], n0)
         # y = observed + C (x - reference) + noise
         clear(ys)
         add_product(model.C[delayed], xs, ys, n0)
         for k in range(ys.shape[0]):
+            observed = model.observed[delayed, k, n0:]
+            noise = inputs.sensory_noise[t, k, n0:]
             for n in range(ys.shape[1]):
-                observed = model.observed[delayed, k, n0 + n]
-                ys[k, n] += observed + inputs.sensory_noise[t, k, n0 + n]
+                ys[k, n] += observed[n] + noise[n]
     else:
-        for i in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                xs[i, n] = results.x[delayed, i, n0 + n]
+        take_block(xs, results.x[delayed], n0)
         observe_block(plant, xs, work.params, ys, work.all_observations)
-        for k in range(ys.shape[0]):
-            for n in range(ys.shape[1]):
-                ys[k, n] += inputs.sensory_noise[t, k, n0 + n]
-    for k in range(ys.shape[0]):
-        for n in range(ys.shape[1]):
-            results.y[t, k, n0 + n] = ys[k, n]
+        add_block(ys, 1.0, inputs.sensory_noise[t], n0)
+    put_block(results.y[t], ys, n0)
 
 
 @helper
@@ -157,63 +156,46 @@ def move(
     The control follows from the command of `command_delay` steps ago.
     """
     x = results.x
-    u = results.u
     xs = work.xs
     us = work.us
     moved = work.moved
+    # Controls are zero until the first command arrives.
+    clear(us)
+    if t >= inputs.command_delay:
+        take_block(us, results.command[t - inputs.command_delay], n0)
     for k in range(us.shape[0]):
         limit = inputs.limit[k]
-        for n in range(us.shape[1]):
-            us[k, n] = 0.0
         # Conditions stand outside of the loops over trials, which then are fast.
-        if t >= inputs.command_delay:
-            command = results.command[t - inputs.command_delay, k]
-            for n in range(us.shape[1]):
-                us[k, n] = command[n0 + n]
         if math.isfinite(limit):
             for n in range(us.shape[1]):
                 part = us[k, n] / limit
                 us[k, n] = limit * math.tanh(part)
         # Gain and noise come after the limit: they belong to the actuators.
+        gain = inputs.motor_gain[t, k, n0:]
+        noise = inputs.motor_noise[t, k, n0:]
         for n in range(us.shape[1]):
-            factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
-            noise = inputs.motor_noise[t, k, n0 + n]
-            us[k, n] = us[k, n] * factor + noise
-            u[t, k, n0 + n] = us[k, n]
-    for i in range(xs.shape[0]):
-        for n in range(xs.shape[1]):
-            xs[i, n] = x[t, i, n0 + n]
+            factor = 1.0 + gain[n]
+            us[k, n] = us[k, n] * factor + noise[n]
+    put_block(results.u[t], us, n0)
+    take_block(xs, x[t], n0)
 
     if model.replaces_plant:
-        for i in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                xs[i, n] -= model.x[t, i, n0 + n]
-        for k in range(us.shape[0]):
-            for n in range(us.shape[1]):
-                us[k, n] -= model.u[t, k, n0 + n]
+        add_block(xs, -1.0, model.x[t], n0)
+        add_block(us, -1.0, model.u[t], n0)
         # x' = reference' + A (x - reference) + B (u - reference control)
         clear(moved)
         add_product(model.A[t], xs, moved, n0)
-        # The products by A and by B are rounded before they are added, in the order of
-        # the plain pass.
-        for i in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                reference = model.x[t + 1, i, n0 + n]
-                x[t + 1, i, n0 + n] = reference + moved[i, n]
-        clear(moved)
-        add_product(model.B[t], us, moved, n0)
-        for i in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                x[t + 1, i, n0 + n] += moved[i, n]
+        add_block(moved, 1.0, model.x[t + 1], n0)
+        # The product by B is rounded before it is added, as in the plain pass.
+        clear(xs)
+        add_product(model.B[t], us, xs, n0)
+        add(moved, xs)
+        put_block(x[t + 1], moved, n0)
         return
     step_block(plant, xs, us, work.params, moved, work.step)
-    for i in range(xs.shape[0]):
-        for n in range(xs.shape[1]):
-            moved[i, n] += inputs.disturbance[t, i, n0 + n]
+    add_block(moved, 1.0, inputs.disturbance[t], n0)
     taper_block(moved, inputs.taper)
-    for i in range(xs.shape[0]):
-        for n in range(xs.shape[1]):
-            x[t + 1, i, n0 + n] = moved[i, n]
+    put_block(x[t + 1], moved, n0)
 
 
 @helper
@@ -281,19 +263,12 @@ def rollout(
             # Trials that do not exist fill up the last block.
             clear(now[: network.layers[0, FIRST]])
             see(t, n0, plant, inputs, model, results, work)
-            for n in range(w):
-                for k in range(n_target):
-                    now[k, n] = inputs.target[t, k, n0 + n]
-                for k in range(n_observed):
-                    now[n_target + k, n] = work.ys[k, n]
+            take_block(now[:n_target], inputs.target[t], n0)
+            put(now[n_target : n_target + n_observed, :w], ys)
             network_step(theta, network, before, now, scratch)
             if every > 1 and (t + 1) % every == 0:
                 put(activations[(t + 1) // every], now)
-            for k in range(n_controls):
-                for n in range(w):
-                    command[t, k, n0 + n] = now[output + k, n]
-                if inputs.exploration.shape[0]:
-                    for n in range(w):
-                        change = inputs.exploration[t, k, n0 + n]
-                        command[t, k, n0 + n] += change
+            put_block(command[t], now[output : output + n_controls], n0)
+            if inputs.exploration.shape[0]:
+                add_columns(command[t], inputs.exploration[t], n0, n1)
             move(t, n0, plant, inputs, model, results, work)

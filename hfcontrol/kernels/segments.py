@@ -11,7 +11,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.matrices import clear, put
+from hfcontrol.kernels.matrices import clear, put, take_block
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.network.tables import FIRST
 
@@ -58,18 +58,16 @@ def recall(
     y = stored.y
     width = segment.shape[2]
     n0 = block * width
-    n1 = min((block + 1) * width, y.shape[2])
     n_input = network.layers[0, FIRST]
     n_target = target.shape[1]
-    w = n1 - n0
     put(segment[0], stored.activations[block, first // stored.every])
     # The last segment may be shorter.
     for t in range(first, min(first + stored.every, y.shape[0])):
         now = segment[t + 1 - first]
         # As in the rollout, columns without a trial see zeros.
         clear(now[:n_input])
-        put(now[:n_target, :w], target[t, :, n0:n1])
-        put(now[n_target:n_input, :w], y[t, :, n0:n1])
+        take_block(now[:n_target], target[t], n0)
+        take_block(now[n_target:n_input], y[t], n0)
         network_step(theta, network, segment[t - first], now, scratch)
 
 

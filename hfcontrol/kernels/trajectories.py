@@ -7,6 +7,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.integrators import step_block, step_work, taper_block
 from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.matrices import add_block, put_block, take_block
 from hfcontrol.kernels.plant_types import PlantFunctions
 
 # Trials in a block: they and their scratch arrays stay in the cache.
@@ -67,24 +68,17 @@ def simulate(
         now = np.empty((nx, w))
         after = np.empty((nx, w))
         us = np.empty((nu, w))
-        for i in range(nx):
-            for n in range(w):
-                now[i, n] = x[0, i, n0 + n]
+        take_block(now, x[0], n0)
         for t in range(steps):
             if law.gains.shape[0]:
                 _follow_law(t, n0, law, now, v, u)
             # Block functions take arrays without gaps: copies of the block's trials.
-            for i in range(nu):
-                for n in range(w):
-                    us[i, n] = u[t, i, n0 + n]
+            take_block(us, u[t], n0)
             step_block(plant, now, us, params, after, work)
-            for i in range(nx):
-                for n in range(w):
-                    now[i, n] = after[i, n] + disturbance[t, i, n0 + n]
+            now, after = after, now
+            add_block(now, 1.0, disturbance[t], n0)
             taper_block(now, taper)
-            for i in range(nx):
-                for n in range(w):
-                    x[t + 1, i, n0 + n] = now[i, n]
+            put_block(x[t + 1], now, n0)
 
 
 @helper

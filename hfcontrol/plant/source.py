@@ -11,6 +11,7 @@ import math
 import types
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 
 from hfcontrol.errors import PlantError
@@ -79,6 +80,10 @@ OPERATORS = (
     ast.Load,
     ast.Store,
 )
+
+# Sets and exact types: a plant file has thousands of nodes.
+ALLOWED = frozenset((*STATEMENTS, *EXPRESSIONS, ast.keyword))
+ALLOWED_OPERATORS = frozenset(OPERATORS)
 
 
 class Replacement(NamedTuple):
@@ -198,10 +203,12 @@ class PlantSource:
 
         # A docstring is the only text that a function may contain.
         body = function.body[1:] if ast.get_docstring(function) else function.body
-        nodes = [node for statement in body for node in ast.walk(statement)]
+        walk = (node for statement in body for node in ast.walk(statement))
+        # Others are parts of these, such as their operators.
+        nodes = [node for node in walk if hasattr(node, "lineno")]
         needed: list[str] = []
         # In the order of lines, so that the first fault in the file is reported.
-        for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):
+        for node in sorted(nodes, key=attrgetter("lineno")):
             self._check_node(node, function, namespace)
             if not isinstance(node, ast.Name) or node.id not in self.functions:
                 continue
@@ -215,42 +222,45 @@ class PlantSource:
         self, node: ast.AST, function: ast.FunctionDef, namespace: dict[str, Any]
     ) -> None:
         """Raise PlantError if a node of a function is not allowed."""
-        self._check_operator(node, function)
-        allowed = (*STATEMENTS, *EXPRESSIONS, ast.keyword)
-        if hasattr(node, "lineno") and not isinstance(node, allowed):
+        if type(node) not in ALLOWED:
             unknown = Replacement(
                 type(node).__name__, "use numbers, indices, math.*, if, for and while"
             )
             what, instead = REPLACEMENTS.get(type(node), unknown)
             self.fail(node, f"{function.name} uses {what}", instead)
 
-        if isinstance(node, ast.Constant):
+        # The most frequent ones first.
+        if isinstance(node, ast.Name):
+            self._check_name(node, function, namespace)
+        elif isinstance(node, ast.Constant):
             self._check_constant(node, function)
-        elif isinstance(node, ast.Attribute):
-            self._check_attribute(node, function)
+        elif isinstance(node, (ast.BinOp, ast.UnaryOp, ast.AugAssign)):
+            self._check_operator(node, function)
         elif isinstance(node, ast.Subscript):
             self._check_subscript(node, function)
+        elif isinstance(node, ast.Attribute):
+            self._check_attribute(node, function)
         elif isinstance(node, ast.Call):
             self._check_call(node, function)
-        elif isinstance(node, ast.Name):
-            self._check_name(node, function, namespace)
+        elif isinstance(node, ast.Compare):
+            self._check_comparison(node, function)
 
-    def _check_operator(self, node: ast.AST, function: ast.FunctionDef) -> None:
-        """Allow the operators and comparisons of OPERATORS."""
-        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.AugAssign)):
-            operators: list[ast.AST] = [node.op]
+    def _check_operator(
+        self, node: ast.BinOp | ast.UnaryOp | ast.AugAssign, function: ast.FunctionDef
+    ) -> None:
+        """Allow the operators of OPERATORS."""
+        if type(node.op) not in ALLOWED_OPERATORS:
             unknown = Replacement(
                 f"the operator in {ast.unparse(node)}", "use + - * / ** // %"
             )
-        elif isinstance(node, ast.Compare):
-            operators = [*node.ops]
-            unknown = Replacement(ast.unparse(node), "compare with < <= > >= == !=")
-        else:
-            return
-        for operator in operators:
-            if not isinstance(operator, OPERATORS):
-                what, instead = REPLACEMENTS.get(type(operator), unknown)
-                self.fail(node, f"{function.name} uses {what}", instead)
+            what, instead = REPLACEMENTS.get(type(node.op), unknown)
+            self.fail(node, f"{function.name} uses {what}", instead)
+
+    def _check_comparison(self, node: ast.Compare, function: ast.FunctionDef) -> None:
+        """Allow the comparisons of OPERATORS."""
+        if not ALLOWED_OPERATORS.issuperset(map(type, node.ops)):
+            what = f"{function.name} uses {ast.unparse(node)}"
+            self.fail(node, what, "compare with < <= > >= == !=")
 
     def _check_constant(self, node: ast.Constant, function: ast.FunctionDef) -> None:
         """Allow numbers only."""
