@@ -70,7 +70,7 @@ class Case:
         ratio: float | None = np.inf
         if np.isfinite(loss):
             ratio = ratio_to_optimal(loss, optimal_loss, comparison.task)
-        errors, unit = _final_errors(comparison.loop, movement)
+        errors, unit = _final_errors(comparison, movement)
         success = comparison.task.success(movement, comparison.scenario)
         finite = np.isfinite(movement.losses)
         return {
@@ -319,15 +319,18 @@ def _delay(command: Array, delay: int) -> Array:
     return arriving
 
 
-def _final_errors(loop: ClosedLoop, movement: Movement) -> tuple[Array, str]:
+def _final_errors(comparison: Comparison, movement: Movement) -> tuple[Array, str]:
     """Return the final error of every trial (N,), and its unit.
 
-    It is the distance of the hand [cm] or, for a plant without a hand, of the state.
+    It is the distance of the hand [cm] or, for a plant without a hand, of the states
+    that the cost weighs at the end.
     """
+    loop = comparison.loop
     hand = hand_errors(loop, movement)
     if hand is not None:
         return 100 * hand[-1], "cm"
-    return np.linalg.norm(state_errors(loop, movement)[-1], axis=0), ""
+    errors = state_errors(loop, movement)[-1, comparison.task.final_states]
+    return np.linalg.norm(errors, axis=0), ""
 
 
 def _measure_times(result: Benchmark) -> None:

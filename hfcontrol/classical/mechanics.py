@@ -40,7 +40,7 @@ def rates_of_positions(plant: Plant) -> Array:
     Raises UnsuitableError if the states are not positions and their rates alone.
     """
     positions = plant.positions
-    if 2 * len(positions) != plant.n_body:
+    if not len(positions) == len(plant.rates) == plant.n_body / 2:
         raise UnsuitableError(
             f"the states of {plant.name} are not positions and their rates alone"
         )

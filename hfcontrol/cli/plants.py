@@ -76,7 +76,9 @@ def check(name: str) -> None:
 
 
 def _format_finding(name: str, ok: bool, message: str) -> str:
-    """The line of a finding; one that is ok but has a message is a warning."""
+    """The lines of a finding; one that is ok but has a message is a warning."""
     if not message:
         return f"{'ok  ' if ok else 'FAIL'} {name}"
-    return f"{'WARN' if ok else 'FAIL'} {name}: {message}"
+    word = "WARN" if ok else "FAIL"
+    # A check of several things has a line for each fault.
+    return "\n".join(f"{word} {name}: {line}" for line in message.splitlines())

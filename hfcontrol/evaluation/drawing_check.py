@@ -4,6 +4,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.plant_sample import Sample
+from hfcontrol.plant.calls import draw_links, draw_marks, stack_drawings
 from hfcontrol.plant.probe import format_numbers
 
 # Lengths and positions may differ by rounding.
@@ -22,26 +23,14 @@ def check_drawing(sample: Sample) -> str | None:
 
 def _check_links(sample: Sample) -> str | None:
     """The segments keep their lengths, and the last point is the plant's own place."""
-    links = sample.plant.functions["links"]
     drawings = [
-        np.asarray(links(x, p), dtype=float)
+        draw_links(sample.plant, x, p)
         for x, p in zip(sample.x.T, sample.p.T, strict=True)
     ]
-    first = drawings[0]
-    if first.ndim != 2 or not first.size or first.shape[1] not in (2, 3):
-        return (
-            f"links gives an array {first.shape}; it must give points (k, 2), or "
-            "(k, 3) in space"
-        )
-    if any(points.shape != first.shape for points in drawings):
-        return (
-            "links gives more points at some states than at others; the number must be "
-            "the same at all"
-        )
+    points = stack_drawings(sample.plant, "links", drawings)
 
     # A row of NaN separates two lines, and must do so in every drawing: a movie moves
     # the lines of its first frame.
-    points = np.array(drawings)
     is_gap = np.isnan(points)
     if (is_gap != is_gap[0, :, :1]).any() or is_gap[0, -1].any():
         return (
@@ -74,19 +63,9 @@ def _check_last_point(sample: Sample, points: Array) -> str | None:
 
 def _check_marks(sample: Sample) -> str | None:
     """Every mark has finite coordinates and a value from -1 to 1."""
-    function = sample.plant.functions["marks"]
-    drawings = [
-        np.asarray(function(x, u, p))
-        for x, u, p in zip(sample.x.T, sample.u.T, sample.p.T, strict=True)
-    ]
-    first = drawings[0]
-    varies = any(marks.shape != first.shape for marks in drawings)
-    if first.ndim != 2 or first.shape[1] != 3 or varies:
-        return (
-            f"marks gives an array {first.shape}; it must give x, y and a value for "
-            "each mark (k, 3) at every state"
-        )
-    marks = np.array(drawings)
+    states_and_controls = zip(sample.x.T, sample.u.T, sample.p.T, strict=True)
+    drawings = [draw_marks(sample.plant, x, u, p) for x, u, p in states_and_controls]
+    marks = stack_drawings(sample.plant, "marks", drawings)
     is_finite = np.isfinite(marks).all(axis=2)
     wrong = marks[~is_finite | (np.abs(marks[:, :, 2]) > 1)]
     if len(wrong):

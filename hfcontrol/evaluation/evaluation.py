@@ -211,12 +211,14 @@ def _summarise_motion(comparison: Comparison) -> dict[str, Any]:
 def _state_motion(comparison: Comparison) -> tuple[Array, Array]:
     """Distance of the state from its goal (arrivals, N), and final speed (N,).
 
-    The speed is the distance of the rates.
+    The distance counts the states that the cost weighs at the end. The speed is the
+    distance of the rates.
     """
-    loop = comparison.loop
-    errors = state_errors(loop, comparison.rollout)
-    final_rates = np.delete(errors[-1], loop.plant.positions, axis=0)
-    return np.linalg.norm(errors, axis=1), np.linalg.norm(final_rates, axis=0)
+    plant = comparison.loop.plant
+    errors = state_errors(comparison.loop, comparison.rollout)
+    counted = errors[:, comparison.task.final_states]
+    final_rates = errors[-1, plant.rates]
+    return np.linalg.norm(counted, axis=1), np.linalg.norm(final_rates, axis=0)
 
 
 def _hand_motion(comparison: Comparison, paths: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ Each check is a function of a `Sample` that returns what is wrong, or None.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_par
 from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
-from hfcontrol.tasks.weights import find_bad_weight
+from hfcontrol.runs.settings import find_task_faults
 
 STEPS = 1000  # of the simulation that must stay finite
 
@@ -324,37 +324,10 @@ def _find_wrong_rate(
 
 
 def check_tasks(sample: Sample) -> Answer:
-    """The numbers of every task are well-formed; its generator checks its own."""
-    plant = sample.plant
-    for name, task in plant.tasks.items():
-        message = _check_task(plant, task)
-        if message:
-            return f"TASKS[{name!r}]: {message}"
-    return None
-
-
-def _check_task(plant: Plant, task: dict[str, Any]) -> str | None:
-    """What is wrong with the entries of one task."""
-    for key in ("trials", "steps"):
-        count = task.get(key, 1)
-        if not (isinstance(count, int) and count > 0):
-            return f"{key} is {count!r}; it must be a whole number above zero"
-    fault = find_bad_weight(plant, task)
-    if fault:
-        return fault
-    if "start" in task and len(task["start"]) not in (len(plant.positions), plant.nx):
-        return (
-            f"start holds {len(task['start'])} numbers; give {len(plant.positions)} "
-            "positions"
-        )
-    if "draw" in task:
-        x0, _ = task["draw"](np.random.default_rng(0), TRIALS, "training")
-        if np.shape(x0) != (plant.nx, TRIALS):
-            return (
-                f"draw gives start states {np.shape(x0)}; it must give "
-                f"{(plant.nx, TRIALS)}"
-            )
-    return None
+    """The entries of all tasks fit the plant; the message has a line for each fault."""
+    faults = find_task_faults(sample.plant)
+    lines = [f"{name}: {fault}" for name, fault in faults]
+    return "\n".join(lines)
 
 
 # In the order of `hfcontrol check`: first what the later checks rely on.

@@ -4,8 +4,7 @@ A plant with a place in the plane is drawn by its paths there; any other plant b
 positions against time.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison
 from hfcontrol.optim.yardstick import Optimum
+from hfcontrol.plant.calls import draw_links, draw_marks, stack_drawings
 from hfcontrol.plant.contract import Plant
 from hfcontrol.runs.run import Run
 
@@ -206,18 +206,17 @@ def link_points(comparison: Comparison, x: Array, trials: Array) -> Array | None
 
     `x` is (T+1, nx, N). Returns None for a plant without links.
     """
-    links = comparison.run.plant.functions.get("links")
-    if links is None:
+    plant, params = comparison.run.plant, comparison.scenario.params
+    if "links" not in plant.functions:
         return None
-    params = comparison.scenario.params
     with np.errstate(invalid="ignore"):
-        points = [_trial_links(links, x[:, :, n], params[:, n]) for n in trials]
-        return np.array(points, dtype=float)
-
-
-def _trial_links(links: Callable[..., Any], x: Array, params: Array) -> list[Any]:
-    """Return the links of one trial at all states x (T+1, nx)."""
-    return [links(state, params) for state in x]
+        points = [
+            draw_links(plant, state, params[:, n])
+            for n in trials
+            for state in x[:, :, n]
+        ]
+    stacked = stack_drawings(plant, "links", points)
+    return stacked.reshape(len(trials), len(x), *stacked.shape[1:])
 
 
 def mark_points(comparison: Comparison, trials: Array) -> Array | None:
@@ -225,22 +224,16 @@ def mark_points(comparison: Comparison, trials: Array) -> Array | None:
 
     At the last state the last control stays. Returns None for a plant without marks.
     """
-    marks = comparison.run.plant.functions.get("marks")
-    if marks is None:
+    plant, params = comparison.run.plant, comparison.scenario.params
+    if "marks" not in plant.functions:
         return None
     x, u = comparison.rollout.x, comparison.rollout.u
     u = np.concatenate([u, u[-1:]])
-    params = comparison.scenario.params
     with np.errstate(invalid="ignore"):
-        points = [
-            _trial_marks(marks, x[:, :, n], u[:, :, n], params[:, n]) for n in trials
+        marks = [
+            draw_marks(plant, x[t, :, n], u[t, :, n], params[:, n])
+            for n in trials
+            for t in range(len(x))
         ]
-        return np.array(points, dtype=float)
-
-
-def _trial_marks(
-    marks: Callable[..., Any], x: Array, u: Array, params: Array
-) -> list[Any]:
-    """Return the marks of one trial at all states x and controls u, (T+1, .) each."""
-    pairs = zip(x, u, strict=True)
-    return [marks(state, control, params) for state, control in pairs]
+    stacked = stack_drawings(plant, "marks", marks)
+    return stacked.reshape(len(trials), len(x), *stacked.shape[1:])

@@ -42,6 +42,7 @@ class Plant:
 
     actuator_lag: time constant [s] of actuators between control and body, or 0; the
         drives of the actuators are the last states
+    position_names: the states that are positions, if the plant file lists them
     observation_indices: which of the `n_observable` observations the network gets, or
         None for all
     environment: the Gymnasium environment that is stepped instead of a plant
@@ -69,6 +70,7 @@ class Plant:
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     trim: Array | float = 0.0
     actuator_lag: float = 0.0
+    position_names: tuple[str, ...] | None = None
     observation_indices: tuple[int, ...] | None = None
     n_observable: int = 0
     environment: Environment | None = None
@@ -114,14 +116,31 @@ class Plant:
         """Indices of the positions among the states.
 
         These are the first half of a semi_implicit plant's state. For other integrators
-        they are the states whose name is not that of another state with `_rate`.
+        they are the states that the plant file lists or, by default, the states whose
+        name is not that of another state with `_rate`.
         """
         if self.integrator == "semi_implicit":
             return np.arange(self.n_body // 2)
         # The drives of actuators are neither positions nor rates.
-        rates = {f"{name}_rate" for name in self.state}
         body = self.state[: self.n_body]
+        if self.position_names is not None:
+            return np.array([body.index(name) for name in self.position_names])
+        rates = {f"{name}_rate" for name in self.state}
         return np.array([i for i, name in enumerate(body) if name not in rates])
+
+    @property
+    def rates(self) -> Array:
+        """Indices of the rates among the states.
+
+        These are the states of the body that are no positions. If the plant file lists
+        its positions, only `NAME_rate` of a position NAME is a rate: other states, such
+        as the activations of muscles, are neither.
+        """
+        others = np.setdiff1d(np.arange(self.n_body), self.positions)
+        if self.position_names is None:
+            return others
+        rates = {f"{name}_rate" for name in self.position_names}
+        return np.array([i for i in others if self.state[i] in rates], dtype=int)
 
     def state_indices(self, function: str) -> Array:
         """Indices of the states that stand in for "observe" or "output".

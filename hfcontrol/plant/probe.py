@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +87,12 @@ def _check_written(
             f"{plant.path.name}: {function} leaves entry {', '.join(missing)} "
             f"unwritten at x = {format_numbers(x)}; it must write all {len(written)}"
         )
+    for name, value in written.items():
+        if not isinstance(value, (Real, np.bool_)):
+            raise PlantError(
+                f"{plant.path.name}: {function} writes {value!r} as {name} at "
+                f"x = {format_numbers(x)}; it must write a number"
+            )
 
 
 def probe_derivatives(plant: Plant) -> None:

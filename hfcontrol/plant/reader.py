@@ -6,7 +6,7 @@ what is wrong and what to write instead.
 
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -116,6 +116,27 @@ class PlantFile:
         if len(set(value)) < len(value):
             self.fail(f"{key} holds a name twice; names must differ")
         return tuple(value)
+
+    def read_positions(
+        self, state: tuple[str, ...], integrator: str
+    ) -> tuple[str, ...] | None:
+        """Return POSITIONS, or None if the file does not have it."""
+        if self.namespace.get("POSITIONS") is None:
+            return None
+        names = self.read_names("POSITIONS")
+        unknown = [name for name in names if name not in state]
+        if unknown:
+            self.fail(
+                f"POSITIONS holds {unknown[0]!r}, which is no name of STATE; list the "
+                f"states that are positions, any of {', '.join(state)}"
+            )
+        if integrator == "semi_implicit":
+            self.fail(
+                "POSITIONS has no effect with semi_implicit, where the first half of "
+                "STATE are the positions; leave it out"
+            )
+        # In the order of the state, as all other numbers by position.
+        return tuple(name for name in state if name in names)
 
     def read_sizes(self, key: str, value: Any, count: int) -> Array:
         """Return positive numbers (count,): one for all entries, or one for each.
@@ -247,35 +268,47 @@ class PlantFile:
                 f"TASKS is a {type(tasks).__name__}; write a dictionary of names and "
                 "dictionaries"
             )
-        for key, task in tasks.items():
-            self._check_task(f"TASKS[{key!r}]", task)
+        faults = [
+            f"TASKS[{key!r}] {fault}"
+            for key, task in tasks.items()
+            for fault in self._find_task_faults(key, task)
+        ]
+        if faults:
+            lines = (f"{self.path.name}: {fault}" for fault in faults)
+            raise PlantError("\n".join(lines))
         return tasks
 
-    def _check_task(self, label: str, task: Any) -> None:
-        """Check where the scenarios of a task come from, and its residual function."""
-        is_dict = isinstance(task, dict)
-        if not is_dict or not ("generator" in task or callable(task.get("draw"))):
-            self.fail(
-                f'{label} must be a dictionary with a "generator", or a function as '
-                '"draw"'
+    def _find_task_faults(self, key: Any, task: Any) -> Iterator[str]:
+        """Yield what is wrong with a task's kind, name and residual function.
+
+        The entries are checked when a task is made.
+        """
+        if not isinstance(key, str) or not key:
+            yield "has no name; tasks have texts as names"
+        if not isinstance(task, dict):
+            yield (
+                'must be a dictionary with a "generator", or a function as "draw", '
+                f"not a {type(task).__name__}"
             )
+            return
+        if "generator" not in task and "draw" not in task:
+            yield 'must be a dictionary with a "generator", or a function as "draw"'
+
         residual = task.get("residual")
         names = task.get("residuals")
         if (residual is None) != (names is None):
-            self.fail(
-                f'{label} must give both "residual", a function, and "residuals", '
-                "their names"
-            )
-        if residual is None:
-            return
-        if getattr(residual, "__name__", None) not in self.functions:
-            self.fail(
-                f'{label}: "residual" is {residual!r}; it must be a function of this '
-                "file"
-            )
+            yield 'must give both "residual", a function, and "residuals", their names'
+        elif residual is not None:
+            yield from self._find_residual_faults(residual, names)
+
+    def _find_residual_faults(self, residual: Any, names: Any) -> Iterator[str]:
+        """Yield what is wrong with a residual function and the names of residuals."""
+        function = getattr(residual, "__name__", None)
+        if self.functions.get(str(function)) is not residual:
+            yield f'"residual" is {residual!r}; it must be a function of this file'
         is_tuple = isinstance(names, tuple) and names
         if not is_tuple or {type(name) for name in names} != {str}:
-            self.fail(f'{label}: "residuals" is {names!r}; it must be a tuple of names')
+            yield f'"residuals" is {names!r}; it must be a tuple of names'
 
     def check_functions(self, tasks: Mapping[str, dict[str, Any]]) -> str:
         """Check all functions, and return the name of the one that steps the plant."""
@@ -340,6 +373,7 @@ class PlantFile:
             "source": self.source,
             "functions": self.functions,
             "tasks": tasks,
+            "position_names": self.read_positions(state, clock.integrator),
         }
         numbers = {
             "params": self.read_params(),

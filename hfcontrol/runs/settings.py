@@ -266,13 +266,41 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if name in plant.tasks:
         own = plant.tasks[name].get("train", {})
+    fault = find_train_fault(own)
+    if fault:
+        raise TaskError(f"task {name} of {plant.name}: {fault}")
+    return own
+
+
+def find_train_fault(own: Any) -> str | None:
+    """Return what is wrong with the `train` entry of a task, or None."""
+    if not isinstance(own, dict):
+        return f"train {own!r}: must be a dictionary of settings of a training"
     for entry in own:
         if entry in NOT_FOR_TASKS or entry not in Settings.model_fields:
-            raise TaskError(
-                f"task {name} of {plant.name}: its `train` entry has {entry!r}, which "
-                "is not a setting of a training such as `hidden`, `grow` or `batches`"
+            return (
+                f"its `train` entry has {entry!r}, which is not a setting of a "
+                "training such as `hidden`, `grow` or `batches`"
             )
-    return own
+    try:
+        Settings(**own)
+    except UsageError as error:
+        return f"its `train` entry: {error}"
+    return None
+
+
+def find_task_faults(plant: "Plant") -> list[tuple[str, str]]:
+    """Return (task, sentence) for each fault in the entries of a plant's tasks."""
+    from hfcontrol.tasks.entries import find_faults
+
+    faults = []
+    for name, entries in plant.tasks.items():
+        faults += [(name, fault) for fault in find_faults(plant, entries)]
+        fault = find_train_fault(entries.get("train", {}))
+        # The model of the entries reports a value that is no dictionary.
+        if fault and isinstance(entries.get("train"), dict):
+            faults.append((name, fault))
+    return faults
 
 
 def names_with(rule: OnlyWith) -> list[str]:

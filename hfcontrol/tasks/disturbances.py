@@ -117,7 +117,7 @@ class Disturbances:
         starts = rng.integers(0, possible_starts, trials)
 
         # A push is a brief force: it changes rates, and positions only through them.
-        rates = np.setdiff1d(np.arange(plant.n_body), plant.positions)
+        rates = plant.rates
         # The steps of a push share its change, so that dt does not matter.
         kicks = size / duration * rng.standard_normal((len(rates), trials))
         for n, start in enumerate(starts):

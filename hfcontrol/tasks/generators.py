@@ -61,10 +61,19 @@ def _along_line(trials: int, split: str) -> Array:
 
 
 def _start(task: TaskSpec, trials: int) -> Array:
-    """The task's start posture, at rest, in every trial (n, N)."""
+    """The task's start in every trial (n, N): a posture at rest, or a whole state."""
+    start = np.asarray(task.numbers["start"], dtype=float)
     x0 = np.zeros((task.plant.n_body, trials))
-    x0[task.plant.positions] = np.asarray(task.numbers["start"], dtype=float)[:, None]
+    x0[:] = _fill_state(task, start)[:, None]
     return x0
+
+
+def _fill_state(task: TaskSpec, numbers: Array) -> Array:
+    """The state (n,) of one number for each position or each state."""
+    positions = task.plant.positions
+    state = np.zeros(task.plant.n_body)
+    state[positions if len(numbers) == len(positions) else slice(None)] = numbers
+    return state
 
 
 def reach(task: TaskSpec, params: Array) -> Draw:
@@ -87,7 +96,8 @@ def reach(task: TaskSpec, params: Array) -> Draw:
         centre = _centre(task, x0, params)
         hand = centre + numbers["radius"] * np.array([np.cos(angle), np.sin(angle)])
         goal = np.zeros_like(x0)
-        goal[plant.positions] = posture(plant, kernels, hand, numbers["start"], params)
+        guess = x0[plant.positions, 0]
+        goal[plant.positions] = posture(plant, kernels, hand, guess, params)
         return x0, goal
 
     return draw
@@ -226,7 +236,7 @@ def follow(task: TaskSpec, params: Array) -> Draw:
 
         goal = np.zeros((task.steps + 1, plant.n_body, trials))
         goal[:, plant.positions] = path
-        rates = np.setdiff1d(np.arange(plant.n_body), plant.positions)
+        rates = plant.rates
         # Only if every position has a rate do the remaining states stand for rates.
         if len(rates) == len(plant.positions):
             goal[:, rates] = np.gradient(path, plant.dt, axis=0)

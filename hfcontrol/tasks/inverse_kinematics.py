@@ -12,6 +12,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
 from hfcontrol.kernels.base import Kernels
+from hfcontrol.plant.calls import draw_links
 from hfcontrol.plant.contract import Plant
 
 # `posture` stops at the first error, and counts a target as missed above the second.
@@ -60,8 +61,8 @@ class HandMap(NamedTuple):
         """Return the arm's fixed end (2,) [m] in the first trial, if it draws links."""
         if "links" not in self.plant.functions:
             return None
-        points = self.plant.functions["links"](self.states(q)[:, 0], self.params[:, 0])
-        return np.asarray(points, dtype=float)[0, :2]
+        points = draw_links(self.plant, self.states(q)[:, 0], self.params[:, 0])
+        return points[0, :2]
 
     def select(self, trials: Array) -> "HandMap":
         """Return the map of some trials."""

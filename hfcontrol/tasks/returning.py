@@ -52,8 +52,7 @@ def _draw_and_back(draw: Draw, task: Task) -> Draw:
                 f"task {task.name}: its goal has a value for every time, so there is "
                 "no single goal to return from"
             )
-        rates = np.delete(start, task.plant.positions, axis=0)
-        if rates.any():
+        if start[task.plant.rates].any():
             raise TaskError(
                 f"task {task.name}: its starts are not at rest, so there is nothing to "
                 "return to"

@@ -20,6 +20,13 @@ from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
 from hfcontrol.schema import format_value
 from hfcontrol.tasks.cost import Cost, Residuals, make_residuals
+from hfcontrol.tasks.entries import check_entries
+from hfcontrol.tasks.functions import (
+    TaskFunction,
+    draw_trials,
+    find_successes,
+    see_goal,
+)
 from hfcontrol.tasks.generators import (
     CIRCLE_GENERATORS,
     CURVATURE_TRIALS,
@@ -29,7 +36,6 @@ from hfcontrol.tasks.options import (
     REPLACEABLE,
     TARGET_OPTIONS,
     TaskOptions,
-    check_numbers,
 )
 from hfcontrol.tasks.scenario import SPLITS, Scenario
 from hfcontrol.tasks.weights import (
@@ -84,7 +90,7 @@ class Task:
         # A copy, because options and `shrink` change it; the plant is shared.
         self.numbers: dict[str, Any] = dict(plant.tasks[self.name])
         self._replace_numbers()
-        check_numbers(plant, self.name, self.numbers)
+        check_entries(plant, self.name, self.numbers)
 
         self.trials: int = self.numbers["trials"]
         self.steps: int = self.numbers["steps"]
@@ -195,6 +201,22 @@ class Task:
         weighs = [name for name in costs if name in self.numbers]
         return not any(_is_used(self.numbers[name]) for name in weighs)
 
+    @property
+    def final_states(self) -> Array:
+        """Indices of the states that the final error counts.
+
+        The cost weighs them at the end. If it weighs no state, as with residuals of
+        the plant file alone, all states of the body count.
+        """
+        running = weights_by_component(
+            self.plant, "running", self.numbers.get("running", 0.0)
+        )
+        final = weights_by_component(
+            self.plant, "final", self.numbers.get("final", 1.0)
+        )
+        indices = np.flatnonzero(running + final)
+        return indices if indices.size else np.arange(self.plant.n_body)
+
     def shrink(self, steps: int, trials: int) -> "Task":
         """The task with a shorter horizon and another number of trials.
 
@@ -238,7 +260,7 @@ class Task:
         # This order of the draws is part of what a seed means.
         params = disturbances.params(plant, rng, trials)
         drawn_x0, drawn_goal = self._draw_start_and_goal(rng, params, trials, split)
-        x0, goal = self._check_drawn(drawn_x0, drawn_goal, trials)
+        x0, goal = self._complete(drawn_x0, drawn_goal)
         goal_output = self.kernels.output(np.nan_to_num(goal), params)
         target = self._target(goal, goal_output)
 
@@ -275,17 +297,15 @@ class Task:
         split: str,
     ) -> tuple[Array, Array]:
         """Start states and goals from the task's own function or its generator."""
-        draw = self.numbers.get("draw")
-        if draw is None:
-            draw = GENERATORS[self.numbers["generator"]](self, params)
-        try:
-            x0, goal = draw(rng, trials, split)
-        except KeyError as error:
-            raise TaskError(
-                f"task {self.name} of {self.plant.name}: entry {error} is missing, and "
-                "its generator needs it"
-            ) from None
-        return np.asarray(x0, dtype=float), np.asarray(goal, dtype=float)
+        if "draw" not in self.numbers:
+            generator = GENERATORS[self.numbers["generator"]]
+            return generator(self, params)(rng, trials, split)
+        shape = (self.steps + 1, self.plant.n_body)
+        return draw_trials(self._function("draw"), rng, trials, split, shape)
+
+    def _function(self, name: str) -> TaskFunction:
+        """The function of the task's entry `name`."""
+        return TaskFunction(self.plant, self.name, name, self.numbers[name])
 
     def _target(self, goal: Array, goal_output: Array) -> Array:
         """The goal of the next step (T, nt, N), in the space that the user chose."""
@@ -306,7 +326,9 @@ class Task:
         then the change of the positions until each time of the task's `preview`.
         """
         goal = np.nan_to_num(goal)
-        seen = self.numbers["sees"](goal) if "sees" in self.numbers else goal[1:]
+        seen = goal[1:]
+        if "sees" in self.numbers:
+            seen = see_goal(self._function("sees"), goal, self.steps)
 
         now = np.arange(1, len(goal))
         # Beyond the end of the goal, its last state is all that is known.
@@ -314,43 +336,17 @@ class Task:
             ahead = round(seconds / self.plant.dt)
             later = goal[np.minimum(now + ahead, len(goal) - 1)]
             change = (later - goal[1:])[:, self.plant.positions]
-            seen = np.concatenate([seen, change], axis=1)
-
-        seen = np.asarray(seen, dtype=float)
-        trials = goal.shape[2]
-        has_shape = seen.ndim == 3 and seen.shape[2] == trials
-        is_long_enough = len(seen) >= self.steps
-        if not (has_shape and is_long_enough and np.isfinite(seen).all()):
-            raise TaskError(
-                f"task {self.name} of {self.plant.name}: sees returned an array of "
-                f"shape {seen.shape}; it must be finite, of shape ({len(goal) - 1}, "
-                f"number of components, {trials})"
-            )
+            seen = np.concatenate([seen[: self.steps], change[: self.steps]], axis=1)
         return seen[: self.steps]
 
-    def _check_drawn(self, x0: Array, goal: Array, trials: int) -> tuple[Array, Array]:
-        """Start (nx, N) and goal (T+1, nx, N), checked and with actuator states.
+    def _complete(self, x0: Array, goal: Array) -> tuple[Array, Array]:
+        """Start (nx, N) and goal (T+1, nx, N) with actuator states.
 
-        A goal that moves on beyond the horizon is cut. Raises TaskError if a draw
-        function returned arrays of a wrong shape or without finite numbers.
+        A goal that moves on beyond the horizon is cut.
         """
-        n, steps = self.plant.n_body, self.steps
         if goal.ndim == 2:
-            goal = np.tile(goal, (steps + 1, 1, 1))
-        goal = goal[: steps + 1]
-
-        if x0.shape != (n, trials) or goal.shape != (steps + 1, n, trials):
-            raise TaskError(
-                f"task {self.name}: draw returned starts {x0.shape} and goals "
-                f"{goal.shape}; they must be ({n}, {trials}), and ({n}, {trials}) or "
-                f"({steps + 1}, {n}, {trials})"
-            )
-        has_no_goal = np.isnan(goal).all(axis=(0, 1))
-        if not np.isfinite(x0).all() or has_no_goal.any():
-            raise TaskError(
-                f"task {self.name} of {self.plant.name}: draw returned a start that is "
-                "not finite, or a trial without any goal (all of it NaN)"
-            )
+            goal = np.tile(goal, (self.steps + 1, 1, 1))
+        goal = goal[: self.steps + 1]
         start = np.ascontiguousarray(self.with_actuator_states(x0))
         return start, self.with_actuator_states(goal)
 
@@ -436,20 +432,17 @@ class Task:
 
         That is a limit on the final errors of hand [m], rates or state, as norms, or a
         function of the final state and goal (n, N). The default is a norm of 0.1 of
-        the state's error.
+        the state's error, which counts the `final_states`.
         """
         limits = self.numbers.get("success", {"state": 0.1})
         # Actuators may be in any state.
         n = self.plant.n_body
         x, goal = rollout.x[-1, :n], scenario.goal[-1, :n]
         if callable(limits):
-            # NaN in a goal means that any value will do.
-            with np.errstate(invalid="ignore"):
-                return np.asarray(limits(x, goal), dtype=bool)
+            return find_successes(self._function("success"), x, goal)
 
         error = np.where(np.isnan(goal), 0.0, x - goal)
-        rates = np.delete(error, self.plant.positions, axis=0)
-        errors = {"rates": rates, "state": error}
+        errors = {"rates": error[self.plant.rates], "state": error[self.final_states]}
         if "hand" in limits:
             output = self.kernels.output(rollout.x[-1:], scenario.params)[0]
             hand_goal = scenario.goal_output[-1, self.plant.hand]

@@ -9,7 +9,6 @@
 States are those of the plant's body, without actuators.
 """
 
-from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -61,16 +60,6 @@ def describe_bad_weight(plant: Plant, name: str, value: Any) -> str | None:
         f"has {came}; give one number for {scope}, or {len(names)} numbers: "
         f"{', '.join(names)}"
     )
-
-
-def find_bad_weight(plant: Plant, numbers: Mapping[str, Any]) -> str | None:
-    """Return the fault of the first unsuitable weight among a task's numbers."""
-    for name in WEIGHTS:
-        if name in numbers:
-            fault = describe_bad_weight(plant, name, numbers[name])
-            if fault:
-                return f"{name} {numbers[name]!r}: {fault}"
-    return None
 
 
 def weights_by_component(plant: Plant, name: str, value: Any) -> Array:

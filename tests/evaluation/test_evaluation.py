@@ -203,9 +203,22 @@ def test_task_sets_the_number_of_evaluation_trials(folder):
     assert evaluate(run, trials=6)["sets"]["held_out"]["trials"] == 6
     path.write_text(text.replace("JUDGED", "0"))
     with pytest.raises(
-        TaskError, match=r"task swing of judged_5: judged 0, .* must be at least 1"
+        TaskError, match="task swing of judged_5: judged 0: must be a whole number"
     ):
         hf.train(str(path), out=folder)
+
+
+def test_final_error_counts_states_with_a_weight_at_the_end(folder):
+    """The rates of this pendulum are free; their size is reported as final speed."""
+    text = PENDULUM.replace("LINKS", "").replace('"steps"', '"final": (1, 0), "steps"')
+    path = folder / "free_rates.py"
+    path.write_text(text)
+    run = hf.train(str(path), hidden=(4,), batches=2, rollouts=3, out=folder)
+    comparison = compare_with_optimum(run)
+    off = np.abs(comparison.rollout.x[-1] - comparison.scenario.goal[-1])
+    numbers = evaluate(run)["sets"]["training"]
+    assert numbers["error"]["mean"] == pytest.approx(off[0].mean(), rel=1e-12)
+    assert numbers["final_speed"]["mean"] == pytest.approx(off[1].mean(), rel=1e-12)
 
 
 def test_number_of_trials_can_be_chosen(run):

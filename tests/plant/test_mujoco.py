@@ -172,6 +172,8 @@ def test_control_step_equals_steps_of_mujoco(tmp_path, rng):
     plant = load_plant(path)
     assert plant.state == ("swing", "swing_rate", "muscle_activation")
     assert plant.control == ("muscle",)
+    # An activation is neither a position nor a rate.
+    assert plant.positions.tolist() == [0] and plant.rates.tolist() == [1]
     assert plant.dt == 0.02 and plant.limit == 0.5
     x = rng.standard_normal((3, 5))
     u = rng.uniform(-0.5, 0.5, (1, 5))
@@ -259,7 +261,7 @@ def test_unstable_trial_becomes_nan_and_leaves_the_others_alone(
 def test_text_element_of_a_model_defines_tasks_and_sizes(tmp_path):
     """Entries of a task replace those of the default task; home is a keyframe."""
     default = load_plant(write(tmp_path, SWING.replace("EXTRA", ""))).tasks["reach"]
-    assert default["start"] == (0.0, 0.0)
+    assert default["start"] == (0.0, 0.0, 0.0)
     assert default["radius"] == pytest.approx(0.5 / 4)
 
     turn = {
@@ -279,7 +281,7 @@ def test_text_element_of_a_model_defines_tasks_and_sizes(tmp_path):
     text = SWING.replace("EXTRA", text_element(json.dumps(extras)) + keyframe)
     plant = load_plant(write(tmp_path, text))
     success = plant.tasks["reach"]["success"]
-    changed = {"start": (0.7, 0.2), "radius": 0.07, "success": success}
+    changed = {"start": (0.7, 0.0, 0.2), "radius": 0.07, "success": success}
     assert plant.tasks["reach"] == {**default, **changed}
     assert list(plant.tasks) == ["reach", "turn"] and plant.tasks["turn"]["trials"] == 3
     np.testing.assert_array_equal(plant.taper, [9, np.inf, 2])

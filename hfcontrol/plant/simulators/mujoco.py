@@ -84,6 +84,7 @@ class ModelPlant(PlantFile):
         self.functions = {"step_batch": simulator.step}
         self.namespace = {
             "STATE": self._state_names(),
+            "POSITIONS": tuple(self._joints()),
             "CONTROL": tuple(self._actuators()),
             "UNITS": self._units(),
             "LIMIT": None,
@@ -324,8 +325,10 @@ def default_tasks(simulator: Simulator, dt: float) -> dict[str, dict[str, Any]]:
         return {"hold": hold_task(simulator, dt, steps, spread, home)}
 
     radius = reach_radius(simulator)
-    # The generator `reach` takes a start without rates.
-    start = (*home[: model.nq], *home[model.nq + model.nv :])
+    # At rest, with the activations of home if there are any.
+    activations = home[model.nq + model.nv :]
+    rest = (0.0,) * model.nv
+    start = (*home[: model.nq], *rest, *activations) if model.na else home[: model.nq]
     scenarios = {"generator": "reach", "start": start, "radius": radius}
     return {"reach": reach_task(simulator, steps, radius, scenarios)}
 
