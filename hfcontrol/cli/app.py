@@ -127,7 +127,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    A mistake of the user is one line on stderr. The exit status is 2 for wrong usage
+    A mistake of the user is one line on stderr, several faults of a plant file's tasks
+    are one line each. The exit status is 2 for wrong usage
     and 1 for a failure.
     """
     try:
@@ -144,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HFControlError as error:
         # A plant file or task is input of the user, as options are.
         wrong_usage = isinstance(error, (UsageError, PlantError, TaskError))
-        _fail(f"hfcontrol: {error}", USAGE if wrong_usage else FAILURE)
+        # Several faults of one input have a line each.
+        lines = [f"hfcontrol: {line}" for line in str(error).splitlines()]
+        _fail(lines, USAGE if wrong_usage else FAILURE)
     except MemoryError:
         _fail(
             "hfcontrol: not enough memory; reduce --trials, --steps or --hidden",
@@ -157,8 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"hfcontrol: {str(error) or 'stopped'}", INTERRUPTED)
 
 
-def _fail(line: str, status: int) -> NoReturn:
-    """Print one line on stderr and exit."""
-    # Messages of other libraries may have several lines.
-    click.echo(" ".join(line.split()), err=True)
+def _fail(message: str | list[str], status: int) -> NoReturn:
+    """Print a message, or several, on one line of stderr each and exit."""
+    for line in [message] if isinstance(message, str) else message:
+        # Messages of other libraries may have several lines.
+        click.echo(" ".join(line.split()), err=True)
     sys.exit(status)

@@ -79,8 +79,9 @@ class PlantFile:
         except Exception as error:
             line = line_in_file(error, str(path))
             where = "" if line is None else f", line {line}"
+            text = " ".join(str(error).split())
             raise PlantError(
-                f"{path.name}{where}: {type(error).__name__}: {error}"
+                f"{path.name}{where}: {type(error).__name__}: {text}"
             ) from error
         # Imported functions are not the plant's.
         self.functions = {

@@ -266,9 +266,11 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if name in plant.tasks:
         own = plant.tasks[name].get("train", {})
-    fault = find_train_fault(own)
-    if fault:
-        raise TaskError(f"task {name} of {plant.name}: {fault}")
+    # A task checks its other entries when it is made, with the user's numbers in them.
+    if find_train_fault(own):
+        faults = find_task_faults(plant)
+        lines = [f"task {task} of {plant.name}: {fault}" for task, fault in faults]
+        raise TaskError("\n".join(lines))
     return own
 
 

@@ -105,7 +105,7 @@ def see_goal(sees: TaskFunction, goal: Array, steps: int) -> Array:
 def find_successes(success: TaskFunction, x: Array, goal: Array) -> Array:
     """Return which trials (N,) succeeded, by final states and goals (n, N)."""
     # NaN in a goal means that any value will do.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         value = success(x, goal)
     trials = x.shape[1]
     array = np.asarray(value) if read_array(value) is not None else np.zeros(())

@@ -255,7 +255,7 @@ class Task:
         return arrays of a wrong shape.
         """
         plant, disturbances = self.plant, self.options.disturbances
-        trials = trials or self.trials
+        trials, n = trials or self.trials, self.plant.n_body
 
         # This order of the draws is part of what a seed means.
         params = disturbances.params(plant, rng, trials)
@@ -268,13 +268,16 @@ class Task:
         if self._transforms_goal:
             # A goal that moves on beyond a shortened horizon is shown as drawn.
             moves = drawn_goal.ndim == 3
-            shown = drawn_goal if moves else goal[:, : plant.n_body]
+            shown = drawn_goal if moves else goal[:, :n]
             seen = self._transform_goal(shown)
 
         noise = disturbances.noise(plant, rng, self.steps, trials)
         task_push = self.numbers.get("push", 0.0)
         pushes = disturbances.pushes(plant, rng, self.steps, trials, task_push)
         cost = self._cost(goal, goal_output, target, params)
+        if callable(self.numbers.get("success")):
+            # A mistake shows here, and not at the end of a training.
+            find_successes(self._function("success"), x0[:n], goal[-1, :n])
         return Scenario(
             x0=x0,
             target=np.ascontiguousarray(seen),

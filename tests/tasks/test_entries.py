@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
+from hfcontrol.cli import main
 from hfcontrol.errors import HFControlError, PlantError, TaskError
 from hfcontrol.evaluation.task_check import check_starts
 from hfcontrol.kernels import compile_plant
@@ -301,6 +302,43 @@ def test_check_has_a_line_for_each_fault():
     lines = findings["tasks"].message.splitlines()
     assert [line[:9] for line in lines] == ["go: steps", "go: radiu"]
     assert not check_starts(plant)
+
+
+def run_command(capsys, *arguments):
+    """What a command prints on stdout and stderr; it must fail with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr()
+
+
+def test_commands_print_a_line_for_each_fault(tmp_path, capsys):
+    path = tmp_path / "slide.py"
+    changes = '"trials": "64", "radius": -1, "train": {"grow": "x"}'
+    path.write_text(slide("REACH", changes).source)
+    faults = [
+        "trials '64': must be a whole number of at least 1",
+        "radius -1: must be a finite number above zero [m]",
+        "its `train` entry: `grow` x: must be a whole number of at least 0",
+    ]
+
+    _, errors = run_command(capsys, "train", "--plant", str(path))
+    expected = [f"hfcontrol: task go of slide: {fault}" for fault in faults]
+    expected[2] = expected[2].replace("`grow`", "--grow")
+    assert errors.splitlines() == expected
+
+    printed, _ = run_command(capsys, "check", str(path))
+    lines = [line for line in printed.splitlines() if line.startswith("FAIL")]
+    assert lines == [f"FAIL tasks: go: {fault}" for fault in faults]
+
+
+def test_a_training_refuses_a_wrong_success_function_before_its_first_rollout(tmp_path):
+    path = tmp_path / "slide.py"
+    source = "def bad(x, goal):\n    return True"
+    path.write_text(slide("REACH", '"success": bad', extra=source).source)
+    with pytest.raises(TaskError, match="success of task go returned a single bool"):
+        hf.train(str(path), out=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["slide.py"]
 
 
 # The functions of a task, and the message after the file's name and line.
