@@ -20,6 +20,7 @@ from hfcontrol.plant.calls import (
     read_array,
 )
 from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.probe import PROBE_SIZE, line_in_file
 
 
 class TaskFunction:
@@ -114,3 +115,27 @@ def find_successes(success: TaskFunction, x: Array, goal: Array) -> Array:
             value, f"an array of True or False for each of {trials} trials, ({trials},)"
         )
     return array
+
+
+def check_target_size(
+    residual: TaskFunction, names: tuple[str, ...], size: int
+) -> None:
+    """Call a residual function with a target (size,), in plain Python.
+
+    Raises TaskError if it reads beyond the target: compiled code would do so silently.
+    """
+    plant = residual.plant
+    x = tuple((PROBE_SIZE * plant.typical_state).tolist())
+    u = tuple((PROBE_SIZE * plant.typical_control).tolist())
+    p = tuple(plant.params.values())
+    try:
+        residual.function(x, u, x[:size], p, [0.0] * len(names))
+    except IndexError as error:
+        line = line_in_file(error, str(plant.path))
+        raise TaskError(
+            f"{format_place(plant, line)}: {residual.label} reads beyond the {size} "
+            "components of the target in `space` hand; use `space` joint"
+        ) from None
+    except ArithmeticError:
+        # Compiled code returns inf or nan here.
+        return

@@ -17,12 +17,13 @@ from numpy.random import Generator
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.contract import HAND, Plant
 from hfcontrol.schema import format_value
 from hfcontrol.tasks.cost import Cost, Residuals, make_residuals
 from hfcontrol.tasks.entries import check_entries
 from hfcontrol.tasks.functions import (
     TaskFunction,
+    check_target_size,
     draw_trials,
     find_successes,
     see_goal,
@@ -92,6 +93,9 @@ class Task:
         self._replace_numbers()
         check_entries(plant, self.name, self.numbers)
 
+        if options.space == "hand" and "residual" in self.numbers:
+            names = self.numbers["residuals"]
+            check_target_size(self._function("residual"), names, len(HAND))
         self.trials: int = self.numbers["trials"]
         self.steps: int = self.numbers["steps"]
         parts = self.numbers.get("final_at", (1.0,))

@@ -15,6 +15,7 @@ from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs.settings import find_task_faults, settings_for
 from hfcontrol.tasks.entries import KNOWN, MODELS, check_entries, find_faults
 from hfcontrol.tasks.generators import GENERATORS
+from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.task import Task
 
 # Two positions, four states and one control, so that all sizes differ.
@@ -515,3 +516,21 @@ def test_the_final_error_counts_states_with_a_weight_at_the_end(weights, counted
     final = scenario.goal[-1] + np.eye(4)
     succeeded = task.success(Still(final[None]), scenario)
     assert np.flatnonzero(~succeeded).tolist() == counted
+
+
+def test_a_residual_reads_no_more_of_the_target_than_hand_space_has():
+    """Compiled code would read memory that belongs to something else."""
+    options = TaskOptions(space="hand")
+    plant = slide("OWN")
+    assert Task(plant, compile_plant(plant), None, options).n_target == 2
+
+    source = SLIDE.replace("target[0]", "target[3]")
+    plant = read_plant(f"{source}\nTASKS = {{'go': OWN}}", "slide.py")
+    Task(plant, compile_plant(plant))
+    with pytest.raises(TaskError) as caught:
+        Task(plant, compile_plant(plant), None, options)
+    line = source.splitlines().index("    r[0] = x[0] - target[3]") + 1
+    assert str(caught.value) == (
+        f"slide.py, line {line}: residual of task go reads beyond the 2 components of "
+        "the target in `space` hand; use `space` joint"
+    )
