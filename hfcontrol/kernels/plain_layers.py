@@ -12,7 +12,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper
-from hfcontrol.kernels.matrices import add, put
+from hfcontrol.kernels.matrices import add, take_block
 from hfcontrol.kernels.tanh import tanh_in_place
 from hfcontrol.network.tables import (
     ACTIVATION,
@@ -200,10 +200,13 @@ def gather_over_time(
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
         first = sources[k, SOURCE_FIRST]
         end = sources[k, SOURCE_END]
-        # Step t is entry t + 1; a lagged source is read one entry before.
-        entry = 1 - sources[k, SOURCE_LAG]
-        source = activity[entry : entry + steps, first:end]
-        put(X[:, column : column + end - first], source)
+        lag = sources[k, SOURCE_LAG]
+        for t in range(steps):
+            row = X[t, column:]
+            # Step t is entry t + 1; a lagged source is read one entry before.
+            units = activity[t + 1 - lag, first:end]
+            for i in range(units.size):
+                row[i] = units[i]
         column += end - first
     for t in range(steps):
         X[t, column] = 1.0
@@ -215,7 +218,7 @@ def copy_columns(values: Array, first: int, end: int) -> Array:
     """Return some columns of a matrix as a matrix of their own."""
     # BLAS takes no slice of columns: Numba would copy it in every call, and warn.
     out = np.empty((values.shape[0], end - first), values.dtype)
-    put(out, values[:, first:end])
+    take_block(out, values, first)
     return out
 
 

@@ -18,15 +18,7 @@ from hfcontrol.kernels.integrators import (
     taper_block,
 )
 from hfcontrol.kernels.jit import helper, kernel
-from hfcontrol.kernels.matrices import (
-    add,
-    add_block,
-    add_columns,
-    clear,
-    put,
-    put_block,
-    take_block,
-)
+from hfcontrol.kernels.matrices import add_block, clear, put, put_block, take_block
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.network.tables import FIRST
@@ -130,10 +122,9 @@ def see(
         clear(ys)
         add_product(model.C[delayed], xs, ys, n0)
         for k in range(ys.shape[0]):
-            observed = model.observed[delayed, k, n0:]
-            noise = inputs.sensory_noise[t, k, n0:]
             for n in range(ys.shape[1]):
-                ys[k, n] += observed[n] + noise[n]
+                observed = model.observed[delayed, k, n0 + n]
+                ys[k, n] += observed + inputs.sensory_noise[t, k, n0 + n]
     else:
         take_block(xs, results.x[delayed], n0)
         observe_block(plant, xs, work.params, ys, work.all_observations)
@@ -171,11 +162,9 @@ def move(
                 part = us[k, n] / limit
                 us[k, n] = limit * math.tanh(part)
         # Gain and noise come after the limit: they belong to the actuators.
-        gain = inputs.motor_gain[t, k, n0:]
-        noise = inputs.motor_noise[t, k, n0:]
         for n in range(us.shape[1]):
-            factor = 1.0 + gain[n]
-            us[k, n] = us[k, n] * factor + noise[n]
+            factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
+            us[k, n] = us[k, n] * factor + inputs.motor_noise[t, k, n0 + n]
     put_block(results.u[t], us, n0)
     take_block(xs, x[t], n0)
 
@@ -189,7 +178,7 @@ def move(
         # The product by B is rounded before it is added, as in the plain pass.
         clear(xs)
         add_product(model.B[t], us, xs, n0)
-        add(moved, xs)
+        add_block(moved, 1.0, xs, 0)
         put_block(x[t + 1], moved, n0)
         return
     step_block(plant, xs, us, work.params, moved, work.step)
@@ -264,11 +253,12 @@ def rollout(
             clear(now[: network.layers[0, FIRST]])
             see(t, n0, plant, inputs, model, results, work)
             take_block(now[:n_target], inputs.target[t], n0)
-            put(now[n_target : n_target + n_observed, :w], ys)
+            take_block(now[n_target : n_target + n_observed], ys, 0)
             network_step(theta, network, before, now, scratch)
             if every > 1 and (t + 1) % every == 0:
                 put(activations[(t + 1) // every], now)
-            put_block(command[t], now[output : output + n_controls], n0)
+            take_block(us, now[output : output + n_controls], 0)
             if inputs.exploration.shape[0]:
-                add_columns(command[t], inputs.exploration[t], n0, n1)
+                add_block(us, 1.0, inputs.exploration[t], n0)
+            put_block(command[t], us, n0)
             move(t, n0, plant, inputs, model, results, work)
