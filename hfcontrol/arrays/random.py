@@ -15,6 +15,8 @@ class Stream(IntEnum):
     SCENARIOS = 1
     HELD_OUT = 2
     CONSTRAINT = 3
+    LAWS = 4
+    VALIDATION = 5
 
 
 def stream(seed: int, which: Stream, *more: int) -> np.random.Generator:

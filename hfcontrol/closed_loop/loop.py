@@ -279,10 +279,13 @@ class LinearisedLoop:
         """The weights (P,) at the rollout."""
         return self.loop.network.weights(self.rollout.theta)
 
-    @cached_property
-    def slope(self) -> Array | float:
-        """Derivative of each weight by its entry of theta (P,), or 1."""
-        return self.loop.network.slope(self.rollout.theta)
+    def _pull(self, w: Array) -> Array:
+        """Cotangent (..., P) of theta for cotangents (..., P) of the weights."""
+        return self.loop.network.weights_vjp(self.rollout.theta, w)
+
+    def _push(self, v: Array) -> Array:
+        """Tangent (P,) of the weights for a tangent v (P,) of theta."""
+        return self.loop.network.weights_jvp(self.rollout.theta, v)
 
     def subset(self, trials: int) -> "LinearisedLoop":
         """The derivative of a number of evenly spaced trials; needs no plant."""
@@ -320,7 +323,7 @@ class LinearisedLoop:
     def jvp(self, v: Array) -> Residuals:
         """Tangent of all residuals in the direction v (P,)."""
         dx, du, _ = self.loop.passes.tangent(
-            self.weights, self.plant_jacobians, self.rollout, self.slope * v
+            self.weights, self.plant_jacobians, self.rollout, self._push(v)
         )
         steps, _, trials = du.shape
         self.tally.add(Counts(tangent_steps=steps * trials))
@@ -331,9 +334,10 @@ class LinearisedLoop:
         x_bar, u_bar = self.cost.vjp(w)
         steps, _, trials = u_bar.shape
         self.tally.add(Counts(adjoint_steps=steps * trials))
-        return self.slope * self.loop.passes.adjoint(
+        w_bar = self.loop.passes.adjoint(
             self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
         )
+        return self._pull(w_bar)
 
     @cached_property
     def gradient(self) -> Array:
@@ -351,10 +355,7 @@ class LinearisedLoop:
         J = self.loop.passes.adjoint_rows(
             self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
         )
-        # Without a constraint the slope is 1, and J is large.
-        if self.loop.network.constraint is not None:
-            J *= self.slope
-        return J
+        return self._pull(J)
 
     def structural_product(self, v: Array) -> Array:
         """S @ v (P,), the matrix of structural damping times v.
@@ -368,11 +369,11 @@ class LinearisedLoop:
             self.weights,
             self.plant_jacobians,
             rollout,
-            self.slope * v,
+            self._push(v),
             keep_activations=True,
         )
         d_hidden = passes.keep_hidden(d_activations)
         gradient = passes.adjoint(
             self.weights, self.plant_jacobians, rollout, dx, du, d_hidden
         )
-        return self.slope * gradient / self.loop.trials
+        return self._pull(gradient) / self.loop.trials

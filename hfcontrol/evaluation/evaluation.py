@@ -293,7 +293,9 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     if run.plant.environment:
-        trainer = make_trainer(settings or run.settings, run.plant_file)
+        trainer = make_trainer(
+            settings or run.settings, run.plant_file, run.conditioning
+        )
         assert isinstance(trainer, PolicyTrainer)
         assert isinstance(trainer.sampler, EnvironmentSampler)
         episodes = DEFAULT_EPISODES if trials is None else trials

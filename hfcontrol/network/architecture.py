@@ -241,6 +241,7 @@ class Architecture:
 
     * `hidden`: sizes of the hidden layers, and `cell`, the name of their cell
     * `skip`: layers that also read the input; `recurrent`: layers that read themselves
+    * `linear_path`: whether the output reads the input, so that it can be a linear law
     * `learn_start`: whether the initial hidden state is trained
     * `scheme`, `unfold`: for cells in continuous time, the scheme that solves them and
       its steps in a control step
@@ -257,6 +258,7 @@ class Architecture:
     scheme: str = "fused"
     unfold: int = 1
     time_constants: tuple[float, float] = TIME_CONSTANTS
+    linear_path: bool = False
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -347,7 +349,10 @@ def lay_out_layers(architecture: Architecture, n_input: int, n_output: int) -> L
         planner.add(name, architecture.cell, units, reads)
         below = name
     # The output is linear: limits of the control belong to the closed loop.
-    planner.add("out", "linear", n_output, [(below, 0)])
+    reads = [(below, 0)]
+    if architecture.linear_path:
+        reads.append(("in", 0))
+    planner.add("out", "linear", n_output, reads)
     return planner.finish(architecture)
 
 

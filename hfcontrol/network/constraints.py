@@ -104,7 +104,15 @@ class Constraint:
         weights = np.where(masks.signed, masks.sign * positive, theta)
         return np.where(masks.cut, 0.0, weights)
 
-    def slope(self, theta: Array) -> Array:
+    def jvp(self, theta: Array, v: Array) -> Array:
+        """Return the tangent (P,) of the weights for a tangent v (P,) of theta."""
+        return self._slope(theta) * v
+
+    def vjp(self, theta: Array, w: Array) -> Array:
+        """Return the cotangent (..., P) of theta for cotangents w (..., P)."""
+        return self._slope(theta) * w
+
+    def _slope(self, theta: Array) -> Array:
         """Return the derivative (P,) of each weight by its free parameter."""
         masks = self._masks(theta)
         logistic = 0.5 * (1.0 + np.tanh(0.5 * SHARPNESS * theta))

@@ -17,18 +17,20 @@ from hfcontrol.network.cells import CELLS
 INCOMING = 15
 
 
-def draw_sparse(layer: Layer, W: Array, rng: np.random.Generator) -> None:
-    """Fill the weights of a layer with a few normal ones per unit and source.
+def draw_sparse(
+    layer: Layer, W: Array, sources: Sequence[Source], rng: np.random.Generator
+) -> None:
+    """Fill the weights of some of a layer's sources with a few normal ones per unit.
 
     Their variance is 1 / (incoming connections of all sources together), which gives
     the summed input unit variance.
     """
     # The output layer is no exception: with a tenth of these weights there, some seeds
     # spent 50 updates on a plateau that none of ten meets with unit variance.
-    fan_in = sum(min(INCOMING, source.size) for source in layer.sources)
+    fan_in = sum(min(INCOMING, source.size) for source in sources)
     scale = 1 / np.sqrt(fan_in)
     matrices = W.reshape(-1, *W.shape[-2:])
-    for source in layer.sources:
+    for source in sources:
         for matrix in matrices:
             for row in matrix[:, source.columns]:
                 chosen = rng.permutation(row.size)[:INCOMING]

@@ -8,15 +8,19 @@ step, or per stage of a cell with a state:
 A network knows no plant. Shapes: n activations, N trials, P weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.network.activations import activation_names, activation_of
-from hfcontrol.network.architecture import Architecture, Layer, lay_out_layers
+from hfcontrol.network.architecture import (
+    Architecture,
+    Layer,
+    Source,
+    lay_out_layers,
+)
 from hfcontrol.network.cells import (
     CELLS,
     count_states,
@@ -39,19 +43,7 @@ from hfcontrol.network.stages import (
     parameter_values,
 )
 from hfcontrol.network.tables import KINDS, STAGES, TERMS
-
-
-class WeightMap(Protocol):
-    """The weights as a function of what is trained, entry by entry (constraints.py)."""
-
-    def start(self, weights: Array) -> Array:
-        """Return theta (P,) for initial weights (P,)."""
-
-    def weights(self, theta: Array) -> Array:
-        """Return the weights (P,) at theta (P,)."""
-
-    def slope(self, theta: Array) -> Array:
-        """Return the derivative (P,) of each weight by its entry of theta."""
+from hfcontrol.network.weight_maps import WeightMap
 
 
 class Network:
@@ -60,8 +52,8 @@ class Network:
     `size` is P, the number of weights. `rest` is the initial output, one number for
     each output or one for all, and `output_sizes` are typical sizes of the outputs,
     likewise: they scale the initial weights of the output, and `weight_sizes`. With a
-    `constraint` the trained theta (P,) differs from the weights, which are a function
-    of it.
+    `weight_map`, a constraint or a scaling, the weights are another function of the
+    trained theta (P,).
     """
 
     def __init__(
@@ -93,20 +85,19 @@ class Network:
             end = self.size + self.hidden.stop - self.hidden.start
             self.start = slice(self.size, end)
             self.size = end
-        self.constraint: WeightMap | None = None
+        self.weight_map: WeightMap | None = None
 
     def weights(self, theta: Array) -> Array:
-        """Return the weights (P,) at theta (P,): theta itself without a constraint."""
-        if self.constraint is None:
-            return theta
-        return self.constraint.weights(theta)
+        """Return the weights (P,) at theta (P,): theta itself without a map."""
+        return theta if self.weight_map is None else self.weight_map.weights(theta)
 
-    def slope(self, theta: Array) -> Array | float:
-        """Return the derivative (P,) of each weight by its entry of theta.
+    def weights_jvp(self, theta: Array, v: Array) -> Array:
+        """Return the tangent (P,) of the weights for a tangent v (P,) of theta."""
+        return v if self.weight_map is None else self.weight_map.jvp(theta, v)
 
-        It is 1 without a constraint.
-        """
-        return 1.0 if self.constraint is None else self.constraint.slope(theta)
+    def weights_vjp(self, theta: Array, w: Array) -> Array:
+        """Return the cotangent (..., P) of theta for those of the weights (..., P)."""
+        return w if self.weight_map is None else self.weight_map.vjp(theta, w)
 
     def matrices(self, theta: Array) -> list[Array]:
         """Return the matrix of each layer (`Layer.shape`): views into weights (P,)."""
@@ -209,7 +200,7 @@ class Network:
                 reads_input = [s for s in layer.sources if s.units == self.inputs]
                 draw_synapses(layer, W, raw[..., 0], spread, reads_input, rng)
             else:
-                draw_sparse(layer, W, rng)
+                draw_sparse(layer, W, self._drawn_sources(layer), rng)
         matrices[-1][:] *= self.output_sizes[:, None]
         # Without input, the untrained network gives `rest`.
         matrices[-1][:, -1] = self.rest
@@ -217,7 +208,17 @@ class Network:
         # After all matrices: the order of draws decides what a seed gives.
         for layer, raw in zip(self.layers, parameters, strict=True):
             draw_parameters(layer, raw, spread, rng)
-        return theta if self.constraint is None else self.constraint.start(theta)
+        return theta if self.weight_map is None else self.weight_map.start(theta)
+
+    def _drawn_sources(self, layer: Layer) -> Sequence[Source]:
+        """Return the sources of a layer whose initial weights are random.
+
+        The linear path starts at zero: it is for laws, and an untrained network is the
+        same with and without it.
+        """
+        if layer is not self.layers[-1]:
+            return layer.sources
+        return [s for s in layer.sources if s.units != self.inputs]
 
     def step(
         self, theta: Array, before: Array, inputs: Array, elapsed: float = 1.0

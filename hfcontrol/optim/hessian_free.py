@@ -65,6 +65,14 @@ RAISE = 2.0
 REDUCE = 0.5
 DAMPING_RANGE = (1e-12, 1e12)
 
+# If the first damping is found, and not given: the reduction ratio above which it falls
+# once more, and by which factor.
+EXCELLENT = 0.9
+REDUCE_MORE = 0.2
+
+# The value that stands for a damping that has not been chosen yet.
+UNSET = 0.0
+
 # A direction without descent is solved for again with more damping.
 RETRIES = 8
 RETRY_RAISE = 4.0
@@ -120,20 +128,24 @@ class Step(NamedTuple):
 class HessianFree:
     """Options of the Hessian-free optimizer; `step` makes one update.
 
+    Without `damping` the first one follows from the curvature (`first_damping`).
     With `curvature_trials`, the curvature is that of as many evenly spaced trials
     (Martens 2010); gradient and loss are always those of all trials. `structural` is
     the factor mu of structural damping, `cap` the most iterations of conjugate
-    gradients. Raises UsageError for numbers out of range.
+    gradients. With `restarts`, a direction without descent is looked for again from
+    zero, and the damping returns to what it was if none is found; else the damping
+    keeps what it was raised to. Raises UsageError for numbers out of range.
     """
 
     solver: str = "auto"
-    damping: float = 1.0
+    damping: float | None = 1.0
     structural: float = 0.0
     cap: int = 100
     curvature_trials: int | None = None
+    restarts: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.damping < np.inf:
+        if self.damping is not None and not 0 < self.damping < np.inf:
             raise UsageError(f"`damping` {self.damping}: must be a positive number")
         if not 0 <= self.structural < np.inf:
             raise UsageError(
@@ -148,7 +160,8 @@ class HessianFree:
 
     def init(self, theta: Array) -> HFState:
         """Return the state before the first update."""
-        return HFState(theta, self.damping, np.zeros_like(theta))
+        damping = UNSET if self.damping is None else self.damping
+        return HFState(theta, damping, np.zeros_like(theta))
 
     def choose_solver(self, loop: Loop) -> tuple[str, str]:
         """Choose the solver for a closed loop; return its name and the reason.
@@ -193,13 +206,17 @@ class HessianFree:
         so.
         """
         objective = CountedObjective(hold)
-        lam = state.damping
         found = None
         with single_threaded_blas():
             linear = objective.linearise(rollout)
             descent = Descent(self, state, linear, objective.loop)
-            for _ in range(1 + RETRIES):
-                candidates = descent.solve(lam)
+            lam = state.damping
+            if lam == UNSET:
+                lam = first_damping(descent.G, descent.gradient)
+            for attempt in range(1 + RETRIES):
+                # Before CG has converged, its start may lead uphill.
+                from_zero = attempt > 0 and self.restarts
+                candidates = descent.solve(lam, from_zero)
                 found = search(objective, rollout, candidates, linear.gradient)
                 if found:
                     break
@@ -218,10 +235,15 @@ class HessianFree:
             )
             # a direction without descent is no start for the next update
             no_direction = np.zeros_like(state.theta)
-            return replace(state, damping=lam, direction=no_direction), rollout, report
+            damping = state.damping if self.restarts else lam
+            failed = replace(state, damping=damping, direction=no_direction)
+            return failed, rollout, report
 
         new, _, predicted, direction, tried = found
         rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
+        if rho > EXCELLENT and self.damping is None:
+            # from a high first damping, a factor of two at a time takes too long
+            lam = max(lam * REDUCE_MORE, DAMPING_RANGE[0])
         report = Report(
             True,
             new.loss,
@@ -232,6 +254,20 @@ class HessianFree:
             counts=objective.counts,
         )
         return HFState(new.theta, lam, direction, state.updates + 1), new, report
+
+
+def first_damping(G: Operator, g: Array) -> float:
+    """Return the damping of the first update, from the curvature along the gradient g.
+
+    It is the Rayleigh quotient g'Gg / g'g, which has the units of damping: the same
+    problem in other units begins alike. It is large, because a first step that is too
+    long saturates the units for good; `update_damping` reduces it fast.
+    """
+    squared = float(g @ g)
+    curvature = float(g @ (G @ g))
+    if not (0 < squared < np.inf and 0 < curvature < np.inf):
+        return 1.0
+    return float(np.clip(curvature / squared, *DAMPING_RANGE))
 
 
 def update_damping(
@@ -293,15 +329,18 @@ class Descent:
         """Return S A S."""
         return A if self.sizes is None else Scaled(A, self.sizes)
 
-    def solve(self, lam: float) -> list[Candidate]:
-        """Return the candidates, the most trusted last; none if J is not finite."""
+    def solve(self, lam: float, from_zero: bool = False) -> list[Candidate]:
+        """Return the candidates, the most trusted last; none if J is not finite.
+
+        Conjugate gradients start from the last direction, or `from_zero`.
+        """
         try:
-            candidates = self._solve(lam)
+            candidates = self._solve(lam, from_zero)
         except np.linalg.LinAlgError:
             return []
         return [Candidate(self._scale(d), value) for d, value in candidates]
 
-    def _solve(self, lam: float) -> list[Candidate]:
+    def _solve(self, lam: float, from_zero: bool) -> list[Candidate]:
         """Return the candidates as directions by phi."""
         g = self.gradient
         if self.solver == "residual":
@@ -321,7 +360,7 @@ class Descent:
         solution = conjugate_gradients(
             A,
             -g,
-            start,
+            0.0 * g if from_zero else start,
             self._preconditioner(lam),
             self.options.cap,
             floor=FLOOR if self.rows is None else FLOOR_PRECONDITIONED,

@@ -49,9 +49,10 @@ class OptimizerSettings(SettingsModel):
             ),
         ),
     )
-    damping: Number = setting(
-        1.0,
-        "Initial Tikhonov damping, which adapts.",
+    damping: Number | None = setting(
+        None,
+        "Initial Tikhonov damping, which adapts; by default it follows from the "
+        "curvature, and is 1 with `--strategy plain`.",
         "LAM",
         only_with=(HESSIAN_FREE,),
         gt=0,

@@ -165,7 +165,7 @@ class Learner:
         self.critic = Network(architecture, n_context + n_hidden, 1)
 
         # A constraint fixes signs or zeros of weights: they cannot absorb a scale.
-        self.normalise = options.normalise and network.constraint is None
+        self.normalise = options.normalise and network.weight_map is None
 
     @cached_property
     def network_sequences(self) -> "Sequences":
@@ -214,7 +214,7 @@ class Learner:
         """Pull a cotangent of `network_weights` back to the trained vector."""
         if self.normalise:
             bar = fold_vjp(self.network, bar, inputs)
-        return self.network.slope(theta) * bar
+        return self.network.weights_vjp(theta, bar)
 
     def _outputs(self, activations: Array, trials: int) -> Array:
         """Return the network's outputs (T, n_output, N) after each step."""

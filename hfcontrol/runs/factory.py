@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,7 @@ from hfcontrol.schema import format_value, options
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.task import Task
+from hfcontrol.training.conditioning import PLAIN, Conditioning
 from hfcontrol.training.holds import choose_hold
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
@@ -54,6 +55,14 @@ from hfcontrol.training.trainer import Trainer
 # Copies of an environment that are stepped in one batch: enough for stable gradients of
 # PPO's defaults, and still quick to make.
 COPIES = 8
+
+# Most updates of a hold, and of one whose trials are drawn again after it: more would
+# learn these by heart.
+BATCHES = 32
+FRESH_BATCHES = 8
+
+# Initial damping of a training that chooses nothing from the problem.
+PLAIN_DAMPING = 1.0
 
 
 def make_wiring(settings: Settings, plant: Plant, taper: bool = True) -> Wiring:
@@ -161,22 +170,32 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
     return Task(plant, kernels, settings.task, options)
 
 
-def make_network(settings: Settings, n_input: int, plant: Plant) -> Network:
-    """Return the network and its constraint, which the seed draws."""
+def make_network(
+    settings: Settings,
+    n_input: int,
+    plant: Plant,
+    conditioning: Conditioning = PLAIN,
+) -> Network:
+    """Return the network, its scaling, and its constraint, which the seed draws."""
     architecture = make_architecture(settings, plant.dt)
+    architecture = replace(architecture, linear_path=conditioning.linear_path)
     # Initial outputs have a size of about one. A larger typical control only makes the
     # untrained controller gentle; one that is ten times too strong can be unstable.
     sizes = np.minimum(1.0, plant.typical_control)
+    if conditioning.outputs is not None:
+        # the scaling knows the sizes of the outputs
+        sizes = np.ones(plant.nu)
     network = Network(architecture, n_input, plant.nu, plant.trim, sizes)
     if settings.density != 1.0 or settings.freeze or settings.dale is not None:
         # From a random stream of its own: the initial weights stay those of the seed.
-        network.constraint = Constraint(
+        network.weight_map = Constraint(
             network,
             stream(settings.seed, Stream.CONSTRAINT),
             settings.density,
             settings.freeze,
             settings.dale,
         )
+    conditioning.scale(network)
     return network
 
 
@@ -202,12 +221,16 @@ def _hessian_free(settings: Settings, task: Task) -> HessianFree:
     trials = settings.curvature_trials
     if trials is None:
         trials = task.curvature_trials
+    damping = settings.damping
+    if damping is None and settings.strategy == "plain":
+        damping = PLAIN_DAMPING
     return HessianFree(
         settings.solver,
-        settings.damping,
+        damping,
         settings.structural,
         settings.cg_cap,
         trials,
+        restarts=settings.strategy != "plain",
     )
 
 
@@ -245,10 +268,16 @@ def make_policy_gradient(settings: Settings) -> PolicyGradient:
     return PolicyGradient.for_method(settings.optimizer, learning_rate=rate, **chosen)
 
 
-def make_limits(settings: Settings) -> Limits:
-    """Return the limits at which training stops."""
+def make_limits(settings: Settings, fresh: bool = False) -> Limits:
+    """Return the limits at which training stops.
+
+    `fresh` tells whether every hold draws new trials.
+    """
+    batches = settings.batches
+    if batches is None:
+        batches = FRESH_BATCHES if fresh else BATCHES
     return Limits(
-        settings.batches,
+        batches,
         settings.target_loss,
         settings.target_ratio,
         settings.rollouts,
@@ -257,13 +286,15 @@ def make_limits(settings: Settings) -> Limits:
 
 
 def make_trainer(
-    settings: Settings, plant: Plant | None = None
+    settings: Settings,
+    plant: Plant | None = None,
+    conditioning: Conditioning = PLAIN,
 ) -> Trainer | PolicyTrainer:
     """Return the trainer that the settings describe.
 
     Raises UsageError, PlantError, TaskError or DeviceError if they do not fit together.
     """
-    plant = make_plant(settings, plant)
+    plant = conditioning.plant(make_plant(settings, plant))
     if plant.environment:
         return _environment_trainer(settings, plant)
 
@@ -271,9 +302,10 @@ def make_trainer(
     # the same ones.
     task = make_task(settings, plant, compile_plant(plant))
     kernels = compile_plant(plant, resolve_device(settings.device))
-    network = make_network(settings, task.n_target + plant.ny, plant)
+    network = make_network(settings, task.n_target + plant.ny, plant, conditioning)
     wiring = make_wiring(settings, plant)
-    limits = make_limits(settings)
+    fresh = _draws_fresh(settings, task)
+    limits = make_limits(settings, fresh)
 
     if settings.optimizer in POLICY_OPTIMIZERS:
         draw_loop = plant_loop(task, plant, kernels, network, wiring)
@@ -309,7 +341,14 @@ def make_trainer(
         estimator=settings.make_estimator(),
         dtype=settings.dtype,
         average=settings.average,
+        fresh=fresh,
+        validation_seed=settings.seed if fresh else None,
     )
+
+
+def _draws_fresh(settings: Settings, task: Task) -> bool:
+    """Whether every hold draws new trials, and validation trials choose the weights."""
+    return settings.strategy != "plain" and not settings.estimator and task.draws
 
 
 def _environment_trainer(settings: Settings, plant: Plant) -> PolicyTrainer:

@@ -24,8 +24,13 @@ from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wir
 from hfcontrol.runs.folder import RunFolder, find_run
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.state_tree import curriculum_from_tree, state_from_tree
+from hfcontrol.runs.state_tree import (
+    conditioning_from_tree,
+    curriculum_from_tree,
+    state_from_tree,
+)
 from hfcontrol.tasks.task import Task
+from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.state import TrainingState
 from hfcontrol.training.trainer import Trainer
@@ -121,7 +126,12 @@ class Run:
     @cached_property
     def plant(self) -> Plant:
         """`plant_file` with the parameters, actuators and observations of the run."""
-        return make_plant(self.settings, self.plant_file)
+        return self.conditioning.plant(make_plant(self.settings, self.plant_file))
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """How the run's problem was conditioned."""
+        return conditioning_from_tree(self.tree.get("conditioning", {}))
 
     @property
     def plant_changed(self) -> bool:
@@ -135,7 +145,8 @@ class Run:
         Raises PlantError if the network no longer fits the plant.
         """
         # A run that a GPU has trained can be used without one.
-        trainer = make_trainer(self.settings.changed(device="cpu"), self.plant_file)
+        settings = self.settings.changed(device="cpu")
+        trainer = make_trainer(settings, self.plant_file, self.conditioning)
         if trainer.network.size != self.theta.size:
             raise PlantError(
                 f"{self.plant.path}: its controller needs {trainer.network.size} "
@@ -162,7 +173,7 @@ class Run:
         Raises UsageError if the network does not fit them.
         """
         settings = settings or self.settings
-        plant = make_plant(settings, self.plant_file)
+        plant = self.conditioning.plant(make_plant(settings, self.plant_file))
         if plant.environment:
             raise UsageError(
                 f"{self.path}: it was trained on {plant.environment.id}, which has no "

@@ -41,6 +41,7 @@ from hfcontrol.training.settings import (
     HoldName,
     HoldSettings,
     LimitSettings,
+    StrategyName,
 )
 
 # NumPy and all that needs it is imported in functions: the command line builds its help
@@ -117,14 +118,14 @@ class TrainKeywords(TypedDict, total=False):
     density: float
     freeze: tuple[str, ...]
     dale: float | None
-    batches: int
+    batches: int | None
     average: int
     hold: HoldName
     rollouts: int | None
     optimizer: OptimizerName
     learning_rate: float | None
     solver: SolverName
-    damping: float
+    damping: float | None
     structural: float
     cg_cap: int
     curvature_trials: int | None
@@ -147,6 +148,7 @@ class TrainKeywords(TypedDict, total=False):
     device: DeviceName
     dtype: DtypeName
     seed: int
+    strategy: StrategyName
     race: int
     grow: int
     guide: int

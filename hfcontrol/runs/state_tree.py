@@ -10,10 +10,12 @@ import numpy as np
 
 from hfcontrol.arrays.device import to_host
 from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.network.scaling import Typical
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
 from hfcontrol.policy_gradient.learner import PolicyState
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.state import CurvePoint, TrainingState, move_state
@@ -42,6 +44,9 @@ CURRICULUM_KEYS = {
     "guide_counted": "guided",
     "earlier": "others",
 }
+
+# Fields of a conditioning that hold typical values and sizes.
+TYPICALS = ("inputs", "outputs")
 
 # The optimizer's state by its "kind" in a checkpoint.
 OPTIMIZER_STATES = {
@@ -100,6 +105,24 @@ def curriculum_from_tree(tree: Tree) -> CurriculumState:
     for name in ("training", "best"):
         fields[name] = tree[name] and state_from_tree(tree[name])
     return CurriculumState(**fields)
+
+
+def conditioning_to_tree(conditioning: Conditioning) -> Tree:
+    """Turn a `Conditioning` into a tree."""
+    tree: Tree = dict(vars(conditioning))
+    for name in TYPICALS:
+        signals = tree[name]
+        tree[name] = signals and signals._asdict()
+    return tree
+
+
+def conditioning_from_tree(tree: Tree) -> Conditioning:
+    """Restore the `Conditioning` of a tree; the empty tree is that of older runs."""
+    fields = dict(tree)
+    for name in TYPICALS:
+        signals = fields.get(name)
+        fields[name] = signals and Typical(**signals)
+    return Conditioning(**fields)
 
 
 def _to_keys(fields: Tree, keys: dict[str, str]) -> Tree:

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import Preparation, make_trainer, prepare
@@ -18,9 +20,15 @@ from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.state_tree import curriculum_to_tree, state_to_tree
+from hfcontrol.runs.state_tree import (
+    conditioning_to_tree,
+    curriculum_to_tree,
+    state_to_tree,
+)
 from hfcontrol.tasks.task import Task
+from hfcontrol.training.conditioning import PLAIN, Conditioning
 from hfcontrol.training.curriculum import Curriculum, CurriculumState
+from hfcontrol.training.start import choose_start
 from hfcontrol.training.state import Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.trainer import Trainer
@@ -56,8 +64,10 @@ class Training:
         prepared: Preparation,
         command: str | None = None,
         curriculum: Curriculum | None = None,
+        conditioning: Conditioning = PLAIN,
     ) -> None:
         self.settings = settings
+        self.conditioning = conditioning
         self.trainer = trainer
         self.state = state
         self.folder = folder
@@ -152,6 +162,7 @@ class Training:
         }
         return {
             "settings": self.settings.tree(),
+            "conditioning": conditioning_to_tree(self.conditioning),
             "task": self.task.name,
             "command": self.command,
             "plant": plant_tree,
@@ -190,22 +201,69 @@ def start_training(
     Raises HFControlError if settings, plant and weights do not fit together, or if the
     folder cannot be created.
     """
-    trainer = make_trainer(settings)
-    if start is not None:
-        _check_start(start, trainer, settings)
     # Compiling comes before the folder: most mistakes show here and leave no folder.
-    prepared = prepare(trainer, settings)
-    theta = None if start is None else start.theta
+    begin = _begin(settings, start)
+    trainer, prepared, theta = begin.trainer, begin.prepared, begin.theta
     # Policy gradients have none; their curriculum is finished from the start.
     curriculum = Curriculum(cast(Trainer, trainer), settings, theta=theta)
     task = cast(Task, trainer.task)
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, task.name, settings.seed
     )
+    state: TrainingState | None = None
     if curriculum.is_finished:
         state = curriculum.result
-        return Training(settings, trainer, state, folder, prepared, command)
-    return Training(settings, trainer, None, folder, prepared, command, curriculum)
+    return Training(
+        settings,
+        trainer,
+        state,
+        folder,
+        prepared,
+        command,
+        None if state else curriculum,
+        begin.conditioning,
+    )
+
+
+class _Beginning(NamedTuple):
+    """What a training begins with; theta (P,) is None for random weights."""
+
+    trainer: Trainer | PolicyTrainer
+    prepared: Preparation
+    conditioning: Conditioning
+    theta: Array | None
+
+
+def _begin(settings: Settings, start: Run | None) -> _Beginning:
+    """Return what a training begins with: from a run, or as its strategy says."""
+    if start is not None:
+        trainer = make_trainer(settings, conditioning=start.conditioning)
+        _check_start(start, trainer, settings)
+        prepared = prepare(trainer, settings)
+        return _Beginning(trainer, prepared, start.conditioning, start.theta)
+
+    trainer = make_trainer(settings)
+    prepared = prepare(trainer, settings)
+    if not _chooses_start(settings, trainer):
+        return _Beginning(trainer, prepared, PLAIN, None)
+
+    plant = load_plant(settings.plant)
+
+    def build(conditioning: Conditioning) -> Trainer:
+        built = make_trainer(settings, plant, conditioning)
+        assert isinstance(built, Trainer)
+        return built
+
+    chosen = choose_start(build, settings.seed)
+    trainer = build(chosen.conditioning)
+    prepared = prepared._replace(reasons=(*prepared.reasons, chosen.reason))
+    return _Beginning(trainer, prepared, chosen.conditioning, chosen.theta)
+
+
+def _chooses_start(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:
+    """Whether scaling and start are chosen from the problem."""
+    in_steps = settings.estimator is None and isinstance(trainer, Trainer)
+    return in_steps and settings.strategy != "plain"
 
 
 def _check_start(
@@ -248,7 +306,7 @@ def continue_training(
     trainer = (
         run.trainer
         if settings.device == "cpu"
-        else make_trainer(settings, run.plant_file)
+        else make_trainer(settings, run.plant_file, run.conditioning)
     )
     # Guidance needs kernels that a finished curriculum does not need again.
     prepared = prepare(
@@ -271,6 +329,7 @@ def continue_training(
         prepared,
         run.tree["command"],
         curriculum,
+        run.conditioning,
     )
 
 

@@ -103,6 +103,17 @@ def shorten_scenario(scenario: Scenario, steps: int) -> Scenario:
     return replace(scenario, cost=cost, arrivals=arrivals, **changes)
 
 
+def without_chance(scenario: Scenario) -> Scenario:
+    """The scenario without noise and pushes."""
+    return replace(
+        scenario,
+        sensory_noise=np.zeros_like(scenario.sensory_noise),
+        motor_noise=np.zeros_like(scenario.motor_noise),
+        motor_gain=np.zeros_like(scenario.motor_gain),
+        disturbance=np.zeros_like(scenario.disturbance),
+    )
+
+
 def move_scenario(
     scenario: Scenario, move: Callable[[Array], Array], kernels: Kernels
 ) -> Scenario:

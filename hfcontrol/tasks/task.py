@@ -9,6 +9,7 @@ far the goal's positions will have moved by then.
 """
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -160,6 +161,18 @@ class Task:
         """Whether every scenario is different."""
         varies = bool(self.options.disturbances.vary)
         return self.noisy or varies or bool(self.numbers.get("random"))
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether starts, goals or parameters are drawn at random."""
+        if self.random:
+            return True
+        # two generators give the same trials only if none is asked
+        one, other = (self.draw(np.random.default_rng(i), trials=2) for i in (0, 1))
+        return any(
+            not np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+            for name in ("x0", "goal", "params")
+        )
 
     @property
     def evaluation_trials(self) -> int:

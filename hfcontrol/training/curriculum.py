@@ -253,6 +253,7 @@ class Curriculum:
             limits=stage.limits,
             average=1,
             optimal=None if stage.limits.ratio is None else self.trainer.optimal,
+            validation_seed=None,
         )
         start = begun.training
         if not begun.stage_started:

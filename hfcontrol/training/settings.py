@@ -5,15 +5,17 @@ from typing import Literal
 from hfcontrol.closed_loop.settings import CONTROL_STEPS_ONLY, NEEDS_DERIVATIVES
 from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
 
+StrategyName = Literal["auto", "plain", "law"]
 HoldName = Literal["auto", "model", "scenario", "inputs", "post"]
 
 
 class HoldSettings(SettingsModel):
     """Updates within a hold, and the number of rollouts."""
 
-    batches: Whole = setting(
-        32,
-        "Maximum number of weight updates on one rollout's inputs.",
+    batches: Whole | None = setting(
+        None,
+        "Maximum number of weight updates on one rollout's inputs: 32 by default, 8 if "
+        "every hold draws new trials.",
         "N",
         only_with=(NEEDS_DERIVATIVES,),
         ge=1,
@@ -52,6 +54,13 @@ class HoldSettings(SettingsModel):
 class CurriculumSettings(SettingsModel):
     """What precedes training on the full horizon."""
 
+    strategy: StrategyName = setting(
+        "auto",
+        "How training begins: auto chooses scaling and start from the optima of a few "
+        "trials, law starts from a linear law, plain does neither.",
+        "WORD",
+        only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
+    )
     race: Whole = setting(
         1,
         "Start N networks, train each for a dozen updates and continue with the best.",

@@ -46,6 +46,10 @@ class Stop(Enum):
         "stalled: no step lowers the loss any further, but its gradient has not "
         "vanished",
     )
+    VALIDATED = (
+        "converged",
+        "converged: the loss of the validation trials no longer falls",
+    )
     INTERRUPTED = "interrupted", "interrupted"
     FAILED = "failed", "failed: no step lowers the loss, whatever the damping"
 
@@ -112,6 +116,14 @@ class CurvePoint(NamedTuple):
     seconds: float
 
 
+class Best(NamedTuple):
+    """The best weights (P,) on the validation trials, their loss and hold."""
+
+    theta: Array | None
+    loss: float
+    hold: int
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """Where a training stands: optimizer, hold and generator, counts, learning curve.
@@ -122,7 +134,8 @@ class TrainingState:
     holds in a row, see `Trainer`. Inside a hold, `hold_start` is the state at its
     beginning and `updates_in_hold` the number of updates made since; between holds it
     is None. `mean_theta` is the mean of the weights after the last holds, if training
-    averages them.
+    averages them. With validation trials, `best_theta` are the weights of their lowest
+    loss `best_loss`, which came after `best_hold` holds.
     """
 
     optimizer: Any
@@ -141,6 +154,9 @@ class TrainingState:
     first_loss: float = np.inf
     hold_start: "TrainingState | None" = None
     mean_theta: Array | None = None
+    best_theta: Array | None = None
+    best_loss: float = np.inf
+    best_hold: int = 0
 
     @property
     def rollouts(self) -> int:
@@ -156,15 +172,23 @@ class TrainingState:
     def theta(self) -> Array:
         """The controller's weights (P,), as a NumPy array.
 
-        These are the weights that the true loss `loss` belongs to, or their mean. The
+        These are the weights that the true loss `loss` belongs to, or their mean, or
+        those that the validation trials chose. The
         updates of a hold with an approximate loss count only when the hold has ended.
         """
+        if self.best_theta is not None:
+            return self.best_theta
         if self.mean_theta is not None:
             return self.mean_theta
         source = self
         if self.hold_start and self.hold_start.hold.kind != "scenario":
             source = self.hold_start
         return to_host(source.optimizer.theta)
+
+    @property
+    def best(self) -> Best:
+        """The best weights on the validation trials; none before the first hold."""
+        return Best(self.best_theta, self.best_loss, self.best_hold)
 
     @property
     def point(self) -> CurvePoint:

@@ -12,6 +12,7 @@ Training stops by itself
 
 * converged, if the loss changes by less than 1e-4 (relative) in each of three accepted
   holds in a row, or if it is nothing but rounding error;
+* converged, if it has validation trials and their loss no longer falls;
 * if three holds in a row are rejected, in the kind `model` twelve: converged, if the
   gradient promises nothing more or the loss is near the optimum; stalled, if the loss
   has fallen by a tenth before; else failed.
@@ -25,6 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hfcontrol.arrays.device import to_device, to_host
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.counts import Counts
@@ -48,6 +50,7 @@ from hfcontrol.training.holds import (
     switch_hold,
 )
 from hfcontrol.training.state import (
+    Best,
     CurvePoint,
     Event,
     Limits,
@@ -65,6 +68,10 @@ CONVERGED_HOLDS = 3
 
 # A loss below this part of the first one is nothing but rounding error.
 NEGLIGIBLE = 1e-16
+
+# Least number of holds without a better one on the validation trials after which
+# training has converged.
+LEAST_PATIENCE = 12
 
 # Most rejected holds in a row: holds without descent, and holds that the true plant
 # undoes, after each of which the trust radius is smaller.
@@ -104,6 +111,15 @@ class DrawsScenarios(Protocol):
         ...
 
 
+def patience(hold: int) -> int:
+    """Return after how many holds without a better one training has converged.
+
+    `hold` is the number of the best hold. The loss of random trials falls slower and
+    slower, and with chance: what took long to reach is given long to be surpassed.
+    """
+    return LEAST_PATIENCE + hold // 2
+
+
 @dataclass
 class Trainer:
     """One training problem: task, network, wiring, optimizer, hold and limits.
@@ -120,6 +136,11 @@ class Trainer:
       of the weights after each hold, in which the last one weighs 1/n (Polyak and
       Juditsky 1992). Random scenarios pull the weights of each hold in other
       directions; the mean is nearer to the minimum of the expected loss.
+
+    * With `fresh`, scenarios are drawn again after every accepted hold, as those of a
+      random task always are: fixed trials can be learnt by heart.
+    * With a `validation_seed`, new weights are tried on validation trials after every
+      hold. The controller is the best of them, and targets are theirs.
 
     Raises UsageError for an unknown hold, and for a target ratio if the optimal loss is
     zero or a bound that no controller attains.
@@ -140,6 +161,8 @@ class Trainer:
     dtype: str = "float64"
     average: int = 1
     begin_hold: Callable[[Loop, Any, HoldState, int], Hold] = begin_hold
+    fresh: bool = False
+    validation_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.hold not in CHOICES:
@@ -228,6 +251,10 @@ class _Run:
         self.hold_start = self.state.hold_start or without_curve(self.state)
         self.start: Any = None
         self.clock = 0.0
+        self.validation: Loop | None = None
+        self.validation_target: float | None = None
+        if trainer.validation_seed is not None:
+            self._draw_validation(stream(trainer.validation_seed, Stream.VALIDATION))
         self._draw(self.hold_start.generator)
 
     def events(self) -> Iterator[Event]:
@@ -274,14 +301,22 @@ class _Run:
         self.loop = self.trainer.loop(rng)
         self.next_generator = rng.bit_generator.state
 
-        self.target = self.limits.loss
-        if self.limits.ratio is not None:
-            assert self.trainer.optimal is not None
-            by_ratio = self.limits.ratio * self.trainer.optimal(self.loop)
-            if self.target is None:
-                self.target = by_ratio
-            else:
-                self.target = max(self.target, by_ratio)
+        # targets are those of the validation trials, if there are any
+        self.target = None if self.validation else self._target_on(self.loop)
+
+    def _draw_validation(self, rng: np.random.Generator) -> None:
+        """Draw the validation trials and set their target."""
+        self.validation = self.trainer.loop(rng)
+        self.validation_target = self._target_on(self.validation)
+
+    def _target_on(self, loop: Loop) -> float | None:
+        """Return the loss to reach on a loop's scenario, or None."""
+        target = self.limits.loss
+        if self.limits.ratio is None:
+            return target
+        assert self.trainer.optimal is not None
+        by_ratio = self.limits.ratio * self.trainer.optimal(loop)
+        return by_ratio if target is None else max(target, by_ratio)
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -380,7 +415,9 @@ class _Run:
         accepted = after is not None and self.state.updates_in_hold > 0
         loss = self.start.loss
         generator = begun.generator
-        if accepted and self.trainer.task.random:
+        # other trials may be easier than those that stopped a hold
+        draws_again = (accepted and self.trainer.task.random) or self.trainer.fresh
+        if draws_again:
             generator = self.next_generator
             self._draw(generator)
             self.start = self.loop.rollout(inner.theta, NOTHING_FIXED)
@@ -394,6 +431,10 @@ class _Run:
             small_gains = begun.small_gains + 1 if is_small else 0
             rejected_holds = 0
             mean_theta = self._average(inner.theta)
+        best = begun.best
+        if accepted:
+            theta = inner.theta if mean_theta is None else mean_theta
+            best = self._validate(best, theta)
         next_hold = switch_hold(self.trainer.hold, hold_state)
         if next_hold is not hold_state:
             # what the former hold could not do says nothing about the next one
@@ -409,6 +450,9 @@ class _Run:
             small_gains=small_gains,
             rejected_holds=rejected_holds,
             mean_theta=mean_theta,
+            best_theta=best.theta,
+            best_loss=best.loss,
+            best_hold=best.hold,
         )
 
         # the loss on the hold's own scenario, not on the next one
@@ -418,6 +462,19 @@ class _Run:
             self._extend_curve(point)
         self.hold_start = without_curve(self.state)
         return accepted
+
+    def _validate(self, best: Best, theta: Array) -> Best:
+        """Return the better of the best weights so far and theta (P,).
+
+        Validation trials decide; without them there is no best.
+        """
+        if self.validation is None:
+            return best
+        tried = self.validation.rollout(theta, NOTHING_FIXED)
+        self._add(tried.counts)
+        if not tried.loss < best.loss:
+            return best
+        return Best(to_host(theta).copy(), tried.loss, self.state.holds + 1)
 
     def _average(self, theta: Array) -> Array | None:
         """Return the running mean with the weights after one more hold.
@@ -447,6 +504,12 @@ class _Run:
     def _check_progress(self) -> Stop | None:
         """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
+        if self.validation is not None:
+            reached = self.validation_target
+            if reached is not None and state.best_loss <= reached:
+                return Stop.TARGET
+            if state.holds - state.best.hold >= patience(state.best.hold):
+                return Stop.VALIDATED
         if state.small_gains >= CONVERGED_HOLDS:
             return Stop.CONVERGED
         if state.loss < NEGLIGIBLE * state.first_loss:

@@ -25,7 +25,7 @@ cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 def constrained(options, **loop):
     """A closed loop with a constrained network, and initial free parameters."""
     loop = loop_of(**loop)
-    loop.network.constraint = Constraint(
+    loop.network.weight_map = Constraint(
         loop.network, np.random.default_rng(3), **options
     )
     return loop, loop.network.initial(np.random.default_rng(4))
@@ -34,21 +34,20 @@ def constrained(options, **loop):
 @cases
 def test_slope_equals_differences(options):
     loop, theta = constrained(options)
-    constraint, h = loop.network.constraint, 1e-6
+    constraint, h = loop.network.weight_map, 1e-6
     difference = (constraint.weights(theta + h) - constraint.weights(theta - h)) / (
         2 * h
     )
     free = ~constraint.frozen
-    np.testing.assert_allclose(
-        constraint.slope(theta)[free], difference[free], rtol=1e-6, atol=1e-9
-    )
-    assert not constraint.slope(theta)[~free].any()
+    slope = constraint.jvp(theta, np.ones(theta.size))
+    np.testing.assert_allclose(slope[free], difference[free], rtol=1e-6, atol=1e-9)
+    assert not slope[~free].any()
 
 
 @cases
 def test_start_keeps_the_sizes_of_free_weights(options):
     loop, _ = constrained(options)
-    constraint = loop.network.constraint
+    constraint = loop.network.weight_map
     drawn = np.random.default_rng(5).standard_normal(loop.network.size)
     weights = constraint.weights(constraint.start(drawn))
     free = ~constraint.cut & (np.abs(drawn) > 0.01)
@@ -63,7 +62,7 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
     rng, linear = np.random.default_rng(6), loop.linearise(loop.rollout(theta))
     v = rng.standard_normal(theta.size)
     # The function has a derivative along free parameters only.
-    v[loop.network.constraint.frozen] = 0.0
+    v[loop.network.weight_map.frozen] = 0.0
     h = 1e-5
     difference = (
         loop.rollout(theta + h * v).loss - loop.rollout(theta - h * v).loss
@@ -77,7 +76,7 @@ def test_gradient_and_products_are_those_of_the_constrained_function(options, fu
         GaussNewton(linear) @ v, J.T @ (J @ v) / loop.trials, rtol=1e-8, atol=1e-12
     )
     assert not linear.gradient[
-        loop.network.constraint.cut | loop.network.constraint.frozen
+        loop.network.weight_map.cut | loop.network.weight_map.frozen
     ].any()
 
 
@@ -90,11 +89,11 @@ def test_closed_form_cell_cuts_a_connection_in_all_matrices(options):
         linear.vjp(linear.jvp(w)) @ v, rel=1e-10
     )
     assert not linear.gradient[
-        loop.network.constraint.cut | loop.network.constraint.frozen
+        loop.network.weight_map.cut | loop.network.weight_map.frozen
     ].any()
     for layer, cut in zip(
         loop.network.layers[:2],
-        loop.network.matrices(loop.network.constraint.cut),
+        loop.network.matrices(loop.network.weight_map.cut),
         strict=False,
     ):
         assert (
@@ -136,7 +135,7 @@ def test_every_unit_has_the_same_number_of_connections():
     loop, _ = constrained({"density": 0.4}, hidden=(10, 10))
     for layer, cut in zip(
         loop.network.layers,
-        loop.network.matrices(loop.network.constraint.cut),
+        loop.network.matrices(loop.network.weight_map.cut),
         strict=True,
     ):
         for source in layer.sources:

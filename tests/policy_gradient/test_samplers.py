@@ -120,7 +120,7 @@ def test_sampler_acts_with_constrained_weights():
     """Under a constraint theta differs from the weights; the sampler uses these."""
     sampler = make_sampler(lambda: Counting(end=3), 5)
     network = sampler.network
-    network.constraint = Constraint(network, np.random.default_rng(3), 0.5, (), 0.5)
+    network.weight_map = Constraint(network, np.random.default_rng(3), 0.5, (), 0.5)
     rng = np.random.default_rng(0)
     learner = Learner(PolicyGradient(), network, sampler.policy, sampler.n_context)
     state = learner.init(network.initial(rng), rng)

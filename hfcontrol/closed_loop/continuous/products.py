@@ -126,11 +126,6 @@ class Linearised:
         return found.theta
 
     @cached_property
-    def slope(self) -> Any:
-        """Derivative of each weight by what is trained, (P,) or 1."""
-        return self.loop.network.slope(self.rollout.theta)
-
-    @cached_property
     def grids(self) -> list[Grid]:
         """The grid of every block."""
         weights = self.loop.network.weights(self.rollout.theta)
@@ -183,7 +178,7 @@ class Linearised:
 
     def jvp(self, v: Array) -> Array:
         """Return the tangent of all residuals in the direction v (P,): one vector."""
-        v = self.slope * v
+        v = self.loop.network.weights_jvp(self.rollout.theta, v)
         self._count(tangent=1)
         found = self.loop.map_blocks(lambda grid: self._tangent(grid, v), self.grids)
         return np.concatenate(found)
@@ -207,7 +202,8 @@ class Linearised:
         """Return the gradient (P,) of <w, residuals>, for w one vector."""
         self._count(dx=1, dtheta=1)
         parts = self._split(w)
-        return self.slope * sum(self.loop.map_blocks(self._adjoint, parts))
+        total: Any = sum(self.loop.map_blocks(self._adjoint, parts))
+        return self.loop.network.weights_vjp(self.rollout.theta, total)
 
     def _split(self, w: Array) -> list[BlockCotangent]:
         """Return the parts of a vector of residuals, block by block."""

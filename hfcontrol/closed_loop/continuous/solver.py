@@ -245,9 +245,8 @@ class Solver:
         weights = self.network.weights(rollout.theta)
         paths = rollout.paths
         found = self.map_blocks(lambda b: self._block_gradient(weights, paths[b], b))
-        total = sum(block.theta for block in found)
-        slope: Any = self.network.slope(rollout.theta)
-        g = slope * total / self.trials
+        total = np.sum([block.theta for block in found], axis=0)
+        g = self.network.weights_vjp(rollout.theta, total) / self.trials
         start = np.concatenate([block.start for block in found], axis=1)
         reconstructed = None
         if found[0].reconstructed.size:

@@ -1,0 +1,84 @@
+"""Conditioning: a problem expressed in its typical sizes, for the optimizer.
+
+Difference steps and trust radii follow the typical sizes of states and controls. The
+network's weights are those of a network whose inputs and outputs have size one
+(network/scaling.py), and the plant's integrator takes as many substeps as its fast
+modes need. A problem without conditioning is trained as its file describes it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.network.network import Network
+from hfcontrol.network.scaling import Scaling, Typical
+from hfcontrol.plant.contract import Plant
+from hfcontrol.training.diagnosis import Sizes
+
+# Sizes within this factor of one, and typical values below it, are left alone.
+ORDINARY = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """How a problem is conditioned; the defaults leave it as it is.
+
+    * `substeps`: steps of the integrator per control step; None keeps the plant's
+    * `state_size` (nx,), `control_size` (nu,): typical sizes; None keeps the plant's
+    * `inputs`, `outputs`: those of the network's signals; None trains it unscaled
+    * `linear_path`: whether the network's output reads its input too
+    """
+
+    substeps: int | None = None
+    state_size: Array | None = None
+    control_size: Array | None = None
+    inputs: Typical | None = None
+    outputs: Typical | None = None
+    linear_path: bool = False
+
+    def with_sizes(self, sizes: Sizes, linear_path: bool = False) -> "Conditioning":
+        """Return the same with typical sizes, and perhaps a linear path."""
+        return replace(
+            self,
+            state_size=sizes.states.size,
+            control_size=sizes.controls.size,
+            inputs=sizes.inputs,
+            outputs=sizes.commands,
+            linear_path=linear_path,
+        )
+
+    def plant(self, plant: Plant) -> Plant:
+        """Return the plant with these substeps and typical sizes."""
+        changes = {
+            "substeps": self.substeps,
+            "typical_state": self.state_size,
+            "typical_control": self.control_size,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        # mypy cannot know the types of fields that are chosen by name
+        return replace(plant, **given) if given else plant  # type: ignore[arg-type]
+
+    def scale(self, network: Network) -> None:
+        """Let a network be trained in typical sizes."""
+        if self.inputs is None or self.outputs is None:
+            return
+        network.weight_map = Scaling(
+            network, self.inputs, self.outputs, network.weight_map
+        )
+
+
+PLAIN = Conditioning()
+
+
+def is_ordinary(sizes: Sizes) -> bool:
+    """Whether a network's inputs and commands are of size one as they are.
+
+    Scaling such a problem was measured to help nowhere, and to slow down the last steps
+    towards the optimum of the two-link arm.
+    """
+    for values in (sizes.inputs, sizes.commands):
+        reach = np.hypot(values.mean, values.size)
+        if (reach > ORDINARY).any() or (values.size < 1 / ORDINARY).any():
+            return False
+    return True

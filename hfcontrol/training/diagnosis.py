@@ -1,0 +1,218 @@
+"""Diagnosis: what a problem looks like before it is trained.
+
+The optima of a few training trials show where a good controller will be: the typical
+value and size of every signal, how much the controls saturate, and how fast a
+perturbation grows. The plant's own derivatives show modes that its integrator cannot
+follow. Training is conditioned by these numbers (conditioning.py), and the laws of the
+optima are where it can start (laws.py).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hfcontrol.arrays.device import to_host
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels
+from hfcontrol.network.scaling import Typical
+from hfcontrol.optim.ilqr import (
+    DAMPING_START,
+    OpenLoop,
+    Trajectories,
+    backward_pass,
+)
+from hfcontrol.optim.regulator import Rest, find_rest
+from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.scenario import Scenario, select_trials, without_chance
+
+# Trials whose optima are found: enough for sizes and for a linear law.
+SAMPLE = 16
+
+# A size is at least this part of the largest distance from the mean ...
+PEAK_PART = 1 / 3
+
+# ... and that of a limited control at least this part of its limit. Where the optimum
+# keeps a control at its limit, the spread alone would leave the network no room.
+LIMIT_PART = 0.3
+
+# Controls beyond this part of their limit count as saturated. Commands are the inverse
+# of a smooth limit, which would be infinite at the limit itself.
+SATURATED = 0.999
+
+# Signals that vary by less than this part of their largest value are constant.
+CONSTANT = 1e-9
+
+
+class Sizes(NamedTuple):
+    """Typical values and sizes of states, controls, commands, targets, observations."""
+
+    states: Typical
+    controls: Typical
+    commands: Typical
+    targets: Typical
+    observations: Typical
+
+    @property
+    def inputs(self) -> Typical:
+        """Those of the network's inputs: the targets, then the observations."""
+        pairs = zip(self.targets, self.observations, strict=True)
+        return Typical(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found out about a problem.
+
+    * `system`: the open loop of the sampled trials, without chance
+    * `optima`: their best trajectories, and `gains` (T, N, nu, nx) of the laws about
+      them
+    * `rest`: the trim at their starts and goals
+    * `sizes`: the typical sizes of all signals along the optima
+    * `growth`: largest factor by which a perturbation of typical size grows over the
+      horizon, without feedback
+    * `saturated`: fraction of the optimal controls at a limit
+    """
+
+    system: OpenLoop
+    optima: Trajectories
+    gains: Array
+    rest: Rest
+    sizes: Sizes
+    growth: float
+    saturated: float
+
+    @property
+    def loss(self) -> float:
+        """Mean optimal loss of the sampled trials; infinite if there is none."""
+        return float(np.mean(self.optima.losses))
+
+
+def diagnose(loop: ClosedLoop) -> Diagnosis:
+    """Return the diagnosis of a closed loop, from its plant, scenario and wiring."""
+    count = min(SAMPLE, loop.trials)
+    sample = select_trials(loop.scenario, loop.trial_indices(count))
+    scenario = without_chance(sample)
+    kernels, wiring = loop.kernels, loop.wiring
+    system = OpenLoop(kernels, scenario, wiring)
+
+    best = optimum(kernels, scenario, wiring)
+    # without chance the controls that arrive are the controls of the plant
+    optima = Trajectories(best.x, best.u, best.u, best.losses)
+    # trajectories may diverge: their numbers are not finite then
+    with np.errstate(all="ignore"):
+        expansion = system.expand(optima.x, optima.v, optima.u)
+        damping = np.full(count, DAMPING_START)
+        gains = backward_pass(expansion, damping)[1]
+        sizes = measure_sizes(loop.plant, kernels, scenario, wiring, optima)
+        size = sizes.states.size
+        growth = _growth(expansion.A, size)
+    return Diagnosis(
+        system,
+        optima,
+        gains,
+        find_rest(system),
+        sizes,
+        growth,
+        _saturation(optima, wiring),
+    )
+
+
+def commands_of(v: Array, wiring: Wiring) -> Array:
+    """Return the commands (..., nu, N) that give controls v: c = L artanh(v / L).
+
+    Controls at the limit L count as `SATURATED` of it.
+    """
+    limit = wiring.limit[:, None]
+    is_limited = np.isfinite(limit)
+    safe = np.where(is_limited, limit, 1.0)
+    part = np.clip(v / safe, -SATURATED, SATURATED)
+    return np.where(is_limited, safe * np.arctanh(part), v)
+
+
+def measure_sizes(
+    plant: Plant,
+    kernels: Kernels,
+    scenario: Scenario,
+    wiring: Wiring,
+    optima: Trajectories,
+) -> Sizes:
+    """Return the typical values and sizes of all signals along the optima.
+
+    A signal that is constant there has the size that the plant file gives, or one.
+    Trials without a finite optimum do not count.
+    """
+    found = np.flatnonzero(np.isfinite(optima.losses))
+    if not found.size:
+        # nothing is known: the sizes of the plant file are all there is
+        zero = np.zeros
+        targets = scenario.target.shape[1]
+        state = Typical(zero(plant.nx), np.array(plant.typical_state, dtype=float))
+        control = Typical(zero(plant.nu), np.array(plant.typical_control, dtype=float))
+        return Sizes(
+            state,
+            control,
+            control,
+            Typical(zero(targets), np.ones(targets)),
+            Typical(zero(plant.ny), np.ones(plant.ny)),
+        )
+
+    best = optima.select(found)
+    params = scenario.params[:, found]
+    seen = kernels.observe(best.x[:-1], params)
+    limit = wiring.limit
+    limited = np.where(np.isfinite(limit), LIMIT_PART * limit, 0.0)
+    commands = commands_of(best.v, wiring)
+    return Sizes(
+        typical(best.x, plant.typical_state),
+        typical(best.v, plant.typical_control, limited),
+        typical(commands, plant.typical_control, limited),
+        typical(scenario.target[:, :, found], 1.0),
+        typical(seen, 1.0),
+    )
+
+
+def typical(
+    signals: Array, of_constants: Array | float, least: Array | float = 0.0
+) -> Typical:
+    """Return the typical values and sizes (n,) of signals (T, n, N).
+
+    A size is the larger of the rms and a third of the largest distance from the mean,
+    and at least `least`. Constant signals have the size `of_constants`.
+    """
+    values = to_host(signals)
+    mean = values.mean(axis=(0, 2))
+    distance = np.abs(values - mean[:, None])
+    peak = distance.max(axis=(0, 2))
+    rms = np.sqrt((distance**2).mean(axis=(0, 2)))
+    size = np.maximum(np.maximum(rms, PEAK_PART * peak), least)
+    is_constant = size <= CONSTANT * np.abs(values).max(axis=(0, 2))
+    return Typical(mean, np.where(is_constant, of_constants, size))
+
+
+def _growth(A: Array, size: Array) -> float:
+    """Return the largest growth of a perturbation over the horizon.
+
+    A (T, N, nx, nx) are the plant's Jacobians along trajectories, `size` (nx,) is the
+    typical size of the states, in which perturbations are measured.
+    """
+    total = np.broadcast_to(np.eye(len(size)), A.shape[1:])
+    logarithm = 0.0
+    for A_t in to_host(A):
+        total = (A_t / size[:, None] * size) @ total
+        # the factor goes into the logarithm, before it overflows
+        largest = np.abs(total).max()
+        if not 0 < largest < np.inf:
+            return float(largest)
+        total = total / largest
+        logarithm += np.log(largest)
+    return float(np.exp(min(logarithm, 700.0)))
+
+
+def _saturation(optima: Trajectories, wiring: Wiring) -> float:
+    """Return the fraction of the optimal controls that are at a limit."""
+    limit = wiring.limit[:, None]
+    return float(np.mean(np.abs(to_host(optima.v)) >= SATURATED * to_host(limit)))
