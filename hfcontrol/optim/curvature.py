@@ -7,6 +7,8 @@ in second-order training of recurrent networks (Schraudolph 2002; Martens 2010).
 
 from collections.abc import Callable
 
+import numpy as np
+
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.protocol import Linearised
 from hfcontrol.tasks.cost import ResidualIndex
@@ -94,3 +96,18 @@ class ResidualJacobian:
         self.matrix = jacobian.reshape(-1, jacobian.shape[-1])
         self.residuals = linear.cost.scaled_residuals(indices).ravel()
         self.gram = linear.loop.passes.gram(self.matrix)
+
+
+def promised_gain(linear: Linearised, loss: float) -> float:
+    """Return the part of the loss by which the best step along -g shall lower it.
+
+    With the Gauss-Newton model, that is (g'g)^2 / (2 g'G g L) (Cauchy's step).
+    """
+    g = linear.gradient
+    square = float(g @ g)
+    curvature = float(g @ (GaussNewton(linear) @ g))
+    if square == 0:
+        return 0.0
+    # a gradient that is not finite promises anything
+    promise = square**2 / (2 * curvature * loss)
+    return promise if np.isfinite(promise) else np.inf

@@ -254,7 +254,7 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
         assert isinstance(built, Trainer)
         return built
 
-    chosen = choose_start(build, settings.seed)
+    chosen = choose_start(build, settings.seed, settings.strategy == "law")
     trainer = build(chosen.conditioning)
     prepared = prepared._replace(reasons=(*prepared.reasons, chosen.reason))
     return _Beginning(trainer, prepared, chosen.conditioning, chosen.theta)

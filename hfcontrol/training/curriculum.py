@@ -27,9 +27,10 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.guidance import PARTS, Guide
+from hfcontrol.training.protocol import DrawsScenarios
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 from hfcontrol.training.stop import StopToken
-from hfcontrol.training.trainer import DrawsScenarios, Trainer
+from hfcontrol.training.trainer import Trainer
 
 # Updates of each initialisation in a race.
 RACE_UPDATES = 12

@@ -55,9 +55,10 @@ class CurriculumSettings(SettingsModel):
     """What precedes training on the full horizon."""
 
     strategy: StrategyName = setting(
-        "auto",
-        "How training begins: auto chooses scaling and start from the optima of a few "
-        "trials, law starts from a linear law, plain does neither.",
+        "plain",
+        "How training begins: plain from random weights; auto chooses typical sizes, "
+        "substeps and a start from the optima of a few trials, and draws random trials "
+        "again for every hold; law is auto, but from a linear law in any case.",
         "WORD",
         only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
     )

@@ -71,10 +71,12 @@ class Candidate(NamedTuple):
     name: str
 
 
-def choose_start(build: Callable[[Conditioning], Trainer], seed: int) -> Start:
+def choose_start(
+    build: Callable[[Conditioning], Trainer], seed: int, insists_on_law: bool = False
+) -> Start:
     """Return the start of a training whose trainer `build` returns.
 
-    Raises TrainingError if no start has a finite loss.
+    With `insists_on_law`, the better law is taken whatever its loss.
     """
     conditioning, trainer, loop = _with_substeps(build, seed)
     theta = trainer.network.initial(stream(seed, Stream.WEIGHTS))
@@ -86,7 +88,7 @@ def choose_start(build: Callable[[Conditioning], Trainer], seed: int) -> Start:
     diagnosis = diagnose(loop)
     law = _best_law(build, conditioning, diagnosis, seed)
     optimal = diagnosis.loss
-    if law is not None and law.loss <= GOOD * optimal:
+    if law is not None and (insists_on_law or law.loss <= GOOD * optimal):
         ratio = law.loss / optimal
         reason = f"start: {law.name}, {ratio:.4g} times the optimum"
         return Start(law.conditioning, law.theta, reason, diagnosis)

@@ -21,7 +21,7 @@ Training stops by itself
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +37,9 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.network import Network
-from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.optim.curvature import promised_gain
 from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.plant.contract import Plant
-from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.training.holds import (
     CHOICES,
     Hold,
@@ -49,8 +48,8 @@ from hfcontrol.training.holds import (
     choose_hold,
     switch_hold,
 )
+from hfcontrol.training.protocol import DrawsScenarios
 from hfcontrol.training.state import (
-    Best,
     CurvePoint,
     Event,
     Limits,
@@ -60,6 +59,7 @@ from hfcontrol.training.state import (
     without_curve,
 )
 from hfcontrol.training.stop import StopToken
+from hfcontrol.training.validation import Validation
 
 # A gain is small if it is less than this part of the loss; training has converged after
 # as many accepted holds in a row with small gains.
@@ -68,10 +68,6 @@ CONVERGED_HOLDS = 3
 
 # A loss below this part of the first one is nothing but rounding error.
 NEGLIGIBLE = 1e-16
-
-# Least number of holds without a better one on the validation trials after which
-# training has converged.
-LEAST_PATIENCE = 12
 
 # Most rejected holds in a row: holds without descent, and holds that the true plant
 # undoes, after each of which the trust radius is smaller.
@@ -86,38 +82,6 @@ NEAR_OPTIMUM = 1.01
 
 # Otherwise it has failed if its loss is not below this part of the first one.
 PROGRESS = 0.9
-
-
-class DrawsScenarios(Protocol):
-    """What a trainer needs to know of a task."""
-
-    @property
-    def random(self) -> bool:
-        """Whether every scenario is drawn at random."""
-        ...
-
-    @property
-    def noisy(self) -> bool:
-        """Whether scenarios contain noise."""
-        ...
-
-    @property
-    def optimum_is_zero(self) -> bool:
-        """Whether the optimal loss is zero."""
-        ...
-
-    def draw(self, rng: np.random.Generator) -> Scenario:
-        """Draw a training scenario."""
-        ...
-
-
-def patience(hold: int) -> int:
-    """Return after how many holds without a better one training has converged.
-
-    `hold` is the number of the best hold. The loss of random trials falls slower and
-    slower, and with chance: what took long to reach is given long to be surpassed.
-    """
-    return LEAST_PATIENCE + hold // 2
 
 
 @dataclass
@@ -251,10 +215,11 @@ class _Run:
         self.hold_start = self.state.hold_start or without_curve(self.state)
         self.start: Any = None
         self.clock = 0.0
-        self.validation: Loop | None = None
-        self.validation_target: float | None = None
+        self.validation: Validation | None = None
         if trainer.validation_seed is not None:
-            self._draw_validation(stream(trainer.validation_seed, Stream.VALIDATION))
+            rng = stream(trainer.validation_seed, Stream.VALIDATION)
+            loop = trainer.loop(rng)
+            self.validation = Validation(loop, self._target_on(loop))
         self._draw(self.hold_start.generator)
 
     def events(self) -> Iterator[Event]:
@@ -303,11 +268,6 @@ class _Run:
 
         # targets are those of the validation trials, if there are any
         self.target = None if self.validation else self._target_on(self.loop)
-
-    def _draw_validation(self, rng: np.random.Generator) -> None:
-        """Draw the validation trials and set their target."""
-        self.validation = self.trainer.loop(rng)
-        self.validation_target = self._target_on(self.validation)
 
     def _target_on(self, loop: Loop) -> float | None:
         """Return the loss to reach on a loop's scenario, or None."""
@@ -432,9 +392,10 @@ class _Run:
             rejected_holds = 0
             mean_theta = self._average(inner.theta)
         best = begun.best
-        if accepted:
+        if accepted and self.validation:
             theta = inner.theta if mean_theta is None else mean_theta
-            best = self._validate(best, theta)
+            best, counts = self.validation.choose(best, theta, self.state.holds + 1)
+            self._add(counts)
         next_hold = switch_hold(self.trainer.hold, hold_state)
         if next_hold is not hold_state:
             # what the former hold could not do says nothing about the next one
@@ -462,19 +423,6 @@ class _Run:
             self._extend_curve(point)
         self.hold_start = without_curve(self.state)
         return accepted
-
-    def _validate(self, best: Best, theta: Array) -> Best:
-        """Return the better of the best weights so far and theta (P,).
-
-        Validation trials decide; without them there is no best.
-        """
-        if self.validation is None:
-            return best
-        tried = self.validation.rollout(theta, NOTHING_FIXED)
-        self._add(tried.counts)
-        if not tried.loss < best.loss:
-            return best
-        return Best(to_host(theta).copy(), tried.loss, self.state.holds + 1)
 
     def _average(self, theta: Array) -> Array | None:
         """Return the running mean with the weights after one more hold.
@@ -504,12 +452,9 @@ class _Run:
     def _check_progress(self) -> Stop | None:
         """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
-        if self.validation is not None:
-            reached = self.validation_target
-            if reached is not None and state.best_loss <= reached:
-                return Stop.TARGET
-            if state.holds - state.best.hold >= patience(state.best.hold):
-                return Stop.VALIDATED
+        validated = self.validation and self.validation.check(state)
+        if validated:
+            return validated
         if state.small_gains >= CONVERGED_HOLDS:
             return Stop.CONVERGED
         if state.loss < NEGLIGIBLE * state.first_loss:
@@ -518,26 +463,13 @@ class _Run:
         most = MOST_UNDONE if state.hold.kind == "model" else MOST_REJECTED
         if state.rejected_holds < most:
             return None
-        if self._promise() < NO_PROMISE or self._is_near_optimum():
+        linear = self.loop.linearise(self.start)
+        promise = promised_gain(linear, self.start.loss)
+        self._add(linear.counts)
+        if promise < NO_PROMISE or self._is_near_optimum():
             return Stop.CONVERGED
         has_fallen = state.loss < PROGRESS * state.first_loss
         return Stop.STALLED if has_fallen else Stop.FAILED
-
-    def _promise(self) -> float:
-        """Return the part of the loss by which the best step along -g shall lower it.
-
-        With the Gauss-Newton model, that is (g'g)^2 / (2 g'G g L) (Cauchy's step).
-        """
-        linear = self.loop.linearise(self.start)
-        g = linear.gradient
-        square = float(g @ g)
-        curvature = float(g @ (GaussNewton(linear) @ g))
-        self._add(linear.counts)
-        if square == 0:
-            return 0.0
-        # a gradient that is not finite promises anything
-        promise = square**2 / (2 * curvature * self.start.loss)
-        return promise if np.isfinite(promise) else np.inf
 
     def _is_near_optimum(self) -> bool:
         """Whether the loss is near the optimal loss, if that can be computed."""

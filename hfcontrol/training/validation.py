@@ -1,0 +1,53 @@
+"""Validation: trials that choose the weights, and are never trained on.
+
+Where trials are drawn at random, the loss of the trials in use says little: it is lower
+than that of others, and differs from draw to draw. Weights after a hold are therefore
+tried on validation trials, which stay the same. The best ones are kept, and training
+has converged when none are better for a while.
+"""
+
+from hfcontrol.arrays.device import to_host
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
+from hfcontrol.closed_loop.protocol import Loop
+from hfcontrol.training.state import Best, Stop, TrainingState
+
+# Least number of holds without better weights after which training has converged.
+LEAST_PATIENCE = 12
+
+
+def patience(hold: int) -> int:
+    """Return after how many holds without better weights training has converged.
+
+    `hold` is the number of the best hold. The loss of random trials falls slower and
+    slower, and with chance: what took long to reach is given long to be surpassed.
+    """
+    return LEAST_PATIENCE + hold // 2
+
+
+class Validation:
+    """The validation trials as a closed loop, and the loss to reach on them or None."""
+
+    def __init__(self, loop: Loop, target: float | None) -> None:
+        self.loop = loop
+        self.target = target
+
+    def choose(self, best: Best, theta: Array, hold: int) -> tuple[Best, Counts]:
+        """Return the better of the best weights and theta (P,), and what it cost.
+
+        theta are the weights after hold number `hold`.
+        """
+        tried = self.loop.rollout(theta, NOTHING_FIXED)
+        if tried.loss < best.loss:
+            best = Best(to_host(theta).copy(), tried.loss, hold)
+        return best, tried.counts
+
+    def check(self, state: TrainingState) -> Stop | None:
+        """Return the `Stop` of a training that has reached its end, or None."""
+        best = state.best
+        if self.target is not None and best.loss <= self.target:
+            return Stop.TARGET
+        if state.holds - best.hold >= patience(best.hold):
+            return Stop.VALIDATED
+        return None

@@ -1,0 +1,169 @@
+"""Diagnosis, laws and starts: against closed forms, and on plants that run away."""
+
+import numpy as np
+import pytest
+from helpers import bits, loop_of
+
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.settings import Settings
+from hfcontrol.training.diagnosis import commands_of, diagnose, typical
+from hfcontrol.training.laws import imitated_law, regulator_law
+from hfcontrol.training.start import choose_start
+from hfcontrol.training.stop import StopToken
+
+# An unstable plant in small units: without control its state grows e^5-fold.
+RUNAWAY = """
+STATE, CONTROL = ("gap",), ("push",)
+DT, INTEGRATOR = 0.05, "rk4"
+
+
+def dynamics(x, u, p, dx):
+    dx[0] = 10.0 * x[0] + {gain} * u[0]
+
+
+TASKS = {{"hold": {{"generator": "around", "start": (0.0,), "spread": ({unit},),
+                    "target": (0.0,), "trials": 8, "steps": 40, "final": {final},
+                    "running": {final}, "effort": 1e-3}}}}
+"""
+
+
+def runaway(tmp_path, unit=1.0):
+    """A file of the plant, its state in parts `unit` of the same length."""
+    path = tmp_path / f"runaway{unit:g}.py"
+    text = RUNAWAY.format(gain=unit, unit=unit, final=1 / unit**2)
+    path.write_text(text)
+    return str(path)
+
+
+def started(**settings):
+    """The chosen start of a training, and the function that builds its trainer."""
+    settings = Settings(**settings)
+
+    def build(conditioning):
+        return make_trainer(settings, conditioning=conditioning)
+
+    return choose_start(build, settings.seed), build
+
+
+def test_sizes_are_mean_and_spread():
+    signals = np.array([[[1.0, 3.0], [7.0, 7.0]], [[5.0, -1.0], [7.0, 7.0]]])
+    found = typical(signals, of_constants=0.5)
+    np.testing.assert_allclose(found.mean, [2.0, 7.0])
+    np.testing.assert_allclose(found.size, [np.sqrt(5.0), 0.5])
+
+
+def test_commands_invert_the_smooth_limit():
+    wiring = Wiring(0, 0, np.array([2.0, np.inf]), np.array([np.inf]))
+    command = np.array([[-1.5, 0.3], [40.0, -9.0]])
+    np.testing.assert_allclose(
+        commands_of(wiring.apply_limit(command), wiring), command, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("make", [regulator_law, imitated_law])
+def test_laws_of_a_linear_plant_are_nearly_optimal(make):
+    """Over a long horizon the regulator is constant: a linear law is optimal."""
+    loop = loop_of("linear", steps=60, running=1.0, effort=0.2, trials=16)
+    diagnosis = diagnose(loop)
+    law = make(diagnosis, np.random.default_rng(0))
+    x = loop.scenario.x0
+    u = []
+    for _ in range(loop.scenario.steps):
+        inputs = np.concatenate([np.zeros_like(x), x])
+        u.append(law.gains @ inputs + law.offset[:, None])
+        x = loop.kernels.step(x, u[-1], loop.scenario.params)
+    found = diagnosis.system.simulate(np.array(u))
+    assert found.losses.mean() == pytest.approx(diagnosis.loss, rel=2e-3)
+
+
+def test_a_plant_that_runs_away_starts_from_a_law(tmp_path):
+    start, build = started(plant=runaway(tmp_path))
+    assert start.conditioning.linear_path
+    trainer = build(start.conditioning)
+    loop = trainer.loop(np.random.default_rng(1))
+    assert loop.rollout(start.theta).loss < 1.1 * start.diagnosis.loss
+    plain = build(type(start.conditioning)())
+    theta = plain.network.initial(np.random.default_rng(0))
+    assert plain.loop(np.random.default_rng(1)).rollout(theta).loss > 1e6
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_start_does_not_depend_on_the_units(tmp_path, unit):
+    here, build = started(plant=runaway(tmp_path))
+    there, build_there = started(plant=runaway(tmp_path, unit))
+    losses = [
+        build(start.conditioning)
+        .loop(np.random.default_rng(1))
+        .rollout(start.theta)
+        .loss
+        for build, start in ((build, here), (build_there, there))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    np.testing.assert_allclose(
+        there.conditioning.state_size, unit * here.conditioning.state_size, rtol=1e-6
+    )
+
+
+def test_a_law_that_is_not_near_the_optimum_is_no_start():
+    """The best law of a reach varies with time."""
+    start, _ = started(plant="arm2", trials=8, steps=20)
+    assert not start.conditioning.linear_path
+    assert "random weights" in start.reason
+
+
+def test_a_final_cost_alone_says_nothing_about_sizes():
+    start, _ = started(plant="arm2", trials=8, steps=20, effort=0.0)
+    assert start.diagnosis is None
+    assert start.conditioning.inputs is None
+
+
+def test_stiff_plants_get_substeps(tmp_path):
+    path = tmp_path / "stiff.py"
+    path.write_text(
+        RUNAWAY.format(gain=1.0, unit=1.0, final=1.0).replace(
+            "10.0 * x[0]", "-200.0 * x[0]"
+        )
+    )
+    start, build = started(plant=str(path))
+    assert start.conditioning.substeps > 1
+    assert build(start.conditioning).plant.substeps == start.conditioning.substeps
+
+
+def trained(path, stop_after=None):
+    """The weights of a training with validation, stopped and continued if wanted."""
+
+    settings = Settings(
+        plant=path,
+        strategy="auto",
+        rollouts=60,
+        hidden=(5, 4),
+        batches=3,
+        hold="scenario",
+    )
+    start, build = None, None
+    start, build = started(**{**settings.tree()})
+    trainer = build(start.conditioning)
+    state = trainer.init(start.theta, np.random.default_rng(3))
+    token = StopToken()
+    for number, event in enumerate(trainer.run(state, token)):
+        state = event.state
+        if number == stop_after:
+            token.stop()
+    if stop_after is not None:
+        for event in trainer.run(state):
+            state = event.state
+    return state
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_validation_keeps_the_best_weights_and_resumes_bit_for_bit(
+    tmp_path, stop_after
+):
+    path = runaway(tmp_path)
+    whole = trained(path)
+    assert whole.best_loss < np.inf
+    assert bits(whole.best_theta) == bits(whole.theta)
+    again = trained(path, stop_after)
+    assert bits(again.theta) == bits(whole.theta)
+    assert again.best_hold == whole.best_hold
