@@ -63,6 +63,8 @@ class Conditioning:
         """Let a network be trained in typical sizes."""
         if self.inputs is None or self.outputs is None:
             return
+        # the initial output is drawn in typical sizes too
+        network.rest = (network.rest - self.outputs.mean) / self.outputs.size
         network.weight_map = Scaling(
             network, self.inputs, self.outputs, network.weight_map
         )

@@ -118,6 +118,21 @@ def test_a_final_cost_alone_says_nothing_about_sizes():
     assert start.conditioning.inputs is None
 
 
+def test_an_untrained_scaled_network_rests_at_the_trim(tmp_path):
+    path = tmp_path / "tank.py"
+    text = RUNAWAY.format(gain=1.0, unit=1.0, final=1.0)
+    text = text.replace("10.0 * x[0] + 1.0 * u[0]", "u[0] - 500.0")
+    path.write_text(text + "TRIM = (500.0,)\nTASKS['hold']['effort_about'] = 500.0\n")
+    start, build = started(plant=str(path))
+    conditioning = type(start.conditioning)().with_sizes(start.diagnosis.sizes)
+    network = build(conditioning).network
+    rng = np.random.default_rng(0)
+    weights = network.weights(network.initial(rng))
+    inputs = conditioning.inputs.mean[:, None]
+    now = network.step(weights, np.zeros((network.n_activations, 1)), inputs)
+    assert now[network.outputs].item() == pytest.approx(500.0)
+
+
 def test_stiff_plants_get_substeps(tmp_path):
     path = tmp_path / "stiff.py"
     path.write_text(
