@@ -65,9 +65,8 @@ RAISE = 2.0
 REDUCE = 0.5
 DAMPING_RANGE = (1e-12, 1e12)
 
-# If the first damping is found, and not given: the reduction ratio above which it falls
-# once more, and by which factor.
-EXCELLENT = 0.9
+# Another factor of the damping, if the first one was not given, as long as no reduction
+# ratio has been below `UPPER`.
 REDUCE_MORE = 0.2
 
 # The value that stands for a damping that has not been chosen yet.
@@ -95,12 +94,16 @@ CG_PRODUCTS = 30
 
 @dataclass(frozen=True)
 class HFState:
-    """What the optimizer carries from update to update and stores in checkpoints."""
+    """What the optimizer carries from update to update and stores in checkpoints.
+
+    `is_first_descent` tells that the damping falls from a first one that was not given.
+    """
 
     theta: Array
     damping: float
     direction: Array
     updates: int = 0
+    is_first_descent: bool = False
 
 
 class Candidate(NamedTuple):
@@ -161,7 +164,8 @@ class HessianFree:
     def init(self, theta: Array) -> HFState:
         """Return the state before the first update."""
         damping = UNSET if self.damping is None else self.damping
-        return HFState(theta, damping, np.zeros_like(theta))
+        is_first_descent = self.damping is None
+        return HFState(theta, damping, np.zeros_like(theta), 0, is_first_descent)
 
     def choose_solver(self, loop: Loop) -> tuple[str, str]:
         """Choose the solver for a closed loop; return its name and the reason.
@@ -241,7 +245,8 @@ class HessianFree:
 
         new, _, predicted, direction, tried = found
         rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
-        if rho > EXCELLENT and self.damping is None:
+        is_first_descent = state.is_first_descent and rho > UPPER
+        if is_first_descent:
             # from a high first damping, a factor of two at a time takes too long
             lam = max(lam * REDUCE_MORE, DAMPING_RANGE[0])
         report = Report(
@@ -253,7 +258,9 @@ class HessianFree:
             tried,
             counts=objective.counts,
         )
-        return HFState(new.theta, lam, direction, state.updates + 1), new, report
+        updates = state.updates + 1
+        after = HFState(new.theta, lam, direction, updates, is_first_descent)
+        return after, new, report
 
 
 def first_damping(G: Operator, g: Array) -> float:

@@ -47,7 +47,7 @@ class Stop(Enum):
         "vanished",
     )
     VALIDATED = (
-        "converged",
+        "validated",
         "converged: the loss of the validation trials no longer falls",
     )
     INTERRUPTED = "interrupted", "interrupted"

@@ -144,7 +144,7 @@ def test_wrong_trim_is_refused(trim, tmp_path):
 @pytest.mark.parametrize("more, rollouts", [({"grow": 50}, 20), ({"guide": 50}, 0)])
 def test_time_limit_stops_curriculum(more, rollouts):
     """After the first update of growing; before any with guidance, which takes time."""
-    settings = Settings(**SMALL, effort=1e-3, **more)
+    settings = Settings(**SMALL, effort=1e-3, hold="scenario", **more)
     whole, cut = (
         curriculum_module.run_curriculum(make_trainer(s), s)
         for s in (settings, settings.changed(max_seconds=1e-6))
