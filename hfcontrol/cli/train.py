@@ -83,6 +83,7 @@ SETTINGS_BEFORE_SEEDS = (
     "seed",
 )
 SETTINGS_AFTER_SEEDS = (
+    "strategy",
     "race",
     "grow",
     "guide",

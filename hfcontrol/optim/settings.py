@@ -52,7 +52,7 @@ class OptimizerSettings(SettingsModel):
     damping: Number | None = setting(
         None,
         "Initial Tikhonov damping, which adapts; by default it follows from the "
-        "curvature, and is 1 with `--strategy plain`.",
+        "curvature, and is 1 with `strategy` plain.",
         "LAM",
         only_with=(HESSIAN_FREE,),
         gt=0,
