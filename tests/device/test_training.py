@@ -192,8 +192,8 @@ def test_plant_that_is_not_compiled_stays_on_cpu(tmp_path):
         '"""A plant of Python\'s."""\n'
         'STATE, CONTROL, DT, INTEGRATOR = ("a",), ("u",), 0.1, "none"\n'
         "def step_batch(x, u, p, dt):\n    return x + dt * u\n"
-        'TASKS = {"reach": {"generator": "reach", "trials": 2, "steps": 3, '
-        '"start": (0.0,), "target": (1.0,)}}\n'
+        'TASKS = {"hold": {"generator": "around", "trials": 2, "steps": 3, '
+        '"start": (0.0,), "spread": (1.0,), "target": (1.0,)}}\n'
     )
     with pytest.raises(
         DeviceError, match="stepped by Python, not compiled, and stays on the CPU"

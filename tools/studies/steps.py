@@ -89,9 +89,11 @@ class Dampings:
     def solve(self, original: Function) -> Function:
         """Return `Descent._solve` with a candidate for each damping."""
 
-        def _solve(descent: Any, lam: float) -> list[Candidate]:
+        def _solve(descent: Any, lam: float, *rest: Any) -> list[Candidate]:
             self.lam = lam
-            return [original(descent, lam * factor)[0] for factor in self.FACTORS]
+            return [
+                original(descent, lam * factor, *rest)[0] for factor in self.FACTORS
+            ]
 
         return _solve
 
@@ -200,9 +202,9 @@ class Geodesic:
     def solve(self, original: Function) -> Function:
         """Return `Descent._solve`, which keeps the descent."""
 
-        def _solve(descent: Any, lam: float) -> list[Candidate]:
+        def _solve(descent: Any, lam: float, *rest: Any) -> list[Candidate]:
             self.descent = descent
-            return original(descent, lam)
+            return original(descent, lam, *rest)
 
         return _solve
 
@@ -285,12 +287,12 @@ class Adaptive:
     def solve(self, original: Function) -> Function:
         """Return `Descent._solve`, which watches the damping."""
 
-        def _solve(descent: Any, lam: float) -> list[Candidate]:
+        def _solve(descent: Any, lam: float, *rest: Any) -> list[Candidate]:
             if self.before is not None and lam != self.before:
                 fell = lam < self.before
                 self._adapt(fell)
             self.before = lam
-            return original(descent, lam)
+            return original(descent, lam, *rest)
 
         return _solve
 
