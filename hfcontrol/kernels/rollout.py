@@ -116,8 +116,10 @@ def see(
     if model.replays_inputs:
         take_block(ys, model.recorded[t], n0)
     elif model.replaces_plant:
-        take_block(xs, results.x[delayed], n0)
-        add_block(xs, -1.0, model.x[delayed], n0)
+        for k in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                reference = model.x[delayed, k, n0 + n]
+                xs[k, n] = results.x[delayed, k, n0 + n] - reference
         # y = observed + C (x - reference) + noise
         clear(ys)
         add_product(model.C[delayed], xs, ys, n0)
@@ -169,17 +171,24 @@ def move(
     take_block(xs, x[t], n0)
 
     if model.replaces_plant:
-        add_block(xs, -1.0, model.x[t], n0)
-        add_block(us, -1.0, model.u[t], n0)
+        for k in range(xs.shape[0]):
+            for n in range(xs.shape[1]):
+                xs[k, n] -= model.x[t, k, n0 + n]
+        for k in range(us.shape[0]):
+            for n in range(us.shape[1]):
+                us[k, n] -= model.u[t, k, n0 + n]
         # x' = reference' + A (x - reference) + B (u - reference control)
         clear(moved)
         add_product(model.A[t], xs, moved, n0)
-        add_block(moved, 1.0, model.x[t + 1], n0)
+        for k in range(moved.shape[0]):
+            for n in range(moved.shape[1]):
+                moved[k, n] += model.x[t + 1, k, n0 + n]
         # The product by B is rounded before it is added, as in the plain pass.
         clear(xs)
         add_product(model.B[t], us, xs, n0)
-        add_block(moved, 1.0, xs, 0)
-        put_block(x[t + 1], moved, n0)
+        for k in range(moved.shape[0]):
+            for n in range(moved.shape[1]):
+                x[t + 1, k, n0 + n] = moved[k, n] + xs[k, n]
         return
     step_block(plant, xs, us, work.params, moved, work.step)
     add_block(moved, 1.0, inputs.disturbance[t], n0)
