@@ -142,6 +142,8 @@ def test_optimum_equals_that_on_cpu(monkeypatch):
     # small numbers, because the stand-in is slow
     monkeypatch.setattr("hfcontrol.optim.sharing.LEADERS", 2)
     monkeypatch.setattr("hfcontrol.optim.starts.GROWING", 2)
+    monkeypatch.setattr("hfcontrol.optim.starts.PARTS", 2)
+    monkeypatch.setattr("hfcontrol.optim.ilqr.IDLE", 2)
     monkeypatch.setattr("hfcontrol.optim.yardstick.EXPLORERS", 3)
     trainer = building.make_trainer(Settings(plant="linear", trials=2, steps=4))
     gpu = building.make_trainer(

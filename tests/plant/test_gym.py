@@ -201,6 +201,10 @@ def test_pendulum_is_trained_in_a_few_rollouts(run):
 
 def test_commands_read_the_run_of_an_environment(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # An environment is stepped by Python: a long search for its optimum takes long.
+    monkeypatch.setattr("hfcontrol.optim.starts.PARTS", 2)
+    monkeypatch.setattr("hfcontrol.optim.starts.GROWING", 2)
+    monkeypatch.setattr("hfcontrol.optim.yardstick.EXPLORERS", 2)
     for command in ("info", "evaluate", "plot-error"):
         status, _, err = call(capsys, command, run.path)
         assert status == 0, err
