@@ -119,7 +119,7 @@ def test_events_are_on_disk_when_they_arrive():
         {"hold": "model", "rollouts": 8},
         {"motor_noise": "10%"},
         {"optimizer": "adam"},
-        {"race": 2, "rollouts": 120},
+        {"race": 2, "rollouts": 60},
         {"motor_noise": "10%", "average": 2},
         {
             "running": (0.1, 0.1, 0.01, 0.01),
@@ -270,7 +270,7 @@ def test_race_continues_with_the_best():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"rollouts": 100}, {"rollouts": 16, "hold": "model"}], ids=str
+    "settings", [{"rollouts": 40}, {"rollouts": 16, "hold": "model"}], ids=str
 )
 def test_training_killed_at_any_instant_can_be_resumed(settings):
     """A training that is killed repeatedly ends bit for bit like one that was not."""
@@ -448,7 +448,7 @@ def test_training_does_not_depend_on_the_number_of_threads():
                 "--steps",
                 20,
                 "--rollouts",
-                30,
+                10,
                 "--quiet",
                 "--out",
                 threads,
@@ -568,9 +568,9 @@ def test_older_checkpoint_can_be_resumed():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_signal_leaves_a_resumable_run(number):
-    whole = hf.train("arm2", **{**SMALL, "rollouts": 100})
+    whole = hf.train("arm2", **{**SMALL, "rollouts": 40})
     with in_process(
-        "train", *SMALL_OPTIONS, "--rollouts", 100, "--json", "--out", "stopped"
+        "train", *SMALL_OPTIONS, "--rollouts", 40, "--json", "--out", "stopped"
     ) as process:
         process.stdout.readline()
         process.send_signal(number)
