@@ -1,6 +1,5 @@
 """`hfcontrol benchmark`: trained controllers next to classical ones."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hfcontrol.cli.options import (
     given_options,
     parse_words,
 )
-from hfcontrol.cli.output import json_safe, print_json, show_status
+from hfcontrol.cli.output import print_json, show_status, write_json
 
 
 @click.command()
@@ -78,23 +77,13 @@ def benchmark(
         stem = f"benchmark-{chosen[0].path.resolve().name}"
         figure, table = Path(out, f"{stem}.png"), Path(out, f"{stem}.json")
         set_status("drawing")
-        _write_numbers(numbers, table)
+        write_json(numbers, table)
         plot_benchmark(result, figure)
     if as_json:
         print_json(numbers)
         return
     _print_table(numbers)
     click.echo(f"\n{figure.absolute()}\n{table.absolute()}")
-
-
-def _write_numbers(numbers: dict[str, Any], path: Path) -> None:
-    """Write the numbers of a benchmark as JSON."""
-    from hfcontrol.arrays.files import atomic_write
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(json_safe(numbers), allow_nan=False, indent=1)
-    with atomic_write(path, (".json",)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _print_table(numbers: dict[str, Any]) -> None:

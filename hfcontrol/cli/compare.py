@@ -1,13 +1,12 @@
 """`hfcontrol compare`: repeat the comparisons of the sources."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hfcontrol.cli.options import given_options
-from hfcontrol.cli.output import json_safe, show_status
+from hfcontrol.cli.output import show_status, write_json
 
 
 @click.command()
@@ -126,7 +125,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
         results = study(name, set_status, **given_options(**options))
         try:
             for result in results:
-                _write_numbers(result, numbers)
+                write_json(result, numbers)
         except KeyboardInterrupt:
             # Not an error: the figure shows what has finished.
             stopped = True
@@ -140,13 +139,3 @@ def compare(name: str | None, out: str, **options: Any) -> None:
     click.echo(f"{figure.absolute()}\n{numbers.absolute()}")
     if stopped:
         click.echo("stopped: these files hold what had finished by then")
-
-
-def _write_numbers(result: dict[str, Any], path: Path) -> None:
-    """Write the numbers known so far, so that a killed study keeps them."""
-    from hfcontrol.arrays.files import atomic_write
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(json_safe(result), allow_nan=False, indent=1)
-    with atomic_write(path, (".json",)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")

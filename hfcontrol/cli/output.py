@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -36,6 +37,16 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
     finally:
         if live:
             click.echo(CLEAR_LINE, nl=False, err=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a value as JSON to a file, which appears complete or not at all."""
+    from hfcontrol.arrays.files import atomic_write
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(json_safe(value), allow_nan=False, indent=1)
+    with atomic_write(path, (".json",)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def print_json(value: Any) -> None:

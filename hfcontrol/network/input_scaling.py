@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.types import Array
 from hfcontrol.network.cells import has_synapses
 from hfcontrol.network.network import Network
@@ -45,6 +46,11 @@ class Moments:
         deviation = np.sqrt(self.variance)
         return np.where(deviation > CONSTANT_BELOW, deviation, 1.0)
 
+    @property
+    def typical(self) -> "Typical":
+        """Mean and deviation of the inputs."""
+        return Typical(self.mean, self.deviation)
+
     def update(self, values: Array) -> "Moments":
         """Return the moments of all values so far and of `values` (n, M).
 
@@ -65,8 +71,18 @@ class Moments:
         return np.clip(centred / self.deviation[:, None], -most, most)
 
 
+class Typical(NamedTuple):
+    """Typical values and sizes (n,) of n signals, in their own units."""
+
+    mean: Array
+    size: Array
+
+
 class _InputWeights(NamedTuple):
-    """A matrix, as a view into theta, and the columns of it that multiply inputs."""
+    """A matrix (..., units, columns), and the columns of it that multiply inputs.
+
+    It is a view into weights (..., P).
+    """
 
     W: Array
     columns: slice
@@ -76,7 +92,9 @@ class _InputWeights(NamedTuple):
 def _input_weights(network: Network, weights: Array) -> list[_InputWeights]:
     """Return the input weights of every layer that reads the input."""
     found: list[_InputWeights] = []
-    for layer, W in zip(network.layers, network.matrices(weights), strict=True):
+    for layer in network.layers:
+        part = weights[..., layer.weights]
+        W = part.reshape(*part.shape[:-1], *layer.shape)
         synapses = has_synapses(layer.cell)
         for source in layer.sources:
             if source.units == network.inputs:
@@ -84,15 +102,29 @@ def _input_weights(network: Network, weights: Array) -> list[_InputWeights]:
     return found
 
 
-def fold(network: Network, weights: Array, moments: Moments) -> Array:
+def _on_device_of(inputs: Typical, weights: Array) -> tuple[Array, Array]:
+    """Return mean and size on the device of weights."""
+    return to_device_of(inputs.mean, weights), to_device_of(inputs.size, weights)
+
+
+def fold(network: Network, weights: Array, inputs: Typical) -> Array:
     """Return weights (P,) for raw inputs, from `weights` (P,) for normalised ones."""
-    new = weights.copy()
-    mean = moments.mean
-    d = moments.deviation
+    new = fold_jvp(network, weights, inputs)
+    mean, _ = _on_device_of(inputs, weights)
+    for W, columns, synapses in _input_weights(network, new):
+        if synapses:
+            W[2][:, columns] += mean
+    return new
+
+
+def fold_jvp(network: Network, tangent: Array, inputs: Typical) -> Array:
+    """Return the tangent (P,) of `fold` for a tangent (P,): its linear part."""
+    new = tangent.copy()
+    mean, d = _on_device_of(inputs, tangent)
     for W, columns, synapses in _input_weights(network, new):
         if synapses:
             W[1][:, columns] /= d
-            W[2][:, columns] = mean + d * W[2][:, columns]
+            W[2][:, columns] *= d
         else:
             # The new bias takes the new weights: this order matters.
             W[..., columns] /= d
@@ -100,11 +132,10 @@ def fold(network: Network, weights: Array, moments: Moments) -> Array:
     return new
 
 
-def unfold(network: Network, weights: Array, moments: Moments) -> Array:
+def unfold(network: Network, weights: Array, inputs: Typical) -> Array:
     """Return weights (P,) for normalised inputs: the inverse of `fold`."""
     new = weights.copy()
-    mean = moments.mean
-    d = moments.deviation
+    mean, d = _on_device_of(inputs, weights)
     for W, columns, synapses in _input_weights(network, new):
         if synapses:
             W[1][:, columns] *= d
@@ -115,18 +146,17 @@ def unfold(network: Network, weights: Array, moments: Moments) -> Array:
     return new
 
 
-def fold_vjp(network: Network, cotangent: Array, moments: Moments) -> Array:
-    """Return the cotangent (P,) of weights for normalised inputs: `fold` transposed.
+def fold_vjp(network: Network, cotangent: Array, inputs: Typical) -> Array:
+    """Return the cotangent (..., P) of weights for normalised inputs.
 
-    `cotangent` (P,) is that of the weights for raw inputs.
+    It is `fold` transposed; `cotangent` (..., P) is that of the weights for raw inputs.
     """
     new = cotangent.copy()
-    mean = moments.mean
-    d = moments.deviation
+    mean, d = _on_device_of(inputs, cotangent)
     for W, columns, synapses in _input_weights(network, new):
         if synapses:
-            W[1][:, columns] /= d
-            W[2][:, columns] *= d
+            W[..., 1, :, columns] /= d
+            W[..., 2, :, columns] *= d
         else:
             by_bias = W[..., -1:] * mean
             W[..., columns] = (W[..., columns] - by_bias) / d

@@ -208,12 +208,14 @@ class Learner:
     def network_weights(self, theta: Array, inputs: Moments) -> Array:
         """Return the network's weights (P,) on inputs that are not normalised."""
         weights = self.network.weights(theta)
-        return fold(self.network, weights, inputs) if self.normalise else weights
+        return (
+            fold(self.network, weights, inputs.typical) if self.normalise else weights
+        )
 
     def _theta_cotangent(self, theta: Array, bar: Array, inputs: Moments) -> Array:
         """Pull a cotangent of `network_weights` back to the trained vector."""
         if self.normalise:
-            bar = fold_vjp(self.network, bar, inputs)
+            bar = fold_vjp(self.network, bar, inputs.typical)
         return self.network.weights_vjp(theta, bar)
 
     def _outputs(self, activations: Array, trials: int) -> Array:
@@ -253,7 +255,7 @@ class Learner:
         theta, *others = self.split(state.trained.theta)
         weights = self.network_weights(theta, state.inputs)
         moments = state.inputs.update(flatten_time(inputs))
-        theta = unfold(self.network, weights, moments)
+        theta = unfold(self.network, weights, moments.typical)
         trained = replace(state.trained, theta=np.concatenate([theta, *others]))
         return replace(state, inputs=moments, trained=trained)
 

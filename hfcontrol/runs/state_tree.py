@@ -10,7 +10,7 @@ import numpy as np
 
 from hfcontrol.arrays.device import to_host
 from hfcontrol.closed_loop.counts import Counts
-from hfcontrol.network.scaling import Typical
+from hfcontrol.network.input_scaling import Typical
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
 from hfcontrol.policy_gradient.learner import PolicyState

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.network.input_scaling import Typical
 from hfcontrol.network.network import Network
-from hfcontrol.network.scaling import Scaling, Typical
+from hfcontrol.network.scaling import Scaling
 from hfcontrol.plant.contract import Plant
 from hfcontrol.training.diagnosis import Sizes
 

@@ -17,7 +17,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.network.scaling import Typical
+from hfcontrol.network.input_scaling import Typical
 from hfcontrol.optim.ilqr import (
     DAMPING_START,
     OpenLoop,

@@ -173,8 +173,8 @@ class TrainingState:
         """The controller's weights (P,), as a NumPy array.
 
         These are the weights that the true loss `loss` belongs to, or their mean, or
-        those that the validation trials chose. The
-        updates of a hold with an approximate loss count only when the hold has ended.
+        those that the validation trials chose. The updates of a hold with an
+        approximate loss count only when the hold has ended.
         """
         if self.best_theta is not None:
             return self.best_theta

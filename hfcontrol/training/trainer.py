@@ -100,9 +100,9 @@ class Trainer:
       of the weights after each hold, in which the last one weighs 1/n (Polyak and
       Juditsky 1992). Random scenarios pull the weights of each hold in other
       directions; the mean is nearer to the minimum of the expected loss.
-
-    * With `fresh`, scenarios are drawn again after every accepted hold, as those of a
-      random task always are: fixed trials can be learnt by heart.
+    * With `fresh`, scenarios are drawn again after every hold, also a rejected one:
+      fixed trials can be learnt by heart. (Those of a random task are drawn again after
+      every accepted hold.)
     * With a `validation_seed`, new weights are tried on validation trials after every
       hold. The controller is the best of them, and targets are theirs.
 

@@ -6,8 +6,9 @@ from helpers import loop_of
 
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
+from hfcontrol.network.input_scaling import Typical
 from hfcontrol.network.network import Network
-from hfcontrol.network.scaling import Scaling, Typical
+from hfcontrol.network.scaling import Scaling
 from hfcontrol.optim.curvature import GaussNewton
 
 CELLS = ("tanh", "gru", "lstm", "cfc", "ltc_conductance", "neural_ode")

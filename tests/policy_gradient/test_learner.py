@@ -204,7 +204,7 @@ def test_folded_weights_act_on_inputs_as_weights_on_normalised_inputs(cell, rng)
     moments = Moments.empty(N_INPUT).update(5 + 3 * rng.standard_normal((N_INPUT, 40)))
     x = 5 + 3 * rng.standard_normal((N_INPUT, N))
     normalised = (x - moments.mean[:, None]) / moments.deviation[:, None]
-    folded = fold(network, weights, moments)
+    folded = fold(network, weights, moments.typical)
     on_normalised = np.zeros((network.n_activations, N))
     on_inputs = np.zeros((network.n_activations, N))
     for _ in range(3):
@@ -213,10 +213,12 @@ def test_folded_weights_act_on_inputs_as_weights_on_normalised_inputs(cell, rng)
     np.testing.assert_allclose(
         on_inputs[network.outputs], on_normalised[network.outputs], atol=1e-12
     )
-    np.testing.assert_allclose(unfold(network, folded, moments), weights, atol=1e-13)
+    np.testing.assert_allclose(
+        unfold(network, folded, moments.typical), weights, atol=1e-13
+    )
     v, bar = rng.standard_normal((2, network.size))
-    tangent = fold(network, weights + v, moments) - folded
-    pulled_back = fold_vjp(network, bar, moments)
+    tangent = fold(network, weights + v, moments.typical) - folded
+    pulled_back = fold_vjp(network, bar, moments.typical)
     assert tangent @ bar == pytest.approx(v @ pulled_back, rel=1e-10)
 
 
