@@ -85,6 +85,7 @@ SETTINGS_BEFORE_SEEDS = (
 SETTINGS_AFTER_SEEDS = (
     "strategy",
     "race",
+    "imitate",
     "grow",
     "guide",
     "target_loss",

@@ -160,7 +160,7 @@ class ClosedLoop:
         """The loop on a number of evenly spaced trials."""
         if trials not in self._subsets:
             indices = self.trial_indices(trials)
-            self._subsets[trials] = ClosedLoop(
+            self._subsets[trials] = type(self)(
                 self.plant,
                 self.kernels,
                 self.network,

@@ -443,9 +443,15 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
             linear.rows(loop.active_residuals()[-1:])
         reasons.append(f"solver {why}")
 
-    if settings.guide and trainer.optimal is not None:
+    if (settings.guide or settings.imitate) and trainer.optimal is not None:
         # One trial is enough to compile iLQR.
         trainer.optimal(loop.subset(1))
+    if settings.imitate:
+        reasons.append(
+            "imitate: learns the laws about the optima of a few trials first, with at "
+            f"most {settings.imitate} updates"
+        )
+    if settings.guide:
         reasons.append(
             f"guide: follows iLQR's trajectories first, with at most {settings.guide} "
             "updates on each part of the horizon"

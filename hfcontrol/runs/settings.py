@@ -150,6 +150,7 @@ class TrainKeywords(TypedDict, total=False):
     seed: int
     strategy: StrategyName
     race: int
+    imitate: int
     grow: int
     guide: int
     target_loss: float | None

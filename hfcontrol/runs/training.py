@@ -308,10 +308,9 @@ def continue_training(
         if settings.device == "cpu"
         else make_trainer(settings, run.plant_file, run.conditioning)
     )
-    # Guidance needs kernels that a finished curriculum does not need again.
-    prepared = prepare(
-        trainer, settings if run.curriculum else settings.changed(guide=0)
-    )
+    # A curriculum needs kernels that training does not need again.
+    finished = settings.changed(guide=0, imitate=0)
+    prepared = prepare(trainer, settings if run.curriculum else finished)
     # Compile times of all sessions add up, as those of training do.
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
     state: TrainingState | None = None

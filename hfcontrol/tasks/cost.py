@@ -233,6 +233,16 @@ class Cost:
             target=None if self.target is None else self.target[: steps + 1].copy(),
         )
 
+    def map(self, function: Callable[[Array], Array]) -> "Cost":
+        """The cost with a function applied to every array."""
+        return replace(
+            self,
+            weights=self.weights.map(function),
+            references=self.references.map(function),
+            params=function(self.params),
+            target=None if self.target is None else function(self.target),
+        )
+
     @staticmethod
     def _pad(u: Array, times: int) -> Array:
         """Controls with zeros appended, so that there is one for each state."""

@@ -133,18 +133,10 @@ def replace_trials(scenario: Scenario, indices: Array, others: Scenario) -> None
 
 def _map_arrays(scenario: Scenario, function: Callable[[Array], Array]) -> Scenario:
     """The scenario with a function applied to every array, those of the cost too."""
-    cost = scenario.cost
-    cost = replace(
-        cost,
-        weights=cost.weights.map(function),
-        references=cost.references.map(function),
-        params=function(cost.params),
-        target=None if cost.target is None else function(cost.target),
-    )
     arrays: dict[str, Any] = {
         name: function(getattr(scenario, name)) for name in ARRAYS
     }
-    return replace(scenario, cost=cost, **arrays)
+    return replace(scenario, cost=scenario.cost.map(function), **arrays)
 
 
 def _all_arrays(scenario: Scenario) -> list[Array | None]:

@@ -2,9 +2,10 @@
 
 It is for hard plants. Over a long horizon an unstable plant diverges with an untrained
 network, and the errors at its end hide what could be learnt at its beginning. So the
-horizon grows: an eighth, a quarter, half of it. If that does not help, the network
-follows good trajectories first (guidance.py). If the loss has many local minima,
-several initialisations race each other and the best continues.
+network imitates the optimal laws of a few trials (imitation.py), or the horizon grows:
+an eighth, a quarter, half of it. If that does not help, the network follows good
+trajectories first (guidance.py). If the loss has many local minima, several
+initialisations race each other and the best continues.
 
     curriculum = Curriculum(trainer, settings)
     for event in curriculum.events():
@@ -12,11 +13,11 @@ several initialisations race each other and the best continues.
     trainer.run(curriculum.result)
 
 A `CurriculumState` is all that a later `Curriculum` needs to continue bit for bit.
-Trajectories to follow are not in it: the seed determines them.
+Trajectories to follow and laws to imitate are not in it: the seed determines them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -25,8 +26,11 @@ import numpy as np
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.tasks.task import Task
+from hfcontrol.training.diagnosis import diagnose
 from hfcontrol.training.guidance import PARTS, Guide
+from hfcontrol.training.imitation import ImitationLoop, ImitationTask
 from hfcontrol.training.protocol import DrawsScenarios
 from hfcontrol.training.state import Event, Limits, Stop, TrainingState, without_curve
 from hfcontrol.training.stop import StopToken
@@ -38,6 +42,9 @@ RACE_UPDATES = 12
 # Updates on the same trajectories to follow.
 UPDATES_PER_DRAW = 4
 
+# Updates on the same disturbances of a teacher.
+IMITATED = 8
+
 # Parts of the horizon over which it grows.
 GROWTH = (1 / 8, 1 / 4, 1 / 2)
 
@@ -45,6 +52,7 @@ GROWTH = (1 / 8, 1 / 4, 1 / 2)
 MOST_TRIALS = 128
 
 # Activities, as messages name them.
+IMITATING = "imitating"
 GROWING = "growing"
 FOLLOWING = "following"
 RACING = "racing"
@@ -53,9 +61,14 @@ RACING = "racing"
 class CurriculumOptions(Protocol):
     """The settings that a curriculum reads.
 
-    `grow` and `guide` are numbers of updates over each part of the horizon, `race` is
-    the number of initialisations.
+    `grow` and `guide` are numbers of updates over each part of the horizon, `imitate`
+    is one for all of it, and `race` is the number of initialisations.
     """
+
+    @property
+    def imitate(self) -> int:
+        """Most updates of imitating optimal laws; 0 for none."""
+        ...
 
     @property
     def grow(self) -> int:
@@ -78,6 +91,11 @@ class CurriculumOptions(Protocol):
         ...
 
 
+# What imitation changes in a trainer: its loop has no plant to model.
+IMITATION = {"hold": "scenario", "loop_type": ImitationLoop}
+NO_CHANGES: Mapping[str, Any] = {}
+
+
 class Phase(NamedTuple):
     """A phase of the plan: its activity, over a part of the horizon."""
 
@@ -88,13 +106,15 @@ class Phase(NamedTuple):
 class Stage(NamedTuple):
     """How to train in a phase: task, most updates, limits.
 
-    `target_loss` is the loss at which the stage is done, None for none.
+    `target_loss` is the loss at which the stage is done, None for none. `changes` are
+    other fields of the trainer.
     """
 
     task: DrawsScenarios
     updates: int
     limits: Limits
     target_loss: float | None = None
+    changes: Mapping[str, Any] = NO_CHANGES
 
 
 @dataclass(frozen=True)
@@ -142,8 +162,11 @@ class Curriculum:
         self.settings = settings
         self.stop: Stop | None = None
         self._guide: Guide | None = None
+        self._imitation: ImitationTask | None = None
 
         self.plan = []
+        if settings.imitate:
+            self.plan.append(Phase(IMITATING, 1))
         if settings.grow:
             self.plan += [Phase(GROWING, part) for part in GROWTH]
         if settings.guide:
@@ -209,8 +232,8 @@ class Curriculum:
             )
             if self.stop:
                 break
-            if self.phase.activity == FOLLOWING and not self._guide:
-                yield from self._find_trajectories(token)
+            if self._lacks_optima:
+                yield from self._find_optima(token)
             else:
                 yield from self._train(token)
         if self.stop:
@@ -222,20 +245,36 @@ class Curriculum:
         training = self.state.training
         return Event("curriculum", training, None, None, stop=stop, activity=activity)
 
-    def _find_trajectories(self, token: StopToken) -> Iterator[Event]:
-        """Find the trajectories to follow; count the seconds that it takes once."""
+    @property
+    def _lacks_optima(self) -> bool:
+        """Whether the phase in progress needs trajectories that are not found yet."""
+        activity = self.phase.activity
+        if activity == IMITATING:
+            return self._imitation is None
+        return activity == FOLLOWING and self._guide is None
+
+    def _find_optima(self, token: StopToken) -> Iterator[Event]:
+        """Find what to imitate or to follow; count the seconds that it takes once."""
         yield self._event("iLQR looks for trajectories to follow")
         if token.stopped:
             return
         begin = time.perf_counter()
-        trainer = self.trainer
-        self._guide = Guide(
-            trainer.plant,
-            trainer.kernels,
-            cast(Task, trainer.task),
-            trainer.wiring,
-            stream(self.settings.seed, Stream.SCENARIOS),
-        )
+        trainer, task = self.trainer, cast(Task, self.trainer.task)
+        rng = stream(self.settings.seed, Stream.SCENARIOS)
+        if self.phase.activity == IMITATING:
+            # on the CPU, where scenarios are drawn
+            loop = ClosedLoop(
+                task.plant,
+                task.kernels,
+                trainer.network,
+                task.draw(rng),
+                trainer.wiring,
+            )
+            self._imitation = ImitationTask(diagnose(loop))
+        else:
+            self._guide = Guide(
+                trainer.plant, trainer.kernels, task, trainer.wiring, rng
+            )
         seconds = time.perf_counter() - begin
         if not self.state.guide_counted:
             training = self.state.training
@@ -255,6 +294,7 @@ class Curriculum:
             average=1,
             optimal=None if stage.limits.ratio is None else self.trainer.optimal,
             validation_seed=None,
+            **stage.changes,
         )
         start = begun.training
         if not begun.stage_started:
@@ -298,6 +338,16 @@ class Curriculum:
             steps = _part_of_horizon(full, part)
             shorter = full.shrink(steps, min(full.trials, MOST_TRIALS))
             return Stage(shorter, grow, Limits(grow, seconds=seconds))
+        if activity == IMITATING:
+            assert self._imitation is not None
+            imitated = self._imitation
+            return Stage(
+                imitated,
+                self.settings.imitate,
+                Limits(IMITATED, seconds=seconds),
+                imitated.target_loss,
+                IMITATION,
+            )
         assert self._guide is not None
         following = self._guide.task_for(part)
         limits = Limits(UPDATES_PER_DRAW, seconds=seconds)

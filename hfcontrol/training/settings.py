@@ -69,6 +69,14 @@ class CurriculumSettings(SettingsModel):
         only_with=(NEEDS_DERIVATIVES,),
         ge=1,
     )
+    imitate: Whole = setting(
+        0,
+        "Start by imitating the laws about the optima of a few trials, with at most N "
+        "updates.",
+        "N",
+        only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
+        ge=0,
+    )
     grow: Whole = setting(
         0,
         "Start with an eighth of the horizon, then a quarter and a half, with N "

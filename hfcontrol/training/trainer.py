@@ -105,6 +105,7 @@ class Trainer:
       every accepted hold.)
     * With a `validation_seed`, new weights are tried on validation trials after every
       hold. The controller is the best of them, and targets are theirs.
+    * `loop_type` is the class of the loop in control steps.
 
     Raises UsageError for an unknown hold, and for a target ratio if the optimal loss is
     zero or a bound that no controller attains.
@@ -127,6 +128,7 @@ class Trainer:
     begin_hold: Callable[[Loop, Any, HoldState, int], Hold] = begin_hold
     fresh: bool = False
     validation_seed: int | None = None
+    loop_type: type[ClosedLoop] = ClosedLoop
 
     def __post_init__(self) -> None:
         if self.hold not in CHOICES:
@@ -157,7 +159,7 @@ class Trainer:
                 self.wiring,
                 self.estimator,
             )
-        return ClosedLoop(
+        return self.loop_type(
             self.plant,
             self.kernels,
             self.network,

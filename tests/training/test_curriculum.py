@@ -170,10 +170,11 @@ def test_events_describe_activity():
 
 TINY = {**SMALL, "trials": 4, "steps": 8, "effort": 1e-3, "batches": 5}
 WAYS = {
+    "imitate": {"imitate": 12},
     "grow": {"grow": 7},
     "guide": {"guide": 5},
     "race": {"race": 2},
-    "all": {"grow": 2, "guide": 1, "race": 3},
+    "all": {"imitate": 2, "grow": 2, "guide": 1, "race": 3},
 }
 
 
