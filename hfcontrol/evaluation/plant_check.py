@@ -14,6 +14,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import HFControlError
 from hfcontrol.evaluation.drawing_check import check_drawing
+from hfcontrol.evaluation.index_check import check_indices
 from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
 from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.plant.contract import Plant
@@ -332,6 +333,7 @@ def check_tasks(sample: Sample) -> Answer:
 
 # In the order of `hfcontrol check`: first what the later checks rely on.
 CHECKS: tuple[Callable[[Sample], Answer], ...] = (
+    check_indices,
     check_entries_written,
     check_finite,
     check_repeatable,

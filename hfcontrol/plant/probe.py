@@ -1,7 +1,7 @@
 """Plain Python calls of a plant file's functions, before anything is compiled."""
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -13,6 +13,41 @@ from hfcontrol.plant.contract import Plant
 # States and controls of a probe, in units of their typical sizes. Not zero, where many
 # functions have special values.
 PROBE_SIZE = 0.3
+
+
+class CheckedArray:
+    """Numbers that raise IndexError for any index but integers within their size.
+
+    Negative integers count from the end, as in Python and in compiled code.
+    """
+
+    def __init__(self, name: str, numbers: Iterable[Any]) -> None:
+        self.name = name
+        self.numbers = list(numbers)
+
+    def _check(self, index: Any) -> int:
+        size = len(self.numbers)
+        if type(index) is not int or not -size <= index < size:
+            raise IndexError(
+                f"{self.name}[{index}] does not exist: {self.name} has {size} entries"
+            )
+        return index
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an entry."""
+        return self.numbers[self._check(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        """Write an entry."""
+        self.numbers[self._check(index)] = value
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the entries."""
+        return iter(self.numbers)
 
 
 class FunctionCall(NamedTuple):

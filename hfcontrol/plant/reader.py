@@ -16,6 +16,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import line_in_file, probe_derivatives, probe_functions
+from hfcontrol.plant.proof import prove_plant
 from hfcontrol.plant.source import PlantSource
 
 INTEGRATORS = ("euler", "rk4", "semi_implicit", "none")
@@ -307,6 +308,8 @@ class PlantFile:
         function = getattr(residual, "__name__", None)
         if self.functions.get(str(function)) is not residual:
             yield f'"residual" is {residual!r}; it must be a function of this file'
+        elif function in ARGUMENTS and function != "residual":
+            yield f'"residual" is the function {function}; write one of its own'
         is_tuple = isinstance(names, tuple) and names
         if not is_tuple or {type(name) for name in names} != {str}:
             yield f'"residuals" is {names!r}; it must be a tuple of names'
@@ -393,9 +396,11 @@ def read_plant(source: str, path: str | Path) -> Plant:
 
     Raises PlantError if the text breaks the contract.
     """
-    plant = Plant(**PlantFile(source, Path(path)).read_fields())
-    # Compiled code checks neither indices nor missing entries; plain Python does.
+    file = PlantFile(source, Path(path))
+    plant = Plant(**file.read_fields())
+    # Compiled code checks neither indices nor missing entries.
     if plant.compiled:
+        prove_plant(plant, file.tree, file.namespace)
         probe_functions(plant)
         probe_derivatives(plant)
     return plant

@@ -38,7 +38,6 @@ STATEMENTS = (
     ast.AnnAssign,
     ast.If,
     ast.For,
-    ast.While,
     ast.Return,
     ast.Expr,
     ast.Pass,
@@ -101,6 +100,9 @@ REPLACEMENTS: dict[type[ast.AST], Replacement] = {
     ast.Dict: Replacement("a dictionary", "use one variable for each number"),
     ast.ListComp: Replacement("a list comprehension", "use a for loop over numbers"),
     ast.GeneratorExp: Replacement("a generator", "use a for loop over numbers"),
+    ast.While: Replacement(
+        "while, which may go on for ever", "use for i in range(...), with break"
+    ),
     ast.Slice: Replacement("a slice", "index one entry at a time"),
     ast.Try: Replacement("try", "test the numbers with if"),
     ast.With: Replacement("with", "use only numbers"),
@@ -157,6 +159,10 @@ class PlantSource:
             raise PlantError(
                 f"{label}, line {error.lineno}: {error.msg}; correct the syntax there"
             ) from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise PlantError(
+                f"{label}: it cannot be read as Python ({error}); correct the file"
+            ) from None
         # Functions inside functions are not allowed, so these are all.
         definitions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
         self.functions = {node.name: node for node in definitions}
@@ -168,6 +174,11 @@ class PlantSource:
 
     def check_arguments(self, name: str, arguments: Sequence[str]) -> None:
         """Raise PlantError unless function `name` takes as many arguments as listed."""
+        if name not in self.functions:
+            raise PlantError(
+                f"{self.label}: {name} is not defined by a def at the top level of the "
+                "file; move its definition there"
+            )
         function = self.functions[name]
         found = function.args
         special = found.vararg or found.kwarg or found.kwonlyargs or found.posonlyargs
@@ -224,7 +235,7 @@ class PlantSource:
         """Raise PlantError if a node of a function is not allowed."""
         if type(node) not in ALLOWED:
             unknown = Replacement(
-                type(node).__name__, "use numbers, indices, math.*, if, for and while"
+                type(node).__name__, "use numbers, indices, math.*, if and for"
             )
             what, instead = REPLACEMENTS.get(type(node), unknown)
             self.fail(node, f"{function.name} uses {what}", instead)

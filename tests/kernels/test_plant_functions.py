@@ -87,7 +87,7 @@ def test_module_of_a_plant_depends_on_its_functions_alone():
 
 @pytest.mark.skipif(DISABLED, reason="Python accepts what Numba does not")
 def test_a_function_that_cannot_be_compiled_is_named():
-    mixed = "    a = 1\n    if x[0] > 0:\n        a = (1, 2)\n    dx[2] = a[0]\n"
+    mixed = "    a = 1\n    if x[0] > 99:\n        a = (1, 2)\n    dx[2] = a\n"
     changed = SWING.replace("    dx[0] = x[1]\n", "    dx[0] = x[1]\n" + mixed)
     with pytest.raises(PlantError, match="the function dynamics cannot be compiled"):
         load_plant_functions(read_plant(changed, Path("swing.py")))

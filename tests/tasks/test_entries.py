@@ -437,7 +437,7 @@ def test_functions_that_fail_or_return_nonsense_are_reported(change, source, wor
 
 
 def test_a_residual_that_writes_no_number_is_refused():
-    source = SLIDE.replace("r[1] = u[0]", "r[1] = x")
+    source = SLIDE.replace("r[1] = u[0]", "r[1] = (x[0], 1.0)")
     with pytest.raises(PlantError, match=r"slide.py: near writes \(.*\) as work at x"):
         read_plant(f"{source}\nTASKS = {{'go': OWN}}", "slide.py")
 
