@@ -50,6 +50,9 @@ class PassOptions:
 
 DEFAULT_PASSES = PassOptions()
 
+# Most entries of the cotangents in one adjoint pass of many residuals.
+MOST_COTANGENTS = 20_000_000
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -349,6 +352,19 @@ class LinearisedLoop:
 
         Each row is scaled by the root of its residual's weight.
         """
+        # Cotangents of all residuals at once could take more memory than the rows.
+        per_index = self.rollout.x.size + self.rollout.u.size
+        most = max(1, MOST_COTANGENTS // per_index)
+        if len(indices) <= most:
+            return self._some_rows(indices)
+        shape = (len(indices), self.trials, self.rollout.theta.size)
+        rows = np.empty_like(self.rollout.x, shape=shape)
+        for k in range(0, len(indices), most):
+            rows[k : k + most] = self._some_rows(indices[k : k + most])
+        return rows
+
+    def _some_rows(self, indices: Sequence[ResidualIndex]) -> Array:
+        """Rows (K, N, P) of `rows`, by one adjoint pass with K cotangents."""
         x_bar, u_bar = self.cost.residual_cotangents(indices)
         count, steps, _, trials = u_bar.shape
         self.tally.add(Counts(adjoint_steps=count * steps * trials))

@@ -45,7 +45,9 @@ from hfcontrol.optim.linear_solvers import (
     residual_space,
     woodbury,
 )
+from hfcontrol.optim.operations import measure_problem, preconditioner_trials
 from hfcontrol.optim.protocol import Objective, Report
+from hfcontrol.optim.solver_choice import Choice, choose_solver, count_curved
 
 # Factor of the last direction from which conjugate gradients start.
 DECAY = 0.95
@@ -80,16 +82,6 @@ RETRY_RAISE = 4.0
 # preconditioner progress comes earlier.
 FLOOR = 10
 FLOOR_PRECONDITIONED = 3
-
-# Most rows of an explicit Jacobian: its Gram matrix is factorised at every update.
-MOST_RESIDUALS = 4096
-
-# Operations per weight, trial and step, by which a solver is chosen: a row of J (4 for
-# the adjoint, 2 for its products with other rows), a product with G, and the number of
-# products that an update by conjugate gradients takes (measured).
-ROW_OPERATIONS = 6
-PRODUCT_OPERATIONS = 8
-CG_PRODUCTS = 30
 
 
 @dataclass(frozen=True)
@@ -174,31 +166,12 @@ class HessianFree:
         space is requested and does not fit.
         """
         indices = loop.active_residuals()
-        if not indices:
-            return "cg", "cg: a trajectory in continuous time has no residual rows"
+        return choose_solver(measure_problem(loop), indices, self.choice)
 
-        P = loop.network.size
-        trials = min(self.curvature_trials or loop.trials, loop.trials)
-        m = len(indices) * trials
-        work = P * trials * loop.scenario.steps
-        rows_cost = ROW_OPERATIONS * len(indices) * work + m * m * P + m**3 / 3
-        cg_cost = CG_PRODUCTS * PRODUCT_OPERATIONS * work
-
-        fits = m <= min(P, MOST_RESIDUALS) and not self.structural
-        solver = self.solver
-        if solver == "auto":
-            solver = "residual" if fits and rows_cost <= cg_cost else "cg"
-        elif solver == "residual" and not fits:
-            raise UsageError(
-                f"`solver` residual: there are {m} residuals, but at most "
-                f"{MOST_RESIDUALS} and no more than weights ({P}) are allowed, and no "
-                "`structural` damping; use cg or auto"
-            )
-        return solver, (
-            f"{solver}: {m} residuals, {P} weights; an update costs about "
-            f"{rows_cost:.1e} operations in residual space, {cg_cost:.1e} by conjugate "
-            "gradients"
-        )
+    @property
+    def choice(self) -> Choice:
+        """What the options say about the solver."""
+        return Choice(self.solver, self.curvature_trials, self.structural > 0)
 
     def step(
         self, state: HFState, rollout: Any, hold: Objective, left: int = 1
@@ -316,8 +289,9 @@ class Descent:
         self.state = state
         self.linear = linear
         self.curved = linear
-        if options.curvature_trials:
-            self.curved = linear.subset(options.curvature_trials)
+        curved = count_curved(measure_problem(loop), options.curvature_trials)
+        if curved < linear.trials:
+            self.curved = linear.subset(curved)
         self.sizes = loop.network.weight_sizes
         if self.sizes is not None:
             self.sizes = to_device_of(self.sizes, state.theta)
@@ -421,13 +395,16 @@ def explicit_rows(
     It is that by the weights in units of `sizes` (P,).
 
     In residual space these are all residuals. For conjugate gradients they are those of
-    the last step, of as many trials as fit, for the preconditioner.
+    the last step, for the preconditioner, of as many trials as pay (operations.py).
     """
     indices = loop.active_residuals()
     if solver == "cg" and indices:
-        indices = [c for c in indices if c.time == loop.scenario.steps]
-        if len(indices) * curved.loop.trials > MOST_RESIDUALS:
-            curved = curved.subset(MOST_RESIDUALS // len(indices))
+        size = measure_problem(loop, curved.loop.trials)
+        indices = [c for c in indices if c.time == size.steps]
+        trials = preconditioner_trials(size, len(indices))
+        if not trials:
+            return None
+        curved = curved.subset(trials)
     return ResidualJacobian(curved, indices, sizes) if indices else None
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from hfcontrol.arrays.device import device_name, resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -49,6 +50,7 @@ from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import PLAIN, Conditioning
 from hfcontrol.training.holds import choose_hold
+from hfcontrol.training.memory import check_memory
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
 
@@ -427,6 +429,9 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
 
     # One call of each operation compiles it. The loop is one of control steps or one in
     # continuous time; what only the former has is used for it alone.
+    if not trainer.estimator and trainer.kernels.device == "cpu":
+        task = cast(Task, trainer.task)
+        check_memory(_single_trial(trainer, task), trainer.optimizer, task.trials)
     loop: Any = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     theta = trainer.move(np.zeros(trainer.network.size))
     linear = loop.linearise(loop.rollout(theta))
@@ -457,6 +462,19 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
             "updates on each part of the horizon"
         )
     return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
+
+
+def _single_trial(trainer: Trainer, task: Task) -> ClosedLoop:
+    """Return the closed loop on one trial, which takes little memory."""
+    scenario = task.draw(np.random.default_rng(0), trials=1)
+    return ClosedLoop(
+        trainer.plant,
+        trainer.kernels,
+        trainer.network,
+        scenario,
+        trainer.wiring,
+        PassOptions(trainer.fused, trainer.store_every, trainer.dtype),
+    )
 
 
 def _describe_passes(trainer: Trainer, loop: Any) -> list[str]:

@@ -44,7 +44,7 @@ from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.protocol import Loop
-from hfcontrol.plant.contract import Plant
+from hfcontrol.optim.operations import count_linear_step
 
 HoldKind = Literal["model", "scenario", "inputs"]
 
@@ -150,15 +150,6 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
         return HoldState("scenario"), f"scenario: {costs}"
     state = HoldState("scenario", trials_left=TRIAL_HOLDS, most_updates=TRIAL_UPDATES)
     return state, f"model, once it predicts the plant: {costs}"
-
-
-def count_linear_step(plant: Plant) -> int:
-    """Return the operations of a step of a plant's linear model.
-
-    A multiplication and an addition for every entry of A, B and C.
-    """
-    entries = plant.nx * (plant.nx + plant.nu + plant.ny)
-    return 2 * entries
 
 
 class Hold:

@@ -118,6 +118,15 @@ def test_rows_are_the_gradients_of_all_residuals(options):
     )
 
 
+def test_rows_do_not_depend_on_how_many_are_made_at_once(monkeypatch):
+    loop = loop_of(delays=(1, 1))
+    linear = loop.linearise(loop.rollout(weights_of(loop)))
+    indices = loop.scenario.cost.active_residuals()[-5:]
+    together = linear.rows(indices)
+    monkeypatch.setattr("hfcontrol.closed_loop.loop.MOST_COTANGENTS", 1)
+    np.testing.assert_array_equal(linear.rows(indices), together)
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 @kinds
 def test_results_do_not_depend_on_the_number_of_threads(kind, rng):

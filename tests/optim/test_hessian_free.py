@@ -14,6 +14,7 @@ from helpers import hold_of, loop_of, relative, weights_of
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import UsageError
 from hfcontrol.optim import hessian_free as optimizer
+from hfcontrol.optim import operations
 from hfcontrol.optim.curvature import GaussNewton, Structural
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree, search
@@ -48,6 +49,7 @@ class LeastSquares:
         self.loop = SimpleNamespace(
             trials=1,
             network=SimpleNamespace(size=size, weight_sizes=None),
+            plant=SimpleNamespace(nx=1, nu=1, ny=1),
             scenario=SimpleNamespace(steps=1),
             active_residuals=lambda: self.channels,
             passes=SimpleNamespace(gram=lambda rows: rows @ rows.T),
@@ -393,13 +395,14 @@ def test_lbfgs_lowers_the_loss_of_a_closed_loop():
     )
 
 
-@pytest.mark.parametrize("most, trials", [(4096, 7), (10, 3)])
-def test_preconditioner_uses_as_many_trials_as_fit(monkeypatch, most, trials):
+@pytest.mark.parametrize("trials", [7, 3])
+def test_preconditioner_uses_as_many_trials_as_fit(monkeypatch, trials):
     """Of 7 trials with 3 final residuals each; CG solves the same system with it."""
     loop = loop_of(**MANY)
     rollout = loop.rollout(weights_of(loop))
     method = HessianFree("cg", cap=400)
-    monkeypatch.setattr(optimizer, "MOST_RESIDUALS", most)
+    most = operations.rows_memory(operations.measure_problem(loop), 3 * trials)
+    monkeypatch.setattr(operations, "ROW_BYTES", most)
     descent = optimizer.Descent(
         method, method.init(rollout.theta), loop.linearise(rollout), loop
     )
