@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import central_difference, loop_of
+from helpers import central_difference, dense_jacobian, loop_of
 
 from hfcontrol.optim.ilqr import OpenLoop
 from hfcontrol.optim.yardstick import optimum
@@ -87,6 +87,50 @@ def test_ipopt_finds_the_optimum_of_a_linear_plant():
     best = optimum(loop.kernels, loop.scenario, loop.wiring).losses
     v = np.zeros(loop.scenario.motor_noise.shape[:2])
     x = np.zeros((len(v) + 1, loop.plant.nx))
-    judge = Ipopt(loop.plant, loop.scenario, loop.wiring.limit)
+    judge = Ipopt(loop.kernels, loop.scenario, loop.wiring)
     loss = system.subset([1]).simulate(judge.solve(1, x, v)[:, :, None].copy()).losses
     assert loss[0] == pytest.approx(best[1], rel=1e-6)
+
+
+@needs_casadi
+@pytest.mark.parametrize("name", ["linear", "arm2", "arm2, hand"])
+def test_ipopt_finds_the_same_optimum_through_a_black_box(name, monkeypatch):
+    from benchmarks import symbolic
+
+    def refuse(plant):
+        raise TypeError("a table has no symbols")
+
+    loop, system = system_of(CASES[name])
+    v = np.zeros(loop.scenario.motor_noise.shape[:2])
+    x = np.repeat(loop.scenario.x0[:, 1][None], len(v) + 1, axis=0)
+    losses = {}
+    for trace in (symbolic.step_function, refuse):
+        monkeypatch.setattr(symbolic, "step_function", trace)
+        judge = symbolic.Ipopt(loop.kernels, loop.scenario, loop.wiring)
+        controls = judge.solve(1, x, v)[:, :, None].copy()
+        losses[judge.name] = system.subset([1]).simulate(controls).losses[0]
+    traced, black_box = losses["IPOPT"], losses["IPOPT, black box"]
+    assert black_box == pytest.approx(traced, rel=1e-6)
+
+
+@needs_casadi
+@pytest.mark.parametrize("taper", [np.inf, 0.2])
+def test_jacobian_of_a_black_box_is_that_of_differences(taper, rng):
+    from benchmarks.black_box import Steps
+
+    loop, _ = system_of(CASES["arm2"])
+    T, nx, nu = 3, loop.plant.nx, loop.plant.nu
+    steps = Steps(loop.kernels, np.full(nx, taper), T)
+    x, u = rng.standard_normal((nx, T)), rng.standard_normal((nu, T))
+    p = loop.scenario.params[:, :T]
+    p = np.repeat(p[:, :1], T, axis=1)
+    by_x, by_u, _ = steps.jacobian()(x, u, p, steps(x, u, p))
+    for J, at, values in ((by_x, x, (u,)), (by_u, u, (x,))):
+
+        def after(d, values=values, at=at):
+            moved = d.reshape(at.shape, order="F")
+            pair = (moved, *values) if at is x else (*values, moved)
+            return np.array(steps(*pair, p)).ravel("F")
+
+        dense = dense_jacobian(after, at.ravel("F"))
+        np.testing.assert_allclose(np.array(J), dense, rtol=1e-6, atol=1e-7)

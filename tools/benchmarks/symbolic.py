@@ -3,7 +3,8 @@
 The plant's own functions run on CasADi's symbols, with CasADi's functions in place of
 `math`. The states of all times are variables too (multiple shooting), so IPOPT does not
 roll out an unstable plant, and it has exact second derivatives. It shares no code with
-iLQR but the plant file and the formulas of the integrators.
+iLQR but the plant file and the formulas of the integrators. The steps of plants that
+symbols cannot pass are a black box (black_box.py).
 
 The program is that of a scenario without motor noise and delays. CasADi is optional:
 `pip install casadi`.
@@ -17,12 +18,19 @@ from typing import Any
 import casadi as ca
 import numpy as np
 
+from benchmarks.black_box import Steps
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.base import Kernels, taper_value
 from hfcontrol.kernels.scalar_steps import INTEGRATORS, step_body
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.scenario import Scenario
 
 # Seconds of processor time for one start of one trial.
 MOST_SECONDS = 20.0
+
+# Points at which a traced step is compared with the kernels'.
+POINTS = 8
 
 IPOPT: dict[str, Any] = {
     "print_time": False,
@@ -173,13 +181,47 @@ def trial_data(scenario: Scenario, n: int) -> Any:
     return np.concatenate(rows)
 
 
-class Ipopt:
-    """IPOPT on the trials of a scenario; compiled once for all of them."""
+def control_steps(kernels: Kernels, taper: Array, steps: int) -> tuple[str, Any]:
+    """Return the name of the judge and all control steps (x, u, p) -> x_next.
 
-    def __init__(self, plant: Plant, scenario: Scenario, limit: Any) -> None:
+    They are traced on symbols, with second derivatives. If the plant file does what
+    symbols cannot, they are a black box.
+    """
+    try:
+        step = step_function(kernels.plant)
+        if traced_exactly(step, kernels, taper):
+            return "IPOPT", step.map(steps)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError):
+        # what NumPy and CasADi raise for operations on symbols that do not exist
+        pass
+    return "IPOPT, black box", Steps(kernels, taper, steps)
+
+
+def traced_exactly(step: Any, kernels: Kernels, taper: Array) -> bool:
+    """Return whether a traced step is that of the kernels, at typical random points."""
+    plant = kernels.plant
+    rng = np.random.default_rng(0)
+    size_x = np.reshape(plant.typical_state, (-1, 1))
+    size_u = np.reshape(plant.typical_control, (-1, 1))
+    x = size_x * rng.standard_normal((plant.nx, POINTS))
+    u = size_u * rng.standard_normal((plant.nu, POINTS))
+    p = np.repeat(np.reshape(list(plant.params.values()), (-1, 1)), POINTS, axis=1)
+    expected = taper_value(kernels.step(x, u, p), taper)
+    found = np.array(step.map(POINTS)(x, u, p))
+    return np.allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+class Ipopt:
+    """IPOPT on the trials of a scenario; compiled once for all of them.
+
+    `name` is "IPOPT", or "IPOPT, black box" for a plant that symbols cannot pass.
+    """
+
+    def __init__(self, kernels: Kernels, scenario: Scenario, wiring: Wiring) -> None:
         self.scenario = scenario
+        plant = kernels.plant
         T = scenario.steps
-        step = step_function(plant).map(T)
+        self.name, steps = control_steps(kernels, wiring.taper, T)
         cost, size = cost_function(plant, scenario)
         x, u = ca.MX.sym("x", plant.nx, T + 1), ca.MX.sym("u", plant.nu, T)
         p = ca.MX.sym("p", plant.n_params)
@@ -189,15 +231,22 @@ class Ipopt:
         last = ca.MX.zeros(plant.nu, 1)
         at_steps = ca.repmat(p, 1, T)
         losses = cost.map(T + 1)(x, ca.horzcat(u, last), ca.horzcat(at_steps, p), data)
-        gaps = x[:, 1:] - step(x[:, :-1], u, at_steps) - disturbance
+        gaps = x[:, 1:] - steps(x[:, :-1], u, at_steps) - disturbance
         problem = {
             "x": ca.vertcat(ca.vec(x), ca.vec(u)),
             "f": ca.sum2(losses),
             "g": ca.vec(gaps),
             "p": ca.vertcat(p, ca.vec(data), ca.vec(disturbance)),
         }
-        self.solver = ca.nlpsol("judge", "ipopt", problem, IPOPT)
-        self.limits = np.tile(limit, T)
+        options = IPOPT
+        if isinstance(steps, Steps):
+            # a black box has no second derivatives
+            approximate = {"hessian_approximation": "limited-memory"}
+            options = {**IPOPT, "ipopt": {**IPOPT["ipopt"], **approximate}}
+        self.solver = ca.nlpsol("judge", "ipopt", problem, options)
+        # CasADi does not keep a black box
+        self.steps = steps
+        self.limits = np.tile(wiring.limit, T)
         self.nx = plant.nx
 
     def solve(self, n: int, x: Any, v: Any) -> Any:
