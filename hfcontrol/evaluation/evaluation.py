@@ -160,8 +160,16 @@ def ratio_to_optimal(loss: float, optimal_loss: float, task: Task) -> float | No
     return loss / optimal_loss
 
 
+def is_beaten(ratio: float | None) -> bool:
+    """Whether a ratio shows that the optimum is not the best known."""
+    return ratio is not None and ratio < LEAST_RATIO
+
+
 def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
-    """Losses and their ratios; the ratios are None if the optimum is zero."""
+    """Losses and their ratios; the ratios are None if the optimum is zero.
+
+    If the optimum is beaten, it is not the best known, and ratios may be too low.
+    """
     assert comparison.optimum is not None
     losses, best = comparison.rollout.losses, comparison.optimum.losses
     trained_task = comparison.run.trained_task
@@ -178,6 +186,7 @@ def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
         "optimal_loss": optimal_loss,
         "ratio": ratio,
         "ratio_quantiles": quantiles,
+        "optimum_is_beaten": is_beaten(ratio),
     }
 
 

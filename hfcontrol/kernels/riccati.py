@@ -69,18 +69,21 @@ def backward(
     work: RiccatiWork,
     k: Array,
     K: Array,
+    promise: Array,
 ) -> None:
     """Fill the feed-forward k (T, n, nu) and the gains K (T, n, nu, nx) of some trials.
 
     They are the trials first to end; damping (N,) are all their mu.
     S = [K | k] = -(Q_uu + mu I)^-1 [Q_ux | Q_u] within the bounds, and the value is
-    Q + K'(Q_uu S + [Q_ux | Q_u]) + Q_ux' S.
+    Q + K'(Q_uu S + [Q_ux | Q_u]) + Q_ux' S. By as much as `promise` (N,), the sum of
+    -(k'Q_u + k'Q_uu k / 2), the whole step would lower the loss of the model.
     """
     T, nx, nu = expansion.B.shape[0], expansion.B.shape[2], expansion.B.shape[3]
     value, cross, solution = work.value, work.cross, work.solution
     curvature, damped, symmetric = work.curvature, work.damped, work.symmetric
     for n in range(first, end):
         put_columns(expansion.l_xx[T, n], expansion.l_x[T, n], value)
+        promise[n] = 0.0
         for t in range(T - 1, -1, -1):
             expand_value(t, n, expansion, work)
             put_matrix(curvature, damped)
@@ -92,9 +95,13 @@ def backward(
                 k[t, n, i] = solution[i, nx]
                 for j in range(nx):
                     K[t, n, i, j] = solution[i, j]
+                promise[n] -= 0.5 * solution[i, nx] * cross[i, nx]
 
             add_transposed_product(cross, nx, solution, value)
             add_product(curvature, nu, solution, cross)
+            for i in range(nu):
+                # now the last column of `cross` is Q_u + Q_uu k
+                promise[n] -= 0.5 * solution[i, nx] * cross[i, nx]
             add_transposed_product(solution, nx, cross, value)
             # Rounding makes V_xx slightly asymmetric, more so with every step.
             for i in range(nx):

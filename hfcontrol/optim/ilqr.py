@@ -30,17 +30,21 @@ from hfcontrol.tasks.scenario import Scenario, select_trials, shorten_scenario
 # Most iterations.
 ITERATIONS = 300
 
+# A trial has converged if the model promises to lower its loss by less than this part,
+# and the damping is at most that of the start: more would shorten the step.
+PROMISE = 1e-11
+
 # An iteration is idle if it lowers the loss by less than this part of the loss, plus
 # this part of the least initial loss.
 TOLERANCE = 1e-9
 NEGLIGIBLE = 1e-14
 
-# A trial has converged after as many idle iterations in a row. Its damping has grown
-# tenfold in each of them, so that a shorter step was tried as well.
+# A trial has converged, too, after as many idle iterations in a row. Its damping has
+# grown tenfold in each of them, so that a shorter step was tried as well.
 IDLE = 7
 
 # Converged trials are dropped from the batch when less than this part is left.
-FEW = 0.5
+FEW = 0.8
 
 # Most entries of the matrices in an `Expansion`: more trials follow one another. With
 # its copies in another order, an expansion takes about three times this memory.
@@ -195,6 +199,18 @@ class OpenLoop:
         )
 
 
+class Backward(NamedTuple):
+    """What a backward pass finds.
+
+    Feed-forward k (T, N, nu), gains K (T, N, nu, nx), and `promise` (N,): by how much
+    the whole step lowers the loss of the quadratic model.
+    """
+
+    k: Array
+    K: Array
+    promise: Array
+
+
 def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
     """Return the backward pass on a GPU, with the arguments of the compiled one."""
     from hfcontrol.kernels.cuda import device
@@ -202,8 +218,8 @@ def riccati_on_gpu(nx: int, nu: int) -> Callable[..., None]:
 
     kernel = make_backward(nx, nu)
 
-    def backward(expansion: Expansion, damping: Array, k: Array, K: Array) -> None:
-        device.launch(kernel, len(damping), expansion, damping, k, K)
+    def backward(expansion: Expansion, damping: Array, *found: Array) -> None:
+        device.launch(kernel, len(damping), expansion, damping, *found)
 
     return backward
 
@@ -213,33 +229,43 @@ def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
 
     They solve the quadratic problem with a damping mu for each trial (N,).
     """
+    found = solve_backward(expansion, damping)
+    return found.k, found.K
+
+
+def solve_backward(expansion: Expansion, damping: Array) -> Backward:
+    """Return what `backward_pass` returns, and what it promises."""
     # Imported here, because Numba takes a second.
     from hfcontrol.kernels import riccati
 
     T, N, nx, nu = expansion.B.shape
     k = np.empty_like(expansion.l_x, shape=(T, N, nu))
     K = np.empty_like(expansion.l_x, shape=(T, N, nu, nx))
+    promise = np.empty_like(expansion.l_x, shape=N)
     on_cpu = isinstance(k, np.ndarray)
     if on_cpu:
         # On one core, because its part of the time is small.
         work = riccati.make_work(nx, nu)
-        riccati.backward(0, N, expansion, damping, work, k, K)
+        riccati.backward(0, N, expansion, damping, work, k, K, promise)
     else:
         backward = riccati_on_gpu(nx, nu)
-        backward(expansion, to_device_of(damping, k), k, K)
-    return k, K
+        backward(expansion, to_device_of(damping, k), k, K, promise)
+    return Backward(k, K, to_host(promise))
 
 
-def search(system: OpenLoop, k: Array, K: Array, found: Trajectories) -> Array:
+def search(
+    system: OpenLoop, k: Array, K: Array, found: Trajectories, waiting: Array
+) -> Array:
     """Take the longest step along k (T, nu, N) that lowers a trial's loss, in place.
 
-    K (T, N, nu, nx) are the gains about the trajectories found before. Returns the
-    indices of the trials whose loss no step lowers.
+    K (T, N, nu, nx) are the gains about the trajectories found before, `waiting` the
+    indices of the trials to move. Returns those of them whose loss no step lowers.
     """
     base = found.v.copy()
     reference = found.x.copy()
-    waiting = np.arange(found.losses.size)
     for length in LENGTHS:
+        if not waiting.size:
+            break
         # only the trials that still wait are simulated
         part = system
         if waiting.size < found.losses.size:
@@ -252,23 +278,27 @@ def search(system: OpenLoop, k: Array, K: Array, found: Trajectories) -> Array:
         better = new.losses < found.losses[waiting]
         found.put(waiting[better], new.select(better))
         waiting = waiting[~better]
-        if not waiting.size:
-            break
     return waiting
 
 
-def improve(system: OpenLoop, v: Array, iterations: int = ITERATIONS) -> Trajectories:
+def improve(
+    system: OpenLoop,
+    v: Array,
+    iterations: int = ITERATIONS,
+    promise: float = PROMISE,
+) -> Trajectories:
     """Return the trajectories to which iLQR converges from the controls v (T, nu, N).
 
-    Trials run in blocks, for the memory that they take.
+    A trial has converged if the model promises to lower its loss by less than the part
+    `promise`. Trials run in blocks, for the memory that they take.
     """
     trials = v.shape[2]
     if trials <= system.block:
-        return _improve_block(system, v, iterations)
+        return _improve_block(system, v, iterations, promise)
     parts = []
     for block in np.array_split(np.arange(trials), -(-trials // system.block)):
         part = _improve_block(
-            system.subset(block), select_entries(v, block), iterations
+            system.subset(block), select_entries(v, block), iterations, promise
         )
         parts.append(part)
     return join_trials(parts)
@@ -278,13 +308,15 @@ def _improve_block(
     system: OpenLoop,
     v: Array,
     iterations: int,
+    least: float,
     damping: Array | None = None,
     idle: Array | None = None,
 ) -> Trajectories:
     """Return the trajectories of `improve`, of all trials in one batch.
 
-    `damping` (N,) and `idle` (N,), the number of idle iterations, are those to continue
-    from. Once most trials have converged, iLQR continues with the others alone.
+    `least` is the part of a loss below which a promise counts as none; `damping` (N,)
+    and `idle` (N,), the number of idle iterations, are those to continue from. Once
+    some trials have converged, iLQR continues with the others alone.
     """
     found = system.simulate(v)
     losses = found.losses
@@ -297,10 +329,14 @@ def _improve_block(
 
     for left in reversed(range(iterations)):
         expansion = system.expand(found.x, found.v, found.u)
-        k, K = backward_pass(expansion, damping)
+        k, K, promise = solve_backward(expansion, damping)
+        # not finite: nothing is known about a trial that diverged
+        is_exact = np.isfinite(losses) & (damping <= DAMPING_START)
+        is_done = is_exact & (promise <= least * losses)
         before = losses.copy()
         failed = np.zeros(losses.size, dtype=bool)
-        failed[search(system, k.transpose(0, 2, 1), K, found)] = True
+        waiting = np.flatnonzero(~is_done)
+        failed[search(system, k.transpose(0, 2, 1), K, found, waiting)] = True
 
         # more damping shortens the step of a trial that found none
         raised = DAMPING_FACTOR * damping
@@ -309,13 +345,15 @@ def _improve_block(
         gain = before - losses
         idle = np.where(gain <= TOLERANCE * before + negligible, idle + 1, 0)
 
-        active = np.flatnonzero((idle < IDLE) & (losses > negligible))
+        goes_on = (idle < IDLE) & (losses > negligible) & ~is_done
+        active = np.flatnonzero(goes_on)
         if active.size < FEW * losses.size:
             if active.size:
                 rest = _improve_block(
                     system.subset(active),
                     select_entries(found.v, active),
                     left,
+                    least,
                     damping[active],
                     idle[active],
                 )

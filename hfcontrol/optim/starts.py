@@ -25,6 +25,10 @@ NOISE = 0.3
 PARTS = 20
 GROWING = 15
 
+# What a plan of a part of the horizon need not gain, as a part of its loss: the next
+# length changes it by much more.
+ENOUGH = 1e-4
+
 # From a problem, its points of rest and a generator to controls v (T, nu, N).
 Start = Callable[[OpenLoop, Rest, np.random.Generator], Array]
 
@@ -68,5 +72,5 @@ def grown_horizon(system: OpenLoop, rest: Rest, rng: np.random.Generator) -> Arr
         # before the delay is over there is nothing to choose
         if length > delay:
             short = system.shorten(int(length))
-            v[:length] = improve(short, v[:length].copy(), GROWING).v
+            v[:length] = improve(short, v[:length].copy(), GROWING, ENOUGH).v
     return v

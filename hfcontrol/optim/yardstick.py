@@ -164,8 +164,15 @@ def _disagree(system: OpenLoop, found: Trajectories) -> bool:
 
 
 def _converge(system: OpenLoop, found: Trajectories) -> Trajectories:
-    """Return the trajectories after all iterations of iLQR and shared laws."""
-    return share_laws(system, improve(system, found.v))
+    """Return the trajectories after all iterations of iLQR and shared laws.
+
+    The laws of those found are shared already: they are not shared again unless they
+    change.
+    """
+    converged = improve(system, found.v)
+    if not (converged.losses < found.losses * (1 - SAME)).any():
+        return converged
+    return share_laws(system, converged)
 
 
 def _explore(system: OpenLoop, pilots: Array, best: Trajectories) -> Trajectories:

@@ -58,6 +58,7 @@ SET = [
     "optimal_loss",
     "ratio",
     "ratio_quantiles",
+    "optimum_is_beaten",
     "errors",
     "error",
     "final_speed",

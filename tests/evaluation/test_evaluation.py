@@ -1,5 +1,7 @@
 """Evaluation: each number computed again by other means, and under which conditions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from trainings import CART, PENDULUM, SMALL, write_cart
@@ -10,6 +12,7 @@ from hfcontrol.evaluation.evaluation import (
     compare_with_optimum,
     evaluate,
     path_deviation,
+    summarise,
 )
 from hfcontrol.plant.probe import list_calls
 
@@ -146,6 +149,17 @@ def test_controller_is_no_better_than_the_optimum(run):
     for numbers in evaluate(run)["sets"].values():
         assert numbers["ratio"] > 1 and numbers["ratio_quantiles"]["0.5"] > 1
         assert numbers["error"]["mean"] <= numbers["error"]["max"]
+        assert numbers["optimum_is_beaten"] is False
+
+
+def test_an_optimum_that_is_not_the_best_known_is_beaten(run):
+    comparison = compare_with_optimum(run)
+    for factor, beaten in ((0.998, True), (0.9995, False)):
+        losses = comparison.rollout.losses / factor
+        poor = replace(comparison.optimum, losses=losses)
+        numbers = summarise(replace(comparison, optimum=poor))
+        assert numbers["ratio"] == pytest.approx(factor)
+        assert numbers["optimum_is_beaten"] is beaten
 
 
 def test_near_the_optimum_the_ratio_is_one(folder):

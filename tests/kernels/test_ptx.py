@@ -164,5 +164,6 @@ def test_the_backward_pass_of_ilqr_compiles(compiled):
         np.zeros(3),
         np.zeros((2, 3, 2)),
         np.zeros((2, 3, 2, 4)),
+        np.zeros(3),
     )
     assert "backward" in compiled

@@ -9,7 +9,7 @@ from hfcontrol.errors import UsageError
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
-PLANT = '''
+PLANT = """
 STATE, CONTROL, DT, INTEGRATOR = ("x", "x_rate"), ("u",), 0.1, "rk4"
 
 def dynamics(x, u, p, dx):
@@ -21,7 +21,7 @@ TASKS = {
            "steps": 5, "trials": 2, "running": 1.0, "effort": 1.0}
     for name in ("stop", "rest")
 }
-'''
+"""
 
 
 @pytest.fixture

@@ -29,12 +29,16 @@ from hfcontrol.tasks.scenario import Scenario
 # Seconds of processor time for one start of one trial.
 MOST_SECONDS = 20.0
 
+# Least number whose square root is taken: its second derivative is about 1e300.
+LEAST_ROOTED = 1e-200
+
 # Points at which a traced step is compared with the kernels'.
 POINTS = 8
 
 IPOPT: dict[str, Any] = {
     "print_time": False,
     "error_on_fail": False,
+    "show_eval_warnings": False,
     "ipopt": {
         "print_level": 0,
         "sb": "yes",
@@ -57,6 +61,11 @@ class SymbolicMath:
     def hypot(a: Any, b: Any) -> Any:
         """Length of (a, b)."""
         return ca.sqrt(a * a + b * b)
+
+    @staticmethod
+    def sqrt(a: Any) -> Any:
+        """Square root; its derivatives at 0 are finite, as in sqrt(max(x, 0))."""
+        return ca.sqrt(ca.fmax(a, LEAST_ROOTED))
 
     @staticmethod
     def pow(a: Any, b: Any) -> Any:

@@ -16,7 +16,7 @@ RiccatiWork = riccati.RiccatiWork
 def make_backward(nx: int, nu: int) -> Any:
     """Return the kernel of the backward pass, with the arguments of the compiled one.
 
-    backward(expansion, damping, k, K)
+    backward(expansion, damping, k, K, promise)
     """
     # Copies: the functions themselves are compiled for the CPU.
     backward_trials = device_functions(vars(riccati))["backward"]
@@ -26,7 +26,9 @@ def make_backward(nx: int, nu: int) -> Any:
     controls = (nu, nu)
 
     @kernel
-    def backward(expansion: Any, damping: Array, k: Array, K: Array) -> None:
+    def backward(
+        expansion: Any, damping: Array, k: Array, K: Array, promise: Array
+    ) -> None:
         value = cuda.local.array(value_shape, float64)
         next_A = cuda.local.array(value_shape, float64)
         symmetric = cuda.local.array(square_shape, float64)
@@ -51,6 +53,6 @@ def make_backward(nx: int, nu: int) -> Any:
         )
         n = cuda.grid(1)
         if n < k.shape[1]:
-            backward_trials(n, n + 1, expansion, damping, work, k, K)
+            backward_trials(n, n + 1, expansion, damping, work, k, K, promise)
 
     return backward
