@@ -32,7 +32,7 @@ PYTHON_SCRIPTS = {
 # They install hfcontrol and run everything: only their syntax is checked.
 SHELL_SCRIPTS = ["demo", "environment", "test"]
 
-DATA = ["NOTES.md", "bench.json", "claims.json"]
+DATA = ["NOTES.md", "bench.json", "claims.json", "optima.json"]
 
 # Parts of tools/bench that need packages which are optional in tests.
 OPTIONAL_SECTIONS = {"policies": "gymnasium"}
@@ -163,7 +163,9 @@ def test_docs_are_filled_with_the_stored_rows(run_tool, tmp_path):
     check(run_tool("make-docs"))
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} | {"README.md"}
     assert {path.name for path in tmp_path.iterdir()} == pages
-    assert "<!-- main -->\n|" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    results = (tmp_path / "results.md").read_text(encoding="utf-8")
+    for name in ("main", "optima", "plants"):
+        assert f"<!-- {name} -->\n|" in results
 
 
 def test_stable_baselines_trains_or_names_the_missing_package(run_tool):
