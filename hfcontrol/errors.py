@@ -31,3 +31,7 @@ class DeviceError(HFControlError):
 
 class TrainingError(HFControlError):
     """A training that cannot start or continue."""
+
+
+class HFControlWarning(UserWarning):
+    """What goes on, but not as asked; the command line prints it on a line."""

@@ -1,6 +1,8 @@
 """Files that are written completely or not at all."""
 
+import errno
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,3 +72,22 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_regular_file(path: str | Path, most_bytes: int) -> bytes:
+    """Return the content of a file that is neither a link nor a device nor a pipe.
+
+    Raises OSError, also for files of other kinds or with more than `most_bytes`.
+    """
+    # Opening a pipe would wait for its writer, and a device may do anything.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_size > most_bytes:
+            size = f"it has {status.st_size} bytes, more than {most_bytes}"
+            raise OSError(errno.EFBIG, size, str(path))
+        # A file that grows meanwhile is cut, and what checks it sees that.
+        return file.read(most_bytes)

@@ -5,6 +5,7 @@ used, because the modules of all commands take pydantic, which `--help` can do w
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
@@ -12,7 +13,13 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from hfcontrol.cli.messages import name_options, option_names
-from hfcontrol.errors import HFControlError, PlantError, TaskError, UsageError
+from hfcontrol.errors import (
+    HFControlError,
+    HFControlWarning,
+    PlantError,
+    TaskError,
+    UsageError,
+)
 from hfcontrol.version import __version__
 
 # Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
@@ -131,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     are one line each. The exit status is 2 for wrong usage
     and 1 for a failure.
     """
+    warnings.showwarning = _show_warning
     try:
         # In its standalone mode click would print errors and exit by itself.
         cli.main(arguments, prog_name="hfcontrol", standalone_mode=False)
@@ -158,6 +166,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"hfcontrol: {error}", FAILURE)
     except (KeyboardInterrupt, click.Abort) as error:
         _fail(f"hfcontrol: {str(error) or 'stopped'}", INTERRUPTED)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **options: Any
+) -> None:
+    """Print a warning of hfcontrol on one line of stderr; others are for authors."""
+    if issubclass(category, HFControlWarning):
+        click.echo(f"hfcontrol: {' '.join(str(message).split())}", err=True)
+    else:
+        _show_other_warning(message, category, *place, **options)
+
+
+_show_other_warning = warnings.showwarning
 
 
 def _fail(message: str | list[str], status: int) -> NoReturn:

@@ -10,7 +10,8 @@
 * rollout.py, derivatives.py, segments.py, sequences.py: the loops over time
 * fields.py, solver.py, solver_steps.py: plant and network in continuous time
 * riccati.py: the backward pass of iLQR
-* cache.py, jit.py, matrices.py: how kernels are compiled and cached, and small loops
+* jit.py, stored_code.py, cache.py, matrices.py: how kernels are compiled and kept on
+  disk, and small loops
 * scalar_steps.py: what a thread of a GPU computes at one step of one trial
 * operations.py: an estimate of the operations of a step
 """
@@ -23,6 +24,7 @@ from hfcontrol.kernels.base import (
     Perturbations,
     Regulated,
 )
+from hfcontrol.kernels.plant_module import plant_source
 from hfcontrol.plant.contract import Plant
 
 __all__ = [
@@ -64,7 +66,8 @@ def _key(plant: Plant) -> tuple[object, ...]:
     """Return what the kernels of a plant depend on."""
     return (
         plant.name,
-        plant.source_hash,
+        # With the constants in it, which a file may take from elsewhere.
+        plant_source(plant),
         plant.dt,
         plant.integrator,
         plant.substeps,

@@ -11,6 +11,8 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
+from hfcontrol.plant.calls import format_place
+from hfcontrol.plant.probe import line_in_file
 
 
 class BatchKernels(Kernels):
@@ -65,8 +67,9 @@ class BatchKernels(Kernels):
             out = self._evaluate(name, x, u, target, p, rows)
         except Exception as error:
             # The function is the user's: whatever it raises is about the plant's file.
+            place = format_place(plant, line_in_file(error, str(plant.path)))
             raise PlantError(
-                f"{plant.name}: {_name_in_file(name)} fails on {x.shape[1]} trials: "
+                f"{place}: {_name_in_file(name)} fails on {x.shape[1]} trials: "
                 f"{error}; it gets arrays (unit, trial) and uses NumPy functions"
             ) from error
 

@@ -9,26 +9,35 @@ Python 3.11 and Numba spend about 0.1 s on every helper for every combination of
 layouts that it is called with, and its code is optimised again in every kernel. So a
 helper is worth its name if it holds a formula or saves a loop that is written often.
 
-With NUMBA_DISABLE_JIT=1 all of these run as Python, for debuggers and coverage.
+With NUMBA_DISABLE_JIT=1 all of these run as Python, for debuggers and coverage; a
+warning says so.
 
 A kernel that calls one of several functions takes its address, an int64, as an argument
 (`address_of`). It is compiled once whatever the function is. Numba can also pass
 compiled functions themselves, but spends 10 us on each of them in every call.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hfcontrol.kernels.cache import kernel_folder
+from hfcontrol.errors import HFControlWarning
+from hfcontrol.kernels.stored_code import StoredCode, compile_pointed_to
 
 DISABLED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
-numba.config.CACHE_DIR = str(kernel_folder())  # type: ignore[attr-defined]
+if DISABLED:
+    warnings.warn(
+        "NUMBA_DISABLE_JIT is set: nothing is compiled, and everything takes some "
+        "hundred times longer; unset it to train",
+        HFControlWarning,
+        stacklevel=1,
+    )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,7 +56,11 @@ OPTIONS = {
 
 def kernel(function: Function) -> Function:
     """Compile a function that Python calls."""
-    return _njit(cache=True, **OPTIONS)(function)
+    compiled = _njit(**OPTIONS)(function)
+    if not DISABLED:
+        # Set by hand, because Numba offers its own cache only.
+        compiled._cache = StoredCode(function)
+    return cast(Function, compiled)
 
 
 def helper(function: Function) -> Function:
@@ -86,7 +99,7 @@ def pointed_to(signature: Any) -> Callable[[Any], Any]:
     """Return the decorator of functions that kernels call by their address."""
     if DISABLED:
         return lambda function: function
-    return numba.cfunc(signature, error_model="numpy", cache=True)
+    return lambda function: compile_pointed_to(function, signature)
 
 
 def function_at(signature_for: Callable[[Any], Any]) -> Any:

@@ -102,10 +102,12 @@ def _compile(function: Callable[..., None], name: str) -> Any:
 @cache
 def _compiled(function: Callable[..., None], name: str) -> Any:
     """Return a block function as C function, compiled now or loaded from the cache."""
-    from numba import cfunc, types
+    from numba import types
+
+    from hfcontrol.kernels.jit import pointed_to
 
     inputs, outputs = block_signature(name)
     pointers = [types.CPointer(types.float64)] * (len(inputs) + len(outputs))
     sizes = [types.int64] * (2 if "target" in inputs else 1)
     signature = types.void(*pointers, *sizes)
-    return cfunc(signature, error_model="numpy", cache=True)(function)
+    return pointed_to(signature)(function)

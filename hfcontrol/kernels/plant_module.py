@@ -5,23 +5,19 @@ a *block function* for each that the kernels call: a loop over the trials of a b
 around the scalar function. Block functions reach the kernels as pointers
 (plant_functions.py), so that no kernel is compiled again for another plant.
 
-The name of the file holds a hash of its text: an edited plant never runs old code.
+The name of the module holds a hash of its text: an edited plant never runs old code.
 """
 
 import ast
 import hashlib
-import importlib.util
-import os
+import linecache
 import re
 import sys
-import tempfile
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hfcontrol.kernels.cache import cache_folder
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.source import PlantSource, is_constant, local_names
 
@@ -117,7 +113,7 @@ def literal(value: Any) -> str:
 
 
 def load_plant_module(plant: Plant) -> ModuleType:
-    """Return the module of a compiled plant, from a file in the cache folder.
+    """Return the module of a compiled plant.
 
     Its functions are compiled when plant_functions.py asks for them.
     """
@@ -125,13 +121,17 @@ def load_plant_module(plant: Plant) -> ModuleType:
 
 
 def load_module(stem: str, source: str) -> ModuleType:
-    """Return the module of a source text; its file is `<stem>_<hash>.py`."""
+    """Return the module of a source text, `<stem>_<hash>`; no file is written."""
     key = hashlib.sha256(source.encode()).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_]', '_', stem)}_{key}"
     if name not in sys.modules:
-        path = cache_folder() / f"{name}.py"
-        _write(path, source)
-        sys.modules[name] = _import(name, path)
+        module = ModuleType(name)
+        module.__file__ = f"<{name}>"
+        # For the lines in tracebacks and in Numba's messages.
+        lines = source.splitlines(keepends=True)
+        linecache.cache[module.__file__] = (len(source), None, lines, module.__file__)
+        exec(compile(source, module.__file__, "exec"), module.__dict__)
+        sys.modules[name] = module
     return sys.modules[name]
 
 
@@ -196,8 +196,14 @@ def _block_source(plant: Plant, name: str) -> str:
     for a in columns:
         lines.append(f"        for i in range({shapes[a][0]}):")
         lines.append(f"            {a}_n[i] = {a}_all[i, n]")
-    # The plant file writes only the derivatives that differ from zero.
-    lines += [f"        {a}_n[:] = 0.0" for a in outputs if len(shapes[a]) == 2]
+    for a in outputs:
+        if len(shapes[a]) == 2:
+            # The plant file writes only the derivatives that differ from zero.
+            lines.append(f"        {a}_n[:] = 0.0")
+            continue
+        # An entry that it leaves out becomes NaN, and not what was there before.
+        lines.append(f"        for i in range({shapes[a][0]}):")
+        lines.append(f"            {a}_n[i] = np.nan")
     lines.append(f"        {PREFIX}{name}({', '.join(arguments)})")
     for a in outputs:
         lines.append(f"        for i in range({shapes[a][0]}):")
@@ -233,24 +239,3 @@ def _block_shapes(plant: Plant, name: str) -> dict[str, tuple[int | str, ...]]:
         "B": (n, plant.nu),
         "C": (n_observed, n),
     }
-
-
-def _write(path: Path, source: str) -> None:
-    """Write a file, unless it has this content already."""
-    # A new time stamp would make Numba compile again.
-    if path.exists() and path.read_text(encoding="utf-8") == source:
-        return
-    # By a temporary file: another process may write the same module.
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, encoding="utf-8", newline="\n", delete=False
-    ) as file:
-        file.write(source)
-    os.replace(file.name, path)
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

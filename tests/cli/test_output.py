@@ -22,8 +22,10 @@ from trainings import (
 )
 
 import hfcontrol as hf
+from hfcontrol.cli import app
 from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
 from hfcontrol.cli.progress import suggest_settings
+from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.plant.registry import plant_names
 from hfcontrol.runs.settings import Settings
@@ -344,3 +346,9 @@ def test_a_full_disk_gets_one_line(here):
 def test_a_poor_minimum_gets_a_suggestion(stop, ratio, settings, expected):
     evaluation = {"sets": {"training": {"ratio": ratio}}}
     assert suggest_settings(stop, evaluation, Settings(**settings)) == expected
+
+
+def test_warnings_of_hfcontrol_are_one_line_on_stderr(capsys):
+    app._show_warning(HFControlWarning("a folder\nis full"), HFControlWarning)
+    captured = capsys.readouterr()
+    assert captured.err == "hfcontrol: a folder is full\n" and not captured.out

@@ -155,6 +155,10 @@ FAR = "x[0] > 9.0"  # a branch that no probe takes
         ("dynamics", "for a in (x, dx):\n    a[9] = 1.0", "uses x without an index"),
         ("dynamics", "a = dx if x[0] > 0 else x", "uses dx without an index"),
         ("dynamics", "dx += 1.0", "uses dx without an index"),
+        ("dynamics", "a, b, c = x", "takes x apart into (a, b, c)"),
+        ("dynamics", "a, b = c = x", "uses x without an index"),
+        ("residual", "a, b = x", "takes x apart into (a, b)"),
+        ("jacobian", "a, b = A", "takes A apart into (a, b)"),
         ("dynamics", "dx[0] = max(x)", "uses x without an index"),
         # Each other function.
         ("observe", f"if {FAR}:\n    y[1] = 0.0", "y[1]"),
@@ -241,6 +245,7 @@ def test_helper_that_leaves_its_array_is_refused(body, helper, named):
         "for v in x:\n    dx[0] += v",
         "for i in range(len(x)):\n    dx[i] = PLACES[i][0] + PLACES[i][-1]",
         "dx[-1] = x[-2]",
+        "a, b = x\ndx[0], dx[1] = b, -a",
         "a = (x[0], 1.0)\ndx[0] = a[1] + a[0]",
         "k = 1\nif x[0] > 0:\n    k = 0\ndx[k] = x[k]",
         "for k in TABLE:\n    dx[0] += p[k]",

@@ -14,9 +14,9 @@ interpretation", POPL 1977). The rules are:
     `x[i - 1] if i > 0 else 0.0` is proved.
 3.  `for` loops over `range` of such integers, or over a tuple. Variables that a loop
     changes are unknown when a pass begins. `while` is refused.
-4.  An array appears with an index, in `len`, or as an argument of a function of the
-    file, which is proved for each kind of arguments that it is called with. A second
-    name of an array is refused.
+4.  An array appears with an index, in `len`, in `a, b = x` of its size, or as an
+    argument of a function of the file, which is proved for each kind of arguments that
+    it is called with. A second name of an array is refused.
 5.  Only the last argument is written (both last ones of `jacobian`), also in helpers.
 6.  The passes of all loops and calls in a control step, substeps included, are at most
     MOST_PASSES.

@@ -63,7 +63,7 @@ class Statements(Expressions):
         self, statement: ast.stmt, variables: Variables
     ) -> Variables | None:
         if isinstance(statement, ast.Assign):
-            value = self.evaluate(statement.value, variables)
+            value = self._assigned_value(statement, variables)
             for target in statement.targets:
                 variables = self._assign(target, value, variables)
         elif isinstance(statement, ast.AnnAssign):
@@ -92,6 +92,20 @@ class Statements(Expressions):
         if isinstance(statement.value, ast.Constant):
             return
         self.evaluate(statement.value, variables)
+
+    def _assigned_value(self, statement: ast.Assign, variables: Variables) -> Value:
+        """Return what is known of the right side; `a, b = x` takes an array apart."""
+        tuples = [t for t in statement.targets if isinstance(t, ast.Tuple)]
+        if len(tuples) < len(statement.targets):
+            return self.evaluate(statement.value, variables)
+        value = self.evaluate_array(statement.value, variables)
+        if not isinstance(value, Array):
+            return value
+        for target in tuples:
+            if value.grows or value.shape != (len(target.elts),):
+                what = f"takes {value.name} apart into {ast.unparse(target)}"
+                self.fail(statement, what, "index its entries one by one")
+        return Items((NUMBER,) * value.shape[0])
 
     def _assign(
         self, target: ast.expr, value: Value, variables: Variables
