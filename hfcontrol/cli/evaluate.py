@@ -1,10 +1,19 @@
 """`hfcontrol evaluate`: how good controllers are."""
 
+from functools import partial
 from typing import Any
 
 import click
 
-from hfcontrol.cli.options import JSON, condition_options, format_options, given_options
+from hfcontrol.cli.options import (
+    JSON,
+    JUDGE,
+    add_options,
+    condition_options,
+    format_options,
+    given_options,
+    judge_choice,
+)
 from hfcontrol.cli.output import print_evaluation, print_json, show_status
 
 
@@ -17,18 +26,25 @@ from hfcontrol.cli.output import print_evaluation, print_json, show_status
     metavar="N",
     help="Number of trials in each set; default the training's or the task's.",
 )
+@partial(add_options, JUDGE)
 @JSON
 def evaluate(
-    runs: tuple[str, ...], trials: int | None, as_json: bool, **options: Any
+    runs: tuple[str, ...],
+    trials: int | None,
+    judge: str | None,
+    no_judge: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare controllers with the optimum.
 
     The ratio is the mean cost divided by the mean optimal cost, on the training and on
     held-out scenarios: 1 is perfect. iLQR finds the optimum of every trial from several
     starts. It is a local method, so a ratio below 1 is possible on hard plants; a line
-    says so below 0.999. With noise, the optimum knows the noise in advance, which no
-    controller can. Without RUN, the newest run is evaluated. The options test a
-    controller under other conditions than those of its training.
+    says so below 0.999. Where this takes long, the optimum is that of some trials, and
+    the table says of how many. With noise, the optimum knows the noise in advance,
+    which no controller can. Without RUN, the newest run is evaluated. The options test
+    a controller under other conditions than those of its training.
 
     \b
     hfcontrol evaluate
@@ -37,6 +53,7 @@ def evaluate(
     """
     from hfcontrol.runs.run import Run
 
+    judged = judge_choice(judge, no_judge)
     # All are loaded first: a wrong name is reported before the search begins.
     chosen = [Run.load(run) for run in runs or (None,)]
     conditions = given_options(**options)
@@ -44,7 +61,8 @@ def evaluate(
         with show_status("searching for the optimum"):
             from hfcontrol.evaluation.evaluation import evaluate as evaluate_run
 
-            result = evaluate_run(run, run.settings.changed(**conditions), trials)
+            tested = run.settings.changed(**conditions)
+            result = evaluate_run(run, tested, trials, judged)
         if as_json:
             print_json(result)
             continue

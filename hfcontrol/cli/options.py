@@ -5,12 +5,26 @@ from typing import Any, TypeAlias
 
 import click
 
+from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import Settings
 from hfcontrol.schema import Option, format_value, option_of
 
 RUN = click.argument("run", required=False, metavar="[RUN]")
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for scripts instead of text."
+)
+
+# Of which trials the optimum is found at the end.
+JUDGE = (
+    click.option(
+        "--judge",
+        metavar="auto|all",
+        help="Trials whose optimum is found: all, or (auto, the default) as many as "
+        "take a tenth of the training's operations, or about 10 s if that is more.",
+    ),
+    click.option(
+        "--no-judge", is_flag=True, help="Do not search for the optimum of any trial."
+    ),
 )
 
 # Options of training and evaluation alike, in the order of the help.
@@ -31,6 +45,18 @@ CONDITIONS = (
 DEFAULT_TEXTS = {"skip": "2"}
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def judge_choice(judge: str | None, no_judge: bool) -> str:
+    """Return the choice that `--judge` and `--no-judge` make together.
+
+    Raises UsageError for a word that is not allowed, and if both are given.
+    """
+    if no_judge and judge is not None:
+        raise UsageError(f"`judge` {judge} with `no_judge`: leave one of them out")
+    if judge not in (None, "auto", "all"):
+        raise UsageError(f"`judge` {judge}: must be auto or all; or use `no_judge`")
+    return "none" if no_judge else judge or "auto"
 
 
 def option_name(name: str) -> str:

@@ -80,7 +80,7 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         return
 
     sets = evaluation["sets"]
-    rows = _table_rows(next(iter(sets.values())))
+    rows = _table_rows(list(sets.values()))
     heads = [name.replace("_", "-") for name in sets]
     lines = [("", heads)]
     for row in rows:
@@ -118,16 +118,16 @@ def _print_return(evaluation: dict[str, Any]) -> None:
     )
 
 
-def _table_rows(first: dict[str, Any]) -> list[Row]:
-    """Return the rows of the table; `first` is one of the sets, with all units."""
+def _table_rows(sets: list[dict[str, Any]]) -> list[Row]:
+    """Return the rows of the table, with the units of the first set."""
+    first = sets[0]
     count = len(first["errors"])
     errors = [_error_row(k, first["errors"][k], count) for k in range(count)]
     speed = f"final speed{_unit(first['final_speed'])}"
     rows = [
         Row("trials", lambda s: f"{s['trials']}"),
         Row("loss", lambda s: f"{s['loss']:.3e}"),
-        Row("optimal loss", lambda s: f"{s['optimal_loss']:.3e}"),
-        Row("ratio to optimal", _show_ratio),
+        *_judgement_rows(sets),
         *errors,
         Row(speed, lambda s: _show_spread(s["final_speed"])),
         Row("peak controls", _show_peaks),
@@ -135,6 +135,20 @@ def _table_rows(first: dict[str, Any]) -> list[Row]:
     if first["path_deviation"]:
         rows.append(Row("path deviation [% of reach]", _show_path))
     rows.append(Row("success", lambda s: f"{100 * s['success']:.0f} %"))
+    return rows
+
+
+def _judgement_rows(sets: list[dict[str, Any]]) -> list[Row]:
+    """Return the rows about the optimum: none, if no trial was judged."""
+    if not any(numbers["judged"] for numbers in sets):
+        return []
+    rows = [
+        Row("optimal loss", lambda s: f"{s['optimal_loss']:.3e}"),
+        Row("ratio to optimal", _show_ratio),
+    ]
+    if any(numbers["judged"] < numbers["trials"] for numbers in sets):
+        judged = Row("judged trials", lambda s: f"{s['judged']} of {s['trials']}")
+        rows.insert(0, judged)
     return rows
 
 

@@ -149,8 +149,9 @@ class Progress:
     On a terminal, the line of the current hold is updated in place.
     """
 
-    def __init__(self, training: "Training") -> None:
+    def __init__(self, training: "Training", judge: str = "auto") -> None:
         self.live = sys.stdout.isatty()
+        self.judge = judge
         self.report: Any = None  # of the last update
         click.echo(_describe_problem(training))
         for reason in training.prepared.reasons:
@@ -241,7 +242,7 @@ class Progress:
         from hfcontrol.evaluation.evaluation import evaluate
 
         with show_status("searching for the optimum"):
-            evaluation = evaluate(training.run)
+            evaluation = evaluate(training.run, judge=self.judge)
         print_evaluation(evaluation)
         suggestion = suggest_settings(word, evaluation, training.settings)
         if suggestion:

@@ -4,7 +4,7 @@ import shlex
 import sys
 from contextlib import nullcontext
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 OWN_OPTIONS = ("--seeds", "--jobs")
 
 
+class ShowMode(NamedTuple):
+    """How results are shown: not at all, as JSON, and which trials are judged."""
+
+    quiet: bool
+    as_json: bool
+    judge: str
+
+
 def train_many(
     options: dict[str, Any],
     seeds: str,
     jobs: int | None,
     out: str | None,
     others: dict[str, Any],
-    quiet: bool,
-    as_json: bool,
+    mode: ShowMode,
 ) -> None:
     """Train one controller per seed; show each result, their spread and the best.
 
@@ -35,6 +42,7 @@ def train_many(
     from hfcontrol.runs.seeds import parse_seeds, train_seeds
     from hfcontrol.runs.settings import settings_for
 
+    quiet, as_json, judge = mode
     single = ["seed"] if "seed" in options else list(others)
     if single:
         raise UsageError(
@@ -72,7 +80,7 @@ def train_many(
             None if quiet or as_json else tell,
         )
     if as_json or not quiet:
-        _print_spread(outcomes, as_json)
+        _print_spread(outcomes, as_json, judge)
 
 
 def command_of_one_seed(arguments: list[str]) -> str:
@@ -87,7 +95,7 @@ def command_of_one_seed(arguments: list[str]) -> str:
     return shlex.join(words)
 
 
-def _print_spread(outcomes: "list[Outcome]", as_json: bool) -> None:
+def _print_spread(outcomes: "list[Outcome]", as_json: bool, judge: str) -> None:
     """Print the spread of the seeds' losses, and the evaluation of the best run."""
     from hfcontrol.evaluation.evaluation import evaluate
     from hfcontrol.runs.run import Run
@@ -106,5 +114,5 @@ def _print_spread(outcomes: "list[Outcome]", as_json: bool) -> None:
         f"worst {losses[-1]:.3e} of {len(losses)}; run {run.path}"
     )
     with show_status("searching for the optimum"):
-        evaluation = evaluate(run)
+        evaluation = evaluate(run, judge=judge)
     print_evaluation(evaluation)

@@ -13,9 +13,11 @@ import click
 from hfcontrol.cli.options import (
     CONDITIONS,
     JSON,
+    JUDGE,
     Decorator,
     add_options,
     given_options,
+    judge_choice,
     setting_option,
 )
 from hfcontrol.cli.output import show_status
@@ -27,7 +29,7 @@ from hfcontrol.cli.progress import (
     resume_command,
     skip_curriculum,
 )
-from hfcontrol.cli.seeds import train_many
+from hfcontrol.cli.seeds import ShowMode, train_many
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
 
@@ -136,6 +138,7 @@ RUN_OPTIONS: list[Decorator] = [
         default=None,
         help="Resume although the plant's file has changed.",
     ),
+    *JUDGE,
     click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     JSON,
 ]
@@ -150,7 +153,13 @@ RUN_NAMES = ("out", "resume", "start", "force")
 @setting_options(SETTINGS_AFTER_SEEDS)
 @partial(add_options, RUN_OPTIONS)
 def train(
-    seeds: str | None, jobs: int | None, quiet: bool, as_json: bool, **options: Any
+    seeds: str | None,
+    jobs: int | None,
+    judge: str | None,
+    no_judge: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a controller, with a checkpoint after every hold.
 
@@ -170,12 +179,14 @@ def train(
     at its recorded path (or --plant FILE if it moved), never the copy of the source
     inside the checkpoint.
     """
+    judged = judge_choice(judge, no_judge)
     run = {name: options.pop(name) for name in RUN_NAMES}
     settings = given_options(**options)
     if seeds is not None:
         out = run.pop("out")
         others = given_options(**run)
-        train_many(settings, seeds, jobs, out, others, quiet, as_json)
+        mode = ShowMode(quiet, as_json, judged)
+        train_many(settings, seeds, jobs, out, others, mode)
         return
     if jobs is not None:
         raise UsageError(f"`jobs` {jobs}: applies only with `seeds`; leave it out")
@@ -188,7 +199,7 @@ def train(
     elif as_json:
         display = JsonLines()
     else:
-        display = Progress(training)
+        display = Progress(training, judged)
     with _stop_on_signals(training, quiet) as stop_token:
         for event in skip_curriculum(training.events(stop_token), quiet):
             display.show_event(event, training)

@@ -15,6 +15,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
+from hfcontrol.evaluation.judging import check_judge, choose_judged, training_operations
 from hfcontrol.optim.yardstick import Optimum, optimum
 from hfcontrol.policy_gradient.samplers import (
     SEED_LIMIT,
@@ -25,7 +26,7 @@ from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
-from hfcontrol.tasks.scenario import SPLITS, Scenario
+from hfcontrol.tasks.scenario import SPLITS, Scenario, select_trials
 from hfcontrol.tasks.task import Task, Trajectory
 
 DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
@@ -47,7 +48,8 @@ QUANTILES = ("0.5", "0.9", "0.99")  # of the trials' ratios to optimal
 class Comparison:
     """The rollout of a controller on some scenarios, and the optimum of every trial.
 
-    `optimum` is None where only the controller's movements are shown.
+    `optimum` is None where only the controller's movements are shown, and that of the
+    trials `judged` (n,) alone if these are given.
     """
 
     run: Run
@@ -55,6 +57,7 @@ class Comparison:
     loop: ClosedLoop
     rollout: Rollout
     optimum: Optimum | None
+    judged: Array | None = None
 
     @property
     def scenario(self) -> Scenario:
@@ -77,12 +80,15 @@ def compare_with_optimum(
     split: str = "training",
     settings: Settings | None = None,
     trials: int | None = None,
+    judge: str = "all",
 ) -> Comparison:
     """Run a controller on the scenarios of a split, and find the optimum of each.
 
     split: "training" or "held_out".
     settings: other conditions than those of the training, default the run's.
     trials: number of trials, default the task's own number for evaluation.
+    judge: of which trials the optimum is found, "all", "none", or "auto" for as many as
+        judging.py plans.
     """
     task = run.task(settings)
     if trials is None:
@@ -90,12 +96,21 @@ def compare_with_optimum(
     loop = run.closed_loop(split, settings, trials=trials)
     rollout = loop.rollout(run.theta)
 
+    trained = training_operations(loop, run.trained_counts, run.trained_task.trials)
+    judged = choose_judged(loop, judge, trained, len(SPLITS))
+    if not judged.size:
+        return Comparison(run, task, loop, rollout, None)
+
     # The controller's own commands, as they arrive, are one of the optimum's starts.
     arriving = np.zeros_like(rollout.command)
     delay = loop.wiring.command_delay
     arriving[delay:] = rollout.command[: loop.scenario.steps - delay]
-    best = optimum(loop.kernels, loop.scenario, loop.wiring, arriving)
-    return Comparison(run, task, loop, rollout, best)
+    scenario = loop.scenario
+    if judged.size < loop.trials:
+        scenario = select_trials(scenario, judged)
+        arriving = arriving[..., judged].copy()
+    best = optimum(loop.kernels, scenario, loop.wiring, arriving)
+    return Comparison(run, task, loop, rollout, best, judged)
 
 
 def hand_errors(loop: Loop, rollout: Trajectory) -> Array | None:
@@ -166,12 +181,21 @@ def is_beaten(ratio: float | None) -> bool:
 
 
 def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
-    """Losses and their ratios; the ratios are None if the optimum is zero.
+    """Losses and their ratios.
 
-    If the optimum is beaten, it is not the best known, and ratios may be too low.
+    The optimal loss and the ratios are those of the judged trials. The ratios are None
+    if the optimum is zero, all are None if no trial is judged. If the optimum is
+    beaten, it is not the best known, and ratios may be too low.
     """
-    assert comparison.optimum is not None
-    losses, best = comparison.rollout.losses, comparison.optimum.losses
+    losses = comparison.rollout.losses
+    mean = float(np.mean(losses))
+    if comparison.optimum is None:
+        nothing = dict.fromkeys(("optimal_loss", "ratio", "ratio_quantiles"))
+        return {"loss": mean, "judged": 0, **nothing, "optimum_is_beaten": False}
+
+    best = comparison.optimum.losses
+    if comparison.judged is not None:
+        losses = losses[comparison.judged]
     trained_task = comparison.run.trained_task
     assert isinstance(trained_task, Task)  # episodes have no optimum
     loss = float(np.mean(losses))
@@ -182,7 +206,8 @@ def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
         ratios = losses / np.maximum(best, SMALLEST_LOSS)
         quantiles = {q: float(np.quantile(ratios, float(q))) for q in QUANTILES}
     return {
-        "loss": loss,
+        "loss": mean,
+        "judged": best.size,
         "optimal_loss": optimal_loss,
         "ratio": ratio,
         "ratio_quantiles": quantiles,
@@ -290,16 +315,20 @@ def evaluate(
     run: Run | Path | str | None = None,
     settings: Settings | None = None,
     trials: int | None = None,
+    judge: str = "auto",
 ) -> dict[str, Any]:
     """Evaluate a controller on the training and the held-out scenarios.
 
     run: a `Run`, its path, or None for the newest.
     settings: other delays, noise or costs than it was trained with, to test it there.
     trials: number of trials in each set, as for `compare_with_optimum`.
+    judge: of which trials the optimum is found: "auto" for as many as take a tenth of
+        the operations of the training, or about 10 s if that is more; "all"; "none".
 
     Returns a dict with `run`, `plant`, `task`, `noisy` and `sets`, a summary for each
     split; in an environment, `episodes` and `return` replace the last two.
     """
+    check_judge(judge)
     run = run if isinstance(run, Run) else Run.load(run)
     if run.plant.environment:
         trainer = make_trainer(
@@ -311,7 +340,8 @@ def evaluate(
         return _evaluate_returns(run, trainer.sampler, episodes)
 
     comparisons = {
-        split: compare_with_optimum(run, split, settings, trials) for split in SPLITS
+        split: compare_with_optimum(run, split, settings, trials, judge)
+        for split in SPLITS
     }
     task = comparisons[SPLITS[0]].task
     return {

@@ -12,6 +12,7 @@ from typing import Any
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -104,6 +105,11 @@ class Run:
         if "warming" not in self.tree:
             return None
         return curriculum_from_tree(self.tree["warming"])
+
+    @property
+    def trained_counts(self) -> Counts:
+        """What the training has cost; nothing is known of a curriculum."""
+        return NO_COUNTS if self.curriculum else self.state.counts
 
     @property
     def theta(self) -> Array:

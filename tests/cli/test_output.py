@@ -57,6 +57,7 @@ INFO = [
 SET = [
     "trials",
     "loss",
+    "judged",
     "optimal_loss",
     "ratio",
     "ratio_quantiles",
@@ -152,6 +153,7 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys):
     numbers = {
         "trials": 4,
         "loss": 2.0,
+        "judged": 4,
         "optimal_loss": 1.0,
         "ratio": 2.0,
         "peak_control": controls,
@@ -177,6 +179,7 @@ def test_ratio_below_one_says_that_the_optimum_is_not_the_best(capsys, ratio, sa
     numbers = {
         "trials": 4,
         "loss": 1.0,
+        "judged": 4,
         "optimal_loss": 1.0,
         "peak_control": [1.0],
         "path_deviation": None,

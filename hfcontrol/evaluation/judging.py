@@ -1,0 +1,97 @@
+"""Of how many trials the optimum is found when a controller is judged.
+
+iLQR may take longer than the training itself. The number of trials is therefore planned
+from predicted operations: those of the judging are at most a tenth of those of the
+training, or `LEAST_OPERATIONS`, about ten seconds' worth, whichever is more.
+
+For one trial of T steps, with nx states, nu controls and f operations of a plant step,
+an iteration of iLQR takes
+
+    T (2 (nx + nu) f + 4 nx^3 + 6 nx^2 nu + OVERHEAD)
+
+operations: differences of the plant, the backward pass, and all the rest.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.errors import UsageError
+from hfcontrol.optim.operations import measure_problem
+from hfcontrol.optim.yardstick import select_evenly
+
+Judge = Literal["auto", "all", "none"]
+
+# Part of the operations of the training, and the least, of all sets together.
+PART = 0.1
+LEAST_OPERATIONS = 1e10
+
+# Trials of a set that are judged at least.
+LEAST_JUDGED = 16
+
+# Iterations of iLQR for a trial, from all starts, and operations of a step besides
+# those of the formula (measured on the shipped tasks, within a factor of three).
+ITERATIONS = 150
+OVERHEAD = 2_000
+
+# Operations of a plant step that Python makes, whose number is unknown.
+PYTHON_STEP = 10_000
+
+# The passes' operations are matrix products, which take less time (measured).
+PASS_SPEED = 10
+
+
+def check_judge(judge: str) -> Judge:
+    """Return the choice of the trials to judge; raise UsageError for any other."""
+    if judge not in get_args(Judge):
+        raise UsageError(
+            f"`judge` {judge}: must be one of {', '.join(get_args(Judge))}"
+        )
+    return judge  # type: ignore[return-value]
+
+
+def choose_judged(loop: ClosedLoop, judge: str, trained: float, sets: int) -> Array:
+    """Return the indices of the trials whose optimum is found.
+
+    `trained` are the operations of the training, `sets` is the number of sets that are
+    judged. Raises UsageError if `judge` is none of "auto", "all" and "none".
+    """
+    judge = check_judge(judge)
+    if judge == "none":
+        return np.zeros(0, dtype=int)
+    if judge == "all":
+        return np.arange(loop.trials)
+    most = max(LEAST_OPERATIONS, PART * trained) / sets
+    affordable = int(most / judging_operations(loop))
+    return select_evenly(loop.trials, max(affordable, LEAST_JUDGED))
+
+
+def judging_operations(loop: ClosedLoop) -> float:
+    """Return the predicted operations of the optimum of one trial."""
+    nx, nu = loop.plant.nx, loop.plant.nu
+    differences = 2 * (nx + nu) * _step_operations(loop)
+    backward = 4 * nx**3 + 6 * nx**2 * nu
+    per_step = differences + backward + OVERHEAD
+    return float(ITERATIONS * loop.scenario.steps * per_step)
+
+
+def training_operations(loop: ClosedLoop, trained: Counts, trials: int) -> float:
+    """Return the operations of a training, in units of those of plant and iLQR.
+
+    `loop` has the training's plant and network, `trials` is their number in it.
+    """
+    T = loop.scenario.steps
+    step_of_pass = measure_problem(loop).per_pass / T / PASS_SPEED
+    rollout_steps = trained.rollouts * T * trials
+    plant_steps = rollout_steps + trained.jacobian_steps
+    pass_steps = rollout_steps / 2 + trained.tangent_steps + trained.adjoint_steps
+    return plant_steps * _step_operations(loop) + pass_steps * step_of_pass
+
+
+def _step_operations(loop: ClosedLoop) -> int:
+    """Return the operations of a plant step, also where they are unknown."""
+    known = loop.kernels.step_operations
+    return PYTHON_STEP if known is None else known
