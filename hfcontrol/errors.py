@@ -33,5 +33,9 @@ class TrainingError(HFControlError):
     """A training that cannot start or continue."""
 
 
+class DivergedError(TrainingError):
+    """Weights whose loss is not finite: there is nothing to train from."""
+
+
 class HFControlWarning(UserWarning):
     """What goes on, but not as asked; the command line prints it on a line."""

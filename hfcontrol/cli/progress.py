@@ -98,6 +98,8 @@ class JsonLines:
         """Print a line at the end of a hold."""
         # The event at the end of a hold has no report of its own.
         self.report = event.report or self.report
+        if event.kind == "rung":
+            print_json({"event": "rung", "next": event.activity})
         if event.kind != "hold":
             return
         state, report = event.state, self.report
@@ -173,14 +175,21 @@ class Progress:
     def show_event(self, event: "Event", training: "Training") -> None:
         """Print the line of the current hold, or of the finished one."""
         self.report = event.report or self.report
+        if event.kind == "rung":
+            self._show_line(event.activity, is_final=True)
+        if event.kind == "curriculum" and self.live and not event.stop:
+            self._show_line(event.activity, is_final=False)
         # In a file or pipe, a line per update would bury the holds.
         if event.kind == "hold" or (event.kind == "update" and self.live):
-            line = self._format_line(event)
-            if self.live:
-                # A line that the terminal wraps could not be overwritten.
-                columns = shutil.get_terminal_size().columns
-                line = CLEAR_LINE + line[: columns - 1]
-            click.echo(line, nl=event.kind == "hold")
+            self._show_line(self._format_line(event), event.kind == "hold")
+
+    def _show_line(self, line: str, is_final: bool) -> None:
+        """Print a line, on a terminal in the place of the one in progress."""
+        if self.live:
+            # A line that the terminal wraps could not be overwritten.
+            columns = shutil.get_terminal_size().columns
+            line = CLEAR_LINE + line[: columns - 1]
+        click.echo(line, nl=is_final)
 
     def _format_line(self, event: "Event") -> str:
         """The numbers of an event, by importance: a narrow terminal cuts the rest."""
@@ -274,7 +283,10 @@ def _describe_end(event: "Event", training: "Training") -> str:
             f"; {format_loss(state.loss, event)} after {state.updates} updates in "
             f"{state.holds} holds, {state.rollouts} rollouts"
         )
-    return f"{line}, {state.seconds:.1f} s"
+    line += f", {state.seconds:.1f} s"
+    if state.earlier and state.theta is state.earlier.theta:
+        line += f"; the controller is that of an earlier rung, {state.earlier.loss:.3e}"
+    return line
 
 
 def suggest_settings(

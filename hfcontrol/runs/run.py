@@ -28,11 +28,13 @@ from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
     conditioning_from_tree,
     curriculum_from_tree,
+    ladder_from_tree,
     state_from_tree,
 )
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
+from hfcontrol.training.ladder import LadderState
 from hfcontrol.training.state import TrainingState
 from hfcontrol.training.trainer import Trainer
 
@@ -105,6 +107,11 @@ class Run:
         if "warming" not in self.tree:
             return None
         return curriculum_from_tree(self.tree["warming"])
+
+    @cached_property
+    def ladder(self) -> LadderState:
+        """The state of the ladder that the training climbs."""
+        return ladder_from_tree(self.tree.get("ladder", {}))
 
     @property
     def trained_counts(self) -> Counts:

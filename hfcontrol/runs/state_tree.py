@@ -18,7 +18,8 @@ from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.state import CurvePoint, TrainingState, move_state
+from hfcontrol.training.ladder import LadderState
+from hfcontrol.training.state import Best, CurvePoint, TrainingState, move_state
 
 # Fields that hold learning curves; each becomes one array per field of `CurvePoint`.
 CURVES = ("history", "curve")
@@ -63,7 +64,7 @@ def state_to_tree(state: TrainingState) -> Tree:
     for name, value in vars(state).items():
         if name == "counts":
             tree.update(value._asdict())
-        elif name not in (*CURVES, "optimizer", "hold", "hold_start"):
+        elif name not in (*CURVES, "optimizer", "hold", "hold_start", "earlier"):
             tree[STATE_KEYS.get(name, name)] = value
 
     tree["optimizer"] = _optimizer_to_tree(state.optimizer)
@@ -71,6 +72,7 @@ def state_to_tree(state: TrainingState) -> Tree:
     for name in CURVES:
         tree[name] = _curve_to_tree(getattr(state, name))
     tree["begun"] = state.hold_start and state_to_tree(state.hold_start)
+    tree["earlier"] = state.earlier and state.earlier._asdict()
     return tree
 
 
@@ -84,6 +86,8 @@ def state_from_tree(tree: Tree) -> TrainingState:
     for name in CURVES:
         fields[name] = _curve_from_tree(tree[name])
     fields["hold_start"] = tree["begun"] and state_from_tree(tree["begun"])
+    earlier = tree.get("earlier")
+    fields["earlier"] = earlier and Best(**earlier)
     return TrainingState(**fields)
 
 
@@ -105,6 +109,26 @@ def curriculum_from_tree(tree: Tree) -> CurriculumState:
     for name in ("training", "best"):
         fields[name] = tree[name] and state_from_tree(tree[name])
     return CurriculumState(**fields)
+
+
+def ladder_to_tree(state: LadderState) -> Tree:
+    """Turn a `LadderState` into a tree."""
+    return {
+        **vars(state),
+        "begun": state.begun._asdict(),
+        "spent": state.spent._asdict(),
+        "best": state.best and state_to_tree(state.best),
+    }
+
+
+def ladder_from_tree(tree: Tree) -> LadderState:
+    """Restore the `LadderState` of a tree; the empty one is that of older runs."""
+    fields = dict(tree)
+    for name in ("begun", "spent"):
+        if name in fields:
+            fields[name] = Counts(**fields[name])
+    fields["best"] = fields.get("best") and state_from_tree(fields["best"])
+    return LadderState(**fields)
 
 
 def conditioning_to_tree(conditioning: Conditioning) -> Tree:

@@ -23,11 +23,13 @@ from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
     conditioning_to_tree,
     curriculum_to_tree,
+    ladder_to_tree,
     state_to_tree,
 )
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import PLAIN, Conditioning
 from hfcontrol.training.curriculum import Curriculum, CurriculumState
+from hfcontrol.training.ladder import Ladder
 from hfcontrol.training.start import choose_start
 from hfcontrol.training.state import Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
@@ -49,33 +51,42 @@ RECORDED_LIBRARIES = ("numba", "scipy", "h5py")
 
 
 class Training:
-    """A training in progress in its run folder.
-
-    It begins with `curriculum`, unless that is None; until the curriculum has finished,
-    `state` is None.
-    """
+    """A training in progress in its run folder: the ladder, and what is saved of it."""
 
     def __init__(
         self,
         settings: Settings,
-        trainer: Trainer | PolicyTrainer,
-        state: TrainingState | None,
+        ladder: Ladder,
         folder: RunFolder,
         prepared: Preparation,
         command: str | None = None,
-        curriculum: Curriculum | None = None,
         conditioning: Conditioning = PLAIN,
     ) -> None:
         self.settings = settings
         self.conditioning = conditioning
-        self.trainer = trainer
-        self.state = state
+        self.ladder = ladder
         self.folder = folder
         self.prepared = prepared
         # Without the folder of the program, which differs between machines.
         self.command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        self.curriculum = curriculum
         self.last_checkpoint: Path | None = None
+        # A curriculum before any checkpoint; those of further rungs come after some.
+        self.has_preceded = ladder.curriculum is not None and ladder.state.rung == 0
+
+    @property
+    def trainer(self) -> Trainer | PolicyTrainer:
+        """The trainer of all rungs."""
+        return self.ladder.trainer
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """The curriculum in progress, or None."""
+        return self.ladder.curriculum
+
+    @property
+    def state(self) -> TrainingState | None:
+        """The state of the training, None during a curriculum."""
+        return self.ladder.training
 
     @property
     def task(self) -> Task | Episodes:
@@ -93,46 +104,36 @@ class Training:
         return Run.load(self.last_checkpoint or self.folder.path)
 
     def events(self, stop_token: StopToken | None = None) -> Iterator[Event]:
-        """Yield the events of curriculum and trainer, each when it is on disk.
+        """Yield the events of the ladder, each when it is on disk.
 
         A checkpoint is written at the end of each hold, and when the training stops.
-        The curriculum is saved likewise, in a file of its own. If it is interrupted,
-        the events end. If its time is over, the trainer starts from the state reached,
-        and stops at once.
+        A curriculum is saved likewise, in a file of its own. If it is interrupted, the
+        events end. If its time is over, the trainer starts from the state reached, and
+        stops at once.
         """
+        saved: CurriculumState | None = None
         # Two trainings in one folder would delete each other's files.
         with self.folder.lock():
-            if self.curriculum:
-                yield from self._curriculum_events(self.curriculum, stop_token)
-                if self.curriculum.stop is Stop.INTERRUPTED:
-                    return
-                self.state = self.curriculum.result
-            assert self.state is not None
-            for event in self.trainer.run(self.state, stop_token):
-                self.record(event)
+            for event in self.ladder.events(stop_token):
+                if event.kind == "curriculum":
+                    saved = self._save_curriculum(saved)
+                # Within a hold there is nothing to save: an interrupted one is made
+                # again. Between rungs neither: what comes next is found again.
+                elif event.kind not in ("update", "rung"):
+                    self._save(event.state, event.stop)
                 yield event
 
-    def _curriculum_events(
-        self, curriculum: Curriculum, stop_token: StopToken | None
-    ) -> Iterator[Event]:
-        """Yield the events of the curriculum; save each new state of it before."""
-        saved: CurriculumState | None = None
-        for event in curriculum.events(stop_token):
-            if curriculum.state is not saved and not curriculum.is_finished:
-                saved = curriculum.state
-                tree = {**self._common_tree(), "warming": curriculum_to_tree(saved)}
-                self.folder.save_curriculum(tree)
-            yield event
-
-    def record(self, event: Event) -> None:
-        """Adopt the state of an event, and write the checkpoint that is due then."""
-        self.state = event.state
-        # Within a hold there is nothing to save: an interrupted hold is made again.
-        if event.kind != "update":
-            self._save(event.state, event.stop)
+    def _save_curriculum(self, saved: CurriculumState | None) -> CurriculumState | None:
+        """Save the state of the curriculum in progress, unless it was; return it."""
+        curriculum = self.curriculum
+        if curriculum is None or curriculum.is_finished or curriculum.state is saved:
+            return saved
+        tree = {**self._common_tree(), "warming": curriculum_to_tree(curriculum.state)}
+        self.folder.save_curriculum(tree)
+        return curriculum.state
 
     def _save(self, state: TrainingState, stop: Stop | None) -> None:
-        """Write the checkpoint of a state; the first one replaces the curriculum."""
+        """Write the checkpoint of a state; it replaces a finished curriculum."""
         network = self.trainer.network
         time_constants = self.trainer.plant.dt * network.time_constants(state.theta)
         tree = {
@@ -144,10 +145,8 @@ class Training:
         path = self.folder.save(tree, state.updates, state.loss)
         self.last_checkpoint = path
         if self.curriculum is None:
-            self.folder.end_curriculum()
-        elif self.curriculum.is_finished:
-            self.folder.end_curriculum(first=path)
-            self.curriculum = None
+            self.folder.end_curriculum(first=path if self.has_preceded else None)
+            self.has_preceded = False
 
     def _common_tree(self) -> Tree:
         """The entries that every file of the run has, so that each is self-contained.
@@ -163,6 +162,7 @@ class Training:
         return {
             "settings": self.settings.tree(),
             "conditioning": conditioning_to_tree(self.conditioning),
+            "ladder": ladder_to_tree(self.ladder.state),
             "task": self.task.name,
             "command": self.command,
             "plant": plant_tree,
@@ -204,25 +204,14 @@ def start_training(
     # Compiling comes before the folder: most mistakes show here and leave no folder.
     begin = _begin(settings, start)
     trainer, prepared, theta = begin.trainer, begin.prepared, begin.theta
-    # Policy gradients have none; their curriculum is finished from the start.
-    curriculum = Curriculum(cast(Trainer, trainer), settings, theta=theta)
+    # Policy gradients have no curriculum: theirs is finished from the start.
+    climbs = start is None and _chooses_start(settings, trainer)
+    ladder = Ladder(cast(Trainer, trainer), settings, theta, climbs)
     task = cast(Task, trainer.task)
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, task.name, settings.seed
     )
-    state: TrainingState | None = None
-    if curriculum.is_finished:
-        state = curriculum.result
-    return Training(
-        settings,
-        trainer,
-        state,
-        folder,
-        prepared,
-        command,
-        None if state else curriculum,
-        begin.conditioning,
-    )
+    return Training(settings, ladder, folder, prepared, command, begin.conditioning)
 
 
 class _Beginning(NamedTuple):
@@ -313,22 +302,11 @@ def continue_training(
     prepared = prepare(trainer, settings if run.curriculum else finished)
     # Compile times of all sessions add up, as those of training do.
     prepared = prepared._replace(seconds=prepared.seconds + run.tree["compile_seconds"])
-    state: TrainingState | None = None
-    curriculum: Curriculum | None = None
-    if run.curriculum:
-        assert isinstance(trainer, Trainer)
-        curriculum = Curriculum(trainer, settings, run.curriculum)
-    else:
-        state = run.state
+    state = None if run.curriculum else run.state
+    ladder = Ladder(cast(Trainer, trainer), settings)
+    ladder.resume(run.ladder, run.curriculum, state)
     return Training(
-        settings,
-        trainer,
-        state,
-        run.folder,
-        prepared,
-        run.tree["command"],
-        curriculum,
-        run.conditioning,
+        settings, ladder, run.folder, prepared, run.tree["command"], run.conditioning
     )
 
 

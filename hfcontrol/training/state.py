@@ -16,9 +16,10 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
+from hfcontrol.plant.contract import Plant
 from hfcontrol.training.holds import HoldState
 
-EventKind = Literal["start", "update", "hold", "done", "curriculum"]
+EventKind = Literal["start", "update", "hold", "done", "curriculum", "rung"]
 
 # The setting of each limit.
 LIMIT_SETTINGS = {
@@ -124,6 +125,9 @@ class Best(NamedTuple):
     hold: int
 
 
+NOTHING_BEST = Best(None, np.inf, 0)
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """Where a training stands: optimizer, hold and generator, counts, learning curve.
@@ -135,7 +139,8 @@ class TrainingState:
     beginning and `updates_in_hold` the number of updates made since; between holds it
     is None. `mean_theta` is the mean of the weights after the last holds, if training
     averages them. With validation trials, `best_theta` are the weights of their lowest
-    loss `best_loss`, which came after `best_hold` holds.
+    loss `best_loss`, which came after `best_hold` holds. `earlier` are the best weights
+    of earlier rungs (ladder.py), None if there are none.
     """
 
     optimizer: Any
@@ -157,6 +162,7 @@ class TrainingState:
     best_theta: Array | None = None
     best_loss: float = np.inf
     best_hold: int = 0
+    earlier: Best | None = None
 
     @property
     def rollouts(self) -> int:
@@ -170,7 +176,20 @@ class TrainingState:
 
     @property
     def theta(self) -> Array:
-        """The controller's weights (P,), as a NumPy array.
+        """The controller's weights (P,), as a NumPy array: the best of all rungs."""
+        earlier = self.earlier or NOTHING_BEST
+        if earlier.theta is None or self.own_loss < earlier.loss:
+            return self.own_theta
+        return earlier.theta
+
+    @property
+    def own_loss(self) -> float:
+        """The loss that compares `own_theta` with the weights of other rungs."""
+        return self.loss if self.best_theta is None else self.best_loss
+
+    @property
+    def own_theta(self) -> Array:
+        """The controller's weights (P,) without those of earlier rungs.
 
         These are the weights that the true loss `loss` belongs to, or their mean, or
         those that the validation trials chose. The updates of a hold with an
@@ -215,14 +234,28 @@ def without_curve(state: TrainingState) -> TrainingState:
     return replace(state, history=(), curve=())
 
 
+def describe_divergence(plant: Plant, x: Array) -> str:
+    """Return that first weights fail: which state (T+1, nx, N) leaves, and when."""
+    is_lost = ~np.isfinite(to_host(x))
+    where = ""
+    if is_lost.any():
+        step, trial = np.argwhere(is_lost.any(axis=1))[0]
+        name = plant.state[int(np.argmax(is_lost[step, :, trial]))]
+        where = f" ({name} overflows at {step * plant.dt:g} s in trial {trial})"
+    return (
+        f"the loss of the first weights is not finite{where}: try another `seed`; "
+        "`hfcontrol check` tells whether the plant itself stays finite"
+    )
+
+
 @dataclass(frozen=True)
 class Event:
     """An event of a training: its kind, the state then, its loop and true rollout.
 
     A "hold" event is the end of a hold, `accepted` if it was not undone; an "update"
     event has the optimizer's report. The last event is "done" and has a `stop`. Events
-    of kind "curriculum" come before the training proper; `activity` describes in words
-    what is going on.
+    of kind "curriculum" come before the training proper, one of kind "rung" before each
+    further rung of a ladder; `activity` describes in words what is going on.
     """
 
     kind: EventKind

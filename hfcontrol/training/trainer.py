@@ -34,7 +34,7 @@ from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.errors import DivergedError, UsageError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import promised_gain
@@ -55,6 +55,7 @@ from hfcontrol.training.state import (
     Limits,
     Stop,
     TrainingState,
+    describe_divergence,
     move_state,
     without_curve,
 )
@@ -194,7 +195,7 @@ class Trainer:
     ) -> Iterator[Event]:
         """Yield the events of a training from `state` on, the last of kind "done".
 
-        `stop_token` is read between updates. Raises TrainingError if the loss of the
+        `stop_token` is read between updates. Raises DivergedError if the loss of the
         first weights is not finite.
         """
         yield from _Run(self, state, stop_token or StopToken()).events()
@@ -235,6 +236,7 @@ class _Run:
             self._update(loss=self.start.loss, first_loss=first_loss)
             if is_new:
                 self._extend_curve(self.state.point)
+                self._validate_start()
             self.hold_start = without_curve(self.state)
             stop = self._check_limits(self.start.loss) or self._check_progress()
             if is_new:
@@ -245,16 +247,25 @@ class _Run:
             stop = stop or self._check_progress()
         yield Event("done", self.state, self.loop, self.start, stop=stop)
 
+    def _validate_start(self) -> None:
+        """Try the first weights on the validation trials, if there are any."""
+        if self.validation is None:
+            return
+        theta = self.state.optimizer.theta
+        best, counts = self.validation.choose(self.state.best, theta, 0)
+        self._add(counts)
+        self.state = replace(
+            self.state, best_theta=best.theta, best_loss=best.loss, best_hold=0
+        )
+
     def _make_first_rollout(self, is_new: bool) -> None:
         """Make the rollout from which the clock runs on."""
         theta = self.hold_start.optimizer.theta
         self.start = self.loop.rollout(theta, NOTHING_FIXED)
         if not np.isfinite(self.start.loss):
             failure = getattr(self.start, "failure", None)
-            raise TrainingError(
-                failure
-                or "the loss of the first weights is not finite: try another `seed`; "
-                "`hfcontrol check` tells whether the plant itself stays finite"
+            raise DivergedError(
+                failure or describe_divergence(self.trainer.plant, self.start.x)
             )
         # A resumed training makes its last rollout again and does not count it again.
         if is_new:
