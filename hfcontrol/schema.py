@@ -203,8 +203,15 @@ def describe_unknown(model: type[SettingsModel], name: str) -> str:
 def format_value(value: Any) -> str:
     """Return a value as one would write it on the command line."""
     if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
+        return ",".join(map(_format_entry, value))
     return str(value)
+
+
+def _format_entry(value: Any) -> str:
+    """Return an entry of a list; a pair of bounds is a range LOW..HIGH."""
+    if isinstance(value, (tuple, list)):
+        return "..".join("" if side is None else str(side) for side in value)
+    return "none" if value is None else str(value)
 
 
 @cache

@@ -12,6 +12,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
+from hfcontrol.plant.limits import ControlLimits, read_bounds
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_trainer
@@ -176,10 +177,10 @@ def loop_of(
     architecture = architecture or Architecture(
         hidden, skip=skip, recurrent=tuple(range(1, len(hidden) + 1))
     )
-    limit = plant.limit if limit is None else limit
-    limit = np.array(
-        np.broadcast_to(np.inf if limit is None else limit, (plant.nu,)), dtype=float
-    )
+    bounds = plant.limit
+    if limit is not None or bounds is None:
+        bounds = read_bounds(limit, plant.nu)
+    limits = ControlLimits(*bounds, plant.typical_control)
     rng = np.random.default_rng(seed)
     scenario = task.draw(rng)
     if disturbed:
@@ -192,7 +193,7 @@ def loop_of(
         kernels,
         network,
         scenario,
-        Wiring(*delays, limit, plant.taper),
+        Wiring(*delays, limits, plant.taper),
         PassOptions(fused=fused),
     )
 

@@ -27,6 +27,17 @@ CASES = {
         "delays": (1, 2),
         "motor_fraction": 0.3,
     },
+    "swing, uneven and one-sided limits": {
+        "limit": ((-0.2, 0.9), (0.05, None)),
+        "delays": (1, 2),
+        "motor_fraction": 0.3,
+    },
+    "swing, upper limits": {"limit": ((None, 0.3), (None, -0.1)), "trials": 35},
+    "cart, limited, not compiled": {
+        "plant": "cart",
+        "limit": ((None, 0.2),),
+        "delays": (0, 1),
+    },
     "cart, not compiled": {
         "plant": "cart",
         "trials": 35,

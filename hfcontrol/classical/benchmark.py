@@ -8,7 +8,7 @@ everything is measured on held-out trials.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -268,16 +268,18 @@ def _run_case(
     for run in result.runs:
         # Raises if the run's network does not fit the task.
         run.task(settings)
+        limits = replace(wiring.limits, softness=run.plant.typical_control)
+        own = replace(wiring, limits=limits)
         network = run.network
-        loops.append(ClosedLoop(task.plant, task.kernels, network, scenario, wiring))
+        loops.append(ClosedLoop(task.plant, task.kernels, network, scenario, own))
     pairs = zip(loops, result.runs, strict=True)
     rollouts = [loop.rollout(run.theta) for loop, run in pairs]
     movements = {
-        name: _trained_movement(rollout, wiring)
-        for name, rollout in zip(result.titles, rollouts, strict=False)
+        name: _trained_movement(rollout, loop.wiring)
+        for name, rollout, loop in zip(result.titles, rollouts, loops, strict=False)
     }
-    commands = _delay(rollouts[0].command, wiring.command_delay)
-    best = optimum(task.kernels, scenario, wiring, commands)
+    controls = loops[0].wiring.arriving_controls(rollouts[0].command)
+    best = optimum(task.kernels, scenario, wiring, controls)
     first = result.runs[0]
     comparison = Comparison(first, task, loops[0], rollouts[0], best)
 
@@ -305,18 +307,10 @@ def _make_classical(
 
 def _trained_movement(rollout: Rollout, wiring: Wiring) -> Movement:
     """Return the movement of a trained controller."""
-    commands = _delay(rollout.command, wiring.command_delay)
-    arriving = wiring.apply_limit(commands)
+    arriving = wiring.arriving_controls(rollout.command)
     finite = np.isfinite(rollout.x).all(axis=(0, 1)) & np.isfinite(rollout.losses)
     losses = np.where(finite, rollout.losses, np.inf)
     return Movement(rollout.x, rollout.u, arriving, rollout.y, losses)
-
-
-def _delay(command: Array, delay: int) -> Array:
-    """Return commands (T, nu, N) as they arrive; zero before the first one."""
-    arriving = np.zeros_like(command)
-    arriving[delay:] = command[: len(command) - delay]
-    return arriving
 
 
 def _final_errors(comparison: Comparison, movement: Movement) -> tuple[Array, str]:

@@ -37,7 +37,7 @@ class ClassicalController:
     def __init__(self, problem: Problem, law: Law) -> None:
         self.law = law
         self.observer = Observer(problem)
-        self.limit = problem.wiring.limit[:, None]
+        self.low, self.high = problem.wiring.limits.bounds[:, :, None]
         self.reset()
 
     def reset(self) -> None:
@@ -51,7 +51,7 @@ class ClassicalController:
         u = self.law(self.t, x)
         self.t += 1
         # maximum and minimum, because np.clip takes longer for a few numbers.
-        return np.minimum(np.maximum(u, -self.limit), self.limit)
+        return np.minimum(np.maximum(u, self.low), self.high)
 
 
 def simulate(
@@ -66,13 +66,14 @@ def simulate(
         u_t = c_{t-d_u} (1 + gain_t) + motor noise
         x_{t+1} = step(x_t, u_t) + disturbance_t
 
-    Before the first command c arrives, the controls are zero. A lost trial stays where
-    it was.
+    Before the first command c arrives, the controls are zero, or the bound nearest to
+    zero. A lost trial stays where it was.
     """
     s = scenario
     controller.reset()
     command = np.zeros_like(s.motor_noise)
-    arriving, u = np.zeros((2, *command.shape))
+    arriving = wiring.limits.clip(command)
+    u = np.zeros_like(command)
     y = np.zeros_like(s.sensory_noise)
     x = np.zeros((s.steps + 1, *s.x0.shape))
     x[0] = s.x0

@@ -22,6 +22,7 @@ from scipy.linalg import solve_discrete_are
 from hfcontrol.arrays.types import Array
 from hfcontrol.classical.problem import Problem, UnsuitableError
 from hfcontrol.optim.trim import find_trim
+from hfcontrol.plant.limits import ControlLimits
 
 # Part of the slowest mode that a settled movement has left.
 LEFT = 0.02
@@ -85,7 +86,7 @@ class Regulator:
     def _trim(self, goal: Array) -> Array:
         """Return the controls (nu, N) that hold the goal (nx, N) best."""
         # limits are the controller's part, whatever the law asks for
-        unlimited = np.full(self.plant.nu, np.inf)
+        unlimited = ControlLimits.symmetric(np.full(self.plant.nu, np.inf))
         return find_trim(self.kernels, goal, goal, self.params, unlimited).u
 
     def _solve(self, goal: Array, trim: Array) -> Solution:

@@ -209,7 +209,7 @@ class ClosedLoop:
         # Before the first command arrives, controls do not depend on commands.
         slope = np.zeros_like(rollout.u)
         arriving = rollout.command[: s.steps - delay]
-        slope[delay:] = w.limit_slope(arriving) * (1.0 + s.motor_gain[delay:])
+        slope[delay:] = w.limits.slope(arriving) * (1.0 + s.motor_gain[delay:])
 
         if model.replaces_plant:
             A, B, C = model.A, model.B, model.C

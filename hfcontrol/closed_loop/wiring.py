@@ -7,18 +7,19 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TaskError
+from hfcontrol.plant.limits import ControlLimits
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """Delays [steps], smooth control limits (nu,) and taper of the states (nx,).
+    """Delays [steps], smooth control limits and taper of the states (nx,).
 
-    Limits and taper are infinite where there are none.
+    The taper is infinite where there is none.
     """
 
     feedback_delay: int
     command_delay: int
-    limit: Array
+    limits: ControlLimits
     taper: Array
 
     def check(self, steps: int) -> None:
@@ -36,18 +37,14 @@ class Wiring:
 
     def move(self, move: Callable[[Array], Array]) -> "Wiring":
         """The wiring with its arrays moved by a function."""
-        return replace(self, limit=move(self.limit), taper=move(self.taper))
+        return replace(self, limits=self.limits.move(move), taper=move(self.taper))
 
-    def apply_limit(self, command: Array) -> Array:
-        """Controls for commands (..., nu, N): LIMIT tanh(c / LIMIT), or c unlimited."""
-        limit = self.limit[:, None]
-        is_limited = np.isfinite(limit)
-        # 1 keeps infinity out of the division; `where` discards that value.
-        safe = np.where(is_limited, limit, 1.0)
-        return np.where(is_limited, safe * np.tanh(command / safe), command)
+    def arriving_controls(self, command: Array) -> Array:
+        """Return the controls (T, nu, N) that commands give, without noise.
 
-    def limit_slope(self, command: Array) -> Array:
-        """Derivative of `apply_limit` (..., nu, N)."""
-        limit = self.limit[:, None]
-        relative = self.apply_limit(command) / limit
-        return np.where(np.isfinite(limit), 1.0 - relative**2, 1.0)
+        Before the first command arrives they are zero, or the bound nearest to it.
+        """
+        arriving = self.limits.clip(np.zeros_like(command))
+        delay = self.command_delay
+        arriving[delay:] = self.limits.apply(command[: len(command) - delay])
+        return arriving

@@ -54,11 +54,15 @@ typedef float ${name}_real;
 #define R(number) ((float)(number))
 #define TANH tanhf
 #define FABS fabsf
+#define EXP expf
+#define LOG1P log1pf
 #else
 typedef double ${name}_real;
 #define R(number) (number)
 #define TANH tanh
 #define FABS fabs
+#define EXP exp
+#define LOG1P log1p
 #endif
 typedef ${name}_real real;
 
@@ -73,6 +77,15 @@ const real *target, const real *observation, real *control);
 """)
 
 FUNCTIONS = Template("""
+static real limited(int i, real c) {
+    const real z = (c - centre[i]) / width[i];
+    if (!(width[i] < HUGE_VAL)) return c;
+    if (side[i] == 0) return centre[i] + width[i] * TANH(z);
+    const real distance = side[i] * z;
+    const real softplus = (distance > 0 ? distance : 0) + LOG1P(EXP(-FABS(z)));
+    return centre[i] + side[i] * width[i] * softplus;
+}
+
 void ${name}_reset(${name}_state *state) {
     for (int i = 0; i < N_ROWS; i++) state->rows[i] = start[i];
 }
@@ -83,8 +96,7 @@ const real *target, const real *observation, real *control) {
 $before    for (int i = 0; i < N_TARGET; i++) now[i] = target[i];
     for (int i = 0; i < N_OBSERVATION; i++) now[N_TARGET + i] = observation[i];
 $layers    for (int i = 0; i < N_CONTROL; i++) {
-        const real c = now[$outputs + i];
-        control[i] = limit[i] < HUGE_VAL ? limit[i] * TANH(c / limit[i]) : c;
+        control[i] = limited(i, now[$outputs + i]);
     }
     for (int i = 0; i < N_ROWS; i++) state->rows[i] = now[i];
 }
@@ -233,7 +245,7 @@ def c_source(controller: Controller, name: str, title: str, run: str) -> str:
     }
     tables = [
         _table("start", controller.start[:n_state]),
-        _table("limit", controller.limit),
+        *map(_table, ("centre", "width", "side"), controller.limits.bends),
     ]
     matrices = network.matrices(controller.weights)
     parameters = network.parameters(controller.weights)

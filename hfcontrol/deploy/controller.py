@@ -46,7 +46,7 @@ class Controller:
     `dt` is the control step [s]. `observes` and `controls` are the names of the
     observation and the control, and `n_target` is the size of the target, as the task
     shows it: the state to reach, unless the task says otherwise. `weights` (P,) belong
-    to `network`, `limit` (nu,) to the controls, and `start` are the activations before
+    to `network`, `limits` to the controls, and `start` are the activations before
     the first step.
     """
 
@@ -59,8 +59,7 @@ class Controller:
         self.n_target = network.n_input - plant.ny
         self.network = network
         self.weights = network.weights(theta)
-        self.limit = wiring.limit
-        self._wiring = wiring
+        self.limits = wiring.limits
 
         self.start = np.zeros(network.n_activations)
         if network.start:
@@ -120,7 +119,7 @@ class Controller:
         if is_single and self._is_plain:
             self._activations = self._step_plain(inputs)
             command = self._activations[outputs][:, None]
-            return self._wiring.apply_limit(command)[:, 0]
+            return self.limits.apply(command)[:, 0]
 
         batch = inputs[:, None] if is_single else inputs
         before = self._activations
@@ -128,7 +127,7 @@ class Controller:
             before = np.repeat(before[:, None], batch.shape[1], axis=1)
         after = self.network.step(self.weights, before, batch)
         self._activations = after[:, 0] if is_single else after
-        u = self._wiring.apply_limit(after[outputs])
+        u = self.limits.apply(after[outputs])
         return u[:, 0] if is_single else u
 
     def _join_inputs(self, target: Array, observation: Array) -> Array:

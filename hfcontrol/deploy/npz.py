@@ -17,8 +17,8 @@ def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]
     """Return the arrays of the file by name.
 
     `W0`, `W1`, ... are the layers' matrices, `p0`, `p1`, ... the values of their cell
-    parameters, `start` the first activations, `limit` that of the controls, and `about`
-    describes them.
+    parameters, `start` the first activations, `limit` (3, nu) centre, width and side of
+    the controls' limits (plant/limits.py), and `about` describes them.
     """
     network = controller.network
     about = {
@@ -36,7 +36,7 @@ def npz_arrays(controller: Controller, title: str, run: str) -> dict[str, Array]
     arrays = {
         "about": np.array(json.dumps(about)),
         "start": controller.start,
-        "limit": controller.limit,
+        "limit": controller.limits.bends,
     }
     matrices = network.matrices(controller.weights)
     parameters = network.parameters(controller.weights)

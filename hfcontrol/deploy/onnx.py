@@ -20,6 +20,7 @@ from hfcontrol.network.cells import CELLS, count_states, has_synapses, staged_ce
 from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
+from hfcontrol.plant.limits import ControlLimits
 
 # Runtimes from 2021 on can read this operator set and file format.
 OPSET = 17
@@ -33,6 +34,8 @@ OPERATIONS = {
     np.negative: "Neg",
     np.absolute: "Abs",
     np.tanh: "Tanh",
+    np.exp: "Exp",
+    np.log: "Log",
 }
 
 
@@ -162,7 +165,7 @@ def _add_step(graph: Graph, controller: Controller) -> None:
     # The dictionary has the order of the activations: inputs, layers, outputs.
     nodes = list(step.now.values())
     graph.apply("Concat", *nodes, axis=0, name="next_state")
-    _add_limit(graph, nodes[-1], controller.limit)
+    _add_limit(graph, nodes[-1], controller.limits)
 
 
 class _Step:
@@ -277,10 +280,18 @@ NODE_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _add_limit(graph: Graph, command: Node, limit: Array) -> None:
-    """Add the node `control`: LIMIT tanh(c / LIMIT), or c where there is no limit."""
-    is_limited = np.isfinite(limit)
-    safe = np.where(is_limited, limit, 1.0)
-    condition = graph.constant(is_limited, np.bool_)
-    limited: Any = safe * np.tanh(command / safe)
+def _add_limit(graph: Graph, command: Node, limits: ControlLimits) -> None:
+    """Add the node `control`, see `ControlLimits.apply`."""
+    z: Any = (command - limits.centre) / limits.width
+    bend = np.tanh(z)
+    side = limits.side
+    if side.any():
+        distance = side * z
+        size = np.absolute(distance)
+        # log(1 + e^z) without overflow; runtimes have no Softplus in float64.
+        softplus = 0.5 * (distance + size) + np.log(1 + np.exp(-size))
+        has_range = graph.constant(side == 0.0, np.bool_)
+        bend = graph.apply("Where", has_range, bend, side * softplus)
+    limited = limits.centre + limits.width * bend
+    condition = graph.constant(limits.is_limited, np.bool_)
     graph.apply("Where", condition, limited, command, name="control")

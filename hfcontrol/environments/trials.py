@@ -139,12 +139,10 @@ class Trials:
 
     def _check_scale(self, scale: npt.ArrayLike | None) -> Array:
         """Return the command (nu, 1) of an action of 1: as given, or the default."""
-        limit = self.wiring.limit
         if scale is None:
-            typical = LARGEST_COMMAND * self.plant.typical_control
-            scale = np.where(np.isfinite(limit), SATURATING_COMMAND * limit, typical)
+            scale = self._default_scale()
         try:
-            scales = np.broadcast_to(np.asarray(scale, dtype=float), limit.shape)
+            scales = np.broadcast_to(np.asarray(scale, dtype=float), (self.plant.nu,))
         except (TypeError, ValueError):
             # No numbers, or not one for each control: refused below.
             scales = np.zeros(1)
@@ -154,6 +152,16 @@ class Trials:
                 f"{', '.join(self.plant.control)}"
             )
         return scales[:, None]
+
+    def _default_scale(self) -> Array:
+        """Return the command (nu,) of an action of 1 that reaches all controls."""
+        limits = self.wiring.limits
+        # A range that is not about zero is reached from the trim, which may be outside.
+        away = np.abs(self.trim[:, 0] - limits.centre)
+        away = np.where(limits.centre == 0.0, 0.0, away)
+        saturating = SATURATING_COMMAND * limits.width + away
+        typical = LARGEST_COMMAND * self.plant.typical_control
+        return np.where(limits.has_range, saturating, typical)
 
     def start_all(
         self, rng: np.random.Generator, split: str = SPLITS[0], restock: bool = False
@@ -254,7 +262,9 @@ class Trials:
         x = self._states[-1]
         command = self.trim + self.scale * self._check_actions(actions).T
         self._commands = np.concatenate([self._commands[1:], command[None]])
-        u = self.wiring.apply_limit(self._commands[0])
+        u = self.wiring.limits.apply(self._commands[0])
+        has_command = self._t >= self.wiring.command_delay
+        u = np.where(has_command, u, self.wiring.limits.clip(np.zeros_like(u)))
         u = u * (1.0 + at_times(scenario.motor_gain, t))
         u = u + at_times(scenario.motor_noise, t)
 

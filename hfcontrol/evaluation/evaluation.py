@@ -101,10 +101,8 @@ def compare_with_optimum(
     if not judged.size:
         return Comparison(run, task, loop, rollout, None)
 
-    # The controller's own commands, as they arrive, are one of the optimum's starts.
-    arriving = np.zeros_like(rollout.command)
-    delay = loop.wiring.command_delay
-    arriving[delay:] = rollout.command[: loop.scenario.steps - delay]
+    # The controller's own controls, as they arrive, are one of the optimum's starts.
+    arriving = loop.wiring.arriving_controls(rollout.command)
     scenario = loop.scenario
     if judged.size < loop.trials:
         scenario = select_trials(scenario, judged)

@@ -33,8 +33,10 @@ class Sample:
         plant = self.plant
         sizes = SPREAD * plant.typical_control[:, None]
         u = sizes * self.rng.standard_normal((plant.nu, TRIALS))
-        limit = np.inf if plant.limit is None else plant.limit[:, None]
-        return np.clip(u, -limit, limit)
+        if plant.limit is None:
+            return u
+        low, high = plant.limit[:, :, None]
+        return np.clip(u, low, high)
 
     def step(self) -> Array:
         """The states (nx, N) after one step."""

@@ -22,15 +22,16 @@ STEP = np.cbrt(np.finfo(float).eps)
 class LinearLaw(NamedTuple):
     """Controls about a reference trajectory.
 
-        v[t] + gains[t] (x[t] - reference[t]), clipped to +-limit
+        v[t] + gains[t] (x[t] - reference[t]), clipped to its bounds
 
-    Shapes: v (T, nu, N), gains (T, N, nu, nx), reference (T+1, nx, N), limit (nu,).
+    Shapes: v (T, nu, N), gains (T, N, nu, nx), reference (T+1, nx, N),
+    bounds (2, nu): the lower ones, then the upper ones.
     """
 
     v: Array
     gains: Array
     reference: Array
-    limit: Array
+    bounds: Array
 
 
 class Perturbations(NamedTuple):
@@ -197,12 +198,12 @@ class Kernels(ABC):
         u = np.empty_like(v)
         x = np.empty((len(v) + 1, *x0.shape))
         x[0] = x0
-        limit = law.limit[:, None]
+        low, high = law.bounds[:, :, None]
         gain, noise, disturbance = perturbations
         for t in range(len(v)):
             behind = x[t] - law.reference[t]
             v[t] += np.einsum("nij,jn->in", law.gains[t], behind)
-            v[t] = np.clip(v[t], -limit, limit)
+            v[t] = np.clip(v[t], low, high)
             u[t] = v[t] * (1.0 + gain[t]) + noise[t]
             # One step at a time: the next control depends on where it leads.
             now = slice(t, t + 1)
@@ -305,7 +306,7 @@ class Kernels(ABC):
         trajectory, owned = self._prepare(x0, p, disturbance, taper, **controls)
         v, gain, noise = owned
         # A copy, because kernels clip it in place.
-        parts = (v.copy(), law.gains, law.reference, law.limit)
+        parts = (v.copy(), law.gains, law.reference, law.bounds)
         own_law = LinearLaw(*map(self._own, parts))
         own_perturbations = Perturbations(gain, noise, trajectory.disturbance)
         return trajectory, own_law, own_perturbations

@@ -63,9 +63,9 @@ class CompiledKernels(Kernels):
         from hfcontrol.kernels.trajectories import Law
 
         prepared = self._prepare_law(x0, law, p, perturbations, taper)
-        trajectory, (v, gains, reference, limit), (gain, noise, _) = prepared
+        trajectory, (v, gains, reference, bounds), (gain, noise, _) = prepared
         u = np.empty_like(v)
-        self._simulate(trajectory, Law(gains, reference, limit, gain, noise), v, u)
+        self._simulate(trajectory, Law(gains, reference, bounds, gain, noise), v, u)
         return Regulated(trajectory.x, v, u)
 
     def _simulate(self, trajectory: Trajectory, law: "Law", v: Array, u: Array) -> None:

@@ -11,7 +11,6 @@ are, and make an Euler step of one control step, now = s + dt s'. So the cells' 
 s' = (now - s) / dt, with the same code that steps networks in discrete time.
 """
 
-import math
 from typing import NamedTuple
 
 from hfcontrol.arrays.types import Array
@@ -23,6 +22,7 @@ from hfcontrol.kernels.blocks import (
 )
 from hfcontrol.kernels.integrators import map_block, observe_block
 from hfcontrol.kernels.jit import helper
+from hfcontrol.kernels.limits import limit_command, limit_slope
 from hfcontrol.kernels.matrices import clear, put
 from hfcontrol.kernels.network_step import (
     NetworkTables,
@@ -42,7 +42,7 @@ class FieldProblem(NamedTuple):
     cells (n,): units among the activations that are states in continuous time
     plant, derivatives: functions of the plant
     params (w, np): parameters of the plant
-    limit (nu,): limit of the controls
+    limits (3, nu): bounds low and high of the controls, and softness
     dt: control step [s]
     network_target (K, nt, w), state (K, nx, w), control (nu, w), output (K, nz, w),
         target (K, nt, w): `References` in closed_loop/continuous/problem.py
@@ -57,7 +57,7 @@ class FieldProblem(NamedTuple):
     plant: PlantFunctions
     derivatives: PlantDerivatives
     params: Array
-    limit: Array
+    limits: Array
     dt: float
     network_target: Array
     state: Array
@@ -122,7 +122,6 @@ def look(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> None:
     y = work.y
     u = work.u
     cells = problem.cells
-    limit = problem.limit
     nx = z.shape[0] - cells.size
     nt = problem.network_target.shape[1]
     # The network reads the states as if they were those of the step before.
@@ -135,11 +134,10 @@ def look(t: float, z: Array, problem: FieldProblem, work: FieldWork) -> None:
     network_step(problem.theta, problem.network, before, now, work.scratch)
     first = problem.network.layers[-1, FIRST]
     for k in range(u.shape[0]):
+        low, high = problem.limits[0, k], problem.limits[1, k]
+        softness = problem.limits[2, k]
         for n in range(z.shape[1]):
-            c = now[first + k, n]
-            if math.isfinite(limit[k]):
-                c = limit[k] * math.tanh(c / limit[k])
-            u[k, n] = c
+            u[k, n] = limit_command(now[first + k, n], low, high, softness)
 
 
 @helper
@@ -304,7 +302,6 @@ def linearise(
     look(t, z, problem, work)
     residuals_at(t, z, problem, work)
     u = work.u
-    limit = problem.limit
     derivatives = problem.derivatives
     nu = u.shape[0]
     nx = J.shape[1] - nu
@@ -332,13 +329,11 @@ def linearise(
         for k in range(ny):
             put(J[nx + k, :nx], work.C[k])
             clear(J[nx + k, nx:])
-    # u = limit tanh(c / limit), so that du/dc = 1 - (u / limit)^2.
     for k in range(nu):
+        low, high = problem.limits[0, k], problem.limits[1, k]
+        softness = problem.limits[2, k]
         for n in range(z.shape[1]):
-            slope[k, n] = 1.0
-            if math.isfinite(limit[k]):
-                part = u[k, n] / limit[k]
-                slope[k, n] = 1.0 - part**2
+            slope[k, n] = limit_slope(u[k, n], low, high, softness)
 
 
 @helper

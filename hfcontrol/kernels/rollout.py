@@ -18,6 +18,7 @@ from hfcontrol.kernels.integrators import (
     taper_block,
 )
 from hfcontrol.kernels.jit import helper, kernel
+from hfcontrol.kernels.limits import limit_command
 from hfcontrol.kernels.matrices import add_block, clear, put, put_block, take_block
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.kernels.plant_types import PlantFunctions
@@ -28,9 +29,9 @@ class RolloutInputs(NamedTuple):
     """The arrays of a scenario, and how network and plant are connected.
 
     Shapes: x0 (nx, N), target (T, nt, N), params (N, np), sensory noise (T, ny, N),
-    motor noise and gain (T, nu, N), disturbance (T, nx, N), limit (nu,), taper (nx,).
-    `exploration` (T, nu, N), or (0, nu, N) for none, is added to the commands. Delays
-    are numbers of steps.
+    motor noise and gain (T, nu, N), disturbance (T, nx, N), limits (3, nu): the table
+    of `ControlLimits`, taper (nx,). `exploration` (T, nu, N), or (0, nu, N) for none,
+    is added to the commands. Delays are numbers of steps.
     """
 
     x0: Array
@@ -40,7 +41,7 @@ class RolloutInputs(NamedTuple):
     motor_noise: Array
     motor_gain: Array
     disturbance: Array
-    limit: Array
+    limits: Array
     taper: Array
     feedback_delay: int
     command_delay: int
@@ -152,17 +153,18 @@ def move(
     xs = work.xs
     us = work.us
     moved = work.moved
-    # Controls are zero until the first command arrives.
-    clear(us)
-    if t >= inputs.command_delay:
+    has_command = t >= inputs.command_delay
+    if has_command:
         take_block(us, results.command[t - inputs.command_delay], n0)
     for k in range(us.shape[0]):
-        limit = inputs.limit[k]
+        low, high = inputs.limits[0, k], inputs.limits[1, k]
+        softness = inputs.limits[2, k]
         # Conditions stand outside of the loops over trials, which then are fast.
-        if math.isfinite(limit):
+        if not has_command:
+            us[k] = min(max(0.0, low), high)
+        elif math.isfinite(low) or math.isfinite(high):
             for n in range(us.shape[1]):
-                part = us[k, n] / limit
-                us[k, n] = limit * math.tanh(part)
+                us[k, n] = limit_command(us[k, n], low, high, softness)
         # Gain and noise come after the limit: they belong to the actuators.
         for n in range(us.shape[1]):
             factor = 1.0 + inputs.motor_gain[t, k, n0 + n]

@@ -151,6 +151,36 @@ def taper_value(x: float, limit: float) -> float:
     return math.copysign(limit + math.tanh(abs(x) - limit), x)
 
 
+def limit_command(c: float, low: float, high: float, softness: float) -> float:
+    """Return the control of a command, see `ControlLimits` in plant/limits.py."""
+    if math.isfinite(low) and math.isfinite(high):
+        centre = 0.5 * (low + high)
+        width = 0.5 * (high - low)
+        return centre + width * math.tanh((c - centre) / width)
+    if math.isfinite(low):
+        bound, side = low, 1.0
+    elif math.isfinite(high):
+        bound, side = high, -1.0
+    else:
+        return c
+    z = side * (c - bound) / softness
+    # log(1 + e^z) without overflow
+    softplus = max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+    return bound + side * softness * softplus
+
+
+def limit_slope(u: float, low: float, high: float, softness: float) -> float:
+    """Return the derivative of `limit_command`, by its value u."""
+    if math.isfinite(low) and math.isfinite(high):
+        part = (u - 0.5 * (low + high)) / (0.5 * (high - low))
+        return 1.0 - part**2
+    if math.isfinite(low):
+        return -math.expm1((low - u) / softness)
+    if math.isfinite(high):
+        return -math.expm1((u - high) / softness)
+    return 1.0
+
+
 def gather(a: Array, t: int, n: int, column: Array) -> None:
     """Copy a[t, :, n] to a column."""
     for i in range(a.shape[1]):
@@ -209,11 +239,13 @@ def control(t: int, n: int, loop: Any, command: Array, u: Array) -> None:
     """
     delay = loop.command_delay
     for k in range(u.shape[1]):
+        low = loop.limits[0, k]
+        high = loop.limits[1, k]
         # Nothing arrives before the first command.
-        c = command[t - delay, k, n] if t >= delay else 0.0
-        limit = loop.limit[k]
-        if math.isfinite(limit):
-            c = limit * math.tanh(c / limit)
+        c = min(max(0.0, low), high)
+        if t >= delay:
+            sent = command[t - delay, k, n]
+            c = limit_command(sent, low, high, loop.limits[2, k])
         factor = 1.0 + loop.motor_gain[t, k, n]
         noise = loop.motor_noise[t, k, n]
         u[t, k, n] = c * factor + noise

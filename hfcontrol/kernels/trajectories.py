@@ -17,13 +17,13 @@ WIDTH = 64
 class Law(NamedTuple):
     """A linear law about a reference, and noise, see `Kernels.regulate`.
 
-    Shapes: gains (T, N, nu, nx), reference (T + 1, nx, N), limit (nu,), motor gain and
-    noise (T, nu, N). Without a law T is 0 in all of them.
+    Shapes: gains (T, N, nu, nx), reference (T + 1, nx, N), bounds (2, nu), motor gain
+    and noise (T, nu, N). Without a law T is 0 in all of them.
     """
 
     gains: Array
     reference: Array
-    limit: Array
+    bounds: Array
     motor_gain: Array
     noise: Array
 
@@ -32,7 +32,7 @@ class Law(NamedTuple):
 NO_LAW = Law(
     np.zeros((0, 0, 0, 0)),
     np.zeros((0, 0, 0)),
-    np.zeros(0),
+    np.zeros((2, 0)),
     np.zeros((0, 0, 0)),
     np.zeros((0, 0, 0)),
 )
@@ -91,7 +91,7 @@ def _follow_law(t: int, n0: int, law: Law, now: Array, v: Array, u: Array) -> No
             for j in range(now.shape[0]):
                 behind = now[j, n] - law.reference[t, j, trial]
                 command += law.gains[t, trial, i, j] * behind
-            command = min(max(command, -law.limit[i]), law.limit[i])
+            command = min(max(command, law.bounds[0, i]), law.bounds[1, i])
             v[t, i, trial] = command
             factor = 1.0 + law.motor_gain[t, i, trial]
             u[t, i, trial] = command * factor + law.noise[t, i, trial]

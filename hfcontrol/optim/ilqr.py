@@ -164,7 +164,7 @@ class OpenLoop:
             T, nu, N = v.shape
             gains = np.zeros_like(v, shape=(T, N, nu, len(s.x0)))
             reference = np.zeros_like(v, shape=(T + 1, *s.x0.shape))
-        law = LinearLaw(v, gains, reference, w.limit)
+        law = LinearLaw(v, gains, reference, w.limits.bounds)
         perturbations = Perturbations(s.motor_gain, s.motor_noise, s.disturbance)
         x, v, u = self.kernels.regulate(s.x0, law, s.params, perturbations, w.taper)
         losses = to_host(s.cost.losses(x, u))
@@ -190,9 +190,9 @@ class OpenLoop:
         for of_control in (B, l_u, l_ux, l_uu):
             of_control[:delay] = 0.0
 
-        limit = self.wiring.limit[:, None]
+        low, high = self.wiring.limits.bounds[:, :, None]
         matrices = (A, B, l_xx, l_uu, l_ux)
-        vectors = (l_x, l_u, -limit - v, limit - v)
+        vectors = (l_x, l_u, low - v, high - v)
         return Expansion(
             *(a.transpose(0, 3, 1, 2).copy() for a in matrices),
             *(a.transpose(0, 2, 1).copy() for a in vectors),

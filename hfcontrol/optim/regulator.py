@@ -29,9 +29,9 @@ class Rest(NamedTuple):
 
 def find_rest(system: OpenLoop) -> Rest:
     """Return the trim at start and goal; a goal's entries that are NaN are free."""
-    s, limit = system.scenario, system.wiring.limit
-    start = find_trim(system.kernels, s.x0, s.x0, s.params, limit)
-    goal = find_trim(system.kernels, s.goal[-1], s.x0, s.params, limit)
+    s, limits = system.scenario, system.wiring.limits
+    start = find_trim(system.kernels, s.x0, s.x0, s.params, limits)
+    goal = find_trim(system.kernels, s.goal[-1], s.x0, s.params, limits)
     return Rest(start, goal)
 
 
@@ -49,4 +49,4 @@ def regulate_goal(system: OpenLoop, goal: Trim) -> LinearLaw:
     expansion = system.expand(reference, v, u)
     damping = np.full(s.trials, DAMPING_START)
     k, K = backward_pass(expansion, damping)
-    return LinearLaw(v + k.transpose(0, 2, 1), K, reference, wiring.limit)
+    return LinearLaw(v + k.transpose(0, 2, 1), K, reference, wiring.limits.bounds)

@@ -53,8 +53,7 @@ def noise_about_trim(system: OpenLoop, rest: Rest, rng: np.random.Generator) -> 
 
     typical = np.asarray(system.kernels.plant.typical_control)[:, None]
     noise = NOISE * typical * rng.standard_normal(shape)
-    limit = system.wiring.limit[:, None]
-    return np.clip(trim + to_device_of(noise, trim), -limit, limit)
+    return system.wiring.limits.clip(trim + to_device_of(noise, trim))
 
 
 def grown_horizon(system: OpenLoop, rest: Rest, rng: np.random.Generator) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.base import Kernels
+from hfcontrol.plant.limits import ControlLimits
 
 # Most iterations; a smooth problem needs about five.
 ITERATIONS = 30
@@ -45,21 +46,26 @@ class Trim(NamedTuple):
 
 
 def find_trim(
-    kernels: Kernels, x: Array, guess: Array, params: Array, limit: Array
+    kernels: Kernels, x: Array, guess: Array, params: Array, limits: ControlLimits
 ) -> Trim:
     """Return the trim of N trials at states x (nx, N).
 
     NaN in x marks an entry that is free: it is chosen too, from its value in `guess`
-    (nx, N). Parameters are (np, N); controls stay within +-limit (nu,).
+    (nx, N). Parameters are (np, N); controls stay within their limits.
     """
-    return _TrimProblem(kernels, x, guess, params, limit).solve()
+    return _TrimProblem(kernels, x, guess, params, limits).solve()
 
 
 class _TrimProblem:
     """The least-squares problem of all trials, in z = [x; u] / typical sizes."""
 
     def __init__(
-        self, kernels: Kernels, x: Array, guess: Array, params: Array, limit: Array
+        self,
+        kernels: Kernels,
+        x: Array,
+        guess: Array,
+        params: Array,
+        limits: ControlLimits,
     ) -> None:
         plant = kernels.plant
         self.kernels = kernels
@@ -69,11 +75,11 @@ class _TrimProblem:
         size_u = to_device_of(np.array(plant.typical_control)[:, None], params)
         self.sizes = np.concatenate([self.size_x, size_u])
 
-        limit = limit[:, None]
         shape = (plant.nu, x.shape[1])
         trim = np.broadcast_to(np.reshape(plant.trim, (-1, 1)), shape)
-        u = np.clip(to_device_of(trim.copy(), params), -limit, limit)
-        self.highest = limit / size_u
+        u = limits.clip(to_device_of(trim.copy(), params))
+        self.lowest = limits.low[:, None] / size_u
+        self.highest = limits.high[:, None] / size_u
 
         is_free = np.isnan(x)
         start = np.where(is_free, guess, x)
@@ -125,7 +131,7 @@ class _TrimProblem:
 
     def _bound(self, z: Array) -> Array:
         """Return z with its controls within their limits."""
-        u = np.clip(z[self.nx :], -self.highest, self.highest)
+        u = np.clip(z[self.nx :], self.lowest, self.highest)
         return np.concatenate([z[: self.nx], u])
 
     def _step(self, z: Array, r: Array, damping: Array) -> Array:
@@ -133,7 +139,7 @@ class _TrimProblem:
         J = self._jacobian(z) * self.counts[:, None]
         slope = np.einsum("ijn,in->jn", J, r)
         u, slope_u = z[self.nx :], slope[self.nx :]
-        outward = np.where(slope_u < 0, u >= self.highest, u <= -self.highest)
+        outward = np.where(slope_u < 0, u >= self.highest, u <= self.lowest)
         is_free = self.is_free.copy()
         is_free[self.nx :] &= ~outward
 

@@ -68,11 +68,11 @@ def optimum(
     kernels: Kernels,
     scenario: Scenario,
     wiring: Wiring,
-    commands: Array | None = None,
+    controls: Array | None = None,
 ) -> Optimum:
     """Return the best of iLQR from several starts and of the laws of other trials.
 
-    A controller's commands as they arrive (T, nu, N) are one more start: the optimum is
+    A controller's controls as they arrive (T, nu, N) are one more start: the optimum is
     not worse than the controller. If there is noise, the losses are a bound that no
     controller attains: the optimum knows the noise in advance.
     """
@@ -81,9 +81,9 @@ def optimum(
     # trajectories may diverge: their losses are infinite then
     with np.errstate(all="ignore"):
         found = find_best(system)
-        if commands is not None:
-            arriving = to_device_of(commands, scenario.x0)
-            found = _try_controls(system, wiring.apply_limit(arriving), found)
+        if controls is not None:
+            arriving = to_device_of(controls, scenario.x0)
+            found = _try_controls(system, arriving, found)
     return Optimum(found.losses, to_host(found.x), to_host(found.u))
 
 

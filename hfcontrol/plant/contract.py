@@ -31,7 +31,7 @@ class Plant:
     units: their units, by "state", "control", "observation" and "output"
     params: values by name; their order is that of p (n_params,)
     dt: control step [s]
-    limit: largest absolute control (nu,), or None
+    limit: lower and upper bounds of the controls (2, nu), infinite for none; or None
     typical_state, typical_control: typical sizes (nx,) and (nu,)
     taper: limits of the states (nx,), infinite for states without one
     functions: by name

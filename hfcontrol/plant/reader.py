@@ -15,6 +15,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.limits import read_bounds, rest_within
 from hfcontrol.plant.probe import line_in_file, probe_derivatives, probe_functions
 from hfcontrol.plant.proof import prove_plant
 from hfcontrol.plant.source import PlantSource
@@ -219,18 +220,35 @@ class PlantFile:
         return state, self.read_sizes("TYPICAL['control']", control, nu)
 
     def read_limit(self, nu: int) -> Array | None:
-        """Return LIMIT (nu,), or None if the file has none."""
+        """Return LIMIT (2, nu), or None if the file has none."""
         limit = self.namespace.get("LIMIT")
-        return None if limit is None else self.read_sizes("LIMIT", limit, nu)
+        if limit is None:
+            return None
+        try:
+            return read_bounds(limit, nu)
+        except ValueError as error:
+            self.fail(f"LIMIT is {limit!r}; it {error}")
 
-    def read_trim(self, nu: int) -> Array:
-        """Return TRIM (nu,), or zeros if the file has none."""
-        trim = np.asarray(self.namespace.get("TRIM", 0.0))
+    def read_trim(self, bounds: Array | None, typical: Array) -> Array:
+        """Return TRIM (nu,).
+
+        Without one it is zero, or a control inside bounds (2, nu) that exclude zero:
+        the middle of a range, or a typical size (nu,) away from a single bound.
+        """
+        nu = len(typical)
+        if "TRIM" not in self.namespace:
+            return rest_within(bounds, typical)
+        trim = np.asarray(self.namespace["TRIM"])
         is_number = trim.dtype.kind in "if" and np.isfinite(trim).all()
         if trim.shape not in ((), (nu,)) or not is_number:
             self.fail(
                 f"TRIM is {self.namespace['TRIM']!r}; give the control at rest, one "
                 f"finite number for each of {nu}"
+            )
+        if bounds is not None and not ((bounds[0] <= trim) & (trim <= bounds[1])).all():
+            self.fail(
+                f"TRIM is {self.namespace['TRIM']!r}, outside of LIMIT; give a control "
+                "within the limits"
             )
         return np.array(np.broadcast_to(trim, (nu,)), dtype=float)
 
@@ -370,6 +388,7 @@ class PlantFile:
         nx = len(state)
         nu = len(control)
         typical_state, typical_control = self.read_typical_sizes(nx, nu)
+        bounds = self.read_limit(nu)
 
         described = {
             "name": self.path.stem,
@@ -384,8 +403,8 @@ class PlantFile:
             "typical_state": typical_state,
             "typical_control": typical_control,
             "units": self.read_units(names),
-            "limit": self.read_limit(nu),
-            "trim": self.read_trim(nu),
+            "limit": bounds,
+            "trim": self.read_trim(bounds, typical_control),
             "taper": self.read_sizes("TAPER", self.namespace.get("TAPER"), nx),
         }
         return {**described, **names, **clock._asdict(), **numbers}

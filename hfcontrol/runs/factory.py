@@ -25,6 +25,7 @@ from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.limits import ControlLimits, read_bounds
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.options import PolicyGradient
@@ -36,6 +37,7 @@ from hfcontrol.policy_gradient.samplers import (
 from hfcontrol.policy_gradient.trainer import PolicyTrainer, plant_loop
 from hfcontrol.runs.quantities import (
     curl_range,
+    parse_bounds,
     parse_delay,
     parse_motor_noise,
     parse_params,
@@ -73,36 +75,28 @@ def make_wiring(settings: Settings, plant: Plant, taper: bool = True) -> Wiring:
     Without `taper`, the plant is not tapered, as outside of training. Raises UsageError
     for a limit that is not positive and for delays that are not whole steps.
     """
-    limit = np.broadcast_to(_control_limit(settings, plant), (plant.nu,))
+    low, high = _bounds(settings, plant)
+    limits = ControlLimits(low, high, np.array(plant.typical_control, dtype=float))
     feedback = parse_delay(settings.feedback_delay, plant.dt, "feedback_delay")
     command = parse_delay(settings.command_delay, plant.dt, "command_delay")
     widths = plant.taper if taper else np.full(plant.nx, np.inf)
-
-    # A copy, because a broadcast array is read-only.
-    return Wiring(feedback, command, np.array(limit, dtype=float), widths)
+    return Wiring(feedback, command, limits, widths)
 
 
-def _control_limit(settings: Settings, plant: Plant) -> Array:
-    """Return the limit () or (nu,) of the controls, infinite for none."""
+def _bounds(settings: Settings, plant: Plant) -> Array:
+    """Return the bounds (2, nu) of the controls, infinite for none."""
     chosen = settings.control_limit
     if chosen == "plant":
-        limit = np.inf if plant.limit is None else plant.limit
-    elif chosen is None or chosen == "none":
-        limit = np.inf
-    else:
-        try:
-            limit = np.asarray(chosen, dtype=float)
-        except ValueError:
-            raise UsageError(
-                f"`control_limit` {chosen}: must be a positive number, plant or none"
-            ) from None
-
-    # Asked this way round, NaN is refused too.
-    if not np.all(np.asarray(limit) > 0):
+        return read_bounds(None, plant.nu) if plant.limit is None else plant.limit
+    if chosen == "none":
+        chosen = None
+    try:
+        value = parse_bounds(chosen) if isinstance(chosen, str) else chosen
+        return read_bounds(value, plant.nu)
+    except ValueError as error:
         raise UsageError(
-            f"`control_limit` {format_value(chosen)}: must be a positive number"
-        )
-    return np.asarray(limit)
+            f"`control_limit` {format_value(chosen)}: {error}; or plant, or none"
+        ) from None
 
 
 def make_architecture(settings: Settings, dt: float) -> Architecture:

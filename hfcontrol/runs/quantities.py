@@ -4,7 +4,7 @@ Raises UsageError for texts that cannot be read.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,6 +111,30 @@ def parse_params(texts: Iterable[str]) -> dict[str, float]:
             )
         values[name.strip()] = value
     return values
+
+
+def parse_bounds(text: str) -> Any:
+    """Return the bounds of controls that a text such as "2", "0..5,-1.." gives.
+
+    They are entries of a plant file's LIMIT. Raises ValueError, in words.
+    """
+    entries = tuple(_parse_bound(entry.strip()) for entry in text.split(","))
+    return entries if len(entries) > 1 else entries[0]
+
+
+def _parse_bound(entry: str) -> Any:
+    """Return a number, a pair of bounds or None."""
+    if entry == "none":
+        return None
+    low, dots, high = entry.partition("..")
+    try:
+        if not dots:
+            return float(entry)
+        return tuple(float(side) if side else None for side in (low, high))
+    except ValueError:
+        raise ValueError(
+            "must be a positive number, or a range such as 0..5, 0.. or ..5"
+        ) from None
 
 
 def parse_ranges(texts: Iterable[str], plant: Plant) -> tuple[ParameterRange, ...]:

@@ -106,7 +106,7 @@ class TrainKeywords(TypedDict, total=False):
     curl_field: float | None
     actuators: float | str
     observe: tuple[str, ...]
-    control_limit: float | str | tuple[float, ...] | None
+    control_limit: float | str | tuple[Any, ...] | None
     hidden: tuple[int, ...]
     skip: tuple[int, ...] | SkipWord
     recurrent: tuple[int, ...] | RecurrentWord

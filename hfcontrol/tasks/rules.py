@@ -4,6 +4,7 @@
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -58,8 +59,8 @@ def is_number(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return is_number(value) and math.isfinite(value)
+    """Whether a value is a finite number, also in floating point."""
+    return is_number(value) and abs(value) <= sys.float_info.max
 
 
 def read_sequence(value: Any) -> tuple[Any, ...] | None:

@@ -14,6 +14,8 @@ NonNegative: TypeAlias = Annotated[Finite, Field(ge=0)]
 Weights: TypeAlias = (
     NonNegative | Annotated[tuple[NonNegative, ...], Field(min_length=1)]
 )
+# An entry of a plant file's LIMIT.
+ControlBound: TypeAlias = Number | tuple[Number | None, Number | None] | None
 WEIGHT_WORDS = (
     "a finite number of at least 0, or one for each component such as 1,1,0.1,0.1"
 )
@@ -202,10 +204,11 @@ class ConditionSettings(SettingsModel):
         syntax="words",
         allowed="names of observations",
     )
-    control_limit: Number | str | tuple[Number, ...] | None = setting(
+    control_limit: Number | str | tuple[ControlBound, ...] | None = setting(
         "plant",
-        "Smooth limit of the controls; the plant's own by default.",
-        "LIMIT|plant|none",
-        allowed="a positive number, plant or none",
+        "Smooth limit of the controls: 2 for +-2, 0..5, or one for each, separated by "
+        "commas; the plant's own by default.",
+        "LIMIT|LOW..HIGH|plant|none",
+        allowed="a positive number, a range LOW..HIGH, plant or none",
         plants_only=True,
     )

@@ -353,7 +353,7 @@ class Task:
         now = np.arange(1, len(goal))
         # Beyond the end of the goal, its last state is all that is known.
         for seconds in self.numbers.get("preview", ()):
-            ahead = round(seconds / self.plant.dt)
+            ahead = round(min(seconds / self.plant.dt, len(goal)))
             later = goal[np.minimum(now + ahead, len(goal) - 1)]
             change = (later - goal[1:])[:, self.plant.positions]
             seen = np.concatenate([seen[: self.steps], change[: self.steps]], axis=1)

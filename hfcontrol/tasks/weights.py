@@ -9,6 +9,7 @@
 States are those of the plant's body, without actuators.
 """
 
+import sys
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -35,8 +36,8 @@ def describe_bad_entry(value: Any) -> str | None:
         return "must be a number or a sequence of numbers; this one is empty"
     for i, entry in enumerate(entries):
         is_number = isinstance(entry, Real) and not isinstance(entry, bool)
-        # NaN fails this comparison too.
-        if is_number and 0 <= float(entry) < np.inf:
+        # NaN fails this comparison too; larger integers are no float.
+        if is_number and 0 <= entry <= sys.float_info.max:
             continue
         which = f"; number {i + 1} is {entry!r}" if len(entries) > 1 else ""
         return f"must be a finite number, zero or above{which}"

@@ -7,7 +7,7 @@ follow. Training is conditioned by these numbers (conditioning.py), and the laws
 optima are where it can start (laws.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,10 +38,6 @@ PEAK_PART = 1 / 3
 # ... and that of a limited control at least this part of its limit. Where the optimum
 # keeps a control at its limit, the spread alone would leave the network no room.
 LIMIT_PART = 0.3
-
-# Controls beyond this part of their limit count as saturated. Commands are the inverse
-# of a smooth limit, which would be infinite at the limit itself.
-SATURATED = 0.999
 
 # Signals that vary by less than this part of their largest value are constant.
 CONSTANT = 1e-9
@@ -108,6 +104,7 @@ def diagnose(loop: ClosedLoop) -> Diagnosis:
         damping = np.full(count, DAMPING_START)
         gains = backward_pass(expansion, damping)[1]
         sizes = measure_sizes(loop.plant, kernels, scenario, wiring, optima)
+        system = OpenLoop(kernels, scenario, _softened(wiring, sizes.controls))
         size = sizes.states.size
         growth = _growth(expansion.A, size)
     return Diagnosis(
@@ -117,20 +114,8 @@ def diagnose(loop: ClosedLoop) -> Diagnosis:
         find_rest(system),
         sizes,
         growth,
-        _saturation(optima, wiring),
+        float(np.mean(to_host(wiring.limits.is_saturated(optima.v)))),
     )
-
-
-def commands_of(v: Array, wiring: Wiring) -> Array:
-    """Return the commands (..., nu, N) that give controls v: c = L artanh(v / L).
-
-    Controls at the limit L count as `SATURATED` of it.
-    """
-    limit = wiring.limit[:, None]
-    is_limited = np.isfinite(limit)
-    safe = np.where(is_limited, limit, 1.0)
-    part = np.clip(v / safe, -SATURATED, SATURATED)
-    return np.where(is_limited, safe * np.arctanh(part), v)
 
 
 def measure_sizes(
@@ -163,12 +148,13 @@ def measure_sizes(
     best = optima.select(found)
     params = scenario.params[:, found]
     seen = kernels.observe(best.x[:-1], params)
-    limit = wiring.limit
-    limited = np.where(np.isfinite(limit), LIMIT_PART * limit, 0.0)
-    commands = commands_of(best.v, wiring)
+    limits = wiring.limits
+    limited = np.where(limits.has_range, LIMIT_PART * limits.width, 0.0)
+    controls = typical(best.v, plant.typical_control, limited)
+    commands = _softened(wiring, controls).limits.commands_of(best.v)
     return Sizes(
         typical(best.x, plant.typical_state),
-        typical(best.v, plant.typical_control, limited),
+        controls,
         typical(commands, plant.typical_control, limited),
         typical(scenario.target[:, :, found], 1.0),
         typical(seen, 1.0),
@@ -212,7 +198,7 @@ def _growth(A: Array, size: Array) -> float:
     return float(np.exp(min(logarithm, 700.0)))
 
 
-def _saturation(optima: Trajectories, wiring: Wiring) -> float:
-    """Return the fraction of the optimal controls that are at a limit."""
-    limit = wiring.limit[:, None]
-    return float(np.mean(np.abs(to_host(optima.v)) >= SATURATED * to_host(limit)))
+def _softened(wiring: Wiring, controls: Typical) -> Wiring:
+    """Return the wiring of a problem in typical sizes: its limits bend by them."""
+    limits = replace(wiring.limits, softness=controls.size)
+    return replace(wiring, limits=limits)

@@ -56,7 +56,7 @@ class Guide:
         self.plant = plant
         self.trials = task.trials
         self.scenario = task.draw(rng, trials=POOL * task.trials)
-        tighter = replace(wiring, limit=MARGIN * wiring.limit)
+        tighter = replace(wiring, limits=wiring.limits.shrink(MARGIN))
         self.trajectories = family(kernels, self.scenario, tighter)
 
     def task_for(self, part: float) -> "FollowingTask":

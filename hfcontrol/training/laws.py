@@ -20,7 +20,7 @@ from hfcontrol.kernels.base import LinearLaw
 from hfcontrol.network.network import Network
 from hfcontrol.network.scaling import Scaling
 from hfcontrol.optim.regulator import regulate_goal
-from hfcontrol.training.diagnosis import Diagnosis, commands_of
+from hfcontrol.training.diagnosis import Diagnosis
 
 # Copies of every state that a law is fitted in; all but the first are disturbed, by
 # the typical spread of the states.
@@ -46,7 +46,7 @@ def regulator_law(diagnosis: Diagnosis, rng: np.random.Generator) -> Law:
         np.repeat(law.v[:1], steps, axis=0),
         np.repeat(law.gains[:1], steps, axis=0),
         law.reference,
-        law.limit,
+        law.bounds,
     )
     return _fit_law(diagnosis, constant, rng)
 
@@ -54,7 +54,9 @@ def regulator_law(diagnosis: Diagnosis, rng: np.random.Generator) -> Law:
 def imitated_law(diagnosis: Diagnosis, rng: np.random.Generator) -> Law:
     """Return the law that imitates the laws about the optima."""
     optima = diagnosis.optima
-    law = LinearLaw(optima.v, diagnosis.gains, optima.x, diagnosis.system.wiring.limit)
+    law = LinearLaw(
+        optima.v, diagnosis.gains, optima.x, diagnosis.system.wiring.limits.bounds
+    )
     return _fit_law(diagnosis, law, rng)
 
 
@@ -86,8 +88,7 @@ def _fit_law(diagnosis: Diagnosis, law: LinearLaw, rng: np.random.Generator) -> 
         # the same change when the command arrives: what it will be is not known
         correction = np.einsum("tnij,tjn->tin", law.gains[acting], change[seen])
         v = law.v[acting] + correction
-        limit = law.limit[:, None]
-        commands.append(commands_of(np.clip(v, -limit, limit), wiring))
+        commands.append(wiring.limits.commands_of(v))
         inputs.append(np.concatenate([targets, observed], axis=1))
     X = np.concatenate([_flatten(part) for part in inputs])
     Y = np.concatenate([_flatten(part) for part in commands])

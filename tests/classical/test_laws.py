@@ -20,6 +20,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.evaluation.evaluation import path_deviation
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.plant.modifiers import with_actuators, with_observations
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
@@ -81,7 +82,9 @@ def make_problem(plant, task=None, wiring=None, **options):
     chosen = Task(plant, kernels, task, TaskOptions(**options))
     scenario = make_nominal(chosen.draw(np.random.default_rng(0)), plant)
     free = np.full(plant.nu, np.inf)
-    wiring = wiring or Wiring(0, 0, free, np.full(plant.nx, np.inf))
+    wiring = wiring or Wiring(
+        0, 0, ControlLimits.symmetric(free), np.full(plant.nx, np.inf)
+    )
     return Problem(plant, kernels, scenario, wiring)
 
 
@@ -188,7 +191,7 @@ def test_the_regulator_holds_a_goal_that_needs_force():
 def test_tracking_reproduces_the_optimum_without_disturbance(delays):
     arm = load_plant("arm2")
     free = np.full(arm.nx, np.inf)
-    wiring = Wiring(*delays, np.full(2, 1.2), free)
+    wiring = Wiring(*delays, ControlLimits.symmetric(np.full(2, 1.2)), free)
     problem = make_problem("arm2", trials=4, wiring=wiring)
     best = optimum(problem.kernels, problem.scenario, wiring)
     law = Tracking(problem, (1.0, 1.0))
@@ -212,7 +215,9 @@ def test_tuning_lowers_the_cost_and_finds_the_best_gains():
 
 def test_controls_stay_within_the_limits():
     arm = load_plant("arm2")
-    wiring = Wiring(0, 0, np.array([0.3, 0.1]), np.full(arm.nx, np.inf))
+    wiring = Wiring(
+        0, 0, ControlLimits.symmetric(np.array([0.3, 0.1])), np.full(arm.nx, np.inf)
+    )
     problem = make_problem("arm2", trials=4, wiring=wiring)
     u = move(problem, JointPD(problem, (20.0, 1.0))).u
     np.testing.assert_allclose(np.abs(u).max(axis=(0, 2)), [0.3, 0.1])

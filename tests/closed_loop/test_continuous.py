@@ -27,6 +27,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -53,7 +54,7 @@ def linear_loop(estimator, trials=3, hidden=(2,), cell="linear", **weights):
     network = Network(
         Architecture(hidden, cell, (), ()), task.n_target + plant.ny, plant.nu
     )
-    wiring = Wiring(0, 0, np.full(2, np.inf), plant.taper)
+    wiring = Wiring(0, 0, ControlLimits.symmetric(np.full(2, np.inf)), plant.taper)
     return ContinuousLoop(
         plant, kernels, network, task.draw(np.random.default_rng(3)), wiring, estimator
     )
@@ -78,7 +79,7 @@ def swing_loop(
     recurrent = () if cell == "tanh" else (1, 2)
     shape = Architecture((4, 3), cell, (2,), recurrent, **architecture)
     network = Network(shape, task.n_target + plant.ny, plant.nu)
-    wiring = Wiring(0, 0, np.array([0.8, np.inf]), plant.taper)
+    wiring = Wiring(0, 0, ControlLimits.symmetric(np.array([0.8, np.inf])), plant.taper)
     return ContinuousLoop(
         plant, kernels, network, task.draw(np.random.default_rng(3)), wiring, estimator
     )
@@ -181,7 +182,7 @@ def test_derivatives_of_the_plant_file_replace_differences():
             task.kernels,
             network,
             task.draw(np.random.default_rng(3)),
-            Wiring(0, 0, np.full(2, np.inf), plant.taper),
+            Wiring(0, 0, ControlLimits.symmetric(np.full(2, np.inf)), plant.taper),
             TIGHT,
         )
         found.append(loop.gradient(loop.rollout(start_of(loop))).theta)

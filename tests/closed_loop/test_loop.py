@@ -215,6 +215,18 @@ def network_by_hand(architecture, views, before, inputs):
     return now
 
 
+def limited(c, low, high):
+    """The control of a command, for a plant whose controls have a typical size of 1."""
+    if math.isfinite(low) and math.isfinite(high):
+        middle, half = (low + high) / 2, (high - low) / 2
+        return middle + half * math.tanh((c - middle) / half)
+    if math.isfinite(low):
+        return low + math.log(1 + math.exp(c - low))
+    if math.isfinite(high):
+        return high - math.log(1 + math.exp(high - c))
+    return c
+
+
 def loop_by_hand(loop, theta, n):
     """Trajectories (x, u, y) of trial n, number by number from the equations."""
     plant, network, s, w = loop.plant, loop.network, loop.scenario, loop.wiring
@@ -230,11 +242,11 @@ def loop_by_hand(loop, theta, n):
             network.architecture, views, layers, [*s.target[t, :, n], *y[t]]
         )
         command.append(layers["out"])
-        c = command[t - w.command_delay] if t >= w.command_delay else [0.0] * plant.nu
-        c = [
-            limit * math.tanh(a / limit) if limit < math.inf else a
-            for a, limit in zip(c, w.limit, strict=True)
-        ]
+        bounds = list(zip(w.limits.low, w.limits.high, strict=True))
+        c = [min(max(0.0, low), high) for low, high in bounds]
+        if t >= w.command_delay:
+            sent = command[t - w.command_delay]
+            c = [limited(a, *pair) for a, pair in zip(sent, bounds, strict=True)]
         u.append(
             [
                 a * (1 + s.motor_gain[t, i, n]) + s.motor_noise[t, i, n]

@@ -142,6 +142,8 @@ EXPORTED_SETTINGS = [
     {"cell": "rnn_ode"},
     {"cell": "cfc"},
     {"recurrent": ()},
+    {"control_limit": ((-0.1, 2.0), (0.5, None))},
+    {"control_limit": (None, (None, 0.2))},
 ]
 # Every other cell, whatever it is.
 EXPORTED_SETTINGS += [
@@ -153,14 +155,17 @@ EXPORTED = pytest.mark.parametrize(
     "settings",
     EXPORTED_SETTINGS,
     ids=lambda settings: (
-        settings.get("cell", "tanh") + ("-start" if "learn_start" in settings else "")
+        settings.get("cell", "tanh")
+        + ("-start" if "learn_start" in settings else "")
+        + ("-limits" if "control_limit" in settings else "")
     ),
 )
 
 
 def make_controller(**settings):
     """A controller with random weights on arm2, without training."""
-    settings = Settings(plant="arm2", hidden=(5, 4), control_limit=2.0, **settings)
+    settings = {"control_limit": 2.0, **settings}
+    settings = Settings(plant="arm2", hidden=(5, 4), **settings)
     trainer = make_trainer(settings)
     theta = trainer.network.initial(np.random.default_rng(3))
     theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
@@ -255,9 +260,10 @@ def test_onnx_export_names_missing_package(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_documented_npz_reader_acts_like_controller(tmp_path, rng):
+@pytest.mark.parametrize("limit", [2.0, ((-0.1, 2.0), (0.5, None)), (None, 1.0)])
+def test_documented_npz_reader_acts_like_controller(tmp_path, rng, limit):
     """The reader on the page about deployment."""
-    controller = make_controller()
+    controller = make_controller(control_limit=limit)
     export_controller(controller, tmp_path / "arm.npz", "arm2 reach", "run")
     folder = Path(__file__).parents[2] / "docs"
     page = (folder / "deployment.md").read_text(encoding="utf-8")

@@ -110,7 +110,7 @@ def test_trajectories_are_equal():
         u,
         rng.standard_normal((STEPS, TRIALS, plant.nu, plant.nx)),
         rng.standard_normal((STEPS + 1, plant.nx, TRIALS)),
-        np.array([0.5, np.inf]),
+        np.array([[-0.3, -np.inf], [0.5, np.inf]]),
     )
     perturbations = Perturbations(
         0.1 * rng.standard_normal(u.shape),

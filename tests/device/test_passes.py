@@ -29,7 +29,7 @@ EVERYTHING = {
     "motor_noise": "5%",
     "sensory_noise": 0.01,
     "learn_start": True,
-    "control_limit": 3.0,
+    "control_limit": ((-1.0, 3.0), (0.5, None)),
     **SMALL,
 }
 

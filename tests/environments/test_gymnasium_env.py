@@ -183,6 +183,10 @@ CONDITIONS = {
     ),
     "muscles": ("arm1", {"task": "follow", "actuators": "40ms", "steps": 30}),
     "limits": ("cartpole", {"task": "balance", "command_delay": 1}),
+    "uneven limits": (
+        "arm2",
+        {"control_limit": ((0.5, 2), (None, 1)), "command_delay": 1},
+    ),
     "trim": ("quadrotor", {"effort": 0.1}),
     "previews": ("electric", {"sensory_noise": 0.1}),
     "batch": ("cart", {}),
@@ -209,9 +213,11 @@ def test_returns_are_minus_losses_of_closed_loop(case, trials, find_plant, rng):
     T = env._trials.task.steps
     actions = 0.3 * rng.uniform(-1, 1, (T, trials, plant.nu))
     observations, rewards, infos = run_episode(env, actions, seed=5)
-    scale = np.where(
-        np.isfinite(wiring.limit), 3.0 * wiring.limit, 15.0 * plant.typical_control
-    )
+    limit = wiring.limits.high
+    scale = np.where(np.isfinite(limit), 3.0 * limit, 15.0 * plant.typical_control)
+    if case == "uneven limits":
+        # 3 half ranges and from the trim, 0, to the middle; no range: typical controls
+        scale = np.array([3 * 0.75 + 1.25, 15.0])
     replay = Replay((plant.trim + scale * actions).transpose(0, 2, 1))
     x, u, *_ = PlainPasses(replay, compile_plant(plant), env.scenario, wiring).rollout(
         None, NOTHING_FIXED

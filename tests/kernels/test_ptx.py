@@ -109,7 +109,7 @@ def every_kernel(plant, trials, dtype="float64", **options):
         scenario.x0, v, scenario.params, scenario.disturbance, trainer.wiring.taper
     )
     gains = np.zeros((3, trials, nu, nx))
-    law = LinearLaw(v, gains, np.zeros((4, nx, trials)), np.ones(nu))
+    law = LinearLaw(v, gains, np.zeros((4, nx, trials)), np.ones((2, nu)))
     perturbations = Perturbations(scenario.motor_gain, v, scenario.disturbance)
     loop.kernels.regulate(
         scenario.x0, law, scenario.params, perturbations, trainer.wiring.taper

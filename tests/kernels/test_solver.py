@@ -8,6 +8,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.tasks.task import Task, TaskOptions
 
@@ -19,7 +20,7 @@ def loop_of(estimator):
     architecture = Architecture((1,), "linear", (), ())
     network = Network(architecture, task.n_target + plant.ny, plant.nu)
     scenario = task.draw(np.random.default_rng(3))
-    wiring = Wiring(0, 0, np.full(2, np.inf), plant.taper)
+    wiring = Wiring(0, 0, ControlLimits.symmetric(np.full(2, np.inf)), plant.taper)
     return ContinuousLoop(plant, kernels, network, scenario, wiring, estimator)
 
 

@@ -39,7 +39,7 @@ def test_linear_law_equals_that_of_single_steps(rng):
         u,
         rng.standard_normal((STEPS, TRIALS, plant.nu, plant.nx)),
         rng.standard_normal((STEPS + 1, plant.nx, TRIALS)),
-        np.array([0.8, np.inf]),
+        np.array([[-0.3, -np.inf], [0.8, np.inf]]),
     )
     noise = Perturbations(0.1 * u, 0.2 * u, disturbance)
     found = kernels.regulate(x[0], law, p, noise, plant.taper)

@@ -13,6 +13,7 @@ from hfcontrol.optim import starts, yardstick
 from hfcontrol.optim.ilqr import OpenLoop, improve
 from hfcontrol.optim.regulator import find_rest
 from hfcontrol.optim.yardstick import STARTS, optimum
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.tasks.scenario import mix_trials, select_trials, shorten_scenario
 from hfcontrol.tasks.task import Task, TaskOptions
@@ -49,7 +50,11 @@ def valleys():
     scenario = Task(plant, kernels, "choose", TaskOptions()).draw(
         np.random.default_rng(0)
     )
-    return OpenLoop(kernels, scenario, Wiring(0, 0, plant.limit, plant.taper))
+    return OpenLoop(
+        kernels,
+        scenario,
+        Wiring(0, 0, ControlLimits(*plant.limit, plant.typical_control), plant.taper),
+    )
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -59,7 +64,7 @@ def test_every_start_respects_limit_and_gives_finite_controls(start):
     v = controls_of(system, start)
     assert v.shape == loop.scenario.motor_noise.shape
     assert np.isfinite(v).all()
-    assert (np.abs(v) <= loop.wiring.limit[:, None]).all()
+    assert (np.abs(v) <= loop.wiring.limits.high[:, None]).all()
 
 
 def test_noise_lies_about_the_trim():

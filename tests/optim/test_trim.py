@@ -9,6 +9,7 @@ from helpers import plant_of
 
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.trim import find_trim
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.plant.reader import read_plant
 
 GRAVITY, MASS, LENGTH = 9.8, 1.0, 1.0
@@ -39,7 +40,7 @@ def trim_of(plant, x, guess=None, limit=np.inf):
     x = np.array(x, dtype=float)
     params = np.repeat(np.array([*plant.params.values()])[:, None], x.shape[1], axis=1)
     guess = x if guess is None else np.array(guess, dtype=float)
-    limits = np.broadcast_to(limit, plant.nu).astype(float)
+    limits = ControlLimits.symmetric(np.full(plant.nu, limit))
     return find_trim(compile_plant(plant), x, guess, params, limits)
 
 

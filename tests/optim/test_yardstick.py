@@ -13,6 +13,7 @@ from hfcontrol.kernels import LinearLaw, Perturbations
 from hfcontrol.kernels.riccati import solve_within
 from hfcontrol.optim.ilqr import OpenLoop
 from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.limits import ControlLimits
 
 
 @njit
@@ -49,6 +50,7 @@ NONLINEAR = {
         "delays": (0, 2),
     },
     "arm2, hand": {"plant": "arm2", "effort": 1e-3, "space": "hand"},
+    "swing, one-sided, late": {"limit": ((-0.05, 0.2), (0.02, None)), "delays": (0, 2)},
     "swing": {"disturbed": True, "motor_fraction": 0.2},
     "swing, own residual": {"task": "worth"},
 }
@@ -129,7 +131,7 @@ def test_expansion_is_by_arriving_control(rng):
     _, B, l_xx, l_uu, l_ux, l_x, l_u, low, high = system.expand(x, v, controls(v))
     for bound, side in ((low, -1), (high, 1)):
         np.testing.assert_array_equal(
-            bound, (side * loop.wiring.limit[:, None] - v).transpose(0, 2, 1)
+            bound, (side * loop.wiring.limits.high[:, None] - v).transpose(0, 2, 1)
         )
     assert not any(free[:2].any() for free in (B, l_uu, l_ux, l_u))
 
@@ -163,19 +165,21 @@ def test_no_small_change_of_controls_improves_optimum(options, rng):
     system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
     commands = np.zeros((loop.scenario.steps, loop.plant.nu, loop.trials))
     best = optimum_of(loop)
-    v, limit = best.u / (1 + loop.scenario.motor_gain), loop.wiring.limit[:, None]
+    v = best.u / (1 + loop.scenario.motor_gain)
+    low, high = loop.wiring.limits.bounds[:, :, None]
     np.testing.assert_allclose(system.simulate(v).losses, best.losses, rtol=1e-7)
     late = loop.wiring.command_delay
     for _ in range(5):
         direction = rng.standard_normal(v.shape)
         direction[:late] = 0
-        inside = np.where(np.abs(v) < limit - 1e-3, direction, 0)
+        is_inside = (low + 1e-3 < v) & (v < high - 1e-3)
+        inside = np.where(is_inside, direction, 0)
         slopes = [
             central_difference(lambda v: system.simulate(v).losses, *at, 1e-4)
             for at in ((v, inside), (commands, direction))
         ]
         assert np.abs(slopes[0]).max() < 1e-3 * np.abs(slopes[1]).max()
-    inward = np.where(np.abs(v) == limit, -np.sign(v), 0.0)
+    inward = np.where(v == low, 1.0, 0.0) - np.where(v == high, 1.0, 0.0)
     assert (
         system.simulate(v + 1e-5 * inward).losses >= best.losses * (1 - 1e-12)
     ).all()
@@ -221,11 +225,11 @@ def test_optimum_is_a_trajectory_within_limit_and_delay(options):
     np.testing.assert_allclose(
         s.cost.losses(best.x, best.u), best.losses, rtol=1e-13
     )  # summed in another order
-    np.testing.assert_array_equal(best.u[: w.command_delay], 0)
-    bounded = np.abs(best.u) / (1 + s.motor_gain)
-    assert (bounded[w.command_delay :] > 0).any() and (
-        bounded < w.limit[:, None] + 1e-12
-    ).all()
+    idle = w.limits.clip(np.zeros_like(best.u))
+    np.testing.assert_array_equal(best.u[: w.command_delay], idle[: w.command_delay])
+    v = best.u / (1 + s.motor_gain)
+    assert (v[w.command_delay :] != 0).any()
+    np.testing.assert_allclose(w.limits.clip(v), v, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", NONLINEAR.values(), ids=NONLINEAR.keys())
@@ -236,7 +240,7 @@ def test_no_start_is_better_than_optimum(options, rng):
     shape = (loop.scenario.steps, loop.plant.nu, loop.trials)
     commands = 0.5 * rng.standard_normal(shape)
     commands[: loop.wiring.command_delay] = 0
-    best = optimum_of(loop, commands=commands.copy()).losses
+    best = optimum_of(loop, controls=loop.wiring.limits.apply(commands)).losses
     for start in (np.zeros(shape), commands):
         assert (best <= system.simulate(start).losses).all()
 
@@ -244,7 +248,7 @@ def test_no_start_is_better_than_optimum(options, rng):
 def test_longer_delay_and_tighter_limit_cost_more():
     loop = loop_of("arm2", effort=1e-4)
     wirings = [
-        Wiring(0, delay, np.full(2, limit), loop.wiring.taper)
+        Wiring(0, delay, ControlLimits.symmetric(np.full(2, limit)), loop.wiring.taper)
         for delay, limit in ((0, np.inf), (2, np.inf), (4, np.inf), (4, 0.5), (4, 0.2))
     ]
     losses = [
@@ -282,15 +286,15 @@ def test_regulated_plant_equals_its_steps(plant, rng):
         0.1 * rng.standard_normal((s.steps, s.trials, nu, nx)),
     )
     reference = 0.3 * rng.standard_normal((s.steps + 1, nx, s.trials))
-    linear_law = LinearLaw(v, gains, reference, w.limit)
+    linear_law = LinearLaw(v, gains, reference, w.limits.bounds)
     perturbations = Perturbations(s.motor_gain, s.motor_noise, s.disturbance)
     x, arriving, u = loop.kernels.regulate(
         s.x0, linear_law, s.params, perturbations, w.taper
     )
     law = np.clip(
         v + np.einsum("tnij,tjn->tin", gains, (x - reference)[:-1]),
-        -w.limit[:, None],
-        w.limit[:, None],
+        w.limits.low[:, None],
+        w.limits.high[:, None],
     )
     np.testing.assert_allclose(arriving, law, rtol=1e-12)
     np.testing.assert_allclose(u, law * (1 + s.motor_gain) + s.motor_noise, rtol=1e-12)

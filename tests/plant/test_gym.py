@@ -58,7 +58,7 @@ def test_step_equals_that_of_the_environment(name, rng):
     environment = make(name).unwrapped
     environment.reset(seed=0)
     x = near_home(plant, rng)
-    u = plant.limit[:, None] * rng.uniform(-1, 1, (plant.nu, TRIALS))
+    u = plant.limit[1][:, None] * rng.uniform(-1, 1, (plant.nu, TRIALS))
     after = compile_plant(plant).step(x, u, NO_PARAMS)
     n = environment.model.nq
     for k in range(TRIALS):
@@ -363,7 +363,7 @@ def test_episodes_have_all_observations_and_actions_of_the_environment(
     run = hf.train("gym:Pusher-v5", rollouts=2, out=tmp_path, **settings)
     controller = hf.Controller.load(run)
     assert controller.observes == tuple(f"y{i}" for i in range(23))
-    assert np.isinf(controller.limit).all()
+    assert np.isinf(controller.limits.bounds).all()
     assert len(load_plant("gym:Pusher-v5").observation) == 21
     options = ("--motor-noise", "5%")
     line = complaint(capsys, "evaluate", run.path, *options, status=2)

@@ -157,9 +157,14 @@ def test_wrong_names_numbers_and_functions_are_reported(old, new, message):
     [
         (
             "LIMIT = (1.0, 2.0)",
-            "LIMIT holds 2 numbers; give one for all, or one for each of 1",
+            "LIMIT is (1.0, 2.0); it holds 2 entries; give one for all, or one for "
+            "each of 1; as a range, write (1.0, 2.0) in another pair of brackets",
         ),
-        ("LIMIT = -1.0", "numbers above zero"),
+        ("LIMIT = -1.0", "LIMIT is -1.0; it must hold numbers above zero, pairs"),
+        ("LIMIT = ((2, 1),)", "a lower and a larger upper bound, not (2, 1)"),
+        ("LIMIT = ((0, 1, 2),)", "it must hold numbers above zero, pairs"),
+        ('LIMIT = (("0", 1),)', "it must hold numbers above zero, pairs"),
+        ("LIMIT, TRIM = ((0, 1),), 2", "TRIM is 2, outside of LIMIT"),
         ('TYPICAL = {"states": 1.0}', "TYPICAL is"),
         ('TYPICAL = {"state": (1.0,)}', "TYPICAL['state'] holds 1 numbers"),
         ("TAPER = (1.0, 2.0, 3.0)", "TAPER holds 3 numbers"),

@@ -249,7 +249,7 @@ def test_rules_agree_with_the_library():
 
 def test_limits_of_the_plant_file_apply():
     trainer, _ = training_of(control_limit="plant")
-    np.testing.assert_array_equal(trainer.wiring.limit, [0.8, np.inf])
+    np.testing.assert_array_equal(trainer.wiring.limits.high, [0.8, np.inf])
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_limits_of_the_plant_file_apply():
 )
 def test_a_limit_applies_to_every_control(limit, expected):
     trainer, _ = training_of(control_limit=limit)
-    np.testing.assert_array_equal(trainer.wiring.limit, [expected, expected])
+    np.testing.assert_array_equal(trainer.wiring.limits.high, [expected, expected])
 
 
 @pytest.mark.parametrize(

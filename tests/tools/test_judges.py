@@ -40,7 +40,7 @@ def test_gradient_of_shooting_is_that_of_differences(options, rng):
 
     loop, system = system_of(options)
     alone = system.subset([1])
-    limit = loop.wiring.limit
+    limit = loop.wiring.limits.high
     v = np.clip(0.1 * rng.standard_normal((loop.scenario.steps, len(limit))), -0.5, 0.5)
     direction = rng.standard_normal(v.shape)
     slope = central_difference(

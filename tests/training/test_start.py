@@ -5,9 +5,10 @@ import pytest
 from helpers import bits, loop_of
 
 from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
-from hfcontrol.training.diagnosis import commands_of, diagnose, typical
+from hfcontrol.training.diagnosis import diagnose, typical
 from hfcontrol.training.laws import imitated_law, regulator_law
 from hfcontrol.training.start import choose_start
 from hfcontrol.training.stop import StopToken
@@ -54,10 +55,12 @@ def test_sizes_are_mean_and_spread():
 
 
 def test_commands_invert_the_smooth_limit():
-    wiring = Wiring(0, 0, np.array([2.0, np.inf]), np.array([np.inf]))
+    wiring = Wiring(
+        0, 0, ControlLimits.symmetric(np.array([2.0, np.inf])), np.array([np.inf])
+    )
     command = np.array([[-1.5, 0.3], [40.0, -9.0]])
     np.testing.assert_allclose(
-        commands_of(wiring.apply_limit(command), wiring), command, rtol=1e-12
+        wiring.limits.commands_of(wiring.limits.apply(command)), command, rtol=1e-12
     )
 
 

@@ -27,13 +27,13 @@ class Shooting:
     def solve(self, n: int, x: Any, v: Any) -> Any:
         """Return the controls (T, nu) of trial n from controls v; x does not matter."""
         alone = self.system.subset([n])
-        limit = np.tile(self.system.wiring.limit, len(v))
+        low, high = np.tile(self.system.wiring.limits.bounds, len(v))
         found = minimize(
             lambda flat: loss_and_gradient(alone, flat.reshape(v.shape)),
-            np.clip(v.ravel(), -limit, limit),
+            np.clip(v.ravel(), low, high),
             jac=True,
             method="L-BFGS-B",
-            bounds=list(zip(-limit, limit, strict=True)),
+            bounds=list(zip(low, high, strict=True)),
             options=OPTIONS,
         )
         return found.x.reshape(v.shape)

@@ -255,7 +255,7 @@ class Ipopt:
         self.solver = ca.nlpsol("judge", "ipopt", problem, options)
         # CasADi does not keep a black box
         self.steps = steps
-        self.limits = np.tile(wiring.limit, T)
+        self.low, self.high = np.tile(wiring.limits.bounds, T)
         self.nx = plant.nx
 
     def solve(self, n: int, x: Any, v: Any) -> Any:
@@ -264,8 +264,8 @@ class Ipopt:
         parameters = [s.params[:, n], trial_data(s, n).ravel("F")]
         parameters.append(s.disturbance[..., n].ravel())
         states = x.size - self.nx
-        low = np.concatenate([s.x0[:, n], np.full(states, -np.inf), -self.limits])
-        high = np.concatenate([s.x0[:, n], np.full(states, np.inf), self.limits])
+        low = np.concatenate([s.x0[:, n], np.full(states, -np.inf), self.low])
+        high = np.concatenate([s.x0[:, n], np.full(states, np.inf), self.high])
         found = self.solver(
             x0=np.concatenate([x.ravel(), v.ravel()]),
             p=np.concatenate(parameters),
@@ -275,4 +275,4 @@ class Ipopt:
             ubg=0.0,
         )
         controls = np.array(found["x"]).ravel()[x.size :]
-        return np.clip(controls, -self.limits, self.limits).reshape(v.shape)
+        return np.clip(controls, self.low, self.high).reshape(v.shape)

@@ -206,7 +206,7 @@ class CompiledSolver:
             derivatives=derivatives,
             # Each trial's parameters are contiguous.
             params=np.ascontiguousarray(cut(problem.params).T),
-            limit=problem.limit,
+            limits=problem.limits,
             dt=problem.dt,
             network_target=network_target,
             state=state,

@@ -114,12 +114,12 @@ class Limits(NamedTuple):
 class Problem:
     """What does not change with the weights of the network, for all trials.
 
-    `limit` (nu,), `dt` [s], plant parameters `params` (np, N), initial states `x0`
+    `limits` (3, nu), `dt` [s], plant parameters `params` (np, N), initial states `x0`
     (nx, N), and `stops`, the times [s] at which a solver's step has to end.
     """
 
     tables: Tables
-    limit: Array
+    limits: Array
     dt: float
     references: References
     weights: Weights
@@ -133,7 +133,7 @@ class Problem:
         """Sizes of the plant and of the cost."""
         references = self.references
         nx = references.state.shape[1]
-        nu = len(self.limit)
+        nu = self.limits.shape[1]
         nz = references.output.shape[1]
         # The input, target and observation, comes before the first layer.
         n_input = int(self.tables.layers[0, 0])
@@ -165,7 +165,7 @@ def make_problem(
     differences = Differences(STEPS[estimator.order] * typical, estimator.order)
     return Problem(
         tables,
-        np.asarray(wiring.limit, dtype=float),
+        np.asarray(wiring.limits.table, dtype=float),
         plant.dt,
         references,
         weights,

@@ -133,7 +133,7 @@ class FusedPasses:
             motor_noise=own(s.motor_noise),
             motor_gain=own(s.motor_gain),
             disturbance=own(s.disturbance),
-            limit=own(w.limit),
+            limits=own(w.limits.table),
             taper=own(w.taper),
             feedback_delay=w.feedback_delay,
             command_delay=w.command_delay,

@@ -106,7 +106,7 @@ class CudaPasses:
             s.motor_noise,
             s.motor_gain,
             s.disturbance,
-            wiring.limit,
+            wiring.limits.table,
             wiring.taper,
             wiring.feedback_delay,
             wiring.command_delay,

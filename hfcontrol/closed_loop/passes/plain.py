@@ -5,7 +5,8 @@
     u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
     x_{t+1} = taper(step(x_t, u_t, params) + disturbance_t)
 
-Before the first sample y is that of x_0; before the first command c is 0.
+Before the first sample y is that of x_0; before the first command the control is 0, or
+the bound that is nearest to 0.
 """
 
 import numpy as np
@@ -72,6 +73,7 @@ class PlainPasses:
 
         x[0] = s.x0
         now = stored[0]
+        idle = w.limits.clip(u[0])
         for t in range(T):
             y[t] = self._observe(t, x, linear_model)
             seen = np.concatenate([s.target[t], y[t]])
@@ -81,9 +83,9 @@ class PlainPasses:
             if (t + 1) % every == 0:
                 stored[(t + 1) // every] = now
 
-            # Until the first command arrives, only motor noise acts.
+            u[t] = idle
             if t >= w.command_delay:
-                u[t] = w.apply_limit(command[t - w.command_delay])
+                u[t] = w.limits.apply(command[t - w.command_delay])
             gain = 1.0 + s.motor_gain[t]
             u[t] = u[t] * gain + s.motor_noise[t]
             x[t + 1] = self._step(t, x[t], u[t], linear_model)

@@ -55,7 +55,7 @@ class LoopArrays(NamedTuple):
     """A closed loop without its network: scenario and wiring.
 
     target (T, nt, N), params (N, np), sensory_noise (T, ny, N), motor_noise and
-    motor_gain (T, nu, N), disturbance (T, nx, N), limit (nu,), taper (nx,), delays
+    motor_gain (T, nu, N), disturbance (T, nx, N), limits (3, nu), taper (nx,), delays
     [steps].
     """
 
@@ -65,7 +65,7 @@ class LoopArrays(NamedTuple):
     motor_noise: Array
     motor_gain: Array
     disturbance: Array
-    limit: Array
+    limits: Array
     taper: Array
     feedback_delay: int
     command_delay: int

@@ -24,11 +24,11 @@ class SimulationKernels(NamedTuple):
 
 
 class Law(NamedTuple):
-    """The fields of `LinearLaw` besides v: gains (T, N, nu, nx), reference, limit."""
+    """The fields of `LinearLaw` besides v: gains (T, N, nu, nx), reference, bounds."""
 
     gains: Array
     reference: Array
-    limit: Array
+    bounds: Array
 
 
 class Noise(NamedTuple):
@@ -107,7 +107,7 @@ def apply_law(
         for j in range(now.shape[0]):
             difference = now[j] - law.reference[t, j, n]
             command += law.gains[t, n, i, j] * difference
-        command = min(max(command, -law.limit[i]), law.limit[i])
+        command = min(max(command, law.bounds[0, i]), law.bounds[1, i])
         v[t, i, n] = command
         factor = 1.0 + noise.gain[t, i, n]
         u[t, i, n] = command * factor + noise.noise[t, i, n]
