@@ -91,7 +91,7 @@ def _bounds(settings: Settings, plant: Plant) -> Array:
     if chosen == "none":
         chosen = None
     try:
-        value = parse_bounds(chosen) if isinstance(chosen, str) else chosen
+        value = parse_bounds(chosen, plant.nu) if isinstance(chosen, str) else chosen
         return read_bounds(value, plant.nu)
     except ValueError as error:
         raise UsageError(

@@ -113,13 +113,13 @@ def parse_params(texts: Iterable[str]) -> dict[str, float]:
     return values
 
 
-def parse_bounds(text: str) -> Any:
-    """Return the bounds of controls that a text such as "2", "0..5,-1.." gives.
+def parse_bounds(text: str, count: int) -> Any:
+    """Return the bounds of `count` controls that a text such as "2", "0..5,-1.." gives.
 
-    They are entries of a plant file's LIMIT. Raises ValueError, in words.
+    They are the value of a plant file's LIMIT. Raises ValueError, in words.
     """
     entries = tuple(_parse_bound(entry.strip()) for entry in text.split(","))
-    return entries if len(entries) > 1 else entries[0]
+    return entries if len(entries) > 1 else count * entries
 
 
 def _parse_bound(entry: str) -> Any:

@@ -6,7 +6,7 @@ of a checkpoint. Each package declares its own settings; `Settings` inherits the
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from typing_extensions import Unpack
 
@@ -81,6 +81,10 @@ MODELS: dict[str, type[SettingsModel]] = {
 }
 
 
+# An entry of `control_limit`.
+_Bound: TypeAlias = float | tuple[float | None, float | None] | None
+
+
 class TrainKeywords(TypedDict, total=False):
     """The settings but the plant as keywords, for editors and type checkers.
 
@@ -106,7 +110,7 @@ class TrainKeywords(TypedDict, total=False):
     curl_field: float | None
     actuators: float | str
     observe: tuple[str, ...]
-    control_limit: float | str | tuple[Any, ...] | None
+    control_limit: float | str | tuple[_Bound, ...] | None
     hidden: tuple[int, ...]
     skip: tuple[int, ...] | SkipWord
     recurrent: tuple[int, ...] | RecurrentWord

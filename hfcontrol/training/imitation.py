@@ -122,7 +122,8 @@ class ImitationTask:
         size = self.spread * (self.copies > 0)
         start = START * size * rng.standard_normal(s.x0.shape)
         steps = STEP * size * rng.standard_normal(s.disturbance.shape)
-        law = LinearLaw(best.v, self.gains, best.x, self.system.wiring.limit)
+        bounds = self.system.wiring.limits.bounds
+        law = LinearLaw(best.v, self.gains, best.x, bounds)
         chance = Perturbations(s.motor_gain, s.motor_noise, steps)
         with np.errstate(all="ignore"):
             x = self.system.kernels.regulate(
@@ -136,8 +137,7 @@ class ImitationTask:
         s, best = self.system.scenario, self.optima
         away = x[:-1] - best.x[:-1]
         v = best.v + np.einsum("tnij,tjn->tin", self.gains, away)
-        limit = self.system.wiring.limit[:, None]
-        controls = np.clip(v, -limit, limit)
+        controls = self.system.wiring.limits.clip(v)
 
         nothing = np.zeros_like(x, shape=(len(x), *v.shape[1:]))
         counted = np.ones_like(nothing)

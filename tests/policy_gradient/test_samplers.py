@@ -216,7 +216,7 @@ def test_rewards_of_a_plant_sum_to_minus_its_losses():
     normal = (e.actions - m) / std
     assert np.abs(normal).max() < 5 and 0.8 < normal.std() < 1.2
 
-    limited = trainer.wiring.apply_limit(e.actions)
+    limited = trainer.wiring.limits.apply(e.actions)
     np.testing.assert_allclose(
         limited * (1 + e.loop.scenario.motor_gain), e.rollout.u, atol=1e-12
     )

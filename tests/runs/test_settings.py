@@ -262,6 +262,31 @@ def test_a_limit_applies_to_every_control(limit, expected):
 
 
 @pytest.mark.parametrize(
+    "limit", [((0, 5), (None, 2.0)), "0..5,..2", "0..5, ..2.0", ([0, 5], [None, 2])]
+)
+def test_a_limit_may_have_two_bounds(limit):
+    trainer, _ = training_of(control_limit=limit)
+    limits = trainer.wiring.limits
+    np.testing.assert_array_equal(limits.bounds, [[0, -np.inf], [5, 2]])
+
+
+@pytest.mark.parametrize(
+    "limit, words",
+    [
+        ("0..5,1,2", "`control_limit` 0..5,1,2: holds 3 entries"),
+        ("5..0", "must hold pairs of a lower and a larger upper bound"),
+        ("a..5", "must be a positive number, or a range such as 0..5, 0.. or ..5"),
+        (((0, 5), -1), "`control_limit` 0..5,-1: must hold numbers above zero"),
+        (((0, 5, 1), 1), "must be a positive number, a range LOW..HIGH, plant or"),
+    ],
+)
+def test_wrong_bounds_of_a_limit_are_named(limit, words):
+    with pytest.raises(UsageError) as caught:
+        training_of(control_limit=limit)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "value, steps", [(3, 3), ("3", 3), (0, 0), ("40ms", 4), ("0ms", 0), (2.0, 2)]
 )
 def test_a_delay_is_steps_or_milliseconds(value, steps):

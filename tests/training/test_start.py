@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import bits, loop_of
 
+import hfcontrol as hf
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.runs.factory import make_trainer
@@ -62,6 +63,41 @@ def test_commands_invert_the_smooth_limit():
     np.testing.assert_allclose(
         wiring.limits.commands_of(wiring.limits.apply(command)), command, rtol=1e-12
     )
+
+
+UNEVEN = """
+import numpy as np
+
+STATE, CONTROL = ("level", "heat"), ("inflow", "power")
+DT, INTEGRATOR = 0.1, "rk4"
+LIMIT = ((0, 5), (0.5, None))
+
+
+def dynamics(x, u, p, dx):
+    dx[0] = u[0] - x[0]
+    dx[1] = u[1] + 0.5 * x[0] - x[1]
+
+
+def draw(rng, trials, split):
+    goal = np.array([[2.0], [4.0]]) + rng.standard_normal((2, trials))
+    return 2 + rng.standard_normal((2, trials)), goal
+
+
+TASKS = {"hold": {"draw": draw, "trials": 16, "steps": 20, "running": 1.0,
+                  "final": 0.0, "effort": 0.01}}
+"""
+
+
+def test_a_plant_with_uneven_limits_is_trained_close_to_its_optimum(tmp_path):
+    """From defaults: both starts, the commands of the limits, and the certificate."""
+    path = tmp_path / "uneven.py"
+    path.write_text(UNEVEN)
+    run = hf.train(str(path), strategy="auto", rollouts=12, hidden=(4,), out=tmp_path)
+    numbers = hf.evaluate(run)["sets"]["held_out"]
+    assert 0.999 < numbers["ratio"] < 1.1
+    u = run.closed_loop().rollout(run.theta).u
+    assert (u[:, 0] >= 0).all() and (u[:, 0] <= 5).all() and (u[:, 1] >= 0.5).all()
+    assert run.plant.trim.tolist() == [0.0, 1.5]
 
 
 @pytest.mark.parametrize("make", [regulator_law, imitated_law])
