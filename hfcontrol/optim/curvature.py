@@ -59,6 +59,13 @@ class GaussNewton(Operator):
         return self.linear.vjp(weighted) / self.linear.trials
 
 
+def curvature_along(linear: Linearised, v: Array) -> float:
+    """Return v' G v of a linearised closed loop, by one tangent and no adjoint."""
+    dr = linear.jvp(v)
+    weighted = linear.cost.weights * dr
+    return float(weighted.dot(dr)) / linear.trials
+
+
 class Structural(Operator):
     """Structural damping S (Martens and Sutskever 2011) of a linearised loop.
 

@@ -37,6 +37,7 @@ from hfcontrol.optim.curvature import (
     ResidualJacobian,
     Scaled,
     Structural,
+    curvature_along,
 )
 from hfcontrol.optim.linear_solvers import (
     LinearMap,
@@ -83,12 +84,19 @@ RETRY_RAISE = 4.0
 FLOOR = 10
 FLOOR_PRECONDITIONED = 3
 
+# The curvature of some trials is compared with that of all after every so many updates.
+# If it is smaller by more than this factor, twice as many trials are taken.
+COMPARE_EVERY = 8
+MISSED = 1.25
+
 
 @dataclass(frozen=True)
 class HFState:
     """What the optimizer carries from update to update and stores in checkpoints.
 
     `is_first_descent` tells that the damping falls from a first one that was not given.
+    `curvature_trials` is the number of trials that the curvature has turned out to
+    need, None for those of the options.
     """
 
     theta: Array
@@ -96,6 +104,7 @@ class HFState:
     direction: Array
     updates: int = 0
     is_first_descent: bool = False
+    curvature_trials: int | None = None
 
 
 class Candidate(NamedTuple):
@@ -129,7 +138,9 @@ class HessianFree:
     the factor mu of structural damping, `cap` the most iterations of conjugate
     gradients. With `restarts`, a direction without descent is looked for again from
     zero, and the damping returns to what it was if none is found; else the damping
-    keeps what it was raised to. Raises UsageError for numbers out of range.
+    keeps what it was raised to. With `adds_trials`, the curvature is that of more
+    trials if the first ones miss too much of it. Raises UsageError for numbers out of
+    range.
     """
 
     solver: str = "auto"
@@ -138,6 +149,7 @@ class HessianFree:
     cap: int = 100
     curvature_trials: int | None = None
     restarts: bool = False
+    adds_trials: bool = False
 
     def __post_init__(self) -> None:
         if self.damping is not None and not 0 < self.damping < np.inf:
@@ -186,7 +198,7 @@ class HessianFree:
         found = None
         with single_threaded_blas():
             linear = objective.linearise(rollout)
-            descent = Descent(self, state, linear, objective.loop)
+            descent = Descent(self._adapted(state), state, linear, objective.loop)
             lam = state.damping
             if lam == UNSET:
                 lam = first_damping(descent.G, descent.gradient)
@@ -216,12 +228,16 @@ class HessianFree:
             failed = replace(state, damping=damping, direction=no_direction)
             return failed, rollout, report
 
-        new, _, predicted, direction, tried = found
+        new, accepted_step, predicted, direction, tried = found
         rho, lam = update_damping(rollout.loss, new.loss, predicted, lam)
         is_first_descent = state.is_first_descent and rho > UPPER
         if is_first_descent:
             # from a high first damping, a factor of two at a time takes too long
             lam = max(lam * REDUCE_MORE, DAMPING_RANGE[0])
+        updates = state.updates + 1
+        curvature_trials = state.curvature_trials
+        if self.adds_trials and updates % COMPARE_EVERY == 0:
+            curvature_trials = descent.enough_trials(accepted_step)
         report = Report(
             True,
             new.loss,
@@ -231,9 +247,16 @@ class HessianFree:
             tried,
             counts=objective.counts,
         )
-        updates = state.updates + 1
-        after = HFState(new.theta, lam, direction, updates, is_first_descent)
+        after = HFState(
+            new.theta, lam, direction, updates, is_first_descent, curvature_trials
+        )
         return after, new, report
+
+    def _adapted(self, state: HFState) -> "HessianFree":
+        """Return the options with as many trials as the curvature needs."""
+        if state.curvature_trials is None:
+            return self
+        return replace(self, curvature_trials=state.curvature_trials)
 
 
 def first_damping(G: Operator, g: Array) -> float:
@@ -301,6 +324,20 @@ class Descent:
         self.solver, _ = options.choose_solver(loop)
         self.rows = explicit_rows(self.curved, loop, self.solver, self.sizes)
         self._rest: float | None = None
+
+    def enough_trials(self, step: Array) -> int | None:
+        """Return the number of trials whose curvature along a step (P,) is that of all.
+
+        None stands for the number in the options, or no more than are curved already.
+        (Adaptive samples for the Hessian: Byrd, Chin, Neveitt and Nocedal 2011.)
+        """
+        curved = self.curved.trials
+        if self.curved is self.linear:
+            return self.state.curvature_trials
+        of_all = curvature_along(self.linear, step)
+        if of_all <= MISSED * curvature_along(self.curved, step):
+            return self.state.curvature_trials
+        return min(2 * curved, self.linear.trials)
 
     def _scale(self, v: Array) -> Array:
         """Return S v: a direction by theta from one by phi, or a gradient by phi."""

@@ -217,8 +217,9 @@ def _hessian_free(settings: Settings, task: Task) -> HessianFree:
     trials = settings.curvature_trials
     if trials is None:
         trials = task.curvature_trials
+    is_plain = settings.strategy == "plain"
     damping = settings.damping
-    if damping is None and settings.strategy == "plain":
+    if damping is None and is_plain:
         damping = PLAIN_DAMPING
     return HessianFree(
         settings.solver,
@@ -226,7 +227,8 @@ def _hessian_free(settings: Settings, task: Task) -> HessianFree:
         settings.structural,
         settings.cg_cap,
         trials,
-        restarts=settings.strategy != "plain",
+        restarts=not is_plain,
+        adds_trials=not is_plain and settings.curvature_trials is None,
     )
 
 

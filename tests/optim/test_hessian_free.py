@@ -413,6 +413,36 @@ def test_preconditioner_uses_as_many_trials_as_fit(monkeypatch, trials):
     assert np.linalg.norm(left) < 0.05 * np.linalg.norm(g)
 
 
+@pytest.mark.parametrize("missing, enough", [(1.0, None), (30.0, 4)])
+def test_curvature_of_too_few_trials_is_that_of_more(missing, enough):
+    """Residuals of every second trial weigh `missing` times as much."""
+    loop = loop_of(plant="arm2", effort=0.0, trials=8)
+    cost = loop.scenario.cost
+    factors = np.where(np.arange(loop.trials) % 2, missing, 1.0)
+    weights = cost.weights.map(lambda w: w * factors)
+    loop.scenario = replace(loop.scenario, cost=replace(cost, weights=weights))
+    method = HessianFree("cg", curvature_trials=2, adds_trials=True)
+    theta = weights_of(loop)
+    linear = loop.linearise(loop.rollout(theta))
+    descent = optimizer.Descent(method, method.init(theta), linear, loop)
+    assert descent.enough_trials(descent.gradient) == enough
+
+
+def test_trials_are_added_after_every_eighth_update(monkeypatch):
+    """The state carries their number; the next update has the curvature of as many."""
+    monkeypatch.setattr(optimizer, "MISSED", 0.0)
+    hold, rollout = begin(loop_of(plant="arm2", effort=0.0, trials=8))
+    for adds in (False, True):
+        method = HessianFree("cg", curvature_trials=2, adds_trials=adds)
+        state, now = method.init(rollout.theta), rollout
+        numbers = []
+        for _ in range(16):
+            state, now, _ = method.step(state, now, hold)
+            numbers.append(state.curvature_trials)
+        expected = [None] * 7 + [4] * 8 + [8] if adds else [None] * 16
+        assert numbers == expected
+
+
 @solvers
 def test_weights_of_outputs_move_in_their_typical_sizes(options, method):
     """The direction d = S phi solves (S G S + lam I) phi = -S g, S the sizes."""
