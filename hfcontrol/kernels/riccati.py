@@ -23,8 +23,9 @@ class RiccatiWork(NamedTuple):
     A matrix and a vector stand in nx+1 columns: value [V_xx | V_x] (nx, nx+1), next_A
     (nx, nx+1) and next_B (nu, nx+1), the products of A' and B' with the next value,
     cross [Q_ux | Q_u] and solution [K | k] (nu, nx+1). `curvature` is Q_uu, `damped` is
-    Q_uu + mu I, `factor` its Cholesky factor, all (nu, nu). `is_held` (nu,) tells which
-    controls are at a bound.
+    the damped Q_uu, `factor` its Cholesky factor, all (nu, nu). `largest` (nu,) are the
+    largest diagonal entries of Q_uu so far, `is_held` (nu,) tells which controls are at
+    a bound.
     """
 
     value: Array
@@ -36,6 +37,7 @@ class RiccatiWork(NamedTuple):
     curvature: Array
     damped: Array
     factor: Array
+    largest: Array
     is_held: Array
 
 
@@ -45,6 +47,7 @@ def make_work(nx: int, nu: int) -> RiccatiWork:
     cross, solution, next_B = np.empty((3, nu, nx + 1))
     curvature, damped, factor = np.empty((3, nu, nu))
     symmetric = np.empty((nx, nx))
+    largest = np.empty(nu)
     is_held = np.empty(nu, dtype=np.bool_)
     return RiccatiWork(
         value=value,
@@ -56,6 +59,7 @@ def make_work(nx: int, nu: int) -> RiccatiWork:
         curvature=curvature,
         damped=damped,
         factor=factor,
+        largest=largest,
         is_held=is_held,
     )
 
@@ -74,7 +78,7 @@ def backward(
     """Fill the feed-forward k (T, n, nu) and the gains K (T, n, nu, nx) of some trials.
 
     They are the trials first to end; damping (N,) are all their mu.
-    S = [K | k] = -(Q_uu + mu I)^-1 [Q_ux | Q_u] within the bounds, and the value is
+    S = [K | k] = -(Q_uu + mu D)^-1 [Q_ux | Q_u] within the bounds, and the value is
     Q + K'(Q_uu S + [Q_ux | Q_u]) + Q_ux' S. By as much as `promise` (N,), the sum of
     -(k'Q_u + k'Q_uu k / 2), the whole step would lower the loss of the model.
     """
@@ -84,11 +88,11 @@ def backward(
     for n in range(first, end):
         put_columns(expansion.l_xx[T, n], expansion.l_x[T, n], value)
         promise[n] = 0.0
+        for i in range(nu):
+            work.largest[i] = 0.0
         for t in range(T - 1, -1, -1):
             expand_value(t, n, expansion, work)
-            put_matrix(curvature, damped)
-            for i in range(nu):
-                damped[i, i] += damping[n]
+            add_damping(curvature, damping[n], work.largest, damped)
             bounds = (expansion.low[t, n], expansion.high[t, n])
             solve_within(damped, cross, bounds, work.is_held, work.factor, solution)
             for i in range(nu):
@@ -129,6 +133,20 @@ def expand_value(t: int, n: int, expansion: Any, work: RiccatiWork) -> None:
         work.cross[i, nx] += work.next_B[i, nx]
     for i in range(nx):
         work.value[i, nx] += work.next_A[i, nx]
+
+
+@inlined_helper
+def add_damping(curvature: Array, mu: float, largest: Array, damped: Array) -> None:
+    """Fill `damped` with Q_uu + mu D, and update the diagonal matrix D.
+
+    D are the largest diagonal entries of Q_uu, from the end of the horizon to here. So
+    the damping has the same effect in all units of the controls.
+    """
+    put_matrix(curvature, damped)
+    for i in range(largest.shape[0]):
+        largest[i] = max(largest[i], curvature[i, i])
+        # a control that has had no effect yet stays where it is
+        damped[i, i] += mu * largest[i] if largest[i] > 0.0 else 1.0
 
 
 @inlined_helper

@@ -7,7 +7,10 @@ Jacobians. The backward pass, with V the expansion of the value at step t+1:
     Q_x  = l_x + A'V_x          Q_xx = l_xx + A'V_xx A
     Q_u  = l_u + B'V_x          Q_ux = l_ux + B'V_xx A
                                 Q_uu = l_uu + B'V_xx B
-    k = -(Q_uu + mu I)^-1 Q_u   K = -(Q_uu + mu I)^-1 Q_ux
+    k = -(Q_uu + mu D)^-1 Q_u   K = -(Q_uu + mu D)^-1 Q_ux
+
+The damping mu is in parts of D, the largest diagonal entries of Q_uu so far, so that it
+means the same in all units of the controls.
 
 The forward pass applies v_t + alpha k_t + K_t (x_t - previous x_t). What is optimised
 is the control v that arrives at the plant, before gain and motor noise. It stays within

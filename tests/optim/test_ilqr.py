@@ -10,6 +10,7 @@ from hfcontrol.optim.ilqr import (
     improve,
     solve_backward,
 )
+from hfcontrol.optim.yardstick import optimum
 
 LINEAR = {
     "linear": {"plant": "linear", "trials": 3},
@@ -58,7 +59,7 @@ def test_iteration_ends_when_nothing_is_promised(options, rng, monkeypatch):
     monkeypatch.setattr(OpenLoop, "simulate", counted)
     again = improve(system, best.v)
     assert simulations == [system.scenario.trials]
-    np.testing.assert_array_equal(again.losses, best.losses)
+    np.testing.assert_allclose(again.losses, best.losses, rtol=1e-14)
 
 
 def test_less_is_gained_where_less_is_asked_for(rng):
@@ -70,3 +71,72 @@ def test_less_is_gained_where_less_is_asked_for(rng):
     assert (excess > 1e-9).any()
     assert (excess < 0.1).all()
     assert (improve(system, rough.v).losses <= rough.losses).all()
+
+
+@pytest.mark.parametrize("mu", [1e-6, 1e-2, 10.0])
+def test_damping_means_the_same_in_all_units_of_the_controls(mu, rng):
+    options = {"plant": "arm2", "effort": 1e-4, "running": 0.05, "limit": 0.3}
+    system = system_of({**options, "trials": 3})
+    found = system.simulate(controls_of(system, rng))
+    e = system.expand(found.x, found.v, found.u)
+    damping = np.full(3, mu)
+    k, K, promise = solve_backward(e, damping)
+
+    # u = unit w: the same problem in w
+    unit = np.array([1e6, 1e-3])
+    scaled = e._replace(
+        B=e.B * unit,
+        l_u=e.l_u * unit,
+        l_ux=e.l_ux * unit[:, None],
+        l_uu=e.l_uu * unit * unit[:, None],
+        low=e.low / unit,
+        high=e.high / unit,
+    )
+    k_scaled, K_scaled, promise_scaled = solve_backward(scaled, damping)
+    np.testing.assert_allclose(k_scaled * unit, k, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(K_scaled * unit[:, None], K, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(promise_scaled, promise, rtol=1e-9)
+
+
+def test_a_control_without_effect_and_cost_stays():
+    """Delayed commands cannot do anything at first; no number becomes infinite."""
+    system = system_of({**LINEAR["linear, acts late"]})
+    found = system.simulate(np.zeros_like(system.scenario.motor_noise))
+    expansion = system.expand(found.x, found.v, found.u)
+    k, K, _ = solve_backward(expansion, np.full(3, DAMPING_START))
+    nothing = expansion._replace(
+        l_uu=np.zeros_like(expansion.l_uu),
+        l_u=np.zeros_like(expansion.l_u),
+        B=np.zeros_like(expansion.B),
+    )
+    still = solve_backward(nothing, np.full(3, DAMPING_START))
+    assert np.isfinite(k).all() and np.isfinite(K).all()
+    assert not still.k.any() and not still.K.any() and not still.promise.any()
+
+
+MASS = """
+STATE, CONTROL, DT, INTEGRATOR = ("x", "x_rate"), ("u",), 0.1, "rk4"
+METRE, NEWTON = {metre}, {newton}
+
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = METRE * u[0] / NEWTON - x[0]
+
+TASKS = {{
+    "stop": {{"generator": "around", "start": (0.0, 0.0), "spread": (METRE, METRE),
+             "target": (0.0, 0.0), "steps": 40, "trials": 3, "final": METRE**-2,
+             "running": 0.1 * METRE**-2, "effort": 0.05 * NEWTON**-2}}
+}}
+"""
+
+
+@pytest.mark.parametrize("metre, newton", [(1e6, 1e6), (1.0, 1e6), (1e-6, 1e-6)])
+def test_optimum_is_the_same_in_all_units(metre, newton, tmp_path):
+    losses = []
+    for name, units in {"si": (1.0, 1.0), "other": (metre, newton)}.items():
+        path = tmp_path / f"{name}.py"
+        path.write_text(MASS.format(metre=units[0], newton=units[1]))
+        loop = loop_of(str(path))
+        found = optimum(loop.kernels, loop.scenario, loop.wiring)
+        losses.append(found.losses)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)

@@ -38,6 +38,7 @@ def make_backward(nx: int, nu: int) -> Any:
         curvature = cuda.local.array(controls, float64)
         damped = cuda.local.array(controls, float64)
         factor = cuda.local.array(controls, float64)
+        largest = cuda.local.array(nu, float64)
         is_held = cuda.local.array(nu, boolean)
         work = RiccatiWork(
             value,
@@ -49,6 +50,7 @@ def make_backward(nx: int, nu: int) -> Any:
             curvature,
             damped,
             factor,
+            largest,
             is_held,
         )
         n = cuda.grid(1)
