@@ -89,3 +89,16 @@ def test_a_training_that_cannot_begin_is_a_row_and_the_worst(plants, file):
     good = {**row, "held_out": 1.5}
     assert plants.worst_rows([good, row, {**good, "held_out": 1.2}]) == [row]
     assert plants.worst_rows([good, {**good, "held_out": 1.2}]) == [good]
+
+
+@pytest.mark.parametrize(
+    "kind, activity, rung",
+    [
+        ("rung", "next: growth; the best weights are at 4 times the optimum", "growth"),
+        ("curriculum", "growing, 5 steps: update 3, loss 0.03", "growing"),
+        ("update", "", ""),
+    ],
+)
+def test_rungs_are_named_without_their_reasons(plants, kind, activity, rung):
+    event = plants.Event(kind, None, None, None, activity=activity)
+    assert plants.rung_of(event) == rung

@@ -24,6 +24,7 @@ from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs.settings import Settings, settings_for
 from hfcontrol.runs.training import Training, start_training
+from hfcontrol.training.state import Event
 
 # Folders whose files decide what a training does.
 CODE = ("hfcontrol", "plants")
@@ -49,6 +50,7 @@ MEASURED = (
     "held_out",
     "loss",
     "success",
+    "judged",
     "judge_seconds",
 )
 
@@ -215,8 +217,7 @@ def train(training: Training, seconds: float) -> Row:
     trainer.limits = replace(trainer.limits, seconds=max(seconds, LEAST_SECONDS))
     rungs: list[str] = []
     for event in training.events():
-        # after the colon stands how far it has come
-        rung = event.activity.partition(":")[0]
+        rung = rung_of(event)
         if rung and rung not in rungs:
             rungs.append(rung)
     state = training.run.state
@@ -229,6 +230,15 @@ def train(training: Training, seconds: float) -> Row:
     }
 
 
+def rung_of(event: Event) -> str:
+    """Return the rung that begins, or the curriculum in progress, in a few words."""
+    if event.kind == "rung":
+        # after it stands why
+        return event.activity.removeprefix("next: ").partition(";")[0]
+    # after it stands how far the curriculum has come
+    return event.activity.partition(":")[0].partition(",")[0]
+
+
 def judge(training: Training) -> Row:
     """Return the ratios of the trained controller, and how long judging took."""
     before = time.process_time()
@@ -238,6 +248,7 @@ def judge(training: Training) -> Row:
         "held_out": sets["held_out"]["ratio"],
         "loss": sets["held_out"]["loss"],
         "success": sets["held_out"]["success"],
+        "judged": sets["held_out"]["judged"],
         "judge_seconds": time.process_time() - before,
     }
 
