@@ -175,7 +175,7 @@ class Progress:
     def show_event(self, event: "Event", training: "Training") -> None:
         """Print the line of the current hold, or of the finished one."""
         self.report = event.report or self.report
-        if event.kind == "rung":
+        if event.kind in ("rung", "notice"):
             self._show_line(event.activity, is_final=True)
         if event.kind == "curriculum" and self.live and not event.stop:
             self._show_line(event.activity, is_final=False)

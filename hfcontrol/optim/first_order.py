@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.faults import check_gradient
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.counting import CountedObjective
 from hfcontrol.optim.protocol import Objective, Report
@@ -59,6 +60,7 @@ class FirstOrder:
         """Make one update; return the state and the rollout after it, and a report."""
         objective = CountedObjective(hold)
         linear = objective.linearise(rollout)
+        check_gradient(linear)
         new_state = self.update(state, linear.gradient)
         new = objective.rollout(new_state.theta)
         counts = objective.counts

@@ -27,6 +27,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.faults import check_gradient, check_products
 from hfcontrol.closed_loop.protocol import Linearised, Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim.counting import CountedObjective
@@ -192,12 +193,13 @@ class HessianFree:
 
         A direction without descent is solved for again with four times the damping, up
         to eight times. If that fails, the weights stay as they are, and the report says
-        so.
+        so. Raises NotFiniteError for a gradient or curvature that is not finite.
         """
         objective = CountedObjective(hold)
         found = None
         with single_threaded_blas():
             linear = objective.linearise(rollout)
+            check_gradient(linear)
             descent = Descent(self._adapted(state), state, linear, objective.loop)
             lam = state.damping
             if lam == UNSET:
@@ -209,6 +211,8 @@ class HessianFree:
                 found = search(objective, rollout, candidates, linear.gradient)
                 if found:
                     break
+                if not candidates:
+                    check_products(linear)
                 lam = min(lam * RETRY_RAISE, DAMPING_RANGE[1])
 
         if not found:

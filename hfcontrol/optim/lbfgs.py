@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.faults import check_gradient
 from hfcontrol.optim.counting import CountedObjective
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.protocol import Objective, Report
@@ -45,7 +46,9 @@ class LBFGS:
                 return NOT_FINITE, np.zeros_like(theta)
             if moved.loss <= best.loss:
                 best = moved
-            return moved.loss, to_host(objective.linearise(moved).gradient)
+            linear = objective.linearise(moved)
+            check_gradient(linear)
+            return moved.loss, to_host(linear.gradient)
 
         # Tolerances of zero: the trainer decides when to stop.
         options = {

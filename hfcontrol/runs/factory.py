@@ -341,6 +341,7 @@ def make_trainer(
         average=settings.average,
         fresh=fresh,
         validation_seed=settings.seed if fresh else None,
+        remedies=settings.strategy != "plain" and not settings.estimator,
     )
 
 

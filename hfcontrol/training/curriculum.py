@@ -294,6 +294,7 @@ class Curriculum:
             average=1,
             optimal=None if stage.limits.ratio is None else self.trainer.optimal,
             validation_seed=None,
+            remedies=False,
             **stage.changes,
         )
         start = begun.training

@@ -103,7 +103,10 @@ class HoldState:
     and its failed holds in a row, and the stalled holds in a row and the lowest loss of
     `inputs`. `trials_left` is the number of holds left in which `auto` tries the linear
     model. `most_updates` are the most updates of a hold,
-    None for as many as the limits of the training allow.
+    None for as many as the limits of the training allow. `left_out` are the trials that
+    the hold leaves out, `widening` is the factor by which finite differences are wider
+    than usual, and `radius_before` the trust radius before holds were rejected, 0 if
+    the last one was not (rejections.py).
     """
 
     kind: HoldKind
@@ -115,6 +118,9 @@ class HoldState:
     stalled_holds: int = 0
     lowest_loss: float = np.inf
     most_updates: int | None = None
+    left_out: tuple[int, ...] = ()
+    widening: float = 1.0
+    radius_before: float = 0.0
 
 
 class HoldEnd(NamedTuple):

@@ -18,8 +18,9 @@ from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.training.holds import HoldState
+from hfcontrol.training.protocol import DrawsScenarios
 
-EventKind = Literal["start", "update", "hold", "done", "curriculum", "rung"]
+EventKind = Literal["start", "update", "hold", "notice", "done", "curriculum", "rung"]
 
 # The setting of each limit.
 LIMIT_SETTINGS = {
@@ -53,6 +54,7 @@ class Stop(Enum):
     )
     INTERRUPTED = "interrupted", "interrupted"
     FAILED = "failed", "failed: no step lowers the loss, whatever the damping"
+    NOT_FINITE = "not_finite", "failed: derivatives are not finite"
 
     def __init__(self, word: str, sentence: str) -> None:
         self.word = word
@@ -83,6 +85,35 @@ class Limits:
                 f"`target_ratio` {self.ratio}: must be a number above 1, which is the "
                 "optimum"
             )
+
+    def check_task(self, task: DrawsScenarios) -> None:
+        """Raise UsageError for a ratio to an optimum that is no bar for a task."""
+        if self.ratio is None:
+            return
+        if task.optimum_is_zero:
+            raise UsageError(
+                "`target_ratio`: with a final-state cost alone the optimal loss is zero"
+                ", so there is no ratio; use `target_loss` instead, or set `effort` or "
+                "`running`"
+            )
+        if task.noisy:
+            raise UsageError(
+                "`target_ratio`: with noise the optimum knows the noise in advance, "
+                "which no controller does; use `target_loss` instead"
+            )
+
+    def target(
+        self, loop: Loop, optimal: Callable[[Loop], float] | None
+    ) -> float | None:
+        """Return the loss to reach on a loop's scenario, or None.
+
+        `optimal` returns the optimal loss of a loop.
+        """
+        if self.ratio is None:
+            return self.loss
+        assert optimal is not None
+        by_ratio = self.ratio * optimal(loop)
+        return by_ratio if self.loss is None else max(self.loss, by_ratio)
 
     def check(
         self,
@@ -200,14 +231,33 @@ class TrainingState:
         if self.mean_theta is not None:
             return self.mean_theta
         source = self
-        if self.hold_start and self.hold_start.hold.kind != "scenario":
-            source = self.hold_start
+        hold_start = self.hold_start
+        if hold_start and (hold_start.hold.kind != "scenario" or self.leaves_out):
+            source = hold_start
         return to_host(source.optimizer.theta)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the hold in progress leaves out trials."""
+        return self.hold_start is not None and bool(self.hold_start.hold.left_out)
 
     @property
     def best(self) -> Best:
         """The best weights on the validation trials; none before the first hold."""
         return Best(self.best_theta, self.best_loss, self.best_hold)
+
+    def average(self, theta: Array, n: int) -> Array | None:
+        """Return the running mean with the weights theta (P,) after one more hold.
+
+        The last ones weigh 1/n. None if n is 1, or before the n-th hold.
+        """
+        late = self.holds + 1 - n
+        if n == 1 or late < 0:
+            return None
+        theta = to_host(theta)
+        if self.mean_theta is None:
+            return theta.copy()
+        return self.mean_theta + (theta - self.mean_theta) / min(n, late + 1)
 
     @property
     def point(self) -> CurvePoint:
@@ -255,7 +305,8 @@ class Event:
     A "hold" event is the end of a hold, `accepted` if it was not undone; an "update"
     event has the optimizer's report. The last event is "done" and has a `stop`. Events
     of kind "curriculum" come before the training proper, one of kind "rung" before each
-    further rung of a ladder; `activity` describes in words what is going on.
+    further rung of a ladder; `activity` describes in words what is going on. A
+    "notice" tells what changes after rejected holds, or what is not finite.
     """
 
     kind: EventKind

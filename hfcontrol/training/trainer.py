@@ -8,14 +8,9 @@ updates. A `TrainingState` is all that a later `run` needs to continue bit for b
 from the middle of a hold: the state then contains the hold's start too, from which the
 hold is begun again exactly.
 
-Training stops by itself
-
-* converged, if the loss changes by less than 1e-4 (relative) in each of three accepted
-  holds in a row, or if it is nothing but rounding error;
-* converged, if it has validation trials and their loss no longer falls;
-* if three holds in a row are rejected, in the kind `model` twelve: converged, if the
-  gradient promises nothing more or the loss is near the optimum; stalled, if the loss
-  has fallen by a tenth before; else failed.
+Training stops by itself when it can go no further (progress.py), or when the loss of
+its validation trials no longer falls. Before that, rejected holds get a remedy
+(rejections.py).
 """
 
 import time
@@ -25,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.device import to_device, to_host
+from hfcontrol.arrays.device import to_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.faults import Fault, NotFiniteError
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.protocol import Loop
@@ -40,6 +36,7 @@ from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import promised_gain
 from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.plant.contract import Plant
+from hfcontrol.training.differences import choose_widening, widen
 from hfcontrol.training.holds import (
     CHOICES,
     Hold,
@@ -48,7 +45,21 @@ from hfcontrol.training.holds import (
     choose_hold,
     switch_hold,
 )
+from hfcontrol.training.progress import (
+    NEAR_OPTIMUM,
+    count_small_gains,
+    has_converged,
+    is_rejected,
+    judge_rejections,
+)
 from hfcontrol.training.protocol import DrawsScenarios
+from hfcontrol.training.rejections import (
+    after_hold,
+    find_remedy,
+    keep_trials,
+    leave_out,
+    needs_remedy,
+)
 from hfcontrol.training.state import (
     CurvePoint,
     Event,
@@ -61,28 +72,6 @@ from hfcontrol.training.state import (
 )
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.validation import Validation
-
-# A gain is small if it is less than this part of the loss; training has converged after
-# as many accepted holds in a row with small gains.
-SMALL_GAIN = 1e-4
-CONVERGED_HOLDS = 3
-
-# A loss below this part of the first one is nothing but rounding error.
-NEGLIGIBLE = 1e-16
-
-# Most rejected holds in a row: holds without descent, and holds that the true plant
-# undoes, after each of which the trust radius is smaller.
-MOST_REJECTED = 3
-MOST_UNDONE = 12
-
-# A training whose holds are rejected has converged if its gradient promises less than
-# this part of the loss (rounding errors alone: below 1e-12), or below this ratio to the
-# optimal loss: at a kink of the plant the gradient does not vanish.
-NO_PROMISE = 1e-6
-NEAR_OPTIMUM = 1.01
-
-# Otherwise it has failed if its loss is not below this part of the first one.
-PROGRESS = 0.9
 
 
 @dataclass
@@ -98,15 +87,16 @@ class Trainer:
       updates made in it before (see `holds.begin_hold`).
     * With kernels of a GPU, training runs there. States may be on any device.
     * With `average` = n > 1, the controller is, from the n-th hold on, a running mean
-      of the weights after each hold, in which the last one weighs 1/n (Polyak and
-      Juditsky 1992). Random scenarios pull the weights of each hold in other
-      directions; the mean is nearer to the minimum of the expected loss.
+      of the weights after each hold (Polyak and Juditsky 1992). Random scenarios pull
+      the weights in other directions; the mean is nearer to the minimum.
     * With `fresh`, scenarios are drawn again after every hold, also a rejected one:
       fixed trials can be learnt by heart. (Those of a random task are drawn again after
       every accepted hold.)
     * With a `validation_seed`, new weights are tried on validation trials after every
       hold. The controller is the best of them, and targets are theirs.
     * `loop_type` is the class of the loop in control steps.
+    * With `remedies`, rejected holds change what the next ones keep fixed, see
+      rejections.py, and a plant that is rough gets wider finite differences at once.
 
     Raises UsageError for an unknown hold, and for a target ratio if the optimal loss is
     zero or a bound that no controller attains.
@@ -130,23 +120,12 @@ class Trainer:
     fresh: bool = False
     validation_seed: int | None = None
     loop_type: type[ClosedLoop] = ClosedLoop
+    remedies: bool = False
 
     def __post_init__(self) -> None:
         if self.hold not in CHOICES:
             raise UsageError(f"`hold` {self.hold}: must be one of {', '.join(CHOICES)}")
-        if self.limits.ratio is None:
-            return
-        if self.task.optimum_is_zero:
-            raise UsageError(
-                "`target_ratio`: with a final-state cost alone the optimal loss is zero"
-                ", so there is no ratio; use `target_loss` instead, or set `effort` or "
-                "`running`"
-            )
-        if self.task.noisy:
-            raise UsageError(
-                "`target_ratio`: with noise the optimum knows the noise in advance, "
-                "which no controller does; use `target_loss` instead"
-            )
+        self.limits.check_task(self.task)
 
     def loop(self, rng: np.random.Generator) -> Loop:
         """Return the closed loop on a scenario drawn from rng."""
@@ -222,7 +201,9 @@ class _Run:
         if trainer.validation_seed is not None:
             rng = stream(trainer.validation_seed, Stream.VALIDATION)
             loop = trainer.loop(rng)
-            self.validation = Validation(loop, self._target_on(loop))
+            self.validation = Validation(
+                loop, self.limits.target(loop, trainer.optimal)
+            )
         self._draw(self.hold_start.generator)
 
     def events(self) -> Iterator[Event]:
@@ -231,6 +212,8 @@ class _Run:
         # nothing was learnt on this problem yet, whatever was spent before
         is_new = not self.state.curve
         self._make_first_rollout(is_new)
+        if is_new and self.trainer.remedies:
+            self._choose_differences()
         if not self.state.hold_start:
             first_loss = self.start.loss if is_new else self.state.first_loss
             self._update(loss=self.start.loss, first_loss=first_loss)
@@ -243,6 +226,7 @@ class _Run:
                 yield Event("start", self.state, self.loop, self.start)
 
         while stop is None:
+            yield from self._recover()
             stop = yield from self._hold()
             stop = stop or self._check_progress()
         yield Event("done", self.state, self.loop, self.start, stop=stop)
@@ -276,20 +260,15 @@ class _Run:
         """Draw a scenario from a generator in the given state, and set its target."""
         rng = np.random.default_rng()
         rng.bit_generator.state = generator
-        self.loop = self.trainer.loop(rng)
+        self.loop = widen(self.trainer.loop(rng), self.hold_start.hold.widening)
         self.next_generator = rng.bit_generator.state
 
         # targets are those of the validation trials, if there are any
-        self.target = None if self.validation else self._target_on(self.loop)
-
-    def _target_on(self, loop: Loop) -> float | None:
-        """Return the loss to reach on a loop's scenario, or None."""
-        target = self.limits.loss
-        if self.limits.ratio is None:
-            return target
-        assert self.trainer.optimal is not None
-        by_ratio = self.limits.ratio * self.trainer.optimal(loop)
-        return by_ratio if target is None else max(target, by_ratio)
+        self.target = (
+            None
+            if self.validation
+            else self.limits.target(self.loop, self.trainer.optimal)
+        )
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -312,9 +291,11 @@ class _Run:
         """
         state = self.state
         is_resumed = state.hold_start is not None
+        loop, start = keep_trials(self.loop, self.start, self.hold_start.hold)
         hold = self.trainer.begin_hold(
-            self.loop, self.start, self.hold_start.hold, state.updates_in_hold
+            loop, start, self.hold_start.hold, state.updates_in_hold
         )
+        is_exact = hold.exact and not self.hold_start.hold.left_out
         current = hold.first_rollout()
         over = state.hold_over or state.updates_in_hold >= self._most_updates()
         stop = None
@@ -324,15 +305,24 @@ class _Run:
             stop = self._check_limits(state.loss)
         else:
             self._add(hold.counts)
+            if start is not self.start:
+                self._add(start.counts)
         # a target that is reached ends the hold, so that it is evaluated
         over = over or stop is Stop.TARGET
 
         while not over and stop is None:
             before = current.loss
             left = self._most_updates() - self.state.updates_in_hold
-            inner, current, report = self.trainer.optimizer.step(
-                self.state.optimizer, current, hold, left
-            )
+            try:
+                inner, current, report = self.trainer.optimizer.step(
+                    self.state.optimizer, current, hold, left
+                )
+            except NotFiniteError as error:
+                if not self.state.updates_in_hold:
+                    return (yield from self._meet(error.fault))
+                # what was gained before counts
+                over = True
+                break
             self._add(report.counts)
             over = (
                 not report.accepted
@@ -341,13 +331,13 @@ class _Run:
             )
             self._update(
                 optimizer=inner,
-                loss=current.loss if hold.exact else self.start.loss,
+                loss=current.loss if is_exact else self.start.loss,
                 hold_start=self.hold_start,
                 updates=self.state.updates + report.updates,
                 updates_in_hold=self.state.updates_in_hold + report.updates,
                 hold_over=over,
             )
-            if hold.exact:
+            if is_exact:
                 self._extend_curve(self.state.point)
             yield Event(
                 "update", self.state, self.loop, current, report, report.accepted
@@ -379,6 +369,8 @@ class _Run:
         inner = self.state.optimizer
         after, hold_state, counts = hold.close(current, begun.hold)
         self._add(counts)
+        if after is not None and begun.hold.left_out:
+            after = self._on_all_trials(after.theta)
         if after is None:
             # the count goes on: it seeds the probes of the curvature
             inner = replace(begun.optimizer, updates=inner.updates)
@@ -400,15 +392,16 @@ class _Run:
         rejected_holds = begun.rejected_holds + 1
         mean_theta = begun.mean_theta
         if accepted:
-            is_small = abs(begun.loss - loss) < SMALL_GAIN * begun.loss
-            small_gains = begun.small_gains + 1 if is_small else 0
+            small_gains = count_small_gains(begun, loss)
             rejected_holds = 0
-            mean_theta = self._average(inner.theta)
+            mean_theta = self.state.average(inner.theta, self.trainer.average)
         best = begun.best
         if accepted and self.validation:
             theta = inner.theta if mean_theta is None else mean_theta
             best, counts = self.validation.choose(best, theta, self.state.holds + 1)
             self._add(counts)
+        if self.trainer.remedies:
+            hold_state = after_hold(hold_state, begun.hold, accepted)
         next_hold = switch_hold(self.trainer.hold, hold_state)
         if next_hold is not hold_state:
             # what the former hold could not do says nothing about the next one
@@ -432,25 +425,10 @@ class _Run:
         # the loss on the hold's own scenario, not on the next one
         point = self.state.point._replace(loss=loss)
         self.state = replace(self.state, history=(*self.state.history, point))
-        if not hold.exact:
+        if not hold.exact or begun.hold.left_out:
             self._extend_curve(point)
         self.hold_start = without_curve(self.state)
         return accepted
-
-    def _average(self, theta: Array) -> Array | None:
-        """Return the running mean with the weights after one more hold.
-
-        None if training does not average, or not yet.
-        """
-        n = self.trainer.average
-        mean = self.state.mean_theta
-        late = self.state.holds + 1 - n
-        if n == 1 or late < 0:
-            return None
-        theta = to_host(theta)
-        if mean is None:
-            return theta.copy()
-        return mean + (theta - mean) / min(n, late + 1)
 
     def _check_limits(self, loss: float, target: float | None = None) -> Stop | None:
         """Return the `Stop` of the limit that is reached at a loss, or None."""
@@ -468,21 +446,14 @@ class _Run:
         validated = self.validation and self.validation.check(state)
         if validated:
             return validated
-        if state.small_gains >= CONVERGED_HOLDS:
+        if has_converged(state):
             return Stop.CONVERGED
-        if state.loss < NEGLIGIBLE * state.first_loss:
-            return Stop.CONVERGED
-
-        most = MOST_UNDONE if state.hold.kind == "model" else MOST_REJECTED
-        if state.rejected_holds < most:
+        if not is_rejected(state):
             return None
         linear = self.loop.linearise(self.start)
         promise = promised_gain(linear, self.start.loss)
         self._add(linear.counts)
-        if promise < NO_PROMISE or self._is_near_optimum():
-            return Stop.CONVERGED
-        has_fallen = state.loss < PROGRESS * state.first_loss
-        return Stop.STALLED if has_fallen else Stop.FAILED
+        return judge_rejections(state, promise, self._is_near_optimum)
 
     def _is_near_optimum(self) -> bool:
         """Whether the loss is near the optimal loss, if that can be computed."""
@@ -490,3 +461,51 @@ class _Run:
         if trainer.optimal is None or trainer.estimator is not None:
             return False
         return bool(self.start.loss <= NEAR_OPTIMUM * trainer.optimal(self.loop))
+
+    def _choose_differences(self) -> None:
+        """Widen the finite differences at once if the plant is rough."""
+        widening, counts = choose_widening(self.loop, self.start)
+        self._add(counts)
+        self._change_hold(replace(self.state.hold, widening=widening))
+
+    def _change_hold(self, hold: HoldState) -> None:
+        """Begin the next hold as `hold` says."""
+        if hold.widening != self.state.hold.widening:
+            self.loop = widen(self.loop, hold.widening)
+            self.start = self.loop.rollout(self.start.theta, NOTHING_FIXED)
+            self._add(self.start.counts)
+        self.state = replace(self.state, hold=hold, rejected_holds=0)
+        self.hold_start = without_curve(self.state)
+
+    def _recover(self) -> Iterator[Event]:
+        """Try a remedy if holds are rejected in a row; yield a notice of it."""
+        state, trainer = self.state, self.trainer
+        if not (trainer.remedies and needs_remedy(state, trainer.fresh)):
+            return
+        remedy, counts = find_remedy(self.loop.linearise(self.start), state.hold)
+        self._add(counts)
+        if remedy:
+            self._change_hold(remedy.hold)
+            yield self._notice(remedy.text)
+
+    def _meet(self, fault: Fault) -> Generator[Event, None, Stop | None]:
+        """Leave out the trials of a fault, or stop; yield a notice of it."""
+        hold = None
+        if self.trainer.remedies:
+            hold = leave_out(self.hold_start.hold, fault.trials, self.loop.trials)
+        if hold is None:
+            yield self._notice(fault.text)
+            return Stop.NOT_FINITE
+        self._change_hold(hold)
+        yield self._notice(f"{fault.text}; left out of the next hold")
+        return None
+
+    def _notice(self, text: str) -> Event:
+        """Return the event that tells of a remedy or a fault."""
+        return Event("notice", self.state, self.loop, self.start, activity=text)
+
+    def _on_all_trials(self, theta: Array) -> Any:
+        """Return the rollout of theta (P,) on all trials; None if their loss rises."""
+        after = self.loop.rollout(theta, NOTHING_FIXED)
+        self._add(after.counts)
+        return after if after.loss < self.start.loss else None

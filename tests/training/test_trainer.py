@@ -442,7 +442,7 @@ def test_every_stop_has_a_word_and_a_sentence():
         len({stop.word for stop in Stop})
         == len({stop.sentence for stop in Stop})
         == len(Stop)
-        == 8
+        == 9
     )
 
 
