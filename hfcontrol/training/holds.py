@@ -102,11 +102,13 @@ class HoldState:
     The trust radius of `model`, whether no update may leave it (`bounded`), its short
     and its failed holds in a row, and the stalled holds in a row and the lowest loss of
     `inputs`. `trials_left` is the number of holds left in which `auto` tries the linear
-    model. `most_updates` are the most updates of a hold,
-    None for as many as the limits of the training allow. `left_out` are the trials that
-    the hold leaves out, `widening` is the factor by which finite differences are wider
-    than usual, and `radius_before` the trust radius before holds were rejected, 0 if
-    the last one was not (rejections.py).
+    model. `most_updates` are the most updates of a hold, None for as many as the limits
+    of the training allow.
+
+    After rejected holds (rejections.py), `left_out` are the trials that the hold leaves
+    out, `has_left_out` tells that this was tried, `widening` is the factor by which
+    finite differences are wider than usual, and `radius_before` is the trust radius
+    before the rejections, 0 if there are none.
     """
 
     kind: HoldKind
@@ -119,6 +121,7 @@ class HoldState:
     lowest_loss: float = np.inf
     most_updates: int | None = None
     left_out: tuple[int, ...] = ()
+    has_left_out: bool = False
     widening: float = 1.0
     radius_before: float = 0.0
 

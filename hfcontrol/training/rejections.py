@@ -84,14 +84,14 @@ def find_remedy(
     radius = max(hold.radius, hold.radius_before)
     hold = replace(hold, radius=radius, radius_before=0.0, bounded=False)
     moved = NO_COUNTS
-    if not hold.left_out:
+    if not hold.has_left_out:
         trials, moved = contradictions(linear)
         if trials:
             text = (
                 f"{name_trials(trials)}: the loss does not fall as the derivatives "
                 "promise, as at a kink or jump of the plant; left out of the next hold"
             )
-            remedy = Remedy(replace(hold, left_out=trials), text)
+            remedy = Remedy(replace(hold, left_out=trials, has_left_out=True), text)
             return remedy, linear.counts + moved
 
     widening = next_widening(hold.widening)
@@ -102,18 +102,23 @@ def find_remedy(
         "no step lowers the loss: finite differences widened to "
         f"{widening * STEP:.1g} of a typical size"
     )
-    return Remedy(replace(hold, left_out=(), widening=widening), text), counts
+    hold = replace(hold, left_out=(), has_left_out=False, widening=widening)
+    return Remedy(hold, text), counts
 
 
-def after_hold(hold: HoldState, begun: HoldState, accepted: bool) -> HoldState:
+def after_hold(
+    hold: HoldState, begun: HoldState, accepted: bool, draws: bool
+) -> HoldState:
     """Return the hold after one that began as `begun` says.
 
-    Trials are left out, and the trust radius is remembered, as long as holds are
-    rejected.
+    As long as holds are rejected, the trust radius is remembered, and trials are left
+    out if they are not drawn again.
     """
     if accepted:
-        return replace(hold, left_out=(), radius_before=0.0)
-    return replace(hold, radius_before=begun.radius_before or begun.radius)
+        return replace(hold, left_out=(), has_left_out=False, radius_before=0.0)
+    left_out = () if draws else hold.left_out
+    radius_before = begun.radius_before or begun.radius
+    return replace(hold, left_out=left_out, radius_before=radius_before)
 
 
 def leave_out(hold: HoldState, trials: tuple[int, ...], of: int) -> HoldState | None:

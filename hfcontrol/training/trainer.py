@@ -233,14 +233,9 @@ class _Run:
 
     def _validate_start(self) -> None:
         """Try the first weights on the validation trials, if there are any."""
-        if self.validation is None:
-            return
-        theta = self.state.optimizer.theta
-        best, counts = self.validation.choose(self.state.best, theta, 0)
-        self._add(counts)
-        self.state = replace(
-            self.state, best_theta=best.theta, best_loss=best.loss, best_hold=0
-        )
+        if self.validation:
+            theta = self.state.optimizer.theta
+            self.state = self.validation.update(self.state, theta, 0)
 
     def _make_first_rollout(self, is_new: bool) -> None:
         """Make the rollout from which the clock runs on."""
@@ -264,11 +259,9 @@ class _Run:
         self.next_generator = rng.bit_generator.state
 
         # targets are those of the validation trials, if there are any
-        self.target = (
-            None
-            if self.validation
-            else self.limits.target(self.loop, self.trainer.optimal)
-        )
+        self.target = None
+        if not self.validation:
+            self.target = self.limits.target(self.loop, self.trainer.optimal)
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -380,7 +373,6 @@ class _Run:
         accepted = after is not None and self.state.updates_in_hold > 0
         loss = self.start.loss
         generator = begun.generator
-        # other trials may be easier than those that stopped a hold
         draws_again = (accepted and self.trainer.task.random) or self.trainer.fresh
         if draws_again:
             generator = self.next_generator
@@ -395,13 +387,13 @@ class _Run:
             small_gains = count_small_gains(begun, loss)
             rejected_holds = 0
             mean_theta = self.state.average(inner.theta, self.trainer.average)
-        best = begun.best
         if accepted and self.validation:
             theta = inner.theta if mean_theta is None else mean_theta
-            best, counts = self.validation.choose(best, theta, self.state.holds + 1)
-            self._add(counts)
+            number = self.state.holds + 1
+            self.state = self.validation.update(self.state, theta, number)
         if self.trainer.remedies:
-            hold_state = after_hold(hold_state, begun.hold, accepted)
+            drawn = self.trainer.fresh
+            hold_state = after_hold(hold_state, begun.hold, accepted, drawn)
         next_hold = switch_hold(self.trainer.hold, hold_state)
         if next_hold is not hold_state:
             # what the former hold could not do says nothing about the next one
@@ -417,9 +409,6 @@ class _Run:
             small_gains=small_gains,
             rejected_holds=rejected_holds,
             mean_theta=mean_theta,
-            best_theta=best.theta,
-            best_loss=best.loss,
-            best_hold=best.hold,
         )
 
         # the loss on the hold's own scenario, not on the next one

@@ -6,12 +6,13 @@ tried on validation trials, which stay the same. The best ones are kept, and tra
 has converged when none are better for a while.
 """
 
+from dataclasses import replace
+
 from hfcontrol.arrays.device import to_host
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.protocol import Loop
-from hfcontrol.training.state import Best, Stop, TrainingState
+from hfcontrol.training.state import Stop, TrainingState
 
 # Least number of holds without better weights after which training has converged.
 LEAST_PATIENCE = 12
@@ -33,15 +34,17 @@ class Validation:
         self.loop = loop
         self.target = target
 
-    def choose(self, best: Best, theta: Array, hold: int) -> tuple[Best, Counts]:
-        """Return the better of the best weights and theta (P,), and what it cost.
+    def update(self, state: TrainingState, theta: Array, hold: int) -> TrainingState:
+        """Return a state with the better of its best weights and theta (P,).
 
         theta are the weights after hold number `hold`.
         """
         tried = self.loop.rollout(theta, NOTHING_FIXED)
-        if tried.loss < best.loss:
-            best = Best(to_host(theta).copy(), tried.loss, hold)
-        return best, tried.counts
+        state = replace(state, counts=state.counts + tried.counts)
+        if not tried.loss < state.best_loss:
+            return state
+        best = to_host(theta).copy()
+        return replace(state, best_theta=best, best_loss=tried.loss, best_hold=hold)
 
     def check(self, state: TrainingState) -> Stop | None:
         """Return the `Stop` of a training that has reached its end, or None."""

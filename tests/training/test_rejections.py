@@ -18,6 +18,7 @@ from hfcontrol.runs.settings import Settings
 from hfcontrol.training.differences import WIDEST, choose_widening, next_widening, widen
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.rejections import (
+    after_hold,
     contradictions,
     find_remedy,
     keep_trials,
@@ -184,14 +185,15 @@ def test_remedies_come_in_order():
     linear = loop.linearise(start)
     hold = HoldState("scenario", radius=0.01, radius_before=0.2, bounded=True)
     remedy, _ = find_remedy(linear, hold)
-    assert remedy.hold == HoldState("scenario", radius=0.2, left_out=(2,))
+    expected = HoldState("scenario", radius=0.2, left_out=(2,), has_left_out=True)
+    assert remedy.hold == expected
     assert "trial 2:" in remedy.text and "left out" in remedy.text
 
     widths, hold = [], remedy.hold
     while (remedy := find_remedy(linear, hold)[0]) is not None:
         assert remedy.hold.left_out == ()
         widths.append(remedy.hold.widening)
-        hold = replace(remedy.hold, left_out=(2,))
+        hold = replace(remedy.hold, has_left_out=True)
     np.testing.assert_allclose(widths[:3], [10, 100, 1000])
     assert widths[-1] * STEP == pytest.approx(WIDEST)
 
@@ -238,6 +240,17 @@ def test_training_with_remedies_resumes_from_any_event(plant, hold):
         again = list(islice(again, len(expected)))
         assert [e.kind for e in again] == [e.kind for e in expected], place
         assert [bits(e.state) for e in again] == [bits(e.state) for e in expected]
+
+
+def test_drawn_trials_are_not_left_out_by_the_numbers_of_others():
+    begun = HoldState("model", radius=0.2, left_out=(2,), has_left_out=True)
+    undone = replace(begun, radius=0.01, bounded=True)
+    fixed = after_hold(undone, begun, accepted=False, draws=False)
+    assert fixed.left_out == (2,) and fixed.radius_before == 0.2
+    drawn = after_hold(undone, begun, accepted=False, draws=True)
+    assert drawn.left_out == () and drawn.has_left_out
+    accepted = after_hold(undone, fixed, accepted=True, draws=False)
+    assert accepted == HoldState("model", radius=0.01, bounded=True)
 
 
 def test_left_out_trials_are_not_simulated():
