@@ -13,12 +13,12 @@ from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json, show_
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
-    from hfcontrol.runs.settings import Settings
+    from hfcontrol.evaluation.advice import Signs
     from hfcontrol.runs.training import Training
     from hfcontrol.training.state import Event, Stop
 
-# Ratio to the optimum above which a converged training has ended in a poor minimum.
-POOR_RATIO = 1.5
+# Settings of the curricula that advice may name.
+CURRICULA = ("grow", "race", "guide")
 
 
 class Display(Protocol):
@@ -253,9 +253,9 @@ class Progress:
         with show_status("searching for the optimum"):
             evaluation = evaluate(training.run, judge=self.judge)
         print_evaluation(evaluation)
-        suggestion = suggest_settings(word, evaluation, training.settings)
-        if suggestion:
-            click.echo(suggestion)
+        signs = find_signs(word, evaluation, training)
+        if signs is not None:
+            print_advice(signs, training)
 
 
 def _describe_problem(training: "Training") -> str:
@@ -289,29 +289,50 @@ def _describe_end(event: "Event", training: "Training") -> str:
     return line
 
 
-def suggest_settings(
-    word: str, evaluation: dict[str, Any], settings: "Settings"
-) -> str | None:
-    """What to try if a training stalled or converged in a poor minimum, in one line.
+def find_signs(
+    word: str, evaluation: dict[str, Any], training: "Training"
+) -> "Signs | None":
+    """Return what an evaluation and the settings say about the result of a training.
 
-    word: why it stopped. Returns None if nothing is wrong.
+    word: why it stopped. Returns None for an environment, which has no optimum.
     """
-    # The evaluation of an environment has no sets, and so no ratio.
-    ratio = evaluation.get("sets", {}).get("training", {}).get("ratio")
-    is_poor = ratio is not None and ratio > POOR_RATIO
-    if word == "stalled":
-        finding = "it stalled: the loss is too rough for derivatives to help"
-    elif word in ("converged", "failed") and is_poor:
-        finding = "it converged far from the optimum"
-    else:
-        return None
+    from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
+    from hfcontrol.evaluation.advice import Signs
+    from hfcontrol.tasks.settings import HIDING
 
-    ways = []
-    if not settings.grow:
-        ways.append("--grow 12")
-    if settings.race <= 1:
-        ways.append("--race 4")
-    ways += ["--guide 32", "another --seed"]
-    if word == "stalled":
-        ways.append("TYPICAL sizes of the controls in the plant file")
-    return f"{finding}; try {', '.join(ways)}"
+    sets = evaluation.get("sets")
+    if sets is None:
+        return None
+    settings, plant = training.settings, training.trainer.plant
+    curricula = [name for name in CURRICULA if not settings.is_default(name)]
+    hides = [name for name in HIDING if not settings.is_default(name)]
+    architecture = training.trainer.network.architecture
+    return Signs(
+        stop=word,
+        training=sets["training"]["ratio"],
+        held_out=sets["held_out"]["ratio"],
+        saturated=sets["training"]["saturated"] or 0.0,
+        trials=training.task.trials,
+        hidden=architecture.hidden,
+        is_noisy=evaluation["noisy"],
+        sees_part=bool(hides) or plant.ny < plant.n_body,
+        remembers=bool(architecture.recurrent),
+        climbs=settings.strategy == "auto" or settings.optimizer in POLICY_OPTIMIZERS,
+        used=tuple(curricula),
+        seed=settings.seed,
+    )
+
+
+def print_advice(signs: "Signs", training: "Training") -> None:
+    """Print what limits a result, a line each, and at most two commands to try."""
+    from hfcontrol.evaluation.advice import best_ways, find_causes
+
+    causes = find_causes(signs)
+    for cause in causes:
+        click.echo(cause.sentence)
+    for way in best_ways(causes):
+        run = str(training.folder.path)
+        words = ["hfcontrol", "evaluate", run]
+        if way.command == "train":
+            words = shlex.split(training.command)
+        click.echo(f"try: {shlex.join([*words, *way.options])}")

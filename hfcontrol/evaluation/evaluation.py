@@ -162,8 +162,17 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         **_summarise_losses(comparison),
         **_summarise_motion(comparison),
         "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
+        "saturated": _saturation(comparison),
         "success": float(np.mean(success)),
     }
+
+
+def _saturation(comparison: Comparison) -> float | None:
+    """Part of the optimal controls that are at a limit; None without an optimum."""
+    if comparison.optimum is None:
+        return None
+    limits = comparison.loop.wiring.limits
+    return float(np.mean(limits.is_saturated(comparison.optimum.u)))
 
 
 def ratio_to_optimal(loss: float, optimal_loss: float, task: Task) -> float | None:

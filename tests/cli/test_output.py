@@ -24,11 +24,9 @@ from trainings import (
 import hfcontrol as hf
 from hfcontrol.cli import app
 from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
-from hfcontrol.cli.progress import suggest_settings
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.plant.registry import plant_names
-from hfcontrol.runs.settings import Settings
 
 # What `info --json` prints, and what an evaluation says about a set of scenarios.
 INFO = [
@@ -67,6 +65,7 @@ SET = [
     "final_speed",
     "path_deviation",
     "peak_control",
+    "saturated",
     "success",
 ]
 STOPS = {
@@ -316,39 +315,6 @@ def test_a_full_disk_gets_one_line(here):
     with open("/dev/full", "w") as full, in_process("plants", stdout=full) as process:
         assert len(process.stderr.read().splitlines()) == 1
     assert process.returncode == 1
-
-
-@pytest.mark.parametrize(
-    "stop, ratio, settings, expected",
-    [
-        (
-            "converged",
-            4e5,
-            {},
-            "it converged far from the optimum; try --grow 12, --race 4, --guide 32, "
-            "another --seed",
-        ),
-        (
-            "failed",
-            2.0,
-            {"grow": 4, "race": 2},
-            "it converged far from the optimum; try --guide 32, another --seed",
-        ),
-        (
-            "stalled",
-            None,
-            {"grow": 4, "race": 2},
-            "it stalled: the loss is too rough for derivatives to help; try --guide "
-            "32, another --seed, TYPICAL sizes of the controls in the plant file",
-        ),
-        ("converged", 1.2, {}, None),
-        ("time", 9.0, {}, None),
-        ("converged", None, {}, None),
-    ],
-)
-def test_a_poor_minimum_gets_a_suggestion(stop, ratio, settings, expected):
-    evaluation = {"sets": {"training": {"ratio": ratio}}}
-    assert suggest_settings(stop, evaluation, Settings(**settings)) == expected
 
 
 def test_warnings_of_hfcontrol_are_one_line_on_stderr(capsys):

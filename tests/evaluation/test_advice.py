@@ -1,0 +1,134 @@
+"""What limits a result is said in words that follow from numbers."""
+
+import pytest
+
+from hfcontrol.cli.progress import find_signs, print_advice
+from hfcontrol.evaluation.advice import Signs, Way, best_ways, find_causes
+
+# A training that ended at its optimum.
+GOOD = Signs(
+    stop="converged",
+    training=1.001,
+    held_out=1.002,
+    saturated=0.0,
+    trials=64,
+    hidden=(32, 32),
+    is_noisy=False,
+    sees_part=False,
+    remembers=True,
+    climbs=False,
+    used=(),
+    seed=3,
+)
+MORE = Way("train", ("--trials", "256"))
+LARGER = Way("train", ("--hidden", "64,64"))
+QUIET = ("--sensory-noise", "0", "--motor-noise", "0", "--push", "0")
+
+
+def option(*words):
+    return Way("train", words)
+
+
+# What differs from GOOD, the first words of the causes, and the commands.
+CASES = [
+    ({}, [], []),
+    ({"training": None, "held_out": None}, [], []),
+    ({"stop": "time", "training": 4.0, "held_out": 4.0}, [], []),
+    (
+        {"held_out": 0.98},
+        ["optimum"],
+        [Way("evaluate", ("--trials", "256", "--judge", "all"))],
+    ),
+    ({"training": 1.02, "held_out": 1.2, "stop": "time"}, ["trials"], [MORE]),
+    # The excess is large on both: nothing was learnt by heart.
+    ({"training": 1.2, "held_out": 1.5, "stop": "time"}, [], []),
+    (
+        {"training": 9.0, "held_out": 9.0},
+        ["minimum"],
+        [option("--grow", "12"), option("--race", "4")],
+    ),
+    (
+        {"training": 9.0, "held_out": 9.0, "used": ("grow",)},
+        ["minimum"],
+        [option("--race", "4"), option("--guide", "32")],
+    ),
+    (
+        {"training": 9.0, "held_out": 9.0, "climbs": True},
+        ["minimum"],
+        [option("--seed", "4"), LARGER],
+    ),
+    (
+        {"training": 2.0, "held_out": 9.0, "stop": "failed"},
+        ["trials", "minimum"],
+        [MORE, option("--grow", "12")],
+    ),
+    (
+        {"stop": "stalled"},
+        ["roughness"],
+        [option("--guide", "32"), option("--race", "4")],
+    ),
+    (
+        {"training": 1.3, "held_out": 1.3, "saturated": 0.6},
+        ["saturation", "network"],
+        [LARGER],
+    ),
+    ({"training": 1.03, "held_out": 1.03, "stop": "validated"}, ["network"], [LARGER]),
+    (
+        {"training": 1.1, "held_out": 1.1, "sees_part": True, "remembers": False},
+        ["observation"],
+        [option("--recurrent", "all")],
+    ),
+    ({"training": 1.1, "held_out": 1.1, "sees_part": True}, ["observation"], [LARGER]),
+    (
+        {"training": 1.1, "held_out": 1.1, "is_noisy": True},
+        ["noise"],
+        [Way("evaluate", QUIET)],
+    ),
+]
+
+
+@pytest.mark.parametrize("changes, words, ways", CASES)
+def test_causes_and_commands_follow_from_numbers(changes, words, ways):
+    causes = find_causes(GOOD._replace(**changes))
+    assert [cause.sentence.partition(":")[0] for cause in causes] == words
+    assert not any("\n" in cause.sentence for cause in causes)
+    assert best_ways(causes) == ways
+
+
+def test_signs_come_from_an_evaluation_and_are_printed(trained, capsys):
+    evaluation = {
+        "sets": {
+            "training": {"ratio": 1.0, "saturated": None},
+            "held_out": {"ratio": 1.5, "saturated": None},
+        },
+        "noisy": False,
+    }
+    signs = find_signs("time", evaluation, trained)
+    assert signs == GOOD._replace(
+        stop="time",
+        training=1.0,
+        held_out=1.5,
+        trials=4,
+        hidden=(3,),
+        sees_part=True,
+        climbs=trained.settings.strategy == "auto",
+        used=("grow",),
+        seed=1,
+    )
+    print_advice(signs, trained)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("trials: too few (4); ratio 1.5 on held-out trials")
+    assert lines[1] == "try: hfcontrol train --plant linear --trials 16"
+    assert find_signs("time", {"return": {}}, trained) is None
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A training that has not begun."""
+    from hfcontrol.runs.settings import settings_for
+    from hfcontrol.runs.training import start_training
+
+    chosen = {"trials": 4, "steps": 5, "hidden": (3,), "grow": 2, "seed": 1}
+    settings = settings_for(plant="linear", feedback_delay=1, **chosen)
+    command = "hfcontrol train --plant linear"
+    return start_training(settings, tmp_path, command=command)
