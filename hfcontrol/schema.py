@@ -52,8 +52,15 @@ def check_number(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return value
 
 
+def check_whole(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Check a whole number and return it, as an integer if it was 60.0."""
+    checked = check_number(value, handler)
+    number = checked.item() if hasattr(checked, "item") else checked
+    return int(number) if isinstance(number, float) else checked
+
+
 # Numbers that keep the type in which they were given.
-Whole: TypeAlias = Annotated[int, WrapValidator(check_number)]
+Whole: TypeAlias = Annotated[int, WrapValidator(check_whole)]
 Number: TypeAlias = Annotated[float, WrapValidator(check_number)]
 
 # How a setting is written on the command line.

@@ -36,12 +36,15 @@ def check(name: str) -> None:
     """Check a plant file against the contract.
 
     It checks shapes, finite numbers, determinism, derivatives and tasks, and prints one
-    line for each check that says what is wrong.
+    line for each check that says what is wrong. Then it looks for what makes a task
+    hard or impossible: goals that cannot be held, modes faster than DT, jumps and
+    kinks, and units that disagree.
 
     \b
     hfcontrol check plants/mine.py
     """
     from hfcontrol.evaluation.plant_check import check_plant, step_seconds
+    from hfcontrol.evaluation.problem_check import check_problems
     from hfcontrol.evaluation.task_check import check_starts
     from hfcontrol.plant.registry import load_plant
 
@@ -63,6 +66,11 @@ def check(name: str) -> None:
             f"{plant.path.name}: {failed} of {len(findings)} checks failed; the lines "
             "above say what to correct"
         )
+
+    with show_status("looking at the tasks"):
+        warnings = check_problems(plant)
+    for finding in warnings:
+        click.echo(_format_finding(finding.name, finding.ok, finding.message))
 
     microseconds = 1e6 * step_seconds(plant)
     click.echo(f"one step takes {microseconds:.3g} us per trial, in a batch of 1,024")

@@ -201,6 +201,14 @@ def test_keywords_agree_with_the_models():
     assert get_type_hints(SettingsDict) == expected | {"plant": str | Path}
 
 
+@pytest.mark.parametrize("steps", [60.0, np.float64(60.0)])
+def test_whole_numbers_are_integers(steps):
+    settings = Settings(steps=steps, trials=4)
+    assert settings.steps == 60 and type(settings.steps) is int
+    with pytest.raises(UsageError, match="`steps` 60.5: must be a whole number"):
+        Settings(steps=60.5)
+
+
 def test_every_model_is_in_the_list_of_models():
     listed = [name for model in MODELS.values() for name in model.model_fields]
     assert listed == list(Settings.model_fields)
