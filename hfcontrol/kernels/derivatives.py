@@ -57,32 +57,35 @@ class Cotangents(NamedTuple):
 @helper
 def add_product(J: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[i] += sum_j J[i, j] d[j] for the trials n0, n0 + 1, ... of J."""
+    first = np.uint64(n0)
+    width = np.uint64(d.shape[1])
     for i in range(J.shape[0]):
         for j in range(J.shape[1]):
-            row = J[i, j, n0:]
             # Trials are the innermost loop everywhere: they are contiguous, and
             # independent, so that the compiler vectorises it.
-            for n in range(d.shape[1]):
-                out[i, n] += row[n] * d[j, n]
+            for n in range(width):
+                out[i, n] += J[i, j, first + n] * d[j, n]
 
 
 @helper
 def add_transposed(J: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[j] += sum_i J[i, j] d[i] for the trials n0, n0 + 1, ... of J."""
+    first = np.uint64(n0)
+    width = np.uint64(out.shape[1])
     for i in range(J.shape[0]):
         for j in range(J.shape[1]):
-            row = J[i, j, n0:]
-            for n in range(out.shape[1]):
-                out[j, n] += row[n] * d[i, n]
+            for n in range(width):
+                out[j, n] += J[i, j, first + n] * d[i, n]
 
 
 @helper
 def scale(slope: Array, d: Array, out: Array, n0: int) -> None:
     """Compute out[k] = slope[k] d[k] for the trials n0, n0 + 1, ... of the slope."""
+    first = np.uint64(n0)
+    width = np.uint64(out.shape[1])
     for k in range(slope.shape[0]):
-        row = slope[k, n0:]
-        for n in range(out.shape[1]):
-            out[k, n] = row[n] * d[k, n]
+        for n in range(width):
+            out[k, n] = slope[k, first + n] * d[k, n]
 
 
 @kernel

@@ -15,6 +15,7 @@ from numba import types
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.blocks import call_map, call_rates
 from hfcontrol.kernels.jit import address_of, function_at, helper, pointed_to
+from hfcontrol.kernels.matrices import put
 from hfcontrol.kernels.plant_types import (
     DISCRETE,
     NO_PLANT,
@@ -192,6 +193,4 @@ def map_block(function: Any, x: Array, p: Array, out: Array) -> None:
     if function:
         call_map(function, x, p, out)
         return
-    for i in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[i, k] = x[i, k]
+    put(out, x)

@@ -111,22 +111,27 @@ def map_slopes(
         params = p[n0 : n0 + w]
         # Values above and below a point.
         values = np.empty((2, nr, w))
+        centre = np.empty(w)
+        per_step = np.empty(w)
+        begin = np.uint64(n0)
+        width = np.uint64(w)
         for j in range(nx + nu):
             place = xs[j] if j < nx else us[j - nx]
-            centre = x[k, j] if j < nx else u[k, j - nx]
+            for n in range(w):
+                centre[n] = place[n]
             for side in range(2):
                 step = steps[j] if side == 0 else -steps[j]
                 for n in range(w):
-                    place[n] = centre[n0 + n] + step
+                    place[n] = centre[n] + step
                 evaluate(which, plant, xs, us, targets, params, values[side], work)
-            slopes = A[k, :, j] if j < nx else B[k, :, j - nx]
             for n in range(w):
-                c = centre[n0 + n]
-                place[n] = c
-                above = c + steps[j]
-                below = c - steps[j]
+                place[n] = centre[n]
+                above = centre[n] + steps[j]
+                below = centre[n] - steps[j]
                 # The difference of the rounded points, not 2 h: it is the exact step.
-                per_step = 1.0 / (above - below)
-                for r in range(nr):
+                per_step[n] = 1.0 / (above - below)
+            for r in range(nr):
+                slopes = A[k, r, j] if j < nx else B[k, r, j - nx]
+                for n in range(width):
                     change = values[0, r, n] - values[1, r, n]
-                    slopes[r, n0 + n] = change * per_step
+                    slopes[begin + n] = change * per_step[n]

@@ -1,4 +1,10 @@
-"""Loops over matrices. Numba compiles them faster than assignments of slices."""
+"""Loops over matrices. Numba compiles them faster than assignments of slices.
+
+Indices of columns from n0 on are unsigned. An int64 may be negative for all that the
+compiler knows; it would compile every loop once for each sign, or not vectorise it.
+"""
+
+import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper
@@ -22,26 +28,32 @@ def add_columns(values: Array, more: Array, first: int, end: int) -> None:
 
 
 @helper
+def count_common(block: Array, matrix: Array, n0: int) -> np.uint64:
+    """Return the number of columns of a block at n0 that lie within a matrix."""
+    return np.uint64(max(0, min(block.shape[1], matrix.shape[1] - n0)))
+
+
+@helper
 def take_block(block: Array, matrix: Array, n0: int) -> None:
     """Copy the columns of a matrix from n0 on to a block of columns.
 
     Columns of the block beyond the last one of the matrix stay as they are.
     """
+    first = np.uint64(n0)
+    count = count_common(block, matrix, n0)
     for i in range(block.shape[0]):
-        # A row of its own, because an index n0 + n may be negative for all that the
-        # compiler knows, and then it does not vectorise the loop.
-        row = matrix[i, n0 : n0 + block.shape[1]]
-        for n in range(row.size):
-            block[i, n] = row[n]
+        for n in range(count):
+            block[i, n] = matrix[i, first + n]
 
 
 @helper
 def add_block(block: Array, factor: float, matrix: Array, n0: int) -> None:
     """Add `factor` times the columns of a matrix from n0 on to a block of columns."""
+    first = np.uint64(n0)
+    count = count_common(block, matrix, n0)
     for i in range(block.shape[0]):
-        row = matrix[i, n0 : n0 + block.shape[1]]
-        for n in range(row.size):
-            block[i, n] += factor * row[n]
+        for n in range(count):
+            block[i, n] += factor * matrix[i, first + n]
 
 
 @helper
@@ -50,10 +62,11 @@ def put_block(matrix: Array, block: Array, n0: int) -> None:
 
     Columns of the block beyond the last one of the matrix are left out.
     """
+    first = np.uint64(n0)
+    count = count_common(block, matrix, n0)
     for i in range(block.shape[0]):
-        row = matrix[i, n0 : n0 + block.shape[1]]
-        for n in range(row.size):
-            row[n] = block[i, n]
+        for n in range(count):
+            matrix[i, first + n] = block[i, n]
 
 
 @helper

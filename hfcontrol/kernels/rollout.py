@@ -19,7 +19,7 @@ from hfcontrol.kernels.integrators import (
 )
 from hfcontrol.kernels.jit import helper, kernel
 from hfcontrol.kernels.limits import limit_command
-from hfcontrol.kernels.matrices import add_block, clear, put, put_block, take_block
+from hfcontrol.kernels.matrices import add, add_block, clear, put, put_block, take_block
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.network.tables import FIRST
@@ -117,17 +117,17 @@ def see(
     if model.replays_inputs:
         take_block(ys, model.recorded[t], n0)
     elif model.replaces_plant:
-        for k in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                reference = model.x[delayed, k, n0 + n]
-                xs[k, n] = results.x[delayed, k, n0 + n] - reference
+        take_block(xs, results.x[delayed], n0)
+        add_block(xs, -1.0, model.x[delayed], n0)
         # y = observed + C (x - reference) + noise
         clear(ys)
         add_product(model.C[delayed], xs, ys, n0)
+        first = np.uint64(n0)
+        width = np.uint64(ys.shape[1])
         for k in range(ys.shape[0]):
-            for n in range(ys.shape[1]):
-                observed = model.observed[delayed, k, n0 + n]
-                ys[k, n] += observed + inputs.sensory_noise[t, k, n0 + n]
+            for n in range(width):
+                observed = model.observed[delayed, k, first + n]
+                ys[k, n] += observed + inputs.sensory_noise[t, k, first + n]
     else:
         take_block(xs, results.x[delayed], n0)
         observe_block(plant, xs, work.params, ys, work.all_observations)
@@ -156,41 +156,38 @@ def move(
     has_command = t >= inputs.command_delay
     if has_command:
         take_block(us, results.command[t - inputs.command_delay], n0)
+    first = np.uint64(n0)
+    width = np.uint64(us.shape[1])
     for k in range(us.shape[0]):
         low, high = inputs.limits[0, k], inputs.limits[1, k]
         softness = inputs.limits[2, k]
         # Conditions stand outside of the loops over trials, which then are fast.
         if not has_command:
-            us[k] = min(max(0.0, low), high)
+            resting = min(max(0.0, low), high)
+            for n in range(width):
+                us[k, n] = resting
         elif math.isfinite(low) or math.isfinite(high):
-            for n in range(us.shape[1]):
+            for n in range(width):
                 us[k, n] = limit_command(us[k, n], low, high, softness)
         # Gain and noise come after the limit: they belong to the actuators.
-        for n in range(us.shape[1]):
-            factor = 1.0 + inputs.motor_gain[t, k, n0 + n]
-            us[k, n] = us[k, n] * factor + inputs.motor_noise[t, k, n0 + n]
+        for n in range(width):
+            factor = 1.0 + inputs.motor_gain[t, k, first + n]
+            us[k, n] = us[k, n] * factor + inputs.motor_noise[t, k, first + n]
     put_block(results.u[t], us, n0)
     take_block(xs, x[t], n0)
 
     if model.replaces_plant:
-        for k in range(xs.shape[0]):
-            for n in range(xs.shape[1]):
-                xs[k, n] -= model.x[t, k, n0 + n]
-        for k in range(us.shape[0]):
-            for n in range(us.shape[1]):
-                us[k, n] -= model.u[t, k, n0 + n]
+        add_block(xs, -1.0, model.x[t], n0)
+        add_block(us, -1.0, model.u[t], n0)
         # x' = reference' + A (x - reference) + B (u - reference control)
         clear(moved)
         add_product(model.A[t], xs, moved, n0)
-        for k in range(moved.shape[0]):
-            for n in range(moved.shape[1]):
-                moved[k, n] += model.x[t + 1, k, n0 + n]
+        add_block(moved, 1.0, model.x[t + 1], n0)
         # The product by B is rounded before it is added, as in the plain pass.
         clear(xs)
         add_product(model.B[t], us, xs, n0)
-        for k in range(moved.shape[0]):
-            for n in range(moved.shape[1]):
-                x[t + 1, k, n0 + n] = moved[k, n] + xs[k, n]
+        add(moved, xs)
+        put_block(x[t + 1], moved, n0)
         return
     step_block(plant, xs, us, work.params, moved, work.step)
     add_block(moved, 1.0, inputs.disturbance[t], n0)
@@ -250,9 +247,8 @@ def rollout(
         activations = results.activations[block]
         start_activations(theta, network, activations[0])
         put(pair[0], activations[0])
-        for i in range(nx):
-            for n in range(n0, n1):
-                x[0, i, n] = inputs.x0[i, n]
+        take_block(xs, inputs.x0, n0)
+        put_block(x[0], xs, n0)
 
         for t in range(command.shape[0]):
             before = pair[t % 2]
@@ -264,11 +260,14 @@ def rollout(
             clear(now[: network.layers[0, FIRST]])
             see(t, n0, plant, inputs, model, results, work)
             take_block(now[:n_target], inputs.target[t], n0)
-            take_block(now[n_target : n_target + n_observed], ys, 0)
+            for k in range(n_observed):
+                for n in range(w):
+                    now[n_target + k, n] = ys[k, n]
             network_step(theta, network, before, now, scratch)
             if every > 1 and (t + 1) % every == 0:
                 put(activations[(t + 1) // every], now)
-            take_block(us, now[output : output + n_controls], 0)
+            # The block may have fewer trials than the network has columns.
+            put(us, now[output : output + n_controls])
             if inputs.exploration.shape[0]:
                 add_block(us, 1.0, inputs.exploration[t], n0)
             put_block(command[t], us, n0)
