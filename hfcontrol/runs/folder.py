@@ -28,7 +28,9 @@ except ImportError:  # Windows: the existence of a lock file takes its place
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 
 # A loss may be negative, as that of an environment is, or not finite.
-CHECKPOINT_NAME = re.compile(r"(\d{5,})-loss(-?[\d.]+e[+-]\d+|-?inf|nan)\.h5")
+CHECKPOINT_NAME = re.compile(
+    r"([0-9]{5,})-loss(-?[0-9]\.[0-9]e[+-][0-9]+|-?inf|nan)\.h5"
+)
 
 # State of an unfinished curriculum; the first checkpoint replaces it.
 CURRICULUM_FILE = "warming.h5"

@@ -23,6 +23,7 @@ from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder, find_run
+from hfcontrol.runs.form import check_tree
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
@@ -70,21 +71,15 @@ class Run:
         run = cls(folder.path, folder.load(which))
         if "warming" in run.tree and not allow_unfinished:
             raise folder.unfinished_error()
-        run._check_tree(where)
-        return run
-
-    def _check_tree(self, where: Path | str | None) -> None:
-        """Read the whole tree once, so that a wrong one is refused here."""
         try:
-            # `info` reads settings, state and record: a wrong tree shows there.
-            if self.curriculum is None:
-                self.info()
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            check_tree(run.tree)
+        except CheckpointError as error:
             raise CheckpointError(
-                f"{where or self.path}: this version of hfcontrol cannot read its "
-                f"checkpoint as a training ({error}); `hfcontrol runs` lists the runs "
+                f"{where or run.path}: this version of hfcontrol cannot read its "
+                f"checkpoint as a training: {error}; `hfcontrol runs` lists the runs "
                 "that exist"
             ) from error
+        return run
 
     @property
     def folder(self) -> RunFolder:
@@ -139,7 +134,22 @@ class Run:
     @cached_property
     def plant(self) -> Plant:
         """`plant_file` with the parameters, actuators and observations of the run."""
-        return self.conditioning.plant(make_plant(self.settings, self.plant_file))
+        plant = make_plant(self.settings, self.plant_file)
+        self._check_sizes(plant)
+        return self.conditioning.plant(plant)
+
+    def _check_sizes(self, plant: Plant) -> None:
+        """Raise PlantError if the run was conditioned for a plant of other sizes."""
+        sizes = {
+            "states": (self.conditioning.state_size, plant.nx),
+            "controls": (self.conditioning.control_size, plant.nu),
+        }
+        for name, (array, count) in sizes.items():
+            if array is not None and array.size != count:
+                raise PlantError(
+                    f"{plant.path}: it has {count} {name}, but {self.path} was trained "
+                    f"on {array.size}; restore the plant, or train again"
+                )
 
     @cached_property
     def conditioning(self) -> Conditioning:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import hfcontrol as hf
-from hfcontrol.errors import CheckpointError
+from hfcontrol.cli.runs import runs
+from hfcontrol.errors import CheckpointError, HFControlError
 from hfcontrol.runs import hdf5 as checkpoint
 
 SHIPPED = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
@@ -173,3 +174,166 @@ def test_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "MOST_BYTES", 1000)
     (tmp_path / NAME).write_bytes(shipped_content())
     assert "more than 1000" in refusal(tmp_path / NAME)
+
+
+def set_entry(tree, path, value):
+    """A tree with another value at a path such as state/hold/kind."""
+    first, _, rest = path.partition("/")
+    if rest:
+        value = set_entry(tree[first], rest, value)
+    return {**tree, first: value}
+
+
+def remove_entry(tree, path):
+    """A tree without the entry at a path."""
+    first, _, rest = path.partition("/")
+    if rest:
+        return {**tree, first: remove_entry(tree[first], rest)}
+    return {name: value for name, value in tree.items() if name != first}
+
+
+def list_paths(tree, where=""):
+    """The paths of all entries of a tree, of groups too."""
+    for name, value in tree.items():
+        yield f"{where}{name}"
+        if isinstance(value, dict):
+            yield from list_paths(value, f"{where}{name}/")
+
+
+@pytest.fixture(scope="module")
+def tree():
+    """The tree of the shipped run."""
+    return hf.Run.load(SHIPPED).tree
+
+
+def load_tree(folder, tree):
+    """The run of a tree, by a file in a folder, as `train --resume` loads it."""
+    folder.mkdir(exist_ok=True)
+    checkpoint.save(folder / NAME, tree)
+    return hf.Run.load(folder, allow_unfinished=True)
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("settings/hidden", (10**9,), "too few for the units"),
+        ("settings/trials", 10**12, "settings/trials is 1000000000000; it must be"),
+        ("settings/store_every", 10**12, "at most 10000000"),
+        ("settings/hold", "\x1b[31m", "settings are wrong"),
+        ("settings/plant", 3, "settings are wrong"),
+        ("settings/optimizer", "adam", "settings are wrong: `damping`"),
+        ("state/optimizer/kind", "policy", "must be hf, for hf"),
+        ("state/optimizer/theta", np.zeros(3), "differ in size"),
+        ("state/optimizer/theta", np.full(3714, np.nan), "finite in all entries"),
+        ("state/optimizer/theta", np.zeros((3714, 1)), "array of one dimension"),
+        ("state/optimizer/theta", np.zeros(3714, complex), "float64 or float32"),
+        ("state/optimizer/damping", float("nan"), "finite number from 0 on"),
+        ("state/optimizer/damping", -1.0, "finite number from 0 on"),
+        ("state/mean", np.zeros(5), "state/mean has 5 weights, and others 3714"),
+        ("state/hold/kind", "other", "one of model, scenario, inputs"),
+        ("state/hold/radius", -1.0, "finite number from 0 on"),
+        ("state/hold/more", 1, "its entry state/hold/more is unknown"),
+        ("state/random/state/state", -1, "no state of a generator"),
+        ("state/random/state/inc", 2**128, "no state of a generator"),
+        ("state/random/bit_generator", "MT19937", "must be PCG64"),
+        ("state/history/loss", np.zeros(3), "differ in length"),
+        ("state/history/updates", np.full(13, -1), "from 0 on in all entries"),
+        ("state/updates", -1, "a whole number from 0 on"),
+        ("state/updates", 2**63, "a whole number from 0 on"),
+        ("state/updates", True, "a whole number from 0 on"),
+        ("state/loss", "low", "state/loss is 'low'; it must be a number"),
+        ("state/begun", {"begun": 1}, "at the beginning of a hold"),
+        ("conditioning", {"substeps": 10**9}, "from 1 to 1000"),
+        ("conditioning", {"state_size": np.zeros(4)}, "above zero"),
+        ("plant/hash", "../../x", "a SHA-256 in hexadecimal"),
+        ("stop", "\x1b[31mred", "is '\\x1b[31mred'; it must be why"),
+        ("versions", {}, "versions/hfcontrol is missing"),
+        ("command", 3, "command is 3; it must be a text"),
+        ("warming", {}, "warming/others is missing"),
+    ],
+)
+def test_entry_that_no_training_writes_is_refused_by_name(
+    tmp_path, tree, path, value, message
+):
+    with pytest.raises(CheckpointError) as caught:
+        load_tree(tmp_path / "run", set_entry(tree, path, value))
+    text = str(caught.value)
+    assert message in text and "\n" not in text and "\x1b" not in text
+    assert len(text) < 600
+
+
+VALUES = (None, True, 0, -1, 2**70, 1.5, -1.0, np.inf, np.nan, "", "x", "\x1b[31m")
+ARRAYS = (
+    np.zeros(0),
+    np.zeros(3714),
+    np.full(3714, np.nan),
+    np.ones((2, 2)),
+    np.array(1),
+)
+GROUPS = ([], [1, "a"], (), (32, -1), {}, {"a": 1})
+
+
+def mutated(tree, rng):
+    """A tree with one to three entries changed, removed, or put elsewhere."""
+    for _ in range(rng.integers(1, 4)):
+        paths = list(list_paths(tree))
+        path = paths[rng.integers(len(paths))]
+        action = rng.integers(4)
+        if action == 0:
+            tree = remove_entry(tree, path)
+        elif action == 1:
+            other = paths[rng.integers(len(paths))]
+            tree = set_entry(tree, path, value_at(tree, other))
+        else:
+            pool = (VALUES, ARRAYS, GROUPS)[rng.integers(3)]
+            tree = set_entry(tree, path, pool[rng.integers(len(pool))])
+    return tree
+
+
+def value_at(tree, path):
+    for name in path.split("/"):
+        tree = tree[name]
+    return tree
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_checkpoint_is_refused_in_one_line_or_works(tmp_path, tree, seed):
+    """150 altered trees, loaded and taken apart as info, evaluate and resume do."""
+    rng = np.random.default_rng(seed)
+    refused = 0
+    for _ in range(50):
+        try:
+            run = load_tree(tmp_path / "run", mutated(tree, rng))
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error) and "\x1b" not in str(error)
+            continue
+        run.info()
+        run.state, run.theta, run.curriculum, run.conditioning  # noqa: B018
+        try:
+            assert run.network.size == run.theta.size
+        except HFControlError as error:
+            # Settings that the plant or its tasks do not have.
+            assert "\x1b" not in str(error)
+    # Most settings may have other values, and older files fewer entries.
+    assert refused > 20
+
+
+def test_bad_files_do_not_stop_the_list_of_runs(tmp_path, tree, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    load_tree(folder / "good", tree)
+    for name in ("wrong", "pipe", "text", "name"):
+        (folder / name).mkdir()
+    changed = set_entry(tree, "settings/hidden", "many")
+    checkpoint.save(folder / "wrong" / NAME, changed)
+    os.mkfifo(folder / "pipe" / NAME)
+    (folder / "text" / NAME).write_text("no checkpoint")
+    (folder / "name" / "00001-loss1..0e+00.h5").write_text("")
+    runs.callback((), False, 10, False)
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith("weights/")]
+    assert len(lines) == 4
+    (good,) = (line for line in lines if line.startswith("weights/good"))
+    assert "converged" in good
