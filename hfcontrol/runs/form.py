@@ -160,7 +160,7 @@ def check_value(value: Any, kind: Any, where: str) -> None:
     elif origin is Literal:
         if not isinstance(value, str) or value not in get_args(kind):
             _refuse(where, value, f"one of {', '.join(get_args(kind))}")
-    elif origin in (dict, list):
+    elif origin in (dict, list, tuple):
         _check_container(value, kind, where)
     elif origin is np.ndarray:
         _check_array(value, name, where)
@@ -194,11 +194,12 @@ def _check_union(value: Any, kinds: tuple[Any, ...], where: str) -> None:
 
 
 def _check_container(value: Any, kind: Any, where: str) -> None:
-    """Check the entries of a list or a dictionary."""
+    """Check the entries of a list, a tuple of any length or a dictionary."""
     container = get_origin(kind)
     if type(value) is not container:
         _refuse(where, value, f"a {container.__name__}")
-    entry_kind = get_args(kind)[-1]
+    # Of `dict[str, int]` and `tuple[int, ...]`.
+    entry_kind = get_args(kind)[0 if container is tuple else -1]
     named = value.items() if container is dict else enumerate(value)
     for name, entry in named:
         check_value(entry, entry_kind, f"{where}/{name}")
@@ -307,7 +308,12 @@ def _check_state(
 
 def _mean_sizes(tree: Tree) -> list[tuple[str, int]]:
     """Return the sizes of the weights in a state beside the optimizer's."""
-    arrays = {"mean": tree.get("mean"), "best_theta": tree.get("best_theta")}
+    earlier = tree.get("earlier") or {}
+    arrays = {
+        "mean": tree.get("mean"),
+        "best_theta": tree.get("best_theta"),
+        "earlier/theta": earlier.get("theta"),
+    }
     return [(name, a.size) for name, a in arrays.items() if a is not None]
 
 
