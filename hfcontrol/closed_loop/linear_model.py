@@ -6,6 +6,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.kernels.structure import DENSE
 
 
 class PlantJacobians(NamedTuple):
@@ -13,7 +14,8 @@ class PlantJacobians(NamedTuple):
 
     A = dx[t+1]/dx[t] (T, nx, nx, N), B = dx[t+1]/du[t] (T, nx, nu, N), C = dy/dx
     (T, ny, nx, N), slope du/dc of the control by the command (T, nu, N). With
-    `replays_inputs` the observations do not depend on the state.
+    `replays_inputs` the observations do not depend on the state. With a table
+    (kernels/structure.py), A or C is stored without its zeros.
     """
 
     A: Array
@@ -21,6 +23,8 @@ class PlantJacobians(NamedTuple):
     C: Array
     slope: Array
     replays_inputs: bool
+    A_table: Array = DENSE
+    C_table: Array = DENSE
 
     def kernel_arguments(self, wiring: Wiring) -> tuple[Any, ...]:
         """The fields and the delays, in the order of the derivative kernels."""
@@ -36,7 +40,8 @@ class LinearModel(NamedTuple):
     A (T, nx, nx, N), B (T, nx, nu, N) and C (T, ny, nx, N); `observed` (T, ny, N) are
     the observations of x without noise. With `replays_inputs` the network sees the
     observations `recorded` (T, ny, N) of the rollout, whatever the plant does. With
-    neither nothing is fixed, and the arrays are empty: `NOTHING_FIXED`.
+    neither nothing is fixed, and the arrays are empty: `NOTHING_FIXED`. The tables are
+    those of A and C, as in `PlantJacobians`.
     """
 
     A: Array
@@ -48,6 +53,8 @@ class LinearModel(NamedTuple):
     recorded: Array
     replaces_plant: bool = False
     replays_inputs: bool = False
+    A_table: Array = DENSE
+    C_table: Array = DENSE
 
     def arrays(self) -> tuple[Array, ...]:
         """The arrays alone, in the order of the fields."""

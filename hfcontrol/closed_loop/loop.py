@@ -213,19 +213,25 @@ class ClosedLoop:
 
         if model.replaces_plant:
             A, B, C = model.A, model.B, model.C
+            tables = (model.A_table, model.C_table)
         else:
-            A, B = self.kernels.jacobians_along(rollout.x, rollout.u, s.params, w.taper)
-            C = self.kernels.observe_jacobian(rollout.x[:-1], s.params)
-        return PlantJacobians(A, B, C, slope, model.replays_inputs)
+            A, B, A_table = self.kernels.packed_jacobians_along(
+                rollout.x, rollout.u, s.params, w.taper
+            )
+            before = rollout.x[:-1]
+            C, C_table = self.kernels.packed_observe_jacobian(before, s.params)
+            tables = (A_table, C_table)
+        return PlantJacobians(A, B, C, slope, model.replays_inputs, *tables)
 
     def jacobian_counts(self, rollout: Rollout) -> Counts:
         """What the plant's Jacobians along a rollout cost; nothing for a model."""
         if rollout.linear_model.replaces_plant:
             return NO_COUNTS
         s = self.scenario
-        # Central differences take two plant steps for every state and control.
-        columns = len(s.x0) + rollout.u.shape[1]
-        return Counts(jacobian_steps=2 * columns * s.steps * s.trials)
+        # Central differences take two plant steps for every group of columns: for
+        # every state and control, unless their structure is known.
+        groups = self.kernels.step_groups
+        return Counts(jacobian_steps=2 * groups * s.steps * s.trials)
 
     def linearise(self, rollout: Rollout) -> "LinearisedLoop":
         """The derivative of all residuals by theta, at a rollout."""
@@ -251,6 +257,8 @@ class ClosedLoop:
             observed=observed,
             recorded=rollout.y,
             replaces_plant=True,
+            A_table=jacobians.A_table,
+            C_table=jacobians.C_table,
         )
 
 
@@ -316,9 +324,12 @@ class LinearisedLoop:
             passes=loop.passes,
         )
         # The plant is not differentiated again: its Jacobians are at hand.
-        A, B, C, slope, replays_inputs = self.plant_jacobians
-        jacobians = PlantJacobians(
-            select(A), select(B), select(C), select(slope), replays_inputs
+        whole_plant = self.plant_jacobians
+        jacobians = whole_plant._replace(
+            A=select(whole_plant.A),
+            B=select(whole_plant.B),
+            C=select(whole_plant.C),
+            slope=select(whole_plant.slope),
         )
         cost = self.cost.select_trials(indices)
         return LinearisedLoop(loop, rollout, jacobians, cost, self.tally)

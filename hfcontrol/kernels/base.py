@@ -12,6 +12,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_device_of
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
+from hfcontrol.kernels.structure import DENSE, Colouring, Structure
 from hfcontrol.plant.contract import Plant
 
 # Step of central differences, in typical sizes: it balances truncation, of order h^2,
@@ -109,6 +110,19 @@ def actuator_factors(plant: Plant) -> tuple[float, float]:
     return float(decay), float(mean)
 
 
+def _tapered(
+    jacobians: tuple[Array, Array], x: Array, taper: Array
+) -> tuple[Array, Array]:
+    """Return A and B of a step and the taper after it; x (T+1, nx, N) are tapered."""
+    A, B = jacobians
+    slope = taper_slope(x[1:], taper)
+    # Most plants have no taper: then the products cost nothing.
+    if (slope != 1.0).any():
+        A *= slope[:, :, None]
+        B *= slope[:, :, None]
+    return A, B
+
+
 class Kernels(ABC):
     """Steps, trajectories, maps and Jacobians of one plant, at all times and trials.
 
@@ -121,6 +135,8 @@ class Kernels(ABC):
 
     def __init__(self, plant: Plant) -> None:
         self.plant = plant
+        # of the Jacobians of the step; None for those without known zeros
+        self.structure: Structure | None = None
 
     @property
     def step_operations(self) -> int | None:
@@ -166,7 +182,10 @@ class Kernels(ABC):
         without taper.
         """
         x, u, p = self._check_point(x, u, p)
-        return self._slopes("step", x, u, self._empty(x), p, self.plant.nx)
+        nx = self.plant.nx
+        if self.structure:
+            return self._grouped_slopes(x, u, p, self.structure.whole, nx)
+        return self._slopes("step", x, u, self._empty(x), p, nx)
 
     def jacobians_along(
         self, x: Array, u: Array, p: Array, taper: Array
@@ -176,13 +195,58 @@ class Kernels(ABC):
         x (T+1, nx, N) is what `simulate` returned; the slope of the taper (nx,) is
         exact.
         """
-        A, B = self.jacobians(x[:-1], u, p)
-        slope = taper_slope(x[1:], taper)
-        # Most plants have no taper: then the products cost nothing.
-        if (slope != 1.0).any():
-            A *= slope[:, :, None]
-            B *= slope[:, :, None]
-        return A, B
+        jacobians = self.jacobians(x[:-1], u, p)
+        return _tapered(jacobians, x, taper)
+
+    def packed_jacobians_along(
+        self, x: Array, u: Array, p: Array, taper: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return A (T, nx, K, N) and B as `jacobians_along`, and the table of A.
+
+        A has no zeros that the structure knows. Row i of A[t] has the columns
+        table[i] (nx, K). Without a structure A is whole, and the table is `DENSE`.
+        """
+        if self.structure is None:
+            return (*self.jacobians_along(x, u, p, taper), DENSE)
+        before, u, p = self._check_point(x[:-1], u, p)
+        packed, table = self.structure.packed, self.structure.table
+        jacobians = self._grouped_slopes(before, u, p, packed, table.shape[1])
+        return (*_tapered(jacobians, x, taper), table)
+
+    def packed_observe_jacobian(self, x: Array, p: Array) -> tuple[Array, Array]:
+        """Return `observe_jacobian` and its table.
+
+        An observation that is a state has one entry, if the structure is known.
+        """
+        if self.structure is None or "observe" in self.plant.functions:
+            return self.observe_jacobian(x, p), DENSE
+        states = self.plant.state_indices("observe")
+        shape = (len(x), len(states), 1, x.shape[2])
+        return np.ones(shape), np.array(states, dtype=np.int64)[:, None]
+
+    @property
+    def step_groups(self) -> int:
+        """Number of groups of columns that a Jacobian of the step takes."""
+        if self.structure is None:
+            return self.plant.nx + self.plant.nu
+        return len(self.structure.groups)
+
+    @property
+    def stored_entries(self) -> int:
+        """Number of entries of A, B and C that are stored for each trial and step."""
+        plant = self.plant
+        by_state, by_observation = plant.nx, plant.nx
+        if self.structure:
+            by_state = self.structure.table.shape[1]
+            if "observe" not in plant.functions:
+                by_observation = 1
+        return plant.nx * (by_state + plant.nu) + plant.ny * by_observation
+
+    def _grouped_slopes(
+        self, x: Array, u: Array, p: Array, colouring: Colouring, width: int
+    ) -> tuple[Array, Array]:
+        """Return A (K, nx, width, N) and B (K, nx, nu, N) of the step, by groups."""
+        raise NotImplementedError
 
     def regulate(
         self,

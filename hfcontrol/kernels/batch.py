@@ -5,12 +5,14 @@ with one number for each trial, where compiled ones work on single numbers.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
+from hfcontrol.kernels.structure import Colouring
 from hfcontrol.plant.calls import format_place
 from hfcontrol.plant.probe import line_in_file
 
@@ -51,6 +53,37 @@ class BatchKernels(Kernels):
         by_x = _differences(values_at_x, x, self.plant.typical_state, size)
         by_u = _differences(values_at_u, u, self.plant.typical_control, size)
         return by_x, by_u
+
+    def _grouped_slopes(
+        self, x: Array, u: Array, p: Array, colouring: Colouring, width: int
+    ) -> tuple[Array, Array]:
+        nothing = self._empty(x)
+        nx = self.plant.nx
+        K, _, N = x.shape
+        A = np.zeros((K, nx, width, N))
+        B = np.zeros((K, nx, self.plant.nu, N))
+        typical = (self.plant.typical_state, self.plant.typical_control)
+        h = STEP * np.concatenate(typical)[:, None]
+        xu = np.concatenate([x, u], axis=1)
+
+        def step(moved: Array) -> Array:
+            controls = np.ascontiguousarray(moved[:, nx:])
+            return self._values("step", moved[:, :nx], controls, nothing, p, nx)
+
+        starts, row_starts = colouring.starts, colouring.row_starts
+        for begin, end in pairwise(starts):
+            group = colouring.columns[begin:end]
+            above, below = xu.copy(), xu.copy()
+            above[:, group] += h[group]
+            below[:, group] -= h[group]
+            change = step(above) - step(below)
+            for j in group:
+                entries = slice(row_starts[j], row_starts[j + 1])
+                rows, slots = colouring.rows[entries], colouring.slots[entries]
+                out = A if j < nx else B
+                exact = above[:, None, j] - below[:, None, j]
+                out[:, rows, slots] = change[:, rows] / exact
+        return A, B
 
     def _call(
         self, name: str, x: Array, u: Array, target: Array, p: Array, size: int

@@ -18,6 +18,7 @@ from hfcontrol.kernels.base import (
 )
 from hfcontrol.kernels.operations import step_operations
 from hfcontrol.kernels.plant_types import PlantFunctions
+from hfcontrol.kernels.structure import Colouring, whole_colouring
 from hfcontrol.plant.contract import Plant
 
 # Kernels are imported when they are first called: a controller that only acts needs no
@@ -101,17 +102,45 @@ class CompiledKernels(Kernels):
     def _slopes(
         self, name: str, x: Array, u: Array, target: Array, p: Array, size: int
     ) -> tuple[Array, Array]:
-        from hfcontrol.kernels.maps import MAP_WIDTH, MAPS, RESIDUAL, map_slopes
+        nx, nu = x.shape[1], u.shape[1]
+        return self._differences(
+            name, (x, u, target, p), size, nx, whole_colouring(size, nx, nu)
+        )
 
-        K, nx, N = x.shape
-        A = np.empty_like(x, shape=(K, size, nx, N))
-        B = np.empty_like(x, shape=(K, size, u.shape[1], N))
+    def _grouped_slopes(
+        self, x: Array, u: Array, p: Array, colouring: Colouring, width: int
+    ) -> tuple[Array, Array]:
+        points = (x, u, self._empty(x), p)
+        return self._differences("step", points, x.shape[1], width, colouring)
+
+    def _differences(
+        self,
+        name: str,
+        points: tuple[Array, Array, Array, Array],
+        size: int,
+        width: int,
+        colouring: Colouring,
+    ) -> tuple[Array, Array]:
+        """Return A (K, size, width, N) and B (K, size, nu, N) of a map."""
+        from hfcontrol.kernels.maps import (
+            MAP_WIDTH,
+            MAPS,
+            RESIDUAL,
+            Points,
+            map_slopes,
+        )
+
+        x, u, target, p = points
+        K, _, N = x.shape
+        # entries outside of the pattern are zero
+        A = np.zeros_like(x, shape=(K, size, width, N))
+        B = np.zeros_like(x, shape=(K, size, u.shape[1], N))
         typical = (self.plant.typical_state, self.plant.typical_control)
         steps = STEP * np.concatenate(typical)
         which = MAPS.get(name, RESIDUAL)
-        points = (x, u, target, by_trial(p))
+        places = Points(x, u, target, by_trial(p))
         # A job is one time and as many trials as the kernel takes at once.
         jobs = K * -(-N // MAP_WIDTH)
-        arguments = (which, self._load(name), *points, steps, A, B)
+        arguments = (which, self._load(name), places, steps, colouring, A, B)
         run_in_parallel(jobs, map_slopes, *arguments, least=LEAST_JOBS)
         return A, B

@@ -21,7 +21,14 @@ from hfcontrol.kernels.network_step import (
     network_jvp,
     network_vjp,
 )
+from hfcontrol.kernels.products import (
+    add_packed,
+    add_packed_transposed,
+    add_product,
+    add_transposed,
+)
 from hfcontrol.kernels.segments import StoredActivations, allocate_segment, recall
+from hfcontrol.kernels.structure import DENSE
 from hfcontrol.network.tables import FIRST
 
 
@@ -30,7 +37,8 @@ class LinearPlant(NamedTuple):
 
     Shapes: A (T, nx, nx, N), B (T, nx, nu, N), C (T, ny, nx, N), the slope of the
     control by the command (T, nu, N). Delays are numbers of steps. If the network sees
-    recorded inputs, `replays_inputs`, the feedback carries no derivative.
+    recorded inputs, `replays_inputs`, the feedback carries no derivative. The tables
+    say which columns the rows of A and C have (structure.py); empty ones say all.
     """
 
     A: Array
@@ -40,6 +48,8 @@ class LinearPlant(NamedTuple):
     feedback_delay: int
     command_delay: int
     replays_inputs: bool
+    A_table: Array = DENSE
+    C_table: Array = DENSE
 
 
 class Cotangents(NamedTuple):
@@ -52,30 +62,6 @@ class Cotangents(NamedTuple):
     x: Array
     u: Array
     activations: Array
-
-
-@helper
-def add_product(J: Array, d: Array, out: Array, n0: int) -> None:
-    """Compute out[i] += sum_j J[i, j] d[j] for the trials n0, n0 + 1, ... of J."""
-    first = np.uint64(n0)
-    width = np.uint64(d.shape[1])
-    for i in range(J.shape[0]):
-        for j in range(J.shape[1]):
-            # Trials are the innermost loop everywhere: they are contiguous, and
-            # independent, so that the compiler vectorises it.
-            for n in range(width):
-                out[i, n] += J[i, j, first + n] * d[j, n]
-
-
-@helper
-def add_transposed(J: Array, d: Array, out: Array, n0: int) -> None:
-    """Compute out[j] += sum_i J[i, j] d[i] for the trials n0, n0 + 1, ... of J."""
-    first = np.uint64(n0)
-    width = np.uint64(out.shape[1])
-    for i in range(J.shape[0]):
-        for j in range(J.shape[1]):
-            for n in range(width):
-                out[j, n] += J[i, j, first + n] * d[i, n]
 
 
 @helper
@@ -145,7 +131,9 @@ def tangent(
             s = t - plant.feedback_delay
             # The observation of the start (s <= 0) does not depend on the weights.
             if s > 0 and not plant.replays_inputs:
-                add_product(plant.C[s], dxs[s], d_now[n_target:n_input], n0)
+                add_packed(
+                    plant.C[s], plant.C_table, dxs[s], d_now[n_target:n_input], n0
+                )
             before = segment[place]
             now = segment[place + 1]
             network_jvp(
@@ -158,7 +146,7 @@ def tangent(
             if t >= plant.command_delay:
                 scale(plant.slope[t], dcs[t - plant.command_delay], dus, n0)
                 add_product(plant.B[t], dus, dxs[t + 1], n0)
-            add_product(plant.A[t], dxs[t], dxs[t + 1], n0)
+            add_packed(plant.A[t], plant.A_table, dxs[t], dxs[t + 1], n0)
             # Controls are zero until the first command arrives.
             put_block(du[t], dus, n0)
         for t in range(T + 1):
@@ -271,8 +259,9 @@ def adjoint(
             network_vjp(theta, network, before, now, now_bar, before_bar, scratch)
             s = t - plant.feedback_delay
             if s > 0 and not plant.replays_inputs:
-                add_transposed(plant.C[s], now_bar[n_target:n_input], xs[s], n0)
-            add_transposed(plant.A[t], xs[t + 1], xs[t], n0)
+                seen_bar = now_bar[n_target:n_input]
+                add_packed_transposed(plant.C[s], plant.C_table, seen_bar, xs[s], n0)
+            add_packed_transposed(plant.A[t], plant.A_table, xs[t + 1], xs[t], n0)
             if not by_trial:
                 add_weight_cotangents(
                     theta_bar, theta, network, before, now, now_bar, scratch, product

@@ -128,11 +128,11 @@ def expand_value(t: int, n: int, expansion: Any, work: RiccatiWork) -> None:
     put_columns(expansion.l_ux[t, n], expansion.l_u[t, n], work.cross)
     add_product(work.next_B, nx, A, work.cross)
     put_columns(expansion.l_xx[t, n], expansion.l_x[t, n], work.value)
-    add_product(work.next_A, nx, A, work.value)
     for i in range(nu):
         work.cross[i, nx] += work.next_B[i, nx]
     for i in range(nx):
         work.value[i, nx] += work.next_A[i, nx]
+    add_product_with_sparse(work.next_A, A, work.symmetric, work.value)
 
 
 @inlined_helper
@@ -276,13 +276,39 @@ def put_columns(M: Array, v: Array, out: Array) -> None:
 
 @inlined_helper
 def add_transposed_product(M: Array, n: int, V: Array, out: Array) -> None:
-    """Add M' V with the first n columns of M."""
+    """Add M' V with the first n columns of M; zeros of M cost nothing."""
     # Whole rows are added up, so that the compiler vectorises the innermost loop.
     for i in range(n):
         for k in range(M.shape[0]):
             factor = M[k, i]
-            for j in range(V.shape[1]):
-                out[i, j] += factor * V[k, j]
+            if factor != 0.0:
+                for j in range(V.shape[1]):
+                    out[i, j] += factor * V[k, j]
+
+
+@inlined_helper
+def add_product_with_sparse(V: Array, M: Array, scratch: Array, out: Array) -> None:
+    """Add V M to the first columns of `out`; zeros of M cost nothing.
+
+    V (n, > n) is overwritten, `scratch` is (n, n).
+    """
+    n = M.shape[0]
+    # Transposed, so that an entry of M belongs to one whole row of the sum.
+    for i in range(n):
+        for k in range(n):
+            scratch[k, i] = V[i, k]
+    for i in range(n):
+        for j in range(n):
+            V[j, i] = out[i, j]
+    for k in range(n):
+        for j in range(n):
+            factor = M[k, j]
+            if factor != 0.0:
+                for i in range(n):
+                    V[j, i] += scratch[k, i] * factor
+    for i in range(n):
+        for j in range(n):
+            out[i, j] = V[j, i]
 
 
 @inlined_helper

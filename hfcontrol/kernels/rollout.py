@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.kernels.derivatives import add_product
 from hfcontrol.kernels.integrators import (
     observe_block,
     step_block,
@@ -22,6 +21,8 @@ from hfcontrol.kernels.limits import limit_command
 from hfcontrol.kernels.matrices import add, add_block, clear, put, put_block, take_block
 from hfcontrol.kernels.network_step import NetworkTables, network_step
 from hfcontrol.kernels.plant_types import PlantFunctions
+from hfcontrol.kernels.products import add_packed, add_product
+from hfcontrol.kernels.structure import DENSE
 from hfcontrol.network.tables import FIRST
 
 
@@ -53,6 +54,7 @@ class HeldModel(NamedTuple):
 
     Shapes: A (T, nx, nx, N), B (T, nx, nu, N), C (T, ny, nx, N), x (T + 1, nx, N),
     u (T, nu, N), observed and recorded (T, ny, N); all are empty if nothing is fixed.
+    The tables are those of A and C (structure.py).
     """
 
     A: Array
@@ -64,6 +66,8 @@ class HeldModel(NamedTuple):
     recorded: Array
     replaces_plant: bool
     replays_inputs: bool
+    A_table: Array = DENSE
+    C_table: Array = DENSE
 
 
 class RolloutResults(NamedTuple):
@@ -121,7 +125,7 @@ def see(
         add_block(xs, -1.0, model.x[delayed], n0)
         # y = observed + C (x - reference) + noise
         clear(ys)
-        add_product(model.C[delayed], xs, ys, n0)
+        add_packed(model.C[delayed], model.C_table, xs, ys, n0)
         first = np.uint64(n0)
         width = np.uint64(ys.shape[1])
         for k in range(ys.shape[0]):
@@ -181,7 +185,7 @@ def move(
         add_block(us, -1.0, model.u[t], n0)
         # x' = reference' + A (x - reference) + B (u - reference control)
         clear(moved)
-        add_product(model.A[t], xs, moved, n0)
+        add_packed(model.A[t], model.A_table, xs, moved, n0)
         add_block(moved, 1.0, model.x[t + 1], n0)
         # The product by B is rounded before it is added, as in the plain pass.
         clear(xs)

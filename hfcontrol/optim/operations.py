@@ -5,12 +5,14 @@ N trials, nx states, nu controls and ny observations, a tangent or an adjoint pa
 one trial multiplies twice with the weights (and their tangents), and once with A, B
 and C:
 
-    pass      = T (4 P + 2 (nx nx + nx nu + ny nx))
+    pass      = T (4 P + 2 E),  E = nx nx + nx nu + ny nx
     product   = 2 N pass                          G @ v: a tangent and an adjoint
     rows      = m pass                            m rows of J, an adjoint each
     gram      = m m P                             J J', half of which is symmetric
     factor    = m m m / 3                         Cholesky
     use       = 4 m P + 2 m m                     J v, a solution, and J' y
+
+E is smaller where A or C is stored without its zeros (kernels/structure.py).
 
 An update by conjugate gradients takes about `CG_PRODUCTS` products and uses its
 preconditioner as often. An update in residual space takes rows, gram and factor.
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hfcontrol.closed_loop.protocol import Loop
-from hfcontrol.plant.contract import Plant
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.tasks.cost import ResidualIndex
 
 # Products with G in an update by conjugate gradients (measured).
@@ -53,17 +55,16 @@ class ProblemSize(NamedTuple):
 def measure_problem(loop: Loop, trials: int | None = None) -> ProblemSize:
     """Return the size of a closed loop in control steps, of some of its trials."""
     P, T = loop.network.size, loop.scenario.steps
-    per_pass = T * (4 * P + count_linear_step(loop.plant))
+    per_pass = T * (4 * P + count_linear_step(loop.kernels))
     return ProblemSize(P, loop.trials if trials is None else trials, T, per_pass)
 
 
-def count_linear_step(plant: Plant) -> int:
+def count_linear_step(kernels: Kernels) -> int:
     """Return the operations of a step of a plant's linear model.
 
-    A multiplication and an addition for every entry of A, B and C.
+    A multiplication and an addition for every entry of A, B and C that is stored.
     """
-    entries = plant.nx * (plant.nx + plant.nu + plant.ny)
-    return 2 * entries
+    return 2 * kernels.stored_entries
 
 
 def products_cost(size: ProblemSize) -> float:

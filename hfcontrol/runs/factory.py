@@ -12,6 +12,7 @@ from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.structure import learn_structure
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -318,6 +319,8 @@ def make_trainer(
             sampler,
             limits,
         )
+
+    learn_structure(kernels, task, wiring)
 
     # Only loops of control steps have an optimum; those have a wiring.
     def optimal_loss(loop: Any) -> float:

@@ -14,6 +14,7 @@ from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.structure import learn_structure
 from hfcontrol.errors import CheckpointError, PlantError, UsageError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.network import Network
@@ -238,12 +239,14 @@ class Run:
             raise UsageError(f"`trials` {trials}: must be at least 1")
         which = Stream.SCENARIOS if split == "training" else Stream.HELD_OUT
         scenario = task.draw(stream(settings.seed, which), split, trials)
+        wiring = make_wiring(settings, task.plant, taper)
+        learn_structure(task.kernels, task, wiring)
         return ClosedLoop(
             task.plant,
             task.kernels,
             self.network,
             scenario,
-            make_wiring(settings, task.plant, taper),
+            wiring,
             PassOptions(store_every=settings.store_every),
         )
 

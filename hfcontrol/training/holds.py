@@ -150,7 +150,7 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
     operations = loop.kernels.step_operations
     if operations is None:
         return HoldState("model"), "model: the plant is not compiled"
-    of_model = count_linear_step(loop.plant)
+    of_model = count_linear_step(loop.kernels)
     costs = (
         f"a plant step costs about {operations:.0f} operations, a step of its linear "
         f"model {of_model}"

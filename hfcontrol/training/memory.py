@@ -6,7 +6,7 @@ and P weights, a trial takes at each step
 
     problem     4 nx + 2 ny + 6 nu                 cost, targets, noise, disturbances
     rollout     3 nx + ny + 4 nu + na / K          trajectory, residuals, activations
-    Jacobians   nx (nx + nu + ny)                  of the plant
+    Jacobians   nx (nx + nu + ny)                  of the plant, without known zeros
 
 `ROLLOUTS` rollouts exist at once: the first of the hold, the current one, the best of
 the line search and the one on trial. Jacobians exist once, and again for a curvature
@@ -61,7 +61,7 @@ def predict_memory(
     activations = loop.network.n_activations / loop.options.store_every
     problem = 4 * nx + 2 * ny + 6 * nu
     rollout = 3 * nx + ny + 4 * nu + activations
-    entries = nx * (nx + nu + ny)
+    entries = loop.kernels.stored_entries
 
     copied, explicit = 0, 0.0
     if isinstance(optimizer, HessianFree):

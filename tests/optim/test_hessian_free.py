@@ -49,7 +49,7 @@ class LeastSquares:
         self.loop = SimpleNamespace(
             trials=1,
             network=SimpleNamespace(size=size, weight_sizes=None),
-            plant=SimpleNamespace(nx=1, nu=1, ny=1),
+            kernels=SimpleNamespace(stored_entries=3),
             scenario=SimpleNamespace(steps=1),
             active_residuals=lambda: self.channels,
             passes=SimpleNamespace(gram=lambda rows: rows @ rows.T),

@@ -252,6 +252,12 @@ class FusedPasses:
         target, y = self.inputs.target, np.ascontiguousarray(rollout.y)
         return StoredActivations(self.store_every, target, y, rollout.activations)
 
+    def _linear_plant(self, jacobians: PlantJacobians) -> LinearPlant:
+        """The plant's Jacobians as kernels take them."""
+        arguments = jacobians.kernel_arguments(self.wiring)
+        plant = LinearPlant(*arguments)
+        return plant._replace(A_table=jacobians.A_table, C_table=jacobians.C_table)
+
     def tangent(
         self,
         weights: Array,
@@ -263,7 +269,7 @@ class FusedPasses:
         """See `Passes.tangent`."""
         T, nx, nu, N = jacobians.B.shape
         dx, du = np.empty((T + 1, nx, N)), np.empty((T, nu, N))
-        plant = LinearPlant(*jacobians.kernel_arguments(self.wiring))
+        plant = self._linear_plant(jacobians)
         # Without `keep_activations`, two steps take turns.
         d_activations = self._empty_activations(T + 1 if keep_activations else 2)
         with single_threaded_blas():
@@ -355,7 +361,7 @@ class FusedPasses:
                 derivatives.adjoint,
                 self._cast(weights),
                 self._kernel_tables("vjp", reduction),
-                LinearPlant(*jacobians.kernel_arguments(self.wiring)),
+                self._linear_plant(jacobians),
                 self._stored_activations(rollout),
                 contiguous,
                 weights_bars,

@@ -115,7 +115,9 @@ class CudaPasses:
     def _loop_jacobians(self, jacobians: PlantJacobians) -> LoopJacobians:
         """The linearised loop as the kernels take it."""
         delays = (self.wiring.feedback_delay, self.wiring.command_delay)
-        return LoopJacobians(*jacobians, *delays)
+        # on a GPU all matrices are stored whole
+        A, B, C, slope, replays_inputs, _, _ = jacobians
+        return LoopJacobians(A, B, C, slope, replays_inputs, *delays)
 
     @property
     def bytes_per_step(self) -> int:

@@ -16,6 +16,7 @@ from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
+from hfcontrol.kernels.structure import unpack
 from hfcontrol.network.network import Network
 from hfcontrol.tasks.scenario import Scenario
 
@@ -100,7 +101,8 @@ class PlainPasses:
         # Until the first sample arrives, the network sees that of x_0.
         s = max(t - self.wiring.feedback_delay, 0)
         if linear_model.replaces_plant:
-            change = multiply(linear_model.C[s], x[s] - linear_model.x[s])
+            C = unpack(linear_model.C[s], linear_model.C_table, len(x[s]))
+            change = multiply(C, x[s] - linear_model.x[s])
             seen = linear_model.observed[s] + change
         else:
             seen = self.kernels.observe(x[s][None], self.scenario.params)[0]
@@ -109,7 +111,8 @@ class PlainPasses:
     def _step(self, t: int, x: Array, u: Array, linear_model: LinearModel) -> Array:
         """The state after time t (nx, N), of the plant or of its linear model."""
         if linear_model.replaces_plant:
-            by_state = multiply(linear_model.A[t], x - linear_model.x[t])
+            A = unpack(linear_model.A[t], linear_model.A_table, len(x))
+            by_state = multiply(A, x - linear_model.x[t])
             by_control = multiply(linear_model.B[t], u - linear_model.u[t])
             return linear_model.x[t + 1] + by_state + by_control
 
@@ -147,7 +150,8 @@ class PlainPasses:
         net, activations = self.network, rollout.activations[0]
         feedback_delay = self.wiring.feedback_delay
         command_delay = self.wiring.command_delay
-        A, B, C, slope, replays_inputs = jacobians
+        A, B, C, slope, replays_inputs, A_table, C_table = jacobians
+        nx = B.shape[1]
         T, _, N = rollout.u.shape
         n_target = net.n_input - C.shape[1]
 
@@ -162,7 +166,7 @@ class PlainPasses:
             s = t - feedback_delay
             # The state at time 0 is fixed, so that its observation has no tangent.
             if s > 0 and not replays_inputs:
-                d_input[n_target:] = multiply(C[s], dx[s])
+                d_input[n_target:] = multiply(unpack(C[s], C_table, nx), dx[s])
             before, now = activations[t], activations[t + 1]
             d_before = d_activations[t]
             d_now = net.step_jvp(weights, v, before, now, d_before, d_input)
@@ -171,7 +175,7 @@ class PlainPasses:
             d_command[t] = d_now[net.outputs]
             if t >= command_delay:
                 du[t] = slope[t] * d_command[t - command_delay]
-            by_state = multiply(A[t], dx[t])
+            by_state = multiply(unpack(A[t], A_table, nx), dx[t])
             dx[t + 1] = by_state + multiply(B[t], du[t])
         return dx, du, d_activations[None]
 
@@ -191,7 +195,8 @@ class PlainPasses:
         net, activations = self.network, rollout.activations[0]
         feedback_delay = self.wiring.feedback_delay
         command_delay = self.wiring.command_delay
-        A, B, C, slope, replays_inputs = jacobians
+        A, B, C, slope, replays_inputs, A_table, C_table = jacobians
+        nx = B.shape[1]
         observed = slice(net.n_input - C.shape[1], net.n_input)
 
         x_bar, command_bar = x_bar.copy(), np.zeros_like(u_bar)
@@ -214,8 +219,10 @@ class PlainPasses:
 
             s = t - feedback_delay
             if s > 0 and not replays_inputs:
-                x_bar[s] += multiply_transposed(C[s], delta[observed])
-            x_bar[t] += multiply_transposed(A[t], after_bar)
+                C_s = unpack(C[s], C_table, nx)
+                x_bar[s] += multiply_transposed(C_s, delta[observed])
+            A_t = unpack(A[t], A_table, nx)
+            x_bar[t] += multiply_transposed(A_t, after_bar)
         deltas[0] = before_bar
         return deltas
 
