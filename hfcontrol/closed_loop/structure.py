@@ -100,9 +100,8 @@ def _sample_points(
     rng = np.random.default_rng(0)
     typical = np.asarray(plant.typical_control, dtype=float)[:, None]
     trim = np.reshape(np.broadcast_to(plant.trim, (plant.nu,)), (-1, 1))
-    limit = wiring.limit[:, None]
     noise = NOISE * typical * rng.standard_normal(s.motor_noise.shape)
-    u = np.clip(trim + noise, -limit, limit)
+    u = wiring.limits.clip(trim + noise)
     x = kernels.simulate(s.x0, u, s.params, s.disturbance, wiring.taper)
 
     times = rng.integers(s.steps, size=POINTS)

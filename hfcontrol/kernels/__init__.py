@@ -5,6 +5,7 @@
 * plant_module.py, plant_types.py, plant_functions.py, blocks.py: a plant's own
   functions, how kernels take them, and how kernels call them
 * integrators.py, maps.py, trajectories.py: steps, Jacobians and trajectories
+* structure.py, products.py: Jacobians without their zeros
 * network_step.py, plain_layers.py, stages.py, stage_layout.py, cells.py, synapses.py,
   tanh.py: the network's step and its derivatives
 * rollout.py, derivatives.py, segments.py, sequences.py: the loops over time

@@ -154,6 +154,11 @@ class OpenLoop:
         size = len(self.scenario.x0) + nu
         return max(1, MOST_ENTRIES // (T * size**2))
 
+    def blocks(self) -> list[Array]:
+        """Return the indices of the trials, in blocks that are expanded together."""
+        trials = self.scenario.trials
+        return np.array_split(np.arange(trials), -(-trials // self.block))
+
     def simulate(
         self, v: Array, gains: Array | None = None, reference: Array | None = None
     ) -> Trajectories:
@@ -236,6 +241,20 @@ def backward_pass(expansion: Expansion, damping: Array) -> tuple[Array, Array]:
     return found.k, found.K
 
 
+def find_laws(system: OpenLoop, x: Array, v: Array, u: Array) -> tuple[Array, Array]:
+    """Return feed-forward k (T, N, nu) and gains K (T, N, nu, nx) about trajectories.
+
+    Trials are expanded in blocks, for the memory that they take.
+    """
+    laws = []
+    for block in system.blocks():
+        part = (select_entries(a, block) for a in (x, v, u))
+        expansion = system.subset(block).expand(*part)
+        laws.append(backward_pass(expansion, np.full(len(block), DAMPING_START)))
+    k, K = (np.concatenate(parts, axis=1) for parts in zip(*laws, strict=True))
+    return k, K
+
+
 def solve_backward(expansion: Expansion, damping: Array) -> Backward:
     """Return what `backward_pass` returns, and what it promises."""
     # Imported here, because Numba takes a second.
@@ -299,7 +318,7 @@ def improve(
     if trials <= system.block:
         return _improve_block(system, v, iterations, promise)
     parts = []
-    for block in np.array_split(np.arange(trials), -(-trials // system.block)):
+    for block in system.blocks():
         part = _improve_block(
             system.subset(block), select_entries(v, block), iterations, promise
         )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.kernels.base import LinearLaw
-from hfcontrol.optim.ilqr import DAMPING_START, OpenLoop, backward_pass
+from hfcontrol.optim.ilqr import OpenLoop, find_laws
 from hfcontrol.optim.trim import Trim, find_trim
 
 
@@ -46,7 +46,5 @@ def regulate_goal(system: OpenLoop, goal: Trim) -> LinearLaw:
     v[: wiring.command_delay] = 0.0
     u = v * (1.0 + s.motor_gain) + s.motor_noise
 
-    expansion = system.expand(reference, v, u)
-    damping = np.full(s.trials, DAMPING_START)
-    k, K = backward_pass(expansion, damping)
+    k, K = find_laws(system, reference, v, u)
     return LinearLaw(v + k.transpose(0, 2, 1), K, reference, wiring.limits.bounds)

@@ -19,10 +19,9 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.input_scaling import Typical
 from hfcontrol.optim.ilqr import (
-    DAMPING_START,
     OpenLoop,
     Trajectories,
-    backward_pass,
+    find_laws,
 )
 from hfcontrol.optim.regulator import Rest, find_rest
 from hfcontrol.optim.yardstick import optimum
@@ -100,13 +99,11 @@ def diagnose(loop: ClosedLoop) -> Diagnosis:
     optima = Trajectories(best.x, best.u, best.u, best.losses)
     # trajectories may diverge: their numbers are not finite then
     with np.errstate(all="ignore"):
-        expansion = system.expand(optima.x, optima.v, optima.u)
-        damping = np.full(count, DAMPING_START)
-        gains = backward_pass(expansion, damping)[1]
+        gains = find_laws(system, optima.x, optima.v, optima.u)[1]
         sizes = measure_sizes(loop.plant, kernels, scenario, wiring, optima)
         system = OpenLoop(kernels, scenario, _softened(wiring, sizes.controls))
         size = sizes.states.size
-        growth = _growth(expansion.A, size)
+        growth = _largest_growth(system, optima, size)
     return Diagnosis(
         system,
         optima,
@@ -177,6 +174,17 @@ def typical(
     size = np.maximum(np.maximum(rms, PEAK_PART * peak), least)
     is_constant = size <= CONSTANT * np.abs(values).max(axis=(0, 2))
     return Typical(mean, np.where(is_constant, of_constants, size))
+
+
+def _largest_growth(system: OpenLoop, optima: Trajectories, size: Array) -> float:
+    """Return the largest growth along the optima; blocks of trials save memory."""
+    growths = []
+    for block in system.blocks():
+        part, best = system.subset(block), optima.select(block)
+        params, taper = part.scenario.params, part.wiring.taper
+        A, _ = part.kernels.jacobians_along(best.x, best.u, params, taper)
+        growths.append(_growth(A.transpose(0, 3, 1, 2), size))
+    return max(growths)
 
 
 def _growth(A: Array, size: Array) -> float:

@@ -111,8 +111,13 @@ class ImitationTask:
     def root(self) -> Array:
         """Roots (T, nu, nu, N) of the curvature of the excess cost."""
         best = self.optima
-        expansion = self.system.expand(best.x, best.v, best.u)
-        root = matrix_root(control_curvature(expansion, self.gains))
+        roots = []
+        for block in self.system.blocks():
+            part = best.select(block)
+            expansion = self.system.subset(block).expand(part.x, part.v, part.u)
+            curvature = control_curvature(expansion, self.gains[:, block])
+            roots.append(matrix_root(curvature))
+        root = np.concatenate(roots, axis=1)
         return root.transpose(0, 2, 3, 1).copy()
 
     def draw(self, rng: np.random.Generator) -> Scenario:

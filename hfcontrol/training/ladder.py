@@ -427,7 +427,7 @@ class Ladder:
         trainer, task = self.trainer, cast(Any, self.trainer.task)
         steps = counts.tangent_steps + counts.adjoint_steps
         steps += counts.rollouts * task.steps * task.trials
-        of_plant = trainer.kernels.step_operations or count_linear_step(trainer.plant)
+        of_plant = trainer.kernels.step_operations or count_linear_step(trainer.kernels)
         of_passes = PASS_OPERATIONS * trainer.network.size * steps
         return float(of_passes + of_plant * counts.jacobian_steps)
 
