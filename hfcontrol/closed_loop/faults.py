@@ -14,6 +14,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import LinearisedLoop
 from hfcontrol.closed_loop.protocol import Linearised
 from hfcontrol.errors import TrainingError
+from hfcontrol.kernels.structure import DENSE
 from hfcontrol.tasks.cost import Residuals
 
 
@@ -58,13 +59,13 @@ def _find_cause(linear: Linearised, direction: Array) -> Fault | None:
 def _in_plant(linear: LinearisedLoop) -> Fault | None:
     """Return the fault in the plant's derivatives."""
     plant = linear.loop.plant
-    A, B, C, _, _ = linear.plant_jacobians
-    for J, of, by in (
-        (A, plant.state, plant.state),
-        (B, plant.state, plant.control),
-        (C, plant.observation, plant.state),
+    A, B, C, _, _, A_table, C_table = linear.plant_jacobians
+    for J, of, by, table in (
+        (A, plant.state, plant.state, A_table),
+        (B, plant.state, plant.control, DENSE),
+        (C, plant.observation, plant.state, C_table),
     ):
-        fault = _in_jacobian(linear, J, of, by)
+        fault = _in_jacobian(linear, J, of, by, table)
         if fault:
             return fault
     return None
@@ -88,13 +89,22 @@ def _in_cost(linear: LinearisedLoop) -> Fault | None:
 
 
 def _in_jacobian(
-    linear: LinearisedLoop, J: Array, of: Sequence[str], by: Sequence[str]
+    linear: LinearisedLoop,
+    J: Array,
+    of: Sequence[str],
+    by: Sequence[str],
+    table: Array = DENSE,
 ) -> Fault | None:
-    """Return the first fault in derivatives (T, m, n, N) of m named values by n."""
+    """Return the first fault in derivatives (T, m, n, N) of m named values by n.
+
+    The table tells the columns of a matrix that is stored without its zeros.
+    """
     is_bad = ~np.isfinite(to_host(J))
     if not is_bad.any():
         return None
     time, row, column, trial = map(int, np.argwhere(is_bad)[0])
+    if len(table):
+        column = table[row, column]
     trials = np.flatnonzero(is_bad.any(axis=(0, 1, 2)))
     text = (
         f"the derivative of {of[row]} by {by[column]} is not finite in trial {trial} "

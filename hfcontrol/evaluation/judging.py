@@ -4,10 +4,11 @@ iLQR may take longer than the training itself. The number of trials is therefore
 from predicted operations: those of the judging are at most a tenth of those of the
 training, or `LEAST_OPERATIONS`, about ten seconds' worth, whichever is more.
 
-For one trial of T steps, with nx states, nu controls and f operations of a plant step,
+For one trial of T steps, with nx states, nu controls, g groups of columns that move
+together (at most nx + nu), a entries in a row of A, and f operations of a plant step,
 an iteration of iLQR takes
 
-    T (2 (nx + nu) f + 4 nx^3 + 6 nx^2 nu + OVERHEAD)
+    T (2 g f + 4 nx^2 a + 6 nx^2 nu + OVERHEAD)
 
 operations: differences of the plant, the backward pass, and all the rest.
 """
@@ -72,8 +73,10 @@ def choose_judged(loop: ClosedLoop, judge: str, trained: float, sets: int) -> Ar
 def judging_operations(loop: ClosedLoop) -> float:
     """Return the predicted operations of the optimum of one trial."""
     nx, nu = loop.plant.nx, loop.plant.nu
-    differences = 2 * (nx + nu) * _step_operations(loop)
-    backward = 4 * nx**3 + 6 * nx**2 * nu
+    structure = loop.kernels.structure
+    entries = structure.table.shape[1] if structure else nx
+    differences = 2 * loop.kernels.step_groups * _step_operations(loop)
+    backward = 4 * nx**2 * entries + 6 * nx**2 * nu
     per_step = differences + backward + OVERHEAD
     return float(ITERATIONS * loop.scenario.steps * per_step)
 

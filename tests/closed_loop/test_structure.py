@@ -193,9 +193,7 @@ def test_a_dependency_beyond_a_threshold_is_found(tmp_path):
 
 def test_a_dense_plant_keeps_no_structure(tmp_path):
     rate = "dx[i] = x[N + i]\n"
-    all_rates = (
-        rate + "        for j in range(N):\n            dx[i] += x[j] * x[N + j]\n"
-    )
+    loop = "        for j in range(N):\n            dx[i] += x[j] * x[N + j]\n"
     dense = COMPILED.replace(rate, rate + loop)
     assert trainer_of(write(tmp_path, dense)).kernels.structure is None
 
