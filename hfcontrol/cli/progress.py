@@ -284,8 +284,8 @@ def _describe_end(event: "Event", training: "Training") -> str:
             f"{state.holds} holds, {state.rollouts} rollouts"
         )
     line += f", {state.seconds:.1f} s"
-    if state.earlier and state.theta is state.earlier.theta:
-        line += f"; the controller is that of an earlier rung, {state.earlier.loss:.3e}"
+    if not state.leads:
+        line += f"; an earlier rung is better: loss {state.controller_loss:.3e}"
     return line
 
 

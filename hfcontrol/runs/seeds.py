@@ -256,7 +256,7 @@ def _result(training: Training, event: Event) -> SeedResult:
     outcome = Outcome(
         seed,
         path,
-        state.loss,
+        state.controller_loss,
         state.updates,
         state.rollouts,
         state.seconds,

@@ -156,9 +156,6 @@ class Best(NamedTuple):
     hold: int
 
 
-NOTHING_BEST = Best(None, np.inf, 0)
-
-
 @dataclass(frozen=True)
 class TrainingState:
     """Where a training stands: optimizer, hold and generator, counts, learning curve.
@@ -208,10 +205,21 @@ class TrainingState:
     @property
     def theta(self) -> Array:
         """The controller's weights (P,), as a NumPy array: the best of all rungs."""
-        earlier = self.earlier or NOTHING_BEST
-        if earlier.theta is None or self.own_loss < earlier.loss:
+        if self.leads or self.earlier is None or self.earlier.theta is None:
             return self.own_theta
-        return earlier.theta
+        return self.earlier.theta
+
+    @property
+    def leads(self) -> bool:
+        """Whether `own_theta` is better than the weights of earlier rungs."""
+        return self.earlier is None or self.own_loss < self.earlier.loss
+
+    @property
+    def controller_loss(self) -> float:
+        """The loss that belongs to `theta`."""
+        if self.leads or self.earlier is None:
+            return self.loss
+        return self.earlier.loss
 
     @property
     def own_loss(self) -> float:

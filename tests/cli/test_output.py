@@ -27,6 +27,8 @@ from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.plant.registry import plant_names
+from hfcontrol.training import ladder as ladder_module
+from hfcontrol.training.ladder import Rung
 
 # What `info --json` prints, and what an evaluation says about a set of scenarios.
 INFO = [
@@ -102,6 +104,22 @@ def test_training_in_json(capsys, here):
     assert all(hold["hand_error_cm"] > 0 and hold["accepted"] is True for hold in holds)
     assert list(done) == ["event", *INFO] and done["event"] == "done"
     assert done == {"event": "done", **strict_json(call(capsys, "info", "--json")[1])}
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_rungs_are_announced_in_one_line(capsys, here, monkeypatch, json_option):
+    monkeypatch.setattr(ladder_module, "GOOD_RATIO", 0.0)
+    monkeypatch.setattr(ladder_module, "BUDGET", 1e5)
+    monkeypatch.setattr(ladder_module, "RUNGS", (Rung("growth", grow=1),))
+    options = ["--strategy", "auto", "--effort", "1e-3", *SMALL_OPTIONS, *json_option]
+    status, out, _ = call(capsys, "train", *options)
+    lines = [line for line in out.splitlines() if "next: growth" in line]
+    assert status == 0 and len(lines) == 1
+    assert "times the optimum" in lines[0]
+    if json_option:
+        announced = strict_json(lines[0])
+        assert announced["event"] == "rung"
+        assert announced["next"].startswith("next: growth; the best weights are at")
 
 
 def test_quiet_training(capsys, here):
