@@ -66,8 +66,13 @@ def state_units(plant: Plant) -> tuple[str, ...]:
 
 def _indices_in_radians(plant: Plant) -> set[int]:
     """Return the indices i for which the file takes sin, cos or tan of x[i]."""
-    found = set()
-    for node in ast.walk(ast.parse(plant.source)):
+    found: set[int] = set()
+    try:
+        tree = ast.parse(plant.source)
+    except SyntaxError:
+        # The source of a model of a simulator is no Python.
+        return found
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or len(node.args) != 1:
             continue
         function, argument = node.func, node.args[0]

@@ -186,8 +186,11 @@ def fingerprint(function: Callable[..., Any]) -> bytes:
 
 
 def _describe_function(function: Callable[..., Any]) -> Iterator[bytes]:
-    """Yield what the code of a function depends on."""
-    yield function.__qualname__.encode()
+    """Yield what the code of a function depends on.
+
+    Numba looks its module up again: the same function of another plant is another one.
+    """
+    yield f"{function.__module__}.{function.__qualname__}".encode()
     yield from _describe_values(function.__defaults__ or ())
     cells = function.__closure__ or ()
     yield from _describe_values(cell.cell_contents for cell in cells)

@@ -30,8 +30,9 @@ from hfcontrol.runs.state_tree import (
     STATE_KEYS,
 )
 from hfcontrol.training.conditioning import Conditioning
-from hfcontrol.training.curriculum import CurriculumState
+from hfcontrol.training.curriculum import CurriculumOptions, CurriculumState
 from hfcontrol.training.holds import HoldState
+from hfcontrol.training.ladder import LadderState, further_rungs
 from hfcontrol.training.state import CurvePoint, Stop, TrainingState
 
 # Larger counts would not fit into the integers of NumPy.
@@ -106,8 +107,9 @@ def check_tree(tree: Tree) -> None:
 
     settings = _check_settings(_entry(tree, "settings", ""))
     _check_conditioning(tree.get("conditioning", {}))
+    options = _check_ladder(tree.get("ladder", {}), settings)
     if "warming" in tree:
-        _check_curriculum(tree["warming"], settings)
+        _check_curriculum(tree["warming"], settings, options.race)
         return
     words = (*(stop.word for stop in Stop), None)
     if _entry(tree, "stop", "") not in words:
@@ -409,17 +411,41 @@ def _check_conditioning(tree: Any) -> None:
         raise CheckpointError("its conditioning has inputs or outputs, but not both")
 
 
-def _check_curriculum(tree: Any, settings: Settings) -> None:
-    """Check the state of a curriculum that has not finished."""
+def _check_ladder(tree: Any, settings: Settings) -> CurriculumOptions:
+    """Check the state of a ladder; return the options of the rung in progress.
+
+    Older runs have nothing: theirs are the settings.
+    """
+    where = "ladder"
+    others = dict.fromkeys(("begun", "spent", "best"))
+    check_fields(tree, LadderState, where, others=others)
+    for name in ("begun", "spent"):
+        check_fields(tree.get(name, {}), Counts, f"{where}/{name}")
+    if tree.get("best") is not None:
+        _check_state(tree["best"], settings, f"{where}/best")
+
+    rung = tree.get("rung", 0)
+    rungs = further_rungs(settings) if tree.get("climbs", False) else ()
+    # After the last rung, the best one is trained to its end.
+    if not 0 <= rung <= len(rungs) + 1:
+        _refuse(f"{where}/rung", rung, f"from 0 to {len(rungs) + 1}")
+    return rungs[rung - 1] if 0 < rung <= len(rungs) else settings
+
+
+def _check_curriculum(tree: Any, settings: Settings, race: int) -> None:
+    """Check the state of a curriculum that has not finished.
+
+    `race` is the number of its initialisations.
+    """
     where = "warming"
     others = dict.fromkeys(("training", "best", "others"))
     check_fields(tree, CurriculumState, where, CURRICULUM_KEYS, others)
     check_fields(_entry(tree, "others", "warming/"), Counts, "warming/others")
-    if tree.get("initialisation", 0) >= settings.race:
+    if tree.get("initialisation", 0) >= race:
         _refuse(
             "warming/initialisation",
             tree["initialisation"],
-            f"below the number of initialisations, {settings.race}",
+            f"below the number of initialisations, {race}",
         )
     training = _entry(tree, "training", "warming/")
     weights = _check_state(training, settings, "warming/training")

@@ -264,7 +264,7 @@ def test_check_covers_the_starts_of_tasks(capsys, here):
     )
     plant = write_plant(here / "pole.py", "u[0] / x[0]", start)
     status, out, err = call(capsys, "check", plant)
-    assert status == 2 and "1 of 13 checks failed" in err
+    assert status == 2 and "1 of 14 checks failed" in err
     assert (
         "FAIL task go: the state a step later is not finite at its start x = (0, 0)"
         in out

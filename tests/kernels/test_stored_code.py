@@ -80,6 +80,15 @@ def test_another_constant_is_other_code(folder):
         assert outer.cache_hits == 0 and outer.ctypes(1.0) == scale
 
 
+def test_same_function_of_another_plant_is_other_code(folder):
+    """Numba imports the module of compiled code again, which is gone with its plant."""
+    for number, module in enumerate(("first_plant", "second_plant")):
+        function = renewed(scaled, __name__=module)
+        function.__module__ = module
+        assert compile_pointed_to(function, SIGNATURE).cache_hits == 0
+        assert len(code_files(folder)) == number + 1
+
+
 @pytest.mark.parametrize(
     "first, second",
     [
