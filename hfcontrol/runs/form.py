@@ -30,7 +30,7 @@ from hfcontrol.runs.state_tree import (
     STATE_KEYS,
 )
 from hfcontrol.training.conditioning import Conditioning
-from hfcontrol.training.curriculum import CurriculumOptions, CurriculumState
+from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.ladder import LadderState, further_rungs
 from hfcontrol.training.state import CurvePoint, Stop, TrainingState
@@ -107,14 +107,14 @@ def check_tree(tree: Tree) -> None:
 
     settings = _check_settings(_entry(tree, "settings", ""))
     _check_conditioning(tree.get("conditioning", {}))
-    options = _check_ladder(tree.get("ladder", {}), settings)
+    race, weights = _check_ladder(tree.get("ladder", {}), settings)
     if "warming" in tree:
-        _check_curriculum(tree["warming"], settings, options.race)
+        _check_curriculum(tree["warming"], settings, race, weights)
         return
     words = (*(stop.word for stop in Stop), None)
     if _entry(tree, "stop", "") not in words:
         _refuse("stop", tree["stop"], "why a training stopped")
-    _check_state(_entry(tree, "state", ""), settings, "state")
+    _check_state(_entry(tree, "state", ""), settings, "state", weights)
 
 
 # Texts and numbers beside settings and state.
@@ -411,31 +411,32 @@ def _check_conditioning(tree: Any) -> None:
         raise CheckpointError("its conditioning has inputs or outputs, but not both")
 
 
-def _check_ladder(tree: Any, settings: Settings) -> CurriculumOptions:
-    """Check the state of a ladder; return the options of the rung in progress.
+def _check_ladder(tree: Any, settings: Settings) -> tuple[int, int | None]:
+    """Check the state of a ladder; older runs have nothing.
 
-    Older runs have nothing: theirs are the settings.
+    Returns the initialisations of the rung's race, and the number of weights if known.
     """
-    where = "ladder"
-    others = dict.fromkeys(("begun", "spent", "best"))
-    check_fields(tree, LadderState, where, others=others)
-    for name in ("begun", "spent"):
-        check_fields(tree.get(name, {}), Counts, f"{where}/{name}")
-    if tree.get("best") is not None:
-        _check_state(tree["best"], settings, f"{where}/best")
-
+    check_fields(tree, LadderState, "ladder", others={"best": None})
+    rungs = further_rungs(settings) if tree.get("climbs") else ()
     rung = tree.get("rung", 0)
-    rungs = further_rungs(settings) if tree.get("climbs", False) else ()
-    # After the last rung, the best one is trained to its end.
-    if not 0 <= rung <= len(rungs) + 1:
-        _refuse(f"{where}/rung", rung, f"from 0 to {len(rungs) + 1}")
-    return rungs[rung - 1] if 0 < rung <= len(rungs) else settings
+    most = len(rungs) + 1 if rungs else 0
+    if rung > most:
+        _refuse("ladder/rung", rung, f"at most {most}")
+    theta, best = tree.get("theta"), tree.get("best")
+    weights = None if theta is None else theta.size
+    if best is not None:
+        weights = _check_state(best, settings, "ladder/best", weights)
+    # after the last rung there is no curriculum
+    has_own = 0 < rung <= len(rungs)
+    return (rungs[rung - 1].race if has_own else settings.race), weights
 
 
-def _check_curriculum(tree: Any, settings: Settings, race: int) -> None:
-    """Check the state of a curriculum that has not finished.
+def _check_curriculum(
+    tree: Any, settings: Settings, race: int, weights: int | None
+) -> None:
+    """Check the state of a curriculum with a race that has not finished.
 
-    `race` is the number of its initialisations.
+    Its weights are of a known number, or of any.
     """
     where = "warming"
     others = dict.fromkeys(("training", "best", "others"))
@@ -448,7 +449,7 @@ def _check_curriculum(tree: Any, settings: Settings, race: int) -> None:
             f"below the number of initialisations, {race}",
         )
     training = _entry(tree, "training", "warming/")
-    weights = _check_state(training, settings, "warming/training")
+    weights = _check_state(training, settings, "warming/training", weights)
     best = _entry(tree, "best", "warming/")
     if best is not None:
         _check_state(best, settings, "warming/best", weights)

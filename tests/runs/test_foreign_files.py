@@ -250,6 +250,10 @@ def load_tree(folder, tree):
         ("versions", {}, "versions/hfcontrol is missing"),
         ("command", 3, "command is 3; it must be a text"),
         ("warming", {}, "warming/others is missing"),
+        ("ladder", {"rung": 1}, "ladder/rung is 1; it must be at most 0"),
+        ("ladder", {"best": {}}, "ladder/best"),
+        ("ladder", {"theta": np.zeros(5)}, "has 3714 weights, and others 5"),
+        ("ladder", {"begun": {"rollouts": -1}}, "a whole number from 0 on"),
     ],
 )
 def test_entry_that_no_training_writes_is_refused_by_name(
