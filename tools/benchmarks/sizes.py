@@ -13,9 +13,11 @@ from pathlib import Path
 
 from benchmarks.report import Row, show, table
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.training.memory import predict_memory
+from hfcontrol.training.trainer import Trainer
 
 # States, and steps.
 SIZES = ((4, 40), (4, 400), (4, 4000), (16, 400), (64, 400), (256, 40), (256, 400))
@@ -72,7 +74,9 @@ def measure_one(states: int, steps: int, seed: int) -> Row:
         path.write_text(CHAIN.format(**numbers), encoding="utf-8")
         settings = settings_for(plant=str(path), strategy="plain", seed=seed)
         trainer = make_trainer(settings)
+        assert isinstance(trainer, Trainer)
         loop = trainer.loop(stream(seed, Stream.SCENARIOS))
+        assert isinstance(loop, ClosedLoop)
         theta = trainer.network.initial(stream(seed, Stream.WEIGHTS))
         predicted = predict_memory(loop, trainer.optimizer).total
         # compiled before any clock starts
