@@ -534,3 +534,76 @@ def test_a_residual_reads_no_more_of_the_target_than_hand_space_has():
         f"slide.py, line {line}: residual of task go reads beyond the 2 components of "
         "the target in `space` hand; use `space` joint"
     )
+
+
+# Forty more mistakes, of other kinds of values: each one is one fault of one entry.
+ODD_VALUES = [
+    ("REACH", '"start": {0.1, 0.2}'),
+    ("REACH", '"start": b"12"'),
+    ("REACH", '"start": (1j, 0)'),
+    ("REACH", '"start": np.array(["a", "b"])'),
+    ("REACH", '"start": np.zeros((2, 1))'),
+    ("REACH", '"start": [[0.1, 0.2]]'),
+    ("REACH", '"start": (10**400, 0)'),
+    ("REACH", '"start": (True, False)'),
+    ("REACH", '"start": range(2)'),
+    ("REACH", '"start": lambda: 0'),
+    ("REACH", '"radius": np.nan'),
+    ("REACH", '"radius": np.array([0.1])'),
+    ("REACH", '"centre": 0.3'),
+    ("ANGLES", '"targets": (((0, 0), (1, 1)),)'),
+    ("ANGLES", '"targets": {"first": 0, "last": 1}'),
+    ("ANGLES", '"targets": ("a", "b")'),
+    ("STAY", '"range": np.zeros((2, 3))'),
+    ("STAY", '"range": [(0, np.inf), (0, 1)]'),
+    ("AROUND", '"spread": (0.1, 0.1, None, 0)'),
+    ("AROUND", '"target": (np.inf, 0, 0, 0)'),
+    ("REACH", '"trials": np.inf'),
+    ("REACH", '"trials": [64]'),
+    ("REACH", '"steps": "60"'),
+    ("REACH", '"final": ((1, 1), (1, 1), (1, 1), (1, 1))'),
+    ("REACH", '"final": 10**400'),
+    ("REACH", '"final": (1, 1, 1, "x")'),
+    ("REACH", '"running": np.ones((4, 1))'),
+    ("REACH", '"running": (0.1, np.nan, 0, 0)'),
+    ("REACH", '"effort": ()'),
+    ("REACH", '"effort_about": "trim"'),
+    ("REACH", '"final_at": (0, 1)'),
+    ("REACH", '"success": {1: 2}'),
+    ("REACH", '"success": {"hand": np.nan}'),
+    ("REACH", '"success": ("hand", 0.1)'),
+    ("REACH", '"preview": {0.1: 1}'),
+    ("REACH", '"random": 1'),
+    ("REACH", '"sees": np.ones(3)'),
+    ("REACH", '"train": None'),
+    ("REACH", '"push": "1N"'),
+    ("OWN", '"residual_weight": {"near": 1}'),
+]
+
+
+def test_forty_odd_values_are_forty_lines_in_train_check_and_python(tmp_path, capsys):
+    """All in one file: nothing is trained, and nothing ends in a traceback."""
+    assert len(ODD_VALUES) == 40
+    tasks = [
+        f"'t{k}': {{**{base}, {change}}}" for k, (base, change) in enumerate(ODD_VALUES)
+    ]
+    path = tmp_path / "slide.py"
+    path.write_text(f"{SLIDE}\nTASKS = {{{', '.join(tasks)}}}\n")
+    entries = [change.partition(":")[0].strip('"') for _, change in ODD_VALUES]
+    starts = [f"t{k} of slide: {entry} " for k, entry in enumerate(entries)]
+
+    with pytest.raises(TaskError) as caught:
+        hf.train(str(path), out=tmp_path / "runs")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 40
+    assert all(map(str.startswith, lines, [f"task {s}" for s in starts]))
+    assert all("must " in line or "has " in line for line in lines)
+
+    _, errors = run_command(capsys, "train", "--plant", str(path))
+    assert errors.splitlines() == [f"hfcontrol: {line}" for line in lines]
+    printed, _ = run_command(capsys, "check", str(path))
+    faults = [line for line in printed.splitlines() if line.startswith("FAIL tasks: ")]
+    named = [f"FAIL tasks: t{k}: {entry} " for k, entry in enumerate(entries)]
+    assert len(faults) == 40
+    assert all(map(str.startswith, faults, named))
+    assert not (tmp_path / "runs").exists()
