@@ -132,7 +132,6 @@ TASKS = {
         "residual_weight": (2 * DT, 2 * DT, 0.2 * DT, 0.2 * DT),
         "final": 0.0,
         "effort": 0.2 * DT,
-        "train": {"grow": 12},
         "success": {"hand": 0.3},  # [m]
     },
 }

@@ -249,7 +249,14 @@ def relative(a, b):
 def training_of(plant="swing", **settings):
     """The trainer of a small training, and its state before the first rollout."""
     settings = Settings(
-        **{"hidden": (5, 4), "trials": 7, "steps": 12, "control_limit": 2.0, **settings}
+        **{
+            "hidden": (5, 4),
+            "trials": 7,
+            "steps": 12,
+            "control_limit": 2.0,
+            "strategy": "plain",
+            **settings,
+        }
     )
     trainer = make_trainer(settings, plant_of(plant))
     theta = trainer.network.initial(stream(settings.seed, Stream.WEIGHTS))

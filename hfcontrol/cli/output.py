@@ -3,12 +3,18 @@
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+# Imported when there is something to print: the help does without NumPy.
+if TYPE_CHECKING:
+    from hfcontrol.runs.preparation import Preparation
+    from hfcontrol.training.conditioning import Conditioning
 
 # Returns to the beginning of a terminal's line and clears it.
 CLEAR_LINE = "\r\x1b[K"
@@ -16,6 +22,10 @@ CLEAR_LINE = "\r\x1b[K"
 # The longest names are like "path deviation [% of reach]".
 NAME_WIDTH = 28
 MIN_COLUMN_WIDTH = 24
+
+# A table of texts: the width of its names and of all.
+ROW_NAME_WIDTH = 14
+TABLE_WIDTH = 88
 
 
 @contextmanager
@@ -71,6 +81,23 @@ class Row(NamedTuple):
 
     name: str
     show: Callable[[dict[str, Any]], str]
+
+
+def print_diagnosis(
+    prepared: "Preparation", task: object, conditioning: "Conditioning"
+) -> None:
+    """Print what was found out about a problem, if anything was; wrap long texts."""
+    from hfcontrol.evaluation.diagnosis_table import diagnosis_rows
+    from hfcontrol.tasks.task import Task
+
+    if prepared.diagnosis is None or not isinstance(task, Task):
+        return
+    click.echo(f"diagnosis of {task.plant.name} {task.name}")
+    indent = " " * (2 + ROW_NAME_WIDTH)
+    for name, text in diagnosis_rows(prepared, task, conditioning):
+        first = f"  {name:{ROW_NAME_WIDTH}}"
+        lines = textwrap.wrap(text, TABLE_WIDTH - len(indent))
+        click.echo(first + f"\n{indent}".join(lines))
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:

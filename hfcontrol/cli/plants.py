@@ -4,7 +4,7 @@ import ast
 
 import click
 
-from hfcontrol.cli.output import show_status
+from hfcontrol.cli.output import print_diagnosis, show_status
 from hfcontrol.errors import PlantError
 
 
@@ -32,13 +32,17 @@ def plants() -> None:
 
 @click.command()
 @click.argument("name", metavar="NAME|FILE")
-def check(name: str) -> None:
+@click.option(
+    "--task", metavar="NAME", help="Task to diagnose; default the file's first one."
+)
+def check(name: str, task: str | None) -> None:
     """Check a plant file against the contract.
 
     It checks shapes, finite numbers, determinism, derivatives and tasks, and prints one
     line for each check that says what is wrong. Then it looks for what makes a task
     hard or impossible: goals that cannot be held, modes faster than DT, jumps and
-    kinks, and units that disagree.
+    kinks, and units that disagree. In the end it shows
+    what a training will know of the task before it begins.
 
     \b
     hfcontrol check plants/mine.py
@@ -75,12 +79,26 @@ def check(name: str) -> None:
     microseconds = 1e6 * step_seconds(plant)
     click.echo(f"one step takes {microseconds:.3g} us per trial, in a batch of 1,024")
     if plant.tasks:
+        _diagnose(name, task)
         click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
     else:
         click.echo(
             f"{plant.name} is fine, but has no task to train for: add TASKS to "
             f"{plant.path.name}"
         )
+
+
+def _diagnose(name: str, task: str | None) -> None:
+    """Print what a training of a task begins with."""
+    from hfcontrol.runs.settings import settings_for
+    from hfcontrol.runs.training import prepare_problem
+
+    with show_status("diagnosing"):
+        problem = prepare_problem(settings_for(plant=name, task=task))
+    prepared = problem.prepared
+    if prepared.diagnosis is not None:
+        print_diagnosis(prepared, problem.trainer.task, problem.conditioning)
+        click.echo(prepared.reasons[-1])
 
 
 def _format_finding(name: str, ok: bool, message: str) -> str:

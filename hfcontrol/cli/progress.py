@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json, show_status
+from hfcontrol.cli.output import (
+    CLEAR_LINE,
+    print_diagnosis,
+    print_evaluation,
+    print_json,
+    show_status,
+)
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
@@ -158,6 +164,7 @@ class Progress:
         click.echo(_describe_problem(training))
         for reason in training.prepared.reasons:
             click.echo(reason)
+        print_diagnosis(training.prepared, training.task, training.conditioning)
         click.echo(
             f"kernels ready in {training.prepared.seconds:.1f} s; "
             f"run {training.folder.path}"
@@ -251,7 +258,9 @@ class Progress:
         from hfcontrol.evaluation.evaluation import evaluate
 
         with show_status("searching for the optimum"):
-            evaluation = evaluate(training.run, judge=self.judge)
+            evaluation = evaluate(
+                training.run, judge=self.judge, pilots=training.pilots
+            )
         print_evaluation(evaluation)
         signs = find_signs(word, evaluation, training)
         if signs is not None:

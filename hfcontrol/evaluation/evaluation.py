@@ -16,7 +16,7 @@ from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.judging import check_judge, choose_judged, training_operations
-from hfcontrol.optim.yardstick import Optimum, optimum
+from hfcontrol.optim.yardstick import Optimum, Pilots, optimum
 from hfcontrol.policy_gradient.samplers import (
     SEED_LIMIT,
     EnvironmentSampler,
@@ -81,6 +81,7 @@ def compare_with_optimum(
     settings: Settings | None = None,
     trials: int | None = None,
     judge: str = "all",
+    pilots: Pilots | None = None,
 ) -> Comparison:
     """Run a controller on the scenarios of a split, and find the optimum of each.
 
@@ -89,6 +90,7 @@ def compare_with_optimum(
     trials: number of trials, default the task's own number for evaluation.
     judge: of which trials the optimum is found, "all", "none", or "auto" for as many as
         judging.py plans.
+    pilots: what is known of the optimum, from the diagnosis of the training.
     """
     task = run.task(settings)
     if trials is None:
@@ -107,7 +109,7 @@ def compare_with_optimum(
     if judged.size < loop.trials:
         scenario = select_trials(scenario, judged)
         arriving = arriving[..., judged].copy()
-    best = optimum(loop.kernels, scenario, loop.wiring, arriving)
+    best = optimum(loop.kernels, scenario, loop.wiring, arriving, pilots)
     return Comparison(run, task, loop, rollout, best, judged)
 
 
@@ -323,6 +325,7 @@ def evaluate(
     settings: Settings | None = None,
     trials: int | None = None,
     judge: str = "auto",
+    pilots: Pilots | None = None,
 ) -> dict[str, Any]:
     """Evaluate a controller on the training and the held-out scenarios.
 
@@ -331,6 +334,7 @@ def evaluate(
     trials: number of trials in each set, as for `compare_with_optimum`.
     judge: of which trials the optimum is found: "auto" for as many as take a tenth of
         the operations of the training, or about 10 s if that is more; "all"; "none".
+    pilots: what is known of the optimum, from the diagnosis of the training.
 
     Returns a dict with `run`, `plant`, `task`, `noisy` and `sets`, a summary for each
     split; in an environment, `episodes` and `return` replace the last two.
@@ -347,7 +351,7 @@ def evaluate(
         return _evaluate_returns(run, trainer.sampler, episodes)
 
     comparisons = {
-        split: compare_with_optimum(run, split, settings, trials, judge)
+        split: compare_with_optimum(run, split, settings, trials, judge, pilots)
         for split in SPLITS
     }
     task = comparisons[SPLITS[0]].task

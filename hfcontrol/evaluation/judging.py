@@ -21,6 +21,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.optim.operations import measure_problem
 from hfcontrol.optim.yardstick import select_evenly
 
@@ -66,19 +67,20 @@ def choose_judged(loop: ClosedLoop, judge: str, trained: float, sets: int) -> Ar
     if judge == "all":
         return np.arange(loop.trials)
     most = max(LEAST_OPERATIONS, PART * trained) / sets
-    affordable = int(most / judging_operations(loop))
+    of_trial = judging_operations(loop.kernels, loop.scenario.steps)
+    affordable = int(most / of_trial)
     return select_evenly(loop.trials, max(affordable, LEAST_JUDGED))
 
 
-def judging_operations(loop: ClosedLoop) -> float:
-    """Return the predicted operations of the optimum of one trial."""
-    nx, nu = loop.plant.nx, loop.plant.nu
-    structure = loop.kernels.structure
+def judging_operations(kernels: Kernels, steps: int) -> float:
+    """Return the predicted operations of the optimum of one trial of some steps."""
+    nx, nu = kernels.plant.nx, kernels.plant.nu
+    structure = kernels.structure
     entries = structure.table.shape[1] if structure else nx
-    differences = 2 * loop.kernels.step_groups * _step_operations(loop)
+    differences = 2 * kernels.step_groups * _step_operations(kernels)
     backward = 4 * nx**2 * entries + 6 * nx**2 * nu
     per_step = differences + backward + OVERHEAD
-    return float(ITERATIONS * loop.scenario.steps * per_step)
+    return float(ITERATIONS * steps * per_step)
 
 
 def training_operations(loop: ClosedLoop, trained: Counts, trials: int) -> float:
@@ -91,10 +93,10 @@ def training_operations(loop: ClosedLoop, trained: Counts, trials: int) -> float
     rollout_steps = trained.rollouts * T * trials
     plant_steps = rollout_steps + trained.jacobian_steps
     pass_steps = rollout_steps / 2 + trained.tangent_steps + trained.adjoint_steps
-    return plant_steps * _step_operations(loop) + pass_steps * step_of_pass
+    return plant_steps * _step_operations(loop.kernels) + pass_steps * step_of_pass
 
 
-def _step_operations(loop: ClosedLoop) -> int:
+def _step_operations(kernels: Kernels) -> int:
     """Return the operations of a plant step, also where they are unknown."""
-    known = loop.kernels.step_operations
+    known = kernels.step_operations
     return PYTHON_STEP if known is None else known

@@ -47,7 +47,12 @@ from hfcontrol.optim.linear_solvers import (
     residual_space,
     woodbury,
 )
-from hfcontrol.optim.operations import measure_problem, preconditioner_trials
+from hfcontrol.optim.operations import (
+    measure_problem,
+    preconditioner_trials,
+    products_cost,
+    rows_cost,
+)
 from hfcontrol.optim.protocol import Objective, Report
 from hfcontrol.optim.solver_choice import Choice, choose_solver, count_curved
 
@@ -185,6 +190,16 @@ class HessianFree:
     def choice(self) -> Choice:
         """What the options say about the solver."""
         return Choice(self.solver, self.curvature_trials, self.structural > 0)
+
+    def predict_operations(self, loop: Loop) -> float:
+        """Return the operations of an update, approximately."""
+        problem = measure_problem(loop)
+        trials = count_curved(problem, self.curvature_trials)
+        size = problem._replace(trials=trials)
+        solver, _ = self.choose_solver(loop)
+        if solver == "residual":
+            return rows_cost(size, trials * len(loop.active_residuals()))
+        return products_cost(size)
 
     def step(
         self, state: HFState, rollout: Any, hold: Objective, left: int = 1

@@ -96,8 +96,9 @@ def join_trials(parts: Sequence[Trajectories]) -> Trajectories:
 class Expansion(NamedTuple):
     """Jacobians and cost expansion by arriving control, for the backward pass.
 
-    A (T, N, nx, nx), B (T, N, nx, nu), l_xx, l_uu, l_ux accordingly; l_x (T, N, nx),
-    l_u (T, N, nu), and how far v may move down and up, `low` and `high` (T, N, nu).
+    A (T, N, nx, nx), B (T, N, nx, nu), l_uu, l_ux accordingly; l_xx (T+1, N, nx, nx),
+    l_x (T+1, N, nx), l_u (T, N, nu), and how far v may move down and up, `low` and
+    `high` (T, N, nu).
     """
 
     A: Array

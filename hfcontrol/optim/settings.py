@@ -51,8 +51,8 @@ class OptimizerSettings(SettingsModel):
     )
     damping: Number | None = setting(
         None,
-        "Initial Tikhonov damping, which adapts; by default it follows from the "
-        "curvature, and is 1 with `strategy` plain.",
+        "Initial Tikhonov damping, which adapts; 1 by default or, for a network that "
+        "is trained in typical sizes, from the curvature.",
         "LAM",
         only_with=(HESSIAN_FREE,),
         gt=0,

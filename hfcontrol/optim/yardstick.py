@@ -14,6 +14,7 @@ iLQR is local, so even the best need not be the global optimum.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,12 @@ from hfcontrol.optim.starts import (
     rolled_out_law,
     zero_controls,
 )
-from hfcontrol.tasks.scenario import Scenario, mix_trials, move_scenario
+from hfcontrol.tasks.scenario import (
+    Scenario,
+    is_same_scenario,
+    mix_trials,
+    move_scenario,
+)
 
 # All starts; the first that suffices is used for all trials.
 STARTS: tuple[Start, ...] = (
@@ -64,23 +70,37 @@ class Optimum:
     u: Array
 
 
+class Pilots(NamedTuple):
+    """What was found for the trials of a scenario that try every start.
+
+    Their best trajectories, and the first start that alone finds the best for each of
+    them, None if they need several.
+    """
+
+    scenario: Scenario
+    best: Trajectories
+    start: Start | None
+
+
 def optimum(
     kernels: Kernels,
     scenario: Scenario,
     wiring: Wiring,
     controls: Array | None = None,
+    pilots: Pilots | None = None,
 ) -> Optimum:
     """Return the best of iLQR from several starts and of the laws of other trials.
 
     A controller's controls as they arrive (T, nu, N) are one more start: the optimum is
     not worse than the controller. If there is noise, the losses are a bound that no
-    controller attains: the optimum knows the noise in advance.
+    controller attains: the optimum knows the noise in advance. `pilots` of the same
+    plant and wiring save the search for them; those of another scenario are ignored.
     """
     scenario, wiring = to_kernels(kernels, scenario, wiring)
     system = OpenLoop(kernels, scenario, wiring)
     # trajectories may diverge: their losses are infinite then
     with np.errstate(all="ignore"):
-        found = find_best(system)
+        found = find_best(system, pilots)
         if controls is not None:
             arriving = to_device_of(controls, scenario.x0)
             found = _try_controls(system, arriving, found)
@@ -102,18 +122,26 @@ def select_evenly(trials: int, most: int) -> Array:
     return np.linspace(0, trials - 1, count).astype(int)
 
 
-def find_best(system: OpenLoop) -> Trajectories:
-    """Return the best trajectories from all starts."""
-    trials = select_evenly(system.scenario.trials, PILOTS)
-    pilots = system.subset(trials)
+def find_pilots(system: OpenLoop) -> Pilots:
+    """Return what all starts find for `PILOTS` trials of a system, at most."""
+    pilots = system.subset(select_evenly(system.scenario.trials, PILOTS))
     tried = try_starts(pilots, STARTS)
     best = share_laws(pilots, best_of(tried))
+    return Pilots(pilots.scenario, best, _first_sufficient(tried, best))
 
-    sufficient = _first_sufficient(tried, best)
-    if sufficient is not None:
+
+def find_best(system: OpenLoop, pilots: Pilots | None = None) -> Trajectories:
+    """Return the best trajectories from all starts."""
+    trials = select_evenly(system.scenario.trials, PILOTS)
+    scenario = system.subset(trials).scenario
+    if pilots is None or not is_same_scenario(pilots.scenario, scenario):
+        pilots = find_pilots(system)
+
+    best, start = pilots.best, pilots.start
+    if start is not None:
         found = best.copy()
         if len(trials) < system.scenario.trials:
-            found = best_of(try_starts(system, [sufficient]))
+            found = best_of(try_starts(system, [start]))
             found.put(trials, best)
         if not _disagree(system, found):
             return _converge(system, found)

@@ -1,17 +1,15 @@
 """Build what settings describe: plant, task, network, wiring, optimizer and trainer."""
 
-import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 
-from hfcontrol.arrays.device import device_name, resolve_device
+from hfcontrol.arrays.device import resolve_device
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.structure import learn_structure
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TaskError, UsageError
@@ -52,8 +50,6 @@ from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import PLAIN, Conditioning
-from hfcontrol.training.holds import choose_hold
-from hfcontrol.training.memory import check_memory
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
 
@@ -66,7 +62,8 @@ COPIES = 8
 BATCHES = 32
 FRESH_BATCHES = 8
 
-# Initial damping of a training that chooses nothing from the problem.
+# Initial damping of a training in the plant's own units; in typical sizes the problem
+# chooses it.
 PLAIN_DAMPING = 1.0
 
 
@@ -196,7 +193,9 @@ def make_network(
     return network
 
 
-def make_optimizer(settings: Settings, task: Task) -> Optimizer[Any]:
+def make_optimizer(
+    settings: Settings, task: Task, conditioning: Conditioning = PLAIN
+) -> Optimizer[Any]:
     """Return the optimizer of training by derivatives.
 
     Raises NotImplementedError for a name in the settings without a row in `OPTIMIZERS`.
@@ -207,20 +206,23 @@ def make_optimizer(settings: Settings, task: Task) -> Optimizer[Any]:
             f"`optimizer` {name}: nothing builds it; add a row to OPTIMIZERS in "
             "hfcontrol/runs/factory.py"
         )
-    return OPTIMIZERS[name](settings, task)
+    return OPTIMIZERS[name](settings, task, conditioning)
 
 
-def _hessian_free(settings: Settings, task: Task) -> HessianFree:
+def _hessian_free(
+    settings: Settings, task: Task, conditioning: Conditioning
+) -> HessianFree:
     """Return the Hessian-free optimizer.
 
-    By default the task chooses how many trials the curvature needs.
+    By default the task chooses how many trials the curvature needs, and in typical
+    sizes the curvature chooses the first damping.
     """
     trials = settings.curvature_trials
     if trials is None:
         trials = task.curvature_trials
     is_plain = settings.strategy == "plain"
     damping = settings.damping
-    if damping is None and is_plain:
+    if damping is None and not conditioning.is_scaled:
         damping = PLAIN_DAMPING
     return HessianFree(
         settings.solver,
@@ -233,26 +235,26 @@ def _hessian_free(settings: Settings, task: Task) -> HessianFree:
     )
 
 
-def _adam(settings: Settings, task: Task) -> Adam:
+def _adam(settings: Settings, task: Task, conditioning: Conditioning) -> Adam:
     """Return Adam, with its own learning rate by default."""
     rate = settings.learning_rate
     return Adam() if rate is None else Adam(rate)
 
 
-def _momentum(settings: Settings, task: Task) -> Momentum:
+def _momentum(settings: Settings, task: Task, conditioning: Conditioning) -> Momentum:
     """Return gradient descent with momentum, with its own learning rate by default."""
     rate = settings.learning_rate
     return Momentum() if rate is None else Momentum(rate)
 
 
-def _lbfgs(settings: Settings, task: Task) -> LBFGS:
+def _lbfgs(settings: Settings, task: Task, conditioning: Conditioning) -> LBFGS:
     """Return L-BFGS, which has no settings."""
     return LBFGS()
 
 
 # One for each of DERIVATIVE_OPTIMIZERS. Policy gradients are no `Optimizer`: they train
 # by sampled costs, in a trainer of their own.
-OPTIMIZERS: dict[str, Callable[[Settings, Task], Optimizer[Any]]] = {
+OPTIMIZERS: dict[str, Callable[[Settings, Task, Conditioning], Optimizer[Any]]] = {
     "hf": _hessian_free,
     "adam": _adam,
     "momentum": _momentum,
@@ -333,7 +335,7 @@ def make_trainer(
         kernels,
         network,
         wiring,
-        make_optimizer(settings, task),
+        make_optimizer(settings, task, conditioning),
         # In continuous time every update simulates the plant again.
         "scenario" if settings.estimator else settings.hold,
         limits,
@@ -405,89 +407,3 @@ def _check_environment(settings: Settings, environment: Any) -> None:
             f"{', '.join(faults)} with `plant` {settings.plant}: applies only to "
             "plants, not to environments; leave it out"
         )
-
-
-class Preparation(NamedTuple):
-    """What was done before training: its time [s], the solver, reasons for choices."""
-
-    seconds: float
-    solver: str
-    reasons: tuple[str, ...]
-
-
-def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation:
-    """Compile or load all that a training calls, and say what was chosen and why."""
-    begin = time.perf_counter()
-    if isinstance(trainer, PolicyTrainer):
-        trainer.prepare()
-        reason = (
-            f"{settings.optimizer}: learns from costs alone, by "
-            f"{trainer.sampler.description}"
-        )
-        seconds = time.perf_counter() - begin
-        return Preparation(seconds, settings.optimizer, (reason,))
-
-    # One call of each operation compiles it. The loop is one of control steps or one in
-    # continuous time; what only the former has is used for it alone.
-    if not trainer.estimator and trainer.kernels.device == "cpu":
-        task = cast(Task, trainer.task)
-        check_memory(_single_trial(trainer, task), trainer.optimizer, task.trials)
-    loop: Any = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
-    theta = trainer.move(np.zeros(trainer.network.size))
-    linear = loop.linearise(loop.rollout(theta))
-    linear.jvp(linear.gradient)
-
-    reasons = [f"hold {choose_hold(trainer.hold, loop)[1]}"]
-    reasons += _describe_passes(trainer, loop)
-
-    solver: str = settings.optimizer
-    if isinstance(trainer.optimizer, HessianFree):
-        solver, why = trainer.optimizer.choose_solver(loop)
-        if loop.active_residuals():
-            # One residual is enough to compile the pass of them all.
-            linear.rows(loop.active_residuals()[-1:])
-        reasons.append(f"solver {why}")
-
-    if (settings.guide or settings.imitate) and trainer.optimal is not None:
-        # One trial is enough to compile iLQR.
-        trainer.optimal(loop.subset(1))
-    if settings.imitate:
-        reasons.append(
-            "imitate: learns the laws about the optima of a few trials first, with at "
-            f"most {settings.imitate} updates"
-        )
-    if settings.guide:
-        reasons.append(
-            f"guide: follows iLQR's trajectories first, with at most {settings.guide} "
-            "updates on each part of the horizon"
-        )
-    return Preparation(time.perf_counter() - begin, solver, tuple(reasons))
-
-
-def _single_trial(trainer: Trainer, task: Task) -> ClosedLoop:
-    """Return the closed loop on one trial, which takes little memory."""
-    scenario = task.draw(np.random.default_rng(0), trials=1)
-    return ClosedLoop(
-        trainer.plant,
-        trainer.kernels,
-        trainer.network,
-        scenario,
-        trainer.wiring,
-        PassOptions(trainer.fused, trainer.store_every, trainer.dtype),
-    )
-
-
-def _describe_passes(trainer: Trainer, loop: Any) -> list[str]:
-    """Return where the passes run, if that is not compiled code on the CPU."""
-    lines = []
-    if trainer.kernels.device == "gpu":
-        passes = type(loop.passes).__name__.removesuffix("Passes").lower()
-        lines.append(
-            f"device {device_name()}, passes {passes}, network in {trainer.dtype}"
-        )
-    if not trainer.plant.compiled:
-        lines.append(
-            f"passes fused, except for steps of {trainer.plant.name}, which is not "
-            "compiled"
-        )
-    return lines

@@ -56,6 +56,10 @@ POLICY_SETTINGS = tuple(PolicyGradientSettings.model_fields)
 NOT_FOR_TASKS = ("plant", "task", "seed")
 
 
+# What settings were before they existed, where that is not the default.
+BEFORE = {"strategy": "plain"}
+
+
 class SeedSettings(SettingsModel):
     """Where random numbers come from."""
 
@@ -226,8 +230,9 @@ class Settings(
     def from_tree(cls, tree: dict[str, Any]) -> "Settings":
         """Return the settings of a checkpoint; unknown entries are ignored.
 
-        Those come from other versions of hfcontrol.
+        Those come from other versions of hfcontrol, and so do missing ones.
         """
+        tree = {**BEFORE, **tree}
         known = {name: tree[name] for name in cls.model_fields if name in tree}
         return cls(**known)
 

@@ -12,12 +12,14 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.optim.yardstick import Pilots
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
-from hfcontrol.runs.factory import Preparation, make_trainer, prepare
+from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.preparation import Preparation, prepare
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
@@ -94,6 +96,15 @@ class Training:
         task = self.trainer.task
         assert isinstance(task, (Task, Episodes))
         return task
+
+    @property
+    def pilots(self) -> Pilots | None:
+        """What the diagnosis knows of the optimum of the training trials."""
+        diagnosis = self.prepared.diagnosis
+        # an evaluation is on the CPU
+        if diagnosis is None or self.trainer.kernels.device != "cpu":
+            return None
+        return diagnosis.pilots
 
     @property
     def run(self) -> Run:
@@ -239,20 +250,44 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
     plant = load_plant(settings.plant)
 
     def build(conditioning: Conditioning) -> Trainer:
-        built = make_trainer(settings, plant, conditioning)
+        # the plain one has been made already
+        built = trainer
+        if conditioning is not PLAIN:
+            built = make_trainer(settings, plant, conditioning)
         assert isinstance(built, Trainer)
         return built
 
     chosen = choose_start(build, settings.seed, settings.strategy == "law")
-    trainer = build(chosen.conditioning)
-    prepared = prepared._replace(reasons=(*prepared.reasons, chosen.reason))
-    return _Beginning(trainer, prepared, chosen.conditioning, chosen.theta)
+    prepared = prepared._replace(
+        reasons=(*prepared.reasons, chosen.reason), diagnosis=chosen.diagnosis
+    )
+    conditioning = chosen.conditioning
+    return _Beginning(build(conditioning), prepared, conditioning, chosen.theta)
 
 
 def _chooses_start(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:
-    """Whether scaling and start are chosen from the problem."""
+    """Whether scaling and start are chosen from the problem.
+
+    The optima of a plant that is not compiled take longer than most trainings.
+    """
     in_steps = settings.estimator is None and isinstance(trainer, Trainer)
-    return in_steps and settings.strategy != "plain"
+    if not in_steps or settings.strategy == "plain":
+        return False
+    return trainer.plant.compiled or settings.strategy == "law"
+
+
+class Problem(NamedTuple):
+    """A problem as a training begins with it: conditioned, and with its diagnosis."""
+
+    trainer: Trainer | PolicyTrainer
+    prepared: Preparation
+    conditioning: Conditioning
+
+
+def prepare_problem(settings: Settings) -> Problem:
+    """Return what a training with these settings begins with; no folder is made."""
+    begin = _begin(settings, None)
+    return Problem(begin.trainer, begin.prepared, begin.conditioning)
 
 
 def _check_start(

@@ -27,7 +27,8 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import optimum
-from hfcontrol.runs.factory import make_trainer, prepare
+from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.preparation import prepare
 from hfcontrol.runs.processes import (
     StopFile,
     end_processes,

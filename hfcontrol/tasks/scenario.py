@@ -103,6 +103,19 @@ def shorten_scenario(scenario: Scenario, steps: int) -> Scenario:
     return replace(scenario, cost=cost, arrivals=arrivals, **changes)
 
 
+def is_same_scenario(one: Scenario, other: Scenario) -> bool:
+    """Whether all numbers of two scenarios on the CPU are the same."""
+    pairs = zip(_all_arrays(one), _all_arrays(other), strict=True)
+    return all(_is_same_array(a, b) for a, b in pairs)
+
+
+def _is_same_array(a: Array | None, b: Array | None) -> bool:
+    """Whether two arrays are equal; NaN equals NaN."""
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b, equal_nan=True)
+
+
 def without_chance(scenario: Scenario) -> Scenario:
     """The scenario without noise and pushes."""
     return replace(

@@ -47,6 +47,9 @@ from hfcontrol.tasks.weights import (
     weights_by_component,
 )
 
+# Error in typical sizes up to which a trial succeeds, if the task says nothing else.
+DEFAULT_SUCCESS = 0.1
+
 
 class Trajectory(Protocol):
     """What `Task.success` reads of a rollout: the states (T+1, nx, N)."""
@@ -452,9 +455,9 @@ class Task:
 
         That is a limit on the final errors of hand [m], rates or state, as norms, or a
         function of the final state and goal (n, N). The default is a norm of 0.1 of
-        the state's error, which counts the `final_states`.
+        the state's error in typical sizes, which counts the `final_states`.
         """
-        limits = self.numbers.get("success", {"state": 0.1})
+        limits = self.numbers.get("success", {})
         # Actuators may be in any state.
         n = self.plant.n_body
         x, goal = rollout.x[-1, :n], scenario.goal[-1, :n]
@@ -467,6 +470,10 @@ class Task:
             output = self.kernels.output(rollout.x[-1:], scenario.params)[0]
             hand_goal = scenario.goal_output[-1, self.plant.hand]
             errors["hand"] = output[self.plant.hand] - hand_goal
+        if not limits:
+            sizes = self.plant.typical_state[self.final_states]
+            errors = {"state": errors["state"] / sizes[:, None]}
+            limits = {"state": DEFAULT_SUCCESS}
         norms = {name: np.linalg.norm(e, axis=0) for name, e in errors.items()}
         return np.all([norms[name] < limit for name, limit in limits.items()], axis=0)
 

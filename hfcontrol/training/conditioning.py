@@ -17,7 +17,7 @@ from hfcontrol.network.scaling import Scaling
 from hfcontrol.plant.contract import Plant
 from hfcontrol.training.diagnosis import Sizes
 
-# Sizes within this factor of one, and typical values below it, are left alone.
+# Sizes within this factor of those that a network is made for are left alone.
 ORDINARY = 10.0
 
 
@@ -37,6 +37,11 @@ class Conditioning:
     inputs: Typical | None = None
     outputs: Typical | None = None
     linear_path: bool = False
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the network is trained in typical sizes."""
+        return self.inputs is not None and self.outputs is not None
 
     def with_sizes(self, sizes: Sizes, linear_path: bool = False) -> "Conditioning":
         """Return the same with typical sizes, and perhaps a linear path."""
@@ -74,14 +79,19 @@ class Conditioning:
 PLAIN = Conditioning()
 
 
-def is_ordinary(sizes: Sizes) -> bool:
-    """Whether a network's inputs and commands are of size one as they are.
+def is_ordinary(sizes: Sizes, output_sizes: Array) -> bool:
+    """Whether a network's inputs and commands have the sizes that it is made for.
 
-    Scaling such a problem was measured to help nowhere, and to slow down the last steps
-    towards the optimum of the two-link arm.
+    That is one for inputs, and `output_sizes` (nu,) for commands. Scaling such a
+    problem was measured to slow down the last steps towards the optimum of the arms.
     """
-    for values in (sizes.inputs, sizes.commands):
-        reach = np.hypot(values.mean, values.size)
-        if (reach > ORDINARY).any() or (values.size < 1 / ORDINARY).any():
-            return False
-    return True
+    made_for = np.ones_like(sizes.inputs.size)
+    return _are_near(sizes.inputs, made_for) and _are_near(sizes.commands, output_sizes)
+
+
+def _are_near(signals: Typical, sizes: Array) -> bool:
+    """Whether typical values and sizes (n,) are within a factor of some sizes (n,)."""
+    reach = np.hypot(signals.mean, signals.size)
+    is_large = reach > ORDINARY * sizes
+    is_small = signals.size < sizes / ORDINARY
+    return not (is_large | is_small).any()

@@ -24,12 +24,9 @@ from hfcontrol.optim.ilqr import (
     find_laws,
 )
 from hfcontrol.optim.regulator import Rest, find_rest
-from hfcontrol.optim.yardstick import optimum
+from hfcontrol.optim.yardstick import Pilots, find_pilots
 from hfcontrol.plant.contract import Plant
-from hfcontrol.tasks.scenario import Scenario, select_trials, without_chance
-
-# Trials whose optima are found: enough for sizes and for a linear law.
-SAMPLE = 16
+from hfcontrol.tasks.scenario import Scenario, without_chance
 
 # A size is at least this part of the largest distance from the mean ...
 PEAK_PART = 1 / 3
@@ -62,9 +59,10 @@ class Sizes(NamedTuple):
 class Diagnosis:
     """What was found out about a problem.
 
-    * `system`: the open loop of the sampled trials, without chance
-    * `optima`: their best trajectories, and `gains` (T, N, nu, nx) of the laws about
-      them
+    * `system`: the open loop of a few trials, the pilots of the yardstick, without
+      chance
+    * `pilots`: what the yardstick found for them, and `gains` (T, N, nu, nx) of the
+      laws about their best trajectories
     * `rest`: the trim at their starts and goals
     * `sizes`: the typical sizes of all signals along the optima
     * `growth`: largest factor by which a perturbation of typical size grows over the
@@ -73,12 +71,17 @@ class Diagnosis:
     """
 
     system: OpenLoop
-    optima: Trajectories
+    pilots: Pilots
     gains: Array
     rest: Rest
     sizes: Sizes
     growth: float
     saturated: float
+
+    @property
+    def optima(self) -> Trajectories:
+        """The best trajectories of the sampled trials."""
+        return self.pilots.best
 
     @property
     def loss(self) -> float:
@@ -87,26 +90,26 @@ class Diagnosis:
 
 
 def diagnose(loop: ClosedLoop) -> Diagnosis:
-    """Return the diagnosis of a closed loop, from its plant, scenario and wiring."""
-    count = min(SAMPLE, loop.trials)
-    sample = select_trials(loop.scenario, loop.trial_indices(count))
-    scenario = without_chance(sample)
-    kernels, wiring = loop.kernels, loop.wiring
-    system = OpenLoop(kernels, scenario, wiring)
+    """Return the diagnosis of a closed loop, from its plant, scenario and wiring.
 
-    best = optimum(kernels, scenario, wiring)
-    # without chance the controls that arrive are the controls of the plant
-    optima = Trajectories(best.x, best.u, best.u, best.losses)
+    The plant is not tapered, as in an evaluation, which can use the pilots again.
+    """
+    kernels = loop.kernels
+    no_taper = np.full_like(loop.wiring.taper, np.inf)
+    wiring = replace(loop.wiring, taper=no_taper)
+    whole = OpenLoop(kernels, without_chance(loop.scenario), wiring)
     # trajectories may diverge: their numbers are not finite then
     with np.errstate(all="ignore"):
+        pilots = find_pilots(whole)
+        optima, scenario = pilots.best, pilots.scenario
+        system = OpenLoop(kernels, scenario, wiring)
         gains = find_laws(system, optima.x, optima.v, optima.u)[1]
         sizes = measure_sizes(loop.plant, kernels, scenario, wiring, optima)
         system = OpenLoop(kernels, scenario, _softened(wiring, sizes.controls))
-        size = sizes.states.size
-        growth = _largest_growth(system, optima, size)
+        growth = _largest_growth(system, optima, sizes.states.size)
     return Diagnosis(
         system,
-        optima,
+        pilots,
         gains,
         find_rest(system),
         sizes,

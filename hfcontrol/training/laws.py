@@ -20,7 +20,7 @@ from hfcontrol.kernels.base import LinearLaw
 from hfcontrol.network.network import Network
 from hfcontrol.network.scaling import Scaling
 from hfcontrol.optim.regulator import regulate_goal
-from hfcontrol.training.diagnosis import Diagnosis
+from hfcontrol.training.diagnosis import CONSTANT, Diagnosis
 
 # Copies of every state that a law is fitted in; all but the first are disturbed, by
 # the typical spread of the states.
@@ -109,8 +109,9 @@ def _ridge(X: Array, Y: Array) -> Law:
     if not len(X):
         raise np.linalg.LinAlgError("no finite sample")
     mean, spread = X.mean(axis=0), X.std(axis=0)
-    # a constant input gets no weight
-    inverse = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
+    # a constant input, but for rounding, gets no weight
+    varies = spread > CONSTANT * np.abs(mean)
+    inverse = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
     Z = (X - mean) * inverse
     center = Y.mean(axis=0)
     normal = Z.T @ Z + RIDGE * len(Z) * np.eye(Z.shape[1])

@@ -55,12 +55,16 @@ class CurriculumSettings(SettingsModel):
     """What precedes training on the full horizon."""
 
     strategy: StrategyName = setting(
-        "plain",
-        "How training begins: plain from random weights; auto chooses typical sizes, "
-        "substeps and a start from the optima of a few trials, and draws random trials "
-        "again for every hold; law is auto, but from a linear law in any case.",
+        "auto",
+        "How training begins: auto chooses typical sizes, substeps and a start from "
+        "the optima of a few trials, and draws random trials again for every hold; law "
+        "is auto, but from a linear law in any case; plain takes random weights and "
+        "keeps the trials.",
         "WORD",
-        only_with=(NEEDS_DERIVATIVES, CONTROL_STEPS_ONLY),
+        only_with=(
+            NEEDS_DERIVATIVES._replace(harmless=("plain",)),
+            CONTROL_STEPS_ONLY._replace(harmless=("plain",)),
+        ),
     )
     race: Whole = setting(
         1,

@@ -36,6 +36,7 @@ from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import promised_gain
 from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.plant.contract import Plant
+from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.training.differences import choose_widening, widen
 from hfcontrol.training.holds import (
     CHOICES,
@@ -129,7 +130,10 @@ class Trainer:
 
     def loop(self, rng: np.random.Generator) -> Loop:
         """Return the closed loop on a scenario drawn from rng."""
-        scenario = self.task.draw(rng)
+        return self.loop_on(self.task.draw(rng))
+
+    def loop_on(self, scenario: Scenario) -> Loop:
+        """Return the closed loop on a scenario."""
         if self.estimator:
             return ContinuousLoop(
                 self.plant,

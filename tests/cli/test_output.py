@@ -111,7 +111,7 @@ def test_rungs_are_announced_in_one_line(capsys, here, monkeypatch, json_option)
     monkeypatch.setattr(ladder_module, "GOOD_RATIO", 0.0)
     monkeypatch.setattr(ladder_module, "BUDGET", 1e5)
     monkeypatch.setattr(ladder_module, "RUNGS", (Rung("growth", grow=1),))
-    options = ["--strategy", "auto", "--effort", "1e-3", *SMALL_OPTIONS, *json_option]
+    options = [*SMALL_OPTIONS, "--strategy", "auto", "--effort", "1e-3", *json_option]
     status, out, _ = call(capsys, "train", *options)
     lines = [line for line in out.splitlines() if "next: growth" in line]
     assert status == 0 and len(lines) == 1
@@ -255,6 +255,23 @@ def test_plants_and_check(capsys, here):
     write_cart(here, fault=("0.1 * x[1]", "np.nan * x[1]"))
     status, out, err = call(capsys, "check", here / "cart.py")
     assert status == 2 and "FAIL" in out and len(err.splitlines()) == 1
+
+
+def test_train_and_check_print_the_diagnosis(capsys, here):
+    size = "--trials 4 --steps 60 --hidden 4 --batches 2 --rollouts 2"
+    _, trained, _ = call(
+        capsys, "train", "--plant", "pendulum", "--task", "balance", *size.split()
+    )
+    status, out, err = call(capsys, "check", "pendulum", "--task", "balance")
+    assert status == 0 and not err
+    assert "start: the regulator about the goal" in out
+    for name in ("optimum", "trim", "growth", "substeps", "states", "operations"):
+        assert re.search(f"^  {name} +\\S", trained, re.MULTILINE), name
+        assert re.search(f"^  {name} +\\S", out, re.MULTILINE), name
+    assert all(len(line) <= 88 for line in out.splitlines())
+    status, out, err = call(capsys, "check", "pendulum", "--task", "flip")
+    assert status == 2 and len(err.splitlines()) == 1
+    assert "no task 'flip'; it has: swing_up, balance" in err
 
 
 def test_check_covers_the_starts_of_tasks(capsys, here):

@@ -31,7 +31,7 @@ def test_operations_of_judging_by_hand():
     step = loop.kernels.step_operations
     per_step = 2 * 6 * step + 4 * 64 + 6 * 16 * 2 + judging.OVERHEAD
     expected = judging.ITERATIONS * loop.scenario.steps * per_step
-    assert judging_operations(loop) == expected
+    assert judging_operations(loop.kernels, loop.scenario.steps) == expected
 
 
 def test_operations_of_a_training_by_hand():
@@ -52,7 +52,7 @@ def test_a_tenth_of_a_long_training_is_spent_on_judging(monkeypatch, part, judge
     monkeypatch.setattr(judging, "LEAST_JUDGED", 3)
     monkeypatch.setattr(judging, "LEAST_OPERATIONS", 0.0)
     loop = loop_of(plant="arm2", trials=7)
-    trained = 10.001 * 10 * part * judging_operations(loop)
+    trained = 10.001 * 10 * part * judging_operations(loop.kernels, loop.scenario.steps)
     found = choose_judged(loop, "auto", trained, sets=1)
     shares = choose_judged(loop, "auto", 2 * trained, sets=2)
     assert found.size == judged
@@ -68,9 +68,9 @@ def test_a_short_training_is_judged_for_ten_seconds():
 def test_plants_in_python_have_a_number_of_operations(tmp_path):
     loop = loop_of(plant="arm2")
     loop.kernels.step_operations = None
-    many = judging_operations(loop)
+    many = judging_operations(loop.kernels, loop.scenario.steps)
     del loop.kernels.step_operations
-    assert many > judging_operations(loop)
+    assert many > judging_operations(loop.kernels, loop.scenario.steps)
 
 
 def test_all_and_none(run):

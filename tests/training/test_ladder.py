@@ -99,7 +99,7 @@ def test_interrupted_ladder_equals_uninterrupted(restless, every):
 
 def test_killed_run_resumes_in_every_rung(restless, tmp_path):
     """From whole files alone, after a kill at any event."""
-    settings = Settings(**TINY, rollouts=90)
+    settings = Settings(**TINY, rollouts=200)
     whole = start_training(settings, tmp_path)
     events = list(whole.events())
     climbed = [i for i, event in enumerate(events) if event.kind == "rung"]

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 from helpers import bits, loop_of
+from trainings import write_cart
 
 import hfcontrol as hf
+from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.optim import yardstick
 from hfcontrol.plant.limits import ControlLimits
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.training import start_training
+from hfcontrol.training.conditioning import PLAIN
 from hfcontrol.training.diagnosis import diagnose, typical
 from hfcontrol.training.laws import imitated_law, regulator_law
 from hfcontrol.training.start import choose_start
@@ -221,3 +226,96 @@ def test_validation_keeps_the_best_weights_and_resumes_bit_for_bit(
     again = trained(path, stop_after)
     assert bits(again.theta) == bits(whole.theta)
     assert again.best_hold == whole.best_hold
+
+
+def trained_weights(strategy, folder, **settings):
+    """The weights of a short training of arm2 that begins by a strategy."""
+    small = {"trials": 8, "hidden": (5, 4), "batches": 3, "rollouts": 5}
+    settings = Settings(plant="arm2", strategy=strategy, **small, **settings)
+    training = start_training(settings, folder)
+    for _ in training.events():
+        pass
+    assert training.conditioning is PLAIN
+    return training.state.theta
+
+
+@pytest.mark.parametrize("more", [{}, {"effort": 0.0}])
+def test_an_ordinary_problem_is_trained_as_it_is(tmp_path, more):
+    """Sizes are near one, and no law is near the optimum: auto changes no bit."""
+    auto, plain = (trained_weights(s, tmp_path, **more) for s in ("auto", "plain"))
+    assert bits(auto) == bits(plain)
+
+
+def test_plain_is_random_weights_and_a_damping_of_one(tmp_path):
+    """An explicit construction gives the same bits."""
+    settings = Settings(
+        plant="arm2",
+        strategy="plain",
+        trials=8,
+        hidden=(5, 4),
+        batches=3,
+        rollouts=5,
+    )
+    trainer = make_trainer(settings)
+    assert trainer.optimizer.damping == 1.0
+    assert not trainer.optimizer.restarts
+    assert not trainer.fresh
+    theta = trainer.network.initial(stream(0, Stream.WEIGHTS))
+    state = trainer.init(theta, stream(0, Stream.SCENARIOS))
+    for event in trainer.run(state):
+        state = event.state
+    assert bits(state.theta) == bits(trained_weights("plain", tmp_path))
+
+
+def test_old_checkpoints_were_trained_plainly():
+    tree = Settings().tree()
+    assert tree.pop("strategy") == "auto"
+    assert Settings.from_tree(tree).strategy == "plain"
+
+
+def test_a_plant_that_is_not_compiled_begins_from_random_weights(tmp_path):
+    path = write_cart(tmp_path)
+    training = start_training(Settings(plant=str(path), rollouts=1), tmp_path)
+    assert training.prepared.diagnosis is None
+    assert training.conditioning is PLAIN
+
+
+def test_the_evaluation_uses_the_optima_of_the_diagnosis(tmp_path, monkeypatch):
+    """The optimum is the same with them, and needs no search for pilots."""
+    training = start_training(
+        Settings(plant=runaway(tmp_path), hidden=(4,), rollouts=1), tmp_path
+    )
+    trainer = training.trainer
+    scenario = trainer.task.draw(stream(0, Stream.SCENARIOS))
+    problem = trainer.kernels, scenario, trainer.wiring
+    whole = yardstick.optimum(*problem)
+    searches = []
+    search = yardstick.find_pilots
+    monkeypatch.setattr(
+        yardstick, "find_pilots", lambda system: searches.append(1) or search(system)
+    )
+    again = yardstick.optimum(*problem, pilots=training.pilots)
+    assert not searches
+    np.testing.assert_allclose(again.losses, whole.losses, rtol=1e-9)
+    other = trainer.task.draw(stream(1, Stream.SCENARIOS))
+    yardstick.optimum(trainer.kernels, other, trainer.wiring, pilots=training.pilots)
+    assert searches
+
+
+def test_difference_steps_fit_states_that_are_tiny(tmp_path):
+    """The sine of a state of size 1e-6 is not linear over a step of 6e-6."""
+    text = RUNAWAY.format(gain=1e-6, unit=1e-6, final=1e12)
+    text = "import math\n" + text.replace(
+        "10.0 * x[0]", "1e-6 * 3.0 * math.sin(2e6 * x[0])"
+    )
+    path = tmp_path / "tiny.py"
+    path.write_text(text)
+    big = text.replace("1e-6", "1.0").replace("2e6", "2.0")
+    big = (
+        big.replace("e+12", "").replace("1e-06", "1.0").replace("1000000000000.0", "1")
+    )
+    other = tmp_path / "large.py"
+    other.write_text(big)
+    tiny, large = (started(plant=str(p))[0] for p in (path, other))
+    assert tiny.diagnosis.loss == pytest.approx(large.diagnosis.loss, rel=1e-6)
+    np.testing.assert_allclose(tiny.theta, large.theta, rtol=1e-4, atol=1e-5)
