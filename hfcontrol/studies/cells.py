@@ -18,7 +18,7 @@ from hfcontrol.network.network import Network
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings, settings_for
 from hfcontrol.studies.course import Problem, Report
-from hfcontrol.studies.harness import Setup
+from hfcontrol.studies.harness import GROW, Setup
 
 TASKS = (("cartpole", "balance"), ("arm2", "reach"))
 
@@ -97,8 +97,9 @@ def _plan(seeds: int) -> Iterator[dict[str, Any]]:
 
 def _settings(plant: str, task: str, cell: Any, units: int, **others: Any) -> Settings:
     """Return the settings of a training with two layers of a cell."""
+    grow = GROW.get((plant, task), 0)
     return settings_for(
-        plant=plant, task=task, cell=cell, hidden=(units, units), **others
+        plant=plant, task=task, cell=cell, hidden=(units, units), grow=grow, **others
     )
 
 

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
+from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.studies.course import Report
-from hfcontrol.studies.harness import Setup
+from hfcontrol.studies.harness import GROW, Setup
 
 TASKS = {"arm2": "reach", "cartpole": "balance"}
 
@@ -117,8 +118,11 @@ def train(
     options = dict(METHODS[name].options)
     if name in RATES[plant]:
         options["learning_rate"] = RATES[plant][name]
+    task = TASKS[plant]
+    if options.get("optimizer") not in POLICY_OPTIMIZERS:
+        options["grow"] = GROW.get((plant, task), 0)
     settings = settings_for(
-        plant=plant, task=TASKS[plant], seed=seed, max_seconds=seconds, **options
+        plant=plant, task=task, seed=seed, max_seconds=seconds, **options
     )
     setup = Setup(settings)
     yardstick = setup.held_out()

@@ -43,8 +43,8 @@ def test_held_out_ratio_is_a_rollout_over_the_optimum(setup):
 
 
 def test_training_grows_its_horizon_if_the_task_asks():
-    task = load_plant("cartpole").tasks["balance"]
-    settings = settings_for(plant="cartpole", task="balance", hidden=(2,), rollouts=1)
+    task = load_plant("arm1").tasks["follow"]
+    settings = settings_for(plant="arm1", task="follow", hidden=(2,), rollouts=1)
     assert settings.grow == task["train"]["grow"]
     setup = Setup(settings)
     assert setup.after_curriculum().rollouts > 0
