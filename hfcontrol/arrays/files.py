@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,10 @@ def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
         )
 
     # Writers choose the format by the suffix, so the temporary file has it too.
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{suffix}")
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{suffix}")
     try:
-        temporary.touch()
+        # Only a new file: a link of this name would be followed.
+        temporary.touch(exist_ok=False)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -45,9 +47,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises CheckpointError if the file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             # The content must be on the disk before the name points to it.
@@ -72,6 +74,30 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def open_own_file(path: Path) -> int:
+    """Open a file for reading and writing, or create it; returns its descriptor.
+
+    The content stays. Raises OSError for a link, also a hard one, a pipe, a device or a
+    folder.
+    """
+    flags = os.O_RDWR | os.O_CREAT
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        reason = f"{path.name} is a link; remove it"
+        raise OSError(errno.ELOOP, reason, str(path)) from None
+    status = os.fstat(descriptor)
+    # A second name means that writing here changes a file that lies elsewhere.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        reason = f"{path.name} is a link or no regular file; remove it"
+        raise OSError(errno.EINVAL, reason, str(path))
+    return descriptor
 
 
 def read_regular_file(path: str | Path, most_bytes: int) -> bytes:

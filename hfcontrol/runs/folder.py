@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.files import open_own_file, read_regular_file
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.hdf5 import Tree
@@ -31,6 +32,14 @@ RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 CHECKPOINT_NAME = re.compile(
     r"([0-9]{5,})-loss(-?[0-9]\.[0-9]e[+-][0-9]+|-?inf|nan)\.h5"
 )
+
+# Temporary files of checkpoints, by the random part that `write_atomically` adds, or by
+# the process id that earlier versions added.
+TEMPORARY_NAME = re.compile(
+    rf"(?:{CHECKPOINT_NAME.pattern}|warming\.h5)\.[0-9a-f]+\.tmp"
+)
+MOST_LOCK_BYTES = 4096
+HOLDER_WIDTH = 20  # characters of the process id in a lock file
 
 # State of an unfinished curriculum; the first checkpoint replaces it.
 CURRICULUM_FILE = "warming.h5"
@@ -113,9 +122,10 @@ class RunFolder:
             # Neither step is worth failing for; `save` reports a full disk.
             with suppress(OSError):
                 for leftover in self.path.glob("*.tmp"):
-                    leftover.unlink()
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
+                    if TEMPORARY_NAME.fullmatch(leftover.name):
+                        leftover.unlink()
+                # Of one length, so that an older entry is covered without truncation.
+                os.write(descriptor, f"{os.getpid():<{HOLDER_WIDTH}}".encode())
             yield self
         finally:
             release(file, descriptor)
@@ -364,13 +374,17 @@ def thin(folder: Path | str, keep: int = 10) -> list[Path]:
 def _read_holder(file: Path) -> str:
     """The process id in a lock file."""
     with suppress(OSError):
-        return file.read_text().strip() or "unknown"
+        content = read_regular_file(file, MOST_LOCK_BYTES)
+        holder = content[:HOLDER_WIDTH].strip()
+        # Anyone may have written the file: only a number is shown.
+        if holder.isdigit():
+            return holder.decode("ascii")
     return "unknown"
 
 
 def _acquire_flock(file: Path) -> int:
     # Without O_TRUNC: until it is locked, the file may name another holder.
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_own_file(file)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

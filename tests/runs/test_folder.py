@@ -202,7 +202,7 @@ def test_lock_is_released_if_its_process_is_killed(run):
         holder.wait()
         assert (run.path / "lock").exists()
         with run.lock():
-            assert (run.path / "lock").read_text() == str(os.getpid())
+            assert (run.path / "lock").read_text().strip() == str(os.getpid())
     finally:
         holder.kill()
         holder.communicate()
@@ -344,3 +344,49 @@ def test_thin_handles_losses_that_are_nan(tmp_path):
     run = with_checkpoints(tmp_path, float("nan"), float("nan"), 1.0, float("nan"))
     thin(run.path, keep=0)
     assert [file.updates for file in run.checkpoints()] == [0, 64, 96]
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "pipe", "folder"])
+def test_lock_refuses_what_is_no_file_of_its_own(run, tmp_path, kind):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("longer than a process number " * 3)
+    before = precious.read_text()
+    make = {
+        "symbolic": lambda file: file.symlink_to(precious),
+        "hard": lambda file: file.hardlink_to(precious),
+        "pipe": os.mkfifo,
+        "folder": os.mkdir,
+    }
+    make[kind](run.path / "lock")
+    with pytest.raises(CheckpointError, match="cannot lock"):
+        run.lock().__enter__()
+    assert precious.read_text() == before
+
+
+def test_lock_removes_only_temporary_files_of_its_own_pattern(run):
+    foreign = run.path / "thesis.tmp"
+    own = run.path / "00003-loss1.0e-02.h5.0123456789abcdef.tmp"
+    for file in (foreign, own):
+        file.touch()
+    with run.lock():
+        assert foreign.exists()
+        assert not own.exists()
+
+
+def test_a_lock_shows_no_text_of_a_stranger(run):
+    (run.path / "lock").write_text("\x1b[2Jowned")
+    with run.lock():
+        (run.path / "lock").write_text("\x1b[2Jowned")
+        with pytest.raises(CheckpointError, match="process id unknown"):
+            run.lock().__enter__()
+
+
+def test_a_planted_link_is_not_followed_by_a_checkpoint(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("keep")
+    planted = run.path / ("00001-loss1.0e-02.h5." + "0" * 16 + ".tmp")
+    planted.symlink_to(precious)
+    with pytest.raises(CheckpointError, match="cannot write"):
+        run.save({"a": 1}, 1, 0.01)
+    assert precious.read_text() == "keep"
