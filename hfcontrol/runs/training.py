@@ -218,6 +218,8 @@ def start_training(
     # Policy gradients have no curriculum: theirs is finished from the start.
     climbs = start is None and _chooses_start(settings, trainer)
     ladder = Ladder(cast(Trainer, trainer), settings, theta, climbs)
+    if climbs and prepared.diagnosis is not None and trainer.kernels.device == "cpu":
+        ladder.use_pilots(prepared.diagnosis.pilots)
     task = cast(Task, trainer.task)
     folder = RunFolder.create(
         out or "weights", trainer.plant.name, task.name, settings.seed

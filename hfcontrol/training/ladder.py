@@ -36,6 +36,8 @@ from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import DivergedError, TrainingError
 from hfcontrol.optim.operations import count_linear_step
+from hfcontrol.optim.yardstick import Pilots, select_evenly
+from hfcontrol.tasks.scenario import is_same_scenario, select_trials
 from hfcontrol.training.curriculum import Curriculum, CurriculumOptions, CurriculumState
 from hfcontrol.training.state import Best, Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
@@ -439,7 +441,14 @@ class Ladder:
         if trainer.validation_seed is not None:
             which = Stream.VALIDATION
         loop = cast(ClosedLoop, trainer.loop(stream(self.settings.seed, which)))
-        return loop.subset(min(JUDGED, loop.trials))
+        few = select_evenly(loop.trials, JUDGED)
+        return cast(ClosedLoop, trainer.loop_on(select_trials(loop.scenario, few)))
+
+    def use_pilots(self, pilots: Pilots) -> None:
+        """Take the optimal loss from pilots, if they are the judged trials."""
+        if is_same_scenario(pilots.scenario, self._judged.scenario):
+            optimal = float(np.mean(pilots.best.losses))
+            self.state = replace(self.state, optimal=optimal)
 
     def ratio(self, theta: Array) -> float | None:
         """Return the ratio of weights theta (P,) to the optimum, if there is one."""

@@ -319,3 +319,13 @@ def test_difference_steps_fit_states_that_are_tiny(tmp_path):
     tiny, large = (started(plant=str(p))[0] for p in (path, other))
     assert tiny.diagnosis.loss == pytest.approx(large.diagnosis.loss, rel=1e-6)
     np.testing.assert_allclose(tiny.theta, large.theta, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ladder_knows_the_optimum_of_the_diagnosis(tmp_path):
+    """Its judged trials are the pilots, where trials are fixed."""
+    settings = Settings(plant="arm2", trials=20, hidden=(5, 4), rollouts=1)
+    training = start_training(settings, tmp_path)
+    known = training.ladder.state.optimal
+    assert known == pytest.approx(training.prepared.diagnosis.loss)
+    loop = training.ladder._judged
+    assert known == pytest.approx(training.trainer.optimal(loop), rel=1e-6)
