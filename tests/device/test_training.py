@@ -16,7 +16,14 @@ from hfcontrol.runs import seeds
 from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings
 
-TINY = {"trials": 2, "steps": 2, "hidden": (2, 2), "batches": 2, "rollouts": 3}
+TINY = {
+    "trials": 2,
+    "steps": 2,
+    "hidden": (2, 2),
+    "batches": 2,
+    "rollouts": 3,
+    "strategy": "plain",
+}
 
 
 def curve(run):

@@ -157,7 +157,9 @@ def test_checkpoint_keeps_the_most_updates_of_a_hold(tmp_path):
 
 
 def test_training_stopped_at_every_update_equals_uninterrupted():
-    whole, path, ended = hf.train("arm2", **SMALL), interrupted(1), "interrupted"
+    settings = {**SMALL, "rollouts": 12}
+    whole, path = hf.train("arm2", **settings), interrupted(1, **settings)
+    ended = "interrupted"
     while ended == "interrupted":
         training = continue_training(hf.Run.load(path))
         token = StopToken()
@@ -279,7 +281,7 @@ def test_training_killed_at_any_instant_can_be_resumed(settings):
         word for name, value in settings.items() for word in (f"--{name}", value)
     ]
     begin, path = ("--out", "killed", *SMALL_OPTIONS, *options), None
-    for delay in np.random.default_rng().uniform(0, 0.15, 3):
+    for delay in np.random.default_rng().uniform(0, 0.15, 2):
         with in_process(
             "train", "--json", *(("--resume", path) if path else begin)
         ) as process:

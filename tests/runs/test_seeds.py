@@ -24,6 +24,7 @@ TINY = {
     "hidden": (4, 3),
     "rollouts": 3,
     "effort": 0.0,
+    "strategy": "plain",
 }
 
 
@@ -87,6 +88,8 @@ def test_command_shows_every_seed_and_the_spread(capsys, tmp_path):
         "4",
         "--rollouts",
         "2",
+        "--strategy",
+        "plain",
         "--out",
         tmp_path,
     ]
@@ -126,8 +129,11 @@ def wait_for_end_of_group(process, seconds=30):
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize("to_group", [False, True], ids=["parent", "group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
+@pytest.mark.parametrize(
+    "number, to_group",
+    [(signal.SIGTERM, False), (signal.SIGINT, True)],
+    ids=["SIGTERM to the parent", "SIGINT to the group"],
+)
 def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_group):
     """Whether it reaches the parent alone, or all processes as from a terminal."""
     with in_process(
@@ -146,6 +152,8 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
         5,
         "--hidden",
         3,
+        "--strategy",
+        "plain",
         "--grow",
         0,
         "--out",
@@ -168,7 +176,7 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
 def test_processes_of_a_killed_parent_end(tmp_path):
     """They stop after their update, and a checkpoint is kept."""
     text = "--seeds 0,1 --jobs 2 --trials 4 --steps 5 --hidden 3 --grow 0"
-    options = text.split()
+    options = [*text.split(), "--strategy", "plain"]
     with in_process(
         "train",
         "--task",
