@@ -24,7 +24,7 @@ from hfcontrol.tasks.weights import weights_by_component
 SPRING = ROOT / "tools" / "benchmarks" / "two_masses.py"
 
 # Plants, tasks, and seconds of training.
-CASES = ((str(SPRING), "rest", 20.0), ("pendulum", "balance", 30.0))
+CASES = ((str(SPRING), "rest", 10.0), ("pendulum", "balance", 15.0))
 SMALLEST_SETTINGS = {"rollouts": 4, "trials": 4, "hidden": (4,)}
 
 # Entries of a task that are numbers for each state.
