@@ -251,11 +251,14 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
 
     plant = load_plant(settings.plant)
 
+    # A few trials are looked at, which a GPU would not make faster.
+    on_host = settings.changed(device="cpu")
+
     def build(conditioning: Conditioning) -> Trainer:
         # the plain one has been made already
         built = trainer
-        if conditioning is not PLAIN:
-            built = make_trainer(settings, plant, conditioning)
+        if conditioning is not PLAIN or settings.device != "cpu":
+            built = make_trainer(on_host, plant, conditioning)
         assert isinstance(built, Trainer)
         return built
 
@@ -264,7 +267,10 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
         reasons=(*prepared.reasons, chosen.reason), diagnosis=chosen.diagnosis
     )
     conditioning = chosen.conditioning
-    return _Beginning(build(conditioning), prepared, conditioning, chosen.theta)
+    conditioned = build(conditioning)
+    if settings.device != "cpu":
+        conditioned = make_trainer(settings, plant, conditioning)
+    return _Beginning(conditioned, prepared, conditioning, chosen.theta)
 
 
 def _chooses_start(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:

@@ -180,6 +180,7 @@ def run(tmp_path_factory):
     """A short training of the pendulum."""
     return hf.train(
         PENDULUM,
+        strategy="plain",
         hold="model",
         steps=16,
         trials=8,
@@ -215,6 +216,7 @@ def test_commands_read_the_run_of_an_environment(run, capsys, tmp_path, monkeypa
 
 def test_training_resumes_bit_for_bit(tmp_path):
     settings = {
+        "strategy": "plain",
         "hold": "model",
         "steps": 10,
         "trials": 4,
