@@ -267,7 +267,7 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
         reasons=(*prepared.reasons, chosen.reason), diagnosis=chosen.diagnosis
     )
     conditioning = chosen.conditioning
-    conditioned = build(conditioning)
+    conditioned: Trainer | PolicyTrainer = build(conditioning)
     if settings.device != "cpu":
         conditioned = make_trainer(settings, plant, conditioning)
     return _Beginning(conditioned, prepared, conditioning, chosen.theta)
