@@ -159,18 +159,25 @@ class ClosedLoop:
         """Indices of the residuals whose weight is not zero in every trial."""
         return self.scenario.cost.active_residuals()
 
+    def with_scenario(
+        self, scenario: Scenario, kernels: Kernels | None = None
+    ) -> "ClosedLoop":
+        """The same loop on another scenario, and with other kernels of the plant."""
+        return type(self)(
+            self.plant,
+            kernels or self.kernels,
+            self.network,
+            scenario,
+            self.wiring,
+            self.options,
+        )
+
     def subset(self, trials: int) -> "ClosedLoop":
         """The loop on a number of evenly spaced trials."""
         if trials not in self._subsets:
             indices = self.trial_indices(trials)
-            self._subsets[trials] = type(self)(
-                self.plant,
-                self.kernels,
-                self.network,
-                select_trials(self.scenario, indices),
-                self.wiring,
-                self.options,
-            )
+            scenario = select_trials(self.scenario, indices)
+            self._subsets[trials] = self.with_scenario(scenario)
         return self._subsets[trials]
 
     def trial_indices(self, count: int) -> Array:

@@ -169,8 +169,7 @@ def find_fast_mode(problem: Problem) -> str:
             f"{plant.dt:g} s; use a shorter DT"
         )
     substeps = stable_substeps(plant, x[:n], u, p)
-    # The slope at a jump looks like a mode of any speed.
-    if substeps > plant.substeps and not find_kink(problem).startswith("jump"):
+    if substeps > plant.substeps:
         return (
             f"fast mode: {plant.integrator} with {plant.substeps} steps per DT cannot "
             "follow it, so that the simulated plant is an artefact; set SUBSTEPS = "

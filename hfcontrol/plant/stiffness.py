@@ -10,6 +10,9 @@ II, section IV.2)
 A fast mode that decays, |lambda| h > 1, has to decay in the integrator too; otherwise
 the simulated plant is an artefact of its step. More substeps make h smaller.
 
+At a jump, as that of dry friction at rest, the slope over a distance d is the jump
+divided by d. It is no mode, however steep: no substep follows it.
+
 The semi-implicit method moves the rates v first, and the positions q by the new rates.
 Its matrix is formed as it is, and its largest eigenvalue is compared with that of the
 plant.
@@ -32,6 +35,11 @@ MOST_SUBSTEPS = 1000
 # Step of the differences, in typical sizes: it balances truncation and rounding.
 STEP = np.cbrt(np.finfo(float).eps)
 
+# A slope that is smaller by more than `JUMP` over a distance longer by `WIDER` is that
+# of a jump, and not of a mode.
+WIDER = 1000.0
+JUMP = 10.0
+
 
 def stable_substeps(plant: Plant, x: Array, u: Array, params: Array) -> int:
     """Return the substeps per control step that the fast modes need, at most 1000.
@@ -44,25 +52,31 @@ def stable_substeps(plant: Plant, x: Array, u: Array, params: Array) -> int:
         return plant.substeps
     needed = plant.substeps
     for trial in range(x.shape[1]):
-        F = rate_jacobian(plant, x[:, trial], u[:, trial], params[:, trial])
+        point = (x[:, trial], u[:, trial], params[:, trial])
+        F = rate_jacobian(plant, *point)
+        wide = rate_jacobian(plant, *point, step=WIDER * STEP)
+        F = np.where(np.abs(F) > JUMP * np.abs(wide), 0.0, F)
         if np.isfinite(F).all():
             while needed < MOST_SUBSTEPS and not _is_stable(plant, F, needed):
                 needed += 1
     return needed
 
 
-def rate_jacobian(plant: Plant, x: Array, u: Array, p: Array) -> Array:
+def rate_jacobian(
+    plant: Plant, x: Array, u: Array, p: Array, step: float = STEP
+) -> Array:
     """Return F (n, n), the derivative of the rates by the state x (n,).
 
-    Entries that cannot be computed are not finite.
+    Its differences have a step in typical sizes. Entries that cannot be computed are
+    not finite.
     """
     n = len(x)
     F = np.empty((n, n))
     for i, size in enumerate(plant.typical_state[:n]):
         change = np.zeros(n)
-        change[i] = STEP * size
+        change[i] = step * size
         up, down = (_rates(plant, x + s * change, u, p) for s in (1, -1))
-        F[:, i] = (up - down) / (2 * STEP * size)
+        F[:, i] = (up - down) / (2 * step * size)
     return F
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from hfcontrol.arrays.device import device_name
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.settings import Settings
@@ -44,11 +44,13 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
         seconds = time.perf_counter() - begin
         return Preparation(seconds, settings.optimizer, (reason,))
 
+    if not trainer.estimator and trainer.kernels.device == "cpu":
+        # One trial takes little memory, and tells what all of them take.
+        task = cast(Task, trainer.task)
+        single = trainer.loop_on(task.draw(np.random.default_rng(0), trials=1))
+        check_memory(cast(ClosedLoop, single), trainer.optimizer, task.trials)
     # One call of each operation compiles it. The loop is one of control steps or one in
     # continuous time; what only the former has is used for it alone.
-    if not trainer.estimator and trainer.kernels.device == "cpu":
-        task = cast(Task, trainer.task)
-        check_memory(_single_trial(trainer, task), trainer.optimizer, task.trials)
     loop: Any = trainer.loop(stream(settings.seed, Stream.SCENARIOS))
     theta = trainer.move(np.zeros(trainer.network.size))
     linear = loop.linearise(loop.rollout(theta))
@@ -82,19 +84,6 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
         )
     seconds = time.perf_counter() - begin
     return Preparation(seconds, solver, tuple(reasons), operations)
-
-
-def _single_trial(trainer: Trainer, task: Task) -> ClosedLoop:
-    """Return the closed loop on one trial, which takes little memory."""
-    scenario = task.draw(np.random.default_rng(0), trials=1)
-    return ClosedLoop(
-        trainer.plant,
-        trainer.kernels,
-        trainer.network,
-        scenario,
-        trainer.wiring,
-        PassOptions(trainer.fused, trainer.store_every, trainer.dtype),
-    )
 
 
 def _describe_passes(trainer: Trainer, loop: Any) -> list[str]:

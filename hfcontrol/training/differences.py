@@ -63,9 +63,7 @@ def widen(loop: Loop, widening: float) -> Loop:
     kernels = widened_kernels(loop, widening)
     cost = replace(loop.scenario.cost, kernels=kernels)
     scenario = replace(loop.scenario, cost=cost)
-    return ClosedLoop(
-        loop.plant, kernels, loop.network, scenario, loop.wiring, loop.options
-    )
+    return loop.with_scenario(scenario, kernels)
 
 
 def choose_widening(loop: Any, start: Rollout) -> tuple[float, Counts]:

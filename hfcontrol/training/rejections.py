@@ -22,7 +22,7 @@ from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
-from hfcontrol.closed_loop.loop import ClosedLoop, LinearisedLoop
+from hfcontrol.closed_loop.loop import LinearisedLoop
 from hfcontrol.kernels import STEP
 from hfcontrol.optim.curvature import GaussNewton, promised_gain
 from hfcontrol.tasks.scenario import select_trials
@@ -192,12 +192,6 @@ def keep_trials(loop: Any, start: Any, hold: HoldState) -> tuple[Any, Any]:
     if not hold.left_out:
         return loop, start
     kept = np.setdiff1d(np.arange(loop.trials), hold.left_out)
-    smaller = ClosedLoop(
-        loop.plant,
-        loop.kernels,
-        loop.network,
-        select_trials(loop.scenario, to_device_of(kept, loop.scenario.x0)),
-        loop.wiring,
-        loop.options,
-    )
+    indices = to_device_of(kept, loop.scenario.x0)
+    smaller = loop.with_scenario(select_trials(loop.scenario, indices))
     return smaller, smaller.rollout(start.theta, NOTHING_FIXED)

@@ -39,6 +39,31 @@ TASKS = {{"stay": {{"generator": "around", "start": (0.0, 0.0), "spread": (1.0, 
 """
 
 
+# Friction that opposes the motion: at rest it jumps by 2, or rises by 2 within `width`.
+FRICTION = """
+import math
+STATE, CONTROL = ("place", "place_rate"), ("push",)
+DT, INTEGRATOR = 0.1, "rk4"
+
+
+def sign(v):
+    if v > 0:
+        return 1.0
+    if v < 0:
+        return -1.0
+    return 0.0
+
+
+def dynamics(x, u, p, dx):
+    dx[0] = x[1]
+    dx[1] = u[0] - {friction}
+
+
+TASKS = {{"stay": {{"generator": "around", "start": (0.0, 0.0), "spread": (1.0, 1.0),
+                    "target": (0.0, 0.0), "trials": 2, "steps": 5, "effort": 1.0}}}}
+"""
+
+
 def plant_from(text, **numbers):
     return read_plant(text.format(**numbers), Path("mine.py"))
 
@@ -100,3 +125,11 @@ def test_jacobian_is_that_of_a_linear_plant():
     plant = plant_from(OSCILLATOR, square=4.0, damping=0.5)
     F = rate_jacobian(plant, np.array([0.3, -1.0]), np.zeros(1), np.zeros(0))
     np.testing.assert_allclose(F, [[0, 1], [-4, -0.5]], atol=1e-8)
+
+
+def test_a_jump_is_no_mode():
+    """No substep follows dry friction at rest; friction that rises within 0.02 has."""
+    assert substeps_of(plant_from(FRICTION, friction="sign(x[1])")) == 1
+    smooth = plant_from(FRICTION, friction="math.tanh(x[1] / 0.02)")
+    steep = plant_from(DECAY, integrator="rk4", rate=50.0)
+    assert substeps_of(smooth) == substeps_of(steep) > 1
