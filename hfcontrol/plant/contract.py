@@ -45,6 +45,8 @@ class Plant:
     position_names: the states that are positions, if the plant file lists them
     observation_indices: which of the `n_observable` observations the network gets, or
         None for all
+    settle: returns the states (..., n, N) nearest to given ones that keep the
+        constraints of a simulator's model, or None if it has none; NaN stays NaN
     environment: the Gymnasium environment that is stepped instead of a plant
     episode_plant: the plant whose `environment` is the environment that this plant was
         read from
@@ -73,6 +75,7 @@ class Plant:
     position_names: tuple[str, ...] | None = None
     observation_indices: tuple[int, ...] | None = None
     n_observable: int = 0
+    settle: Callable[[Array], Array] | None = None
     environment: Environment | None = None
     episode_plant: "Plant | None" = None
 

@@ -124,7 +124,7 @@ class Run:
         """The plant as its file defines it now; PlantError if the file is missing."""
         # Shipped plants are names without a suffix, and always exist.
         path = Path(self.settings.plant)
-        if path.suffix in PLANT_SUFFIXES and not path.exists():
+        if path.suffix.lower() in PLANT_SUFFIXES and not path.exists():
             raise PlantError(
                 f"plant file not found: {path}, which {self.path} was trained on. "
                 "Restore it, or pass its new location: "

@@ -116,7 +116,7 @@ class TaskSettings(SettingsModel):
 
         if not isinstance(value, (str, Path)):
             return value
-        is_file = Path(value).suffix in PLANT_SUFFIXES
+        is_file = Path(value).suffix.lower() in PLANT_SUFFIXES
         # A checkpoint records it, and is used from other folders.
         return str(Path(value).resolve() if is_file else value)
 

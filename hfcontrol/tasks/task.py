@@ -319,12 +319,20 @@ class Task:
         trials: int,
         split: str,
     ) -> tuple[Array, Array]:
-        """Start states and goals from the task's own function or its generator."""
-        if "draw" not in self.numbers:
+        """Start states and goals from the task's own function or its generator.
+
+        Those of a simulator's model are moved to where its constraints are kept.
+        """
+        if "draw" in self.numbers:
+            shape = (self.steps + 1, self.plant.n_body)
+            drawn = draw_trials(self._function("draw"), rng, trials, split, shape)
+        else:
             generator = GENERATORS[self.numbers["generator"]]
-            return generator(self, params)(rng, trials, split)
-        shape = (self.steps + 1, self.plant.n_body)
-        return draw_trials(self._function("draw"), rng, trials, split, shape)
+            drawn = generator(self, params)(rng, trials, split)
+        if self.plant.settle is None:
+            return drawn
+        x0, goal = drawn
+        return self.plant.settle(x0), self.plant.settle(goal)
 
     def _function(self, name: str) -> TaskFunction:
         """The function of the task's entry `name`."""

@@ -34,7 +34,7 @@ def is_environment(name: str) -> bool:
 
 def is_mujoco_model(name: str) -> bool:
     """Return whether a plant name is the path of an MJCF file."""
-    return name.endswith(MUJOCO_SUFFIX)
+    return name.lower().endswith(MUJOCO_SUFFIX)
 
 
 def load_environment(name: str) -> Plant:

@@ -28,7 +28,6 @@ import copy
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -40,7 +39,7 @@ from hfcontrol.plant.simulators.mujoco import (
     hold_task,
     reach_radius,
     reach_task,
-    read_with_includes,
+    read_model_files,
 )
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
@@ -117,12 +116,9 @@ class EnvironmentPlant(ModelPlant):
         """
         path = Path(self.environment.fullpath)
         try:
-            text = read_with_includes(path, path.parent)
-        except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-            self.fail(
-                "its model's text, or that of a file it includes, cannot be read: "
-                f"{error}"
-            )
+            text = read_model_files(path)
+        except (OSError, mujoco.FatalError) as error:
+            self.fail(f"a file that belongs to its model cannot be read: {error}")
         return f"frame_skip {self.environment.frame_skip}\n{text}"
 
     def _check_step(

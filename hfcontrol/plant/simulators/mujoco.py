@@ -5,13 +5,17 @@ From the model come, for the plant:
 - state: positions of the joints by their names, their rates `<joint>_rate`, and
   activations `<actuator>_activation`
 - control: the actuators by their names; for an actuator with a `ctrlrange`, the
-  deviation from the middle of the range
+  deviation from the middle of the range. At rest it is that of the keyframe `home`
 - limit: half of `ctrlrange`
 - control step: a multiple of the model's time step, about 0.01 s
 - output: `hand_x`, `hand_y` and their rates, for a site or else a body with the name
   `hand` or `fingertip`, in the plane in which most hinges turn
-- tasks: `reach` about the keyframe `home` if there is a hand, otherwise `hold`: come
-  home and stay there
+- tasks: `reach` about the keyframe `home` if there is a hand and it can move on a
+  circle there, and `hold`: come home and stay there. Starts and goals are within the
+  ranges of the joints and keep the equality constraints
+
+A joint or actuator without a name gets one, such as `joint2`. If a joint has the name
+of another joint's rate, it is called `<joint>_position`.
 
 Anything else that a plant file would say stands in a text element of the model, as
 JSON: DT [s], a multiple of the time step, TYPICAL, TAPER, and TASKS. An entry of a
@@ -24,12 +28,13 @@ home.
     </custom>
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -37,12 +42,17 @@ import numpy as np
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import PlantFile
-from hfcontrol.plant.simulators.mujoco_simulator import Simulator
+from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
 CONTROL_STEP = 0.01  # [s], about, if the model does not give DT
 HORIZON = 0.5  # [s], of the default tasks
-HOLD_SPREAD = 0.1  # [rad, m], of the start positions of the default task `hold`
+# Spread of the start positions of the default task `hold`: an angle, a part of the
+# range of a joint, and a part of the model's size for slides (at most 1 m).
+HOLD_SPREAD = 0.1
 TRIALS = 64  # of the default tasks
+
+# Points of a circle that the hand is tried at: the targets and the held-out ones.
+CIRCLE_POINTS = 2 * TRIALS
 EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
 
 
@@ -54,19 +64,20 @@ def load(name: str) -> Plant:
     path = Path(name).expanduser()
     # Read first, because MuJoCo does not say clearly that a file is missing.
     try:
-        path.read_bytes()
+        read_regular(path)
     except OSError as error:
         raise PlantError(
             f"cannot read the MuJoCo model {path}: {error.strerror}; check the path"
         ) from None
-    try:
-        model = mujoco.MjModel.from_xml_path(str(path))
-    except (ValueError, mujoco.FatalError) as error:
-        reason = " ".join(str(error).split())
-        raise PlantError(
-            f"{path.name}: MuJoCo cannot load it: {reason}; correct the file"
-        ) from None
-    return Plant(**ModelFile(path, model).read_fields())
+    with quiet():
+        try:
+            model = mujoco.MjModel.from_xml_path(str(path))
+        except (ValueError, mujoco.FatalError) as error:
+            reason = " ".join(str(error).split())
+            raise PlantError(
+                f"{path.name}: MuJoCo cannot load it: {reason}; correct the file"
+            ) from None
+        return Plant(**ModelFile(path, model).read_fields())
 
 
 class ModelPlant(PlantFile):
@@ -81,6 +92,7 @@ class ModelPlant(PlantFile):
 
     def describe(self, simulator: Simulator, dt: float) -> None:
         """Define all names but TASKS, for a model stepped by dt [s]."""
+        self.simulator = simulator
         self.functions = {"step_batch": simulator.step}
         self.namespace = {
             "STATE": self._state_names(),
@@ -91,6 +103,8 @@ class ModelPlant(PlantFile):
             "DT": dt,
             "TYPICAL": {"control": tuple(simulator.typical_control)},
         }
+        if simulator.trim.any():
+            self.namespace["TRIM"] = tuple(simulator.trim)
         if np.isfinite(simulator.half_range).any():
             self.namespace["LIMIT"] = tuple(simulator.half_range)
         if simulator.hand is not None:
@@ -100,6 +114,13 @@ class ModelPlant(PlantFile):
             self.namespace["UNITS"]["output"] = ("m", "m", "m/s", "m/s")
         if simulator.drawable:
             self.functions["links"] = simulator.links
+
+    def read_fields(self) -> dict[str, Any]:
+        """Return the fields of the model's `Plant`."""
+        fields = super().read_fields()
+        if self.simulator.postures.constrained:
+            fields["settle"] = self.simulator.settle
+        return fields
 
     def check_functions(self, tasks: Mapping[str, dict[str, Any]]) -> str:
         """Return `step_batch`; the functions are not a user's and need no check."""
@@ -141,23 +162,29 @@ class ModelPlant(PlantFile):
             )
 
     def _joints(self) -> list[str]:
-        """Return the names of the joints."""
-        return [self.model.joint(i).name or f"joint{i}" for i in range(self.model.njnt)]
+        """Return the names of the joints.
+
+        No name is that of another joint's rate.
+        """
+        joints = map(self.model.joint, range(self.model.njnt))
+        names = name_all((joint.name for joint in joints), "joint")
+        rates = {f"{name}_rate" for name in names}
+        return [f"{name}_position" if name in rates else name for name in names]
 
     def _actuators(self) -> list[str]:
         """Return the names of the actuators."""
-        count = self.model.nu
-        return [self.model.actuator(i).name or f"actuator{i}" for i in range(count)]
+        actuators = map(self.model.actuator, range(self.model.nu))
+        return name_all((actuator.name for actuator in actuators), "actuator")
 
     def _state_names(self) -> tuple[str, ...]:
         """Return the names of positions, rates and activations."""
         joints = self._joints()
-        rates = [f"{name}_rate" for name in joints]
-        activations: list[str] = []
+        names = [*joints, *(f"{name}_rate" for name in joints)]
         counts = self.model.actuator_actnum
         for name, count in zip(self._actuators(), counts, strict=True):
-            activations += [f"{name}_activation"] * int(count)
-        return (*joints, *rates, *activations)
+            for _ in range(count):
+                names.append(new_name(f"{name}_activation", names))
+        return tuple(names)
 
     def _units(self) -> dict[str, tuple[str, ...]]:
         """Return the units of state and control."""
@@ -178,11 +205,9 @@ class ModelFile(ModelPlant):
         self.path = path
         self.model = model
         try:
-            self.source = read_with_includes(path, path.parent)
-        except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-            self.fail(
-                f"its text, or that of a file it includes, cannot be read: {error}"
-            )
+            self.source = read_model_files(path)
+        except (OSError, mujoco.FatalError) as error:
+            self.fail(f"a file that belongs to it cannot be read: {error}")
         # Before the simulator, which cannot be made for every model.
         self.check_model()
 
@@ -193,14 +218,27 @@ class ModelFile(ModelPlant):
         simulator = Simulator(model, self._substeps(dt))
         self.describe(simulator, dt)
 
-        tasks = default_tasks(simulator, dt)
-        self.namespace["TASKS"] = update_tasks(tasks, extras.get("TASKS", tasks))
+        self.namespace["TASKS"] = self._make_tasks(dt, extras)
         # Other types than a dict are passed on: the checks of a plant file report them.
         sizes = extras.get("TYPICAL", {})
         if isinstance(sizes, dict):
             sizes = {**self.namespace["TYPICAL"], **sizes}
         self.namespace["TYPICAL"] = sizes
         self.namespace["TAPER"] = extras.get("TAPER")
+
+    def _make_tasks(self, dt: float, extras: dict[str, Any]) -> Any:
+        """Return the model's own tasks, completed by the default ones, or these."""
+        simulator = self.simulator
+        tasks = {"hold": default_hold(simulator, dt)}
+        if simulator.hand is not None:
+            radius = find_radius(simulator)
+            reach = default_reach(simulator, dt, radius or reach_radius(simulator))
+            own = extras.get("TASKS")
+            tasks = {"reach": reach, **tasks}
+            # No circle fits, so that only the model can say where its targets are.
+            if radius is None and own is None:
+                del tasks["reach"]
+        return update_tasks(tasks, extras.get("TASKS", tasks))
 
     def _read_extras(self) -> dict[str, Any]:
         """Return the content of the text element `hfcontrol`."""
@@ -230,16 +268,55 @@ class ModelFile(ModelPlant):
         return substeps
 
 
-def read_with_includes(path: Path, folder: Path) -> str:
-    """Return the text of an MJCF file, followed by those of the files it includes.
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file; OSError for a folder, a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise OSError(None, "it is not a regular file")
+    return path.read_bytes()
 
-    Its hash tells whether a model has changed. Included files are relative to `folder`.
+
+def read_model_files(path: Path) -> str:
+    """Return the text of a model, and what else tells whether it has changed.
+
+    That is the text of each file that it includes, and the SHA-256 of each mesh,
+    texture or height field. MuJoCo itself says which files these are.
     """
-    text = path.read_text(encoding="utf-8")
-    texts = [text]
-    for element in ElementTree.fromstring(text.encode()).iter("include"):
-        texts.append(read_with_includes(folder / element.get("file", ""), folder))
+    folder = path.parent
+    others = {Path(name) for name in mujoco.mju_getXMLDependencies(str(path))}
+    texts = [read_text(path)]
+    # Sorted, because MuJoCo lists them in any order.
+    for other in sorted(others, key=lambda other: os.path.relpath(other, folder)):
+        if not other.exists() or other.samefile(path):
+            continue
+        if other.suffix.lower() == ".xml":
+            texts.append(read_text(other))
+            continue
+        digest = hashlib.sha256(read_regular(other)).hexdigest()
+        texts.append(f"{os.path.relpath(other, folder)} {digest}")
     return "\n".join(texts)
+
+
+def read_text(path: Path) -> str:
+    """Return a file as text; bytes that are not UTF-8 become escapes, as in Python."""
+    return read_regular(path).decode("utf-8", errors="backslashreplace")
+
+
+def name_all(names: Iterable[str], kind: str) -> list[str]:
+    """Return the names; an empty one becomes `kind` with its index, and is unused."""
+    given = list(names)
+    for i, name in enumerate(given):
+        given[i] = name or new_name(f"{kind}{i}", given)
+    return given
+
+
+def new_name(name: str, others: list[str]) -> str:
+    """Return a name that is not among others: name, name_2, name_3 and so on."""
+    candidate = name
+    number = 1
+    while candidate in others:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
 
 
 def _read_text_element(model: Any, name: str) -> str | None:
@@ -249,7 +326,7 @@ def _read_text_element(model: Any, name: str) -> str | None:
         return None
     first = model.text_adr[i]
     data = model.text_data[first : first + model.text_size[i]]
-    return data.rstrip(b"\0").decode()
+    return data.rstrip(b"\0").decode("utf-8", errors="backslashreplace")
 
 
 def hold_task(
@@ -314,23 +391,73 @@ def reach_radius(simulator: Simulator) -> float:
     return float(np.linalg.norm(points[-1] - points[0])) / 4 or 0.1
 
 
-def default_tasks(simulator: Simulator, dt: float) -> dict[str, dict[str, Any]]:
-    """Return the tasks of a model that does not define any."""
+def find_radius(simulator: Simulator) -> float | None:
+    """Return the radius [m] of a circle about the hand that it can follow, or None.
+
+    It is `reach_radius`, or half or a quarter of that.
+    """
+    postures = simulator.postures
+    home = simulator.home[: simulator.model.nq]
+    centre, _ = simulator.hand_at(home)
+    centre = centre.copy()
+    for part in (1.0, 0.5, 0.25):
+        radius = part * reach_radius(simulator)
+        angles = 2 * np.pi * np.arange(CIRCLE_POINTS) / CIRCLE_POINTS
+        circle = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        found = (postures.reach(simulator.hand_at, point, home) for point in circle)
+        if all(q is not None for q in found):
+            return radius
+    return None
+
+
+def default_hold(simulator: Simulator, dt: float) -> dict[str, Any]:
+    """Return the task `hold` of a model: from about home to home.
+
+    Starts are within the ranges of the joints.
+    """
+    model = simulator.model
+    postures = simulator.postures
+    home = simulator.home[: model.nq]
+    is_hinge = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+    scale = np.where(is_hinge, 1.0, min(model.stat.extent, 1.0))
+    size = HOLD_SPREAD * np.minimum(scale, postures.high - postures.low)
+    low = postures.clip(home - size)
+    high = postures.clip(home + size)
+
+    rest = np.zeros(model.nv + model.na)
+    spread = np.concatenate([(high - low) / 2, rest])
+    task = hold_task(
+        simulator,
+        dt,
+        max(1, round(HORIZON / dt)),
+        tuple(spread.tolist()),
+        tuple(simulator.home.tolist()),
+    )
+    # Home may be at the end of a range, so that starts lie on one side of it.
+    start = np.concatenate([(low + high) / 2, simulator.home[model.nq :]])
+    task["start"] = tuple(start.tolist())
+    task["success"] = {"state": float(size.max())}
+    return with_trim(task, simulator)
+
+
+def default_reach(simulator: Simulator, dt: float, radius: float) -> dict[str, Any]:
+    """Return the task `reach` of a model: from home to a circle about the hand."""
     model = simulator.model
     home = tuple(simulator.home.tolist())
-    steps = max(1, round(HORIZON / dt))
-    if simulator.hand is None:
-        rest = (0.0,) * (model.nv + model.na)
-        spread = (HOLD_SPREAD,) * model.nq + rest
-        return {"hold": hold_task(simulator, dt, steps, spread, home)}
-
-    radius = reach_radius(simulator)
     # At rest, with the activations of home if there are any.
     activations = home[model.nq + model.nv :]
     rest = (0.0,) * model.nv
     start = (*home[: model.nq], *rest, *activations) if model.na else home[: model.nq]
     scenarios = {"generator": "reach", "start": start, "radius": radius}
-    return {"reach": reach_task(simulator, steps, radius, scenarios)}
+    steps = max(1, round(HORIZON / dt))
+    return with_trim(reach_task(simulator, steps, radius, scenarios), simulator)
+
+
+def with_trim(task: dict[str, Any], simulator: Simulator) -> dict[str, Any]:
+    """Return the task with its effort measured from the control at rest."""
+    if not simulator.trim.any():
+        return task
+    return {**task, "effort_about": tuple(simulator.trim.tolist())}
 
 
 def update_tasks(tasks: dict[str, dict[str, Any]], changes: Any) -> Any:

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
-from numba import get_num_threads
 
+from hfcontrol.arrays.threads import run_in_parallel
 from hfcontrol.arrays.types import Array
+from hfcontrol.plant.simulators.mujoco_postures import Postures
 
 # Most numbers that one call of MuJoCo returns (the states of all time steps): 32 MiB.
 BLOCK = 2**22
 
-# Below this many trials x time steps x joints, waking other threads takes longer than
-# doing the work on one.
-SMALL = 1000
+# Fewest trials x time steps x joints for a thread: waking one for less takes longer
+# than doing its work.
+SMALL = 500
 
 # MuJoCo calls larger values unstable (mjMAXVAL).
 HUGE = 1e10
@@ -29,6 +30,10 @@ HUGE = 1e10
 # time afterwards tells it apart.
 START = 1.0
 TIME_TOLERANCE = 1e-9  # [s]
+
+# Largest part of its half range that a control has at rest. At the end of a range a
+# network's commands would have no effect.
+MOST_TRIM = 0.9
 
 # Names of the site or body that is the hand.
 HANDS = ("hand", "fingertip")
@@ -46,6 +51,13 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+class Worker(NamedTuple):
+    """What a thread steps trials with: MuJoCo's data, and a rollout without threads."""
+
+    data: Any
+    rollout: Rollout
 
 
 class Hand(NamedTuple):
@@ -68,7 +80,9 @@ class Simulator:
     middle of their ranges, `middle` (nu,).
 
     `home` (n,) is a state at rest, at `positions` (nq,). By default these are the
-    positions of the keyframe `home`, or else the first positions of the model.
+    positions of the keyframe `home`, or else the first positions of the model, moved
+    to the nearest ones that the model allows. `trim` (nu,) is the control there: that
+    of the keyframe, or else 0.
     """
 
     def __init__(
@@ -86,13 +100,9 @@ class Simulator:
         self.typical_control = np.where(limited, self.half_range, 1.0)
 
         self.data = mujoco.MjData(model)
-        self.workers = [mujoco.MjData(model) for _ in range(get_num_threads())]
-        # Rollout without threads, for small batches.
-        self.single = Rollout(nthread=0)
-        self.pool = self.single
-        if len(self.workers) > 1:
-            self.pool = Rollout(nthread=len(self.workers))
-
+        # One for each thread that steps, made when it is needed.
+        self.workers: list[Worker] = []
+        self.trim = np.zeros(model.nu)
         self.home = self._read_home(positions)
         self.plane = self._find_plane()
         self.hand = self._find_hand()
@@ -122,34 +132,68 @@ class Simulator:
         """Return the states (n, B) after one step from x (B, n) under u (B, nu)."""
         # MuJoCo's full state begins with the time.
         start = np.column_stack([np.full(len(x), START), x])
-        pool = self.pool
-        workers = self.workers
-        if len(x) * self.substeps * self.model.nv < SMALL:
-            pool = self.single
-            workers = self.workers[:1]
         controls = (u + self.middle)[:, None]
-        states, _ = pool.rollout(
-            self.model, workers, start, controls, nstep=self.substeps
-        )
+        after = np.empty(start.shape)
+
+        def step_trials(first: int, end: int) -> None:
+            trials = slice(first, end)
+            after[trials] = self._roll_out(start[trials], controls[trials])
+
+        # Our own threads rather than MuJoCo's: they exist again in a forked process.
+        least = max(1, SMALL // (self.substeps * self.model.nv))
+        run_in_parallel(len(x), step_trials, least=least)
         duration = self.substeps * self.model.opt.timestep
-        stable = np.abs(states[:, -1, 0] - START - duration) < TIME_TOLERANCE
-        return np.where(stable[:, None], states[:, -1, 1:], np.nan).T
+        stable = np.abs(after[:, 0] - START - duration) < TIME_TOLERANCE
+        return np.where(stable[:, None], after[:, 1:], np.nan).T
+
+    def _roll_out(self, start: Array, controls: Array) -> Array:
+        """Return the full states (B, 1 + n) a step after `start`, in this thread."""
+        # A list is shared by threads without a lock: pop and append are atomic.
+        try:
+            worker = self.workers.pop()
+        except IndexError:
+            worker = Worker(mujoco.MjData(self.model), Rollout(nthread=0))
+        try:
+            states, _ = worker.rollout.rollout(
+                self.model, [worker.data], start, controls, nstep=self.substeps
+            )
+        finally:
+            self.workers.append(worker)
+        return states[:, -1]
+
+    def settle(self, x: Array) -> Array:
+        """Return the allowed states (..., n, N) nearest to x; NaN stays NaN."""
+        nq = self.model.nq
+        settled = x.copy()
+        free = np.isnan(x)
+        # Moved to the front, so that each column is a trial.
+        columns = np.moveaxis(settled, -2, -1).reshape(-1, x.shape[-2])
+        with quiet():
+            for state in columns:
+                known = np.where(np.isnan(state), self.home, state)[:nq]
+                state[:nq] = self.postures.settle(known)
+        back = columns.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2])
+        return np.where(free, np.nan, np.moveaxis(back, -1, -2))
 
     def output(self, x: Array, p: Any, z: Array) -> None:
         """Write the hand's position [m] and velocity [m/s] in the plane into z (4, N).
 
         The states are x (n, N).
         """
-        assert self.hand is not None
         model = self.model
-        jacobian = np.empty((3, model.nv))
         for n, state in enumerate(x.T):
-            self.set_positions(state)
-            mujoco.mj_comPos(model, self.data)
-            self.hand.write_jacobian(jacobian)
-            rates = state[model.nq : model.nq + model.nv]
-            z[:2, n] = self.hand.position[self.plane]
-            z[2:, n] = jacobian[self.plane] @ rates
+            position, jacobian = self.hand_at(state)
+            z[:2, n] = position
+            z[2:, n] = jacobian @ state[model.nq : model.nq + model.nv]
+
+    def hand_at(self, q: Array) -> tuple[Array, Array]:
+        """Return the hand (2,) [m] at positions q (nq,), and its Jacobian (2, nv)."""
+        assert self.hand is not None
+        self.set_positions(q)
+        mujoco.mj_comPos(self.model, self.data)
+        jacobian = np.empty((3, self.model.nv))
+        self.hand.write_jacobian(jacobian)
+        return self.hand.position[self.plane], jacobian[self.plane]
 
     def links(self, x: Array, p: Any) -> Array:
         """Return the points (k + 1, 2) [m] of the drawing at the state x (n,).
@@ -175,8 +219,26 @@ class Simulator:
             data.qpos[:] = positions
         elif key >= 0:
             mujoco.mj_resetDataKeyframe(model, data, key)
+            self._move_mocap_bodies()
+            # Without numbers in the keyframe its controls are 0, which says nothing.
+            if data.ctrl.any():
+                inside = MOST_TRIM * self.half_range
+                self.trim = np.clip(data.ctrl - self.middle, -inside, inside)
+        self.postures = Postures(model)
+        if positions is None:
+            data.qpos[:] = self.postures.settle(data.qpos.copy())
         mujoco.mj_kinematics(model, data)
         return np.concatenate([data.qpos, np.zeros(model.nv), data.act])
+
+    def _move_mocap_bodies(self) -> None:
+        """Move the model's mocap bodies to where they are in the data.
+
+        Every rollout starts with the bodies where the model has them.
+        """
+        bodies = np.flatnonzero(self.model.body_mocapid >= 0)
+        mocap = self.model.body_mocapid[bodies]
+        self.model.body_pos[bodies] = self.data.mocap_pos[mocap]
+        self.model.body_quat[bodies] = self.data.mocap_quat[mocap]
 
     def _find_plane(self) -> list[int]:
         """Return the two axes of the world perpendicular to most hinges.
