@@ -1,6 +1,7 @@
 """Evaluation: each number computed again by other means, and under which conditions."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,13 @@ from trainings import CART, PENDULUM, SMALL, write_cart
 import hfcontrol as hf
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.evaluation.evaluation import (
+    LEAST_RATIO,
+    ZERO_FRACTION,
     compare_with_optimum,
     evaluate,
+    is_beaten,
     path_deviation,
+    ratio_to_optimal,
     summarise,
 )
 from hfcontrol.plant.probe import list_calls
@@ -302,6 +307,28 @@ def test_ratio_is_none_if_the_optimum_is_zero(folder):
             and numbers["ratio_quantiles"] is None
             and numbers["optimal_loss"] < numbers["loss"]
         )
+
+
+@pytest.mark.parametrize("zero, optimal, ratio", [(True, 1.0, None), (False, 1.0, 4.0)])
+def test_the_ratio_is_loss_by_optimum(zero, optimal, ratio):
+    task = SimpleNamespace(optimum_is_zero=zero)
+    assert ratio_to_optimal(4.0, optimal, task) == ratio
+
+
+@pytest.mark.parametrize("part, is_zero", [(0.0, True), (1.0, True), (1.01, False)])
+def test_an_optimum_is_zero_next_to_the_loss(part, is_zero):
+    """Whatever the unit of the loss."""
+    task = SimpleNamespace(optimum_is_zero=False)
+    for loss in (1e-9, 1.0, 1e9):
+        optimal = part * ZERO_FRACTION * loss
+        assert (ratio_to_optimal(loss, optimal, task) is None) is is_zero
+
+
+@pytest.mark.parametrize(
+    "ratio, beaten", [(None, False), (0.9 * LEAST_RATIO, True), (LEAST_RATIO, False)]
+)
+def test_a_ratio_below_one_shows_that_the_optimum_is_beaten(ratio, beaten):
+    assert is_beaten(ratio) is beaten
 
 
 def test_plant_without_a_hand_has_errors_of_the_state(parked):

@@ -95,6 +95,21 @@ def test_growing_initialisations_race():
     )
 
 
+def test_a_race_has_as_many_runners_as_it_was_asked_for(monkeypatch):
+    """Weights are drawn for each, and none are drawn after the last."""
+    monkeypatch.setattr(curriculum_module, "RACE_UPDATES", 1)
+    settings = Settings(**SMALL, race=2)
+    trainer, drawn = make_trainer(settings), []
+    initial = trainer.network.initial
+    monkeypatch.setattr(
+        trainer.network, "initial", lambda rng: drawn.append(initial(rng)) or drawn[-1]
+    )
+    curriculum = Curriculum(trainer, settings)
+    updates = [event.state.updates for event in curriculum.events()]
+    assert len(drawn) == 2 and (drawn[0] != drawn[1]).any()
+    assert curriculum.is_finished and updates.count(1) == 2
+
+
 @pytest.mark.parametrize("given, grow", [({}, 12), ({"grow": 3}, 3)])
 def test_task_sets_training_defaults(given, grow):
     settings = settings_for(plant="quadrotor", task="stabilise", **given)

@@ -385,6 +385,27 @@ def test_fails_if_no_step_lowers_the_loss(hold, most):
     np.testing.assert_array_equal(events[-1].state.theta, state.theta)
 
 
+class Moody(Stubborn):
+    """An optimizer that finds descent in some of its updates."""
+
+    finds = (True, False, False, True, False, True, False, False)
+
+    def step(self, state, rollout, hold, left=1):
+        self.calls = getattr(self, "calls", -1) + 1
+        if self.finds[self.calls]:
+            return self.optimizer.step(state, rollout, hold)
+        return super().step(state, rollout, hold)
+
+
+def test_rejected_holds_are_counted_in_a_row():
+    """Each hold has one update; two rejections of three are no end."""
+    trainer, state = training_of(hold="scenario", batches=1)
+    trainer.optimizer = Moody(trainer.optimizer)
+    holds = (event for event in trainer.run(state) if event.kind == "hold")
+    found = [(event.accepted, event.state.rejected_holds) for event in islice(holds, 8)]
+    assert found == list(zip(Moody.finds, (0, 1, 2, 0, 1, 0, 1, 2), strict=True))
+
+
 class GivesUp(Stubborn):
     """An optimizer that finds no descent after 3 updates."""
 
