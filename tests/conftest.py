@@ -1,4 +1,4 @@
-"""What every test has: a random generator, and a group for parallel runs."""
+"""What every test has: a random generator, and a place in parallel runs."""
 
 import signal
 import threading
@@ -14,21 +14,20 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files whose tests run in the process of another file. Some compile the same kernels or
-# draw the same runs. Others are few long tests: groups of many tests start first.
-TOGETHER = {
-    "test_memory": "test_loop",
-    "test_plots": "test_movies",
-    "test_solver": "test_continuous",
-    "test_simulated": "test_cells",
-}
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Divide the tests between processes as scheduling.py says."""
+    from scheduling import Scheduling
+
+    return Scheduling(config, log)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        item.add_marker(
-            pytest.mark.xdist_group(TOGETHER.get(item.path.stem, item.path.stem))
-        )
+def pytest_collection_modifyitems(config, items):
+    """Let processes of pytest-xdist start with the longest groups of tests."""
+    if hasattr(config, "workerinput"):
+        from scheduling import rank_of
+
+        items.sort(key=lambda item: rank_of(item.nodeid))
 
 
 @pytest.fixture
