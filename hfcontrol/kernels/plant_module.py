@@ -13,7 +13,7 @@ import hashlib
 import linecache
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -83,12 +83,26 @@ def scalar_source(plant: Plant, names: Iterable[str], decorator: str) -> str:
     the step of a discrete plant, (x, u, p, dt, x_next), keeps its five arguments. The
     text needs the module `math`.
     """
-    source = PlantSource(plant.source, plant.path.name)
-    roots = list(names)
-    namespace = plant.functions[roots[0]].__globals__
+    chosen = tuple((name, plant.functions[name]) for name in names)
+    return _source_of(chosen, plant.source, plant.path.name, decorator)
+
+
+@lru_cache(maxsize=64)
+def _source_of(
+    functions: tuple[tuple[str, Callable[..., Any]], ...],
+    text: str,
+    file_name: str,
+    decorator: str,
+) -> str:
+    """Return the `scalar_source` of functions from a file with this text.
+
+    Plants that differ in numbers alone share it: reading a file takes milliseconds.
+    """
+    source = PlantSource(text, file_name)
+    namespace = functions[0][1].__globals__
     # A dict keeps the first of equal names, in the order in which they are needed.
     needed: dict[str, None] = {}
-    for root in roots:
+    for root, _ in functions:
         needed |= dict.fromkeys(source.check(root, namespace))
 
     constants = _constants_read(source, needed, namespace)

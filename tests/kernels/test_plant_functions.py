@@ -1,5 +1,6 @@
 """A plant's own functions as kernels take them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from helpers import SWING, plant_of
 from numba import njit, typeof
 
 from hfcontrol.errors import PlantError
+from hfcontrol.kernels import plant_module
 from hfcontrol.kernels.blocks import call_map, call_rates, call_residual
 from hfcontrol.kernels.jit import DISABLED
 from hfcontrol.kernels.plant_functions import (
@@ -18,6 +20,7 @@ from hfcontrol.kernels.plant_module import plant_source
 from hfcontrol.kernels.plant_types import NO_PLANT
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
+from hfcontrol.plant.source import PlantSource
 
 WIDTH = 5
 
@@ -83,6 +86,18 @@ def test_module_of_a_plant_depends_on_its_functions_alone():
     assert plant_source(plant) == plant_source(load_plant("pendulum"))
     assert "own_dynamics" in plant_source(plant)
     assert "step_block" not in plant_source(plant)
+
+
+def test_a_file_is_read_once_for_all_sizes_of_its_signals(monkeypatch):
+    """Training and diagnosis make many plants that differ in numbers alone."""
+    reads = []
+    monkeypatch.setattr(
+        plant_module, "PlantSource", lambda *args: reads.append(1) or PlantSource(*args)
+    )
+    plant = load_plant("pendulum")
+    wide = [replace(plant, typical_state=k * plant.typical_state) for k in (2, 3, 4)]
+    assert len({plant_source(each) for each in wide}) == 1
+    assert sum(reads) == 1
 
 
 @pytest.mark.skipif(DISABLED, reason="Python accepts what Numba does not")
