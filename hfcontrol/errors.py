@@ -37,5 +37,9 @@ class DivergedError(TrainingError):
     """Weights whose loss is not finite: there is nothing to train from."""
 
 
+class NumberError(HFControlError):
+    """A number that is NaN or infinite: an observation, a reward, a weight."""
+
+
 class HFControlWarning(UserWarning):
     """What goes on, but not as asked; the command line prints it on a line."""

@@ -230,6 +230,8 @@ class Progress:
             words.append(f"rho {report.rho:5.2f}")
         if hasattr(report, "divergence"):
             words.append(f"kl {report.divergence:.3f}")
+        if getattr(report, "lost", 0):
+            words.append(f"lost {report.lost}")
         iterations = f" {report.iterations:3d}" if report.iterations else ""
         words.append(f"{report.solver}{iterations}")
         return words

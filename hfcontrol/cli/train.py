@@ -30,12 +30,13 @@ from hfcontrol.cli.progress import (
     skip_curriculum,
 )
 from hfcontrol.cli.seeds import ShowMode, train_many
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
     from hfcontrol.runs.training import Training
+    from hfcontrol.training.state import Stop
     from hfcontrol.training.stop import StopToken
 
 # All settings, in the order of the help: those that most users need come first.
@@ -205,6 +206,15 @@ def train(
             display.show_event(event, training)
     # The last event says why the training stopped.
     display.show_end(event, training)
+    check_end(event.stop, training)
+
+
+def check_end(stop: "Stop | None", training: "Training") -> None:
+    """Raise TrainingError, for status 1, if derivatives were not finite."""
+    if stop is not None and stop.word == "not_finite":
+        raise TrainingError(
+            f"training {stop.sentence}; {training.folder.path} holds the last weights"
+        )
 
 
 def _prepare(

@@ -12,23 +12,37 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import NumberError, PlantError
+from hfcontrol.plant.episodes import EnvironmentCopy
 
 # Steps of a rollout if the environment has no time limit, or a longer one.
 MAX_STEPS = 1000
+
+# A bound of at least this size is none: that of a Box of whole numbers without bounds,
+# or the largest number of a dtype.
+UNBOUNDED_WHOLE = 2.0**31 - 1
+UNBOUNDED_REAL = 1e30
+
+# The largest whole number that floats and all integers of 64 bits hold.
+LARGEST_WHOLE = 2.0**53
 
 # What to do with an environment that has no derivatives.
 USE_POLICY_GRADIENT = "train it with `optimizer=ppo`, which needs no derivatives"
 
 
 class ControlSpace(NamedTuple):
-    """The controls of an environment: a Box with bounds, or numbered actions."""
+    """The controls of an environment: a Box with bounds, or numbered actions.
+
+    `shape` and `dtype` are those of the Box.
+    """
 
     n_control: int
     discrete: bool = False
     low: Array | None = None
     high: Array | None = None
     first_action: int = 0
+    shape: tuple[int, ...] | None = None
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,10 @@ class Environment:
     """A Gymnasium environment by its id; `make()` returns a new copy of it.
 
     Observations are Box spaces, flattened. Controls are either Box spaces or the number
-    of one of `n_control` discrete actions. The controls of a Box with bounds are in
-    units of half its range about its middle, and are clipped to it.
+    of one of `n_control` discrete actions. The controls of a Box with two bounds are in
+    units of half its range about its middle; those with one bound or none are as they
+    are. Actions are clipped to the bounds, rounded if the Box has whole numbers, and
+    have its `shape` (None: that of the controls) and `dtype`.
 
     `undifferentiable` says in words why there are no derivatives.
     """
@@ -51,6 +67,8 @@ class Environment:
     high: Array | None
     first_action: int
     max_episode_steps: int | None
+    shape: tuple[int, ...] | None = None
+    dtype: str = "float32"
     undifferentiable: str = "its state cannot be set"
 
     @classmethod
@@ -93,27 +111,43 @@ class Environment:
         return min(self.max_episode_steps or MAX_STEPS, MAX_STEPS)
 
     def action(self, control: Array) -> Any:
-        """Return the environment's action for a controller's output (nu,)."""
+        """Return the environment's action for a controller's output (nu,).
+
+        Raises NumberError if the output is not finite.
+        """
+        if not np.isfinite(control).all():
+            raise NumberError(
+                f"{self.id}: the controller's output {control.tolist()} is not finite; "
+                "its weights are not, or an observation is too large"
+            )
         if self.discrete:
             return self.first_action + int(control[0])
         assert self.low is not None and self.high is not None  # a Box has bounds
-        # An entry without bounds is passed on as it is.
-        bounded = np.isfinite(self.low) & np.isfinite(self.high)
+        is_whole = np.dtype(self.dtype).kind in "iu"
+        largest = UNBOUNDED_WHOLE if is_whole else UNBOUNDED_REAL
+        bounded = (np.abs(self.low) < largest) & (np.abs(self.high) < largest)
         low = np.where(bounded, self.low, -1.0)
         high = np.where(bounded, self.high, 1.0)
-        scaled = np.where(bounded, np.clip(control, -1, 1), control)
-        # float32 is the dtype of Gymnasium's Box.
-        return ((low + high) / 2 + (high - low) / 2 * scaled).astype(np.float32)
+
+        # Clipped after scaling, because the sums round. Bounds are numbers of the
+        # dtype, so that no value leaves them when it is converted.
+        values = (low + high) / 2 + (high - low) / 2 * control
+        values = np.clip(values, self.low, self.high)
+        if is_whole:
+            values = np.rint(np.clip(values, -LARGEST_WHOLE, LARGEST_WHOLE))
+        shape = values.shape if self.shape is None else self.shape
+        return values.astype(self.dtype).reshape(shape)
 
     @contextmanager
-    def copies(self, count: int) -> Iterator[list[Any]]:
+    def copies(self, count: int) -> Iterator[list[EnvironmentCopy]]:
         """Make `count` copies, and close them at the end."""
-        environments = [self.make() for _ in range(count)]
+        size = self.n_observation
+        copies = [EnvironmentCopy(self.id, self.make(), size) for _ in range(count)]
         try:
-            yield environments
+            yield copies
         finally:
-            for env in environments:
-                env.close()
+            for copy in copies:
+                copy.close()
 
 
 def _control_space(name: str, space: Any) -> ControlSpace:
@@ -128,4 +162,6 @@ def _control_space(name: str, space: Any) -> ControlSpace:
         )
     low = np.ravel(space.low).astype(float)
     high = np.ravel(space.high).astype(float)
-    return ControlSpace(len(low), low=low, high=high)
+    return ControlSpace(
+        len(low), low=low, high=high, shape=space.shape, dtype=np.dtype(space.dtype).str
+    )

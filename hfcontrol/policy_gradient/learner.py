@@ -21,6 +21,7 @@ import numpy as np
 
 from hfcontrol.arrays.threads import single_threaded_blas
 from hfcontrol.arrays.types import Array
+from hfcontrol.errors import NumberError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
@@ -80,7 +81,7 @@ class Batch(NamedTuple):
     """The data of an update, computed once per rollout before the first update.
 
     `inputs` (T, n_input, N), `actions` (T, na, N), critic `features` (T, nf, N); the
-    others are (T, N).
+    others are (T, N). Losses are means over the steps that `is_kept` marks.
     """
 
     inputs: Array
@@ -90,6 +91,7 @@ class Batch(NamedTuple):
     advantages: Array
     values: Array
     features: Array
+    is_kept: Array
 
     def select(self, trials: Array | Sequence[int]) -> "Batch":
         """Return the batch of some trials, given by their indices."""
@@ -126,7 +128,10 @@ class PolicyState:
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """What a round of updates did; the last fields are those of other optimizers."""
+    """What a round of updates did, and how many trials its rollout had lost.
+
+    `accepted` and `rho` are those of other optimizers.
+    """
 
     updates: int
     divergence: float
@@ -135,6 +140,7 @@ class PolicyReport:
     solver: str
     accepted: bool = True
     rho: float = np.nan
+    lost: int = 0
 
     @property
     def iterations(self) -> int:
@@ -246,7 +252,7 @@ class Learner:
         return Values(outputs[1, 0], activations, starts)
 
     def update_input_moments(self, state: PolicyState, inputs: Array) -> PolicyState:
-        """Return the state with moments of more inputs (T, n_input, N).
+        """Return the state with moments of more inputs (n_input, M).
 
         The trained network changes with them, so that the controller stays the same.
         """
@@ -254,7 +260,7 @@ class Learner:
             return state
         theta, *others = self.split(state.trained.theta)
         weights = self.network_weights(theta, state.inputs)
-        moments = state.inputs.update(flatten_time(inputs))
+        moments = state.inputs.update(inputs)
         theta = unfold(self.network, weights, moments.typical)
         trained = replace(state.trained, theta=np.concatenate([theta, *others]))
         return replace(state, inputs=moments, trained=trained)
@@ -265,7 +271,9 @@ class Learner:
         """Return the batch of trajectories, and the state with updated moments."""
         options = self.options
         rewards, starts = trajectories.rewards, trajectories.starts
-        state = self.update_input_moments(state, trajectories.inputs)
+        is_kept = trajectories.is_kept.ravel()
+        inputs = flatten_time(trajectories.inputs)[:, is_kept]
+        state = self.update_input_moments(state, inputs)
         theta, log_std, critic = self.split(state.trained.theta)
 
         weights = self.network_weights(theta, state.inputs)
@@ -280,8 +288,8 @@ class Learner:
         returns = running_returns(rewards, starts, options.discount)
         state = replace(
             state,
-            features=state.features.update(flatten_time(raw_features)),
-            returns=state.returns.update(returns.reshape(1, -1)),
+            features=state.features.update(flatten_time(raw_features)[:, is_kept]),
+            returns=state.returns.update(returns.reshape(1, -1)[:, is_kept]),
         )
         features = state.features.normalise(raw_features, MAX_NORMALISED)
         predicted = self.predict_values(critic, flatten_time(features))
@@ -308,6 +316,7 @@ class Learner:
             advantages,
             values,
             features,
+            trajectories.is_kept,
         )
         return batch, state
 
@@ -344,18 +353,20 @@ class Learner:
         m = self._outputs(activations, batch.starts.shape[1])
 
         log_prob = self.policy.log_prob(m, log_std, batch.actions)
-        entropy = self.policy.entropy(m, log_std)
-        advantages = batch.advantages
+        is_kept = batch.is_kept
+        entropy = self.policy.entropy(m, log_std)[is_kept]
+        advantages = batch.advantages[is_kept]
         # Normalised in each minibatch, as reference implementations of PPO do (Huang et
         # al. 2022). A2C has them as they are.
         if options.name == "ppo":
             centred = advantages - advantages.mean()
             advantages = centred / (advantages.std() + 1e-8)
 
-        policy_loss, log_prob_bar, clip_fraction = clipped_surrogate_loss(
-            log_prob, batch.log_prob, advantages, options.clip
+        log_prob_bar, entropy_bar = np.zeros((2, *is_kept.shape))
+        policy_loss, log_prob_bar[is_kept], clip_fraction = clipped_surrogate_loss(
+            log_prob[is_kept], batch.log_prob[is_kept], advantages, options.clip
         )
-        entropy_bar = np.full_like(entropy, -options.entropy / entropy.size)
+        entropy_bar[is_kept] = -options.entropy / entropy.size
         m_bar, log_std_bar = self.policy.vjp(
             m, log_std, batch.actions, log_prob_bar, entropy_bar
         )
@@ -364,7 +375,7 @@ class Learner:
         error, critic_bar = self._value_loss_and_gradient(critic, batch)
 
         # The estimate of the divergence that is never negative (Schulman 2020).
-        change = log_prob - batch.log_prob
+        change = (log_prob - batch.log_prob)[is_kept]
         divergence = np.mean(np.expm1(change) - change)
         diagnostics = Diagnostics(
             float(divergence), float(clip_fraction), float(entropy.mean())
@@ -380,11 +391,13 @@ class Learner:
     ) -> tuple[Array, Array]:
         """Return the critic's loss without its weight, and the weighted gradient."""
         predicted = self.predict_values(critic, flatten_time(batch.features))
-        returns = batch.advantages + batch.values
-        error, values_bar = value_loss(
-            predicted.values,
-            batch.values.ravel(),
-            returns.ravel(),
+        is_kept = batch.is_kept.ravel()
+        returns = (batch.advantages + batch.values).ravel()
+        values_bar = np.zeros_like(returns)
+        error, values_bar[is_kept] = value_loss(
+            predicted.values[is_kept],
+            batch.values.ravel()[is_kept],
+            returns[is_kept],
             self.options.value_clip,
         )
         outputs_bar = VALUE_WEIGHT * values_bar[None, None]
@@ -397,7 +410,11 @@ class Learner:
         self, state: PolicyState, trajectories: Trajectories, rng: np.random.Generator
     ) -> tuple[PolicyState, PolicyReport]:
         """Return the state after a round of updates on one rollout, and its report."""
-        batch, state = self.prepare_batch(state, trajectories)
+        # Too large rewards overflow, which is found below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            batch, state = self.prepare_batch(state, trajectories)
+        for moments in (state.inputs, state.features, state.returns):
+            self._check_finite("variance", moments.variance, trajectories)
         rule = self.options.rule(state.rollouts)
         trained = state.trained
         updates = 0
@@ -409,6 +426,7 @@ class Learner:
                 _, gradient, diagnostics = self.loss_and_gradient(
                     trained.theta, state.inputs, minibatch
                 )
+                self._check_finite("gradient", gradient, trajectories)
                 # The minibatch that shows too large a divergence makes no update.
                 if self._is_far(diagnostics):
                     break
@@ -426,7 +444,24 @@ class Learner:
             updates=state.updates + updates,
             rollouts=state.rollouts + 1,
         )
-        return state, PolicyReport(updates, *diagnostics, self.options.name)
+        report = PolicyReport(
+            updates, *diagnostics, self.options.name, lost=trajectories.lost
+        )
+        return state, report
+
+    def _check_finite(
+        self, name: str, numbers: Array, trajectories: Trajectories
+    ) -> None:
+        """Raise NumberError for numbers of an update that are not finite."""
+        if np.isfinite(numbers).all():
+            return
+        rewards, context = trajectories.rewards, trajectories.context
+        raise NumberError(
+            f"the {name} of {self.options.name} is not finite; rewards are up to "
+            f"{np.abs(rewards).max():.3g} and states or observations up to "
+            f"{np.abs(context).max():.3g}: give them in other units if that is huge, "
+            "or try a smaller `learning_rate`"
+        )
 
     def _is_far(self, diagnostics: Diagnostics) -> bool:
         """Whether the policy is so far from the old one that the round ends."""

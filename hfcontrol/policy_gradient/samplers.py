@@ -18,10 +18,12 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
-from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.environment import Environment
+from hfcontrol.plant.episodes import EnvironmentCopy
+from hfcontrol.policy_gradient.lost_trials import find_lost_trials
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian, Policy
 from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
 
@@ -73,54 +75,70 @@ class PlantSampler:
     def collect(
         self, theta: Array, policy: Gaussian, log_std: Array, rng: np.random.Generator
     ) -> Trajectories:
-        """Record one rollout of the finite trials.
+        """Record one rollout; trials that run away end early (lost_trials.py).
 
-        Raises TrainingError if no trial stays finite.
+        Raises NumberError if the network sees a number that is not finite.
         """
         loop = self.loop(rng)
         steps = loop.scenario.steps
         noise = policy.draw_noise(log_std, steps, loop.trials, rng)
-        rollout = loop.rollout(theta, exploration=noise)
+        # Early noise can make trials diverge, which is found below.
+        with np.errstate(all="ignore"):
+            rollout = loop.rollout(theta, exploration=noise)
+            costs = loop.scenario.cost.losses_over_time(rollout.x, rollout.u)
+            # The final cost belongs to the last step.
+            costs[-2] += costs[-1]
+        lost = find_lost_trials(loop, rollout, costs[:-1])
+        is_kept = lost.is_kept
 
-        # Early noise can make trials diverge. They are left out: one of them would make
-        # every gradient infinite.
-        is_finite = np.isfinite(rollout.x).all(axis=(0, 1))
-        is_finite &= np.isfinite(rollout.losses)
-        if not is_finite.any():
-            raise TrainingError(
-                "no trial stays finite under the exploring policy: explore less "
-                "(`log_spread` -2), or try another `seed`"
-            )
-
-        # The final cost belongs to the last step.
-        costs = loop.scenario.cost.losses_over_time(rollout.x, rollout.u)[:, is_finite]
-        costs[-2] += costs[-1]
-        rewards = -costs[:-1]
-
-        # One episode per trial, over the whole horizon.
-        starts = np.zeros(rewards.shape, dtype=bool)
-        done = starts.copy()
+        # One episode per trial, over the whole horizon or until it is lost.
+        starts = ~is_kept
         starts[0] = True
+        done = lost.is_last | ~is_kept
         done[-1] = True
 
         target = loop.scenario.target
-        inputs = np.concatenate([target, rollout.y], axis=1)[..., is_finite]
+        inputs = np.concatenate([target, rollout.y], axis=1)
         time_left = 1 - np.arange(steps) / steps
         time_left = np.broadcast_to(time_left[:, None, None], (steps, 1, loop.trials))
         context = np.concatenate([rollout.x[:-1], target, time_left], axis=1)
+
+        def keep(a: Array) -> Array:
+            return np.where(is_kept[:, None], a, 0.0)
+
+        inputs = keep(inputs)
+        self._check_inputs(inputs)
+        loss = rollout.loss
+        if lost.number:
+            loss = float(lost.costs.sum(axis=0).mean())
         return Trajectories(
             inputs,
             starts,
-            rollout.command[..., is_finite],
-            rewards,
+            keep(rollout.command),
+            -lost.costs,
             done,
             # The horizon terminates all episodes that it ends.
             done,
-            context[..., is_finite],
+            keep(context),
             Truncations.none(context.shape[1]),
-            rollout.loss,
+            is_kept,
+            loss,
             loop,
             rollout,
+            lost.number,
+        )
+
+    def _check_inputs(self, inputs: Array) -> None:
+        """Raise NumberError for inputs (T, n, N) that are not finite."""
+        is_bad = ~np.isfinite(inputs)
+        if not is_bad.any():
+            return
+        step, entry, trial = map(int, np.argwhere(is_bad)[0])
+        names = [f"target {k + 1}" for k in range(self.n_target)]
+        name = [*names, *self.plant.observation][entry]
+        raise NumberError(
+            f"{self.plant.name}: {name} is {inputs[step, entry, trial]} at step {step} "
+            f"of trial {trial}; what the network sees must be finite"
         )
 
 
@@ -223,12 +241,13 @@ class EnvironmentSampler:
             terminated,
             context,
             self._truncations(truncated),
+            np.ones(shape, dtype=bool),
             loss,
         )
 
     def _step(
         self,
-        copies: list[Any],
+        copies: list[EnvironmentCopy],
         actions: Array,
         t: int,
         truncated: list[tuple[int, int, Array]],
@@ -244,15 +263,15 @@ class EnvironmentSampler:
         rewards = np.empty(count)
         terminated, done = np.zeros((2, count), dtype=bool)
         for n, env in enumerate(copies):
-            action = self.environment.action(actions[:, n])
-            reached, rewards[n], terminated[n], out_of_time, _ = env.step(action)
+            step = env.step(self.environment.action(actions[:, n]))
+            reached, rewards[n], terminated[n], out_of_time = step
             done[n] = terminated[n] or out_of_time
             if (done[n] or is_last) and not terminated[n]:
-                truncated.append((t, n, np.ravel(reached)))
+                truncated.append((t, n, reached))
             # Every rollout resets all copies when it starts.
             if done[n] and not is_last:
-                reached, _ = env.reset()
-            observations[:, n] = np.ravel(reached)
+                reached = env.reset()
+            observations[:, n] = reached
         return Step(observations, rewards, terminated, done)
 
     def _truncations(self, truncated: list[tuple[int, int, Array]]) -> Truncations:
@@ -277,10 +296,10 @@ class Episodes:
     n_target: ClassVar[int] = 0
 
 
-def reset_all(copies: list[Any], seeds: Array) -> Array:
+def reset_all(copies: list[EnvironmentCopy], seeds: Array) -> Array:
     """Reset copies of an environment and return their first observations (n, N)."""
     pairs = zip(copies, seeds, strict=True)
-    observations = [np.ravel(env.reset(seed=int(seed))[0]) for env, seed in pairs]
+    observations = [env.reset(int(seed)) for env, seed in pairs]
     return np.array(observations).T
 
 
@@ -326,10 +345,10 @@ def episode_returns(
             # Copies whose episode is over wait for the others.
             for n in np.flatnonzero(is_running):
                 action = environment.action(actions[:, n])
-                reached, reward, terminated, truncated, _ = copies[n].step(action)
-                observations[:, n] = np.ravel(reached)
-                totals[n] += reward
-                is_running[n] = not (terminated or truncated)
+                step = copies[n].step(action)
+                observations[:, n] = step.observation
+                totals[n] += step.reward
+                is_running[n] = not (step.terminated or step.truncated)
             if not is_running.any():
                 break
     return totals

@@ -32,10 +32,12 @@ class Trajectories(NamedTuple):
     `inputs` (T, n_input, N) of the network, `starts` (T, N): an episode starts at this
     step, `actions` (T, na, N), `rewards` (T, N), `done` (T, N): the episode is over
     after this step, `terminated` (T, N): it is over and has no future rewards,
-    `context` (T, nc, N): the critic's inputs besides the network's hidden state.
+    `context` (T, nc, N): the critic's inputs besides the network's hidden state,
+    `is_kept` (T, N): the step is learnt from. Steps after the loss of a trial are not;
+    their numbers are zero, and each of them starts an episode.
 
     `loss` is the loss to report. On a plant, `loop` and `rollout` are its closed loop
-    and rollout; in an environment they are None.
+    and rollout, and `lost` trials ran away; in an environment they are None and 0.
     """
 
     inputs: Array
@@ -46,6 +48,8 @@ class Trajectories(NamedTuple):
     terminated: Array
     context: Array
     truncations: Truncations
+    is_kept: Array
     loss: float
     loop: ClosedLoop | None = None
     rollout: Rollout | None = None
+    lost: int = 0

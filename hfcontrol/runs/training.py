@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.errors import NumberError, TrainingError, UsageError
 from hfcontrol.optim.yardstick import Pilots
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.samplers import Episodes
@@ -121,11 +121,14 @@ class Training:
         A curriculum is saved likewise, in a file of its own. If it is interrupted, the
         events end. If its time is over, the trainer starts from the state reached, and
         stops at once.
+
+        Raises NumberError where a number is not finite; it names the checkpoint that
+        holds the last weights.
         """
         saved: CurriculumState | None = None
         # Two trainings in one folder would delete each other's files.
         with self.folder.lock():
-            for event in self.ladder.events(stop_token):
+            for event in self._ladder_events(stop_token):
                 if event.kind == "curriculum":
                     saved = self._save_curriculum(saved)
                 # Within a hold there is nothing to save: an interrupted one is made
@@ -133,6 +136,17 @@ class Training:
                 elif event.kind not in ("update", "rung"):
                     self._save(event.state, event.stop)
                 yield event
+
+    def _ladder_events(self, stop_token: StopToken | None) -> Iterator[Event]:
+        """Yield the events of the ladder; a NumberError names the last checkpoint."""
+        try:
+            yield from self.ladder.events(stop_token)
+        except NumberError as error:
+            if self.last_checkpoint is None:
+                raise
+            raise NumberError(
+                f"{error}; {self.last_checkpoint} holds the last weights"
+            ) from error
 
     def _save_curriculum(self, saved: CurriculumState | None) -> CurriculumState | None:
         """Save the state of the curriculum in progress, unless it was; return it."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import relative
 
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
@@ -57,6 +57,7 @@ def make_trajectories(learner, state, rng):
         terminated,
         rng.standard_normal((T, N_CONTEXT, N)),
         Truncations(t, n, rng.standard_normal((N_CONTEXT, len(t)))),
+        np.ones((T, N), dtype=bool),
         0.0,
     )
 
@@ -281,3 +282,46 @@ def test_minibatches_hold_whole_trials(rng):
 def test_options_have_the_bounds_of_the_settings(options, words):
     with pytest.raises(UsageError, match=words):
         PolicyGradient(**options)
+
+
+@pytest.mark.parametrize("method", ["ppo", "a2c"])
+def test_update_learns_only_from_steps_that_are_kept(method, rng):
+    """Whatever stands in the steps after a loss, the update is the same."""
+    learner = make_learner(POLICIES["gaussian"], method=method, entropy=0.01)
+    state = make_state(learner, rng)
+    whole = make_trajectories(learner, state, rng)
+    # The first trial is lost at step 2, the last one at step 0; none is bootstrapped.
+    is_kept = np.arange(T)[:, None] <= np.array([2, *[T] * (N - 2), 0])
+    is_last = np.diff(is_kept, axis=0, append=False)
+    results = []
+    for value in (0.0, 0.7):
+        kept = {
+            name: np.where(is_kept[:, None], getattr(whole, name), value)
+            for name in ("inputs", "actions", "context")
+        }
+        data = whole._replace(
+            **kept,
+            rewards=np.where(is_kept, whole.rewards, value),
+            starts=whole.starts | ~is_kept,
+            done=whole.done | is_last | ~is_kept,
+            truncations=Truncations.none(N_CONTEXT),
+            is_kept=is_kept,
+            lost=2,
+        )
+        results.append(learner.update(state, data, np.random.default_rng(1)))
+    (one, report), (same, _) = results
+    assert report.lost == 2 and not np.array_equal(one.theta, state.theta)
+    np.testing.assert_allclose(one.trained.theta, same.trained.theta, atol=1e-14)
+    for name in ("inputs", "features", "returns"):
+        first, second = (getattr(result, name) for result in (one, same))
+        np.testing.assert_array_equal(first.variance, second.variance)
+
+
+@pytest.mark.parametrize("name", ["rewards", "context"])
+def test_numbers_that_overflow_stop_the_update(name, rng):
+    learner = make_learner(POLICIES["gaussian"])
+    state = make_state(learner, rng)
+    data = make_trajectories(learner, state, rng)
+    huge = data._replace(**{name: 1e300 * getattr(data, name)})
+    with pytest.raises(NumberError, match=r"variance of ppo is not finite.*e\+300"):
+        learner.update(state, huge, rng)

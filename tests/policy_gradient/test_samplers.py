@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers import bits
 
-from hfcontrol.errors import TrainingError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
@@ -151,17 +150,29 @@ def test_mean_return_counts_whole_episodes_if_any():
     assert mean_return(rewards, starts, done) == np.mean([3, 4, 15])
 
 
-@pytest.mark.parametrize(
-    "discrete, numbers, expected",
-    [
-        (True, [1.0], 1),
-        (False, [0.5, -3.0, 4.0], [3.0, -2.0, 4.0]),
-    ],
-)
-def test_actions_are_in_units_of_half_their_range(discrete, numbers, expected):
-    low, high = np.array([0.0, -2.0, -np.inf]), np.array([4.0, 2.0, np.inf])
-    env = environment(None, 1, 3, discrete, low, high)
-    np.testing.assert_array_equal(env.action(np.array(numbers)), expected)
+@pytest.mark.parametrize("terminates", [True, False])
+def test_buffer_of_the_environment_is_copied(terminates):
+    """One that shows its own buffer, and one that shows copies, record the same."""
+
+    class Buffered(Counting):
+        buffer = np.zeros(2)
+
+        def reset(self, seed=None):
+            self.buffer[:] = super().reset(seed)[0]
+            return self.buffer, {}
+
+        def step(self, action):
+            seen, *others = super().step(action)
+            self.buffer[:] = seen
+            return self.buffer, *others
+
+    ends = {"end" if terminates else "limit": 3}
+    own, copied = (
+        collect(make_sampler(lambda kind=kind: kind(**ends), 5, copies=1))
+        for kind in (Buffered, Counting)
+    )
+    np.testing.assert_array_equal(own.context, copied.context)
+    np.testing.assert_array_equal(own.truncations.context, copied.truncations.context)
 
 
 def test_only_recurrent_network_learns_to_recall():
@@ -189,9 +200,9 @@ def test_only_recurrent_network_learns_to_recall():
     assert success[True] > 0.99 and success[False] < 0.65
 
 
-def make_small_trainer(**options):
+def make_small_trainer(plant="arm2", **options):
     settings = settings_for(
-        plant="arm2", optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options
+        plant=plant, optimizer="ppo", trials=8, steps=12, hidden=(6, 4), **options
     )
     trainer = make_trainer(settings)
     return trainer, run_curriculum(trainer, settings)
@@ -231,25 +242,41 @@ def test_loss_without_exploration_is_that_of_the_controller():
 
 
 class Diverging(Gaussian):
-    """Explores beyond the range of floats in one trial."""
+    """Explores far beyond all bounds in one trial."""
 
     def draw_noise(self, log_std, steps, trials, rng):
         noise = super().draw_noise(log_std, steps, trials, rng)
-        return noise + np.where(np.arange(trials) == 2, 1e300, 0.0)
+        return noise + np.where(np.arange(trials) == 2, 1e8, 0.0)
 
 
-def test_trials_that_diverge_are_left_out():
-    trainer, state = make_small_trainer()
+def test_trials_that_run_away_end_where_they_are_lost_and_cost_more():
+    """The numbers after a loss are zero, and each lost trial is charged its bound."""
+    trainer, state = make_small_trainer("linear")
     rng = np.random.default_rng(0)
     e = trainer.sampler.collect(state.theta, Diverging(np.ones(2)), np.zeros(2), rng)
-    arrays = (e.inputs, e.starts, e.actions, e.rewards, e.context)
-    assert {a.shape[-1] for a in arrays} == {7}
-    assert all(np.isfinite(a).all() for a in arrays)
-    all_diverge = Gaussian(np.full(2, 1e200))
-    with pytest.raises(TrainingError, match="`log_spread` -2"):
-        trainer.sampler.collect(
-            state.theta, all_diverge, np.zeros(2), np.random.default_rng(0)
-        )
+    arrays = (e.inputs, e.actions, e.rewards, e.context)
+    assert all(np.isfinite(a).all() for a in arrays) and e.lost == 1
+    assert np.isfinite(e.loss)
+
+    others = np.delete(np.arange(8), 2)
+    assert e.is_kept[:, others].all() and not e.done[:-1, others].any()
+    np.testing.assert_allclose(-e.rewards[:, others].sum(0), e.rollout.losses[others])
+    end = np.flatnonzero(e.done[:, 2])[0]
+    assert e.is_kept[: end + 1, 2].all() and not e.is_kept[end + 1 :, 2].any()
+    assert not any(a[end + 1 :, ..., 2].any() for a in arrays)
+    assert -e.rewards[:, 2].sum() > 10 * np.median(e.rollout.losses[others])
+
+
+def test_training_goes_on_when_all_trials_run_away():
+    trainer, state = make_small_trainer("linear")
+    far = Gaussian(np.full(2, 1e9))
+    rng = np.random.default_rng(0)
+    e = trainer.sampler.collect(state.theta, far, np.zeros(2), rng)
+    assert e.lost == 8 and np.isfinite(e.loss)
+    # A trial that is lost later costs less.
+    ends = e.is_kept.sum(axis=0)
+    totals = -e.rewards.sum(axis=0)
+    assert (np.diff(totals[np.argsort(ends)]) <= 1e-9 * totals.max()).all()
 
 
 @pytest.mark.parametrize("optimizer", ["ppo", "a2c"])
