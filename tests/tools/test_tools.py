@@ -23,6 +23,7 @@ PYTHON_SCRIPTS = {
     "density": ["tools/benchmarks"],
     "golden": ["--list"],
     "make-docs": ["--out", "{out}"],
+    "mutate": ["--list", "1", "hfcontrol/optim/excess.py"],
     "optima": ["--smallest"],
     "make-pictures": ["--smallest", "--out", "{out}"],
     "stable_baselines": ["--steps", "64", "--trials", "2"],
@@ -32,7 +33,7 @@ PYTHON_SCRIPTS = {
 # They install hfcontrol and run everything: only their syntax is checked.
 SHELL_SCRIPTS = ["demo", "environment", "test"]
 
-DATA = ["NOTES.md", "bench.json", "claims.json", "optima.json"]
+DATA = ["NOTES.md", "bench.json", "claims.json", "mutate.json", "optima.json"]
 
 # Parts of tools/bench that need packages which are optional in tests.
 OPTIONAL_SECTIONS = {"policies": "gymnasium"}
@@ -178,6 +179,6 @@ def test_stable_baselines_trains_or_names_the_missing_package(run_tool):
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["density", "golden", "optima"])
+@pytest.mark.parametrize("name", ["density", "golden", "mutate", "optima"])
 def test_other_scripts_print_a_table(run_tool, name):
     assert check(run_tool(name))

@@ -1,0 +1,1 @@
+"""Alterations of single tokens, and whether the tests notice them (tools/mutate)."""
