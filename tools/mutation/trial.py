@@ -83,9 +83,9 @@ def run_trial(trial: Trial) -> Result:
     path.unlink(missing_ok=True)
     # The simulator must be asked for before Numba is imported.
     method = "spawn" if trial.mode == "simulated" else "fork"
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     before = _children_cpu()
-    process: Any = context.Process(target=_child, args=(trial, str(path)))  # type: ignore[attr-defined]
+    process = context.Process(target=_child, args=(trial, str(path)))
     process.start()
     process.join(MOST_SECONDS)
     late = process.is_alive()
