@@ -10,11 +10,11 @@ import click
 
 from hfcontrol.cli.messages import name_options, option_names
 from hfcontrol.cli.output import print_evaluation, print_json, show_status
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import TrainingError, UsageError
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
-    from hfcontrol.runs.seeds import Outcome
+    from hfcontrol.runs.seeds import Outcome, SeedOutcomes
 
 OWN_OPTIONS = ("--seeds", "--jobs")
 
@@ -37,9 +37,10 @@ def train_many(
 ) -> None:
     """Train one controller per seed; show each result, their spread and the best.
 
-    `others` are options of a single run, which are refused.
+    `others` are options of a single run, which are refused. Raises TrainingError at the
+    end if a seed was lost.
     """
-    from hfcontrol.runs.seeds import parse_seeds, train_seeds
+    from hfcontrol.runs.seeds import describe_lost, parse_seeds, train_seeds
     from hfcontrol.runs.settings import settings_for
 
     quiet, as_json, judge = mode
@@ -81,6 +82,8 @@ def train_many(
         )
     if as_json or not quiet:
         _print_spread(outcomes, as_json, judge)
+    if outcomes.lost:
+        raise TrainingError(describe_lost(outcomes.lost))
 
 
 def command_of_one_seed(arguments: list[str]) -> str:
@@ -95,18 +98,18 @@ def command_of_one_seed(arguments: list[str]) -> str:
     return shlex.join(words)
 
 
-def _print_spread(outcomes: "list[Outcome]", as_json: bool, judge: str) -> None:
+def _print_spread(outcomes: "SeedOutcomes", as_json: bool, judge: str) -> None:
     """Print the spread of the seeds' losses, and the evaluation of the best run."""
     from hfcontrol.evaluation.evaluation import evaluate
     from hfcontrol.runs.run import Run
 
-    # `train_seeds` returns the best outcome first, and the worst last.
-    best = outcomes[0]
+    best = outcomes.best_first[0]
     run = Run.load(best.path)
-    losses = [outcome.loss for outcome in outcomes]
+    losses = [outcome.loss for outcome in outcomes.best_first]
     if as_json:
         spread = {"seeds": len(losses), "median": median(losses), "worst": losses[-1]}
-        print_json({"event": "done", **spread, **run.info()})
+        done = {"event": "done", **spread, "lost": outcomes.lost}
+        print_json({**done, **run.info()})
         return
 
     click.echo(

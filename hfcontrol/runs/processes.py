@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -77,7 +77,7 @@ class StopFile(StopToken):
         self.path.touch()
 
 
-def run_calls(calls: Iterable[Any], processes: int) -> Iterable[Any]:
+def run_calls(calls: Iterable[Any], processes: int) -> Generator[Any, None, None]:
     """Start joblib's delayed calls; return an iterator over results as they arrive.
 
     One process is this one, with all its threads. Otherwise each has one thread.
@@ -96,7 +96,8 @@ def run_calls(calls: Iterable[Any], processes: int) -> Iterable[Any]:
             pre_dispatch="all",
             return_as="generator_unordered",
         )
-        return parallel(calls)
+        results: Generator[Any, None, None] = parallel(calls)
+        return results
 
 
 def end_processes() -> None:

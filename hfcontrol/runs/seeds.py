@@ -5,8 +5,9 @@ train one after another, because each of them uses the whole device.
 """
 
 import os
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,13 @@ from hfcontrol.training.state import Event
 
 # A longer range is more likely a typing error than a plan.
 MOST_SEEDS = 1024
+
+LOST_PROCESS = (
+    "its process, or that of another seed, ended unexpectedly, perhaps for lack of "
+    "memory; use fewer `jobs`"
+)
+NO_MEMORY = "there was not enough memory; use fewer `jobs`"
+Results: TypeAlias = Generator["SeedResult", None, None]
 OutFolder: TypeAlias = Path | str | None
 OnMessage: TypeAlias = Callable[[str], object] | None
 
@@ -48,6 +56,17 @@ class Outcome:
 
 
 OnOutcome: TypeAlias = Callable[[Outcome], object] | None
+
+
+@dataclass(frozen=True)
+class SeedOutcomes:
+    """Results of all seeds: the outcomes, the best first, and why others were lost.
+
+    A seed that the user stopped before it had started is in neither.
+    """
+
+    best_first: list[Outcome]
+    lost: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -90,14 +109,16 @@ class _Results:
         on_message: OnMessage,
     ) -> None:
         self.outcomes: list[Outcome] = []
-        self.faults: list[str] = []
+        self.lost: dict[int, str] = {}
+        self.reported: set[int] = set()
         self.on_outcome = on_outcome
         self.on_message = on_message
 
     def add(self, result: SeedResult) -> None:
         """Keep a result; unfinished runs are only announced, `--resume` finds them."""
+        self.reported.add(result.seed)
         if result.fault is not None:
-            self.faults.append(result.fault)
+            self.lost[result.seed] = result.fault
         elif result.unfinished is not None:
             self.say(
                 f"seed {result.seed:4d}  stopped in its curriculum; continue with: "
@@ -113,17 +134,38 @@ class _Results:
         if self.on_message:
             self.on_message(message)
 
-    def best_first(self) -> list[Outcome]:
+    def all(self) -> SeedOutcomes:
         """The outcomes by increasing loss; TrainingError if there is none."""
+        lost = dict(sorted(self.lost.items()))
         if self.outcomes:
             # Seeds decide between equal losses, not the order in which they finished.
-            return sorted(self.outcomes, key=lambda o: (o.loss, o.seed))
-        if self.faults:
-            raise TrainingError(self.faults[0])
+            ordered = sorted(self.outcomes, key=lambda o: (o.loss, o.seed))
+            return SeedOutcomes(ordered, lost)
+        reasons = set(lost.values())
+        if len(reasons) == 1 and reasons != {LOST_PROCESS}:
+            # One mistake in the settings of all seeds.
+            raise TrainingError(reasons.pop())
+        if lost:
+            raise TrainingError(describe_lost(lost))
         raise TrainingError(
             "stopped before any seed had finished; `hfcontrol runs` lists what was "
             "saved of them"
         )
+
+
+def describe_lost(lost: dict[int, str]) -> str:
+    """Return one line that names lost seeds, why, and how to train them again."""
+    by_reason: dict[str, list[str]] = {}
+    for seed, reason in lost.items():
+        by_reason.setdefault(reason, []).append(str(seed))
+    faults = []
+    for reason, seeds in by_reason.items():
+        noun = "seed" if len(seeds) == 1 else "seeds"
+        faults.append(f"{noun} {', '.join(seeds)}: {reason}")
+    return (
+        f"{len(lost)} of the seeds were lost; {'; '.join(faults)}; train them again "
+        f"with `seeds` {','.join(map(str, lost))}"
+    )
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -157,8 +199,8 @@ def train_seeds(
     command: str | None = None,
     on_outcome: OnOutcome = None,
     on_message: OnMessage = None,
-) -> list[Outcome]:
-    """Train one controller per seed; returns the outcomes, the best first.
+) -> SeedOutcomes:
+    """Train one controller per seed; returns the outcomes, and why seeds were lost.
 
     settings: shared by all trainings, except for the seed.
     out: where the run folders are created, default ./weights.
@@ -168,9 +210,10 @@ def train_seeds(
     on_message: called with each line about the progress of the seeds.
 
     SIGINT or SIGTERM stops every training after its update in progress; a second one
-    stops at once. The best run keeps all checkpoints, the others keep a few. Raises
-    UsageError if `jobs` is below 1, DeviceError if no GPU is usable, and TrainingError
-    with the first seed's own message if no seed could be trained.
+    stops at once. The best run keeps all checkpoints, the others keep a few. If a
+    process ends unexpectedly, the seeds that were training are lost, and the others go
+    on. Raises UsageError if `jobs` is below 1, DeviceError if no GPU is usable, and
+    TrainingError with the first seed's own message if no seed could be trained.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"`jobs` {jobs}: must be at least 1")
@@ -182,9 +225,9 @@ def train_seeds(
     except KeyboardInterrupt:  # a second Ctrl-C: report the seeds that had finished
         pass
 
-    outcomes = results.best_first()
+    outcomes = results.all()
     # Hundreds of runs with a checkpoint per hold would fill the disk.
-    for outcome in outcomes[1:]:
+    for outcome in outcomes.best_first[1:]:
         thin(outcome.path, keep=1)
     return outcomes
 
@@ -205,25 +248,51 @@ def _run_jobs(jobs: list[Job], processes: int, results: _Results) -> None:
     One process is this one, with all its threads. Otherwise each has one thread.
     """
     processes = min(processes, len(jobs))
-    try:
-        with TemporaryDirectory(prefix="hfcontrol-") as folder:
-            stop_file = StopFile(Path(folder) / "stop")
+    with TemporaryDirectory(prefix="hfcontrol-") as folder:
+        stop_file = StopFile(Path(folder) / "stop")
+        try:
             with stop_on_signal(stop_file):
-                for result in _results(jobs, processes, stop_file):
-                    results.add(result)
+                while jobs:
+                    jobs = _run_until_broken(jobs, processes, stop_file, results)
+        finally:
+            # While the folder exists: a job that it told to stop must not go on.
+            if processes > 1:
+                end_processes()
+
+
+def _run_until_broken(
+    jobs: list[Job], processes: int, stop_file: StopFile, results: _Results
+) -> list[Job]:
+    """Run the jobs; return those that did not start before a process ended.
+
+    When one process ends, joblib ends all of them.
+    """
+    arriving = _results(jobs, processes, stop_file)
+    try:
+        for result in arriving:
+            results.add(result)
+        return []
     except BrokenProcessPool:
-        results.faults.append(
-            "the process of a seed ended unexpectedly, perhaps for lack of memory; use "
-            "fewer `jobs`"
-        )
+        pass
     finally:
-        if processes > 1:
-            end_processes()
+        # After an error, nobody waits for the jobs in progress: joblib kills them.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arriving.close()
+    left = [job for job in jobs if job.settings.seed not in results.reported]
+    started = [job for job in left if _mark(stop_file, job).exists()]
+    # Without a culprit, a new set of processes would break as well.
+    for job in started or left:
+        results.lost[job.settings.seed] = LOST_PROCESS
+    return [job for job in left if job not in started] if started else []
 
 
-def _results(
-    jobs: list[Job], processes: int, stop_file: StopFile
-) -> Iterable[SeedResult]:
+def _mark(stop_file: StopFile, job: Job) -> Path:
+    """Return the file that says that a job has started."""
+    return stop_file.path.with_name(f"started-{job.settings.seed}")
+
+
+def _results(jobs: list[Job], processes: int, stop_file: StopFile) -> Results:
     """Start the jobs and return an iterator over their results, in order of arrival."""
     calls = (delayed(_train_one)(job, stop_file) for job in jobs)
     return run_calls(calls, processes)
@@ -235,12 +304,15 @@ def _train_one(job: Job, stop_file: StopFile) -> SeedResult:
     # After a request to stop, joblib still runs the jobs that it has not started.
     if stop_file.stopped:
         return SeedResult(seed)
+    _mark(stop_file, job).touch()
     try:
         training = start_training(job.settings, job.out, command=job.command)
         # Only the last event matters, and earlier ones hold large arrays.
         last = deque(training.events(stop_file), maxlen=1).pop()
     except HFControlError as error:
         return SeedResult(seed, fault=str(error))
+    except MemoryError:
+        return SeedResult(seed, fault=NO_MEMORY)
     if stop_file.orphaned:
         os._exit(1)  # nobody takes the result, and joblib would wait for another job
     return _result(training, last)

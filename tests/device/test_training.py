@@ -87,7 +87,7 @@ def test_seeds_on_gpu_train_one_after_another(tmp_path):
         [0, 1],
         tmp_path / "many",
         on_message=said.append,
-    )
+    ).best_first
     assert said == ["the seeds train on the GPU one after another"]
     assert [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
     for outcome in outcomes:
