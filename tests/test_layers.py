@@ -14,6 +14,7 @@ PACKAGE = ROOT / "hfcontrol"
 PACKAGES = [
     "version",
     "errors",
+    "texts",
     "schema",
     "arrays",
     "plant",

@@ -20,6 +20,7 @@ from hfcontrol.errors import (
     TaskError,
     UsageError,
 )
+from hfcontrol.texts import one_line
 from hfcontrol.version import __version__
 
 # Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A plant file or task is input of the user, as options are.
         wrong_usage = isinstance(error, (UsageError, PlantError, TaskError))
         # Several faults of one input have a line each.
-        lines = [f"hfcontrol: {line}" for line in str(error).splitlines()]
+        lines = [f"hfcontrol: {line}" for line in str(error).split("\n")]
         _fail(lines, USAGE if wrong_usage else FAILURE)
     except MemoryError:
         _fail(
@@ -173,7 +174,7 @@ def _show_warning(
 ) -> None:
     """Print a warning of hfcontrol on one line of stderr; others are for authors."""
     if issubclass(category, HFControlWarning):
-        click.echo(f"hfcontrol: {' '.join(str(message).split())}", err=True)
+        click.echo(one_line(f"hfcontrol: {' '.join(str(message).split())}"), err=True)
     else:
         _show_other_warning(message, category, *place, **options)
 
@@ -185,5 +186,5 @@ def _fail(message: str | list[str], status: int) -> NoReturn:
     """Print a message, or several, on one line of stderr each and exit."""
     for line in [message] if isinstance(message, str) else message:
         # Messages of other libraries may have several lines.
-        click.echo(" ".join(line.split()), err=True)
+        click.echo(one_line(" ".join(line.split())), err=True)
     sys.exit(status)

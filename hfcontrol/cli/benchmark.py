@@ -12,7 +12,7 @@ from hfcontrol.cli.options import (
     given_options,
     parse_words,
 )
-from hfcontrol.cli.output import print_json, show_status, write_json
+from hfcontrol.cli.output import echo, print_json, show_status, write_json
 
 
 @click.command()
@@ -68,13 +68,14 @@ def benchmark(
     with show_status("preparing") as set_status:
         from hfcontrol.classical.benchmark import compare_controllers
         from hfcontrol.figures.benchmarks import plot_benchmark
+        from hfcontrol.texts import file_name
 
         given = given_options(**options)
         # Options are written with dashes, so operational-space is accepted too.
         names = controllers and [word.replace("-", "_") for word in controllers]
         result = compare_controllers(chosen, names, given, trials, set_status)
         numbers = result.numbers()
-        stem = f"benchmark-{chosen[0].path.resolve().name}"
+        stem = f"benchmark-{file_name(chosen[0].path.resolve().name)}"
         figure, table = Path(out, f"{stem}.png"), Path(out, f"{stem}.json")
         set_status("drawing")
         write_json(numbers, table)
@@ -83,7 +84,7 @@ def benchmark(
         print_json(numbers)
         return
     _print_table(numbers)
-    click.echo(f"\n{figure.absolute()}\n{table.absolute()}")
+    echo("", figure.absolute(), table.absolute())
 
 
 def _print_table(numbers: dict[str, Any]) -> None:
@@ -96,25 +97,25 @@ def _print_table(numbers: dict[str, Any]) -> None:
     table = [_cells(row) for row in rows]
     widths = [2 + max(map(len, column)) for column in zip(heads, *table, strict=True)]
     name_width = max(len(title) for title in titles.values())
-    click.echo(f"{numbers['plant']} {numbers['task']}, {numbers['trials']} trials")
+    echo(f"{numbers['plant']} {numbers['task']}, {numbers['trials']} trials")
 
     def print_line(name: str, cells: list[str]) -> None:
         columns = zip(cells, widths, strict=True)
         line = "".join(f"{cell:>{width}}" for cell, width in columns)
-        click.echo(f"{name:{name_width}}{line}")
+        echo(f"{name:{name_width}}{line}")
 
     block = None
     for row, cells in zip(rows, table, strict=True):
         if (row["motion"], row["condition"]) != block:
             block = (row["motion"], row["condition"])
             changes = format_options(numbers["conditions"][row["condition"]])
-            click.echo("\n" + ", ".join(filter(None, (*block, changes))))
+            echo("", ", ".join(filter(None, (*block, changes))))
             print_line("", heads)
         print_line(titles[row["controller"]], cells)
     if numbers["left_out"]:
-        click.echo()
+        echo()
     for name, reason in numbers["left_out"].items():
-        click.echo(f"left out: {titles.get(name, name)}: {reason}")
+        echo(f"left out: {titles.get(name, name)}: {reason}")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hfcontrol.cli.options import given_options
-from hfcontrol.cli.output import show_status, write_json
+from hfcontrol.cli.output import echo, show_status, write_json
 
 
 @click.command()
@@ -109,7 +109,7 @@ def compare(name: str | None, out: str, **options: Any) -> None:
 
         if name is None:
             for word, (_, text) in STUDIES.items():
-                click.echo(f"{word:12}{text}")
+                echo(f"{word:12}{text}")
             return
         # Variants of a study have figures of their own.
         named = ("plant", "optimizer", "costs", "holds")
@@ -136,6 +136,6 @@ def compare(name: str | None, out: str, **options: Any) -> None:
         from hfcontrol.studies.plots import draw
 
         draw(result, figure)
-    click.echo(f"{figure.absolute()}\n{numbers.absolute()}")
+    echo(figure.absolute(), numbers.absolute())
     if stopped:
-        click.echo("stopped: these files hold what had finished by then")
+        echo("stopped: these files hold what had finished by then")

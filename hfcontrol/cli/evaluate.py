@@ -14,7 +14,7 @@ from hfcontrol.cli.options import (
     given_options,
     judge_choice,
 )
-from hfcontrol.cli.output import print_evaluation, print_json, show_status
+from hfcontrol.cli.output import echo, print_evaluation, print_json, show_status
 
 
 @click.command()
@@ -71,10 +71,10 @@ def evaluate(
         if conditions:
             heading += f", tested with {format_options(conditions)}"
         if index > 0:
-            click.echo()
-        click.echo(heading)
+            echo()
+        echo(heading)
         if run.plant_changed:
-            click.echo(
+            echo(
                 f"{run.plant.path} has changed since the run was trained; this "
                 "evaluation is on the plant as it is now"
             )

@@ -6,7 +6,7 @@ import click
 
 from hfcontrol.cli.figures import OUT
 from hfcontrol.cli.options import RUN
-from hfcontrol.cli.output import show_status
+from hfcontrol.cli.output import echo, show_status
 
 FORMATS = ("c", "npz", "onnx")
 
@@ -27,14 +27,23 @@ FORMATS = ("c", "npz", "onnx")
     is_flag=True,
     help="Write the network without the delays or noise that it was trained with.",
 )
-def export(run: str | None, kind: str, out: str | None, bare: bool) -> None:
+@click.option(
+    "--float32",
+    "is_single",
+    is_flag=True,
+    help="Write an ONNX graph in single precision (C: -DHFCONTROL_FLOAT).",
+)
+def export(
+    run: str | None, kind: str, out: str | None, bare: bool, is_single: bool
+) -> None:
     """Write a controller as C source, npz or ONNX.
 
     The C file (C99, no allocation, only math.h) defines a state, a reset and a step,
     named after the file; -DHFCONTROL_FLOAT compiles it for float. The npz file holds
     the weights and a description of the layers. The ONNX graph (extra `onnx`) maps
-    target, observation and state to control and next_state; its property `start` is the
-    first state. Without RUN, the newest run is exported.
+    target, observation and state to control, next_state and is_finite; its property
+    `start` is the first state; with --float32 all of them are in single precision.
+    Without RUN, the newest run is exported.
 
     Delays and noise belong to the plant and are not exported. A controller that was
     trained with them needs --bare, for a plant that has its own.
@@ -48,18 +57,27 @@ def export(run: str | None, kind: str, out: str | None, bare: bool) -> None:
         from hfcontrol.deploy.export import check_exportable, export_controller
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
+        from hfcontrol.texts import file_name
 
         # Before the run is loaded: the quickest check comes first.
         if kind not in FORMATS:
             raise UsageError(f"--format {kind}: must be c, npz or onnx")
+        if is_single and kind != "onnx":
+            raise UsageError(
+                f"--float32 with --format {kind}: only an ONNX graph has its dtype "
+                "inside; compile the C source with -DHFCONTROL_FLOAT"
+            )
         loaded = Run.load(run)
         if not bare:
             check_exportable(loaded)
 
         name = loaded.path.resolve().name
-        # The file's name becomes part of the names of C functions.
-        stem = name.replace("-", "_") if kind == "c" else name
+        stem = file_name(name)
+        if kind == "c":
+            # The file's name becomes part of the names of functions.
+            stem = stem.replace("-", "_")
         path = Path(out or f"{stem}.{kind}")
         title = f"{loaded.plant.name} {loaded.trained_task.name}, a controller"
-        export_controller(Controller.load(loaded), path, title, name)
-    click.echo(path.absolute())
+        dtype = "float32" if is_single else "float64"
+        export_controller(Controller.load(loaded), path, title, name, dtype)
+    echo(path.absolute())

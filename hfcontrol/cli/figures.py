@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hfcontrol.cli.options import RUN
-from hfcontrol.cli.output import CLEAR_LINE, show_status
+from hfcontrol.cli.output import echo, echo_in_place, show_status
 
 # Imported when a figure is drawn: the help needs neither NumPy nor matplotlib.
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def plot_error(run: str | None, axis: str, out: str | None, show: bool) -> None:
 
         loaded, path = load_run_and_path(run, out, "-error.png")
         plots.plot_error(loaded, path, axis, show=show)
-    click.echo(path.absolute())
+    echo(path.absolute())
 
 
 @click.command()
@@ -78,7 +78,7 @@ def plot(run: str | None, kind: str, out: str | None, show: bool) -> None:
 
         loaded, path = load_run_and_path(run, out, f"-{kind}.png")
         plots.plot(loaded, kind, path, show=show)
-    click.echo(path.absolute())
+    echo(path.absolute())
 
 
 @click.command()
@@ -112,7 +112,7 @@ def animate(
     def show_progress(done: int, total: int) -> None:
         # A log file would get every frame, and the control codes.
         if live:
-            click.echo(f"{CLEAR_LINE}frame {done} of {total} ...", nl=False, err=True)
+            echo_in_place(f"frame {done} of {total} ...", error=True)
 
     with show_status("drawing"):
         from hfcontrol.figures.movies import animate as write_movie
@@ -120,7 +120,7 @@ def animate(
         ending = "-training.gif" if training else ".gif"
         loaded, path = load_run_and_path(run, out, ending)
         write_movie(loaded, path, targets, training, show_progress)
-    click.echo(path.absolute())
+    echo(path.absolute())
 
 
 def load_run_and_path(
@@ -128,6 +128,7 @@ def load_run_and_path(
 ) -> tuple["Run", Path]:
     """Load a run, and choose the file to write: `out`, or one named after the run."""
     from hfcontrol.runs.run import Run
+    from hfcontrol.texts import file_name
 
     loaded = Run.load(run)
-    return loaded, Path(out or f"{loaded.path.resolve().name}{ending}")
+    return loaded, Path(out or f"{file_name(loaded.path.resolve().name)}{ending}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from hfcontrol.texts import one_line
+
 # Imported when there is something to print: the help does without NumPy.
 if TYPE_CHECKING:
     from hfcontrol.runs.preparation import Preparation
@@ -28,6 +30,20 @@ ROW_NAME_WIDTH = 14
 TABLE_WIDTH = 88
 
 
+def echo(*texts: object, error: bool = False) -> None:
+    """Print texts, a line each; what would move the cursor or colour is spelt out.
+
+    Names and messages may come from the file of a stranger.
+    """
+    for text in texts or ("",):
+        click.echo(one_line(text), err=error)
+
+
+def echo_in_place(text: object, error: bool = False) -> None:
+    """Print a text in the place of the line in progress, without ending it."""
+    click.echo(CLEAR_LINE + one_line(text), nl=False, err=error)
+
+
 @contextmanager
 def show_status(text: str) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what hfcontrol is doing, until the block ends.
@@ -39,14 +55,14 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
 
     def replace(text: str) -> None:
         if live:
-            click.echo(f"{CLEAR_LINE}{text} ...", nl=False, err=True)
+            echo_in_place(f"{text} ...", error=True)
 
     replace(text)
     try:
         yield replace
     finally:
         if live:
-            click.echo(CLEAR_LINE, nl=False, err=True)
+            echo_in_place("", error=True)
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -92,12 +108,12 @@ def print_diagnosis(
 
     if prepared.diagnosis is None or not isinstance(task, Task):
         return
-    click.echo(f"diagnosis of {task.plant.name} {task.name}")
+    echo(f"diagnosis of {task.plant.name} {task.name}")
     indent = " " * (2 + ROW_NAME_WIDTH)
     for name, text in diagnosis_rows(prepared, task, conditioning):
         first = f"  {name:{ROW_NAME_WIDTH}}"
         lines = textwrap.wrap(text, TABLE_WIDTH - len(indent))
-        click.echo(first + f"\n{indent}".join(lines))
+        echo(first + (lines or [""])[0], *(indent + line for line in lines[1:]))
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
@@ -118,18 +134,18 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
     width = max(MIN_COLUMN_WIDTH, *widths)
     for name, cells in lines:
         columns = [f"{cell:>{width}}" for cell in cells]
-        click.echo(f"{name:{NAME_WIDTH}}" + "".join(columns))
+        echo(f"{name:{NAME_WIDTH}}" + "".join(columns))
 
     # imported here: `--help` and the list of runs do without NumPy
     from hfcontrol.evaluation.evaluation import is_beaten
 
     if any(is_beaten(numbers["ratio"]) for numbers in sets.values()):
-        click.echo(
+        echo(
             "the controller is better than the optimum, which is thus not the best "
             "known: every ratio here may be too low"
         )
     if evaluation["noisy"]:
-        click.echo(
+        echo(
             "the optimum knows all noise and pushes in advance: a bound that no "
             "controller attains"
         )
@@ -138,7 +154,7 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
 def _print_return(evaluation: dict[str, Any]) -> None:
     """Print the return of an environment, which has no optimum to compare with."""
     found = evaluation["return"]
-    click.echo(
+    echo(
         f"return of the most likely actions over {evaluation['episodes']} episodes: "
         f"{found['mean']:.1f} +- {found['deviation']:.1f}, from {found['min']:.1f} to "
         f"{found['max']:.1f}"

@@ -4,7 +4,7 @@ import ast
 
 import click
 
-from hfcontrol.cli.output import print_diagnosis, show_status
+from hfcontrol.cli.output import echo, print_diagnosis, show_status
 from hfcontrol.errors import PlantError
 
 
@@ -23,11 +23,11 @@ def plants() -> None:
         # A `Plant` holds the text of its file, but not the docstring by itself.
         description = ast.get_docstring(ast.parse(plant.source)) or ""
         first_line = description.partition("\n")[0]
-        click.echo(
+        echo(
             f"{name:14} states: {plant.nx}, controls: {plant.nu}, "
             f"step: {1000 * plant.dt:g} ms, tasks: {tasks}"
         )
-        click.echo(f"{'':14} {first_line}")
+        echo(f"{'':14} {first_line}")
 
 
 @click.command()
@@ -63,7 +63,7 @@ def check(name: str, task: str | None) -> None:
     with show_status("checking"):
         findings = [*check_plant(plant), *check_starts(plant)]
     for finding in findings:
-        click.echo(_format_finding(finding.name, finding.ok, finding.message))
+        echo(*_finding_lines(finding.name, finding.ok, finding.message))
     failed = sum(not finding.ok for finding in findings)
     if failed:
         raise PlantError(
@@ -74,15 +74,15 @@ def check(name: str, task: str | None) -> None:
     with show_status("looking at the tasks"):
         warnings = check_problems(plant)
     for finding in warnings:
-        click.echo(_format_finding(finding.name, finding.ok, finding.message))
+        echo(*_finding_lines(finding.name, finding.ok, finding.message))
 
     microseconds = 1e6 * step_seconds(plant)
-    click.echo(f"one step takes {microseconds:.3g} us per trial, in a batch of 1,024")
+    echo(f"one step takes {microseconds:.3g} us per trial, in a batch of 1,024")
     if plant.tasks:
         _diagnose(name, task)
-        click.echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
+        echo(f"{plant.name} is fine: hfcontrol train --plant {name}")
     else:
-        click.echo(
+        echo(
             f"{plant.name} is fine, but has no task to train for: add TASKS to "
             f"{plant.path.name}"
         )
@@ -98,13 +98,13 @@ def _diagnose(name: str, task: str | None) -> None:
     prepared = problem.prepared
     if prepared.diagnosis is not None:
         print_diagnosis(prepared, problem.trainer.task, problem.conditioning)
-        click.echo(prepared.reasons[-1])
+        echo(prepared.reasons[-1])
 
 
-def _format_finding(name: str, ok: bool, message: str) -> str:
+def _finding_lines(name: str, ok: bool, message: str) -> list[str]:
     """The lines of a finding; one that is ok but has a message is a warning."""
     if not message:
-        return f"{'ok  ' if ok else 'FAIL'} {name}"
+        return [f"{'ok  ' if ok else 'FAIL'} {name}"]
     word = "WARN" if ok else "FAIL"
     # A check of several things has a line for each fault.
-    return "\n".join(f"{word} {name}: {line}" for line in message.splitlines())
+    return [f"{word} {name}: {line}" for line in message.split("\n")]

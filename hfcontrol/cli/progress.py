@@ -5,17 +5,20 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from hfcontrol.cli.output import (
-    CLEAR_LINE,
+    echo,
+    echo_in_place,
     print_diagnosis,
     print_evaluation,
     print_json,
     show_status,
 )
+from hfcontrol.texts import one_line
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
@@ -161,23 +164,19 @@ class Progress:
         self.live = sys.stdout.isatty()
         self.judge = judge
         self.report: Any = None  # of the last update
-        click.echo(_describe_problem(training))
+        echo(_describe_problem(training))
         for reason in training.prepared.reasons:
-            click.echo(reason)
+            echo(reason)
         print_diagnosis(training.prepared, training.task, training.conditioning)
-        click.echo(
+        echo(
             f"kernels ready in {training.prepared.seconds:.1f} s; "
             f"run {training.folder.path}"
         )
         state = training.state
         if training.curriculum and training.folder.curriculum_file:
-            click.echo(
-                f"continuing with the curriculum: {training.curriculum.activity}"
-            )
+            echo(f"continuing with the curriculum: {training.curriculum.activity}")
         elif state and state.updates:
-            click.echo(
-                f"continuing after {state.updates} updates, loss {state.loss:.3e}"
-            )
+            echo(f"continuing after {state.updates} updates, loss {state.loss:.3e}")
 
     def show_event(self, event: "Event", training: "Training") -> None:
         """Print the line of the current hold, or of the finished one."""
@@ -195,8 +194,11 @@ class Progress:
         if self.live:
             # A line that the terminal wraps could not be overwritten.
             columns = shutil.get_terminal_size().columns
-            line = CLEAR_LINE + line[: columns - 1]
-        click.echo(line, nl=is_final)
+            echo_in_place(one_line(line)[: columns - 1])
+            if is_final:
+                click.echo()
+        elif is_final:
+            echo(line)
 
     def _format_line(self, event: "Event") -> str:
         """The numbers of an event, by importance: a narrow terminal cuts the rest."""
@@ -240,8 +242,8 @@ class Progress:
         """Print why the training ended, how to continue it, and how good it is."""
         in_curriculum = event.kind == "curriculum"
         if self.live and event.state.hold_start and not in_curriculum:
-            click.echo()  # ends the line of the interrupted hold
-        click.echo(_describe_end(event, training))
+            echo()  # ends the line of the interrupted hold
+        echo(_describe_end(event, training))
 
         word = stop_reason(event).word
         limits = training.trainer.limits
@@ -252,7 +254,7 @@ class Progress:
             "time": ("--max-seconds", f"{2 * (limits.seconds or 0):g}"),
         }
         if word in options:
-            click.echo(f"continue with: {resume_command(training, *options[word])}")
+            echo(f"continue with: {resume_command(training, *options[word])}")
         # Whoever interrupts wants the prompt back, not a search for the optimum.
         if word == "interrupted":
             return
@@ -300,6 +302,20 @@ def _describe_end(event: "Event", training: "Training") -> str:
     return line
 
 
+def train_words(command: str) -> list[str]:
+    """Return the words of a recorded command line, which began a training.
+
+    A checkpoint may record anything: what is no `hfcontrol train` is not repeated.
+    """
+    try:
+        program, *words = shlex.split(command)
+    except ValueError:
+        program, words = "", []
+    if Path(program).stem in ("hfcontrol", "__main__") and words[:1] == ["train"]:
+        return ["hfcontrol", *words]
+    return ["hfcontrol", "train"]
+
+
 def find_signs(
     word: str, evaluation: dict[str, Any], training: "Training"
 ) -> "Signs | None":
@@ -340,10 +356,10 @@ def print_advice(signs: "Signs", training: "Training") -> None:
 
     causes = find_causes(signs)
     for cause in causes:
-        click.echo(cause.sentence)
+        echo(cause.sentence)
     for way in best_ways(causes):
         run = str(training.folder.path)
         words = ["hfcontrol", "evaluate", run]
         if way.command == "train":
-            words = shlex.split(training.command)
-        click.echo(f"try: {shlex.join([*words, *way.options])}")
+            words = train_words(training.command)
+        echo(f"try: {shlex.join([*words, *way.options])}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hfcontrol.cli.options import JSON, RUN
-from hfcontrol.cli.output import print_json
+from hfcontrol.cli.output import echo, print_json
 
 # Imported when runs are listed: the help needs neither NumPy nor h5py.
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def runs(names: tuple[str, ...], thin: bool, keep: int, as_json: bool) -> None:
     if as_json and not thin:
         print_json([_info_or_error(folder) for folder in folders])
     elif not folders:
-        click.echo("no runs yet; make one with: hfcontrol train --plant arm2")
+        echo("no runs yet; make one with: hfcontrol train --plant arm2")
     elif thin:
         _thin_all(folders, keep)
     else:
@@ -81,13 +81,13 @@ def _thin_all(folders: "list[RunFolder]", keep: int) -> None:
         with folder.lock():
             removed = thin(folder.path, keep)
         left = len(folder.checkpoints())
-        click.echo(f"{folder.path}: checkpoints removed {len(removed)}, left {left}")
+        echo(f"{folder.path}: checkpoints removed {len(removed)}, left {left}")
 
 
 def _print_table(folders: "list[RunFolder]") -> None:
     """Print one row per run."""
     width = max(len(str(folder.path)) for folder in folders)
-    click.echo(
+    echo(
         f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  "
         "stopped by"
     )
@@ -101,7 +101,7 @@ def _print_table(folders: "list[RunFolder]") -> None:
                 f"{info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
                 f"{info['seconds']:7.1f}  {info['stop'] or '-'}"
             )
-        click.echo(f"{folder.path!s:{width}}  {row}")
+        echo(f"{folder.path!s:{width}}  {row}")
 
 
 @click.command()
@@ -126,11 +126,11 @@ def info(run: str | None, as_json: bool) -> None:
     losses = facts.pop("loss_history")
     for name, value in facts.items():
         title = name.replace("_", " ")
-        click.echo(f"{title:{NAME_WIDTH}} {_format_fact(name, value)}")
+        echo(f"{title:{NAME_WIDTH}} {_format_fact(name, value)}")
     if losses:
         last = ", ".join(f"{loss:.2e}" for loss in losses[-LOSSES_SHOWN:])
         dots = "... " if len(losses) > LOSSES_SHOWN else ""
-        click.echo(f"{'loss of holds':{NAME_WIDTH}} {dots}{last}")
+        echo(f"{'loss of holds':{NAME_WIDTH}} {dots}{last}")
 
 
 def _format_fact(name: str, value: Any) -> str:

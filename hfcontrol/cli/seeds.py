@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from hfcontrol.cli.messages import name_options, option_names
-from hfcontrol.cli.output import print_evaluation, print_json, show_status
+from hfcontrol.cli.output import echo, print_evaluation, print_json, show_status
 from hfcontrol.errors import TrainingError, UsageError
 
 # Imported when training starts: the help does without NumPy.
@@ -57,7 +57,7 @@ def train_many(
         if as_json:
             print_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:
-            click.echo(
+            echo(
                 f"seed {outcome.seed:4d}  loss {outcome.loss:.3e}  "
                 f"{outcome.updates} updates  {outcome.rollouts} rollouts  "
                 f"{outcome.seconds:.1f} s  {outcome.stop}"
@@ -67,7 +67,7 @@ def train_many(
     names = option_names(click.get_current_context().command)
 
     def tell(text: str) -> None:
-        click.echo(name_options(text, names))
+        echo(name_options(text, names))
 
     status = f"training {len(numbers)} controllers"
     with nullcontext() if quiet else show_status(status):
@@ -112,7 +112,7 @@ def _print_spread(outcomes: "SeedOutcomes", as_json: bool, judge: str) -> None:
         print_json({**done, **run.info()})
         return
 
-    click.echo(
+    echo(
         f"best: seed {best.seed}, loss {best.loss:.3e}; median {median(losses):.3e}, "
         f"worst {losses[-1]:.3e} of {len(losses)}; run {run.path}"
     )

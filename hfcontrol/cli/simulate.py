@@ -6,7 +6,7 @@ import click
 
 from hfcontrol.cli.figures import OUT, load_run_and_path
 from hfcontrol.cli.options import RUN, condition_options, given_options
-from hfcontrol.cli.output import show_status
+from hfcontrol.cli.output import echo, show_status
 
 
 @click.command()
@@ -49,4 +49,4 @@ def simulate(
         settings = loaded.settings.changed(**given_options(**options))
         # Options are written with dashes, so held-out is accepted too.
         write_trajectories(loaded, path, split.replace("-", "_"), settings, trials)
-    click.echo(path.absolute())
+    echo(path.absolute())

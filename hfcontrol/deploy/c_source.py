@@ -2,7 +2,8 @@
 
 The functions `NAME_reset` and `NAME_step` do what `Controller` does: each layer gathers
 its inputs, multiplies by its matrix and takes the step of its cell; then the command is
-limited. The state is a struct of the network's activations.
+limited. The state is a struct of the network's activations. A step with a number that
+is not finite returns 1 and holds state and command, as `Controller` with `hold_last`.
 """
 
 import re
@@ -27,6 +28,7 @@ from hfcontrol.network.cells import (
 from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
+from hfcontrol.texts import c_comment
 from hfcontrol.version import __version__
 
 # Activation functions of the summed input a, by name.
@@ -72,7 +74,8 @@ N_CONTROL = $n_control, N_ROWS = $n_rows };
 typedef struct { real rows[N_ROWS]; } ${name}_state;
 
 void ${name}_reset(${name}_state *state);
-void ${name}_step(${name}_state *state, \
+/* Returns 0, or 1 if a number is not finite: then the last command is held. */
+int ${name}_step(${name}_state *state, \
 const real *target, const real *observation, real *control);
 """)
 
@@ -90,15 +93,18 @@ void ${name}_reset(${name}_state *state) {
     for (int i = 0; i < N_ROWS; i++) state->rows[i] = start[i];
 }
 
-void ${name}_step(${name}_state *state, \
+int ${name}_step(${name}_state *state, \
 const real *target, const real *observation, real *control) {
     real now[N_ROWS];
 $before    for (int i = 0; i < N_TARGET; i++) now[i] = target[i];
     for (int i = 0; i < N_OBSERVATION; i++) now[N_TARGET + i] = observation[i];
-$layers    for (int i = 0; i < N_CONTROL; i++) {
-        control[i] = limited(i, now[$outputs + i]);
+$layers    int is_finite = 1;
+    for (int i = 0; i < N_ROWS; i++) if (!isfinite(now[i])) is_finite = 0;
+    for (int i = 0; i < N_ROWS && is_finite; i++) state->rows[i] = now[i];
+    for (int i = 0; i < N_CONTROL; i++) {
+        control[i] = limited(i, state->rows[$outputs + i]);
     }
-    for (int i = 0; i < N_ROWS; i++) state->rows[i] = now[i];
+    return !is_finite;
 }
 """)
 
@@ -225,19 +231,22 @@ C_OPERATIONS = {
 
 
 def c_source(controller: Controller, name: str, title: str, run: str) -> str:
-    """Return the C source of a controller, with functions named after `name`."""
+    """Return the C source of a controller, with functions named after `name`.
+
+    `name` is an identifier; other texts go into comments.
+    """
     network = controller.network
     # Work rows, behind the outputs, are not part of the state.
     n_state = network.outputs.stop
     facts = {
-        # The title is part of a comment and must not end it.
-        "title": title.replace("*/", ""),
+        # These are parts of a comment and must not end it.
+        "title": c_comment(title),
         "version": __version__,
-        "run": run,
+        "run": c_comment(run),
         "name": name,
         "milliseconds": f"{1000 * controller.dt:g}",
-        "observes": ", ".join(controller.observes),
-        "controls": ", ".join(controller.controls),
+        "observes": c_comment(", ".join(controller.observes)),
+        "controls": c_comment(", ".join(controller.controls)),
         "n_target": controller.n_target,
         "n_observation": len(controller.observes),
         "n_control": len(controller.controls),

@@ -6,8 +6,13 @@
 
 It can control any plant: another simulator, a robot, a game. It needs NumPy, and h5py
 to load a run; nothing is compiled. Delays and noise belong to the plant.
+
+One NaN would spoil the memory, and so all later steps. So a sample that is not finite
+raises NumberError and changes nothing, or, with `hold_last`, the last command and the
+memory are held.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +22,7 @@ import numpy.typing as npt
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.wiring import Wiring
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.activations import activation_of
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
@@ -47,11 +52,17 @@ class Controller:
     observation and the control, and `n_target` is the size of the target, as the task
     shows it: the state to reach, unless the task says otherwise. `weights` (P,) belong
     to `network`, `limits` to the controls, and `start` are the activations before
-    the first step.
+    the first step. With `hold_last`, samples that are not finite are skipped. Raises
+    NumberError if a weight is not finite.
     """
 
     def __init__(
-        self, network: Network, theta: Array, plant: Plant, wiring: Wiring
+        self,
+        network: Network,
+        theta: Array,
+        plant: Plant,
+        wiring: Wiring,
+        hold_last: bool = False,
     ) -> None:
         self.dt = plant.dt
         self.observes = plant.observation
@@ -59,6 +70,8 @@ class Controller:
         self.n_target = network.n_input - plant.ny
         self.network = network
         self.weights = network.weights(theta)
+        _check_weights(network, self.weights)
+        self.hold_last = hold_last
         self.limits = wiring.limits
 
         self.start = np.zeros(network.n_activations)
@@ -75,15 +88,22 @@ class Controller:
 
     @classmethod
     def load(
-        cls, run: Run | str | Path | None = None, dt: float | None = None
+        cls,
+        run: Run | str | Path | None = None,
+        dt: float | None = None,
+        hold_last: bool = False,
     ) -> "Controller":
         """Return the controller of a run: a `Run`, its path or name, or the newest.
+
+        `hold_last`: hold the last command where a sample is not finite.
 
         Raises UsageError if `dt` [s] is not the control step of the training, and
         CheckpointError if there is no such run.
         """
         run = run if isinstance(run, Run) else Run.load(run)
-        controller = cls(run.network, run.theta, run.plant, run.trainer.wiring)
+        controller = cls(
+            run.network, run.theta, run.plant, run.trainer.wiring, hold_last
+        )
         if dt is not None and not np.isclose(dt, controller.dt, rtol=1e-9):
             raise UsageError(
                 f"`dt` {dt:g} s: {run.path} was trained for steps of "
@@ -108,7 +128,9 @@ class Controller:
         `target` is (n_target,) or (n_target, N), `observation` (ny,) or (ny, N).
 
         Raises UsageError for other shapes, or if the number of trials changed since the
-        last step.
+        last step, and NumberError for numbers that are not finite. With `hold_last`,
+        trials with such numbers keep their state and get the last command; before the
+        first step, that is the command 0 within its limits.
         """
         inputs = self._join_inputs(
             np.asarray(target, dtype=float), np.asarray(observation, dtype=float)
@@ -117,18 +139,43 @@ class Controller:
         is_single = inputs.ndim == 1
         # A robot calls this at every control step: one trial takes the short way.
         if is_single and self._is_plain:
-            self._activations = self._step_plain(inputs)
-            command = self._activations[outputs][:, None]
-            return self.limits.apply(command)[:, 0]
+            with np.errstate(over="ignore", invalid="ignore"):
+                now = self._step_plain(inputs)
+                # Quicker than to look at each. Inputs are among the activations: tanh
+                # would hide infinite ones.
+                is_finite = math.isfinite(np.add.reduce(now))
+            if is_finite:
+                self._activations = now
+                return self.limits.apply(now[outputs][:, None])[:, 0]
 
         batch = inputs[:, None] if is_single else inputs
         before = self._activations
         if before.ndim == 1:
             before = np.repeat(before[:, None], batch.shape[1], axis=1)
-        after = self.network.step(self.weights, before, batch)
+        with np.errstate(over="ignore", invalid="ignore"):
+            after = self.network.step(self.weights, before, batch)
+        finite_trials = np.isfinite(after).all(axis=0)
+        if not finite_trials.all():
+            if not self.hold_last:
+                trial = int(np.argmin(finite_trials))
+                raise NumberError(self._describe_fault(batch, trial, is_single))
+            after = np.where(finite_trials, after, before)
         self._activations = after[:, 0] if is_single else after
         u = self.limits.apply(after[outputs])
         return u[:, 0] if is_single else u
+
+    def _describe_fault(self, batch: Array, trial: int, is_single: bool) -> str:
+        """Return in words what is not finite in a trial of the inputs (n_input, N)."""
+        where = "" if is_single else f" of trial {trial}"
+        advice = (
+            "; the state is as before: skip the sample, or load the controller with "
+            "hold_last=True to hold the last command"
+        )
+        names = [f"target {k + 1}" for k in range(self.n_target)]
+        for name, value in zip([*names, *self.observes], batch[:, trial], strict=True):
+            if not np.isfinite(value):
+                return f"act: {name}{where} is {value}{advice}"
+        return f"act: the inputs{where} are too large for the network{advice}"
 
     def _join_inputs(self, target: Array, observation: Array) -> Array:
         """Return target and observation as the network's input (n_input,) or with N."""
@@ -169,6 +216,18 @@ class Controller:
             a = W @ X
             now[units] = a if activation is None else activation(a)
         return now
+
+
+def _check_weights(network: Network, weights: Array) -> None:
+    """Raise NumberError if a weight (P,) is not finite."""
+    if np.isfinite(weights).all():
+        return
+    views = network.views(~np.isfinite(weights))
+    names = ", ".join(name for name, is_bad in views.items() if is_bad.any())
+    raise NumberError(
+        f"the weights {names} are not finite, so this is no controller; use an earlier "
+        "checkpoint of the run"
+    )
 
 
 def _plain_layer(layer: Layer, W: Array) -> PlainLayer:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hfcontrol.arrays.files import atomic_write
 from hfcontrol.deploy.c_source import c_source
@@ -19,11 +20,18 @@ SUFFIXES = (".c", ".npz", ".onnx")
 PLANT_SIDE = ("feedback_delay", "command_delay", "sensory_noise", "motor_noise")
 
 
-def export_controller(controller: Controller, path: Path, title: str, run: str) -> None:
+def export_controller(
+    controller: Controller,
+    path: Path,
+    title: str,
+    run: str,
+    dtype: npt.DTypeLike = np.float64,
+) -> None:
     """Write a controller to a file, in the format that the suffix names.
 
     `title` and the name of the `run` are written too. A C file compiles for float with
-    -DHFCONTROL_FLOAT; its functions are named after the file.
+    -DHFCONTROL_FLOAT; its functions are named after the file. The numbers of an ONNX
+    graph have the `dtype`, float64 or float32.
 
     Raises UsageError for another suffix, for a cell that the format has no code for,
     or if the file cannot be written.
@@ -34,7 +42,7 @@ def export_controller(controller: Controller, path: Path, title: str, run: str) 
             arrays: dict[str, Any] = npz_arrays(controller, title, run)
             np.savez_compressed(temporary, **arrays)
         elif suffix == ".onnx":
-            model = onnx_model(controller, f"{title}, from the run {run}")
+            model = onnx_model(controller, f"{title}, from the run {run}", dtype)
             temporary.write_bytes(model.SerializeToString())
         else:
             name = _c_identifier(path.stem)

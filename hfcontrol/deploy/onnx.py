@@ -1,6 +1,7 @@
 """A controller as an ONNX graph of one step, with its state as input and output.
 
-Inputs are target, observation and state, outputs control and next_state. The network's
+Inputs are target, observation and state, outputs control, next_state and is_finite. If
+a number is not finite, that is false, and state and command are held. The network's
 own formulas write the graph: cells and stages work on anything that adds, multiplies
 and divides, so they are called with graph nodes in place of arrays.
 """
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.activations import activation_names
 from hfcontrol.network.architecture import Layer, Source
 from hfcontrol.network.cells import CELLS, count_states, has_synapses, staged_cell
@@ -21,6 +22,7 @@ from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
 from hfcontrol.plant.limits import ControlLimits
+from hfcontrol.texts import one_line
 
 # Runtimes from 2021 on can read this operator set and file format.
 OPSET = 17
@@ -40,19 +42,23 @@ OPERATIONS = {
 
 
 class Graph:
-    """An ONNX graph under construction: its nodes and constants, all float64."""
+    """An ONNX graph under construction: its nodes and constants, of one dtype."""
 
-    def __init__(self, onnx: Any) -> None:
+    def __init__(self, onnx: Any, dtype: npt.DTypeLike = np.float64) -> None:
         self.onnx = onnx
+        self.dtype = np.dtype(dtype)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(
-        self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float64
+        self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None
     ) -> "Node":
         """Add a constant array or number and return its node."""
         name = f"constant_{len(self.constants)}"
-        array = np.asarray(value, dtype=dtype)
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, dtype=self.dtype if dtype is None else dtype)
+        if (np.isinf(array) & np.isfinite(value)).any():
+            raise NumberError("a weight is too large for float32; export float64")
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return Node(self, name)
 
@@ -94,8 +100,10 @@ class Node(np.lib.mixins.NDArrayOperatorsMixin):
         return self.graph.apply(OPERATIONS[ufunc], *nodes)
 
 
-def onnx_model(controller: Controller, title: str) -> Any:
-    """Return the ONNX model of a controller.
+def onnx_model(
+    controller: Controller, title: str, dtype: npt.DTypeLike = np.float64
+) -> Any:
+    """Return the ONNX model of a controller, in float64 or float32.
 
     Raises UsageError if the package onnx is not installed.
     """
@@ -114,28 +122,29 @@ def onnx_model(controller: Controller, title: str) -> Any:
         "state": n_state,
     }
     output_sizes = {"control": len(controller.controls), "next_state": n_state}
-    graph = Graph(onnx)
+    graph = Graph(onnx, dtype)
     _add_step(graph, controller)
 
     helper = onnx.helper
+    is_finite = helper.make_tensor_value_info("is_finite", onnx.TensorProto.BOOL, [1])
     onnx_graph = helper.make_graph(
         graph.nodes,
         "controller",
-        _describe_vectors(onnx, input_sizes),
-        _describe_vectors(onnx, output_sizes),
+        _describe_vectors(graph, input_sizes),
+        [*_describe_vectors(graph, output_sizes), is_finite],
         graph.constants,
     )
     model = helper.make_model(
         onnx_graph,
         producer_name="hfcontrol",
         opset_imports=[helper.make_opsetid("", OPSET)],
-        doc_string=title,
+        doc_string=one_line(title),
         ir_version=IR_VERSION,
     )
     properties = {
         "dt": repr(controller.dt),
-        "observes": ",".join(controller.observes),
-        "controls": ",".join(controller.controls),
+        "observes": one_line(",".join(controller.observes)),
+        "controls": one_line(",".join(controller.controls)),
         "start": repr(controller.start[:n_state].tolist()),
     }
     helper.set_model_props(model, properties)
@@ -143,15 +152,16 @@ def onnx_model(controller: Controller, title: str) -> Any:
     return model
 
 
-def _describe_vectors(onnx: Any, sizes: dict[str, int]) -> list[Any]:
-    """Return the declarations of float64 vectors, from their sizes by name."""
-    dtype = onnx.TensorProto.DOUBLE
-    make = onnx.helper.make_tensor_value_info
+def _describe_vectors(graph: Graph, sizes: dict[str, int]) -> list[Any]:
+    """Return the declarations of vectors, from their sizes by name."""
+    helper = graph.onnx.helper
+    dtype = helper.np_dtype_to_tensor_dtype(graph.dtype)
+    make = helper.make_tensor_value_info
     return [make(name, dtype, [size]) for name, size in sizes.items()]
 
 
 def _add_step(graph: Graph, controller: Controller) -> None:
-    """Add a step of the controller: from its inputs to `next_state` and `control`."""
+    """Add a step of the controller: from its inputs to its outputs."""
     network = controller.network
     inputs = graph.apply(
         "Concat", Node(graph, "target"), Node(graph, "observation"), axis=0
@@ -163,9 +173,13 @@ def _add_step(graph: Graph, controller: Controller) -> None:
         step.add_layer(layer, W, raw)
 
     # The dictionary has the order of the activations: inputs, layers, outputs.
-    nodes = list(step.now.values())
-    graph.apply("Concat", *nodes, axis=0, name="next_state")
-    _add_limit(graph, nodes[-1], controller.limits)
+    rows = graph.apply("Concat", *step.now.values(), axis=0)
+    # 0 times a number is 0 if it is finite, and NaN if not.
+    axis, zero = graph.constant([0], np.int64), graph.constant([0.0])
+    spoilt = graph.apply("ReduceSum", rows * zero, axis, keepdims=1)
+    is_finite = graph.apply("Equal", spoilt, zero, name="is_finite")
+    state = graph.apply("Where", is_finite, rows, step.before, name="next_state")
+    _add_limit(graph, graph.take(state, network.outputs), controller.limits)
 
 
 class _Step:

@@ -19,10 +19,12 @@ from hfcontrol.figures.coordinates import (
     goal_coordinates,
     is_drawn_in_plane,
     length_unit,
+    problem_title,
     select_evenly,
 )
 from hfcontrol.figures.drawing import expand_box
 from hfcontrol.figures.output import figure_file
+from hfcontrol.texts import plain_label
 
 # Trials that a small panel can show.
 SHOWN = 8
@@ -63,14 +65,15 @@ def plot_benchmark(
             panels = _Panels(case)
             for ax, name in zip(row, names, strict=True):
                 panels.draw(ax, name)
-            row[0].set_ylabel(f"{case.condition}\n{panels.labels[1]}")
+            row[0].set_ylabel(f"{plain_label(case.condition)}\n{panels.labels[1]}")
         for ax, name in zip(grid[0], names, strict=True):
-            ax.set_title(fill(benchmark.titles[name], TITLE_WIDTH))
+            title = plain_label(benchmark.titles[name])
+            ax.set_title(fill(title, TITLE_WIDTH))
         for ax in grid[-1]:
             ax.set_xlabel(panels.labels[0])
         _add_legend(figure, panels)
-        plant, task = benchmark.runs[0].plant.name, cases[0].comparison.task.name
-        figure.suptitle(f"{plant}, {task}: {last}; ratio to optimal in each panel")
+        title = problem_title(benchmark.runs[0].plant, cases[0].comparison.task)
+        figure.suptitle(f"{title}: {last}; ratio to optimal in each panel")
     return figure
 
 

@@ -4,7 +4,7 @@ A plant with a place in the plane is drawn by its paths there; any other plant b
 positions against time.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,6 +17,7 @@ from hfcontrol.optim.yardstick import Optimum
 from hfcontrol.plant.calls import draw_links, draw_marks, stack_drawings
 from hfcontrol.plant.contract import Plant
 from hfcontrol.runs.run import Run
+from hfcontrol.texts import plain_label
 
 # Directions by hue, from the colours of Okabe and Ito (2008). Hues that the
 # colour-blind confuse differ in lightness.
@@ -181,10 +182,15 @@ def colour_trials(comparison: Comparison) -> tuple[Array, ScalarMappable]:
     return scale.to_rgba(values), scale
 
 
+def problem_title(plant: Plant, task: Any) -> str:
+    """Return the names of plant and task as the beginning of a title."""
+    return plain_label(f"{plant.name}, {task.name}")
+
+
 def axis_label(name: str, unit: str) -> str:
     """Return the label of an axis: a name and its unit, on two lines if long."""
-    words = name.replace("_", " ")
-    unit = unit.replace("^2", "²")
+    words = plain_label(name.replace("_", " "))
+    unit = plain_label(unit.replace("^2", "²"))
     if not unit:
         return words
     separator = "\n" if len(words + unit) > LONG_LABEL else " "

@@ -14,6 +14,7 @@ from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures.coordinates import (
     drawn_coordinates,
     goal_coordinates,
+    problem_title,
     select_evenly,
     simulate_training,
 )
@@ -67,7 +68,7 @@ def movement_scene(run: Run, targets: int | None = None) -> Scene:
     goals = goal_coordinates(comparison)
     has_targets = np.nan_to_num(np.ptp(goals, axis=2)).any()
     word = "target" if has_targets else "trial"
-    name = f"{plant.name}, {comparison.task.name}"
+    name = problem_title(plant, comparison.task)
     title = stage.figure.suptitle(" ")
 
     def draw(k: int) -> None:
@@ -102,7 +103,7 @@ def training_scene(run: Run) -> Scene:
         # Room for the paths of the first checkpoints, which go far.
         in_plane = paths.n_plane and ax is paths.axes[0]
         ax.margins(x=0.25 if in_plane else 0.05, y=0.25)
-    name = f"{run.plant.name}, {comparison.task.name}"
+    name = problem_title(run.plant, comparison.task)
     title = figure.suptitle(" ")
 
     def draw(k: int) -> None:

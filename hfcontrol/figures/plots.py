@@ -26,6 +26,7 @@ from hfcontrol.figures.coordinates import (
     length_unit,
     locations,
     order_trials,
+    problem_title,
     select_readable,
     simulate_training,
 )
@@ -34,6 +35,7 @@ from hfcontrol.figures.output import figure_file
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
 from hfcontrol.runs.run import Run
+from hfcontrol.texts import plain_label
 from hfcontrol.training.state import CurvePoint, TrainingState
 
 # Labels of the horizontal axis of learning curves.
@@ -73,7 +75,7 @@ def figure_title(comparison: Comparison) -> str:
     """
     plant = comparison.run.plant
     loss = np.mean(comparison.rollout.losses)
-    title = f"{plant.name}, {comparison.task.name}: loss {loss:.2g}"
+    title = f"{problem_title(plant, comparison.task)}: loss {loss:.2g}"
     if not comparison.optimum:
         return title
     ratio = summarise(comparison)["ratio"]
@@ -159,7 +161,7 @@ def _plot_returns(run: Run, path: Path | str | None, axis: str, show: bool) -> F
         ax.plot(x, returns, color=COLOURS[0], lw=1)
         label = AXES[axis].replace("plant", "environment")
         ax.set(xlabel=label, ylabel="return while exploring")
-        title = f"{environment.id}: return {-state.loss:.4g}"
+        title = f"{plain_label(environment.id)}: return {-state.loss:.4g}"
         figure.suptitle(f"{title} after {state.rollouts} rollouts")
     return figure
 

@@ -17,6 +17,7 @@ from hfcontrol.arrays.files import open_own_file, read_regular_file
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.texts import file_name
 
 try:
     import fcntl
@@ -78,7 +79,7 @@ class RunFolder:
         CheckpointError if the folder cannot be created.
         """
         words = [
-            re.sub(r"\W+", "-", word).strip("-") for word in (Path(plant).stem, task)
+            file_name(re.sub(r"\W+", "-", word)) for word in (Path(plant).stem, task)
         ]
         stamp = f"{now or datetime.now():%Y%m%d-%H%M%S}"
         name = "-".join([*words, stamp, f"seed{seed}"])

@@ -8,6 +8,7 @@ import re
 import struct
 import termios
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ from trainings import (
 import hfcontrol as hf
 from hfcontrol.cli import app
 from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
+from hfcontrol.cli.progress import train_words
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.plant.registry import plant_names
+from hfcontrol.runs import hdf5 as checkpoint
+from hfcontrol.runs.run import Run
 from hfcontrol.training import ladder as ladder_module
 from hfcontrol.training.ladder import Rung
 
@@ -356,3 +360,33 @@ def test_warnings_of_hfcontrol_are_one_line_on_stderr(capsys):
     app._show_warning(HFControlWarning("a folder\nis full"), HFControlWarning)
     captured = capsys.readouterr()
     assert captured.err == "hfcontrol: a folder is full\n" and not captured.out
+
+
+def test_texts_of_a_strangers_run_are_spelt_out(capsys, run, trained, monkeypatch):
+    """A line for each fact; nothing that a terminal would obey."""
+    tree = checkpoint.load(max(Path(run).glob("*.h5")))
+    tree["command"] = "x\x1b]0;owned\x07\x1b[2J\rprompt"
+    tree["stop"] = "\x1b[31mred\nweights/other   1e-9  1  1  1.0  converged"
+    tree["task"] = "\u202eblink"
+    loaded = replace(Run.load(run), tree=tree)
+    monkeypatch.setattr(Run, "load", lambda *_, **__: loaded)
+    _, plain, _ = call(capsys, "runs")
+    assert len(plain.splitlines()) == 2 and r"\x1b[31mred\nweights/other" in plain
+    _, facts, _ = call(capsys, "info", run)
+    assert r"\x07\x1b[2J\rprompt" in facts and r"\u202eblink" in facts
+    assert all(c.isprintable() or c == "\n" for c in plain + facts)
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("hfcontrol train --plant mine.py", ["train", "--plant", "mine.py"]),
+        ("/x/hfcontrol/__main__.py train", ["train"]),
+        ("rm -rf ~", ["train"]),
+        ("hfcontrol export", ["train"]),
+        ("hfcontrol train '", ["train"]),
+        ("", ["train"]),
+    ],
+)
+def test_advice_repeats_only_commands_that_train(command, words):
+    assert train_words(command) == ["hfcontrol", *words]

@@ -14,7 +14,7 @@ from trainings import call, complaint
 import hfcontrol as hf
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.deploy.export import export_controller
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.cells import CELLS
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -116,6 +116,72 @@ def test_load_refuses_another_control_step(runs):
         hf.Controller.load(runs(), dt=0.02)
 
 
+BAD_INPUTS = [(0, np.nan, "target 1 is nan"), (1, -np.inf, "elbow is -inf")]
+bad_inputs = pytest.mark.parametrize("which, value, words", BAD_INPUTS)
+plain_and_staged = pytest.mark.parametrize("cell", ["tanh", "ctrnn"])
+
+
+def spoil(inputs, which, value):
+    """Target and observation (2, 4) with one number replaced."""
+    inputs = inputs.copy()
+    inputs[which, which] = value
+    return inputs
+
+
+@bad_inputs
+@plain_and_staged
+def test_act_refuses_a_sample_that_is_not_finite(rng, cell, which, value, words):
+    """And goes on as if there had been none."""
+    controller, other = make_controller(cell=cell), make_controller(cell=cell)
+    samples = rng.standard_normal((3, 2, 4))
+    for sample in samples:
+        with pytest.raises(NumberError, match=f"act: {words}; the state is as before"):
+            controller.act(*spoil(sample, which, value))
+        np.testing.assert_array_equal(controller.act(*sample), other.act(*sample))
+
+
+@bad_inputs
+@plain_and_staged
+def test_controller_can_hold_its_last_command(rng, cell, which, value, words):
+    """Of one trial, or of those trials of a batch that have such a sample."""
+    controller, other = make_controller(cell=cell), make_controller(cell=cell)
+    controller.hold_last = True
+    samples = rng.standard_normal((3, 2, 4))
+    held = controller.act(*spoil(samples[0], which, value))
+    np.testing.assert_array_equal(held, controller.limits.apply(np.zeros((2, 1)))[:, 0])
+    for sample in samples:
+        u = controller.act(*sample)
+        np.testing.assert_array_equal(u, other.act(*sample))
+        np.testing.assert_array_equal(controller.act(*spoil(sample, which, value)), u)
+
+    controller.reset()
+    batch = np.stack([samples[0], samples[1]], axis=2)
+    first = controller.act(*batch)
+    bad = np.stack([spoil(samples[2], which, value), samples[2]], axis=2)
+    second = controller.act(*bad)
+    np.testing.assert_array_equal(second[:, 0], first[:, 0])
+    assert np.isfinite(second).all() and (second[:, 1] != first[:, 1]).any()
+    controller.hold_last = False
+    with pytest.raises(NumberError, match=words.replace(" is", " of trial 0 is")):
+        controller.act(*bad)
+
+
+def test_inputs_that_overflow_the_network_are_refused():
+    weights = make_controller(cell="linear").weights
+    controller = make_controller(1e3 * weights, cell="linear")
+    huge = np.full(4, 1e308)
+    with pytest.raises(NumberError, match="inputs are too large"):
+        controller.act(huge, huge)
+
+
+def test_weights_that_are_not_finite_are_no_controller():
+    controller = make_controller()
+    theta = controller.weights.copy()
+    controller.network.views(theta)["b_out"][1] = np.inf
+    with pytest.raises(NumberError, match="the weights b_out are not finite"):
+        make_controller(theta=theta)
+
+
 def test_controller_compiles_nothing():
     code = """
 import sys
@@ -162,13 +228,14 @@ EXPORTED = pytest.mark.parametrize(
 )
 
 
-def make_controller(**settings):
+def make_controller(theta=None, **settings):
     """A controller with random weights on arm2, without training."""
     settings = {"control_limit": 2.0, **settings}
     settings = Settings(plant="arm2", hidden=(5, 4), **settings)
     trainer = make_trainer(settings)
-    theta = trainer.network.initial(np.random.default_rng(3))
-    theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
+    if theta is None:
+        theta = trainer.network.initial(np.random.default_rng(3))
+        theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
     return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
 
 
@@ -201,7 +268,8 @@ def compile_c(folder, name, real, *flags):
     def step(target, observation):
         arrays = [(real * len(a))(*a) for a in (target, observation)]
         control = (real * 2)()
-        getattr(code, f"{name}_step")(state, *arrays, control)
+        is_held = getattr(code, f"{name}_step")(state, *arrays, control)
+        assert bool(is_held) != np.isfinite(arrays).all()
         return np.array(control)
 
     return lambda: getattr(code, f"{name}_reset")(state), step
@@ -211,8 +279,9 @@ def compile_c(folder, name, real, *flags):
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 def test_c_source_acts_like_controller(tmp_path, rng, settings):
     controller = make_controller(**settings)
+    controller.hold_last = True
     export_controller(controller, tmp_path / "arm.c", "arm2 reach", "run")
-    inputs = rng.standard_normal((6, 2, 4))
+    inputs = with_faults(rng)
     for real, flags, tolerance in (
         (ctypes.c_double, (), 1e-12),
         (ctypes.c_float, ("-DHFCONTROL_FLOAT",), 1e-4),
@@ -230,23 +299,53 @@ def test_c_source_acts_like_controller(tmp_path, rng, settings):
                 )
 
 
+def test_names_from_files_stay_inside_the_comment_of_c_source(tmp_path):
+    """Whatever they hold, the code is the same, and the file is ASCII."""
+    controller = make_controller()
+    export_controller(controller, tmp_path / "arm.c", "plain", "run")
+    controller.observes = ("a */ int x; /*", "b\nc", "\u2028\x1b[31m", "d\\")
+    controller.controls = ("??/", "*" * 3 + "/")
+    export_controller(controller, tmp_path / "odd.c", "x **// /* \u202e", "r\n#if 0")
+    plain, odd = (
+        (tmp_path / name).read_text(encoding="utf-8") for name in ("arm.c", "odd.c")
+    )
+    assert odd.isascii() and "\x1b" not in odd
+    begin, code = odd[3:].split("*/", 1)
+    assert "/*" not in begin and "??" not in begin
+    assert code.replace("odd_", "arm_") == plain[3:].split("*/", 1)[1]
+
+
+def with_faults(rng):
+    """Samples (8, 2, 4), of which the first and one later are not finite."""
+    inputs = rng.standard_normal((8, 2, 4))
+    for k, (which, value, _) in zip((0, 4), BAD_INPUTS, strict=True):
+        inputs[k] = spoil(inputs[k], which, value)
+    return inputs
+
+
 @EXPORTED
-def test_onnx_graph_acts_like_controller(tmp_path, rng, settings):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_onnx_graph_acts_like_controller(tmp_path, rng, settings, dtype):
+    """Single precision differs by its rounding alone."""
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     controller = make_controller(**settings)
-    export_controller(controller, tmp_path / "arm.onnx", "arm2 reach", "run")
-    session = runtime.InferenceSession(
-        tmp_path / "arm.onnx", providers=["CPUExecutionProvider"]
-    )
-    state = np.array(json.loads(session.get_modelmeta().custom_metadata_map["start"]))
-    for target, observation in rng.standard_normal((6, 2, 4)):
-        control, state = session.run(
-            ["control", "next_state"],
+    controller.hold_last = True
+    path = tmp_path / "arm.onnx"
+    export_controller(controller, path, "arm2 reach", "run", dtype)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    start = json.loads(session.get_modelmeta().custom_metadata_map["start"])
+    state = np.array(start, dtype)
+    tolerance = {"float64": 1e-6, "float32": 1e-4}[dtype]
+    for sample in with_faults(rng).astype(dtype):
+        target, observation = sample
+        control, state, is_finite = session.run(
+            ["control", "next_state", "is_finite"],
             {"target": target, "observation": observation, "state": state},
         )
+        assert control.dtype == dtype and is_finite == np.isfinite(sample).all()
         np.testing.assert_allclose(
-            control, controller.act(target, observation), rtol=1e-6, atol=1e-9
+            control, controller.act(target, observation), tolerance, 1e-3 * tolerance
         )
 
 
@@ -294,6 +393,7 @@ def test_npz_tells_where_the_memory_of_an_lstm_is(tmp_path):
     "arguments, words",
     [
         (["--format", "exe"], "--format exe: must be c, npz or onnx"),
+        (["--float32"], "--float32 with --format c"),
         (["--out", "arm.txt"], "the suffix decides the format"),
         (["--out", "2arms.c"], "choose a name that begins with a letter"),
     ],
