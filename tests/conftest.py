@@ -1,6 +1,8 @@
 """What every test has: a random generator, and a place in parallel runs."""
 
+import os
 import signal
+import tempfile
 import threading
 
 import numpy as np
@@ -12,6 +14,10 @@ if (
     and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The record of what was trained here is not the user's; processes of tests share it.
+RECORD = tempfile.TemporaryDirectory(prefix="hfcontrol-tests-")
+os.environ["HFCONTROL_DATA"] = RECORD.name
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -42,14 +42,19 @@ def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file; a kill at any instant leaves the old or the new one complete.
 
-    Raises CheckpointError if the file cannot be written.
+    `mode` are its permissions, less those that the umask takes away. Raises
+    CheckpointError if the file cannot be written.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+
+    def create(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=create) as file:
             file.write(content)
             file.flush()
             # The content must be on the disk before the name points to it.
@@ -100,10 +105,11 @@ def open_own_file(path: Path) -> int:
     return descriptor
 
 
-def read_regular_file(path: str | Path, most_bytes: int) -> bytes:
+def read_regular_file(path: str | Path, most_bytes: int, own: bool = False) -> bytes:
     """Return the content of a file that is neither a link nor a device nor a pipe.
 
-    Raises OSError, also for files of other kinds or with more than `most_bytes`.
+    With `own` it must be one that this user alone can write. Raises OSError, also for
+    files of other kinds or with more than `most_bytes`.
     """
     # Opening a pipe would wait for its writer, and a device may do anything.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -120,5 +126,16 @@ def read_regular_file(path: str | Path, most_bytes: int) -> bytes:
         if status.st_size > most_bytes:
             size = f"it has {status.st_size} bytes, more than {most_bytes}"
             raise OSError(errno.EFBIG, size, str(path))
+        if own and others_may_write(status):
+            raise OSError(errno.EPERM, "other users can write it", str(path))
         # A file that grows meanwhile is cut, and what checks it sees that.
         return file.read(most_bytes)
+
+
+def others_may_write(status: os.stat_result) -> bool:
+    """Whether a file or folder belongs to another user, or others may write to it."""
+    # Windows has other permissions, by which a user's own folder is closed.
+    if not hasattr(os, "getuid"):
+        return False
+    is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid != os.getuid() or bool(is_open)

@@ -35,7 +35,7 @@ from hfcontrol.evaluation.evaluation import (
 )
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_wiring
-from hfcontrol.runs.run import Run
+from hfcontrol.runs.run import Run, open_run
 from hfcontrol.tasks.returning import out_and_back
 from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.tasks.task import Task
@@ -268,7 +268,7 @@ def _run_case(
     for run in result.runs:
         # Raises if the run's network does not fit the task.
         run.task(settings)
-        limits = replace(wiring.limits, softness=run.plant.typical_control)
+        limits = replace(wiring.limits, softness=run.interface.typical_control)
         own = replace(wiring, limits=limits)
         network = run.network
         loops.append(ClosedLoop(task.plant, task.kernels, network, scenario, own))
@@ -332,7 +332,7 @@ def _measure_times(result: Benchmark) -> None:
     case = result.cases[0]
     loop = case.comparison.loop
     for name, run in zip(result.titles, result.runs, strict=False):
-        controller = Controller(run.network, run.theta, loop.plant, loop.wiring)
+        controller = Controller(run.network, run.theta, run.interface)
         y = case.movements[name].y[:, :, 0].copy()
         result.microseconds[name] = _time_trained(controller, loop, y)
 
@@ -366,6 +366,7 @@ def benchmark(
     runs: Run | Path | str | Sequence[Run | Path | str] | None = None,
     controllers: Sequence[str] | None = None,
     trials: int | None = None,
+    plant: Path | str | None = None,
     **conditions: Any,
 ) -> dict[str, Any]:
     """Compare trained controllers with classical ones, and return all numbers.
@@ -376,6 +377,7 @@ def benchmark(
     controllers: names of classical laws (pd, operational_space, lqr, ilqr), default all
         that the plant allows.
     trials: number of held-out trials.
+    plant: the plant to use in place of the one that the runs name, which you trust.
     conditions: settings such as `motor_noise` or `vary`, see `make_conditions`.
 
     Returns a dict with `rows`, one for each motion, condition and controller: `loss`,
@@ -385,5 +387,5 @@ def benchmark(
     several = (
         runs if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
     )
-    loaded = [run if isinstance(run, Run) else Run.load(run) for run in several]
+    loaded = [open_run(run, plant) for run in several]
     return compare_controllers(loaded, controllers, conditions, trials).numbers()

@@ -108,12 +108,16 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(context)
         except HFControlError as error:
-            used = context.invoked_subcommand
-            command = self.get_command(context, used) if used else None
+            raise type(error)(self.name_options(context, str(error))) from error
 
-            # An error may be about a setting of the run that only training has.
-            names = option_names(self.get_command(context, "train"), command)
-            raise type(error)(name_options(str(error), names)) from error
+    def name_options(self, context: click.Context, message: str) -> str:
+        """Return a message with settings replaced by options of the command in use."""
+        used = context.invoked_subcommand
+        command = self.get_command(context, used) if used else None
+
+        # A message may be about a setting of the run that only training has.
+        names = option_names(self.get_command(context, "train"), command)
+        return name_options(message, names)
 
 
 @click.group(
@@ -174,7 +178,11 @@ def _show_warning(
 ) -> None:
     """Print a warning of hfcontrol on one line of stderr; others are for authors."""
     if issubclass(category, HFControlWarning):
-        click.echo(one_line(f"hfcontrol: {' '.join(str(message).split())}"), err=True)
+        text = " ".join(str(message).split())
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            text = cli.name_options(context.find_root(), text)
+        click.echo(one_line(f"hfcontrol: {text}"), err=True)
     else:
         _show_other_warning(message, category, *place, **options)
 

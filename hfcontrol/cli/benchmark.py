@@ -7,16 +7,24 @@ import click
 
 from hfcontrol.cli.options import (
     JSON,
+    PLANT,
     condition_options,
     format_options,
     given_options,
     parse_words,
 )
-from hfcontrol.cli.output import echo, print_json, show_status, write_json
+from hfcontrol.cli.output import (
+    echo,
+    print_json,
+    print_result,
+    show_status,
+    write_json,
+)
 
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
+@PLANT
 @click.option(
     "--controllers",
     callback=parse_words,
@@ -42,6 +50,7 @@ from hfcontrol.cli.output import echo, print_json, show_status, write_json
 @JSON
 def benchmark(
     runs: tuple[str, ...],
+    plant: str | None,
     controllers: tuple[str, ...] | None,
     trials: int | None,
     out: str,
@@ -64,7 +73,7 @@ def benchmark(
     from hfcontrol.runs.run import Run
 
     # All are loaded first: a wrong name is reported before the work begins.
-    chosen = [Run.load(run) for run in runs or (None,)]
+    chosen = [Run.load(run, plant=plant) for run in runs or (None,)]
     with show_status("preparing") as set_status:
         from hfcontrol.classical.benchmark import compare_controllers
         from hfcontrol.figures.benchmarks import plot_benchmark
@@ -84,7 +93,8 @@ def benchmark(
         print_json(numbers)
         return
     _print_table(numbers)
-    echo("", figure.absolute(), table.absolute())
+    echo()
+    print_result(chosen[0], figure, table)
 
 
 def _print_table(numbers: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import click
 from hfcontrol.cli.options import (
     JSON,
     JUDGE,
+    PLANT,
     add_options,
     condition_options,
     format_options,
@@ -19,6 +20,7 @@ from hfcontrol.cli.output import echo, print_evaluation, print_json, show_status
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
+@PLANT
 @condition_options
 @click.option(
     "--trials",
@@ -30,6 +32,7 @@ from hfcontrol.cli.output import echo, print_evaluation, print_json, show_status
 @JSON
 def evaluate(
     runs: tuple[str, ...],
+    plant: str | None,
     trials: int | None,
     judge: str | None,
     no_judge: bool,
@@ -55,7 +58,7 @@ def evaluate(
 
     judged = judge_choice(judge, no_judge)
     # All are loaded first: a wrong name is reported before the search begins.
-    chosen = [Run.load(run) for run in runs or (None,)]
+    chosen = [Run.load(run, plant=plant) for run in runs or (None,)]
     conditions = given_options(**options)
     for index, run in enumerate(chosen):
         with show_status("searching for the optimum"):
@@ -73,9 +76,4 @@ def evaluate(
         if index > 0:
             echo()
         echo(heading)
-        if run.plant_changed:
-            echo(
-                f"{run.plant.path} has changed since the run was trained; this "
-                "evaluation is on the plant as it is now"
-            )
         print_evaluation(result)

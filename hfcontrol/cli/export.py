@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 
 from hfcontrol.cli.figures import OUT
-from hfcontrol.cli.options import RUN
-from hfcontrol.cli.output import echo, show_status
+from hfcontrol.cli.options import PLANT, RUN
+from hfcontrol.cli.output import print_result, show_status
 
 FORMATS = ("c", "npz", "onnx")
 
 
 @click.command()
 @RUN
+@PLANT
 @click.option(
     "--format",
     "kind",
@@ -34,7 +35,12 @@ FORMATS = ("c", "npz", "onnx")
     help="Write an ONNX graph in single precision (C: -DHFCONTROL_FLOAT).",
 )
 def export(
-    run: str | None, kind: str, out: str | None, bare: bool, is_single: bool
+    run: str | None,
+    plant: str | None,
+    kind: str,
+    out: str | None,
+    bare: bool,
+    is_single: bool,
 ) -> None:
     """Write a controller as C source, npz or ONNX.
 
@@ -44,6 +50,8 @@ def export(
     target, observation and state to control, next_state and is_finite; its property
     `start` is the first state; with --float32 all of them are in single precision.
     Without RUN, the newest run is exported.
+
+    The plant is not needed; a run of an older version names one that is (--plant).
 
     Delays and noise belong to the plant and are not exported. A controller that was
     trained with them needs --bare, for a plant that has its own.
@@ -67,7 +75,7 @@ def export(
                 f"--float32 with --format {kind}: only an ONNX graph has its dtype "
                 "inside; compile the C source with -DHFCONTROL_FLOAT"
             )
-        loaded = Run.load(run)
+        loaded = Run.load(run, plant=plant)
         if not bare:
             check_exportable(loaded)
 
@@ -77,7 +85,8 @@ def export(
             # The file's name becomes part of the names of functions.
             stem = stem.replace("-", "_")
         path = Path(out or f"{stem}.{kind}")
-        title = f"{loaded.plant.name} {loaded.trained_task.name}, a controller"
+        plant_name = loaded.tree["plant"]["name"]
+        title = f"{plant_name} {loaded.task_name}, a controller"
         dtype = "float32" if is_single else "float64"
         export_controller(Controller.load(loaded), path, title, name, dtype)
-    echo(path.absolute())
+    print_result(loaded, path)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hfcontrol.cli.options import RUN
-from hfcontrol.cli.output import echo, echo_in_place, show_status
+from hfcontrol.cli.options import PLANT, RUN
+from hfcontrol.cli.output import echo_in_place, print_result, show_status
 
 # Imported when a figure is drawn: the help needs neither NumPy nor matplotlib.
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SHOW = click.option("--show", is_flag=True, help="Also open a window.")
 
 @click.command("plot-error")
 @RUN
+@PLANT
 @click.option(
     "--axis",
     default="updates",
@@ -34,7 +35,9 @@ SHOW = click.option("--show", is_flag=True, help="Also open a window.")
 )
 @OUT
 @SHOW
-def plot_error(run: str | None, axis: str, out: str | None, show: bool) -> None:
+def plot_error(
+    run: str | None, plant: str | None, axis: str, out: str | None, show: bool
+) -> None:
     """Draw the learning curve and the movements.
 
     The file is a png, pdf or svg. Without RUN, the newest run is drawn.
@@ -46,13 +49,14 @@ def plot_error(run: str | None, axis: str, out: str | None, show: bool) -> None:
     with show_status("drawing"):
         from hfcontrol.figures import plots
 
-        loaded, path = load_run_and_path(run, out, "-error.png")
+        loaded, path = load_run_and_path(run, plant, out, "-error.png")
         plots.plot_error(loaded, path, axis, show=show)
-    echo(path.absolute())
+    print_result(loaded, path)
 
 
 @click.command()
 @RUN
+@PLANT
 @click.option(
     "--kind",
     default="paths",
@@ -62,7 +66,9 @@ def plot_error(run: str | None, axis: str, out: str | None, show: bool) -> None:
 )
 @OUT
 @SHOW
-def plot(run: str | None, kind: str, out: str | None, show: bool) -> None:
+def plot(
+    run: str | None, plant: str | None, kind: str, out: str | None, show: bool
+) -> None:
     """Draw paths, controls, speed, hidden activity or its tuning.
 
     The file is a png, pdf or svg, with the optimal movements in the background. Tuning
@@ -76,13 +82,14 @@ def plot(run: str | None, kind: str, out: str | None, show: bool) -> None:
     with show_status("drawing"):
         from hfcontrol.figures import plots
 
-        loaded, path = load_run_and_path(run, out, f"-{kind}.png")
+        loaded, path = load_run_and_path(run, plant, out, f"-{kind}.png")
         plots.plot(loaded, kind, path, show=show)
-    echo(path.absolute())
+    print_result(loaded, path)
 
 
 @click.command()
 @RUN
+@PLANT
 @click.option(
     "--training",
     is_flag=True,
@@ -96,7 +103,11 @@ def plot(run: str | None, kind: str, out: str | None, show: bool) -> None:
 )
 @OUT
 def animate(
-    run: str | None, training: bool, targets: int | None, out: str | None
+    run: str | None,
+    plant: str | None,
+    training: bool,
+    targets: int | None,
+    out: str | None,
 ) -> None:
     """Show the plant moving, in a movie.
 
@@ -118,17 +129,17 @@ def animate(
         from hfcontrol.figures.movies import animate as write_movie
 
         ending = "-training.gif" if training else ".gif"
-        loaded, path = load_run_and_path(run, out, ending)
+        loaded, path = load_run_and_path(run, plant, out, ending)
         write_movie(loaded, path, targets, training, show_progress)
-    echo(path.absolute())
+    print_result(loaded, path)
 
 
 def load_run_and_path(
-    run: str | None, out: str | None, ending: str
+    run: str | None, plant: str | None, out: str | None, ending: str
 ) -> tuple["Run", Path]:
     """Load a run, and choose the file to write: `out`, or one named after the run."""
     from hfcontrol.runs.run import Run
     from hfcontrol.texts import file_name
 
-    loaded = Run.load(run)
+    loaded = Run.load(run, plant=plant)
     return loaded, Path(out or f"{file_name(loaded.path.resolve().name)}{ending}")

@@ -10,6 +10,12 @@ from hfcontrol.runs.settings import Settings
 from hfcontrol.schema import Option, format_value, option_of
 
 RUN = click.argument("run", required=False, metavar="[RUN]")
+PLANT = click.option(
+    "--plant",
+    metavar="FILE",
+    help="The plant to use in place of the one that RUN names. It is run: name only "
+    "what you trust.",
+)
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for scripts instead of text."
 )

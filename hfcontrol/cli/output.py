@@ -16,6 +16,7 @@ from hfcontrol.texts import one_line
 # Imported when there is something to print: the help does without NumPy.
 if TYPE_CHECKING:
     from hfcontrol.runs.preparation import Preparation
+    from hfcontrol.runs.run import Run
     from hfcontrol.training.conditioning import Conditioning
 
 # Returns to the beginning of a terminal's line and clears it.
@@ -63,6 +64,13 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
     finally:
         if live:
             echo_in_place("", error=True)
+
+
+def print_result(run: "Run", *files: Path) -> None:
+    """Print the files that a command has written, and on stderr for which run."""
+    # Results may go to a pipe, which holds nothing else.
+    echo(f"run {run.path}", error=True)
+    echo(*(file.absolute() for file in files))
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import click
 
 from hfcontrol.cli.figures import OUT, load_run_and_path
-from hfcontrol.cli.options import RUN, condition_options, given_options
-from hfcontrol.cli.output import echo, show_status
+from hfcontrol.cli.options import PLANT, RUN, condition_options, given_options
+from hfcontrol.cli.output import print_result, show_status
 
 
 @click.command()
 @RUN
+@PLANT
 @condition_options
 @click.option(
     "--split",
@@ -27,7 +28,12 @@ from hfcontrol.cli.output import echo, show_status
 )
 @OUT
 def simulate(
-    run: str | None, split: str, trials: int | None, out: str | None, **options: Any
+    run: str | None,
+    plant: str | None,
+    split: str,
+    trials: int | None,
+    out: str | None,
+    **options: Any,
 ) -> None:
     """Write the controller's movements to a file.
 
@@ -45,8 +51,8 @@ def simulate(
     with show_status("simulating"):
         from hfcontrol.evaluation.trajectories import write_trajectories
 
-        loaded, path = load_run_and_path(run, out, ".npz")
+        loaded, path = load_run_and_path(run, plant, out, ".npz")
         settings = loaded.settings.changed(**given_options(**options))
         # Options are written with dashes, so held-out is accepted too.
         write_trajectories(loaded, path, split.replace("-", "_"), settings, trials)
-    echo(path.absolute())
+    print_result(loaded, path)

@@ -176,8 +176,8 @@ def train(
 
     Training stops at a target, at --rollouts, at --max-seconds, when it has converged,
     or at Ctrl-C (after the update in progress; a second Ctrl-C stops at once). A
-    checkpoint is data: resuming runs the shipped plant of that name, or your own file
-    at its recorded path (or --plant FILE if it moved), never the copy of the source
+    checkpoint is data: resuming runs the shipped plant of that name, or the file that
+    you have trained on (--plant FILE if it moved), never the copy of the source
     inside the checkpoint.
     """
     judged = judge_choice(judge, no_judge)

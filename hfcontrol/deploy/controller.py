@@ -21,14 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.activations import activation_of
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.network import Network
-from hfcontrol.plant.contract import Plant
-from hfcontrol.runs.run import Run
+from hfcontrol.runs.interface import Interface
+from hfcontrol.runs.run import Run, open_run
 
 
 class PlainLayer(NamedTuple):
@@ -60,19 +59,18 @@ class Controller:
         self,
         network: Network,
         theta: Array,
-        plant: Plant,
-        wiring: Wiring,
+        interface: Interface,
         hold_last: bool = False,
     ) -> None:
-        self.dt = plant.dt
-        self.observes = plant.observation
-        self.controls = plant.control
-        self.n_target = network.n_input - plant.ny
+        self.dt = interface.dt
+        self.observes = interface.observation
+        self.controls = interface.control
+        self.n_target = interface.n_target
         self.network = network
         self.weights = network.weights(theta)
         _check_weights(network, self.weights)
         self.hold_last = hold_last
-        self.limits = wiring.limits
+        self.limits = interface.limits
 
         self.start = np.zeros(network.n_activations)
         if network.start:
@@ -92,18 +90,18 @@ class Controller:
         run: Run | str | Path | None = None,
         dt: float | None = None,
         hold_last: bool = False,
+        plant: str | Path | None = None,
     ) -> "Controller":
         """Return the controller of a run: a `Run`, its path or name, or the newest.
 
         `hold_last`: hold the last command where a sample is not finite.
 
-        Raises UsageError if `dt` [s] is not the control step of the training, and
-        CheckpointError if there is no such run.
+        The plant is not needed. Checkpoints of older versions need it: a shipped one,
+        or the `plant` that you name and trust. Raises UsageError if `dt` [s] is not the
+        control step of the training, and CheckpointError if there is no such run.
         """
-        run = run if isinstance(run, Run) else Run.load(run)
-        controller = cls(
-            run.network, run.theta, run.plant, run.trainer.wiring, hold_last
-        )
+        run = open_run(run, plant)
+        controller = cls(run.network, run.theta, run.interface, hold_last)
         if dt is not None and not np.isclose(dt, controller.dt, rtol=1e-9):
             raise UsageError(
                 f"`dt` {dt:g} s: {run.path} was trained for steps of "

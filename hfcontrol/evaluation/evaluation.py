@@ -24,7 +24,7 @@ from hfcontrol.policy_gradient.samplers import (
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
-from hfcontrol.runs.run import Run
+from hfcontrol.runs.run import Run, open_run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.scenario import SPLITS, Scenario, select_trials
 from hfcontrol.tasks.task import Task, Trajectory
@@ -326,6 +326,7 @@ def evaluate(
     trials: int | None = None,
     judge: str = "auto",
     pilots: Pilots | None = None,
+    plant: Path | str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a controller on the training and the held-out scenarios.
 
@@ -335,12 +336,13 @@ def evaluate(
     judge: of which trials the optimum is found: "auto" for as many as take a tenth of
         the operations of the training, or about 10 s if that is more; "all"; "none".
     pilots: what is known of the optimum, from the diagnosis of the training.
+    plant: the plant to use in place of the one that the run names, which you trust.
 
     Returns a dict with `run`, `plant`, `task`, `noisy` and `sets`, a summary for each
     split; in an environment, `episodes` and `return` replace the last two.
     """
     check_judge(judge)
-    run = run if isinstance(run, Run) else Run.load(run)
+    run = open_run(run, plant)
     if run.plant.environment:
         trainer = make_trainer(
             settings or run.settings, run.plant_file, run.conditioning

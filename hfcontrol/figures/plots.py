@@ -4,6 +4,7 @@ Every function draws a new figure, saves it if `path` is given, opens a window i
 is true, and returns the figure. The same run gives the same file, byte for byte.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import UsageError
+from hfcontrol.errors import HFControlWarning, PlantError, UsageError
 from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum, summarise
 from hfcontrol.figures.coordinates import (
     axis_label,
@@ -34,6 +35,7 @@ from hfcontrol.figures.drawing import OPTIMAL_COLOUR, Paths, plot_traces
 from hfcontrol.figures.output import figure_file
 from hfcontrol.network.architecture import Layer
 from hfcontrol.network.network import Network
+from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.runs.run import Run
 from hfcontrol.texts import plain_label
 from hfcontrol.training.state import CurvePoint, TrainingState
@@ -132,12 +134,19 @@ def plot_error(
     """Plot the training error, and next to it the paths over the optimal ones.
 
     `axis` is updates, rollouts or seconds. A plant without a place in the plane shows
-    its positions. Raises UsageError for another axis, or if the file cannot be written.
+    its positions. Without the plant, there are no paths, and a warning says why. Raises
+    UsageError for another axis, or if the file cannot be written.
     """
     if axis not in AXES:
         raise UsageError(f"`axis` {axis}: use one of {', '.join(AXES)}")
-    if run.plant.environment:
+    if run.task_name == Episodes.name:
         return _plot_returns(run, path, axis, show)
+    try:
+        run.plant  # noqa: B018
+    except PlantError as error:
+        text = f"drawn without movements: {error}"
+        warnings.warn(text, HFControlWarning, stacklevel=2)
+        return _plot_curve_alone(run, path, axis, show)
     with figure_file(8.4, 3.9, path, show) as figure:
         comparison = compare_with_optimum(run)
         panels: Any = figure.subfigures(1, 2)
@@ -152,8 +161,7 @@ def plot_error(
 
 def _plot_returns(run: Run, path: Path | str | None, axis: str, show: bool) -> Figure:
     """Plot the return of the exploring policy in an environment, which has no paths."""
-    environment, state = run.plant.environment, run.state
-    assert environment is not None
+    state = run.state
     with figure_file(6.4, 3.9, path, show) as figure:
         ax = figure.subplots()
         x = [getattr(point, axis) for point in state.curve]
@@ -161,8 +169,19 @@ def _plot_returns(run: Run, path: Path | str | None, axis: str, show: bool) -> F
         ax.plot(x, returns, color=COLOURS[0], lw=1)
         label = AXES[axis].replace("plant", "environment")
         ax.set(xlabel=label, ylabel="return while exploring")
-        title = f"{plain_label(environment.id)}: return {-state.loss:.4g}"
+        title = f"{plain_label(run.settings.plant)}: return {-state.loss:.4g}"
         figure.suptitle(f"{title} after {state.rollouts} rollouts")
+    return figure
+
+
+def _plot_curve_alone(
+    run: Run, path: Path | str | None, axis: str, show: bool
+) -> Figure:
+    """Plot the learning curve, which the checkpoint has, without movements."""
+    with figure_file(6.4, 3.9, path, show) as figure:
+        _plot_learning_curve(figure.subplots(), run.state, axis)
+        title = plain_label(f"{run.tree['plant']['name']}, {run.task_name}")
+        figure.suptitle(f"{title}: loss {run.state.loss:.2g}")
     return figure
 
 

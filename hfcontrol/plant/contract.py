@@ -50,6 +50,8 @@ class Plant:
     environment: the Gymnasium environment that is stepped instead of a plant
     episode_plant: the plant whose `environment` is the environment that this plant was
         read from
+    inputs: SHA-256 of the other files that the plant is made of, by their paths as seen
+        from its own
     """
 
     name: str
@@ -78,6 +80,7 @@ class Plant:
     settle: Callable[[Array], Array] | None = None
     environment: Environment | None = None
     episode_plant: "Plant | None" = None
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def nx(self) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.inputs import digest_files, helper_files, record_reads
 from hfcontrol.plant.limits import read_bounds, rest_within
 from hfcontrol.plant.probe import line_in_file, probe_derivatives, probe_functions
 from hfcontrol.plant.proof import prove_plant
@@ -65,6 +66,7 @@ class PlantFile:
     path: Path
     source: str
     namespace: dict[str, Any]
+    inputs: dict[str, str]
     functions: dict[str, Callable[..., Any]]
 
     def __init__(self, source: str, path: Path) -> None:
@@ -77,7 +79,8 @@ class PlantFile:
         }
         # The user's own code, run as an import would run it.
         try:
-            exec(compile(source, str(path), "exec"), self.namespace)
+            with record_reads() as read:
+                exec(compile(source, str(path), "exec"), self.namespace)
         except Exception as error:
             line = line_in_file(error, str(path))
             where = "" if line is None else f", line {line}"
@@ -85,6 +88,8 @@ class PlantFile:
             raise PlantError(
                 f"{path.name}{where}: {type(error).__name__}: {text}"
             ) from error
+        used = [*read, *helper_files(self.tree.syntax)]
+        self.inputs = digest_files(used, path)
         # Imported functions are not the plant's.
         self.functions = {
             name: value
@@ -394,6 +399,7 @@ class PlantFile:
             "name": self.path.stem,
             "path": self.path,
             "source": self.source,
+            "inputs": self.inputs,
             "functions": self.functions,
             "tasks": tasks,
             "position_names": self.read_positions(state, clock.integrator),

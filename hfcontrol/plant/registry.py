@@ -1,17 +1,37 @@
-"""Finding a plant by its name or path."""
+"""Finding a plant by its name or path, and the code that it would run."""
 
+import hashlib
+import importlib.util
 from pathlib import Path
+from typing import NamedTuple
 
+from hfcontrol.arrays.files import read_regular_file
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import read_plant
-from hfcontrol.plant.simulators import SIMULATORS
+from hfcontrol.plant.simulators import SIMULATORS, is_environment
+
+# More than any plant file has.
+MOST_CODE_BYTES = 2**26
 
 # A plant with one of these endings is a path; any other is a name.
 PLANT_SUFFIXES = (
     ".py",
     *(simulator.suffix for simulator in SIMULATORS if simulator.suffix),
 )
+
+
+class PlantCode(NamedTuple):
+    """Code that a plant runs when it is loaded, and that is not hfcontrol's own.
+
+    `what` describes it for a message. `place` is the absolute path of a file, or the
+    name of an environment with the file of its module. `digest` is the SHA-256 of the
+    file; empty if there is none to read.
+    """
+
+    what: str
+    place: str
+    digest: str
 
 
 def plants_folder() -> Path:
@@ -56,6 +76,49 @@ def load_plant(name: str | Path) -> Plant:
             f".py, or by a name such as {examples}"
         )
     return read_plant(_read_source(path), path)
+
+
+def foreign_code(name: str) -> PlantCode | None:
+    """Return the code that loading a plant runs, found without running any of it.
+
+    None for a shipped plant, and for an environment that needs no module of its own:
+    `gym:MODULE:ID` imports one, `gym:ID` is known to Gymnasium.
+    """
+    if name in plant_names():
+        return None
+    if not is_environment(name):
+        path = Path(name).expanduser().resolve()
+        if path.parent.is_relative_to(plants_folder().resolve()):
+            return None
+        return PlantCode(f"the plant file {path}", str(path), _digest(path))
+
+    module, _, environment_id = name.partition(":")[2].rpartition(":")
+    if not module:
+        return None
+    file = _module_file(module)
+    place = f"{name} in {file}"
+    what = f"the module {module}, for the environment {environment_id}"
+    return PlantCode(what, place, _digest(file) if file else "")
+
+
+def _module_file(module: str) -> Path | None:
+    """Return the file that importing a module runs first, or None."""
+    try:
+        # Of the package at the top: to find what is in it, Python would import it.
+        found = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    if found is None or not found.has_location or found.origin is None:
+        return None
+    return Path(found.origin).resolve()
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(read_regular_file(path, MOST_CODE_BYTES)).hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def _read_source(path: Path) -> str:

@@ -146,7 +146,7 @@ def local_names(function: ast.FunctionDef) -> set[str]:
 
 
 class PlantSource:
-    """The syntax tree of a plant file; `functions` are those at its top level.
+    """The syntax tree `syntax` of a plant file; `functions` are those at its top level.
 
     `label` names the file in messages. Raises PlantError if the text is not Python.
     """
@@ -163,6 +163,7 @@ class PlantSource:
             raise PlantError(
                 f"{label}: it cannot be read as Python ({error}); correct the file"
             ) from None
+        self.syntax = tree
         # Functions inside functions are not allowed, so these are all.
         definitions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
         self.functions = {node.name: node for node in definitions}

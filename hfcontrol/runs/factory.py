@@ -34,6 +34,7 @@ from hfcontrol.policy_gradient.samplers import (
     PlantSampler,
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer, plant_loop
+from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.quantities import (
     curl_range,
     parse_bounds,
@@ -167,10 +168,13 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
 def make_network(
     settings: Settings,
     n_input: int,
-    plant: Plant,
+    plant: Plant | Interface,
     conditioning: Conditioning = PLAIN,
 ) -> Network:
-    """Return the network, its scaling, and its constraint, which the seed draws."""
+    """Return the network, its scaling, and its constraint, which the seed draws.
+
+    Of a plant it needs no more than the interface that a checkpoint holds.
+    """
     architecture = make_architecture(settings, plant.dt)
     architecture = replace(architecture, linear_path=conditioning.linear_path)
     # Initial outputs have a size of about one. A larger typical control only makes the

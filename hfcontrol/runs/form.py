@@ -21,6 +21,7 @@ from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.errors import CheckpointError, HFControlError
 from hfcontrol.network.input_scaling import Moments, Typical
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
     CURRICULUM_KEYS,
@@ -60,8 +61,8 @@ MOST_SUBSTEPS = 1000
 FINITE = ("damping", "radius", "seconds", "count", "compile_seconds")
 
 # Arrays whose entries must be finite, and those that must be above zero.
-FINITE_ARRAYS = ("theta", "mean_theta", "best_theta", "mean", "variance")
-SIZE_ARRAYS = ("size", "state_size", "control_size")
+FINITE_ARRAYS = ("theta", "mean_theta", "best_theta", "mean", "variance", "trim")
+SIZE_ARRAYS = ("size", "state_size", "control_size", "typical_control")
 
 
 class Field(NamedTuple):
@@ -102,11 +103,14 @@ def check_tree(tree: Tree) -> None:
     check_value(plant, dict[str, str], "plant")
     for name in ("name", "source", "hash"):
         _entry(plant, name, "plant/")
+    check_value(tree.get("inputs"), dict[str, str] | None, "inputs")
     if not re.fullmatch("[0-9a-f]{64}", plant["hash"]):
         _refuse("plant/hash", plant["hash"], "a SHA-256 in hexadecimal")
 
     settings = _check_settings(_entry(tree, "settings", ""))
-    _check_conditioning(tree.get("conditioning", {}))
+    conditioning = tree.get("conditioning", {})
+    _check_conditioning(conditioning)
+    _check_interface(tree.get("interface"), conditioning)
     race, weights = _check_ladder(tree.get("ladder", {}), settings)
     if "warming" in tree:
         _check_curriculum(tree["warming"], settings, race, weights)
@@ -409,6 +413,46 @@ def _check_conditioning(tree: Any) -> None:
         _refuse("conditioning/substeps", substeps, f"from 1 to {MOST_SUBSTEPS}")
     if (tree.get("inputs") is None) != (tree.get("outputs") is None):
         raise CheckpointError("its conditioning has inputs or outputs, but not both")
+
+
+def _check_interface(tree: Any, conditioning: Tree) -> None:
+    """Check what the network needs to know of the plant; older runs have nothing.
+
+    The conditioning must be of the same sizes.
+    """
+    if tree is None:
+        return
+    where = "interface"
+    check_fields(tree, Interface, where)
+    if not 0 < tree["dt"] < math.inf:
+        _refuse(f"{where}/dt", tree["dt"], "a finite number above zero")
+    if tree["n_target"] > MOST_SIZE:
+        _refuse(f"{where}/n_target", tree["n_target"], f"at most {MOST_SIZE}")
+    for name in ("state", "control", "observation", "output"):
+        count = len(tree[name])
+        if not count:
+            _refuse(f"{where}/{name}", tree[name], "at least one name")
+        if len(tree["units"].get(name, ())) != count:
+            _refuse(f"{where}/units/{name}", tree["units"].get(name), f"{count} texts")
+    for name in ("low", "high", "trim", "typical_control"):
+        if tree[name].size != len(tree["control"]):
+            _refuse(f"{where}/{name}", tree[name], "a number for each control")
+    inputs = tree["n_target"] + len(tree["observation"])
+    counts = {
+        "state_size": len(tree["state"]),
+        "control_size": len(tree["control"]),
+        "inputs": inputs,
+        "outputs": len(tree["control"]),
+    }
+    for name, count in counts.items():
+        found = conditioning.get(name)
+        # Those of a network have a mean and a size.
+        sizes = found["size"] if isinstance(found, dict) else found
+        if sizes is not None and sizes.size != count:
+            _refuse(f"conditioning/{name}", sizes, f"of {count} numbers")
+    # NaN fails the comparison too.
+    if not (tree["low"] < tree["high"]).all():
+        raise CheckpointError(f"its entry {where} has limits that are no range")
 
 
 def _check_ladder(tree: Any, settings: Settings) -> tuple[int, int | None]:

@@ -1,10 +1,12 @@
 """Runs: one checkpoint of a training, with everything that is needed to use it.
 
 A checkpoint is data: the plant source inside it is compared with the plant's file, but
-never executed. Hfcontrol executes the shipped plant of that name, or the user's file at
-its recorded path.
+never executed. Hfcontrol executes the shipped plant of that name, a plant that the user
+names, or the file at the recorded path if the user has trained on it (records.py).
+The network, its limits and its control step come from the checkpoint alone.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +17,30 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.structure import learn_structure
-from hfcontrol.errors import CheckpointError, PlantError, UsageError
+from hfcontrol.errors import (
+    CheckpointError,
+    HFControlWarning,
+    PlantError,
+    UsageError,
+)
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.registry import PLANT_SUFFIXES, load_plant
 from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
-from hfcontrol.runs.factory import make_plant, make_task, make_trainer, make_wiring
+from hfcontrol.runs.factory import (
+    make_network,
+    make_plant,
+    make_task,
+    make_trainer,
+    make_wiring,
+)
 from hfcontrol.runs.folder import RunFolder, find_run
 from hfcontrol.runs.form import check_tree
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.interface import Interface
+from hfcontrol.runs.records import check_trusted
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
     conditioning_from_tree,
@@ -43,10 +58,14 @@ from hfcontrol.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Run:
-    """One checkpoint of a run; `path` is the run's folder, `tree` the checkpoint."""
+    """One checkpoint of a run; `path` is the run's folder, `tree` the checkpoint.
+
+    `named_plant` is a plant that the user has named for it, and so trusts.
+    """
 
     path: Path
     tree: Tree
+    named_plant: str | None = None
 
     @classmethod
     def load(
@@ -54,6 +73,7 @@ class Run:
         where: Path | str | None = None,
         roots: list[Path] | None = None,
         allow_unfinished: bool = False,
+        plant: Path | str | None = None,
     ) -> "Run":
         """Load a run.
 
@@ -62,6 +82,7 @@ class Run:
         roots: where runs are looked for, default `run_roots()`.
         allow_unfinished: also load a run whose curriculum has not finished. Such a run
         can only be resumed.
+        plant: the plant to use in place of the recorded one, which you trust.
 
         Raises CheckpointError if the run is missing, damaged or not one of hfcontrol.
         """
@@ -69,7 +90,8 @@ class Run:
         if allow_unfinished and which == "newest":
             which = folder.curriculum_file or which
         # The curriculum's file exists only until it has finished.
-        run = cls(folder.path, folder.load(which))
+        named = None if plant is None else str(plant)
+        run = cls(folder.path, folder.load(which), named)
         if "warming" in run.tree and not allow_unfinished:
             raise folder.unfinished_error()
         try:
@@ -90,7 +112,10 @@ class Run:
     @cached_property
     def settings(self) -> Settings:
         """The `Settings` that the run was trained with."""
-        return Settings.from_tree(self.tree["settings"])
+        settings = Settings.from_tree(self.tree["settings"])
+        if self.named_plant is not None:
+            settings = settings.changed(plant=self.named_plant)
+        return settings
 
     @cached_property
     def state(self) -> TrainingState:
@@ -110,6 +135,12 @@ class Run:
         return ladder_from_tree(self.tree.get("ladder", {}))
 
     @property
+    def task_name(self) -> str:
+        """The name of the task that it was trained on."""
+        name: str = self.tree["task"]
+        return name
+
+    @property
     def trained_counts(self) -> Counts:
         """What the training has cost; nothing is known of a curriculum."""
         return NO_COUNTS if self.curriculum else self.state.counts
@@ -120,36 +151,67 @@ class Run:
         return (self.curriculum or self.state).theta
 
     @cached_property
+    def interface(self) -> Interface:
+        """What the network needs to know of the plant that it was trained on.
+
+        Checkpoints of older versions lack it; their plant is loaded for it.
+        """
+        if "interface" in self.tree:
+            return Interface(**self.tree["interface"])
+        wiring = make_wiring(self.settings, self.plant)
+        n_target = self.trainer.network.n_input - self.plant.ny
+        return Interface.describe(self.plant, wiring.limits, n_target)
+
+    @cached_property
     def plant_file(self) -> Plant:
-        """The plant as its file defines it now; PlantError if the file is missing."""
+        """The plant as its file defines it now.
+
+        Raises PlantError if the file is missing, or if the user has neither named it
+        nor trained on it: loading it would run it.
+        """
+        plant = self.settings.plant
         # Shipped plants are names without a suffix, and always exist.
-        path = Path(self.settings.plant)
+        path = Path(plant)
         if path.suffix.lower() in PLANT_SUFFIXES and not path.exists():
             raise PlantError(
                 f"plant file not found: {path}, which {self.path} was trained on. "
-                "Restore it, or pass its new location: "
-                f"hfcontrol train --resume {self.path} --plant FILE"
+                "Restore it, or pass its new location: `plant=FILE`"
             )
-        return load_plant(self.settings.plant)
+        if self.named_plant is None:
+            check_trusted(plant, self.path)
+        return load_plant(plant)
 
     @cached_property
     def plant(self) -> Plant:
-        """`plant_file` with the parameters, actuators and observations of the run."""
+        """`plant_file` with the parameters, actuators and observations of the run.
+
+        A warning tells which of its files have changed since the training. Raises
+        PlantError as `plant_file` does, and if it has other names than the plant that
+        the run was trained on.
+        """
+        if self.plant_changed:
+            files = ", ".join(self.changed_files)
+            text = f"{files} changed since {self.path} was trained; used as it is now"
+            warnings.warn(text, HFControlWarning, stacklevel=3)
+        return self._plant_now
+
+    @cached_property
+    def _plant_now(self) -> Plant:
+        """What `plant` returns, without a warning."""
         plant = make_plant(self.settings, self.plant_file)
-        self._check_sizes(plant)
+        if "interface" in self.tree:
+            self._check_names(plant)
         return self.conditioning.plant(plant)
 
-    def _check_sizes(self, plant: Plant) -> None:
-        """Raise PlantError if the run was conditioned for a plant of other sizes."""
-        sizes = {
-            "states": (self.conditioning.state_size, plant.nx),
-            "controls": (self.conditioning.control_size, plant.nu),
-        }
-        for name, (array, count) in sizes.items():
-            if array is not None and array.size != count:
+    def _check_names(self, plant: Plant) -> None:
+        """Raise PlantError if the run was trained on a plant of other names."""
+        for kind in ("state", "control", "observation"):
+            now, trained = getattr(plant, kind), getattr(self.interface, kind)
+            if now != trained:
                 raise PlantError(
-                    f"{plant.path}: it has {count} {name}, but {self.path} was trained "
-                    f"on {array.size}; restore the plant, or train again"
+                    f"{plant.path}: its {kind} is {', '.join(now)}, but {self.path} "
+                    f"was trained with {', '.join(trained)}, which its weights fit; "
+                    "restore the plant, or train again"
                 )
 
     @cached_property
@@ -158,9 +220,22 @@ class Run:
         return conditioning_from_tree(self.tree.get("conditioning", {}))
 
     @property
+    def changed_files(self) -> list[str]:
+        """The files of the plant that have changed since the run was trained."""
+        plant = self._plant_now
+        trained: dict[str, str] | None = self.tree.get("inputs")
+        is_same = plant.source_hash == self.tree["plant"]["hash"]
+        changed = [] if is_same else [str(plant.path)]
+        # Checkpoints of older versions do not know what else the plant read.
+        if trained is not None:
+            names = sorted({*trained, *plant.inputs})
+            changed += [n for n in names if trained.get(n) != plant.inputs.get(n)]
+        return changed
+
+    @property
     def plant_changed(self) -> bool:
-        """Whether the plant's file has changed since the run was trained."""
-        return self.plant.source_hash != self.tree["plant"]["hash"]
+        """Whether a file of the plant has changed since the run was trained."""
+        return bool(self.changed_files)
 
     @cached_property
     def trainer(self) -> Trainer | PolicyTrainer:
@@ -170,19 +245,33 @@ class Run:
         """
         # A run that a GPU has trained can be used without one.
         settings = self.settings.changed(device="cpu")
+        plant = self.plant
         trainer = make_trainer(settings, self.plant_file, self.conditioning)
         if trainer.network.size != self.theta.size:
             raise PlantError(
-                f"{self.plant.path}: its controller needs {trainer.network.size} "
+                f"{plant.path}: its controller needs {trainer.network.size} "
                 f"weights, but {self.path} has {self.theta.size}; restore the plant "
                 "that it was trained on, or train again"
             )
         return trainer
 
-    @property
+    @cached_property
     def network(self) -> Network:
-        """The controller's network."""
-        return self.trainer.network
+        """The controller's network, by the checkpoint alone.
+
+        Raises CheckpointError if the weights do not fit it.
+        """
+        interface = self.interface
+        network = make_network(
+            self.settings, interface.n_input, interface, self.conditioning
+        )
+        if network.size != self.theta.size:
+            raise CheckpointError(
+                f"{self.path}: the network that it describes needs {network.size} "
+                f"weights, but it has {self.theta.size}; `hfcontrol runs` lists the "
+                "runs that exist"
+            )
+        return network
 
     @property
     def trained_task(self) -> Task | Episodes:
@@ -204,10 +293,11 @@ class Run:
                 "tasks; use evaluate, info, export or hf.Controller for it"
             )
         # The network's inputs are fixed; other conditions may not add or remove any.
-        if plant.observation != self.plant.observation:
+        observed = self.interface.observation
+        if plant.observation != observed:
             raise UsageError(
                 f"`observe` {','.join(settings.observe)}: the network of {self.path} "
-                f"observes {', '.join(self.plant.observation)}; only these names fit it"
+                f"observes {', '.join(observed)}; only these names fit it"
             )
         task = make_task(settings, plant, compile_plant(plant))
         trained = self.trained_task
@@ -289,3 +379,13 @@ class Run:
             **record,
             "version": version,
         }
+
+
+def open_run(run: Run | Path | str | None, plant: Path | str | None = None) -> Run:
+    """Return a run that was loaded, or load it: its path or name, None for the newest.
+
+    `plant` is a plant to use in place of the recorded one, which the user trusts.
+    """
+    if not isinstance(run, Run):
+        return Run.load(run, plant=plant)
+    return run if plant is None else Run(run.path, run.tree, str(plant))

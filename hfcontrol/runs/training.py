@@ -16,10 +16,12 @@ from hfcontrol.optim.yardstick import Pilots
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.samplers import Episodes
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
-from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.factory import make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.preparation import Preparation, prepare
+from hfcontrol.runs.records import is_known, remember_out, remember_plant
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.state_tree import (
@@ -112,7 +114,9 @@ class Training:
 
         Raises CheckpointError if there is none yet.
         """
-        return Run.load(self.last_checkpoint or self.folder.path)
+        where = self.last_checkpoint or self.folder.path
+        # its user has named the plant
+        return Run.load(where, plant=self.settings.plant)
 
     def events(self, stop_token: StopToken | None = None) -> Iterator[Event]:
         """Yield the events of the ladder, each when it is on disk.
@@ -184,6 +188,11 @@ class Training:
             "source": plant.source,
             "hash": plant.source_hash,
         }
+        network = self.trainer.network
+        # not the trainer's, whose arrays may be on a GPU
+        limits = make_wiring(self.settings, plant).limits
+        n_target = network.n_input - plant.ny
+        interface = Interface.describe(plant, limits, n_target)
         return {
             "settings": self.settings.tree(),
             "conditioning": conditioning_to_tree(self.conditioning),
@@ -191,10 +200,12 @@ class Training:
             "task": self.task.name,
             "command": self.command,
             "plant": plant_tree,
+            "inputs": dict(plant.inputs),
+            "interface": interface.tree(),
             "solver": self.prepared.solver,
             "compile_seconds": self.prepared.seconds,
             "versions": _versions(),
-            "connections": self.trainer.network.connections,
+            "connections": network.connections,
         }
 
 
@@ -235,9 +246,10 @@ def start_training(
     if climbs and prepared.diagnosis is not None and trainer.kernels.device == "cpu":
         ladder.use_pilots(prepared.diagnosis.pilots)
     task = cast(Task, trainer.task)
-    folder = RunFolder.create(
-        out or "weights", trainer.plant.name, task.name, settings.seed
-    )
+    root = out or "weights"
+    folder = RunFolder.create(root, trainer.plant.name, task.name, settings.seed)
+    remember_plant(settings.plant)
+    remember_out(root)
     return Training(settings, ladder, folder, prepared, command, begin.conditioning)
 
 
@@ -341,13 +353,19 @@ def continue_training(
     Raises UsageError for other settings, and TrainingError if the plant's file has
     changed.
     """
-    settings = _resumed_settings(run, limits or {})
+    limits = limits or {}
+    settings = _resumed_settings(run, limits)
+    # Whoever insists on a plant that has changed trusts it, if it is a plant of theirs.
+    if limits.get("plant") is not None or (force and is_known(settings.plant)):
+        run = replace(run, named_plant=settings.plant)
     run = replace(run, tree={**run.tree, "settings": settings.tree()})
     if run.plant_changed and not force:
+        changed = ", ".join(run.changed_files)
         raise TrainingError(
-            f"{run.plant.path} has changed since {run.path} was trained; continue "
+            f"{changed} changed since {run.path} was trained; continue "
             "anyway with `force`, or train a new run from its weights with `start`"
         )
+    remember_plant(settings.plant)
     # `run.trainer` is on the CPU, and checks that the weights still fit.
     trainer = (
         run.trainer

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.errors import PlantError
 from hfcontrol.network.input_scaling import Typical
 from hfcontrol.network.network import Network
 from hfcontrol.network.scaling import Scaling
@@ -55,7 +56,21 @@ class Conditioning:
         )
 
     def plant(self, plant: Plant) -> Plant:
-        """Return the plant with these substeps and typical sizes."""
+        """Return the plant with these substeps and typical sizes.
+
+        Raises PlantError if they are those of a plant with other states or controls.
+        """
+        sizes = {
+            "states": (self.state_size, plant.nx),
+            "controls": (self.control_size, plant.nu),
+        }
+        for name, (array, count) in sizes.items():
+            if array is not None and array.size != count:
+                raise PlantError(
+                    f"{plant.path}: it has {count} {name}, but the run was trained on "
+                    f"{array.size}; restore the plant, or train again"
+                )
+
         changes = {
             "substeps": self.substeps,
             "typical_state": self.state_size,
@@ -66,9 +81,19 @@ class Conditioning:
         return replace(plant, **given) if given else plant  # type: ignore[arg-type]
 
     def scale(self, network: Network) -> None:
-        """Let a network be trained in typical sizes."""
+        """Let a network be trained in typical sizes.
+
+        Raises PlantError if they are those of a network with other inputs or outputs.
+        """
         if self.inputs is None or self.outputs is None:
             return
+        made_for = (self.inputs.size.size, self.outputs.size.size)
+        if made_for != (network.n_input, network.n_output):
+            raise PlantError(
+                f"the network has {network.n_input} inputs and {network.n_output} "
+                f"outputs, but the run was trained on {made_for[0]} and {made_for[1]}; "
+                "restore the plant, or train again"
+            )
         # the initial output is drawn in typical sizes too
         network.rest = (network.rest - self.outputs.mean) / self.outputs.size
         network.weight_map = Scaling(

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from trainings import (
 )
 
 import hfcontrol as hf
+from hfcontrol.errors import HFControlWarning
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.runs.folder import RunFolder
 
@@ -38,13 +40,18 @@ def test_resuming_with_a_changed_and_a_moved_plant(capsys, here):
     call(capsys, "train", *SMALL_OPTIONS, "--plant", plant, "--rollouts", 6, "--quiet")
     plant.write_text(CART + "# changed\n")
     run = hf.Run.load().path
-    assert "--force" in complaint(
-        capsys, "train", "--resume", run, "--rollouts", 8, status=1
-    )
-    assert "has changed" in call(capsys, "evaluate")[1]
-    assert call(
-        capsys, "train", "--resume", run, "--rollouts", 8, "--force", "--quiet"
-    ) == (0, "", "")
+    resume = ["train", "--resume", run, "--rollouts", 8]
+    text = complaint(capsys, *resume, status=2)
+    assert "changed since you trained on it" in text and f"--plant {plant}" in text
+    assert "--force" in complaint(capsys, *resume, "--plant", plant, status=1)
+    changed = f"{plant} changed since {run} was trained"
+    with warnings.catch_warnings():
+        # The command line prints them.
+        warnings.simplefilter("always", HFControlWarning)
+        status, _, err = call(capsys, "evaluate", "--plant", plant, "--no-judge")
+        assert status == 0 and f"hfcontrol: {changed}" in err
+        status, out, err = call(capsys, *resume, "--force", "--quiet")
+        assert status == 0 and not out and f"hfcontrol: {changed}" in err
     plant.rename("moved.py")
     assert "--plant FILE" in complaint(
         capsys, "train", "--resume", run, "--rollouts", 10, status=2

@@ -17,6 +17,7 @@ from hfcontrol.deploy.export import export_controller
 from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.cells import CELLS
 from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.settings import Settings
 
 different_cells = pytest.mark.parametrize(
@@ -236,7 +237,10 @@ def make_controller(theta=None, **settings):
     if theta is None:
         theta = trainer.network.initial(np.random.default_rng(3))
         theta += 0.1 * np.random.default_rng(4).standard_normal(theta.size)
-    return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
+    n_target = trainer.network.n_input - trainer.plant.ny
+    limits = trainer.wiring.limits
+    interface = Interface.describe(trainer.plant, limits, n_target)
+    return Controller(trainer.network, theta, interface)
 
 
 def compile_c(folder, name, real, *flags):

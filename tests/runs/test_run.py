@@ -15,7 +15,13 @@ from helpers import bits
 from trainings import ENVIRONMENT, SMALL, SMALL_OPTIONS, command, in_process, write_cart
 
 import hfcontrol as hf
-from hfcontrol.errors import CheckpointError, PlantError, TrainingError, UsageError
+from hfcontrol.errors import (
+    CheckpointError,
+    HFControlWarning,
+    PlantError,
+    TrainingError,
+    UsageError,
+)
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.factory import make_trainer
@@ -421,8 +427,9 @@ def test_resume_in_the_curriculum_refuses_a_changed_plant():
     path = interrupted_curriculum(4, plant=str(plant), grow=2)
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
     with pytest.raises(TrainingError, match="`force`"):
-        hf.resume(path)
-    assert hf.resume(path, force=True).state.updates > 0
+        hf.resume(path, plant=plant)
+    with pytest.warns(HFControlWarning, match="changed since"):
+        assert hf.resume(path, force=True).state.updates > 0
 
 
 def test_unfinished_curriculum_can_only_be_resumed():
@@ -516,10 +523,11 @@ def test_resume_refuses_a_changed_plant():
     run = hf.train(str(plant), **BRIEF)
     assert not run.plant_changed
     write_cart(".", drag=("0.1 * x", "0.2 * x"))
-    assert hf.Run.load(run.path).plant_changed
+    assert hf.Run.load(run.path, plant=plant).plant_changed
     with pytest.raises(TrainingError, match="`force`"):
-        hf.resume(run.path, rollouts=12)
-    assert hf.resume(run.path, rollouts=12, force=True).state.rollouts == 12
+        hf.resume(run.path, rollouts=12, plant=plant)
+    with pytest.warns(HFControlWarning, match=f"{plant} changed since"):
+        assert hf.resume(run.path, rollouts=12, force=True).state.rollouts == 12
     assert not hf.Run.load(run.path).plant_changed
 
 
@@ -532,7 +540,7 @@ def test_resume_accepts_a_plant_that_has_moved():
     os.rename(plant, "moved.py")
     assert hf.Run.load(run.path).info()["plant"] == str(plant.resolve())
     for use in (hf.resume, evaluate):
-        with pytest.raises(PlantError, match="--plant FILE"):
+        with pytest.raises(PlantError, match="`plant=FILE`"):
             use(run.path)
     assert same(hf.resume(run.path, plant="moved.py", rollouts=12), whole)
     assert hf.Run.load(run.path).plant.path.name == "moved.py"
@@ -543,7 +551,7 @@ def test_resume_refuses_a_plant_that_no_longer_fits():
     write_cart(
         ".", state=('("place", "place_rate")', '("place", "place_rate", "more")')
     )
-    with pytest.raises(PlantError, match="weights"):
+    with pytest.raises(PlantError, match=r"more, but .*, which its weights fit"):
         hf.resume(run.path, force=True)
 
 

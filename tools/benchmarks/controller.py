@@ -10,6 +10,7 @@ import hfcontrol as hf
 from benchmarks.report import ROOT, Row, show, table
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.settings import settings_for
 
 # Enough for the clock: a call takes some 10 microseconds.
@@ -45,7 +46,10 @@ def untrained_controller(settings: dict[str, Any]) -> Controller:
     """Return a controller of arm2 with initial weights."""
     trainer: Any = make_trainer(settings_for(plant="arm2", **settings))
     theta = trainer.network.initial(np.random.default_rng(0))
-    return Controller(trainer.network, theta, trainer.plant, trainer.wiring)
+    n_target = trainer.network.n_input - trainer.plant.ny
+    limits = trainer.wiring.limits
+    interface = Interface.describe(trainer.plant, limits, n_target)
+    return Controller(trainer.network, theta, interface)
 
 
 def mean_seconds(controller: Controller, calls: int) -> float:

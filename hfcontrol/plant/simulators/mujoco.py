@@ -94,6 +94,8 @@ class ModelPlant(PlantFile):
         """Define all names but TASKS, for a model stepped by dt [s]."""
         self.simulator = simulator
         self.functions = {"step_batch": simulator.step}
+        # `source` has the digests of all other files.
+        self.inputs = {}
         self.namespace = {
             "STATE": self._state_names(),
             "POSITIONS": tuple(self._joints()),
