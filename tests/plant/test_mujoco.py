@@ -318,6 +318,40 @@ def test_included_files_are_part_of_the_source(tmp_path):
     assert after.source_hash != before.source_hash
 
 
+TETRAHEDRON = """v 0 0 0
+v 1 0 0
+v 0 1 0
+v 0 0 1
+f 1 3 2
+f 1 2 4
+f 1 4 3
+f 2 3 4
+"""
+
+
+@pytest.mark.parametrize(
+    "compiler, place, name",
+    [
+        ("", "rod.obj", "rod.obj"),
+        ('<compiler meshdir="parts"/>', "parts/rod.obj", "rod.obj"),
+        ("<compiler assetdir='parts' strippath='true'/>", "parts/rod.obj", "x/rod.obj"),
+    ],
+)
+def test_a_changed_mesh_changes_the_source(tmp_path, compiler, place, name):
+    """Wherever MuJoCo finds it."""
+    mesh = tmp_path / place
+    mesh.parent.mkdir(exist_ok=True)
+    mesh.write_text(TETRAHEDRON)
+    asset = f'{compiler}<asset><mesh name="rod" file="{name}"/></asset><worldbody>'
+    model = ARM.replace("<worldbody>", asset, 1)
+    path = write(tmp_path, model.replace("</body>", ROD, 1))
+    before = load_plant(path).source_hash
+    assert load_plant(path).source_hash == before
+    mesh.write_text(TETRAHEDRON.replace("v 0 0 1", "v 0 0 2"))
+    assert load_plant(path).source_hash != before
+
+
+ROD = '<geom type="mesh" mesh="rod" contype="0" conaffinity="0"/></body>'
 FREE = '<body><freejoint name="root"/><geom size="0.1"/></body></worldbody>'
 BAD = {
     "a free joint": (("</worldbody>", FREE), "joint root is a free or ball joint"),

@@ -29,9 +29,11 @@ home.
 """
 
 import hashlib
+import html
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,9 @@ TRIALS = 64  # of the default tasks
 # Points of a circle that the hand is tried at: the targets and the held-out ones.
 CIRCLE_POINTS = 2 * TRIALS
 EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
+
+# Attributes that name files, such as `file` and `fileright`, and the folders of files.
+ASSET = re.compile(r"""\b(file\w*|meshdir|texturedir|assetdir)\s*=\s*(["'])(.*?)\2""")
 
 
 def load(name: str) -> Plant:
@@ -286,9 +291,10 @@ def read_model_files(path: Path) -> str:
     folder = path.parent
     others = {Path(name) for name in mujoco.mju_getXMLDependencies(str(path))}
     texts = [read_text(path)]
+    others |= stripped_files([path, *others], folder)
     # Sorted, because MuJoCo lists them in any order.
     for other in sorted(others, key=lambda other: os.path.relpath(other, folder)):
-        if not other.exists() or other.samefile(path):
+        if not other.is_file() or other.samefile(path):
             continue
         if other.suffix.lower() == ".xml":
             texts.append(read_text(other))
@@ -296,6 +302,20 @@ def read_model_files(path: Path) -> str:
         digest = hashlib.sha256(read_regular(other)).hexdigest()
         texts.append(f"{os.path.relpath(other, folder)} {digest}")
     return "\n".join(texts)
+
+
+def stripped_files(models: Iterable[Path], folder: Path) -> set[Path]:
+    """Return the files that models name by a path of which only the name counts.
+
+    MuJoCo does not list them: with `strippath` it looks for the name alone in `folder`
+    and in the folders of the compiler. All places where it may find one are returned.
+    """
+    texts = [read_text(m) for m in models if m.suffix.lower() == ".xml" and m.is_file()]
+    named = ASSET.findall("\n".join(texts))
+    values = [(key, html.unescape(value)) for key, _, value in named]
+    folders = {folder, *(folder / v for k, v in values if k.endswith("dir"))}
+    names = {Path(v).name for k, v in values if not k.endswith("dir")}
+    return {place / name for place in folders for name in names if name}
 
 
 def read_text(path: Path) -> str:
