@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from hfcontrol.arrays.files import open_own_file, read_regular_file
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.records import last_out
 from hfcontrol.texts import file_name
 
 try:
@@ -28,6 +29,8 @@ except ImportError:  # Windows: the existence of a lock file takes its place
 
 # Anchored at the end, because the names of plant and task may hold dashes.
 RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
+
+STAMP_FORMAT = "%Y%m%d-%H%M%S"
 
 # A loss may be negative, as that of an environment is, or not finite.
 CHECKPOINT_NAME = re.compile(
@@ -73,7 +76,8 @@ class RunFolder:
         """Create the folder of a new run, `root/plant-task-date-time-seed0`.
 
         plant: a name or a path, whose stem is used.
-        now: the time in the name, default the local time.
+        now: the time in the name, default the local time, or a second after the newest
+            run of `root` if the clock was set back.
 
         If the name is taken, it gets the suffix -2, -3 and so on. Raises
         CheckpointError if the folder cannot be created.
@@ -81,7 +85,7 @@ class RunFolder:
         words = [
             file_name(re.sub(r"\W+", "-", word)) for word in (Path(plant).stem, task)
         ]
-        stamp = f"{now or datetime.now():%Y%m%d-%H%M%S}"
+        stamp = f"{now or _time_of_new_run(Path(root)):{STAMP_FORMAT}}"
         name = "-".join([*words, stamp, f"seed{seed}"])
         try:
             Path(root).mkdir(parents=True, exist_ok=True)
@@ -259,13 +263,41 @@ def _make_unique(root: Path, name: str) -> Path:
     raise AssertionError("count never ends")
 
 
+def _time_of_new_run(root: Path) -> datetime:
+    """The time for the name of a new run: now, but later than all runs of its folder.
+
+    The newest run is the one that commands use by default.
+    """
+    now = datetime.now()
+    stamps = [""]
+    with suppress(OSError):
+        matches = map(RUN_STAMP.search, os.listdir(root))
+        stamps += [match[1] for match in matches if match]
+    newest = max(stamps)
+    if newest <= f"{now:{STAMP_FORMAT}}":
+        return now
+    # A stamp may be no time, or one beyond the last year of the calendar.
+    with suppress(ValueError, OverflowError):
+        return datetime.strptime(newest, STAMP_FORMAT) + timedelta(seconds=1)
+    return now
+
+
+def own_roots() -> list[Path]:
+    """Folders whose runs the user has made: ./weights, and what `out` named last."""
+    roots = [Path("weights")]
+    out = last_out()
+    if out is not None and out != roots[0].resolve():
+        roots.append(out)
+    return roots
+
+
 def run_roots() -> list[Path]:
-    """Folders that are searched for runs: ./weights and the shipped runs."""
+    """Folders that are searched for runs: `own_roots` and the shipped runs."""
     package = Path(__file__).parent.parent
     installed = package / "weights"
     # In a checkout the shipped runs are next to the package, not inside it.
     shipped = installed if installed.is_dir() else package.parent / "weights"
-    return [Path("weights"), shipped]
+    return [*own_roots(), shipped]
 
 
 def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:
@@ -305,15 +337,16 @@ def find_run(
     """Find the run that a user means; returns (run, checkpoint for `run.load`).
 
     text: a run's folder, its name under one of the roots, or a checkpoint file; None
-    for the newest run.
+    for the newest run that the user has made, under `own_roots`.
 
     Raises CheckpointError, listing the existing runs, if there is no such run.
     """
     if text is None:
-        runs = list_runs(roots)
+        runs = list_runs(roots or own_roots())
         if runs:
             return runs[0], "newest"
-        raise CheckpointError(f"there is no run yet; {_suggest(runs)}")
+        places = " or ".join(map(str, roots or own_roots()))
+        raise CheckpointError(f"there is no run in {places}; {_suggest_run(roots)}")
     path = Path(text)
     if path.is_file():
         return RunFolder(path.parent), path
@@ -337,6 +370,13 @@ def _not_a_run(path: Path, roots: Sequence[Path | str] | None) -> CheckpointErro
         "holds no checkpoints" if path.is_dir() else "is neither a run nor a checkpoint"
     )
     return CheckpointError(f"{path} {fault}; {_suggest(list_runs(roots))}")
+
+
+def _suggest_run(roots: Sequence[Path | str] | None) -> str:
+    """The end of an error message: a run to name, or how to make one."""
+    runs = list_runs(roots or run_roots())
+    train = "make one with: hfcontrol train --plant arm2"
+    return f"name one, such as {runs[0].path.name}, or {train}" if runs else train
 
 
 def _suggest(runs: list[RunFolder]) -> str:

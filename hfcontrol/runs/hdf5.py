@@ -1,8 +1,9 @@
 """Checkpoints: nested dictionaries in HDF5 files that are complete or do not exist.
 
-The format: a dict is a group, an array is a dataset, anything else is a JSON text. The
-SHA-256 digest of the file follows the HDF5 part, where HDF5 readers ignore it; `load`
-uses it to recognise a damaged checkpoint.
+The format: one JSON text, the header, holds the whole tree except for its arrays,
+which are datasets next to it. The SHA-256 digest of the file follows the HDF5 part,
+where HDF5 readers ignore it; `load` uses it to recognise a damaged checkpoint. Files of
+format 1, where a dict is a group, and all but arrays a JSON text, are read too.
 
 A checkpoint may come from anyone, with a digest that is right. `load` reads what `save`
 writes and nothing else: no links, no data outside the file, no filters, no references,
@@ -14,6 +15,7 @@ import io
 import json
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
@@ -29,9 +31,12 @@ from hfcontrol.errors import CheckpointError
 Tree: TypeAlias = dict[str, Any]
 
 MARKER = b"hfcontrol checkpoint"
-VERSION = 1
+VERSION = 2
 DIGEST_SIZE = hashlib.sha256().digest_size
 NUMERIC_KINDS = "biufc"  # NumPy dtype kinds that HDF5 returns as they were
+
+# The name of the header; names of arrays are quoted, and have no such characters.
+HEADER = "(header)"
 
 # More than any checkpoint has; a large network with its learning curve has 100 MB.
 MOST_BYTES = 2**30
@@ -59,19 +64,24 @@ def save(path: Path | str, tree: Tree) -> None:
     """
     # In memory first, because the digest of the whole file follows it.
     buffer = io.BytesIO()
-    # HDF5 sorts keys by name unless it tracks their order.
-    with h5py.File(buffer, "w", track_order=True) as file:
+    arrays: dict[str, Array] = {}
+    header = json.dumps(_pack_tree(tree, "", arrays))
+    with h5py.File(buffer, "w") as file:
         file.attrs.update(format=np.bytes_(MARKER), version=VERSION)
-        _write(file, tree, where="")
+        text = np.array(header.encode(), dtype=object)
+        _put(file, HEADER, TEXT_TYPE, SCALAR_SPACE, text)
+        for name, array in arrays.items():
+            _put_array(file, name, array)
     content = buffer.getvalue()
     write_atomically(Path(path), content + hashlib.sha256(content).digest())
 
 
-def load(path: Path | str) -> Tree:
+def load(path: Path | str, arrays: bool = True) -> Tree:
     """Load the nested dict that `save` wrote.
 
-    Raises CheckpointError if the file is missing, no regular file, damaged, not a
-    checkpoint, or of a newer format, or if it holds what `save` does not write.
+    Without `arrays` they are None, which is quicker. Raises CheckpointError if the file
+    is missing, no regular file, damaged, not a checkpoint, or of a newer format, or if
+    it holds what `save` does not write.
     """
     content = _read_whole(path)
     try:
@@ -82,7 +92,10 @@ def load(path: Path | str) -> Tree:
                     f"{path} has checkpoint format {version}, but this hfcontrol reads "
                     f"formats up to {VERSION}; install a newer hfcontrol"
                 )
-            return _Reader(len(content)).read(file)
+            reader = _Reader(len(content))
+            if version == 1:
+                return reader.read(file)
+            return reader.read_flat(file, arrays)
     except CheckpointError:
         raise
     # HDF5 and JSON raise all kinds of errors about content that is wrong.
@@ -128,8 +141,12 @@ def _read_version(file: h5py.File) -> int:
     return int(file.attrs["version"])
 
 
-def _write(group: h5py.Group, tree: Tree, where: str) -> None:
-    """Write the entries of a dict into a group; `where` names it in errors."""
+def _pack_tree(tree: Tree, where: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    """Turn a dict into what JSON can express, and put its arrays into `arrays`.
+
+    `where` names it in errors, and its arrays in the file.
+    """
+    packed: dict[str, Any] = {}
     for key, value in tree.items():
         # Types are compared exactly: a subclass would come back as its base class.
         if type(key) is not str or key in ("", "."):
@@ -137,16 +154,20 @@ def _write(group: h5py.Group, tree: Tree, where: str) -> None:
                 f"the key {key!r} in {where or 'the checkpoint'} cannot be saved; use "
                 "a text"
             )
-        name = quote(key, safe=" ")  # HDF5 would read a slash as a path
         here = f"{where}/{key}"
         if type(value) is dict:
-            _write(group.create_group(name, track_order=True), value, here)
+            packed[key] = _pack_tree(value, here, arrays)
         elif type(value) is np.ndarray and value.dtype.kind in NUMERIC_KINDS:
-            _put_array(group, name, value)
+            # HDF5 would read a slash as a path; keys may hold slashes of their own.
+            name = here.removeprefix("/")
+            name = quote(name, safe=" ").replace(".", "%2E").replace("%2F", ".")
+            while name in arrays:
+                name += "+"
+            arrays[name] = value
+            packed[key] = {"array": name}
         else:
-            text = json.dumps(_pack(value, here)).encode()
-            data = np.array(text, dtype=object)
-            _put(group, name, TEXT_TYPE, SCALAR_SPACE, data)
+            packed[key] = _pack(value, here)
+    return {"dict": packed}
 
 
 def _put_array(group: h5py.Group, name: str, value: Array) -> None:
@@ -164,7 +185,7 @@ def _put(
 ) -> None:
     """Do `group[name] = value` in a third of its time.
 
-    A checkpoint has more than a hundred entries, and many seeds save at once.
+    Many seeds save at once.
     """
     dataset = h5py.h5d.create(group.id, name.encode(), kind, space)
     dataset.write(space, space, value)
@@ -177,8 +198,76 @@ class _Reader:
         self.size = size
         self.entries = 0
 
+    def read_flat(self, file: h5py.File, arrays: bool) -> Tree:
+        """Return the dict of a file's header, with its arrays or None in their place.
+
+        Raises ValueError for datasets that the header does not name.
+        """
+        left = set(file)
+        if HEADER not in left:
+            raise ValueError("it has no header")
+        left.remove(HEADER)
+        packed = json.loads(self._read_text(file, HEADER))
+
+        def read_array(name: Any) -> Array | None:
+            # Each array once: a header could name a large one many times.
+            if not isinstance(name, str) or name not in left:
+                raise ValueError("it has no array of a name in its header")
+            left.remove(name)
+            if not arrays:
+                return None
+            found = self._read_entry(file, name, 0)
+            if not isinstance(found, np.ndarray):
+                raise ValueError(f"{name} is no array")
+            return found
+
+        tree = self._unpack(packed, read_array)
+        if left:
+            raise ValueError("it has datasets that its header does not name")
+        if not isinstance(tree, dict):
+            raise ValueError("its header is no dictionary")
+        return tree
+
+    def _read_text(self, file: h5py.File, name: str) -> str:
+        """Return the text of a dataset; raises ValueError for anything else."""
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is a link")
+        node = file[name]
+        if not isinstance(node, h5py.Dataset) or not h5py.check_string_dtype(
+            node.dtype
+        ):
+            raise ValueError(f"{name} is no text")
+        self._check_storage(node, name)
+        return self._text_of(node, name)
+
+    def _unpack(
+        self, packed: Any, read_array: Callable[[Any], Array | None], depth: int = 0
+    ) -> Any:
+        """Return the value that `_pack_tree` or `_pack` has packed."""
+        if depth > MOST_DEPTH:
+            raise ValueError(f"its entries are nested more than {MOST_DEPTH} times")
+        if isinstance(packed, list):
+            return [self._unpack(entry, read_array, depth + 1) for entry in packed]
+        if not isinstance(packed, dict):
+            return packed
+        ((kind, content),) = packed.items()
+        if kind == "array":
+            return read_array(content)
+        if kind != "dict":
+            if kind == "tuple" and isinstance(content, list):
+                content = self._unpack(content, read_array, depth + 1)
+            return _unpack({kind: content})
+
+        self.entries += len(content)
+        if self.entries > MOST_ENTRIES:
+            raise ValueError(f"it has more than {MOST_ENTRIES} entries")
+        return {
+            key: self._unpack(value, read_array, depth + 1)
+            for key, value in content.items()
+        }
+
     def read(self, group: h5py.Group, depth: int = 0) -> Tree:
-        """Return the dict that `_write` wrote into a group; raises ValueError."""
+        """Return the dict of a group of format 1; raises ValueError."""
         # A group may be a member of itself, by a second name.
         if depth > MOST_DEPTH:
             raise ValueError(f"groups are nested more than {MOST_DEPTH} times")
@@ -203,17 +292,9 @@ class _Reader:
 
     def _read_dataset(self, node: h5py.Dataset, name: str) -> Any:
         """Return an array, or the value of a JSON text."""
-        properties = node.id.get_create_plist()
-        # A contiguous dataset is neither virtual nor filtered.
-        if properties.get_layout() not in LAYOUTS or properties.get_nfilters():
-            raise ValueError(f"{name} is stored in a way that hfcontrol does not use")
-        if properties.get_external_count():
-            raise ValueError(f"{name} is stored in another file")
-        text = h5py.check_string_dtype(node.dtype)
-        if text is not None:
-            if node.shape != () or text.length is not None:
-                raise ValueError(f"{name} is no single text")
-            return json.loads(node.asstr()[()], object_hook=_unpack)
+        self._check_storage(node, name)
+        if h5py.check_string_dtype(node.dtype) is not None:
+            return json.loads(self._text_of(node, name), object_hook=_unpack)
 
         if node.dtype.kind not in NUMERIC_KINDS or node.dtype.subdtype:
             raise ValueError(f"{name} is neither numbers nor a text")
@@ -224,6 +305,25 @@ class _Reader:
         if needed > self.size or node.id.get_storage_size() < needed:
             raise ValueError(f"{name} is larger than what is stored of it")
         return node[...]
+
+    @staticmethod
+    def _check_storage(node: h5py.Dataset, name: str) -> None:
+        """Raise ValueError for a dataset that is not stored as `save` stores it."""
+        properties = node.id.get_create_plist()
+        # A contiguous dataset is neither virtual nor filtered.
+        if properties.get_layout() not in LAYOUTS or properties.get_nfilters():
+            raise ValueError(f"{name} is stored in a way that hfcontrol does not use")
+        if properties.get_external_count():
+            raise ValueError(f"{name} is stored in another file")
+
+    @staticmethod
+    def _text_of(node: h5py.Dataset, name: str) -> str:
+        """Return the text of a dataset of texts, which must be a single one."""
+        text = h5py.check_string_dtype(node.dtype)
+        if node.shape != () or text.length is not None:
+            raise ValueError(f"{name} is no single text")
+        found: str = node.asstr()[()]
+        return found
 
 
 def _pack(value: Any, where: str) -> Any:

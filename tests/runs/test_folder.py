@@ -303,7 +303,7 @@ def test_find_run_by_folder_name_and_file(tmp_path, monkeypatch):
 
 def test_error_of_find_run_lists_the_existing_runs(tmp_path):
     with pytest.raises(
-        CheckpointError, match="no run yet; make one with: hfcontrol train"
+        CheckpointError, match=r"no run in .*; make one with: hfcontrol train"
     ):
         find_run(roots=[tmp_path])
     runs = [with_checkpoints(tmp_path, 1.0, seed=seed) for seed in range(2)]

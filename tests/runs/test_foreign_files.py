@@ -144,7 +144,7 @@ def test_data_in_another_file_is_not_read(tmp_path, secret, monkeypatch):
     assert read and f"/{COLUMN}" not in read
 
 
-@pytest.mark.parametrize("version", ["1", 1.0, [1, 1], None, 2])
+@pytest.mark.parametrize("version", ["1", 1.0, [1, 1], None, 0, 3])
 def test_version_of_another_kind_is_refused(tmp_path, version):
     def change(file):
         del file.attrs["version"]

@@ -202,7 +202,8 @@ def test_a_plant_is_trusted_as_it_was_trained_on(folder, capsys):
     text = complaint(capsys, "evaluate", run.path, status=2)
     assert "has changed since you trained on it" in text and str(plant) in text
     assert not (folder / "ran").exists()
-    hf.resume(run.path, plant=plant, force=True, rollouts=6)
+    with pytest.warns(HFControlWarning, match="changed since"):
+        hf.resume(run.path, plant=plant, force=True, rollouts=6)
     assert (folder / "ran").exists()
     assert Run.load(run.path).plant_changed is False
 
