@@ -180,3 +180,19 @@ def format_options(values: dict[str, Any]) -> str:
         text = " ".join(value) if isinstance(value, tuple) else value
         words.append(f"{option_name(name)} {text}")
     return ", ".join(words)
+
+
+def format_settings(values: dict[str, Any]) -> str:
+    """Return settings as one would write them on the command line."""
+    return " ".join(_format_setting(name, value) for name, value in values.items())
+
+
+def _format_setting(name: str, value: Any) -> str:
+    """Return the option of a setting with its value."""
+    declared = option_of(Settings, name)
+    flag = option_name(name)
+    if declared.type is bool:
+        return flag if value else f"--no-{flag[2:]}"
+    if declared.syntax == "repeated":
+        return " ".join(f"{flag} {entry}" for entry in value)
+    return f"{flag} {format_value(value) or 'none'}"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hfcontrol.cli.options import JSON, RUN
+from hfcontrol.cli.options import JSON, RUN, format_settings
 from hfcontrol.cli.output import echo, print_json
 
 # Imported when runs are listed: the help needs neither NumPy nor h5py.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOSSES_SHOWN = 8  # of the last holds, by `info`: one line of a terminal
 NAME_WIDTH = 16
+STOP_WIDTH = 11  # of the longest reason, "interrupted"
 
 
 @click.command()
@@ -35,7 +36,7 @@ def runs(names: tuple[str, ...], thin: bool, keep: int, as_json: bool) -> None:
     """List runs, or thin out their checkpoints.
 
     The newest run comes first. A run without a reason for stopping was killed, or is
-    still training.
+    still training. Of its settings, those are shown that are not the default.
 
     \b
     hfcontrol runs
@@ -89,19 +90,28 @@ def _print_table(folders: "list[RunFolder]") -> None:
     width = max(len(str(folder.path)) for folder in folders)
     echo(
         f"{'':{width}}  {'loss':>9}  {'updates':>7}  {'rollouts':>8}  {'seconds':>7}  "
-        "stopped by"
+        f"{'stopped by':{STOP_WIDTH}}  settings"
     )
     for folder in folders:
-        info = _info_or_error(folder)
-        if "error" in info:
-            # The path is in the first column already.
-            row = info["error"].removeprefix(f"{folder.path} ")
-        else:
-            row = (
-                f"{info['loss']:9.3e}  {info['updates']:7}  {info['rollouts']:8}  "
-                f"{info['seconds']:7.1f}  {info['stop'] or '-'}"
-            )
-        echo(f"{folder.path!s:{width}}  {row}")
+        # Written as they are read: there may be thousands.
+        echo(f"{folder.path!s:{width}}  {_row(folder)}")
+
+
+def _row(folder: "RunFolder") -> str:
+    """The row of a run, without its path; what is wrong if it cannot be read."""
+    from hfcontrol.errors import CheckpointError
+    from hfcontrol.runs.summary import summarise
+
+    try:
+        found = summarise(folder)
+    except CheckpointError as error:
+        # One damaged run must not hide all others. The path is there already.
+        return str(error).removeprefix(f"{folder.path} ")
+    return (
+        f"{found.loss:9.3e}  {found.updates:7}  {found.rollouts:8}  "
+        f"{found.seconds:7.1f}  {found.stop or '-':{STOP_WIDTH}}  "
+        f"{format_settings(found.settings)}"
+    ).rstrip()
 
 
 @click.command()
@@ -137,6 +147,8 @@ def _format_fact(name: str, value: Any) -> str:
     """A value of `info` as text."""
     if value is None:
         return "-"
+    if name == "settings":
+        return format_settings(value) or "-"
     if name == "time_constants" and value:
         return f"{1000 * min(value):.4g} to {1000 * max(value):.4g} ms"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

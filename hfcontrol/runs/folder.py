@@ -219,10 +219,13 @@ class RunFolder:
             key=lambda file: math.inf if math.isnan(file.loss) else file.loss,
         )
 
-    def load(self, which: CheckpointFile | Path | str = "newest") -> Tree:
+    def load(
+        self, which: CheckpointFile | Path | str = "newest", arrays: bool = True
+    ) -> Tree:
         """Load the tree of one checkpoint.
 
         which: "newest", "best", "first", a `CheckpointFile` or a path.
+        arrays: whether to read its arrays, which are None otherwise.
 
         Raises CheckpointError if it cannot be read; the message names the last
         readable checkpoint before it, if there is one.
@@ -231,7 +234,7 @@ class RunFolder:
             which = getattr(self, str(which))()
         path = which.path if isinstance(which, CheckpointFile) else Path(which)
         try:
-            return checkpoint.load(path)
+            return checkpoint.load(path, arrays)
         except CheckpointError as error:
             readable = self._last_readable_before(path)
             if readable is None:
@@ -269,17 +272,26 @@ def _time_of_new_run(root: Path) -> datetime:
     The newest run is the one that commands use by default.
     """
     now = datetime.now()
-    stamps = [""]
+    newest = None
     with suppress(OSError):
-        matches = map(RUN_STAMP.search, os.listdir(root))
-        stamps += [match[1] for match in matches if match]
-    newest = max(stamps)
-    if newest <= f"{now:{STAMP_FORMAT}}":
+        times = (_time_of(name) for name in os.listdir(root))
+        newest = max((time for time in times if time), default=None)
+    if newest is None or newest <= now:
         return now
-    # A stamp may be no time, or one beyond the last year of the calendar.
-    with suppress(ValueError, OverflowError):
-        return datetime.strptime(newest, STAMP_FORMAT) + timedelta(seconds=1)
-    return now
+    try:
+        return newest + timedelta(seconds=1)
+    except OverflowError:
+        # After the last second of the calendar.
+        return now
+
+
+def _time_of(name: str) -> datetime | None:
+    """The time in the name of a run's folder, or None."""
+    match = RUN_STAMP.search(name)
+    try:
+        return datetime.strptime(match[1], STAMP_FORMAT) if match else None
+    except ValueError:
+        return None
 
 
 def own_roots() -> list[Path]:
@@ -325,7 +337,7 @@ def _is_run(folder: Path) -> bool:
 def _age(folder: Path) -> tuple[str, int, str]:
     """The key that orders run folders by age."""
     match = RUN_STAMP.search(folder.name)
-    if not match:
+    if not match or _time_of(folder.name) is None:
         # The empty text sorts before all stamps, and so comes last of the newest first.
         return "", 0, folder.name
     return match[1], int(match[2] or 1), folder.name

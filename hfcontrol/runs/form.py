@@ -107,7 +107,7 @@ def check_tree(tree: Tree) -> None:
     if not re.fullmatch("[0-9a-f]{64}", plant["hash"]):
         _refuse("plant/hash", plant["hash"], "a SHA-256 in hexadecimal")
 
-    settings = _check_settings(_entry(tree, "settings", ""))
+    settings = check_settings(_entry(tree, "settings", ""))
     conditioning = tree.get("conditioning", {})
     _check_conditioning(conditioning)
     _check_interface(tree.get("interface"), conditioning)
@@ -380,7 +380,7 @@ def _check_generator(tree: Any, where: str) -> None:
         raise CheckpointError(f"its entry {where} is no state of a generator")
 
 
-def _check_settings(tree: Any) -> Settings:
+def check_settings(tree: Any) -> Settings:
     """Return the settings of a checkpoint, checked by their models and for size."""
     if not isinstance(tree, dict):
         _refuse("settings", tree, "a group of entries")

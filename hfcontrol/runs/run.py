@@ -48,6 +48,7 @@ from hfcontrol.runs.state_tree import (
     ladder_from_tree,
     state_from_tree,
 )
+from hfcontrol.runs.summary import own_settings
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
@@ -368,11 +369,14 @@ class Run:
             "loss_history": [point.loss for point in state.history],
             "seconds": state.seconds,
         }
+        # The settings that make it another run than one with all defaults.
+        settings_entry = {"settings": own_settings(settings)}
         recorded = ("compile_seconds", "solver", "stop", "command")
         record = {name: self.tree[name] for name in recorded}
         version = self.tree["versions"]["hfcontrol"]
         return {
             **problem,
+            **settings_entry,
             **counts,
             **network,
             **result,
