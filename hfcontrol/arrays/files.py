@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,3 +140,22 @@ def others_may_write(status: os.stat_result) -> bool:
         return False
     is_open = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return status.st_uid != os.getuid() or bool(is_open)
+
+
+def path_of_descriptor(descriptor: int) -> Path | None:
+    """Return where an open file is now; None if it is gone.
+
+    Linux and macOS know; elsewhere it is None.
+    """
+    path: Path | None = None
+    with suppress(OSError, ValueError):
+        if sys.platform == "linux":
+            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        elif sys.platform == "darwin":
+            import fcntl
+
+            content = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
+            path = Path(os.fsdecode(content.rstrip(b"\0")))
+        if path and os.path.samestat(path.stat(), os.fstat(descriptor)):
+            return path
+    return None

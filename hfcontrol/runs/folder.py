@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfcontrol.arrays.files import open_own_file, read_regular_file
+from hfcontrol.arrays.files import (
+    open_own_file,
+    path_of_descriptor,
+    read_regular_file,
+)
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.hdf5 import Tree
@@ -60,9 +64,13 @@ class CheckpointFile(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, with one checkpoint file per hold."""
+    """The folder of one run, with one checkpoint file per hold.
+
+    `held` is the descriptor of the lock file, while a training has the folder locked.
+    """
 
     path: Path
+    held: int | None = field(default=None, compare=False)
 
     @classmethod
     def create(
@@ -131,9 +139,25 @@ class RunFolder:
                         leftover.unlink()
                 # Of one length, so that an older entry is covered without truncation.
                 os.write(descriptor, f"{os.getpid():<{HOLDER_WIDTH}}".encode())
-            yield self
+            yield replace(self, held=descriptor)
         finally:
             release(file, descriptor)
+
+    def follow(self) -> "RunFolder":
+        """Return this folder where it is now, if it has been moved while it is locked.
+
+        Raises CheckpointError if it is gone: removed, or moved to another disk.
+        """
+        if self.held is None or self.path.is_dir():
+            return self
+        file = path_of_descriptor(self.held)
+        if file is None:
+            raise CheckpointError(
+                f"{self.path} was removed, or moved to another disk, while training; "
+                "nothing more can be saved there; put it back and continue with "
+                "`resume`, or train again"
+            )
+        return replace(self, path=file.parent)
 
     def save(self, tree: Tree, updates: int, loss: float) -> Path:
         """Write the checkpoint after `updates` updates and return its path.
@@ -458,5 +482,6 @@ def _acquire_file(file: Path) -> int:
 
 
 def _release_file(file: Path, descriptor: int) -> None:
+    moved = path_of_descriptor(descriptor)
     os.close(descriptor)
-    file.unlink()
+    (moved or file).unlink(missing_ok=True)

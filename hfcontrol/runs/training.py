@@ -131,8 +131,9 @@ class Training:
         """
         saved: CurriculumState | None = None
         # Two trainings in one folder would delete each other's files.
-        with self.folder.lock():
+        with self.folder.lock() as locked:
             for event in self._ladder_events(stop_token):
+                self._use_folder(locked.follow())
                 if event.kind == "curriculum":
                     saved = self._save_curriculum(saved)
                 # Within a hold there is nothing to save: an interrupted one is made
@@ -140,6 +141,12 @@ class Training:
                 elif event.kind not in ("update", "rung"):
                     self._save(event.state, event.stop)
                 yield event
+
+    def _use_folder(self, folder: RunFolder) -> None:
+        """Save to a folder from now on: that of the run, which may have been moved."""
+        if folder != self.folder and self.last_checkpoint is not None:
+            self.last_checkpoint = folder.path / self.last_checkpoint.name
+        self.folder = folder
 
     def _ladder_events(self, stop_token: StopToken | None) -> Iterator[Event]:
         """Yield the events of the ladder; a NumberError names the last checkpoint."""

@@ -502,6 +502,28 @@ def test_full_disk_leaves_the_last_complete_checkpoint(monkeypatch):
     assert same(hf.resume(training.folder.path), whole)
 
 
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="see follow")
+def test_a_folder_that_is_moved_while_training_is_followed():
+    whole = hf.train("arm2", **SMALL)
+    training = start_training(Settings(**SMALL))
+    before = training.folder.path
+    for event in training.events():
+        if event.kind == "hold" and event.state.holds == 2:
+            os.makedirs("other")
+            before.rename("other/moved")
+    assert not before.exists()
+    assert same(training.run, whole) and training.run.path.samefile("other/moved")
+    assert names("other/moved") == names(whole.path)
+
+
+def test_a_folder_that_is_removed_while_training_is_reported():
+    training = start_training(Settings(**SMALL))
+    with pytest.raises(CheckpointError, match="was removed, or moved to another disk"):
+        for event in training.events():
+            if event.kind == "hold":
+                shutil.rmtree(training.folder.path)
+
+
 def test_checkpoint_executes_no_code():
     """The plant's source in a checkpoint is only compared; all else is data."""
     run = hf.train(str(write_cart(".")), **BRIEF)
