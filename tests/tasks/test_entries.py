@@ -279,6 +279,12 @@ def test_entries_that_only_other_generators_use_are_ignored():
     assert not find_task_faults(slide("REACH", '"range": 3, "targets": "x"'))
 
 
+def test_a_task_needs_a_generator_or_a_function():
+    faults = find_faults(slide("REACH", '"trials": 3'), {"trials": 3})
+    assert faults[0] == 'give a "generator", or a function as "draw"'
+    assert not find_faults(*_plant_and_entries(slide("REACH", '"trials": 3')))
+
+
 def test_every_generator_has_a_model():
     assert set(MODELS) == set(GENERATORS)
     assert {"start", "range", "train"} <= KNOWN

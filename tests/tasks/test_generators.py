@@ -1,6 +1,7 @@
 """Generators of starts and goals: geometry, repeatability, held-out scenarios."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from helpers import loop_of, plant_of
 
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.tasks.generators import GENERATORS, RANDOM_GENERATORS
-from hfcontrol.tasks.inverse_kinematics import posture
+from hfcontrol.tasks.generators import GENERATORS, RANDOM_GENERATORS, _eights
+from hfcontrol.tasks.inverse_kinematics import _check_reach, posture
 from hfcontrol.tasks.task import Task, TaskOptions
 
 RANGE = ((0.0, 1.8), (0.4, 2.3))
@@ -122,6 +123,31 @@ def test_follow_starts_at_rest_on_a_smooth_path():
     np.testing.assert_allclose(
         eights[0], eights[-1], atol=1e-9
     )  # figure eights are closed curves
+
+
+def test_eights_are_half_as_high_as_wide_in_all_other_positions():
+    """Lissajous figures of two waves to one.
+
+    With s = sin a of the first position, the others are (sin 2a) / 2 = s cos a, so that
+    their square is s^2 (1 - s^2).
+    """
+    low, high = np.array([-1.0, 0.0, 2.0]), np.array([1.0, 3.0, 2.5])
+    spec = SimpleNamespace(
+        plant=SimpleNamespace(positions=[0, 1, 2]),
+        steps=24,
+        numbers={"range": np.stack([low, high], axis=1)},
+    )
+    path = _eights(spec, np.random.default_rng(0), 5)
+    # In units of a quarter of each range, about its middle.
+    unit = (path - ((low + high) / 2)[:, None]) / ((high - low) / 4)[:, None]
+    first, others = unit[:, :1], unit[:, 1:]
+    assert path.shape == (25, 3, 5)
+    np.testing.assert_allclose(
+        others**2, np.broadcast_to(first**2 * (1 - first**2), others.shape), atol=1e-12
+    )
+    # One turn: the first position is a sine of the horizon, whatever its phase.
+    np.testing.assert_allclose(first[12:] + first[:13], 0.0, atol=1e-12)
+    assert np.abs(first).max() > 0.95
 
 
 def test_strokes_minimise_jerk():
@@ -359,3 +385,25 @@ def test_targets_are_refused_by_tasks_without_a_circle():
         "`target_radius` 0.1: task anywhere of arm2 has no circle of hand targets; "
         "leave it out, or choose `task` reach or out_and_back"
     )
+
+
+def test_the_reach_is_told_from_the_base_of_the_arm():
+    """An arm of length 2 m whose base is not at the origin."""
+    base = np.array([1.0, 0.5])
+    reached = base[:, None] + np.array([[0.6, 1.2], [0.8, 1.6]])
+    arm = SimpleNamespace(
+        plant=SimpleNamespace(name="crane"),
+        hand=lambda q: reached,
+        base=lambda q: base,
+    )
+    target = base[:, None] + np.array([[0.6, 1.8], [0.8, 2.4]])
+    with pytest.raises(TaskError) as caught:
+        _check_reach(arm, target, None)
+    text = str(caught.value)
+    assert text.startswith("1 of 2 targets are out of reach of plant crane, the worst")
+    assert "at (2.800, 2.900) m: there the hand gets to 2.000 m from" in text
+    assert "the target is 3.000 m from it" in text
+
+    floating = SimpleNamespace(plant=arm.plant, hand=arm.hand, base=lambda q: None)
+    with pytest.raises(TaskError, match="no closer to it than 100 cm"):
+        _check_reach(floating, target, None)
