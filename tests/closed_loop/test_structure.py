@@ -1,12 +1,18 @@
 """Sparse Jacobians: the pattern that is found, and Jacobians by groups of columns."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers import relative
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop import structure as probing
-from hfcontrol.closed_loop.structure import find_pattern, learn_structure
+from hfcontrol.closed_loop.structure import (
+    _sample_points,
+    find_pattern,
+    learn_structure,
+)
 from hfcontrol.kernels import compile_plant
 from hfcontrol.kernels.structure import DENSE, group_columns, make_structure, unpack
 from hfcontrol.optim.curvature import GaussNewton
@@ -217,3 +223,35 @@ def test_rows_with_few_entries_are_filled_up():
     np.testing.assert_array_equal(
         unpack(J, structure.table, 2)[..., 0], [[1.0, 2.0], [0.0, 3.0]]
     )
+
+
+def test_points_that_are_not_finite_show_nothing():
+    """Neither states of trials that diverged, nor states from which a step diverges."""
+    steps, trials = 5, 4
+
+    def simulate(x0, u, params, disturbance, taper):
+        x = np.zeros((steps + 1, 2, trials))
+        x[:, 0] = np.arange(trials)
+        x[2:, 1, 1] = np.inf
+        return x
+
+    def step(states, controls, params):
+        # Trial 2 diverges at its next step.
+        return np.where(params == 2.0, np.nan, states)
+
+    plant = SimpleNamespace(
+        nu=1, trim=0.0, typical_control=(1.0,), typical_state=(1, 1)
+    )
+    kernels = SimpleNamespace(plant=plant, simulate=simulate, step=step)
+    scenario = SimpleNamespace(
+        steps=steps,
+        trials=trials,
+        x0=np.zeros((2, trials)),
+        params=np.arange(trials, dtype=float)[None],
+        motor_noise=np.zeros((steps, 1, trials)),
+        disturbance=None,
+    )
+    wiring = SimpleNamespace(limits=SimpleNamespace(clip=lambda u: u), taper=None)
+    states, controls, params = _sample_points(kernels, scenario, wiring)
+    assert np.isfinite(states).all() and set(params[0]) == {0.0, 1.0, 3.0}
+    assert states.shape[1] == controls.shape[1] == params.shape[1]

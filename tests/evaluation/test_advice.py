@@ -3,7 +3,18 @@
 import pytest
 
 from hfcontrol.cli.progress import find_signs, print_advice
-from hfcontrol.evaluation.advice import Signs, Way, best_ways, find_causes
+from hfcontrol.evaluation.advice import (
+    GAP,
+    GOOD_RATIO,
+    LEAST_GAP,
+    POOR_RATIO,
+    SATURATED,
+    Signs,
+    Way,
+    best_ways,
+    find_causes,
+)
+from hfcontrol.evaluation.evaluation import LEAST_RATIO
 
 # A training that ended at its optimum.
 GOOD = Signs(
@@ -93,6 +104,35 @@ def test_causes_and_commands_follow_from_numbers(changes, words, ways):
     assert [cause.sentence.partition(":")[0] for cause in causes] == words
     assert not any("\n" in cause.sentence for cause in causes)
     assert best_ways(causes) == ways
+
+
+# A ratio at its bar, what else differs from GOOD, and the cause from there on.
+BARS = {
+    "held-out trials": ("held_out", 1 + LEAST_GAP, {"training": 1.0}, "trials"),
+    # A training that beats its optimum has no excess.
+    "beaten optimum": ("held_out", 1 + LEAST_GAP, {"training": 0.9995}, "trials"),
+    "excess": ("held_out", 1 + GAP * 0.1 + LEAST_GAP, {"training": 1.1}, "trials"),
+    "network": ("training", GOOD_RATIO, {"held_out": None}, "network"),
+    "minimum": ("training", POOR_RATIO, {"held_out": None}, "minimum"),
+    "noise": ("held_out", GOOD_RATIO, {"is_noisy": True, "training": None}, "noise"),
+    "saturation": ("saturated", SATURATED, {"training": 1.3}, "saturation"),
+}
+
+
+@pytest.mark.parametrize("field, bar, changes, word", BARS.values(), ids=BARS)
+def test_a_cause_begins_at_its_bar(field, bar, changes, word):
+    found = []
+    for value in (bar - 1e-6, bar + 1e-6):
+        causes = find_causes(GOOD._replace(**{**changes, field: value}))
+        found.append(word in [c.sentence.partition(":")[0] for c in causes])
+    assert found == [False, True]
+
+
+def test_an_optimum_is_beaten_below_its_bar():
+    found = [
+        find_causes(GOOD._replace(held_out=ratio)) for ratio in (LEAST_RATIO, 0.9989)
+    ]
+    assert not found[0] and found[1][0].sentence.startswith("optimum: ")
 
 
 def test_signs_come_from_an_evaluation_and_are_printed(trained, capsys):

@@ -368,6 +368,11 @@ FUNCTIONS = [
     ),
     (
         '"draw": bad',
+        "def bad(rng, trials, split):\n    return np.zeros((4, trials)), 'goal'",
+        "draw of task go returned a str that is no array of numbers; it must return",
+    ),
+    (
+        '"draw": bad',
         "def bad(rng, trials, split):\n    return None",
         "draw of task go returned nothing; it must return two arrays, start sta",
     ),

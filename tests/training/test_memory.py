@@ -31,6 +31,21 @@ def test_jacobians_by_hand():
     assert few.jacobians == pytest.approx(per_step * steps * 9 / 7)
 
 
+def test_trajectories_by_hand():
+    """Of arm2 the problem has 36 numbers, and a rollout 24 and the activations.
+
+    Four rollouts exist at once, and one more of the trials whose curvature is taken.
+    """
+    loop = loop_of(plant="arm2", trials=7)
+    per_step = 8 * loop.scenario.steps
+    rollout = 24 + loop.network.n_activations / loop.options.store_every
+    all_trials = 7 * (36 + 4 * rollout)
+    found = predict_memory(loop, Adam()).trajectories
+    assert found == pytest.approx(per_step * all_trials)
+    few = predict_memory(loop, HessianFree("cg", curvature_trials=2)).trajectories
+    assert few == pytest.approx(per_step * (all_trials + 2 * rollout))
+
+
 def test_adam_has_no_explicit_jacobian():
     loop = loop_of(plant="arm2")
     assert predict_memory(loop, Adam()).residuals == 0

@@ -4,20 +4,25 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import helpers
 import numpy as np
 import pytest
 from helpers import bits, loop_of, plant_of, weights_of
 
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.faults import NotFiniteError, check_gradient
 from hfcontrol.kernels import STEP
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
+from hfcontrol.training import rejections
 from hfcontrol.training.differences import WIDEST, choose_widening, next_widening, widen
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.rejections import (
+    KEPT,
+    ROUNDING,
     after_hold,
     contradictions,
     find_remedy,
@@ -173,6 +178,49 @@ def test_trial_on_a_jump_contradicts_its_derivatives():
     assert loop.rollout(step).loss > start.loss, "the gradient of all leads uphill"
     trials, counts = contradictions(linear)
     assert trials == (2,) and counts.rollouts == 1
+
+
+@pytest.mark.parametrize(
+    "promised, change, found",
+    [
+        (-1.0, -1.01 * KEPT, False),
+        (-1.0, -0.99 * KEPT, True),
+        (-1.0, 0.5, True),
+        (-1.0, np.nan, True),
+        # Nothing was promised, but for rounding errors of a loss of 1.
+        (0.0, 0.5, False),
+        (-0.5 * ROUNDING, 0.5, False),
+        (-2.0 * ROUNDING, 0.5, True),
+    ],
+)
+def test_a_trial_contradicts_if_it_keeps_little_of_a_promise(
+    monkeypatch, promised, change, found
+):
+    """Trial 3 of ten; the others promise nothing and rise a little."""
+    promises, losses = np.zeros(10), np.full(10, 1e-12)
+    promises[3], losses[3] = promised, change
+    linear = moved_by(monkeypatch, promises, losses)
+    assert contradictions(linear)[0] == ((3,) if found else ())
+
+
+def moved_by(monkeypatch, promises, changes):
+    """A linearised loop of losses 1, with what a short step promises and changes."""
+    monkeypatch.setattr(
+        rejections, "_short_step", lambda linear: (np.zeros(2), promises)
+    )
+    ones = np.ones(len(promises))
+    start = SimpleNamespace(theta=np.zeros(2), losses=ones)
+    moved = SimpleNamespace(losses=ones + changes, counts=Counts(rollouts=1))
+    loop = SimpleNamespace(trials=len(ones), rollout=lambda theta, model: moved)
+    return SimpleNamespace(loop=loop, rollout=start)
+
+
+@pytest.mark.parametrize("bad, named", [(2, 2), (3, 0)])
+def test_many_trials_are_no_exceptions(monkeypatch, bad, named):
+    """A quarter of eleven trials are two of them."""
+    changes = np.repeat([0.5, -1.0], [bad, 11 - bad])
+    trials, counts = contradictions(moved_by(monkeypatch, -np.ones(11), changes))
+    assert trials == tuple(range(named)) and counts == Counts(rollouts=1)
 
 
 def test_smooth_trials_do_not_contradict():

@@ -107,7 +107,8 @@ def _children_cpu() -> float:
 
 
 def _child(trial: Trial, result_path: str) -> None:
-    os.setsid()
+    # A group of its own, to be ended as a whole.
+    os.setpgrp()
     tree = Path(trial.tree)
     home = tree.parent / "home"
     home.mkdir(exist_ok=True)
