@@ -13,8 +13,8 @@ iLQR is local, so even the best need not be the global optimum.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,9 @@ EXPLORING = 50
 # Trials that try all starts at first, and trials that try plans if the first disagree.
 PILOTS = 16
 EXPLORERS = 64
+
+# Scenarios whose optima are remembered: those of training, validation and judging.
+REMEMBERED = 4
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,49 @@ def optimum(
             arriving = to_device_of(controls, scenario.x0)
             found = _try_controls(system, arriving, found)
     return Optimum(found.losses, to_host(found.x), to_host(found.u))
+
+
+class Optima:
+    """Mean optimal losses of the scenarios of closed loops, each found once.
+
+    `pilots` of the same plant save a part of the search, see `optimum`.
+    """
+
+    def __init__(self, kernels: Kernels, pilots: Pilots | None = None) -> None:
+        self.kernels = kernels
+        self.pilots = pilots
+        self._known: list[tuple[Scenario, Trajectories]] = []
+
+    def __call__(self, loop: Any, rollout: Any = None) -> float:
+        """Return the mean optimal loss of a loop's scenario.
+
+        The commands of a rollout are one more start. The plant is not tapered, as in an
+        evaluation.
+        """
+        no_taper = np.full_like(loop.wiring.taper, np.inf)
+        wiring = replace(loop.wiring, taper=no_taper)
+        system = OpenLoop(
+            self.kernels, *to_kernels(self.kernels, loop.scenario, wiring)
+        )
+        # trajectories may diverge: their losses are infinite then
+        with np.errstate(all="ignore"):
+            found = self._find(system)
+            if rollout is not None:
+                command = to_device_of(rollout.command, system.scenario.x0)
+                arriving = system.wiring.arriving_controls(command)
+                found = _try_controls(system, arriving, found)
+        return float(np.mean(found.losses))
+
+    def _find(self, system: OpenLoop) -> Trajectories:
+        """Return the optima of a system, from memory if they are known."""
+        if self.kernels.device != "cpu":
+            return find_best(system)
+        for scenario, known in self._known:
+            if is_same_scenario(scenario, system.scenario):
+                return known
+        found = find_best(system, self.pilots)
+        self._known = [*self._known, (system.scenario, found)][-REMEMBERED:]
+        return found
 
 
 def to_kernels(

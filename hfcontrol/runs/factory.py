@@ -22,7 +22,7 @@ from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
 from hfcontrol.optim.protocol import Optimizer
-from hfcontrol.optim.yardstick import optimum
+from hfcontrol.optim.yardstick import Optima
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.limits import ControlLimits, read_bounds
 from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
@@ -328,11 +328,6 @@ def make_trainer(
 
     learn_structure(kernels, task, wiring)
 
-    # Only loops of control steps have an optimum; those have a wiring.
-    def optimal_loss(loop: Any) -> float:
-        found = optimum(kernels, loop.scenario, loop.wiring)
-        return float(np.mean(found.losses))
-
     return Trainer(
         task,
         plant,
@@ -343,7 +338,7 @@ def make_trainer(
         # In continuous time every update simulates the plant again.
         "scenario" if settings.estimator else settings.hold,
         limits,
-        optimal_loss,
+        Optima(kernels),
         store_every=settings.store_every,
         estimator=settings.make_estimator(),
         dtype=settings.dtype,

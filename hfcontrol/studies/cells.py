@@ -122,7 +122,7 @@ def _train(settings: Settings) -> dict[str, Any]:
     success = setup.trainer.task.success(rollout, yardstick.loop.scenario)
     return {
         "weights": int(state.theta.size),
-        "ratio": float(rollout.loss / yardstick.optimal),
+        "ratio": yardstick.ratio(state.theta),
         "updates": state.updates,
         "seconds": state.seconds,
         "success": float(np.mean(success)),

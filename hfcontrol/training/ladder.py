@@ -36,8 +36,8 @@ from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import DivergedError, TrainingError
 from hfcontrol.optim.operations import count_linear_step
-from hfcontrol.optim.yardstick import Pilots, select_evenly
-from hfcontrol.tasks.scenario import is_same_scenario, select_trials
+from hfcontrol.optim.yardstick import Optima, Pilots
+from hfcontrol.tasks.scenario import is_same_scenario
 from hfcontrol.training.curriculum import Curriculum, CurriculumOptions, CurriculumState
 from hfcontrol.training.state import Best, Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
@@ -48,9 +48,6 @@ GOOD_RATIO = 1.01
 
 # Weights above this ratio are in a poor minimum: the next rung begins elsewhere.
 POOR_RATIO = 3.0
-
-# Trials on which the ratio is computed.
-JUDGED = 16
 
 # Budget of a rung in operations, a dozen seconds of one core.
 BUDGET = 2e11
@@ -440,12 +437,16 @@ class Ladder:
         which = Stream.SCENARIOS
         if trainer.validation_seed is not None:
             which = Stream.VALIDATION
-        loop = cast(ClosedLoop, trainer.loop(stream(self.settings.seed, which)))
-        few = select_evenly(loop.trials, JUDGED)
-        return cast(ClosedLoop, trainer.loop_on(select_trials(loop.scenario, few)))
+        loop = trainer.loop(stream(self.settings.seed, which))
+        return cast(ClosedLoop, trainer.judged(loop))
 
     def use_pilots(self, pilots: Pilots) -> None:
-        """Take the optimal loss from pilots, if they are the judged trials."""
+        """Take the optimal loss from pilots, if they are the judged trials.
+
+        They save a part of the search for the optima of targets too.
+        """
+        if isinstance(self.trainer.optimal, Optima):
+            self.trainer.optimal.pilots = pilots
         if is_same_scenario(pilots.scenario, self._judged.scenario):
             optimal = float(np.mean(pilots.best.losses))
             self.state = replace(self.state, optimal=optimal)
@@ -462,6 +463,10 @@ class Ladder:
         if not 0 < least < np.inf:
             return None
         rollout = self._judged.rollout(self.trainer.move(theta), NOTHING_FIXED)
+        if rollout.loss <= GOOD_RATIO * least:
+            # good weights may show that the optimum is lower
+            least = min(least, optimal(self._judged, rollout))
+            self.state = replace(self.state, optimal=least)
         return float(rollout.loss / least)
 
     def _timed_ratio(self, theta: Array) -> float | None:

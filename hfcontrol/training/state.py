@@ -22,6 +22,10 @@ from hfcontrol.training.protocol import DrawsScenarios
 
 EventKind = Literal["start", "update", "hold", "notice", "done", "curriculum", "rung"]
 
+# The mean optimal loss of a loop's scenario; the commands of a rollout, a second
+# argument, are one more start for it.
+OptimalLoss = Callable[..., float]
+
 # The setting of each limit.
 LIMIT_SETTINGS = {
     "batches": "batches",
@@ -102,13 +106,8 @@ class Limits:
                 "which no controller does; use `target_loss` instead"
             )
 
-    def target(
-        self, loop: Loop, optimal: Callable[[Loop], float] | None
-    ) -> float | None:
-        """Return the loss to reach on a loop's scenario, or None.
-
-        `optimal` returns the optimal loss of a loop.
-        """
+    def target(self, loop: Loop, optimal: OptimalLoss | None) -> float | None:
+        """Return the loss to reach on a loop's scenario, or None."""
         if self.ratio is None:
             return self.loss
         assert optimal is not None
@@ -168,7 +167,8 @@ class TrainingState:
     is None. `mean_theta` is the mean of the weights after the last holds, if training
     averages them. With validation trials, `best_theta` are the weights of their lowest
     loss `best_loss`, which came after `best_hold` holds. `earlier` are the best weights
-    of earlier rungs (ladder.py), None if there are none.
+    of earlier rungs (ladder.py), None if there are none. `lowered` is the optimal loss
+    that commands of the controller have shown (targets.py), infinite if they have not.
     """
 
     optimizer: Any
@@ -191,6 +191,7 @@ class TrainingState:
     best_loss: float = np.inf
     best_hold: int = 0
     earlier: Best | None = None
+    lowered: float = np.inf
 
     @property
     def rollouts(self) -> int:

@@ -35,8 +35,9 @@ from hfcontrol.kernels.base import Kernels
 from hfcontrol.network.network import Network
 from hfcontrol.optim.curvature import promised_gain
 from hfcontrol.optim.protocol import Optimizer
+from hfcontrol.optim.yardstick import select_evenly
 from hfcontrol.plant.contract import Plant
-from hfcontrol.tasks.scenario import Scenario
+from hfcontrol.tasks.scenario import Scenario, select_trials
 from hfcontrol.training.differences import choose_widening, widen
 from hfcontrol.training.holds import (
     CHOICES,
@@ -65,6 +66,7 @@ from hfcontrol.training.state import (
     CurvePoint,
     Event,
     Limits,
+    OptimalLoss,
     Stop,
     TrainingState,
     describe_divergence,
@@ -72,7 +74,11 @@ from hfcontrol.training.state import (
     without_curve,
 )
 from hfcontrol.training.stop import StopToken
+from hfcontrol.training.targets import Target, has_arrived
 from hfcontrol.training.validation import Validation
+
+# Trials on which a ratio to the optimum is taken.
+JUDGED = 16
 
 
 @dataclass
@@ -81,7 +87,7 @@ class Trainer:
 
     * `hold` is one of `holds.CHOICES`.
     * `optimal` returns the mean optimal loss of a loop's scenario; it is called only if
-      a target ratio needs it.
+      a target ratio needs it, or after a start from a law.
     * `fused`, `store_every` and `dtype` are those of `ClosedLoop`. With an `estimator`,
       plant and network are one differential equation (`ContinuousLoop`).
     * `begin_hold` returns the hold of a loop, its start, the `HoldState`, and the
@@ -111,7 +117,7 @@ class Trainer:
     optimizer: Optimizer[Any]
     hold: str = "auto"
     limits: Limits = field(default_factory=Limits)
-    optimal: Callable[[Loop], float] | None = None
+    optimal: OptimalLoss | None = None
     fused: bool = True
     store_every: int = 1
     estimator: Estimator | None = None
@@ -151,6 +157,14 @@ class Trainer:
             self.wiring,
             PassOptions(self.fused, self.store_every, self.dtype),
         )
+
+    def judged(self, loop: Loop) -> Loop:
+        """Return the loop of the few trials on which a ratio to the optimum is taken.
+
+        They are evenly spaced among those of a loop.
+        """
+        few = select_evenly(loop.trials, JUDGED)
+        return self.loop_on(select_trials(loop.scenario, few))
 
     def init(
         self,
@@ -204,11 +218,10 @@ class _Run:
         self.validation: Validation | None = None
         if trainer.validation_seed is not None:
             rng = stream(trainer.validation_seed, Stream.VALIDATION)
-            loop = trainer.loop(rng)
-            self.validation = Validation(
-                loop, self.limits.target(loop, trainer.optimal)
-            )
-        self._draw(self.hold_start.generator)
+            self.validation = Validation(trainer.loop(rng))
+            # targets are those of the validation trials
+            self.target = self._target_on(self.validation.loop, self.state.lowered)
+        self._draw(self.hold_start.generator, self.state.lowered)
 
     def events(self) -> Iterator[Event]:
         """Yield events until a limit is reached."""
@@ -255,17 +268,19 @@ class _Run:
             self._add(self.start.counts)
         self.clock = time.perf_counter() - self.state.seconds
 
-    def _draw(self, generator: Mapping[str, Any]) -> None:
+    def _draw(self, generator: Mapping[str, Any], lowered: float = np.inf) -> None:
         """Draw a scenario from a generator in the given state, and set its target."""
         rng = np.random.default_rng()
         rng.bit_generator.state = generator
         self.loop = widen(self.trainer.loop(rng), self.hold_start.hold.widening)
         self.next_generator = rng.bit_generator.state
 
-        # targets are those of the validation trials, if there are any
-        self.target = None
         if not self.validation:
-            self.target = self.limits.target(self.loop, self.trainer.optimal)
+            self.target = self._target_on(self.loop, lowered)
+
+    def _target_on(self, loop: Loop, lowered: float) -> Target:
+        """Return the target on the scenario of a loop."""
+        return Target(self.limits, loop, self.trainer.optimal, lowered)
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -274,7 +289,8 @@ class _Run:
     def _update(self, **changes: Any) -> None:
         """Change the state, and its seconds to now."""
         seconds = time.perf_counter() - self.clock
-        self.state = replace(self.state, seconds=seconds, **changes)
+        lowered = self.target.lowered
+        self.state = replace(self.state, seconds=seconds, lowered=lowered, **changes)
 
     def _extend_curve(self, point: CurvePoint) -> None:
         """Add a point to the learning curve."""
@@ -323,7 +339,7 @@ class _Run:
             self._add(report.counts)
             over = (
                 not report.accepted
-                or hold.is_over(before, current, self.target)
+                or hold.is_over(before, current, self._target_of_hold)
                 or report.updates >= left
             )
             self._update(
@@ -423,11 +439,20 @@ class _Run:
         self.hold_start = without_curve(self.state)
         return accepted
 
-    def _check_limits(self, loss: float, target: float | None = None) -> Stop | None:
+    @property
+    def _target_of_hold(self) -> float | None:
+        """The loss to reach on the trials in use, None if others have the target."""
+        return None if self.validation else self.target.loss
+
+    def _check_limits(self, loss: float, target: Target | None = None) -> Stop | None:
         """Return the `Stop` of the limit that is reached at a loss, or None."""
+        target = target or self.target
+        theta = self.state.optimizer.theta
+        if not self.validation and target.is_reached(loss, theta):
+            return Stop.TARGET
         return self.limits.check(
             loss,
-            self.target if target is None else target,
+            None,
             self.stop_token.stopped,
             self.state.rollouts,
             time.perf_counter() - self.clock,
@@ -436,10 +461,12 @@ class _Run:
     def _check_progress(self) -> Stop | None:
         """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
-        validated = self.validation and self.validation.check(state)
-        if validated:
-            return validated
-        if has_converged(state):
+        if self.validation:
+            if self.target.is_reached(state.best_loss, state.best_theta):
+                return Stop.TARGET
+            if self.validation.has_ended(state):
+                return Stop.VALIDATED
+        if has_converged(state) or self._has_arrived():
             return Stop.CONVERGED
         if not is_rejected(state):
             return None
@@ -447,6 +474,22 @@ class _Run:
         promise = promised_gain(linear, self.start.loss)
         self._add(linear.counts)
         return judge_rejections(state, promise, self._is_near_optimum)
+
+    def _has_arrived(self) -> bool:
+        """Whether a training that began from a law has nothing left to gain.
+
+        A law begins so near to the optimum that finding it costs little.
+        """
+        trainer, state = self.trainer, self.state
+        if not (trainer.remedies and trainer.network.architecture.linear_path):
+            return False
+        if trainer.optimal is None or trainer.task.noisy:
+            return False
+        loop = trainer.judged(self.validation.loop if self.validation else self.loop)
+        is_at_rest = state.small_gains > 0
+        return has_arrived(
+            loop, trainer.optimal, trainer.move(state.own_theta), is_at_rest
+        )
 
     def _is_near_optimum(self) -> bool:
         """Whether the loss is near the optimal loss, if that can be computed."""

@@ -12,7 +12,7 @@ from hfcontrol.arrays.device import to_host
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.protocol import Loop
-from hfcontrol.training.state import Stop, TrainingState
+from hfcontrol.training.state import TrainingState
 
 # Least number of holds without better weights after which training has converged.
 LEAST_PATIENCE = 12
@@ -28,11 +28,10 @@ def patience(hold: int) -> int:
 
 
 class Validation:
-    """The validation trials as a closed loop, and the loss to reach on them or None."""
+    """The validation trials as a closed loop."""
 
-    def __init__(self, loop: Loop, target: float | None) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self.target = target
 
     def update(self, state: TrainingState, theta: Array, hold: int) -> TrainingState:
         """Return a state with the better of its best weights and theta (P,).
@@ -46,11 +45,7 @@ class Validation:
         best = to_host(theta).copy()
         return replace(state, best_theta=best, best_loss=tried.loss, best_hold=hold)
 
-    def check(self, state: TrainingState) -> Stop | None:
-        """Return the `Stop` of a training that has reached its end, or None."""
+    def has_ended(self, state: TrainingState) -> bool:
+        """Whether no weights have been better for a while."""
         best = state.best
-        if self.target is not None and best.loss <= self.target:
-            return Stop.TARGET
-        if state.holds - best.hold >= patience(best.hold):
-            return Stop.VALIDATED
-        return None
+        return state.holds - best.hold >= patience(best.hold)

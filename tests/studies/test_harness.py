@@ -1,14 +1,18 @@
 """The harness of the studies: what it trains, scores and times."""
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hfcontrol.optim.yardstick import optimum
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.settings import settings_for
-from hfcontrol.studies.harness import Setup, optimal_loss
+from hfcontrol.studies.harness import Setup
 
+GOOD = SimpleNamespace(loss=1.5)
 SMALL = {"plant": "linear", "trials": 6, "hidden": (4,), "rollouts": 4}
 
 
@@ -38,13 +42,19 @@ def test_held_out_ratio_is_a_rollout_over_the_optimum(setup):
     theta = setup.initial_weights()
     rollout = yardstick.loop.rollout(theta)
     assert rollout.losses.size == 3
-    assert yardstick.optimal == optimal_loss(yardstick.loop)
+    loop = yardstick.loop
+    best = optimum(loop.kernels, loop.scenario, loop.wiring)
+    assert yardstick.optimal == best.losses.mean()
     assert yardstick.ratio(theta) == rollout.losses.mean() / yardstick.optimal
+    # its own commands may lead to a better optimum, if it is a good controller
+    found = replace(yardstick, optima=lambda loop, own=None: 1.0 if own else 2.0)
+    great = replace(found, loop=SimpleNamespace(rollout=lambda theta: GOOD))
+    assert great.ratio(theta) == 1.5
 
 
 def test_training_grows_its_horizon_if_the_task_asks():
-    task = load_plant("arm1").tasks["follow"]
-    settings = settings_for(plant="arm1", task="follow", hidden=(2,), rollouts=1)
+    task = load_plant("arm2").tasks["follow"]
+    settings = settings_for(plant="arm2", task="follow", hidden=(2,), rollouts=1)
     assert settings.grow == task["train"]["grow"]
     setup = Setup(settings)
     assert setup.after_curriculum().rollouts > 0

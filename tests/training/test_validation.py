@@ -8,7 +8,7 @@ import pytest
 
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.state import CurvePoint, Stop, TrainingState
+from hfcontrol.training.state import CurvePoint, TrainingState
 from hfcontrol.training.validation import LEAST_PATIENCE, Validation, patience
 
 POINT = CurvePoint(1.0, 1, 1, 1.0)
@@ -24,7 +24,7 @@ class Loop:
 
 def test_the_best_weights_are_kept_with_their_hold():
     """Equal ones are not better, and neither are weights without a finite loss."""
-    validation = Validation(Loop(), None)
+    validation = Validation(Loop())
     state, theta = START, np.zeros(1)
     for hold, value in enumerate((3.0, 2.0, np.nan, -2.0, 2.5), 1):
         theta[:] = value
@@ -39,16 +39,11 @@ def test_patience_grows_by_one_in_two_holds():
 
 @pytest.mark.parametrize("best_hold", [0, 4])
 def test_training_ends_after_its_patience(best_hold):
-    validation = Validation(Loop(), None)
+    validation = Validation(Loop())
     state = replace(START, best_hold=best_hold, best_loss=4.0)
     last = best_hold + patience(best_hold)
     found = [
-        validation.check(replace(state, history=(POINT,) * holds))
+        validation.has_ended(replace(state, history=(POINT,) * holds))
         for holds in (last - 1, last)
     ]
-    assert found == [None, Stop.VALIDATED]
-
-
-@pytest.mark.parametrize("loss, stop", [(4.0, Stop.TARGET), (4.1, None)])
-def test_training_ends_at_its_target(loss, stop):
-    assert Validation(Loop(), 4.0).check(replace(START, best_loss=loss)) is stop
+    assert found == [False, True]

@@ -11,9 +11,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.report import Row, show, table
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.optim.ilqr import OpenLoop, improve
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
 from hfcontrol.training.memory import predict_memory
@@ -47,7 +50,11 @@ TASKS = {{"calm": {{"generator": "around", "start": (0.0,) * {states},
 
 
 def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
-    """Return a row for every size: seconds of Jacobians and of an update, memory."""
+    """Return a row for every size: seconds of its parts, and memory.
+
+    The parts are the plant's Jacobians, a Gauss-Newton product, the first update with
+    its rollout, and an iteration of iLQR. The last memory is with iLQR.
+    """
     rows = []
     for states, steps in SMALLEST if smallest else SIZES:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -57,9 +64,12 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
         "steps",
         "groups",
         "jacobian_seconds",
+        "product_seconds",
         "update_seconds",
+        "ilqr_seconds",
         "predicted_gb",
         "peak_gb",
+        "ilqr_gb",
     )
     lines = [[show(row[name]) for name in columns] for row in rows]
     table("chains of masses, 64 trials, 32 + 32 units", columns, lines)
@@ -81,8 +91,12 @@ def measure_one(states: int, steps: int, seed: int) -> Row:
         predicted = predict_memory(loop, trainer.optimizer).total
         # compiled before any clock starts
         rollout = loop.rollout(theta)
-        loop.linearise(rollout)
+        linear = loop.linearise(rollout)
+        linear.vjp(linear.jvp(theta))
 
+        begin = time.process_time()
+        linear.vjp(linear.jvp(theta))
+        product = time.process_time() - begin
         begin = time.process_time()
         loop.plant_jacobians(rollout)
         jacobians = time.process_time() - begin
@@ -92,13 +106,34 @@ def measure_one(states: int, steps: int, seed: int) -> Row:
             if event.state.updates:
                 break
         update = time.process_time() - begin
+        peak = peak_memory()
+        ilqr = time_ilqr(loop)
     return {
         "states": states,
         "steps": steps,
         "groups": trainer.kernels.step_groups,
         "jacobian_seconds": jacobians,
+        "product_seconds": product,
         "update_seconds": update,
+        "ilqr_seconds": ilqr,
         "predicted_gb": predicted / 1e9,
-        # Linux counts in kB
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": peak,
+        "ilqr_gb": peak_memory(),
     }
+
+
+def time_ilqr(loop: ClosedLoop) -> float:
+    """Return the CPU seconds of one iteration of iLQR for all trials of a loop."""
+    system = OpenLoop(loop.kernels, loop.scenario, loop.wiring)
+    zero = np.zeros_like(loop.scenario.motor_noise)
+    # compiled before the clock starts
+    improve(system.subset(np.arange(1)), zero[..., :1], 1)
+    begin = time.process_time()
+    improve(system, zero, 1)
+    return time.process_time() - begin
+
+
+def peak_memory() -> float:
+    """Return the largest memory [GB] of this process until now."""
+    # Linux counts in kB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
