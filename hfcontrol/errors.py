@@ -41,5 +41,10 @@ class NumberError(HFControlError):
     """A number that is NaN or infinite: an observation, a reward, a weight."""
 
 
+# What code of others may raise, such as a plant file or an environment: anything but
+# Ctrl-C. A `sys.exit()` in it must not end a training without a word.
+FOREIGN_FAULTS = (Exception, SystemExit, GeneratorExit)
+
+
 class HFControlWarning(UserWarning):
     """What goes on, but not as asked; the command line prints it on a line."""

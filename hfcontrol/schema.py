@@ -156,26 +156,24 @@ class SettingsModel(BaseModel):
 
     def find_misfits(self) -> Iterator[str]:
         """Yield a sentence for each setting that has no effect with the others."""
+        for option, rule in self.broken_rules():
+            value = format_value(getattr(self, option.name))
+            other = getattr(self, rule.other)
+            with_other = "" if other is None else f" with `{rule.other}` {other}"
+            yield f"`{option.name}` {value}{with_other}: {rule.why}"
+
+    def broken_rules(self) -> Iterator[tuple[Option, OnlyWith]]:
+        """Yield each setting that has no effect with the others, and by which rule."""
         for option in options(type(self)):
             if self.is_default(option.name):
                 continue
             for rule in option.only_with:
-                fault = self._check_rule(option, rule)
-                if fault:
-                    yield fault
-
-    def _check_rule(self, option: Option, rule: OnlyWith) -> str | None:
-        """Return what is wrong with a setting by one of its rules, or None."""
-        # A model on its own lacks the settings of other packages.
-        if rule.other not in type(self).model_fields:
-            return None
-        value = getattr(self, option.name)
-        other = getattr(self, rule.other)
-        if other in rule.values or value in rule.harmless:
-            return None
-
-        with_other = "" if other is None else f" with `{rule.other}` {other}"
-        return f"`{option.name}` {format_value(value)}{with_other}: {rule.why}"
+                # A model on its own lacks the settings of other packages.
+                if rule.other not in type(self).model_fields:
+                    continue
+                has_effect = getattr(self, rule.other) in rule.values
+                if not has_effect and getattr(self, option.name) not in rule.harmless:
+                    yield option, rule
 
     def is_default(self, name: str) -> bool:
         """Return whether a setting has its default value."""

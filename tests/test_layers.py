@@ -34,6 +34,7 @@ PACKAGES = [
     "studies",
     "api",
     "cli",
+    "__main__",
 ]
 
 # Slow or optional libraries, and the only packages that may import them.

@@ -1,13 +1,17 @@
 """Train and resume from Python."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hfcontrol.errors import HFControlWarning
+from hfcontrol.runs.interrupts import stop_on_interrupt
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import SettingsDict, TrainKeywords, settings_for
 from hfcontrol.runs.training import Training, continue_training, start_training
-from hfcontrol.training.state import Event
+from hfcontrol.training.state import Event, Stop
+from hfcontrol.training.stop import StopToken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -24,6 +28,11 @@ def train(
     """Train a controller and return its run.
 
         run = hf.train("arm2", task="reach", batches=32, seed=0)
+
+    An interrupt (Ctrl-C, or a notebook's stop button) ends the training after the
+    update in progress. The run is saved and returned, with a warning; a second
+    interrupt raises KeyboardInterrupt. A run that is interrupted in its curriculum can
+    only be resumed.
 
     plant: the name of a shipped plant, a file, or a simulator's name such as gym:ID.
     out: where the run's folder is created, default ./weights.
@@ -64,8 +73,19 @@ def resume(
 
 
 def _run(training: Training, on_event: Callable[[Event], object] | None) -> Run:
-    """Run a training to its end and return its run."""
-    for event in training.events():
-        if on_event is not None:
-            on_event(event)
+    """Run a training to its end, or until it is interrupted, and return its run."""
+    stop_token = StopToken()
+    with stop_on_interrupt(stop_token):
+        for event in training.events(stop_token):
+            if on_event is not None:
+                on_event(event)
+    if event.stop is Stop.INTERRUPTED:
+        where = training.folder.path
+        warnings.warn(
+            f"the training was interrupted; hf.resume({str(where)!r}) continues it",
+            HFControlWarning,
+            stacklevel=3,
+        )
+    if event.kind == "curriculum":
+        return Run.load(training.folder.path, allow_unfinished=True)
     return training.run

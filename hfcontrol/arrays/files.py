@@ -12,6 +12,22 @@ from pathlib import Path
 from hfcontrol.errors import CheckpointError, UsageError
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path with `~` and `~user` replaced; an unknown user stays.
+
+    Shells do not expand `--plant=~/mine.py`, and Python expands nothing.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def readable(name: str) -> str:
+    """Return the name of a file as text.
+
+    A name may be no UTF-8, or hold bytes that the locale does not know.
+    """
+    return os.fsencode(name).decode("utf-8", errors="replace")
+
+
 @contextmanager
 def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
     """Yield a temporary file in the folder of `path`, which then replaces `path`.
@@ -19,7 +35,7 @@ def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
     The temporary file is removed if anything fails. Raises UsageError if the suffix of
     `path` is not one of `suffixes`, or if the file cannot be written.
     """
-    path = Path(path)
+    path = expand_home(path)
     suffix = path.suffix.lower()
     if suffix not in suffixes:
         raise UsageError(

@@ -8,6 +8,7 @@ training.
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,10 +17,40 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+# The number of threads that `limited_threads` allows, in each thread its own.
+_limit = threading.local()
+
+
+def thread_count() -> int:
+    """Return the number of threads that compiled jobs are shared over.
+
+    It is NUMBA_NUM_THREADS, or one per core. Numba's `get_num_threads` would start its
+    threading layer, which nothing here needs, and fail where there is none.
+    """
+    # Imported here: commands that only read a run start faster without Numba.
+    from numba import config
+
+    most: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return min(most, getattr(_limit, "count", most))
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Share compiled jobs over at most `count` threads in this context."""
+    before = getattr(_limit, "count", None)
+    _limit.count = count
+    try:
+        yield
+    finally:
+        if before is None:
+            del _limit.count
+        else:
+            _limit.count = before
+
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process."""
+    """Return the threads of this process: as many as ever are used."""
     from numba import config
 
     return ThreadPoolExecutor(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
@@ -35,13 +66,10 @@ def run_in_parallel(
 ) -> None:
     """Call kernel(first, end, *arguments) on contiguous parts of range(jobs).
 
-    There is one part for each of Numba's threads, as equal as possible and with at
+    There is one part for each thread (`thread_count`), as equal as possible and with at
     least `least` jobs. Returns when all have ended, and raises what any of them raises.
     """
-    # Imported here: commands that only read a run start faster without Numba.
-    from numba import get_num_threads
-
-    count = max(1, min(get_num_threads(), jobs // least))
+    count = max(1, min(thread_count(), jobs // least))
     edges = [jobs * part // count for part in range(count + 1)]
     first, *rest = pairwise(edges)
     others = [_pool().submit(kernel, *part, *arguments) for part in rest]
@@ -120,12 +148,5 @@ def single_threaded_blas() -> Any:
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Let compiled jobs and matrix products in this context use one thread each."""
-    from numba import get_num_threads, set_num_threads
-
-    before = get_num_threads()
-    set_num_threads(1)
-    try:
-        with single_threaded_blas():
-            yield
-    finally:
-        set_num_threads(before)
+    with limited_threads(1), single_threaded_blas():
+        yield

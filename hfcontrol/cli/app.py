@@ -4,6 +4,7 @@ Only hfcontrol.cli prints or exits. A command's module is imported when the comm
 used, because the modules of all commands take pydantic, which `--help` can do without.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,8 +12,11 @@ from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from hfcontrol.cli.messages import name_options, option_names
+from hfcontrol.cli.status import FAILURE, INTERRUPTED, USAGE
+from hfcontrol.cli.streams import describe_fault, prepare_streams, print_error
 from hfcontrol.errors import (
     HFControlError,
     HFControlWarning,
@@ -23,10 +27,10 @@ from hfcontrol.errors import (
 from hfcontrol.texts import one_line
 from hfcontrol.version import __version__
 
-# Exit statuses: wrong input, failure, and stopped by Ctrl-C (128 + SIGINT).
-USAGE = 2
-FAILURE = 1
-INTERRUPTED = 130
+PROGRAM = "hfcontrol"
+
+# Shells that complete words set this variable.
+COMPLETION = "_HFCONTROL_COMPLETE"
 
 
 class CommandEntry(NamedTuple):
@@ -143,10 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     are one line each. The exit status is 2 for wrong usage
     and 1 for a failure.
     """
+    prepare_streams()
     warnings.showwarning = _show_warning
     try:
-        # In its standalone mode click would print errors and exit by itself.
-        cli.main(arguments, prog_name="hfcontrol", standalone_mode=False)
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except click.exceptions.Exit as end:
+        # --help and --version end a command.
+        if end.exit_code:
+            sys.exit(end.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         # `hfcontrol` alone: the help is what one looks for, and no failure.
         click.echo(error.ctx.get_help() if error.ctx else "")
@@ -168,9 +176,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         # Such as a full disk behind a redirected output.
-        _fail(f"hfcontrol: {error}", FAILURE)
+        fault = describe_fault(error)
+        _fail([f"hfcontrol: {fault}"] if fault else [], FAILURE)
     except (KeyboardInterrupt, click.Abort) as error:
         _fail(f"hfcontrol: {str(error) or 'stopped'}", INTERRUPTED)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Run a command.
+
+    click's own `main` takes every EOFError for Ctrl-D and every broken pipe for that of
+    the output, although a plant may have raised them.
+    """
+    if COMPLETION in os.environ:
+        sys.exit(shell_complete(cli, {}, PROGRAM, COMPLETION, os.environ[COMPLETION]))
+    with cli.make_context(PROGRAM, list(arguments)) as context:
+        cli.invoke(context)
 
 
 def _show_warning(
@@ -182,7 +203,7 @@ def _show_warning(
         context = click.get_current_context(silent=True)
         if context is not None:
             text = cli.name_options(context.find_root(), text)
-        click.echo(one_line(f"hfcontrol: {text}"), err=True)
+        print_error(one_line(f"hfcontrol: {text}"))
     else:
         _show_other_warning(message, category, *place, **options)
 
@@ -194,5 +215,5 @@ def _fail(message: str | list[str], status: int) -> NoReturn:
     """Print a message, or several, on one line of stderr each and exit."""
     for line in [message] if isinstance(message, str) else message:
         # Messages of other libraries may have several lines.
-        click.echo(one_line(" ".join(line.split())), err=True)
+        print_error(one_line(" ".join(line.split())))
     sys.exit(status)

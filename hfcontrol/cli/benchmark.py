@@ -8,6 +8,7 @@ import click
 from hfcontrol.cli.options import (
     JSON,
     PLANT,
+    HomePath,
     condition_options,
     format_options,
     given_options,
@@ -43,7 +44,7 @@ from hfcontrol.cli.output import (
     "--out",
     default=".",
     show_default=True,
-    type=click.Path(file_okay=False),
+    type=HomePath(file_okay=False),
     metavar="FOLDER",
     help="Folder for the figure benchmark-RUN.png and its numbers benchmark-RUN.json.",
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hfcontrol.cli.options import given_options
+from hfcontrol.cli.options import HomePath, given_options
 from hfcontrol.cli.output import echo, show_status, write_json
 
 
@@ -88,7 +88,7 @@ from hfcontrol.cli.output import echo, show_status, write_json
     "--out",
     default=".",
     show_default=True,
-    type=click.Path(file_okay=False),
+    type=HomePath(file_okay=False),
     metavar="FOLDER",
     help="Folder for the figure compare-NAME.png and its numbers compare-NAME.json.",
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hfcontrol.cli.options import PLANT, RUN
+from hfcontrol.cli.options import PLANT, RUN, HomePath
 from hfcontrol.cli.output import echo_in_place, print_result, show_status
 
 # Imported when a figure is drawn: the help needs neither NumPy nor matplotlib.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OUT = click.option(
     "--out",
-    type=click.Path(dir_okay=False),
+    type=HomePath(dir_okay=False),
     metavar="FILE",
     help="File to write, whose ending decides the format; default here, named after "
     "the run.",

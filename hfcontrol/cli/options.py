@@ -1,5 +1,6 @@
 """Options that several commands share, and the options that settings declare."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -51,6 +52,14 @@ CONDITIONS = (
 DEFAULT_TEXTS = {"skip": "2"}
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class HomePath(click.Path):
+    """A path in which `~` is the home folder: shells leave it in `--out=~/a.png`."""
+
+    def convert(self, value: Any, *place: Any) -> Any:
+        """Return the path without `~`."""
+        return super().convert(os.path.expanduser(value), *place)
 
 
 def judge_choice(judge: str | None, no_judge: bool) -> str:

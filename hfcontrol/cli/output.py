@@ -5,7 +5,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,16 +54,20 @@ def show_status(text: str) -> Iterator[Callable[[str], None]]:
     # On stderr, so that a redirected result holds nothing else.
     live = sys.stderr.isatty()
 
+    def write(text: str) -> None:
+        # A terminal that is gone must not end what goes on.
+        with suppress(OSError):
+            if live:
+                echo_in_place(text, error=True)
+
     def replace(text: str) -> None:
-        if live:
-            echo_in_place(f"{text} ...", error=True)
+        write(f"{text} ...")
 
     replace(text)
     try:
         yield replace
     finally:
-        if live:
-            echo_in_place("", error=True)
+        write("")
 
 
 def print_result(run: "Run", *files: Path) -> None:

@@ -1,11 +1,9 @@
 """`hfcontrol train`: training with live progress."""
 
 import os
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +34,7 @@ from hfcontrol.runs.settings import POLICY_SETTINGS
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
     from hfcontrol.runs.training import Training
-    from hfcontrol.training.state import Stop
+    from hfcontrol.training.state import Event, Stop
     from hfcontrol.training.stop import StopToken
 
 # All settings, in the order of the help: those that most users need come first.
@@ -202,11 +200,30 @@ def train(
     else:
         display = Progress(training, judged)
     with _stop_on_signals(training, quiet) as stop_token:
-        for event in skip_curriculum(training.events(stop_token), quiet):
-            display.show_event(event, training)
-    # The last event says why the training stopped.
-    display.show_end(event, training)
-    check_end(event.stop, training)
+        last = _follow(training, stop_token, display, quiet)
+    display.show_end(last, training)
+    check_end(last.stop, training)
+
+
+def _follow(
+    training: "Training", stop_token: "StopToken", display: Display, quiet: bool
+) -> "Event":
+    """Show the events of a training; return the last one, which says why it stopped.
+
+    If nothing can be shown any more, as on a closed terminal, the training is stopped,
+    and the error raised when its state is saved.
+    """
+    fault: OSError | None = None
+    for event in skip_curriculum(training.events(stop_token), quiet):
+        try:
+            if fault is None:
+                display.show_event(event, training)
+        except OSError as error:
+            fault = error
+            stop_token.stop()
+    if fault is not None:
+        raise fault
+    return event
 
 
 def check_end(stop: "Stop | None", training: "Training") -> None:
@@ -245,29 +262,25 @@ def _prepare(
 
 @contextmanager
 def _stop_on_signals(training: "Training", quiet: bool) -> "Iterator[StopToken]":
-    """Yield a `StopToken` that Ctrl-C and a termination signal set.
+    """Yield a `StopToken` that Ctrl-C, a termination signal and a hang-up set.
 
     The update in progress is finished then; a second signal stops at once.
     """
+    from hfcontrol.runs.interrupts import stop_on_signal
     from hfcontrol.training.stop import StopToken
 
     stop_token = StopToken()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stop_token.stopped:
-            raise KeyboardInterrupt
-        stop_token.stop()
-        if not quiet:
-            # os.write is safe in a signal handler, print is not.
+    def announce() -> None:
+        # os.write is safe in a signal handler, print is not. A closed terminal must
+        # not end the training from here.
+        with suppress(OSError):
             text = b"\nfinishing the update in progress; Ctrl-C again stops at once\n"
             os.write(2, text)
 
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     try:
-        yield stop_token
+        with stop_on_signal(stop_token, None if quiet else announce):
+            yield stop_token
     except KeyboardInterrupt:
         saved = training.folder.checkpoints() or training.folder.curriculum_file
         how = "no hold had ended, so nothing was saved"
@@ -275,7 +288,3 @@ def _stop_on_signals(training: "Training", quiet: bool) -> "Iterator[StopToken]"
             command = resume_command(training)
             how = f"continue from the last checkpoint with: {command}"
         raise click.Abort(f"stopped at once; {how}") from None
-    finally:
-        # A program that calls this command has handlers of its own.
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import HFControlError
+from hfcontrol.errors import FOREIGN_FAULTS, HFControlError
 from hfcontrol.evaluation.drawing_check import check_drawing
 from hfcontrol.evaluation.index_check import check_indices
 from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
@@ -382,7 +382,7 @@ def _run_check(check: Callable[[Sample], Answer], sample: Sample) -> Finding:
             answer = check(sample)
     except HFControlError as error:
         answer = str(error)
-    except Exception as error:  # the user's own functions may raise anything
+    except FOREIGN_FAULTS as error:  # the user's own functions may raise anything
         answer = f"{type(error).__name__}: {describe_error(sample.plant, error)}"
     if isinstance(answer, Finding):
         return replace(answer, name=name)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from hfcontrol.arrays.files import atomic_write
@@ -20,7 +19,7 @@ from hfcontrol.figures.coordinates import (
 )
 from hfcontrol.figures.drawing import Paths
 from hfcontrol.figures.movie_files import WRITERS, Progress, render_frames
-from hfcontrol.figures.output import STYLE
+from hfcontrol.figures.output import project_style
 from hfcontrol.figures.scenes import DPI, Scene, make_trial_scene
 from hfcontrol.runs.run import Run
 
@@ -133,7 +132,7 @@ def animate(
     """
     if targets is not None and targets < 1:
         raise UsageError(f"`targets` {targets}: at least 1 is needed")
-    with rc_context(STYLE), atomic_write(path, WRITERS) as temporary:
+    with project_style(), atomic_write(path, WRITERS) as temporary:
         suffix = temporary.suffix
         if suffix == ".mp4" and not shutil.which("ffmpeg"):
             raise UsageError(

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from hfcontrol.arrays.files import atomic_write
@@ -40,6 +40,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def project_style() -> Any:
+    """Return a context with the project's style, whatever style the user has set.
+
+    Settings such as `text.usetex` or a tight `savefig.bbox` would change the figures,
+    or need programs that are not there.
+    """
+    return style.context(STYLE, after_reset=True)
+
+
 @contextmanager
 def figure_file(
     width: float, height: float, path: Path | str | None = None, show: bool = False
@@ -50,7 +59,7 @@ def figure_file(
     there is no display to `show` it on.
     """
     with (
-        rc_context(STYLE),
+        project_style(),
         atomic_write(path, METADATA) if path else nullcontext() as temporary,
     ):
         if show:

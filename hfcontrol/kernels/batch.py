@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, PlantError
 from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
 from hfcontrol.kernels.structure import Colouring
 from hfcontrol.plant.calls import format_place
@@ -98,7 +98,7 @@ class BatchKernels(Kernels):
         rows = plant.n_observable if partial else size
         try:
             out = self._evaluate(name, x, u, target, p, rows)
-        except Exception as error:
+        except FOREIGN_FAULTS as error:
             # The function is the user's: whatever it raises is about the plant's file.
             place = format_place(plant, line_in_file(error, str(plant.path)))
             raise PlantError(

@@ -18,6 +18,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from hfcontrol.arrays.files import readable
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.source import PlantSource, is_constant, local_names
 
@@ -61,7 +62,7 @@ def plant_source(plant: Plant) -> str:
     """Return the source of a compiled plant's module."""
     names = function_names(plant)
     parts = [
-        f'"""The plant {plant.name}, from its file {plant.path.name}."""\n\n'
+        f'"""The plant {plant.name}, from its file {readable(plant.path.name)}."""\n\n'
         "import math\n\nimport numpy as np\nfrom numba import carray, njit",
         scalar_source(plant, names, NJIT),
     ]

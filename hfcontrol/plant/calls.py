@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import HFControlError, PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, HFControlError, PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import line_in_file
 
@@ -32,7 +32,7 @@ def call_function(
         return function(*arguments)
     except HFControlError:
         raise
-    except Exception as error:
+    except FOREIGN_FAULTS as error:
         line = line_in_file(error, str(plant.path))
         # NumPy's messages may have several lines.
         text = " ".join(str(error).split())

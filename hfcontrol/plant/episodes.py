@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import HFControlError, NumberError, PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, HFControlError, NumberError, PlantError
 
 # Kinds of dtype that are numbers: booleans, whole and real ones.
 NUMBERS = "biuf"
@@ -91,7 +91,7 @@ class EnvironmentCopy:
             return function(*values, **options)
         except HFControlError:
             raise
-        except Exception as error:
+        except FOREIGN_FAULTS as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(f"{type(error).__name__}: {error}".split())
             raise PlantError(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, PlantError
 from hfcontrol.plant.contract import Plant
 
 # States and controls of a probe, in units of their typical sizes. Not zero, where many
@@ -100,7 +100,7 @@ def probe_functions(plant: Plant) -> None:
             plant.functions[function](*arguments, written)
         except (ArithmeticError, ValueError):
             continue
-        except Exception as error:
+        except FOREIGN_FAULTS as error:
             raise PlantError(
                 f"{plant.path.name}: {function} fails at x = {format_numbers(x)}, "
                 f"u = {format_numbers(u)}: {describe_error(plant, error)}"
@@ -150,14 +150,14 @@ def probe_derivatives(plant: Plant) -> None:
                 plant.functions[name](*calls[name])
         except (ArithmeticError, ValueError):
             continue
-        except Exception as error:
+        except FOREIGN_FAULTS as error:
             raise PlantError(
                 f"{plant.path.name}: {name} fails at x = {format_numbers(x)}: "
                 f"{describe_error(plant, error)}"
             ) from error
 
 
-def describe_error(plant: Plant, error: Exception) -> str:
+def describe_error(plant: Plant, error: BaseException) -> str:
     """Return the text of an error in a plant's function, with its line in the file.
 
     For an index that is too large it also names the sizes of all arguments.

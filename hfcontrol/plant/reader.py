@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from hfcontrol.arrays.files import readable
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.inputs import digest_files, helper_files, record_reads
 from hfcontrol.plant.limits import read_bounds, rest_within
@@ -81,7 +82,7 @@ class PlantFile:
         try:
             with record_reads() as read:
                 exec(compile(source, str(path), "exec"), self.namespace)
-        except Exception as error:
+        except FOREIGN_FAULTS as error:
             line = line_in_file(error, str(path))
             where = "" if line is None else f", line {line}"
             text = " ".join(str(error).split())
@@ -396,7 +397,7 @@ class PlantFile:
         bounds = self.read_limit(nu)
 
         described = {
-            "name": self.path.stem,
+            "name": readable(self.path.stem),
             "path": self.path,
             "source": self.source,
             "inputs": self.inputs,

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
-from hfcontrol.arrays.files import read_regular_file
+from hfcontrol.arrays.files import expand_home, read_regular_file
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import read_plant
@@ -65,7 +65,7 @@ def load_plant(name: str | Path) -> Plant:
             return simulator.load(name)
 
     if name.endswith(".py"):
-        path = Path(name).expanduser()
+        path = expand_home(name)
     elif name in plant_names():
         path = plants_folder() / f"{name}.py"
     else:

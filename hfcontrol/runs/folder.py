@@ -1,8 +1,10 @@
 """Run folders: how a run and its checkpoints are named, found, locked and thinned."""
 
+import errno
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hfcontrol.arrays.files import (
+    expand_home,
     open_own_file,
     path_of_descriptor,
     read_regular_file,
 )
-from hfcontrol.errors import CheckpointError
+from hfcontrol.errors import CheckpointError, HFControlWarning
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.records import last_out
@@ -47,6 +50,9 @@ TEMPORARY_NAME = re.compile(
     rf"(?:{CHECKPOINT_NAME.pattern}|warming\.h5)\.[0-9a-f]+\.tmp"
 )
 MOST_LOCK_BYTES = 4096
+
+# Errors of file systems that have no locks, such as some network shares.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 HOLDER_WIDTH = 20  # characters of the process id in a lock file
 
 # State of an unfinished curriculum; the first checkpoint replaces it.
@@ -95,9 +101,10 @@ class RunFolder:
         ]
         stamp = f"{now or _time_of_new_run(Path(root)):{STAMP_FORMAT}}"
         name = "-".join([*words, stamp, f"seed{seed}"])
+        root = expand_home(root)
         try:
-            Path(root).mkdir(parents=True, exist_ok=True)
-            return cls(_make_unique(Path(root), name))
+            root.mkdir(parents=True, exist_ok=True)
+            return cls(_make_unique(root, name))
         except OSError as error:
             raise CheckpointError(
                 f"cannot create a run folder in {root}: {error.strerror}; choose a "
@@ -383,7 +390,7 @@ def find_run(
             return runs[0], "newest"
         places = " or ".join(map(str, roots or own_roots()))
         raise CheckpointError(f"there is no run in {places}; {_suggest_run(roots)}")
-    path = Path(text)
+    path = expand_home(text)
     if path.is_file():
         return RunFolder(path.parent), path
     # A path comes first: what lies here is meant before what is shipped.
@@ -432,7 +439,7 @@ def thin(folder: Path | str, keep: int = 10) -> list[Path]:
     always stay. Raises CheckpointError if the run has none, or if they cannot be
     removed.
     """
-    run = RunFolder(Path(folder))
+    run = RunFolder(expand_home(folder))
     files = run.checkpoints()
     spread = np.linspace(0, len(files) - 1, keep).round().astype(int)
     kept = {run.first().path, run.best().path, run.newest().path}
@@ -464,7 +471,15 @@ def _acquire_flock(file: Path) -> int:
     descriptor = open_own_file(file)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            warnings.warn(
+                f"{file.parent} is on a file system without locks; take care that no "
+                "other training uses this folder",
+                HFControlWarning,
+                stacklevel=4,
+            )
+            return descriptor
         os.close(descriptor)
         raise
     return descriptor

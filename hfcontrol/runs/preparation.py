@@ -7,13 +7,14 @@ import numpy as np
 
 from hfcontrol.arrays.device import device_name
 from hfcontrol.arrays.random import Stream, stream
+from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.diagnosis import Diagnosis
-from hfcontrol.training.holds import choose_hold
+from hfcontrol.training.holds import begin_hold, choose_hold, list_holds
 from hfcontrol.training.memory import check_memory
 from hfcontrol.training.trainer import Trainer
 
@@ -55,6 +56,7 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
     theta = trainer.move(np.zeros(trainer.network.size))
     linear = loop.linearise(loop.rollout(theta))
     linear.jvp(linear.gradient)
+    _prepare_holds(trainer, loop, theta)
 
     reasons = [f"hold {choose_hold(trainer.hold, loop)[1]}"]
     reasons += _describe_passes(trainer, loop)
@@ -66,7 +68,8 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
         operations = trainer.optimizer.predict_operations(loop)
         if loop.active_residuals():
             # One residual is enough to compile the pass of them all.
-            linear.rows(loop.active_residuals()[-1:])
+            rows = linear.rows(loop.active_residuals()[-1:])
+            loop.passes.gram(rows.reshape(-1, theta.size))
         reasons.append(f"solver {why}")
 
     if (settings.guide or settings.imitate) and trainer.optimal is not None:
@@ -84,6 +87,21 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
         )
     seconds = time.perf_counter() - begin
     return Preparation(seconds, solver, tuple(reasons), operations)
+
+
+def _prepare_holds(trainer: Trainer, loop: Any, theta: Array) -> None:
+    """Call what the holds of a training call beyond a rollout and its derivatives."""
+    if trainer.estimator:
+        return
+    # One trial is enough to compile.
+    single = loop.subset(1)
+    start = single.rollout(theta)
+    for state in list_holds(trainer.hold, loop):
+        hold = begin_hold(single, start, state)
+        rollout = hold.rollout(theta)
+        linear = hold.linearise(rollout)
+        linear.jvp(linear.gradient)
+        hold.close(rollout, state)
 
 
 def _describe_passes(trainer: Trainer, loop: Any) -> list[str]:

@@ -2,52 +2,19 @@
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 from joblib import Parallel, parallel_config
 from joblib.externals.loky import get_reusable_executor
 
+from hfcontrol.runs.interrupts import signal_handlers
 from hfcontrol.training.stop import StopToken
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
 # How long [s] a process waits for its next job. It gets none after the last one; the
 # limit ends the processes of a parent that was killed.
 IDLE_SECONDS = 5
-
-
-@contextmanager
-def signal_handlers(handler: Handler) -> Iterator[None]:
-    """Set the handler of SIGINT and SIGTERM while the context lasts."""
-    # Only the main thread receives signals, and only it may set handlers.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
-
-
-@contextmanager
-def stop_on_signal(stop_token: StopToken) -> Iterator[None]:
-    """Set the token at the first SIGINT or SIGTERM; the second one stops at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop_token.stopped:
-            raise KeyboardInterrupt
-        stop_token.stop()
-
-    with signal_handlers(handle):
-        yield
 
 
 class StopFile(StopToken):

@@ -19,12 +19,8 @@ from joblib import delayed
 from hfcontrol.arrays.device import resolve_device
 from hfcontrol.errors import HFControlError, TrainingError, UsageError
 from hfcontrol.runs.folder import thin
-from hfcontrol.runs.processes import (
-    StopFile,
-    end_processes,
-    run_calls,
-    stop_on_signal,
-)
+from hfcontrol.runs.interrupts import stop_on_signal
+from hfcontrol.runs.processes import StopFile, end_processes, run_calls
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, start_training
 from hfcontrol.training.state import Event

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from typing_extensions import Unpack
 
 from hfcontrol.arrays.settings import (
-    POLICY_OPTIMIZERS,
     DeviceName,
     DeviceSettings,
     DtypeName,
     OptimizerName,
 )
 from hfcontrol.closed_loop.settings import (
-    NEEDS_DERIVATIVES,
     EstimatorName,
     EstimatorSettings,
     StorageSettings,
@@ -34,7 +32,7 @@ from hfcontrol.network.settings import (
 )
 from hfcontrol.optim.settings import OptimizerSettings, SolverName
 from hfcontrol.policy_gradient.settings import PolicyGradientSettings
-from hfcontrol.schema import OnlyWith, SettingsModel, Whole, options, setting
+from hfcontrol.schema import SettingsModel, Whole, setting
 from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings
 from hfcontrol.training.settings import (
     CurriculumSettings,
@@ -244,7 +242,8 @@ class Settings(
 def settings_for(**given: Unpack[SettingsDict]) -> Settings:
     """Return the settings of a training: given ones, the task's own, then defaults.
 
-    A task's `train` entry holds its own settings. One that turns recurrence off, since
+    A task's `train` entry holds its own settings. Those that do not fit the given ones
+    are ignored, as `guide` is with an `estimator`. One that turns recurrence off, since
     the network observes the whole state, is ignored if settings hide a part of it.
     Plain cells are not recurrent in continuous time.
 
@@ -255,18 +254,35 @@ def settings_for(**given: Unpack[SettingsDict]) -> Settings:
     own = _task_settings(settings)
 
     skipped = set(given)
-    if settings.optimizer in POLICY_OPTIMIZERS:
-        skipped |= {"curvature_trials", *names_with(NEEDS_DERIVATIVES)}
     if not all(settings.is_default(name) for name in HIDING):
         skipped.add("recurrent")
     used = {name: value for name, value in own.items() if name not in skipped}
-    settings = settings.changed(**used)
+    settings = settings.changed(**_fitting(settings, used))
 
     # The memory of a plain cell has no meaning between control steps.
     chosen = "recurrent" in given or "recurrent" in own
     if settings.estimator and not chosen and settings.cell not in CONTINUOUS_CELLS:
         settings = settings.changed(recurrent=())
     return settings
+
+
+def _fitting(settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a task that fit those that were chosen.
+
+    Nobody has given them, so they give way.
+    """
+    own = dict(own)
+    while True:
+        together = settings.model_copy(update=own)
+        culprits = {
+            option.name if option.name in own else rule.other
+            for option, rule in together.broken_rules()
+        }
+        culprits &= own.keys()
+        if not culprits:
+            return own
+        for name in culprits:
+            del own[name]
 
 
 def _task_settings(settings: Settings) -> dict[str, Any]:
@@ -315,8 +331,3 @@ def find_task_faults(plant: "Plant") -> list[tuple[str, str]]:
         if fault and isinstance(entries.get("train"), dict):
             faults.append((name, fault))
     return faults
-
-
-def names_with(rule: OnlyWith) -> list[str]:
-    """Return the names of the settings that a rule applies to."""
-    return [option.name for option in options(Settings) if rule in option.only_with]

@@ -28,13 +28,9 @@ from hfcontrol.errors import TrainingError
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import Optima
 from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.interrupts import stop_on_signal
 from hfcontrol.runs.preparation import prepare
-from hfcontrol.runs.processes import (
-    StopFile,
-    end_processes,
-    run_calls,
-    stop_on_signal,
-)
+from hfcontrol.runs.processes import StopFile, end_processes, run_calls
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training.curriculum import run_curriculum
 

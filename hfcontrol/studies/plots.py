@@ -1,16 +1,18 @@
 """Figures of the studies, each drawn from a result, which may be unfinished."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from hfcontrol.figures.output import figure_file
 from hfcontrol.figures.plots import COLOURS, LINES
 from hfcontrol.studies.gradients import pareto_front
 from hfcontrol.studies.holds import lowest_losses
 from hfcontrol.studies.methods import mean_and_interval, ratio_at
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Result = dict[str, Any]
 
@@ -88,7 +90,7 @@ def _draw_gradients(result: Result, path: str | Path) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8)
 
 
-def _draw_errors(ax: Axes, rows: list[Result], price: str) -> None:
+def _draw_errors(ax: "Axes", rows: list[Result], price: str) -> None:
     """Draw all errors against a price as dots, and each estimator's front."""
     for colour, (estimator, label) in zip(COLOURS, NAMES.items(), strict=False):
         same = [row for row in rows if row["estimator"] == estimator]
@@ -137,7 +139,7 @@ def _by_method(courses: list[Result]) -> dict[str, list[Result]]:
     return found
 
 
-def _draw_curves(ax: Axes, courses: list[Result], price: str) -> None:
+def _draw_curves(ax: "Axes", courses: list[Result], price: str) -> None:
     """Draw the median held-out cost over seeds, with a band, for each method."""
     for k, (method, same) in enumerate(_by_method(courses).items()):
         length = min(len(course["held_out"]) for course in same)
@@ -294,7 +296,7 @@ def _draw_methods(result: Result, path: str | Path) -> None:
         )
 
 
-def _draw_ratios(ax: Axes, courses: list[Result], price: str) -> None:
+def _draw_ratios(ax: "Axes", courses: list[Result], price: str) -> None:
     """Draw the interquartile mean of the ratio minus one, with its interval."""
     for k, (name, same) in enumerate(_by_method(courses).items()):
         spent = [value for course in same for value in course[price] if value > 0]
@@ -332,7 +334,7 @@ def _draw_cells(result: Result, path: str | Path) -> None:
             ax.set_title(f"{plant} {task}, same {sizing}", fontsize=9)
 
 
-def _draw_gradient_errors(ax: Axes, gradients: Result) -> None:
+def _draw_gradient_errors(ax: "Axes", gradients: Result) -> None:
     """Draw the relative error of each way against the time constant."""
     for k, way in enumerate(next(iter(gradients.values()))):
         times = []
@@ -353,7 +355,7 @@ def _draw_gradient_errors(ax: Axes, gradients: Result) -> None:
     ax.legend(fontsize=8)
 
 
-def _draw_cell_ratios(ax: Axes, rows: list[Result]) -> None:
+def _draw_cell_ratios(ax: "Axes", rows: list[Result]) -> None:
     """Draw the held-out ratios of all cells, a line per cell."""
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     for k, cell in enumerate(cells):
@@ -400,7 +402,7 @@ def _draw_holds(result: Result, path: str | Path) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize=9)
 
 
-def _draw_lowest(ax: Axes, courses: list[Result], price: str, optimal: float) -> None:
+def _draw_lowest(ax: "Axes", courses: list[Result], price: str, optimal: float) -> None:
     """Draw the lowest loss so far: the median over seeds and the middle half."""
     groups: dict[str, list[Result]] = {}
     for course in courses:

@@ -112,13 +112,14 @@ class TaskSettings(SettingsModel):
     def resolve_file(cls, value: Any) -> Any:
         """Return the absolute path of a plant file, and a name unchanged."""
         # Imported here because the command line builds its help without NumPy.
+        from hfcontrol.arrays.files import expand_home
         from hfcontrol.plant.registry import PLANT_SUFFIXES
 
         if not isinstance(value, (str, Path)):
             return value
         is_file = Path(value).suffix.lower() in PLANT_SUFFIXES
         # A checkpoint records it, and is used from other folders.
-        return str(Path(value).resolve() if is_file else value)
+        return str(expand_home(value).resolve() if is_file else value)
 
 
 class ConditionSettings(SettingsModel):

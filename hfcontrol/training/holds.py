@@ -161,6 +161,17 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
     return state, f"model, once it predicts the plant: {costs}"
 
 
+def list_holds(choice: str, loop: Loop) -> list[HoldState]:
+    """Return a `HoldState` for each kind of hold that a training may come to."""
+    first, _ = choose_hold(choice, loop)
+    states = [first]
+    if first.trials_left:
+        states.append(HoldState("model"))
+    elif choice == "auto" and first.kind == "model":
+        states.append(HoldState("scenario"))
+    return states
+
+
 class Hold:
     """The hold `scenario`, and the base of the others.
 

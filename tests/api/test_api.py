@@ -1,9 +1,13 @@
 """What `import hfcontrol as hf` offers."""
 
+import signal
+
+import numpy as np
 import pytest
 
 import hfcontrol as hf
 from hfcontrol import api
+from hfcontrol.errors import HFControlWarning
 
 
 def test_dir_lists_the_public_names():
@@ -49,3 +53,39 @@ def test_events_of_training_reach_the_callback(tmp_path):
     )
     assert kinds[0] == "start" and kinds[-1] == "done"
     assert {"update", "hold"} <= set(kinds)
+
+
+@pytest.mark.parametrize("settings", [{}, {"grow": 2}], ids=["training", "curriculum"])
+def test_an_interrupt_ends_training_and_returns_the_run(tmp_path, settings):
+    """As a notebook's stop button does; the resumed run is one without interruption."""
+    small = {"plant": "arm2", "trials": 4, "steps": 4, "hidden": (3,), "rollouts": 20}
+    small |= {"batches": 2, "strategy": "plain", "out": tmp_path, **settings}
+    events = []
+
+    def interrupt(event):
+        events.append(event)
+        if len(events) == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.warns(HFControlWarning, match="hf.resume"):
+        run = hf.train(**small, on_event=interrupt)
+    resumed = hf.resume(run.path)
+    assert len(events) < len(resumed.state.history) + resumed.state.updates
+    assert np.array_equal(resumed.theta, hf.train(**small).theta)
+
+
+def test_a_handler_of_the_program_keeps_the_interrupts(tmp_path):
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: seen.append("own"))
+    small = {"trials": 4, "steps": 4, "hidden": (3,), "rollouts": 3}
+    try:
+        hf.train(
+            "arm2",
+            **small,
+            strategy="plain",
+            out=tmp_path,
+            on_event=lambda event: signal.raise_signal(signal.SIGINT),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(seen) > 2

@@ -4,13 +4,14 @@ import threading
 
 import pytest
 
-from hfcontrol.arrays.threads import run_in_parallel
+from hfcontrol.arrays.threads import limited_threads, run_in_parallel, thread_count
 
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request, monkeypatch):
-    monkeypatch.setattr("numba.get_num_threads", lambda: request.param)
-    return request.param
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 3)
+    with limited_threads(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,20 @@ def test_every_job_runs_once(threads, jobs, least):
     assert done == [2] * jobs
     assert len(parts) == max(1, min(threads, jobs // least))
     assert max(parts) - min(parts) <= 1
+
+
+def test_a_limit_holds_in_its_context_and_thread():
+    most = thread_count()
+    with limited_threads(1):
+        assert thread_count() == 1
+        with limited_threads(most + 1):
+            assert thread_count() == most
+        assert thread_count() == 1
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(thread_count()))
+        other.start()
+        other.join()
+    assert seen == [most] and thread_count() == most
 
 
 @pytest.mark.parametrize("bad", [0, 5])

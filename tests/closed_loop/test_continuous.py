@@ -13,6 +13,7 @@ from helpers import bits, dense_jacobian, plant_of, relative, training_of
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize_scalar
 
+from hfcontrol.arrays.threads import limited_threads
 from hfcontrol.closed_loop.continuous import (
     ESTIMATORS,
     FIXED,
@@ -359,13 +360,13 @@ def test_evaluations_are_counted_as_in_the_source():
     assert spent.f == spent.dx == spent.dtheta > 0 == rollout.evaluations.dx
 
 
-def test_gradient_does_not_depend_on_blocks_and_threads(monkeypatch):
+def test_gradient_does_not_depend_on_blocks_and_threads():
     found = []
     for threads in (1, 2):
-        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
-        loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, block_size=2), trials=7)
-        theta = regulator(loop) + 0.1
-        found.append(loop.gradient(loop.rollout(theta)).theta)
+        with limited_threads(threads):
+            loop = linear_loop(Estimator("ctpg", 1e-6, 1e-6, block_size=2), trials=7)
+            theta = regulator(loop) + 0.1
+            found.append(loop.gradient(loop.rollout(theta)).theta)
     assert found[0].tobytes() == found[1].tobytes()
     one = linear_loop(Estimator("ctpg", 1e-11, 1e-11, block_size=7), trials=7)
     assert relative(found[0], one.gradient(one.rollout(theta)).theta) < 1e-4

@@ -22,6 +22,7 @@ from helpers import (
 )
 from loop_cases import cases, hold_and_rollout, kinds
 
+from hfcontrol.arrays.threads import limited_threads
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import TaskError
@@ -149,12 +150,9 @@ def test_results_do_not_depend_on_the_number_of_threads(kind, rng):
         ]
 
     found = []
-    try:
-        for threads in (1, 2, 2):
-            numba.set_num_threads(threads)
+    for threads in (1, 2, 2):
+        with limited_threads(threads):
             found.append(results())
-    finally:
-        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

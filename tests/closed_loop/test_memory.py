@@ -15,6 +15,7 @@ from loop_cases import cases, hold_and_rollout, kinds
 from trainings import SMALL, SMALL_OPTIONS, complaint
 
 import hfcontrol as hf
+from hfcontrol.arrays.threads import limited_threads
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import Settings
@@ -162,12 +163,9 @@ def test_a_linearisation_reads_the_stored_steps():
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 def test_stored_steps_give_the_same_bits_on_any_number_of_threads():
     loop, found = storing(loop_of(trials=70, delays=(1, 1), sensory_noise=0.1), 5), []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
+    for threads in (1, 2):
+        with limited_threads(threads):
             found.append(results("scenario", loop))
-    finally:
-        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     (a, rows_a), (b, rows_b) = found
     np.testing.assert_array_equal(rows_a, rows_b)
     for name, value in a.items():

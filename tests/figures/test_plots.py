@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -16,6 +17,7 @@ from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures import coordinates, plots
 from hfcontrol.figures.coordinates import simulate_training
 from hfcontrol.figures.drawing import OPTIMAL_COLOUR
+from hfcontrol.figures.output import figure_file
 from hfcontrol.plant.registry import load_plant
 
 ROOT = Path(__file__).parents[2]
@@ -457,3 +459,14 @@ import hfcontrol.figures.plots
 sys.exit('matplotlib.pyplot' in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_figures_do_not_depend_on_the_users_style(tmp_path):
+    """LaTeX need not be installed, and a tight box would change the size."""
+    paths = [tmp_path / "plain.png", tmp_path / "own.png"]
+    own = {"text.usetex": True, "savefig.bbox": "tight", "font.size": 30}
+    for path, style in zip(paths, ({}, own), strict=True):
+        with rc_context(style), figure_file(3, 2, path) as figure:
+            figure.add_subplot(title="a title")
+    plain, styled = (path.read_bytes() for path in paths)
+    assert plain == styled

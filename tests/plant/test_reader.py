@@ -3,6 +3,7 @@
 The line says where the mistake is, what is wrong, and what to write instead.
 """
 
+import os
 import re
 
 import numba
@@ -12,6 +13,7 @@ import pytest
 from hfcontrol.errors import PlantError
 from hfcontrol.evaluation import plant_check as check
 from hfcontrol.kernels import compile_plant
+from hfcontrol.kernels.plant_module import plant_source
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant, plant_names
 
@@ -461,3 +463,11 @@ def test_derivatives_are_checked_like_other_functions():
 
 def test_duration_of_a_step_is_measured():
     assert 0 < check.step_seconds(plant_of()) < 1e-3
+
+
+def test_a_file_whose_name_is_no_text_is_a_plant():
+    """In Latin-1, and in a locale that knows no other letters than ASCII."""
+    plant = read_plant(GOOD, os.fsdecode(b"na\xefve.py"))
+    assert plant.name == "na\ufffdve"
+    assert plant_source(plant).encode()
+    assert read_plant(GOOD, os.fsdecode("na\xefve.py".encode())).name == "na\xefve"

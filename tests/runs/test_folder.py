@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hfcontrol.errors import CheckpointError
+from hfcontrol.errors import CheckpointError, HFControlWarning
 from hfcontrol.runs import folder as run_folder
 from hfcontrol.runs.folder import RunFolder, find_run, list_runs, thin
 
@@ -390,3 +390,14 @@ def test_a_planted_link_is_not_followed_by_a_checkpoint(run, tmp_path, monkeypat
     with pytest.raises(CheckpointError, match="cannot write"):
         run.save({"a": 1}, 1, 0.01)
     assert precious.read_text() == "keep"
+
+
+@pytest.mark.skipif(not run_folder.HAS_FLOCK, reason="there is no flock")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_used_with_a_warning(run, monkeypatch, number):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", refuse)
+    with pytest.warns(HFControlWarning, match="without locks"), run.lock():
+        assert (run.path / "lock").read_text().strip() == str(os.getpid())

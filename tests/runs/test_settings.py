@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import pytest
 from helpers import training_of
+from trainings import write_cart
 
 from hfcontrol.arrays.device import DEVICES
 from hfcontrol.arrays.random import Stream, stream
@@ -24,6 +25,7 @@ from hfcontrol.network.stages import SCHEMES
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.optim.lbfgs import LBFGS
+from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs import factory
 from hfcontrol.runs.factory import make_architecture
@@ -438,3 +440,39 @@ def test_random_streams_of_seeds_differ():
 def test_targets_on_a_circle_need_the_curvature_of_sixteen_trials(settings, trials):
     """Unless every trial is disturbed in another way."""
     assert training_of(**settings)[0].optimizer.curvature_trials == trials
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": "ppo"},
+        {"optimizer": "adam"},
+        {"estimator": "ctpg"},
+        {"estimator": "rk4", "optimizer": "lbfgs"},
+        {"cell": "cfc"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("plant", plant_names())
+def test_what_a_task_suggests_gives_way_to_what_is_chosen(plant, given):
+    """Nobody has given it, so nobody may be told to leave it out."""
+    for task in load_plant(plant).tasks:
+        settings = settings_for(plant=plant, task=task, **given)
+        assert all(getattr(settings, name) == value for name, value in given.items())
+
+
+def test_settings_of_a_task_that_need_each_other_go_together(tmp_path):
+    """An optimizer of the task, with its rate, gives way to another one's."""
+    path = write_cart(
+        tmp_path,
+        train=(
+            '"effort"',
+            '"train": {"optimizer": "adam", "learning_rate": 0.1}, "effort"',
+        ),
+    )
+    own = settings_for(plant=path)
+    assert (own.optimizer, own.learning_rate) == ("adam", 0.1)
+    chosen = settings_for(plant=path, cg_cap=7)
+    assert (chosen.optimizer, chosen.learning_rate, chosen.cg_cap) == ("hf", None, 7)
+    with pytest.raises(UsageError, match="`grow` 2 with `optimizer` ppo"):
+        settings_for(plant=path, optimizer="ppo", grow=2)

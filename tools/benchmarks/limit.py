@@ -12,12 +12,11 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from benchmarks.report import Row, show, table
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.arrays.threads import blas_threads
+from hfcontrol.arrays.threads import blas_threads, limited_threads, thread_count
 from hfcontrol.optim.curvature import GaussNewton
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
@@ -63,15 +62,13 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
     """Return rows of size and threads with the rates of each pass."""
     sizes = (SMALLEST_SIZE,) if smallest else SIZES
     rows = []
-    most_threads = numba.get_num_threads()
-    for threads in sorted({1, most_threads}):
-        numba.set_num_threads(threads)
-        with blas_threads(threads):
-            rate = product_rate()
-        for size in sizes:
-            rates = measure_size(size)
-            rows.append({"threads": threads, "product_rate": rate, **rates})
-    numba.set_num_threads(most_threads)
+    for threads in sorted({1, thread_count()}):
+        with limited_threads(threads):
+            with blas_threads(threads):
+                rate = product_rate()
+            for size in sizes:
+                rates = measure_size(size)
+                rows.append({"threads": threads, "product_rate": rate, **rates})
 
     header = (
         "threads",

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from benchmarks.limit import median_seconds
@@ -28,7 +27,7 @@ from benchmarks.report import (
     table,
     train_to,
 )
-from hfcontrol.arrays.threads import single_threaded_blas
+from hfcontrol.arrays.threads import single_threaded_blas, thread_count
 from hfcontrol.arrays.types import Array
 from hfcontrol.runs.settings import Settings
 from hfcontrol.studies.harness import Setup
@@ -293,7 +292,7 @@ def fastest_threads() -> int:
     import torch
 
     times: dict[int, float] = {}
-    for threads in sorted({1, numba.get_num_threads()}):
+    for threads in sorted({1, thread_count()}):
         loop = TorchLoop(0, TASKS[0], torch.float32, threads)
         times[threads] = gradient_seconds(loop)
     fastest = min(times, key=lambda threads: times[threads])

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import hessianfree
-import numba
 import numpy as np
 from hessianfree.nonlinearities import Linear, Plant, Tanh
 
 from benchmarks.report import check_start
+from hfcontrol.arrays.threads import limited_threads
 from hfcontrol.arrays.types import Array
 from hfcontrol.runs.settings import Settings
 from hfcontrol.studies.harness import Setup
@@ -199,10 +199,8 @@ class SourceTraining:
                 CG_iter=CG_CAP, init_damping=DAMPING
             )
         # It asks for single steps of the arm, too short to be shared among threads.
-        threads = numba.get_num_threads()
-        numba.set_num_threads(1)
-        self.net.run_epochs(
-            self.arm, None, self.optimizer, max_epochs=1, print_period=None
-        )
-        numba.set_num_threads(threads)
+        with limited_threads(1):
+            self.net.run_epochs(
+                self.arm, None, self.optimizer, max_epochs=1, print_period=None
+            )
         self.updates += 1

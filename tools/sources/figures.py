@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum
 from hfcontrol.figures.movie_files import WRITERS, render_frames
 from hfcontrol.figures.movies import animate
-from hfcontrol.figures.output import STYLE, figure_file
+from hfcontrol.figures.output import figure_file, project_style
 from hfcontrol.figures.scenes import DPI, Scene
 
 # What the post reports: the iterations, the updates of each, and the last error.
@@ -129,7 +128,7 @@ def draw_arms(panels: Sequence[tuple[str, Comparison]], path: Path) -> None:
 def make_movies(run: hf.Run, folder: Path, targets: int) -> None:
     """Make the post's movies: its figure during the training, and the arm reaching."""
     path = folder / "post-training.gif"
-    with rc_context(STYLE), atomic_write(path, WRITERS) as temporary:
+    with project_style(), atomic_write(path, WRITERS) as temporary:
         scene = training_scene(run)
         frames = render_frames(scene, None)
         WRITERS[".gif"](temporary, frames, scene.durations)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from hfcontrol.arrays.threads import single_threaded_blas
+from hfcontrol.arrays.threads import single_threaded_blas, thread_count
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous.estimators import Estimator, Evaluations
 from hfcontrol.closed_loop.continuous.final_cost import (
@@ -262,11 +262,8 @@ class Solver:
 
         The function gets the indices of the blocks, or one of `items`.
         """
-        # Imported here: commands that only read a run start faster without Numba.
-        from numba import get_num_threads
-
         first, *rest = range(len(self.blocks)) if items is None else items
-        with single_threaded_blas(), ThreadPoolExecutor(get_num_threads()) as pool:
+        with single_threaded_blas(), ThreadPoolExecutor(thread_count()) as pool:
             others = pool.map(function, rest)
             # The first one runs in this thread, which would only wait.
             return [function(first), *others]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hfcontrol.errors import PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.environment import Environment
 
@@ -52,7 +52,7 @@ def make(name: str) -> Any:
         raise PlantError(
             f"{name} needs a package that is not installed: {_one_line(error)}"
         ) from None
-    except Exception as error:  # an environment may raise anything
+    except FOREIGN_FAULTS as error:  # an environment may raise anything
         others = set(gymnasium.registry) - {environment_id}
         hint = _suggest(environment_id, others)
         raise PlantError(
@@ -166,6 +166,6 @@ def _suggest(environment_id: str, others: set[str]) -> str:
     return f"similar ids are {', '.join(PREFIX + other for other in similar)}"
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """Return the text of an error in one line, without its full stop."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

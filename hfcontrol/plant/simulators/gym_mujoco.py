@@ -33,6 +33,7 @@ import mujoco
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.errors import FOREIGN_FAULTS
 from hfcontrol.plant.environment import USE_POLICY_GRADIENT
 from hfcontrol.plant.simulators.mujoco import (
     ModelPlant,
@@ -138,7 +139,7 @@ class EnvironmentPlant(ModelPlant):
             action = controls[:, n] + simulator.middle
             try:
                 env.step(action)
-            except Exception as error:  # an environment may raise anything
+            except FOREIGN_FAULTS as error:  # an environment may raise anything
                 self.fail(
                     f"its step fails for the action {action}: "
                     f"{' '.join(str(error).split())}; {USE_POLICY_GRADIENT}"

@@ -41,6 +41,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from hfcontrol.arrays.files import expand_home
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.reader import PlantFile
@@ -66,7 +67,7 @@ def load(name: str) -> Plant:
 
     Raises PlantError if MuJoCo cannot load the file, or if it cannot be a plant.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     # Read first, because MuJoCo does not say clearly that a file is missing.
     try:
         read_regular(path)

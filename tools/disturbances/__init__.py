@@ -1,0 +1,1 @@
+"""Trainings that are disturbed on purpose, for tools/kill and tools/soak."""
