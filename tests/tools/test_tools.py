@@ -22,6 +22,7 @@ PYTHON_SCRIPTS = {
     "claims": ["--smallest", "--out", "{out}"],
     "density": ["tools/benchmarks"],
     "golden": ["--list"],
+    "kill": ["--smallest", "--out", "{out}"],
     "make-docs": ["--out", "{out}"],
     "mutate": ["--list", "1", "hfcontrol/optim/excess.py"],
     "optima": ["--smallest"],
