@@ -23,6 +23,7 @@ from hfcontrol.arrays.files import (
 )
 from hfcontrol.errors import CheckpointError, HFControlWarning
 from hfcontrol.runs import hdf5 as checkpoint
+from hfcontrol.runs.curves import restore_curves, store_curves
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.records import last_out
 from hfcontrol.texts import file_name
@@ -175,7 +176,7 @@ class RunFolder:
         """
         # Zero-padded, so that most tools list checkpoints in their order.
         path = self.path / f"{updates:05d}-loss{loss:.1e}.h5"
-        checkpoint.save(path, tree)
+        checkpoint.save(path, store_curves(tree, self.path))
         for other in self.checkpoints():
             if other.updates == updates and other.path != path:
                 other.path.unlink(missing_ok=True)
@@ -189,7 +190,7 @@ class RunFolder:
 
     def save_curriculum(self, tree: Tree) -> None:
         """Write the state of the curriculum, replacing the one before."""
-        checkpoint.save(self.path / CURRICULUM_FILE, tree)
+        checkpoint.save(self.path / CURRICULUM_FILE, store_curves(tree, self.path))
 
     def end_curriculum(self, first: Path | None = None) -> None:
         """Remove the file of the curriculum, because a checkpoint exists now.
@@ -265,7 +266,8 @@ class RunFolder:
             which = getattr(self, str(which))()
         path = which.path if isinstance(which, CheckpointFile) else Path(which)
         try:
-            return checkpoint.load(path, arrays)
+            tree = checkpoint.load(path, arrays)
+            return restore_curves(tree, path.parent) if arrays else tree
         except CheckpointError as error:
             readable = self._last_readable_before(path)
             if readable is None:

@@ -115,10 +115,16 @@ def check_tree(tree: Tree) -> None:
     if "warming" in tree:
         _check_curriculum(tree["warming"], settings, race, weights)
         return
-    words = (*(stop.word for stop in Stop), None)
-    if _entry(tree, "stop", "") not in words:
-        _refuse("stop", tree["stop"], "why a training stopped")
+    check_stop(_entry(tree, "stop", ""))
     _check_state(_entry(tree, "state", ""), settings, "state", weights)
+
+
+def check_stop(word: Any) -> None:
+    """Raise CheckpointError unless a word is that of a `Stop`, or None."""
+    # An array is equal to nothing: it would compare entry by entry.
+    is_word = word is None or isinstance(word, str)
+    if not is_word or word not in {None, *(stop.word for stop in Stop)}:
+        _refuse("stop", word, "why a training stopped")
 
 
 # Texts and numbers beside settings and state.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hfcontrol.errors import CheckpointError
 from hfcontrol.runs.folder import RunFolder
-from hfcontrol.runs.form import check_settings, check_value
+from hfcontrol.runs.form import check_settings, check_stop, check_value
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.settings import Settings
 
@@ -40,7 +40,7 @@ def summarise(folder: RunFolder) -> Summary:
     settings = check_settings(tree.get("settings"))
     numbers = {name: _number(tree, name) for name in NUMBERS}
     stop = tree.get("stop")
-    check_value(stop, str | None, "stop")
+    check_stop(stop)
     return Summary(**numbers, stop=stop, settings=own_settings(settings))
 
 

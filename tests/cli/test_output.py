@@ -42,6 +42,7 @@ INFO = [
     "seed",
     "hold",
     "batches",
+    "settings",
     "holds",
     "updates",
     "rollouts",
@@ -364,12 +365,14 @@ def test_warnings_of_hfcontrol_are_one_line_on_stderr(capsys):
 
 def test_texts_of_a_strangers_run_are_spelt_out(capsys, run, trained, monkeypatch):
     """A line for each fact; nothing that a terminal would obey."""
-    tree = checkpoint.load(max(Path(run).glob("*.h5")))
+    file = max(Path(run).glob("*.h5"))
+    tree = checkpoint.load(file)
     tree["command"] = "x\x1b]0;owned\x07\x1b[2J\rprompt"
     tree["stop"] = "\x1b[31mred\nweights/other   1e-9  1  1  1.0  converged"
     tree["task"] = "\u202eblink"
     loaded = replace(Run.load(run), tree=tree)
     monkeypatch.setattr(Run, "load", lambda *_, **__: loaded)
+    checkpoint.save(file, tree)
     _, plain, _ = call(capsys, "runs")
     assert len(plain.splitlines()) == 2 and r"\x1b[31mred\nweights/other" in plain
     _, facts, _ = call(capsys, "info", run)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 from pathlib import Path
 
@@ -202,8 +203,9 @@ def list_paths(tree, where=""):
 
 @pytest.fixture(scope="module")
 def tree():
-    """The tree of the shipped run."""
-    return hf.Run.load(SHIPPED).tree
+    """The tree of the shipped run, with the entries that newer runs have."""
+    run = hf.Run.load(SHIPPED)
+    return {**run.tree, "interface": run.interface.tree(), "inputs": {}}
 
 
 def load_tree(folder, tree):
@@ -245,7 +247,19 @@ def load_tree(folder, tree):
         ("state/begun", {"begun": 1}, "at the beginning of a hold"),
         ("conditioning", {"substeps": 10**9}, "from 1 to 1000"),
         ("conditioning", {"state_size": np.zeros(4)}, "above zero"),
+        ("interface/dt", 0.0, "interface/dt is 0.0; it must be a finite number above"),
+        ("interface/dt", math.nan, "finite number"),
+        ("interface/n_target", 10**9, "at most 10000000"),
+        ("interface/observation", (), "at least one name"),
+        ("interface/units", {}, "interface/units/state is None; it must be 4 texts"),
+        ("interface/low", np.zeros(3), "a number for each control"),
+        ("interface/low", np.full(2, math.nan), "limits that are no range"),
+        ("interface/typical_control", np.zeros(2), "above zero in all entries"),
+        ("interface/more", 1, "interface/more is unknown"),
+        ("interface/state", 3, "must be a tuple"),
+        ("inputs", {"a": 3}, "inputs/a is 3; it must be a text"),
         ("plant/hash", "../../x", "a SHA-256 in hexadecimal"),
+        ("stop", np.zeros(3), "stop is an array (3,) of float64; it must be why"),
         ("stop", "\x1b[31mred", "is '\\x1b[31mred'; it must be why"),
         ("versions", {}, "versions/hfcontrol is missing"),
         ("command", 3, "command is 3; it must be a text"),
