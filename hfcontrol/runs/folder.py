@@ -48,7 +48,7 @@ CHECKPOINT_NAME = re.compile(
 # Temporary files of checkpoints, by the random part that `write_atomically` adds, or by
 # the process id that earlier versions added.
 TEMPORARY_NAME = re.compile(
-    rf"(?:{CHECKPOINT_NAME.pattern}|warming\.h5)\.[0-9a-f]+\.tmp"
+    rf"(?:{CHECKPOINT_NAME.pattern}|warming\.h5|curve-[0-9a-f]+\.h5)\.[0-9a-f]+\.tmp"
 )
 MOST_LOCK_BYTES = 4096
 

@@ -364,13 +364,14 @@ def test_lock_refuses_what_is_no_file_of_its_own(run, tmp_path, kind):
 
 
 def test_lock_removes_only_temporary_files_of_its_own_pattern(run):
-    foreign = run.path / "thesis.tmp"
-    own = run.path / "00003-loss1.0e-02.h5.0123456789abcdef.tmp"
-    for file in (foreign, own):
-        file.touch()
+    foreign = ["thesis.tmp", "curve-x.h5.0123.tmp", "00003-loss1.0e-02.h5.tmp"]
+    names = ("00003-loss1.0e-02.h5", "warming.h5", f"curve-{64 * 'a'}.h5")
+    own = [f"{name}.0123456789abcdef.tmp" for name in names]
+    for name in (*foreign, *own):
+        (run.path / name).touch()
     with run.lock():
-        assert foreign.exists()
-        assert not own.exists()
+        assert all((run.path / name).exists() for name in foreign)
+        assert not any((run.path / name).exists() for name in own)
 
 
 def test_a_lock_shows_no_text_of_a_stranger(run):
