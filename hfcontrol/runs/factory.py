@@ -49,10 +49,12 @@ from hfcontrol.runs.settings import POLICY_SETTINGS, Settings
 from hfcontrol.schema import format_value, options
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.options import TaskOptions
+from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import PLAIN, Conditioning
 from hfcontrol.training.state import Limits
 from hfcontrol.training.trainer import Trainer
+from hfcontrol.training.validation import draw_validation
 
 # Copies of an environment that are stepped in one batch: enough for stable gradients of
 # PPO's defaults, and still quick to make.
@@ -344,9 +346,21 @@ def make_trainer(
         dtype=settings.dtype,
         average=settings.average,
         fresh=fresh,
-        validation_seed=settings.seed if fresh else None,
+        validation=_validation(settings, task, fresh),
         remedies=settings.strategy != "plain" and not settings.estimator,
     )
+
+
+def _validation(settings: Settings, task: Task, fresh: bool) -> Scenario | None:
+    """Return the trials that choose the weights, None to keep the last ones.
+
+    Fixed trials have them too, unless their number was chosen.
+    """
+    adapts = settings.strategy != "plain" and not settings.estimator
+    is_default = settings.trials is None and task.validates
+    if fresh or (adapts and is_default):
+        return draw_validation(task, settings.seed)
+    return None
 
 
 def _draws_fresh(settings: Settings, task: Task) -> bool:

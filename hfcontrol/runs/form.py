@@ -33,8 +33,9 @@ from hfcontrol.runs.state_tree import (
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.ladder import LadderState, further_rungs
+from hfcontrol.training.rungs import LadderState, further_rungs
 from hfcontrol.training.state import CurvePoint, Stop, TrainingState
+from hfcontrol.training.trial_sets import FACTORS
 
 # Larger counts would not fit into the integers of NumPy.
 MOST_COUNT = 2**63 - 1
@@ -472,6 +473,10 @@ def _check_ladder(tree: Any, settings: Settings) -> tuple[int, int | None]:
     most = len(rungs) + 1 if rungs else 0
     if rung > most:
         _refuse("ladder/rung", rung, f"at most {most}")
+    for name in ("trials", "best_trials"):
+        factor = tree.get(name, 1)
+        if factor not in FACTORS:
+            _refuse(f"ladder/{name}", factor, f"one of {', '.join(map(str, FACTORS))}")
     theta, best = tree.get("theta"), tree.get("best")
     weights = None if theta is None else theta.size
     if best is not None:

@@ -52,7 +52,7 @@ from hfcontrol.runs.summary import own_settings
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
-from hfcontrol.training.ladder import LadderState
+from hfcontrol.training.rungs import LadderState
 from hfcontrol.training.state import TrainingState
 from hfcontrol.training.trainer import Trainer
 

@@ -18,7 +18,7 @@ from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.holds import HoldState
-from hfcontrol.training.ladder import LadderState
+from hfcontrol.training.rungs import LadderState
 from hfcontrol.training.state import Best, CurvePoint, TrainingState, move_state
 
 # Fields that hold learning curves; each becomes one array per field of `CurvePoint`.

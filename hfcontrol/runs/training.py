@@ -248,7 +248,7 @@ def start_training(
     begin = _begin(settings, start)
     trainer, prepared, theta = begin.trainer, begin.prepared, begin.theta
     # Policy gradients have no curriculum: theirs is finished from the start.
-    climbs = start is None and _chooses_start(settings, trainer)
+    climbs = start is None and _is_adaptive(settings, trainer)
     ladder = Ladder(cast(Trainer, trainer), settings, theta, climbs)
     if climbs and prepared.diagnosis is not None and trainer.kernels.device == "cpu":
         ladder.use_pilots(prepared.diagnosis.pilots)
@@ -311,10 +311,15 @@ def _chooses_start(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool
 
     The optima of a plant that is not compiled take longer than most trainings.
     """
-    in_steps = settings.estimator is None and isinstance(trainer, Trainer)
-    if not in_steps or settings.strategy == "plain":
+    if not _is_adaptive(settings, trainer):
         return False
     return trainer.plant.compiled or settings.strategy == "law"
+
+
+def _is_adaptive(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:
+    """Whether a training looks at its problem, and climbs a ladder."""
+    in_steps = settings.estimator is None and isinstance(trainer, Trainer)
+    return in_steps and settings.strategy != "plain"
 
 
 class Problem(NamedTuple):

@@ -3,9 +3,10 @@
 A plant file's task names a generator and gives it numbers. A generator takes the task
 and the plant parameters of its trials (np, N), and returns `draw(rng, trials, split)`.
 That function returns start states (n, N) and goals (n, N) or (T+1, n, N), in the n
-states of the plant's body. `split` is "training" or "held_out". A generator with a
-fixed set of targets leaves `rng` untouched, and its held-out targets lie between the
-training targets. A random one draws both from `rng`, with different seeds.
+states of the plant's body. `split` is "training", "held_out" or "validation". A
+generator with a fixed set of targets leaves `rng` untouched, and its held-out targets
+lie between the training targets, as its validation targets do in other places. A random
+one draws all from `rng`, with different seeds, and has no split for validation.
 """
 
 from collections.abc import Callable
@@ -44,20 +45,29 @@ Draw: TypeAlias = Callable[[Generator, int, str], StartsAndGoals]
 TaskGenerator: TypeAlias = Callable[[TaskSpec, Array], Draw]
 
 
+def _shifts(trials: int, split: str) -> Array:
+    """How far points (N,) lie behind training points, in parts of their distance.
+
+    Held-out points are half-way to the next one, validation points beside the middle.
+    """
+    if split == "validation":
+        return np.where(np.arange(trials) % 2, 2 / 3, 1 / 3)
+    return np.full(trials, 0.5 if split == "held_out" else 0.0)
+
+
 def _around_circle(trials: int, split: str) -> Array:
-    """Evenly spaced points (N,) in [0, 1); held-out points lie between the others."""
-    shift = 0.5 if split == "held_out" else 0.0
-    return (np.arange(trials) + shift) / trials
+    """Evenly spaced points (N,) in [0, 1); those of other splits lie between them."""
+    return (np.arange(trials) + _shifts(trials, split)) / trials
 
 
 def _along_line(trials: int, split: str) -> Array:
-    """Evenly spaced points (N,) from 0 to 1; held-out points lie strictly inside.
+    """Evenly spaced points (N,) from 0 to 1; those of other splits lie strictly inside.
 
     A held-out point beyond the outermost training points would test extrapolation.
     """
-    if split == "held_out":
-        return (np.arange(trials) + 0.5) / trials
-    return np.linspace(0, 1, trials)
+    if split == "training":
+        return np.linspace(0, 1, trials)
+    return (np.arange(trials) + _shifts(trials, split)) / trials
 
 
 def _start(task: TaskSpec, trials: int) -> Array:

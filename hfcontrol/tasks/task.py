@@ -33,6 +33,7 @@ from hfcontrol.tasks.generators import (
     CIRCLE_GENERATORS,
     CURVATURE_TRIALS,
     GENERATORS,
+    RANDOM_GENERATORS,
 )
 from hfcontrol.tasks.options import (
     REPLACEABLE,
@@ -176,6 +177,12 @@ class Task:
             not np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
             for name in ("x0", "goal", "params")
         )
+
+    @property
+    def validates(self) -> bool:
+        """Whether validation trials differ from the training trials."""
+        # a fixed set of a plant file's own function has nothing between its trials
+        return self.draws or "generator" in self.numbers
 
     @property
     def evaluation_trials(self) -> int:
@@ -323,6 +330,10 @@ class Task:
 
         Those of a simulator's model are moved to where its constraints are kept.
         """
+        name = self.numbers.get("generator")
+        if split == "validation" and (name is None or name in RANDOM_GENERATORS):
+            # random trials are compared with the loss of others drawn alike
+            split = "training"
         if "draw" in self.numbers:
             shape = (self.steps + 1, self.plant.n_body)
             drawn = draw_trials(self._function("draw"), rng, trials, split, shape)

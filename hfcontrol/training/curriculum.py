@@ -293,7 +293,7 @@ class Curriculum:
             limits=stage.limits,
             average=1,
             optimal=None if stage.limits.ratio is None else self.trainer.optimal,
-            validation_seed=None,
+            validation=None,
             remedies=False,
             **stage.changes,
         )

@@ -1,9 +1,9 @@
 """The ladder: what follows when a training ends far from the optimum.
 
 A training is the first rung. When it ends, its weights are compared with the optimum on
-validation trials, or on the training trials where these are fixed. If the ratio is
-above `GOOD_RATIO`, the next rung is climbed:
+validation trials. If the ratio is above `GOOD_RATIO`, the next rung is climbed:
 
+trials      more trials, whenever those in use are learnt by heart (trial_sets.py)
 imitation   the whole network imitates optimal laws first (imitation.py)
 growth      the horizon grows first (curriculum.py)
 guidance    the network follows good trajectories first (guidance.py)
@@ -12,8 +12,12 @@ race        other initial weights race first
 Each rung begins with its curriculum and goes on with the cost itself to its normal end.
 The best weights of all rungs are kept. A rung has a budget in counted operations. A
 rung that leads gets its budget again as long as its excess over the optimum falls
-quickly; one that is no better than the rungs before ends with its budget. After the
-last rung the best one is trained to its normal end.
+quickly; one that is no better than the rungs before ends with its budget. Trials that
+are learnt by heart end it too. After the last rung the best one is trained to its
+normal end.
+
+Fixed trials are compared with their own optima. What validation trials between them
+cost more, as a factor, counts as a part of the ratio.
 
 Where there is no ratio, since the optimum is zero or knows the noise in advance, the
 next rung is climbed as long as the last one has lowered the loss.
@@ -23,7 +27,7 @@ A ladder of one rung is a training as it always was: a curriculum, and the cost.
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -31,17 +35,31 @@ import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
+from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import DivergedError, TrainingError
 from hfcontrol.optim.operations import count_linear_step
 from hfcontrol.optim.yardstick import Optima, Pilots
 from hfcontrol.tasks.scenario import is_same_scenario
-from hfcontrol.training.curriculum import Curriculum, CurriculumOptions, CurriculumState
+from hfcontrol.training.curriculum import Curriculum, CurriculumState
+from hfcontrol.training.rungs import (
+    MORE_TRIALS,
+    LadderOptions,
+    LadderState,
+    Rung,
+    further_rungs,
+)
 from hfcontrol.training.state import Best, Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.trainer import Trainer
+from hfcontrol.training.trial_sets import (
+    LEAST_GAP,
+    MORE,
+    STALE,
+    TrialSets,
+    are_learnt,
+)
 
 # A ratio up to this one is good: no further rung is climbed.
 GOOD_RATIO = 1.01
@@ -49,12 +67,15 @@ GOOD_RATIO = 1.01
 # Weights above this ratio are in a poor minimum: the next rung begins elsewhere.
 POOR_RATIO = 3.0
 
-# Budget of a rung in operations, a dozen seconds of one core.
-BUDGET = 2e11
+# Budget of a rung in operations, half a dozen seconds of one core; at least so many
+# updates, however large the problem.
+BUDGET = 1e11
+LEAST_UPDATES = 32
 
 # A rung that leads gets another budget if the last one has brought its excess over
-# the optimum below this part.
-FALLEN = 2 / 3
+# the optimum below this part. The first budget always does: what remains of the loss
+# of untrained weights says little.
+FALLEN = 1 / 2
 
 # Without a ratio, a rung has helped if its loss is below this part of the one before.
 HELPED = 0.99
@@ -69,70 +90,6 @@ PASS_OPERATIONS = 4
 FINAL = (Stop.TARGET, Stop.ROLLOUTS, Stop.TIME, Stop.INTERRUPTED)
 
 
-@dataclass(frozen=True)
-class Rung:
-    """A rung: its name, and the options of its curriculum."""
-
-    name: str
-    imitate: int = 0
-    grow: int = 0
-    guide: int = 0
-    race: int = 1
-    seed: int = 0
-
-
-RUNGS = (
-    Rung("imitation of the optimal laws", imitate=32),
-    Rung("a growing horizon", grow=12),
-    Rung("guidance by good trajectories", guide=32),
-    Rung("a race of other initial weights", race=4),
-)
-
-
-def further_rungs(settings: CurriculumOptions) -> tuple[Rung, ...]:
-    """Return the rungs after the first one, which has the curriculum of the settings.
-
-    What the settings ask for is not tried again.
-    """
-    left = []
-    for rung in RUNGS:
-        is_new = all(
-            getattr(settings, name) == getattr(Rung, name)
-            for name in ("imitate", "grow", "guide", "race")
-            if getattr(rung, name) != getattr(Rung, name)
-        )
-        if is_new:
-            left.append(replace(rung, seed=settings.seed))
-    return tuple(left)
-
-
-@dataclass(frozen=True)
-class LadderState:
-    """Where a ladder stands, besides the curriculum or training in progress.
-
-    * `rung` counts from 0, `updates` and `begun` are the updates and counts before it
-    * `best` is the state at the end of the best rung so far, `best_cost` the operations
-      of that rung
-    * a budget is measured from the counts `spent`, when the excess was `excess`
-    * `optimal` is the optimal loss of the judged trials, None until it is needed
-    * `is_free`: whether the rung is trained to its end, whatever it costs
-    * `theta`: the first weights (P,), None for initial ones
-    * `climbs`: whether there are rungs after the first one
-    """
-
-    rung: int = 0
-    updates: int = 0
-    begun: Counts = NO_COUNTS
-    best: TrainingState | None = None
-    best_cost: float = 0.0
-    spent: Counts = NO_COUNTS
-    excess: float = np.inf
-    optimal: float | None = None
-    is_free: bool = False
-    theta: Array | None = None
-    climbs: bool = False
-
-
 class Ladder:
     """Trains on one rung after another.
 
@@ -144,7 +101,7 @@ class Ladder:
     def __init__(
         self,
         trainer: Trainer,
-        settings: CurriculumOptions,
+        settings: LadderOptions,
         theta: Array | None = None,
         climbs: bool = False,
     ) -> None:
@@ -155,6 +112,8 @@ class Ladder:
         self.curriculum: Curriculum | None = Curriculum(trainer, settings, theta=theta)
         # why the rung in progress cannot be trained, if it cannot
         self.fault: TrainingError | None = None
+        # what comes next, in words
+        self.following = ""
         if self.curriculum.is_finished:
             self._end_curriculum(self.curriculum)
 
@@ -170,7 +129,7 @@ class Ladder:
         self.curriculum = None
         if curriculum is not None:
             options = self.rungs[state.rung - 1] if state.rung else self.settings
-            self.curriculum = Curriculum(self.trainer, options, curriculum)
+            self.curriculum = Curriculum(self.rung_trainer, options, curriculum)
 
     def events(self, stop_token: StopToken | None = None) -> Iterator[Event]:
         """Yield the events of all rungs, the last of kind "done".
@@ -198,8 +157,26 @@ class Ladder:
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
-        """The rungs after the first one."""
-        return further_rungs(self.settings) if self.state.climbs else ()
+        """The rungs after the first one, besides more trials.
+
+        The optima of a plant that is not compiled take longer than most trainings.
+        """
+        if not (self.state.climbs and self.trainer.plant.compiled):
+            return ()
+        return further_rungs(self.settings)
+
+    @cached_property
+    def sets(self) -> TrialSets:
+        """The trials, which stay as they are if the user has chosen their number."""
+        adds = self.state.climbs and self.settings.trials is None
+        return TrialSets(self.trainer, self.settings.seed, adds)
+
+    @property
+    def rung_trainer(self) -> Trainer:
+        """The trainer of the rung in progress, which may have more trials."""
+        state = self.state
+        factor = state.best_trials if self._is_last_rung else state.trials
+        return self.sets.trainer_of(factor)
 
     @property
     def spent(self) -> TrainingState:
@@ -212,7 +189,7 @@ class Ladder:
     @property
     def _is_last_rung(self) -> bool:
         """Whether nothing follows the rung in progress, whatever it reaches."""
-        return not self.rungs or self.state.rung > len(self.rungs)
+        return not self.state.climbs or self.state.rung > len(self.rungs)
 
     def _precede(self, curriculum: Curriculum, token: StopToken) -> Iterator[Event]:
         """Run the curriculum in progress, and prepare the training after it."""
@@ -222,7 +199,7 @@ class Ladder:
                 yield event
                 # the curriculum of the first rung has always ignored this limit
                 rollouts = curriculum.result.rollouts if most else 0
-                if self.state.rung and most and rollouts >= most:
+                if self.state.has_climbed and most and rollouts >= most:
                     break
         except TrainingError as fault:
             self._fail(fault)
@@ -237,7 +214,7 @@ class Ladder:
         resumed ladder continues with the curriculum.
         """
         result = curriculum.result
-        if self.state.rung:
+        if self.state.has_climbed:
             best = self.state.best
             trained = self._begin(result.theta, result, best)
             if best is not None and not curriculum.is_finished:
@@ -268,7 +245,7 @@ class Ladder:
         earlier = None
         if best is not None:
             earlier = Best(best.own_theta, best.own_loss, best.holds)
-        begun = replace(self.trainer.init(theta, rng), earlier=earlier)
+        begun = replace(self.rung_trainer.init(theta, rng), earlier=earlier)
         return self._with_spent(begun, spent)
 
     def _with_spent(self, state: TrainingState, spent: TrainingState) -> TrainingState:
@@ -288,7 +265,7 @@ class Ladder:
             return None
         assert self.training is not None
         try:
-            for event in self.trainer.run(self.training, token):
+            for event in self.rung_trainer.run(self.training, token):
                 self.training = event.state
                 if event.kind == "done":
                     return event
@@ -308,16 +285,21 @@ class Ladder:
         # the budget is that of the training on the cost itself, which goes by holds
         if training.hold_start or not training.history:
             return False
+        if self._has_learnt(training):
+            return True
         cost = self._operations(training.counts) - self._operations(state.spent)
-        if cost < max(BUDGET, state.best_cost):
+        if cost < max(BUDGET, state.best_cost, LEAST_UPDATES * self._update_cost()):
             return False
         if state.best is not None and not training.own_loss < state.best.own_loss:
             return True
         ratio = self._timed_ratio(training.own_theta)
         excess = training.own_loss if ratio is None else ratio - 1.0
-        if excess > FALLEN * state.excess:
-            return True
         is_free = ratio is not None and ratio <= GOOD_RATIO
+        is_slow = excess > FALLEN * state.excess
+        if is_slow and self.rungs:
+            return True
+        if not is_free and self._needs_trials(training):
+            return True
         self.state = replace(
             self.state, spent=training.counts, excess=excess, is_free=is_free
         )
@@ -337,11 +319,17 @@ class Ladder:
         if leads:
             cost = self._operations(training.counts) - self._operations(state.begun)
             best = replace(training, earlier=None)
-            self.state = replace(state, best=best, best_cost=cost)
+            self.state = replace(
+                state, best=best, best_cost=cost, best_trials=state.trials
+            )
 
-        if state.rung < len(self.rungs) and not self._is_good(best, has_helped):
-            self._climb()
-            return False
+        if not self._is_good(best, has_helped):
+            if best is not None and self._needs_trials(best):
+                self._climb(adds_trials=True)
+                return False
+            if state.rung < len(self.rungs):
+                self._climb()
+                return False
         if best is None:
             raise self.fault or TrainingError("no weights have a finite loss")
         if has_ended and leads:
@@ -349,6 +337,7 @@ class Ladder:
         # the best rung goes on to its normal end
         self.training = self._with_spent(best, training)
         self.state = replace(self.state, rung=len(self.rungs) + 1)
+        self.following = "the best weights to their normal end"
         self.fault = None
         return False
 
@@ -366,13 +355,35 @@ class Ladder:
         is_small = best.loss <= NEARLY_ZERO * best.first_loss
         return not has_helped or (self.trainer.task.optimum_is_zero and is_small)
 
-    def _climb(self) -> None:
-        """Begin the curriculum of the next rung."""
+    def _has_learnt(self, training: TrainingState) -> bool:
+        """Whether a training has begun to learn fixed trials by heart.
+
+        Then the loss of validation trials rises, and more updates do not help.
+        """
+        is_stale = training.holds - training.best_hold >= STALE
+        return self.sets.are_fixed and is_stale and self._needs_trials(training)
+
+    def _needs_trials(self, state: TrainingState) -> bool:
+        """Whether a training needs more trials than those that it has learnt."""
+        # of next to nothing, any factor means nothing
+        if self.trainer.task.optimum_is_zero:
+            return False
+        if not self.sets.can_add(self.state.trials):
+            return False
+        gap = self.sets.gap(state)
+        return gap > LEAST_GAP and are_learnt(gap, self.ratio(state.own_theta))
+
+    def _climb(self, adds_trials: bool = False) -> None:
+        """Begin the curriculum of the next rung, or the same one with more trials."""
         spent = self.spent
-        rung = self.rungs[self.state.rung]
+        rung = Rung(MORE_TRIALS)
+        if not adds_trials:
+            rung = self.rungs[self.state.rung]
+        self.following = rung.name
         self.state = replace(
             self.state,
-            rung=self.state.rung + 1,
+            rung=self.state.rung + (not adds_trials),
+            trials=self.state.trials * (MORE if adds_trials else 1),
             updates=spent.updates,
             begun=spent.counts,
             spent=spent.counts,
@@ -380,16 +391,19 @@ class Ladder:
         )
         # the first of the initial weights have been tried
         initialisation = int(rung.race > 1)
-        begun = self._begin(self._first_weights(initialisation), spent)
-        curriculum = CurriculumState(begun, initialisation)
-        self.curriculum = Curriculum(self.trainer, rung, curriculum)
+        theta = self._first_weights(initialisation, adds_trials)
+        curriculum = CurriculumState(self._begin(theta, spent), initialisation)
+        self.curriculum = Curriculum(self.rung_trainer, rung, curriculum)
         self.training = None
         self.fault = None
+        if self.curriculum.is_finished:
+            self._end_curriculum(self.curriculum)
 
-    def _first_weights(self, initialisation: int) -> Array:
+    def _first_weights(self, initialisation: int, keeps_best: bool) -> Array:
         """Return the weights (P,) that the next rung begins with.
 
-        They are the best so far, unless those are in a poor minimum or others race.
+        They are the best so far, unless others race, or unless those are in a poor
+        minimum and it does not keep them.
         """
         best = self.state.best
         seed = self.settings.seed
@@ -399,7 +413,7 @@ class Ladder:
         if best is None:
             return network.initial(stream(seed, Stream.WEIGHTS))
         ratio = self.ratio(best.own_theta)
-        if ratio is None or ratio <= POOR_RATIO:
+        if keeps_best or ratio is None or ratio <= POOR_RATIO:
             return best.own_theta
         if self.state.theta is not None:
             return self.state.theta
@@ -410,20 +424,25 @@ class Ladder:
 
         `fault` tells why the rung before could not be trained, if it could not.
         """
-        state, best = self.state, self.state.best
+        best = self.state.best
         if best is None:
             why = str(fault)
         elif (ratio := self.ratio(best.own_theta)) is None:
             why = f"the loss of the best weights is {best.own_loss:.3g}"
         else:
             why = f"the best weights are at {ratio:.4g} times the optimum"
-        if state.rung > len(self.rungs):
-            return f"next: the best weights to their normal end; {why}"
-        return f"next: {self.rungs[state.rung - 1].name}; {why}"
+        return f"next: {self.following}; {why}"
+
+    def _update_cost(self) -> float:
+        """Return the mean operations of an update in the rung in progress."""
+        state, training = self.state, self.training
+        assert training is not None
+        cost = self._operations(training.counts) - self._operations(state.begun)
+        return cost / max(1, training.updates - state.updates)
 
     def _operations(self, counts: Counts) -> float:
         """Return the operations of what was counted."""
-        trainer, task = self.trainer, cast(Any, self.trainer.task)
+        trainer, task = self.trainer, cast(Any, self.rung_trainer.task)
         steps = counts.tangent_steps + counts.adjoint_steps
         steps += counts.rollouts * task.steps * task.trials
         of_plant = trainer.kernels.step_operations or count_linear_step(trainer.kernels)
@@ -434,11 +453,10 @@ class Ladder:
     def _judged(self) -> ClosedLoop:
         """The closed loop of the judged trials."""
         trainer = self.trainer
-        which = Stream.SCENARIOS
-        if trainer.validation_seed is not None:
-            which = Stream.VALIDATION
-        loop = trainer.loop(stream(self.settings.seed, which))
-        return cast(ClosedLoop, trainer.judged(loop))
+        scenario = trainer.validation
+        if scenario is None or self.sets.are_fixed:
+            scenario = trainer.task.draw(stream(self.settings.seed, Stream.SCENARIOS))
+        return cast(ClosedLoop, trainer.judged(trainer.loop_on(scenario)))
 
     def use_pilots(self, pilots: Pilots) -> None:
         """Take the optimal loss from pilots, if they are the judged trials.
@@ -456,6 +474,8 @@ class Ladder:
         task, optimal = self.trainer.task, self.trainer.optimal
         if task.noisy or task.optimum_is_zero or optimal is None:
             return None
+        if not self.trainer.plant.compiled:
+            return None
         if self.state.optimal is None:
             self.state = replace(self.state, optimal=optimal(self._judged))
         least = self.state.optimal
@@ -467,7 +487,7 @@ class Ladder:
             # good weights may show that the optimum is lower
             least = min(least, optimal(self._judged, rollout))
             self.state = replace(self.state, optimal=least)
-        return float(rollout.loss / least)
+        return float(rollout.loss / least) * self.sets.factor_between(theta)
 
     def _timed_ratio(self, theta: Array) -> float | None:
         """Return the ratio, and add the time that it takes to the training's."""

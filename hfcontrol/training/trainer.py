@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from hfcontrol.arrays.device import to_device
-from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
 from hfcontrol.closed_loop.counts import Counts
@@ -99,8 +98,8 @@ class Trainer:
     * With `fresh`, scenarios are drawn again after every hold, also a rejected one:
       fixed trials can be learnt by heart. (Those of a random task are drawn again after
       every accepted hold.)
-    * With a `validation_seed`, new weights are tried on validation trials after every
-      hold. The controller is the best of them, and targets are theirs.
+    * New weights are tried on the trials of `validation` after every hold, if there are
+      any. The controller is the best of them. Targets of random trials are theirs.
     * `loop_type` is the class of the loop in control steps.
     * With `remedies`, rejected holds change what the next ones keep fixed, see
       rejections.py, and a plant that is rough gets wider finite differences at once.
@@ -125,7 +124,7 @@ class Trainer:
     average: int = 1
     begin_hold: Callable[[Loop, Any, HoldState, int], Hold] = begin_hold
     fresh: bool = False
-    validation_seed: int | None = None
+    validation: Scenario | None = None
     loop_type: type[ClosedLoop] = ClosedLoop
     remedies: bool = False
 
@@ -215,12 +214,10 @@ class _Run:
         self.hold_start = self.state.hold_start or without_curve(self.state)
         self.start: Any = None
         self.clock = 0.0
-        self.validation: Validation | None = None
-        if trainer.validation_seed is not None:
-            rng = stream(trainer.validation_seed, Stream.VALIDATION)
-            self.validation = Validation(trainer.loop(rng))
+        self.validation = Validation.of(trainer)
+        if self.validation and trainer.fresh:
             # targets are those of the validation trials
-            self.target = self._target_on(self.validation.loop, self.state.lowered)
+            self.target = self._target_on(self.validation.judged, self.state.lowered)
         self._draw(self.hold_start.generator, self.state.lowered)
 
     def events(self) -> Iterator[Event]:
@@ -246,6 +243,8 @@ class _Run:
             yield from self._recover()
             stop = yield from self._hold()
             stop = stop or self._check_progress()
+        if stop is Stop.TARGET and self.validation and not self.trainer.fresh:
+            self.state = self.validation.keep_last(self.state)
         yield Event("done", self.state, self.loop, self.start, stop=stop)
 
     def _validate_start(self) -> None:
@@ -275,12 +274,17 @@ class _Run:
         self.loop = widen(self.trainer.loop(rng), self.hold_start.hold.widening)
         self.next_generator = rng.bit_generator.state
 
-        if not self.validation:
+        if not self._validates_targets:
             self.target = self._target_on(self.loop, lowered)
 
     def _target_on(self, loop: Loop, lowered: float) -> Target:
         """Return the target on the scenario of a loop."""
         return Target(self.limits, loop, self.trainer.optimal, lowered)
+
+    @property
+    def _validates_targets(self) -> bool:
+        """Whether targets are those of the validation trials, as for random ones."""
+        return self.validation is not None and self.trainer.fresh
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -442,13 +446,13 @@ class _Run:
     @property
     def _target_of_hold(self) -> float | None:
         """The loss to reach on the trials in use, None if others have the target."""
-        return None if self.validation else self.target.loss
+        return None if self._validates_targets else self.target.loss
 
     def _check_limits(self, loss: float, target: Target | None = None) -> Stop | None:
         """Return the `Stop` of the limit that is reached at a loss, or None."""
         target = target or self.target
         theta = self.state.optimizer.theta
-        if not self.validation and target.is_reached(loss, theta):
+        if not self._validates_targets and target.is_reached(loss, theta):
             return Stop.TARGET
         return self.limits.check(
             loss,
@@ -461,11 +465,13 @@ class _Run:
     def _check_progress(self) -> Stop | None:
         """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
-        if self.validation:
-            if self.target.is_reached(state.best_loss, state.best_theta):
+        validation = self.validation
+        if validation and self.trainer.fresh:
+            judged = validation.judged_loss(state)
+            if self.target.is_reached(judged, state.best_theta):
                 return Stop.TARGET
-            if self.validation.has_ended(state):
-                return Stop.VALIDATED
+        if validation and validation.has_ended(state):
+            return Stop.VALIDATED
         if has_converged(state) or self._has_arrived():
             return Stop.CONVERGED
         if not is_rejected(state):
@@ -485,7 +491,10 @@ class _Run:
             return False
         if trainer.optimal is None or trainer.task.noisy:
             return False
-        loop = trainer.judged(self.validation.loop if self.validation else self.loop)
+        loop = self.loop
+        if self.validation and trainer.fresh:
+            loop = self.validation.loop
+        loop = trainer.judged(loop)
         is_at_rest = state.small_gains > 0
         return has_arrived(
             loop, trainer.optimal, trainer.move(state.own_theta), is_at_rest

@@ -32,6 +32,7 @@ from hfcontrol.plant.registry import plant_names
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.run import Run
 from hfcontrol.training import ladder as ladder_module
+from hfcontrol.training import rungs as rungs_module
 from hfcontrol.training.ladder import Rung
 
 # What `info --json` prints, and what an evaluation says about a set of scenarios.
@@ -115,7 +116,8 @@ def test_training_in_json(capsys, here):
 def test_rungs_are_announced_in_one_line(capsys, here, monkeypatch, json_option):
     monkeypatch.setattr(ladder_module, "GOOD_RATIO", 0.0)
     monkeypatch.setattr(ladder_module, "BUDGET", 1e5)
-    monkeypatch.setattr(ladder_module, "RUNGS", (Rung("growth", grow=1),))
+    monkeypatch.setattr(ladder_module, "LEAST_UPDATES", 1)
+    monkeypatch.setattr(rungs_module, "RUNGS", (Rung("growth", grow=1),))
     options = [*SMALL_OPTIONS, "--strategy", "auto", "--effort", "1e-3", *json_option]
     status, out, _ = call(capsys, "train", *options)
     lines = [line for line in out.splitlines() if "next: growth" in line]

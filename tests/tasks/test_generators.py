@@ -93,6 +93,30 @@ def test_held_out_angles_lie_within_the_training_angles():
     assert not np.isin(held_out[0], training[0]).any()
 
 
+@pytest.mark.parametrize("generator", ["reach", "angles"])
+def test_validation_targets_lie_between_the_others(generator):
+    """None of them is a training or a held-out target, whatever the other number."""
+    task = task_of(generator)
+    more = task.shrink(task.steps, 4 * task.trials)
+    own = task.draw(None, "validation").goal[-1, 0]
+    for other in (task, more):
+        for split in ("training", "held_out"):
+            goal = other.draw(None, split).goal[-1, 0]
+            assert np.abs(goal[:, None] - own).min() > 1e-6
+    training = task.draw(None).goal[-1, 0]
+    assert training.min() <= own.min() and own.max() <= training.max()
+
+
+@pytest.mark.parametrize("generator", sorted(RANDOM_GENERATORS))
+def test_random_validation_trials_are_drawn_as_training_trials(generator):
+    task = task_of(generator)
+    one, other = (
+        task.draw(np.random.default_rng(3), split).goal
+        for split in ("training", "validation")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("outward", ["reach", "angles"])
 def test_and_back_returns_to_the_start_after_half_of_the_horizon(outward):
     out, both = (

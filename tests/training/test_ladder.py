@@ -19,7 +19,10 @@ from hfcontrol.runs.state_tree import (
 )
 from hfcontrol.runs.training import continue_training, start_training
 from hfcontrol.training import ladder as ladder_module
-from hfcontrol.training.ladder import Ladder, Rung, further_rungs
+from hfcontrol.training import rungs as rungs_module
+from hfcontrol.training import trial_sets
+from hfcontrol.training.ladder import Ladder
+from hfcontrol.training.rungs import MORE_TRIALS, Rung, further_rungs
 from hfcontrol.training.state import Stop
 from hfcontrol.training.stop import StopToken
 
@@ -47,8 +50,9 @@ def restless(monkeypatch):
     """A ladder that is never content, and short on every rung."""
     monkeypatch.setattr(ladder_module, "GOOD_RATIO", 0.0)
     monkeypatch.setattr(ladder_module, "BUDGET", 1e5)
+    monkeypatch.setattr(ladder_module, "LEAST_UPDATES", 1)
     monkeypatch.setattr(ladder_module, "FALLEN", 0.1)
-    monkeypatch.setattr(ladder_module, "RUNGS", SHORT)
+    monkeypatch.setattr(rungs_module, "RUNGS", SHORT)
 
 
 def climb(settings, every=None):
@@ -83,6 +87,30 @@ def test_all_rungs_are_climbed_and_announced(restless):
     expected = [*(rung.name for rung in SHORT), "the best weights to their normal end"]
     assert names == [f"next: {name}" for name in expected]
     assert all("times the optimum" in line for line in lines)
+
+
+@pytest.fixture
+def learnt(restless, monkeypatch):
+    """A ladder whose trials are learnt by heart at once, and doubled once."""
+    monkeypatch.setattr(ladder_module, "are_learnt", lambda gap, ratio: True)
+    monkeypatch.setattr(ladder_module, "LEAST_GAP", 0.0)
+    monkeypatch.setattr(ladder_module, "MORE", 2)
+    monkeypatch.setattr(trial_sets, "MORE", 2)
+    monkeypatch.setattr(trial_sets, "FACTORS", (1, 2))
+
+
+@pytest.mark.parametrize("plant", ["arm2", "linear"])
+def test_trials_that_are_learnt_become_more(learnt, plant):
+    """Fixed and random ones; then the ladder goes on, and resumes bit for bit."""
+    chosen = {name: value for name, value in FIXED.items() if name != "trials"}
+    settings = Settings(**{**chosen, "plant": plant}, rollouts=35)
+    whole, lines, _ = climb(settings)
+    names = [line.split("; ")[0].removeprefix("next: ") for line in lines]
+    assert names[:2] == [MORE_TRIALS, SHORT[0].name]
+    assert whole.state.trials == 2
+    parts, _, times = climb(settings, 9)
+    assert times >= 2
+    assert bits(parts.training) == bits(whole.training)
 
 
 @pytest.mark.parametrize("every", [3, 10])
@@ -173,7 +201,7 @@ def test_without_further_rungs_weights_that_diverge_are_a_fault():
 
 def test_what_the_user_asks_for_is_not_tried_again():
     names = [rung.name for rung in further_rungs(Settings(grow=5, race=2))]
-    assert names == [ladder_module.RUNGS[0].name, ladder_module.RUNGS[2].name]
+    assert names == [rungs_module.RUNGS[0].name, rungs_module.RUNGS[2].name]
 
 
 def test_plain_strategy_has_no_ladder(tmp_path):

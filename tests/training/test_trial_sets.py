@@ -1,0 +1,104 @@
+"""Trials learnt by heart: how they are noticed, and what there is more of."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.settings import Settings
+from hfcontrol.training import trial_sets
+from hfcontrol.training.state import CurvePoint
+from hfcontrol.training.trial_sets import TrialSets, are_learnt
+from hfcontrol.training.validation import TRIALS, draw_validation
+
+RNG = np.random.default_rng(0)
+TINY = {"steps": 8, "hidden": (3, 2), "strategy": "auto"}
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    """The trials of a circle of targets, the same in every hold."""
+    settings = Settings(plant="arm2", effort=1e-3, **TINY)
+    return TrialSets(make_trainer(settings), 0, adds=True)
+
+
+@pytest.fixture(scope="module")
+def random():
+    """Trials that are drawn at random."""
+    return TrialSets(make_trainer(Settings(plant="linear", trials=4, **TINY)), 0, True)
+
+
+@pytest.mark.parametrize(
+    ("gap", "ratio", "learnt"),
+    [
+        (1.0, 1.5, False),
+        (1.001, 1.0015, False),  # too little to matter
+        (1.4, 1.5, True),
+        (1.2, 1.5, False),  # most is missing on the trials themselves too
+        (17.0, 17.03, True),
+        (1.1, None, False),
+        (1.3, None, True),
+    ],
+)
+def test_trials_are_learnt_if_the_gap_is_most_of_what_is_missing(gap, ratio, learnt):
+    assert are_learnt(gap, ratio) is learnt
+
+
+def test_gap_is_the_factor_between_fixed_trials_and_those_between_them(fixed):
+    """That of the last weights, which validation has not chosen."""
+    trainer, task = fixed.trainer, fixed.task
+    theta = 0.1 * np.random.default_rng(0).standard_normal(trainer.network.size)
+    used, between = (
+        trainer.loop_on(task.draw(None, split)).rollout(theta).loss
+        for split in ("training", "validation")
+    )
+    expected = pytest.approx(max(1.0, between / used), rel=1e-12)
+    assert used != between and fixed.factor_between(theta) == expected
+    state = trainer.init(theta, np.random.default_rng(0))
+    state = replace(state, best_theta=np.zeros_like(theta), best_loss=0.1)
+    assert fixed.gap(state) == expected
+
+
+def test_gap_of_random_trials_is_that_of_the_last_holds(random):
+    state = random.trainer.init(np.zeros(random.trainer.network.size), RNG)
+    assert not random.are_fixed and random.gap(state) == 1.0
+    holds = [CurvePoint(loss, 8, 1, 0.0) for loss in [*range(10, 0, -1), 3.0]]
+    state = replace(state, history=tuple(holds), best_theta=np.zeros(1), best_loss=9.0)
+    assert random.gap(state) == pytest.approx(9.0 / np.mean([7, 6, 5, 4, 3, 2, 1, 3]))
+    assert random.gap(replace(state, best_loss=1.0)) == 1.0
+
+
+@pytest.mark.parametrize("name", ["fixed", "random"])
+def test_more_trials_have_the_same_validation_trials(request, name):
+    sets = request.getfixturevalue(name)
+    more = sets.trainer_of(4)
+    assert more.task.trials == 4 * sets.task.trials
+    assert more.validation is sets.trainer.validation is not None
+    assert sets.trainer_of(1) is sets.trainer
+
+
+def test_validation_trials_are_many_if_random_and_between_if_fixed(fixed, random):
+    assert random.trainer.validation.trials == TRIALS
+    assert fixed.trainer.validation.trials == fixed.task.trials
+    chosen = Settings(plant="arm2", trials=4, effort=1e-3, **TINY)
+    assert make_trainer(chosen).validation is None
+    plain = chosen.changed(trials=None, strategy="plain")
+    assert make_trainer(plain).validation is None
+
+
+def test_trials_are_added_up_to_their_bounds(fixed, random, monkeypatch):
+    assert fixed.can_add(1) and fixed.can_add(4) and not fixed.can_add(16)
+    assert not TrialSets(fixed.trainer, 0, adds=False).can_add(1)
+    for bound in ("MOST_OPERATIONS", "MOST_MEMORY"):
+        with monkeypatch.context() as context:
+            context.setattr(trial_sets, bound, 1.0)
+            assert not random.can_add(1)
+
+
+def test_validation_trials_of_many_states_are_few(random, monkeypatch):
+    per_trial = random.task.steps * random.task.plant.nx
+    monkeypatch.setattr("hfcontrol.training.validation.MOST_STATES", 40 * per_trial)
+    assert draw_validation(random.task, 0).trials == 40
+    monkeypatch.setattr("hfcontrol.training.validation.MOST_STATES", per_trial)
+    assert draw_validation(random.task, 0).trials == random.task.trials
