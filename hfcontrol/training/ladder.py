@@ -399,7 +399,7 @@ class Ladder:
         if self.curriculum.is_finished:
             self._end_curriculum(self.curriculum)
 
-    def _first_weights(self, initialisation: int, keeps_best: bool) -> Array:
+    def _first_weights(self, initialisation: int, keeps_best: bool = False) -> Array:
         """Return the weights (P,) that the next rung begins with.
 
         They are the best so far, unless others race, or unless those are in a poor
@@ -438,7 +438,8 @@ class Ladder:
         state, training = self.state, self.training
         assert training is not None
         cost = self._operations(training.counts) - self._operations(state.begun)
-        return cost / max(1, training.updates - state.updates)
+        updates = training.updates - state.updates
+        return cost / updates if updates > 0 else 0.0
 
     def _operations(self, counts: Counts) -> float:
         """Return the operations of what was counted."""

@@ -21,7 +21,7 @@ from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.optim.yardstick import select_evenly
 from hfcontrol.tasks.scenario import Scenario, select_trials
 from hfcontrol.tasks.task import Task
-from hfcontrol.training.state import TrainingState
+from hfcontrol.training.state import Limits, TrainingState
 
 # Random validation trials, if a task has no more itself, and the most states of all of
 # them that are kept [numbers].

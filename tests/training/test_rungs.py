@@ -16,6 +16,7 @@ from hfcontrol.training.ladder import (
     FALLEN,
     GOOD_RATIO,
     HELPED,
+    LEAST_UPDATES,
     NEARLY_ZERO,
     POOR_RATIO,
     Ladder,
@@ -75,6 +76,16 @@ def test_a_budget_is_at_least_what_the_best_rung_took(ladder):
     found = []
     for rollouts in (2 * ROLLOUTS - 1, 2 * ROLLOUTS):
         ladder.training = training_at(0.5, rollouts)
+        found.append(ladder._is_spent())
+    assert found == [False, True]
+
+
+def test_a_budget_is_at_least_so_many_updates(ladder):
+    """However many operations an update takes."""
+    ladder.state = replace(ladder.state, best=training_at(0.5))
+    found = []
+    for updates in (LEAST_UPDATES - 1, LEAST_UPDATES):
+        ladder.training = training_at(0.5, 5 * ROLLOUTS, updates=updates)
         found.append(ladder._is_spent())
     assert found == [False, True]
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hfcontrol.training import ladder
-from hfcontrol.training.ladder import Rung
+from hfcontrol.training import ladder, rungs
+from hfcontrol.training.rungs import Rung
 
 # Sizes at which a training takes less than a second, and makes some ten checkpoints.
 ANY = {"trials": 6, "steps": 8, "hidden": (3,), "rollouts": 9, "seed": 1}
@@ -68,7 +68,8 @@ def make_surroundings(folder: Path) -> None:
     (folder / "cart.py").write_text(CART, encoding="utf-8")
     ladder.GOOD_RATIO = 0.0
     ladder.BUDGET = 1e5
-    ladder.RUNGS = (
+    ladder.LEAST_UPDATES = 1
+    rungs.RUNGS = (
         Rung("imitation", imitate=5),
         Rung("growth", grow=2),
         Rung("guidance", guide=1),
