@@ -8,9 +8,11 @@ pydantic does the checking, because it finds all faults at once. Importing it ta
 about 0.2 s, so `import hfcontrol` and `hfcontrol --help` do without.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
+from numbers import Real
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -191,10 +193,27 @@ def describe_faults(
     for name in names:
         if name in model.model_fields:
             allowed = option_of(model, name).allowed
-            faults.append(f"`{name}` {format_value(values[name])}: must be {allowed}")
+            value = values[name]
+            # A text that looks like a number is shown as the text that it is.
+            is_text = isinstance(value, str) and option_of(model, name).type is not str
+            shown = repr(value) if is_text else format_value(value)
+            faults.append(f"`{name}` {shown}: must be {allowed}")
         else:
             faults.append(describe_unknown(model, name))
     return faults
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return an argument as an int, as settings take it: 5, 5.0 or NumPy's.
+
+    Raises UsageError for anything else, and below `least`.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or value != value // 1 or not least <= value < math.inf:
+        raise UsageError(
+            f"`{name}` {value!r}: must be a whole number of at least {least}"
+        )
+    return int(value)
 
 
 def describe_unknown(model: type[SettingsModel], name: str) -> str:

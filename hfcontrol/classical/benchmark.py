@@ -36,6 +36,7 @@ from hfcontrol.evaluation.evaluation import (
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.run import Run, open_run
+from hfcontrol.schema import whole_number
 from hfcontrol.tasks.returning import out_and_back
 from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.tasks.task import Task
@@ -131,6 +132,7 @@ class Benchmark:
         }
 
 
+@np.errstate(all="ignore")
 def compare_controllers(
     runs: Sequence[Run],
     controllers: Sequence[str] | None = None,
@@ -152,8 +154,7 @@ def compare_controllers(
     names = _check_names(controllers)
     _check_runs(runs)
     first = runs[0]
-    if trials is not None and trials < 1:
-        raise UsageError(f"`trials` {trials}: must be at least 1")
+    trials = None if trials is None else whole_number("trials", trials)
     conditions, left_out = make_conditions(first, given or {})
     # A condition that the plant does not have is refused before the work begins.
     for condition in conditions:
@@ -193,7 +194,11 @@ def compare_controllers(
 
 def _check_names(controllers: Sequence[str] | None) -> list[str]:
     """Return the names of the laws; UsageError for unknown ones."""
-    names = list(LAWS) if controllers is None else list(controllers)
+    if controllers is None:
+        return list(LAWS)
+    if isinstance(controllers, str) or not isinstance(controllers, Sequence):
+        raise UsageError(f"`controllers` {controllers!r}: must be a list of names")
+    names = list(controllers)
     for name in names:
         if name not in LAWS:
             raise UsageError(

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import click
@@ -204,8 +205,16 @@ def _show_warning(
         if context is not None:
             text = cli.name_options(context.find_root(), text)
         print_error(one_line(f"hfcontrol: {text}"))
-    else:
+    elif not (issubclass(category, RuntimeWarning) and _is_ours(place[0])):
         _show_other_warning(message, category, *place, **options)
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a warning about numbers comes from NumPy or hfcontrol.
+
+    What it means is said in words where it matters.
+    """
+    return bool({"hfcontrol", "numpy"} & set(Path(file).parts))
 
 
 _show_other_warning = warnings.showwarning

@@ -148,6 +148,10 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         columns = [f"{cell:>{width}}" for cell in cells]
         echo(f"{name:{NAME_WIDTH}}" + "".join(columns))
 
+    for name, numbers in sets.items():
+        for sentence in numbers.get("not_finite", ()):
+            echo(f"{name.replace('_', '-')}: {sentence}")
+
     # imported here: `--help` and the list of runs do without NumPy
     from hfcontrol.evaluation.evaluation import is_beaten
 
@@ -216,7 +220,9 @@ def _error_row(k: int, error: dict[str, Any], count: int) -> Row:
 def _show_ratio(numbers: dict[str, Any]) -> str:
     """Return the ratio to optimal, if there is one."""
     ratio = numbers["ratio"]
-    return "optimum is zero" if ratio is None else f"{ratio:.4f}"
+    if ratio is not None:
+        return f"{ratio:.4f}"
+    return "not finite" if numbers.get("not_finite") else "optimum is zero"
 
 
 def _show_peaks(numbers: dict[str, Any]) -> str:

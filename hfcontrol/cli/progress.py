@@ -266,6 +266,9 @@ class Progress:
                 training.run, judge=self.judge, pilots=training.pilots
             )
         print_evaluation(evaluation)
+        difference = _other_draws(training)
+        if difference:
+            echo(difference)
         signs = find_signs(word, evaluation, training)
         if signs is not None:
             print_advice(signs, training)
@@ -283,6 +286,20 @@ def _describe_problem(training: "Training") -> str:
         f"{hidden} {architecture.cell} units{feedforward}, "
         f"{trainer.network.size} weights, seed {training.settings.seed}"
     )
+
+
+def _other_draws(training: "Training") -> str:
+    """Why the loss at the end of a training is not that of the table, if it is not."""
+    from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
+    from hfcontrol.tasks.task import Task
+
+    task = training.task
+    if training.settings.optimizer in POLICY_OPTIMIZERS:
+        return "the loss above is that of the exploring policy, the table is without"
+    if isinstance(task, Task) and task.random:
+        drawn = "noise and trials" if task.noisy else "trials"
+        return f"the loss above is on the last {drawn} of training, the table on others"
+    return ""
 
 
 def _describe_end(event: "Event", training: "Training") -> str:

@@ -199,7 +199,10 @@ def train(
         display = JsonLines()
     else:
         display = Progress(training, judged)
-    with _stop_on_signals(training, quiet) as stop_token:
+    # Imported by now. What runs away is reported in words, not by warnings of NumPy.
+    import numpy as np
+
+    with np.errstate(all="ignore"), _stop_on_signals(training, quiet) as stop_token:
         last = _follow(training, stop_token, display, quiet)
     display.show_end(last, training)
     check_end(last.stop, training)

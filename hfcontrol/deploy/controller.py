@@ -102,9 +102,15 @@ class Controller:
         """
         run = open_run(run, plant)
         controller = cls(run.network, run.theta, run.interface, hold_last)
-        if dt is not None and not np.isclose(dt, controller.dt, rtol=1e-9):
+        if dt is None:
+            return controller
+        try:
+            seconds = float(dt)
+        except (TypeError, ValueError):
+            raise UsageError(f"`dt` {dt!r}: must be a number of seconds") from None
+        if not np.isclose(seconds, controller.dt, rtol=1e-9):
             raise UsageError(
-                f"`dt` {dt:g} s: {run.path} was trained for steps of "
+                f"`dt` {seconds:g} s: {run.path} was trained for steps of "
                 f"{controller.dt:g} s; call it that often, or train with another DT "
                 "in the plant file"
             )
@@ -130,9 +136,13 @@ class Controller:
         trials with such numbers keep their state and get the last command; before the
         first step, that is the command 0 within its limits.
         """
-        inputs = self._join_inputs(
-            np.asarray(target, dtype=float), np.asarray(observation, dtype=float)
-        )
+        try:
+            arrays = np.asarray(target, float), np.asarray(observation, float)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"act: target and observation must be arrays of numbers: {error}"
+            ) from None
+        inputs = self._join_inputs(*arrays)
         outputs = self.network.outputs
         is_single = inputs.ndim == 1
         # A robot calls this at every control step: one trial takes the short way.

@@ -3,6 +3,7 @@
 Both are computed on the scenarios of the training and on held-out ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
+from hfcontrol.evaluation.finiteness import describe_not_finite
 from hfcontrol.evaluation.judging import check_judge, choose_judged, training_operations
 from hfcontrol.optim.yardstick import Optimum, Pilots, optimum
 from hfcontrol.policy_gradient.samplers import (
@@ -26,6 +28,7 @@ from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run, open_run
 from hfcontrol.runs.settings import Settings
+from hfcontrol.schema import whole_number
 from hfcontrol.tasks.scenario import SPLITS, Scenario, select_trials
 from hfcontrol.tasks.task import Task, Trajectory
 
@@ -75,6 +78,7 @@ class Comparison:
         return None if hand is None else self.outputs(x)[:, hand]
 
 
+@np.errstate(all="ignore")
 def compare_with_optimum(
     run: Run,
     split: str = "training",
@@ -155,8 +159,12 @@ def path_deviation(paths: Array, goal: Array) -> Array:
     return np.abs(across).max(axis=0) / np.maximum(length, SHORTEST_LINE) ** 2
 
 
+@np.errstate(all="ignore")
 def summarise(comparison: Comparison) -> dict[str, Any]:
-    """The numbers of a comparison: losses, ratio to optimal, errors, success etc."""
+    """The numbers of a comparison: losses, ratio to optimal, errors, success etc.
+
+    `not_finite` says in words which trials are not, and where.
+    """
     rollout, scenario = comparison.rollout, comparison.scenario
     success = comparison.task.success(rollout, scenario)
     return {
@@ -166,6 +174,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "peak_control": np.abs(rollout.u).max(axis=(0, 2)).tolist(),
         "saturated": _saturation(comparison),
         "success": float(np.mean(success)),
+        "not_finite": describe_not_finite(comparison),
     }
 
 
@@ -178,7 +187,12 @@ def _saturation(comparison: Comparison) -> float | None:
 
 
 def ratio_to_optimal(loss: float, optimal_loss: float, task: Task) -> float | None:
-    """Mean loss divided by the mean optimal loss; None if the optimum is zero."""
+    """Mean loss divided by the mean optimal loss.
+
+    None if the optimum is zero, or if one of them is not finite.
+    """
+    if not np.isfinite(loss) or not np.isfinite(optimal_loss):
+        return None
     if task.optimum_is_zero or optimal_loss <= ZERO_FRACTION * loss:
         return None
     return loss / optimal_loss
@@ -320,9 +334,23 @@ def _evaluate_returns(
     }
 
 
+def _changed_settings(
+    run: Run, settings: Settings | Mapping[str, Any] | None
+) -> Settings | None:
+    """Return the settings of an evaluation; UsageError for what are none."""
+    if settings is None or isinstance(settings, Settings):
+        return settings
+    if not isinstance(settings, Mapping):
+        raise UsageError(
+            f"`settings` {settings!r}: must be `Settings`, or a dictionary of those "
+            "that differ from the run's"
+        )
+    return run.settings.changed(**settings)
+
+
 def evaluate(
     run: Run | Path | str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     trials: int | None = None,
     judge: str = "auto",
     pilots: Pilots | None = None,
@@ -331,7 +359,8 @@ def evaluate(
     """Evaluate a controller on the training and the held-out scenarios.
 
     run: a `Run`, its path, or None for the newest.
-    settings: other delays, noise or costs than it was trained with, to test it there.
+    settings: other delays, noise or costs than it was trained with, to test it there;
+        all settings, or those that differ, by their names.
     trials: number of trials in each set, as for `compare_with_optimum`.
     judge: of which trials the optimum is found: "auto" for as many as take a tenth of
         the operations of the training, or about 10 s if that is more; "all"; "none".
@@ -343,6 +372,8 @@ def evaluate(
     """
     check_judge(judge)
     run = open_run(run, plant)
+    settings = _changed_settings(run, settings)
+    trials = None if trials is None else whole_number("trials", trials)
     if run.plant.environment:
         trainer = make_trainer(
             settings or run.settings, run.plant_file, run.conditioning

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import FOREIGN_FAULTS, HFControlError
+from hfcontrol.errors import FOREIGN_FAULTS, HFControlError, UsageError
 from hfcontrol.evaluation.drawing_check import check_drawing
 from hfcontrol.evaluation.index_check import check_indices
 from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
@@ -349,6 +349,7 @@ CHECKS: tuple[Callable[[Sample], Answer], ...] = (
 )
 
 
+@np.errstate(all="ignore")
 def step_seconds(plant: Plant, trials: int = 1024) -> float:
     """Median time [s] of a control step of one trial, in a batch of `trials`."""
     kernels = compile_plant(plant)
@@ -368,8 +369,16 @@ def step_seconds(plant: Plant, trials: int = 1024) -> float:
     return float(np.median(seconds)) / trials
 
 
+@np.errstate(all="ignore")
 def check_plant(plant: Plant) -> list[Finding]:
-    """Run all contract tests of a plant; returns findings in the order of CHECKS."""
+    """Run all contract tests of a plant; returns findings in the order of CHECKS.
+
+    Raises UsageError for what is no plant.
+    """
+    if not isinstance(plant, Plant):
+        raise UsageError(
+            f"check_plant({plant!r}): must be a plant, as load_plant({plant!r}) returns"
+        )
     sample = Sample(plant)
     return [_run_check(check, sample) for check in CHECKS]
 

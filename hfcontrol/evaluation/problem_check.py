@@ -84,6 +84,7 @@ class Problem:
         return np.array(np.broadcast_to(trim, shape), dtype=float)
 
 
+@np.errstate(all="ignore")
 def check_problems(plant: Plant) -> list[Finding]:
     """Return the warnings about a plant with its tasks, each one once."""
     unsuitable = {name for name, _ in find_task_faults(plant)}

@@ -25,6 +25,7 @@ class StartOnly(NamedTuple):
     x: Array
 
 
+@np.errstate(all="ignore")
 def check_starts(plant: Plant) -> list[Finding]:
     """Draw the scenarios of every task and check their starts; one finding per task."""
     findings = []

@@ -206,6 +206,7 @@ WRITERS: dict[str, Callable[[Path, Trajectories], None]] = {
 }
 
 
+@np.errstate(all="ignore")
 def write_trajectories(
     run: Run,
     path: Path | str,

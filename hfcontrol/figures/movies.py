@@ -114,6 +114,7 @@ def training_scene(run: Run) -> Scene:
     return Scene(figure, draw, [seconds] * (len(files) - 1) + [PACE.last])
 
 
+@np.errstate(all="ignore")
 def animate(
     run: Run,
     path: Path | str,

@@ -128,6 +128,7 @@ def _plot_learning_curve(ax: Axes, state: TrainingState, axis: str) -> None:
     ax.legend()
 
 
+@np.errstate(all="ignore")
 def plot_error(
     run: Run, path: Path | str | None = None, axis: str = "updates", show: bool = False
 ) -> Figure:
@@ -453,6 +454,7 @@ KINDS: dict[str, Callable[[Figure, Comparison], None]] = {
 WITH_OPTIMUM = ("paths", "controls", "speed")
 
 
+@np.errstate(all="ignore")
 def plot(
     run: Run, kind: str = "paths", path: Path | str | None = None, show: bool = False
 ) -> Figure:

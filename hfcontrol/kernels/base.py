@@ -83,8 +83,10 @@ def taper_slope(after: Array, taper: Array) -> Array:
     Beyond the taper |after| = taper + tanh(|raw| - taper), and the derivative of tanh
     is 1 - tanh^2.
     """
-    beyond = np.abs(after) - taper[:, None]
-    return 1.0 - np.maximum(beyond, 0.0) ** 2
+    # A state that has run away is infinite, as is the taper of a plant without one.
+    with np.errstate(invalid="ignore", over="ignore"):
+        beyond = np.abs(after) - taper[:, None]
+        return 1.0 - np.maximum(beyond, 0.0) ** 2
 
 
 def taper_value(raw: Array, taper: Array) -> Array:

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import re
+import reprlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import NoneType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from hfcontrol.arrays.files import (
     path_of_descriptor,
     read_regular_file,
 )
-from hfcontrol.errors import CheckpointError, HFControlWarning
+from hfcontrol.errors import CheckpointError, HFControlWarning, UsageError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.curves import restore_curves, store_curves
 from hfcontrol.runs.hdf5 import Tree
@@ -384,8 +386,14 @@ def find_run(
     text: a run's folder, its name under one of the roots, or a checkpoint file; None
     for the newest run that the user has made, under `own_roots`.
 
-    Raises CheckpointError, listing the existing runs, if there is no such run.
+    Raises CheckpointError, listing the existing runs, if there is no such run, and
+    UsageError for what is no path.
     """
+    if not isinstance(text, (str, os.PathLike, NoneType)):
+        raise UsageError(
+            f"run {reprlib.repr(text)}: must be the path or name of a run, a "
+            "checkpoint, or None for the newest run"
+        )
     if text is None:
         runs = list_runs(roots or own_roots())
         if runs:

@@ -71,7 +71,7 @@ class Run:
     @classmethod
     def load(
         cls,
-        where: Path | str | None = None,
+        where: "Run | Path | str | None" = None,
         roots: list[Path] | None = None,
         allow_unfinished: bool = False,
         plant: Path | str | None = None,
@@ -79,7 +79,7 @@ class Run:
         """Load a run.
 
         where: a run folder, a checkpoint file or the name of a folder under `roots`;
-        None for the newest run.
+        None for the newest run. A `Run` is returned as it is.
         roots: where runs are looked for, default `run_roots()`.
         allow_unfinished: also load a run whose curriculum has not finished. Such a run
         can only be resumed.
@@ -87,6 +87,8 @@ class Run:
 
         Raises CheckpointError if the run is missing, damaged or not one of hfcontrol.
         """
+        if isinstance(where, Run):
+            return where
         folder, which = find_run(where, roots)
         if allow_unfinished and which == "newest":
             which = folder.curriculum_file or which

@@ -229,6 +229,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+@np.errstate(all="ignore")
 def start_training(
     settings: Settings,
     out: Path | str | None = None,
@@ -330,6 +331,7 @@ class Problem(NamedTuple):
     conditioning: Conditioning
 
 
+@np.errstate(all="ignore")
 def prepare_problem(settings: Settings) -> Problem:
     """Return what a training with these settings begins with; no folder is made."""
     begin = _begin(settings, None)
@@ -354,6 +356,7 @@ def _check_start(
         )
 
 
+@np.errstate(all="ignore")
 def continue_training(
     run: Run, limits: dict[str, Any] | None = None, force: bool = False
 ) -> Training:

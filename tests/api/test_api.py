@@ -1,6 +1,7 @@
 """What `import hfcontrol as hf` offers."""
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import hfcontrol as hf
 from hfcontrol import api
 from hfcontrol.errors import HFControlWarning
+from hfcontrol.schema import whole_number
 
 
 def test_dir_lists_the_public_names():
@@ -89,3 +91,50 @@ def test_a_handler_of_the_program_keeps_the_interrupts(tmp_path):
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(seen) > 2
+
+
+SHIPPED = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: hf.train(5), "`plant` 5: must be"),
+        (lambda: hf.train(steps="5"), "`steps` '5': must be a whole number"),
+        (lambda: hf.train(observe="positions"), "`observe` positions: must be names"),
+        (lambda: hf.train(out=5), "`out` 5: must be the path of a folder"),
+        (lambda: hf.train(start=5), "run 5: must be the path or name of a run"),
+        (lambda: hf.train(on_event="x"), "`on_event` 'x': must be a function"),
+        (lambda: hf.resume(["a"]), r"run \['a'\]: must be"),
+        (lambda: hf.resume(SHIPPED, on_event=1), "`on_event` 1"),
+        (lambda: hf.resume(SHIPPED, rollouts="60"), "`rollouts` '60': must be"),
+        (lambda: hf.evaluate(5), "run 5: must be"),
+        (lambda: hf.evaluate(SHIPPED, trials="5"), "`trials` '5': must be a whole"),
+        (lambda: hf.evaluate(SHIPPED, trials=2.5), "`trials` 2.5: must be a whole"),
+        (lambda: hf.evaluate(SHIPPED, trials=True), "`trials` True: must be a whole"),
+        (lambda: hf.evaluate(SHIPPED, trials=0), "`trials` 0: must be .* at least 1"),
+        (lambda: hf.evaluate(SHIPPED, settings=5), "`settings` 5: must be"),
+        (lambda: hf.evaluate(SHIPPED, settings={"a": 1}), "unknown setting 'a'"),
+        (lambda: hf.evaluate(SHIPPED, judge=None), "`judge` None: must be"),
+        (lambda: hf.benchmark(5), "run 5: must be"),
+        (lambda: hf.benchmark(SHIPPED, controllers="pd"), "must be a list of names"),
+        (lambda: hf.check_plant("arm2"), r"must be a plant, as load_plant\('arm2'\)"),
+        (lambda: hf.Run.load(5), "run 5: must be"),
+        (lambda: hf.Controller.load(SHIPPED, dt="x"), "`dt` 'x': must be a number"),
+        (lambda: hf.Controller.load(SHIPPED).act("a", "b"), "arrays of numbers"),
+        (lambda: hf.Controller.load(SHIPPED).act([[1], [1, 2]], 0), "of numbers"),
+    ],
+)
+def test_values_of_other_types_are_refused_in_one_line(call, words):
+    with pytest.raises(hf.HFControlError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_taken_where_a_path_is():
+    run = hf.Run.load(SHIPPED)
+    assert hf.Run.load(run) is run
+    counts = [5, 5.0, np.int64(5), np.float32(5)]
+    assert [whole_number("trials", count) for count in counts] == [5] * 4
+    found = hf.evaluate(run, {"effort": 1e-3}, trials=np.int64(2), judge="none")
+    assert found["sets"]["training"]["trials"] == 2

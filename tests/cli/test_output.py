@@ -75,6 +75,7 @@ SET = [
     "peak_control",
     "saturated",
     "success",
+    "not_finite",
 ]
 STOPS = {
     "target",

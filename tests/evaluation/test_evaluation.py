@@ -8,6 +8,7 @@ import pytest
 from trainings import CART, PENDULUM, SMALL, write_cart
 
 import hfcontrol as hf
+from hfcontrol.cli.output import print_evaluation
 from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.evaluation.evaluation import (
     LEAST_RATIO,
@@ -19,6 +20,7 @@ from hfcontrol.evaluation.evaluation import (
     ratio_to_optimal,
     summarise,
 )
+from hfcontrol.evaluation.finiteness import describe_not_finite
 from hfcontrol.plant.probe import list_calls
 
 
@@ -349,3 +351,48 @@ def test_public_names_stay_callable():
         assert all(
             callable(getattr(hf, name)) for name in hf.__all__ if name != "__version__"
         )
+
+
+def fake_comparison(x, losses, best=None, judged=None):
+    """A comparison of which only what may be not finite is there."""
+    plant = SimpleNamespace(state=("level", "rate"))
+    return SimpleNamespace(
+        loop=SimpleNamespace(plant=plant),
+        rollout=SimpleNamespace(x=x, losses=losses),
+        optimum=None if best is None else SimpleNamespace(losses=best),
+        judged=judged,
+    )
+
+
+def test_trials_that_are_not_finite_are_counted_and_the_first_is_named():
+    x, losses = np.ones((5, 2, 4)), np.ones(4)
+    assert describe_not_finite(fake_comparison(x, losses, losses)) == []
+    x[3:, 1, 2], losses[2] = np.nan, np.nan
+    x[2:, 0, 3], losses[3] = -np.inf, np.inf
+    (sentence,) = describe_not_finite(fake_comparison(x, losses))
+    assert sentence == (
+        "2 of 4 trials are not finite under this controller: rate is nan in trial 2 at "
+        "step 3, after 1"
+    )
+    best = np.array([1.0, np.inf])
+    *_, sentence = describe_not_finite(fake_comparison(x, losses, best, [0, 3]))
+    assert sentence.startswith("1 of 2 trials is not finite under any controls")
+    assert "trial 3" in sentence
+    costly = np.array([1.0, np.inf, 1, 1])
+    (sentence,) = describe_not_finite(fake_comparison(np.ones((5, 2, 4)), costly))
+    assert sentence.endswith("the cost of trial 1 is inf")
+
+
+def test_a_controller_that_is_not_finite_is_reported_without_warnings(run, capsys):
+    """Infinite losses have no ratio; no warning of NumPy comes on top."""
+    comparison = compare_with_optimum(run, judge="all", trials=4)
+    x = comparison.rollout.x.copy()
+    x[-1, 0, 1] = np.inf
+    losses = np.array([1.0, np.inf, 1.0, 1.0])
+    rollout = replace(comparison.rollout, x=x, losses=losses)
+    found = summarise(replace(comparison, rollout=rollout))
+    assert found["ratio"] is None and "trial 1 at step 20" in found["not_finite"][0]
+    print_evaluation({"sets": {"held_out": found}, "noisy": False})
+    shown = capsys.readouterr().out
+    assert "held-out: 1 of 4 trials is not finite" in shown
+    assert "optimum is zero" not in shown and "better than" not in shown
