@@ -136,5 +136,3 @@ def test_a_run_is_taken_where_a_path_is():
     assert hf.Run.load(run) is run
     counts = [5, 5.0, np.int64(5), np.float32(5)]
     assert [whole_number("trials", count) for count in counts] == [5] * 4
-    found = hf.evaluate(run, {"effort": 1e-3}, trials=np.int64(2), judge="none")
-    assert found["sets"]["training"]["trials"] == 2

@@ -396,3 +396,10 @@ def test_a_controller_that_is_not_finite_is_reported_without_warnings(run, capsy
     shown = capsys.readouterr().out
     assert "held-out: 1 of 4 trials is not finite" in shown
     assert "optimum is zero" not in shown and "better than" not in shown
+
+
+def test_settings_that_differ_are_a_dictionary(run):
+    changed = {"effort": 1e-3}
+    found = evaluate(run, changed, trials=np.int64(2), judge="none")
+    whole = evaluate(run, run.settings.changed(**changed), trials=2, judge="none")
+    assert found == whole and found["sets"]["training"]["trials"] == 2
