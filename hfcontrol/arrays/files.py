@@ -56,7 +56,9 @@ def atomic_write(path: str | Path, suffixes: Collection[str]) -> Iterator[Path]:
             "choose another file with `out`"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A read-only file system refuses this too, which must not hide the first error.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:

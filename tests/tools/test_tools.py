@@ -27,6 +27,7 @@ PYTHON_SCRIPTS = {
     "mutate": ["--list", "1", "hfcontrol/optim/excess.py"],
     "optima": ["--smallest"],
     "make-pictures": ["--smallest", "--out", "{out}"],
+    "soak": ["--smallest"],
     "stable_baselines": ["--steps", "64", "--trials", "2"],
     "study": ["--smallest"],
 }
@@ -180,6 +181,8 @@ def test_stable_baselines_trains_or_names_the_missing_package(run_tool):
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["density", "golden", "mutate", "optima"])
+@pytest.mark.parametrize(
+    "name", ["density", "golden", "kill", "mutate", "optima", "soak"]
+)
 def test_other_scripts_print_a_table(run_tool, name):
     assert check(run_tool(name))

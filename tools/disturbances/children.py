@@ -35,8 +35,8 @@ DONE, TRACEBACK, REFUSED = 0, 1, 3
 FILE_EVENTS = ("open", "os.rename", "os.remove")
 MOST_FILE_EVENTS = 80
 
-# A child that takes longer [s] hangs.
-PATIENCE = 300.0
+# A child that takes longer [s] hangs; on a machine that is busy, seconds pass quickly.
+PATIENCE = 1200.0
 
 SEED_NUMBERS = [1, 2, 3]
 

@@ -65,6 +65,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def make_surroundings(folder: Path) -> None:
     """Work in a folder with the plant of a kind; make all rungs of the ladder short."""
     os.chdir(folder)
+    os.environ["HFCONTROL_DATA"] = str(folder)
     (folder / "cart.py").write_text(CART, encoding="utf-8")
     ladder.GOOD_RATIO = 0.0
     ladder.BUDGET = 1e5
