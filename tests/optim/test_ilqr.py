@@ -1,9 +1,12 @@
 """iLQR: what its backward pass promises, and when it stops."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers import loop_of
 
+from hfcontrol.optim import ilqr
 from hfcontrol.optim.ilqr import (
     DAMPING_START,
     OpenLoop,
@@ -60,6 +63,33 @@ def test_iteration_ends_when_nothing_is_promised(options, rng, monkeypatch):
     again = improve(system, best.v)
     assert simulations == [system.scenario.trials]
     np.testing.assert_allclose(again.losses, best.losses, rtol=1e-14)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_damping_grows_and_shrinks_tenfold_within_its_range(fails, monkeypatch):
+    """A search that fails in trial 0 always, or never; the loss of trial 1 is zero."""
+    monkeypatch.setattr(ilqr, "DAMPING_MOST", 1e-4)
+    monkeypatch.setattr(ilqr, "DAMPING_LEAST", 1e-8)
+    used, losses = [], np.array([1.0, 0.0])
+
+    def solve_backward(expansion, damping):
+        used.append(damping[0])
+        return np.zeros((3, 2, 1)), None, np.array([1.0, 0.0])
+
+    def search(system, k, K, found, waiting):
+        if not fails:
+            losses[0] *= 0.5
+        return np.array([0]) if fails else np.array([], dtype=int)
+
+    monkeypatch.setattr(ilqr, "solve_backward", solve_backward)
+    monkeypatch.setattr(ilqr, "search", search)
+    found = SimpleNamespace(x=None, v=None, u=None, losses=losses)
+    system = SimpleNamespace(simulate=lambda v: found, expand=lambda x, v, u: None)
+    monkeypatch.setattr(ilqr, "FEW", 0.4)
+    ilqr._improve_block(system, None, 6, 1e-11)
+    factor = ilqr.DAMPING_FACTOR if fails else 1 / ilqr.DAMPING_FACTOR
+    powers = ilqr.DAMPING_START * factor ** np.arange(6.0)
+    np.testing.assert_allclose(used, np.clip(powers, 1e-8, 1e-4), rtol=1e-12)
 
 
 def test_less_is_gained_where_less_is_asked_for(rng):
