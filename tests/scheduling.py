@@ -16,16 +16,21 @@ TOGETHER = {
 
 DIVIDED = ("tests/test_simulated.py", "tests/tools/test_tools.py")
 
-# What starts first, so that no process is alone at the end with a long one. While one
-# process compiles the kernels that nearly every test needs, the other one runs what
-# compiles nothing.
+# What starts first, so that no process is alone at the end with a long one. The first
+# two compile different code: one the loops over time, the other one the plants.
 FIRST = (
     "tests/closed_loop/test_loop.py",
+    "tests/plants/test_contract.py",
+    "tests/runs/test_run.py",
+    "tests/closed_loop/test_continuous.py",
     "tests/test_simulated.py",
     "tests/kernels/test_ptx.py",
-    "tests/closed_loop/test_continuous.py",
     "tests/tools/test_tools.py",
-    "tests/plants/test_contract.py",
+    "tests/classical/test_benchmark.py",
+    "tests/training/test_curriculum.py",
+    "tests/runs/test_seeds.py",
+    "tests/plant/test_gym.py",
+    "tests/plant/test_mujoco.py",
 )
 
 

@@ -18,11 +18,11 @@ SMALL = {
     "steps": 10,
     "hidden": (5, 4),
     "batches": 4,
-    "rollouts": 30,
+    "rollouts": 12,
     "strategy": "plain",
 }
 OPTIONS_TEXT = (
-    "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 30 --strategy plain"
+    "--trials 8 --steps 10 --hidden 5,4 --batches 4 --rollouts 12 --strategy plain"
 )
 SMALL_OPTIONS = OPTIONS_TEXT.split()
 
@@ -119,7 +119,13 @@ def small_run(name, task, folder):
         ]
     )
     return hf.train(
-        str(path), task=task, hidden=(4,), batches=2, rollouts=6, out=folder
+        str(path),
+        task=task,
+        hidden=(4,),
+        batches=2,
+        rollouts=6,
+        strategy="plain",
+        out=folder,
     )
 
 

@@ -6,6 +6,7 @@ The kernels agree with independent formulas.
 import cmath
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,6 +29,7 @@ from hfcontrol.errors import PlantError
 from hfcontrol.evaluation.plant_check import check_plant
 from hfcontrol.kernels import compile_plant
 from hfcontrol.kernels.base import taper_slope
+from hfcontrol.kernels.cache import kernel_folder
 from hfcontrol.plant import contract as plant_module
 from hfcontrol.plant import registry
 from hfcontrol.plant.reader import read_plant
@@ -489,6 +491,9 @@ print(hashlib.sha256(b"".join(a.tobytes() for a in results)).hexdigest())
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 def test_second_process_compiles_nothing_and_threads_change_no_bit(tmp_path):
+    """Nor does the first one what other tests have compiled."""
+    folder = kernel_folder()
+    shutil.copytree(folder, tmp_path / folder.name)
     prints = []
     files = []
     for threads in ("2", "1"):

@@ -316,10 +316,10 @@ def value_at(tree, path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_checkpoint_is_refused_in_one_line_or_works(tmp_path, tree, seed):
-    """150 altered trees, loaded and taken apart as info, evaluate and resume do."""
+    """75 altered trees, loaded and taken apart as info, evaluate and resume do."""
     rng = np.random.default_rng(seed)
     refused = 0
-    for _ in range(50):
+    for _ in range(25):
         try:
             run = load_tree(tmp_path / "run", mutated(tree, rng))
         except CheckpointError as error:
@@ -334,7 +334,7 @@ def test_mutated_checkpoint_is_refused_in_one_line_or_works(tmp_path, tree, seed
             # Settings that the plant or its tasks do not have.
             assert "\x1b" not in str(error)
     # Most settings may have other values, and older files fewer entries.
-    assert refused > 20
+    assert refused > 10
 
 
 def test_bad_files_do_not_stop_the_list_of_runs(tmp_path, tree, monkeypatch, capsys):

@@ -125,7 +125,7 @@ def test_events_are_on_disk_when_they_arrive():
         {"hold": "model", "rollouts": 8},
         {"motor_noise": "10%"},
         {"optimizer": "adam"},
-        {"race": 2, "rollouts": 60},
+        {"race": 2, "rollouts": 20},
         {"motor_noise": "10%", "average": 2},
         {
             "running": (0.1, 0.1, 0.01, 0.01),
@@ -136,7 +136,8 @@ def test_events_are_on_disk_when_they_arrive():
     ids=str,
 )
 @pytest.mark.parametrize("after", [4, 6], ids=["between holds", "inside a hold"])
-def test_resumed_training_equals_uninterrupted(settings, after):
+def test_resumed_training_equals_uninterrupted(settings, after, monkeypatch):
+    monkeypatch.setattr(curriculum_module, "RACE_UPDATES", 3)
     whole, path = (
         hf.train("arm2", **{**SMALL, **settings}),
         interrupted(after, **settings),
@@ -163,7 +164,7 @@ def test_checkpoint_keeps_the_most_updates_of_a_hold(tmp_path):
 
 
 def test_training_stopped_at_every_update_equals_uninterrupted():
-    settings = {**SMALL, "rollouts": 12}
+    settings = {**SMALL, "rollouts": 8}
     whole, path = hf.train("arm2", **settings), interrupted(1, **settings)
     ended = "interrupted"
     while ended == "interrupted":
@@ -210,14 +211,14 @@ def test_controller_is_the_mean_of_the_last_weights(here):
 def test_resume_accepts_new_limits_and_nothing_else():
     whole, path = (
         hf.train("arm2", **SMALL),
-        hf.train("arm2", **{**SMALL, "rollouts": 12}).path,
+        hf.train("arm2", **{**SMALL, "rollouts": 6}).path,
     )
     assert same(hf.resume(path, rollouts=SMALL["rollouts"]), whole)
     with pytest.raises(UsageError, match="`resume` with `hidden`"):
         hf.resume(path, hidden=(3,))
 
 
-@pytest.mark.parametrize("limits", [{"target_loss": 0.5}, {"rollouts": 12}], ids=str)
+@pytest.mark.parametrize("limits", [{"target_loss": 0.5, "rollouts": 30}, {}], ids=str)
 def test_resuming_a_finished_run_changes_nothing(limits):
     run = hf.train("arm2", **{**SMALL, **limits})
     again = hf.resume(run.path)
@@ -278,7 +279,7 @@ def test_race_continues_with_the_best():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"rollouts": 40}, {"rollouts": 16, "hold": "model"}], ids=str
+    "settings", [{"rollouts": 20}, {"rollouts": 16, "hold": "model"}], ids=str
 )
 def test_training_killed_at_any_instant_can_be_resumed(settings):
     """A training that is killed repeatedly ends bit for bit like one that was not."""
@@ -452,12 +453,11 @@ def test_training_does_not_depend_on_the_number_of_threads():
         subprocess.run(
             command(
                 "train",
+                *SMALL_OPTIONS,
                 "--trials",
                 70,
                 "--steps",
                 20,
-                "--rollouts",
-                10,
                 "--quiet",
                 "--out",
                 threads,
@@ -588,7 +588,7 @@ def test_load_refuses_a_checkpoint_of_something_else(tmp_path):
 def test_older_checkpoint_can_be_resumed():
     run = hf.train("arm2", **SMALL)
     first = run.folder.first()
-    training = continue_training(hf.Run.load(first.path), {"rollouts": 12})
+    training = continue_training(hf.Run.load(first.path), {"rollouts": 8})
     for _ in training.events():
         pass
     assert (
@@ -598,9 +598,15 @@ def test_older_checkpoint_can_be_resumed():
     )
 
 
+@pytest.fixture(scope="module")
+def forty_rollouts(tmp_path_factory):
+    """A training that takes long enough to be stopped by a signal."""
+    out = tmp_path_factory.mktemp("whole")
+    return hf.train("arm2", out=out, **{**SMALL, "rollouts": 40})
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_signal_leaves_a_resumable_run(number):
-    whole = hf.train("arm2", **{**SMALL, "rollouts": 40})
+def test_signal_leaves_a_resumable_run(number, forty_rollouts):
     with in_process(
         "train", *SMALL_OPTIONS, "--rollouts", 40, "--json", "--out", "stopped"
     ) as process:
@@ -612,7 +618,7 @@ def test_signal_leaves_a_resumable_run(number):
         "finishing the update in progress; Ctrl-C again stops at once",
         "",
     ]
-    assert same(hf.resume(only("stopped")), whole)
+    assert same(hf.resume(only("stopped")), forty_rollouts)
 
 
 def test_shipped_run_is_complete_and_good():
