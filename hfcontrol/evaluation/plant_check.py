@@ -17,6 +17,7 @@ from hfcontrol.evaluation.drawing_check import check_drawing
 from hfcontrol.evaluation.index_check import check_indices
 from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_params
 from hfcontrol.kernels import STEP, compile_plant
+from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
 from hfcontrol.runs.settings import find_task_faults
@@ -29,6 +30,11 @@ DERIVATIVE_TOLERANCE = 1e-6
 # Relative difference of Jacobians at two step sizes above which the plant has a jump or
 # a kink between them.
 SMOOTH_TOLERANCE = 1e-5
+
+# The same for a plant in single precision, and its step of differences: it balances
+# truncation and rounding as STEP does, with the eps of float32.
+SINGLE_STEP = np.cbrt(np.finfo(np.float32).eps)
+SINGLE_TOLERANCE = 1e-2
 
 # Batches differ by rounding only; the rates of outputs also by the errors of a Jacobian
 # by finite differences.
@@ -167,9 +173,13 @@ def check_smooth(sample: Sample) -> Answer:
     """Jacobians with two step sizes agree, also at rest.
 
     If they differ, the plant has a jump or a kink, or TYPICAL is far off. This is a
-    warning only, unless it happens at half of the random states.
+    warning only, unless it happens at half of the random states. A plant that computes
+    in float32 gets steps that suit it, and a warning that says so.
     """
     plant = sample.plant
+    single = sample.single_states()
+    factor = SINGLE_STEP / STEP if single else 1.0
+    tolerance = SINGLE_TOLERANCE if single else SMOOTH_TOLERANCE
     # Friction jumps where the velocity is zero, and most tasks start at rest.
     at_rest = sample.x.copy()
     rates = np.setdiff1d(np.arange(plant.nx), plant.positions)
@@ -179,20 +189,16 @@ def check_smooth(sample: Sample) -> Answer:
     p = np.tile(sample.p, 2)
 
     # The step of a difference is a fraction of the typical size.
-    coarse_plant = replace(
-        plant,
-        typical_state=2 * plant.typical_state,
-        typical_control=2 * plant.typical_control,
-    )
-    coarse_kernels = type(sample.kernels)(coarse_plant)
     fine, coarse = (
-        np.concatenate(kernels.jacobians(x[None], u[None], p), axis=2)[0]
-        for kernels in (sample.kernels, coarse_kernels)
+        np.concatenate(
+            _with_steps(sample, scale).jacobians(x[None], u[None], p), axis=2
+        )[0]
+        for scale in (factor, 2 * factor)
     )
 
     sizes = np.concatenate([plant.typical_state, plant.typical_control])
     typical_slope = (plant.typical_state[:, None] / sizes)[:, :, None]
-    is_rough = np.abs(coarse - fine) > SMOOTH_TOLERANCE * (np.abs(fine) + typical_slope)
+    is_rough = np.abs(coarse - fine) > tolerance * (np.abs(fine) + typical_slope)
     for i, j, n in np.argwhere(is_rough)[:1]:
         name = (*plant.state, *plant.control)[j]
         values = f"{fine[i, j, n]:.6g} or {coarse[i, j, n]:.6g}"
@@ -204,7 +210,27 @@ def check_smooth(sample: Sample) -> Answer:
         # A few rough states do not prevent training.
         rough_part = is_rough[:, :, :TRIALS].any(axis=(0, 1)).mean()
         return Finding("smooth", bool(rough_part <= 0.5), message)
+    if single:
+        message = (
+            f"{', '.join(single)}: computed in single precision (float32); training "
+            "takes wider differences, which are less exact; compute in float64 if you "
+            "can"
+        )
+        return Finding("smooth", True, message)
     return None
+
+
+def _with_steps(sample: Sample, factor: float) -> Kernels:
+    """Return the kernels with difference steps that are `factor` times as wide."""
+    if factor == 1.0:
+        return sample.kernels
+    plant = sample.plant
+    wider = replace(
+        plant,
+        typical_state=factor * plant.typical_state,
+        typical_control=factor * plant.typical_control,
+    )
+    return type(sample.kernels)(wider)
 
 
 def central_differences(

@@ -42,6 +42,20 @@ class Sample:
         """The states (nx, N) after one step."""
         return self.kernels.step(self.x, self.u, self.p)
 
+    def single_states(self) -> list[str]:
+        """Names of the states that the plant computes in single precision.
+
+        Their values after a step, from states in double precision, are all numbers of
+        float32. Compiled plants compute in float64.
+        """
+        if self.plant.compiled:
+            return []
+        after = self.step()
+        is_single = (after == after.astype(np.float32)).all(axis=1)
+        # A constant may be such a number by chance.
+        varies = np.ptp(after, axis=1) > 0
+        return [self.plant.state[i] for i in np.flatnonzero(is_single & varies)]
+
     def maps(self) -> Iterator[tuple[tuple[str, ...], Array]]:
         """Names and values (n, N) of the observation, then of the output."""
         x = self.x[None]  # the kernels expect a time axis
