@@ -95,8 +95,6 @@ TASKS = {
         "effort": 1e-4,
         "preview": (0.05, 0.1, 0.2),  # [s]
         "success": {"hand": 0.02},  # [m]
-        # The start of `auto` has not been measured here yet.
-        "train": {"strategy": "plain", "grow": 12},
     },
     "posture": {
         **ANYWHERE,

@@ -168,7 +168,7 @@ ANYWHERE = {
     "effort": (1e-3, 1e-3, 0.1),
     "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
 }
-# The start of `auto` has not been measured on tasks with this yet (tools/NOTES.md).
+# Whether `auto` is as good has not been measured on tasks with this yet.
 PLAIN = {"strategy": "plain"}
 TASKS = {
     "reach": REACH,

@@ -278,12 +278,11 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
         prepared = prepare(trainer, settings)
         return _Beginning(trainer, prepared, start.conditioning, start.theta)
 
-    trainer = make_trainer(settings)
+    plant = load_plant(settings.plant)
+    trainer = make_trainer(settings, plant)
     prepared = prepare(trainer, settings)
     if not _chooses_start(settings, trainer):
         return _Beginning(trainer, prepared, PLAIN, None)
-
-    plant = load_plant(settings.plant)
 
     # A few trials are looked at, which a GPU would not make faster.
     on_host = settings.changed(device="cpu")

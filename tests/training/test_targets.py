@@ -87,9 +87,13 @@ def test_training_goes_on_where_its_commands_lead_to_a_better_optimum(monkeypatc
     loop = trainer.loop(np.random.default_rng(0))
     true = trainer.optimal(loop)
     poor = np.full((8, 2, 4), 2.0)
-    monkeypatch.setattr(
-        yardstick, "find_best", lambda system, pilots=None: system.simulate(poor)
-    )
+    searches = []
+
+    def find_best(system, pilots=None):
+        searches.append(system.scenario.trials)
+        return system.simulate(poor)
+
+    monkeypatch.setattr(yardstick, "find_best", find_best)
     trainer.optimal = Optima(trainer.kernels)
     theta = trainer.network.initial(np.random.default_rng(1))
     assert loop.rollout(theta).loss < trainer.optimal(loop)
@@ -97,3 +101,5 @@ def test_training_goes_on_where_its_commands_lead_to_a_better_optimum(monkeypatc
     assert last.stop is Stop.TARGET
     assert true < last.state.loss <= 1.02 * true
     assert last.state.lowered == pytest.approx(true, rel=1e-6)
+    # the optimum of a scenario is searched for once
+    assert searches == [4]
