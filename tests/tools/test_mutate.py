@@ -117,6 +117,69 @@ def test_the_same_seed_draws_the_same_places(mutate, monkeypatch):
     assert all(mutate.locate(one) == one for one in first)
 
 
+MODULE = """
+from functools import cache
+
+LIMIT = 3
+
+def add(x, y=1):
+    return x + y
+
+class Thing:
+    size = 2
+
+    @property
+    def rows(self):
+        return [2 * i for i in range(self.size)]
+
+    @staticmethod
+    def fits(x):
+        return x < LIMIT
+
+@cache
+def less(x):
+    return x - 4
+"""
+
+# What the module's functions return, before and after some alterations.
+BEFORE = (6, [0, 2], False, 5)
+AFTER = {
+    "return (x - y)": (4, [0, 2], False, 5),
+    "return [(2 / i) for i in range(self.size)]": (6, ZeroDivisionError, False, 5),
+    "return (x <= LIMIT)": (6, [0, 2], True, 5),
+    "return x - 5": (6, [0, 2], False, 4),
+    # What has done its work when a module is imported.
+    "LIMIT = 4": None,
+    "size = 3": None,
+    "def add(x, y=2):": None,
+}
+
+
+def values_of(module):
+    """What the functions of the module above return."""
+    try:
+        rows = module.Thing().rows
+    except ZeroDivisionError as error:
+        rows = type(error)
+    less = module.less.__wrapped__(9)
+    return module.add(5), rows, module.Thing.fits(3), less
+
+
+def test_living_functions_get_altered_code(mutate, tmp_path):
+    """Methods, properties and cached functions too; their names stay what they are."""
+    change_code = sys.modules["mutation.session"].change_code
+    path = tmp_path / "living.py"
+    path.write_text(MODULE)
+    found = {a.after: a for a in mutate.alterations_of(path, path.name)}
+    for after, values in AFTER.items():
+        loader = SourceFileLoader("living", str(path))
+        module = module_from_spec(spec_from_loader("living", loader))
+        loader.exec_module(module)
+        assert values_of(module) == BEFORE
+        assert change_code(tmp_path, found[after]) is (values is not None)
+        assert values_of(module) == (values or BEFORE)
+
+
 @pytest.fixture
 def measured(mutate, tmp_path):
     """Four tests: of a line, of another one, of a shared fixture, and of nothing."""

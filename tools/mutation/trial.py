@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
@@ -74,31 +74,57 @@ def load_libraries() -> None:
 
 
 def run_trial(trial: Trial) -> Result:
-    """Run a trial in a new process, and return what came of it.
-
-    A process that ends without an answer, by its limit of time or a crash, noticed
-    the alteration, and so did one that cannot import it.
-    """
-    path = Path(trial.tree) / "trial.json"
-    path.unlink(missing_ok=True)
+    """Run a trial in a new process, and return what came of it."""
+    tree = Path(trial.tree)
     # The simulator must be asked for before Numba is imported.
     method = "spawn" if trial.mode == "simulated" else "fork"
     context: Any = multiprocessing.get_context(method)
+    return _wait(context.Process(target=_run, args=(trial,)), tree)
+
+
+def fork_and_wait(
+    work: Callable[[], Result], tree: Path, most: float | None = MOST_SECONDS
+) -> Result:
+    """Return what a function returns in a forked process, within some seconds."""
+    context: Any = multiprocessing.get_context("fork")
+    return _wait(context.Process(target=_answer, args=(work, tree)), tree, most)
+
+
+def _wait(process: Any, tree: Path, most: float | None = MOST_SECONDS) -> Result:
+    """Run a process to its end, and return its answer.
+
+    One that ends without an answer, by its limit of time or a crash, noticed the
+    alteration.
+    """
     before = _children_cpu()
-    process = context.Process(target=_child, args=(trial, str(path)))
     process.start()
-    process.join(MOST_SECONDS)
+    process.join(most)
     late = process.is_alive()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.join()
     cpu = _children_cpu() - before
-    if path.exists() and not late:
-        return Result(**{**json.loads(path.read_text()), "cpu": cpu})
+    path = _answer_path(tree, process.pid)
+    if path.exists():
+        answer = json.loads(path.read_text())
+        path.unlink()
+        return Result(**{**answer, "cpu": cpu})
     is_time = late or process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
-    return Result(
-        "hang" if is_time else "crash", by=f"exit {process.exitcode}", cpu=cpu
-    )
+    outcome = "hang" if is_time else "crash"
+    return Result(outcome, by=f"exit {process.exitcode}", cpu=cpu)
+
+
+def _answer_path(tree: Path, process_id: int) -> Path:
+    return tree.parent / f"answer-{process_id}.json"
+
+
+def _answer(work: Callable[[], Result], tree: Path) -> None:
+    # A group of its own, to be ended as a whole.
+    os.setpgrp()
+    result = work()
+    _answer_path(tree, os.getpid()).write_text(json.dumps(asdict(result)))
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _children_cpu() -> float:
@@ -106,43 +132,45 @@ def _children_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _child(trial: Trial, result_path: str) -> None:
-    # A group of its own, to be ended as a whole.
-    os.setpgrp()
-    tree = Path(trial.tree)
+def _run(trial: Trial) -> None:
+    _answer(lambda: _prepare_and_run(trial), Path(trial.tree))
+
+
+def _prepare_and_run(trial: Trial) -> Result:
+    prepare(Path(trial.tree), trial.mode)
+    limit = trial.cpu_limit
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+    # An altered file and its original may have the same size and second.
+    sys.dont_write_bytecode = not trial.measure
+    if trial.kernels_of:
+        _share_kernels(Path(trial.tree), Path(trial.kernels_of))
+    return _run_pytest(trial)
+
+
+def prepare(tree: Path, mode: str) -> None:
+    """Make this process one that runs the tests of a copy of the program."""
     home = tree.parent / "home"
     home.mkdir(exist_ok=True)
     # Altered code may write anywhere: a home of its own keeps that away from the user.
     os.environ.update(HOME=str(home), TMPDIR=str(home), MPLBACKEND="Agg")
-    if trial.kernels_of:
-        os.environ.update(HFCONTROL_CACHE=str(tree.parent / "cache"))
     os.environ.update(PYTHONPATH=os.pathsep.join([str(tree), str(tree / "tests")]))
-    if MODE_VARIABLES[trial.mode]:
-        os.environ[MODE_VARIABLES[trial.mode]] = "1"
+    if MODE_VARIABLES[mode]:
+        os.environ[MODE_VARIABLES[mode]] = "1"
     os.chdir(tree)
     sys.path[:0] = [str(tree), str(tree / "tests")]
-    resource.setrlimit(resource.RLIMIT_CPU, (trial.cpu_limit, trial.cpu_limit + 5))
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     with open(tree.parent / "output.txt", "w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    if trial.mode == "python":
+    if mode == "python":
         import numba
 
         numba.config.DISABLE_JIT = 1  # type: ignore[attr-defined]
-    # An altered file and its original may have the same size and second.
-    sys.dont_write_bytecode = not trial.measure
-    result = _run_pytest(trial)
-    Path(result_path).write_text(json.dumps(asdict(result)))
-    sys.stdout.flush()
-    os._exit(0)
 
 
 def _run_pytest(trial: Trial) -> Result:
     import pytest
 
-    if trial.kernels_of:
-        _share_kernels(Path(trial.tree), Path(trial.kernels_of))
     watcher = _Watcher(trial)
     folder = Path(trial.tree).parent / "pytest"
     arguments = ["-q", "-p", "no:cacheprovider", "--basetemp", str(folder)]
@@ -169,7 +197,8 @@ def _share_kernels(tree: Path, folder: Path) -> None:
     spec = spec_from_file_location("cache_only", tree / "hfcontrol/kernels/cache.py")
     assert spec is not None and spec.loader is not None
     cache = module_from_spec(spec)
-    root = Path(os.environ["HFCONTROL_CACHE"])
+    root = tree.parent / "cache"
+    os.environ["HFCONTROL_CACHE"] = str(root)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(mode=0o700)
     # The alteration may be in this very module.
