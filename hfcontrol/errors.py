@@ -4,9 +4,19 @@ A message is one line: what came, what is allowed, what to do next. It names set
 backticks, as in `feedback_delay`; the command line turns them into options.
 """
 
+from hfcontrol.texts import one_line
+
 
 class HFControlError(Exception):
-    """Base class of all errors below; the command line catches exactly this class."""
+    """Base class of all errors below; the command line catches exactly this class.
+
+    A message may quote a file of anyone. Its lines are made visible, so that a
+    traceback is as safe for a terminal as the command line is.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, with what is invisible spelt out."""
+        return "\n".join(map(one_line, super().__str__().split("\n")))
 
 
 class UsageError(HFControlError):

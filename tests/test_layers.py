@@ -13,8 +13,8 @@ PACKAGE = ROOT / "hfcontrol"
 # A package imports only from packages before it; docs/architecture.md says why.
 PACKAGES = [
     "version",
-    "errors",
     "texts",
+    "errors",
     "schema",
     "arrays",
     "plant",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hfcontrol import errors
 from hfcontrol.texts import (
     INVISIBLE,
     LONGEST_NAME,
@@ -90,3 +91,12 @@ def test_commands_print_through_echo(path):
     for call in re.findall(r"click\.echo\((.*)", source):
         assert call == ")" or "one_line" in call or "get_help" in call, call
     assert not re.search(r"(?<!\w)print\(", source)
+
+
+@pytest.mark.parametrize("kind", [errors.HFControlError, errors.TaskError])
+def test_errors_show_what_is_invisible_in_what_they_quote(kind):
+    """A traceback shows the same as the command line; faults of tasks have lines."""
+    error = kind("plant \x1b[31m is unknown\ntask \u202e too")
+    assert str(error) == "plant \\x1b[31m is unknown\ntask \\u202e too"
+    # Quoting a message in another one changes nothing more.
+    assert str(kind(str(error))) == str(error)

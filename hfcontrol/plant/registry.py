@@ -25,13 +25,20 @@ class PlantCode(NamedTuple):
     """Code that a plant runs when it is loaded, and that is not hfcontrol's own.
 
     `what` describes it for a message. `place` is the absolute path of a file, or the
-    name of an environment with the file of its module. `digest` is the SHA-256 of the
-    file; empty if there is none to read.
+    name of an environment with the file of its module.
     """
 
     what: str
     place: str
-    digest: str
+    file: Path | None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file; empty if there is none to read.
+
+        The file is opened here: a stranger may have named any file.
+        """
+        return _digest(self.file) if self.file else ""
 
 
 def plants_folder() -> Path:
@@ -90,7 +97,7 @@ def foreign_code(name: str) -> PlantCode | None:
         path = Path(name).expanduser().resolve()
         if path.parent.is_relative_to(plants_folder().resolve()):
             return None
-        return PlantCode(f"the plant file {path}", str(path), _digest(path))
+        return PlantCode(f"the plant file {path}", str(path), path)
 
     module, _, environment_id = name.partition(":")[2].rpartition(":")
     if not module:
@@ -98,7 +105,7 @@ def foreign_code(name: str) -> PlantCode | None:
     file = _module_file(module)
     place = f"{name} in {file}"
     what = f"the module {module}, for the environment {environment_id}"
-    return PlantCode(what, place, _digest(file) if file else "")
+    return PlantCode(what, place, file)
 
 
 def _module_file(module: str) -> Path | None:

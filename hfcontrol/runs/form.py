@@ -159,6 +159,12 @@ def _refuse(where: str, value: Any, allowed: str) -> NoReturn:
     )
 
 
+def _check_word(value: Any, words: list[str], where: str, allowed: str) -> None:
+    """Check that a value is one of some texts; an array would compare by entries."""
+    if not isinstance(value, str) or value not in words:
+        _refuse(where, value, allowed)
+
+
 def check_value(value: Any, kind: Any, where: str) -> None:
     """Raise CheckpointError unless a value is of the type that an annotation names.
 
@@ -337,8 +343,8 @@ def _check_optimizer(tree: Any, settings: Settings, where: str) -> int:
         kind = "policy"
     elif settings.optimizer == "hf":
         kind = "hf"
-    if _entry(tree, "kind", f"{where}/") != kind:
-        _refuse(f"{where}/kind", tree["kind"], f"{kind}, for {settings.optimizer}")
+    allowed = f"{kind}, for {settings.optimizer}"
+    _check_word(_entry(tree, "kind", f"{where}/"), [kind], f"{where}/kind", allowed)
     check_fields(tree, OPTIMIZER_STATES[kind], where, others={"kind": None})
     size: int = tree["theta"].size
     others = [tree[name] for name in ("direction", "first", "second") if name in tree]
@@ -373,17 +379,17 @@ def _check_generator(tree: Any, where: str) -> None:
     """Check the state of a random generator, which NumPy has to take."""
     generator = np.random.default_rng()
     name = type(generator.bit_generator).__name__
-    if _entry(tree, "bit_generator", f"{where}/") != name:
-        _refuse(f"{where}/bit_generator", tree["bit_generator"], name)
+    word = _entry(tree, "bit_generator", f"{where}/")
+    _check_word(word, [name], f"{where}/bit_generator", name)
     try:
         generator.bit_generator.state = tree
-        again = generator.bit_generator.state
+        # NumPy drops what does not fit into its integers.
+        is_whole = bool(generator.bit_generator.state == tree)
     except Exception as error:
         raise CheckpointError(
             f"its entry {where} is no state of a generator: {ascii(str(error))[1:-1]}"
         ) from error
-    # NumPy drops what does not fit into its integers.
-    if again != tree:
+    if not is_whole:
         raise CheckpointError(f"its entry {where} is no state of a generator")
 
 

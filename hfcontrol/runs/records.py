@@ -65,9 +65,9 @@ def _is_list(digests: Any) -> bool:
 
 def is_trained(code: PlantCode) -> bool:
     """Whether the user has trained on this code, as it is now."""
-    return bool(code.digest) and code.digest in read_record()["plants"].get(
-        code.place, ()
-    )
+    digests = read_record()["plants"].get(code.place, ())
+    # A file whose place is not in the record is not even opened.
+    return bool(digests) and code.digest in digests
 
 
 def is_known(plant: str) -> bool:
@@ -85,10 +85,9 @@ def check_trusted(plant: str, run: Path) -> None:
     if code is None or is_trained(code):
         return
     why = "which you have not trained on here"
-    if not code.digest:
-        why = "which cannot be read"
-    elif is_known(plant):
-        why = "which has changed since you trained on it"
+    if is_known(plant):
+        changed = "which has changed since you trained on it"
+        why = changed if code.digest else "which cannot be read"
     raise PlantError(
         f"{run} wants to run {code.what}, {why}. If you trust it, name it: "
         f"`plant={plant}`"

@@ -4,10 +4,9 @@
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from pydantic import ValidationInfo
 
 from hfcontrol.plant.contract import Plant
 from hfcontrol.schema import join_words
-from hfcontrol.tasks.weights import describe_bad_weight
+from hfcontrol.tasks.weights import describe_bad_weight, is_finite, is_number
 
 # Norms that a task's `success` may limit.
 SUCCESS = ("hand", "rates", "state")
@@ -51,16 +50,6 @@ def name_residuals(task: Entries) -> tuple[str, ...]:
     """Return the names of the task's own residuals."""
     names = task.values.get("residuals", ())
     return names if isinstance(names, tuple) else ()
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number, NaN and infinity included, and no boolean."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number, also in floating point."""
-    return is_number(value) and abs(value) <= sys.float_info.max
 
 
 def read_sequence(value: Any) -> tuple[Any, ...] | None:

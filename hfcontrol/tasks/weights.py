@@ -9,7 +9,7 @@
 States are those of the plant's body, without actuators.
 """
 
-import sys
+import math
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -21,6 +21,19 @@ from hfcontrol.plant.contract import Plant
 Weight: TypeAlias = float | tuple[float, ...]
 
 WEIGHTS = ("final", "running", "effort")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, NaN and infinity included, and no boolean."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number, also in floating point."""
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:  # an integer that is no float
+        return False
 
 
 def weight_entries(value: Any) -> tuple[Any, ...]:
@@ -35,9 +48,7 @@ def describe_bad_entry(value: Any) -> str | None:
     if not entries:
         return "must be a number or a sequence of numbers; this one is empty"
     for i, entry in enumerate(entries):
-        is_number = isinstance(entry, Real) and not isinstance(entry, bool)
-        # NaN fails this comparison too; larger integers are no float.
-        if is_number and 0 <= entry <= sys.float_info.max:
+        if is_finite(entry) and entry >= 0:
             continue
         which = f"; number {i + 1} is {entry!r}" if len(entries) > 1 else ""
         return f"must be a finite number, zero or above{which}"

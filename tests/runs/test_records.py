@@ -208,6 +208,16 @@ def test_a_plant_is_trusted_as_it_was_trained_on(folder, capsys):
     assert Run.load(run.path).plant_changed is False
 
 
+def test_a_place_that_is_not_in_the_record_is_not_even_opened(folder, monkeypatch):
+    """A stranger may name any file."""
+    (folder / "secret.py").write_text("")
+    monkeypatch.setattr(
+        "hfcontrol.plant.registry._digest", lambda path: pytest.fail("opened")
+    )
+    with pytest.raises(PlantError, match="which you have not trained on here"):
+        records.check_trusted(str(folder / "secret.py"), folder)
+
+
 def test_a_copy_of_a_trusted_plant_is_not_trusted(folder):
     """The place counts too: what a file reads beside it may be another's."""
     plant = write_cart(folder)
