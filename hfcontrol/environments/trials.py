@@ -12,7 +12,7 @@ The agent observes [target_t, y_t] and returns the action a_t, within +-1. The s
 the rewards is minus the loss of the trial.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,18 @@ PARALLEL_TRIALS = 512
 STREAMS = dict(zip(SPLITS, (Stream.SCENARIOS, Stream.HELD_OUT), strict=True))
 
 
+# Attributes of `Trials` that are built from its arguments, and those that need kernels.
+BUILT = ("plant", "kernels", "task", "wiring")
+SCENARIOS = ("_scenario", "_stock")
+
+
+def _with_kernels(scenario: Scenario | None, kernels: Any) -> Scenario | None:
+    """Return a scenario whose cost has these kernels, or none if there is none."""
+    if scenario is None:
+        return None
+    return replace(scenario, cost=replace(scenario.cost, kernels=kernels))
+
+
 @dataclass(frozen=True)
 class FinalStates:
     """The part of a rollout that decides success: its final states x (1, nx, N)."""
@@ -109,6 +121,8 @@ class Trials:
             raise UsageError(f"{number} trials: at least 1 is needed")
 
         settings = settings_for(plant=str(plant), task=task, **conditions)
+        # A copy is built from these.
+        self._arguments = (number, plant, task, scale), conditions
         self.plant = make_plant(settings)
         self.kernels = compile_plant(self.plant)
         self.task = make_task(settings, self.plant, self.kernels)
@@ -129,6 +143,21 @@ class Trials:
         numbers = self.task.numbers
         draws = {*numbers, numbers.get("generator")} & {"draw", *RANDOM_GENERATORS}
         self._is_fixed_list = not (self.task.random or draws)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, also in another process: no compiled code."""
+        state = {name: a for name, a in vars(self).items() if name not in BUILT}
+        for name in SCENARIOS:
+            state[name] = _with_kernels(state[name], None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build plant, task and kernels again, and go on from the state of the copy."""
+        arguments, conditions = state["_arguments"]
+        built = type(self)(*arguments, **conditions)
+        vars(self).update(vars(built) | state)
+        for name in SCENARIOS:
+            setattr(self, name, _with_kernels(state[name], self.kernels))
 
     @property
     def scenario(self) -> Scenario:

@@ -1,6 +1,8 @@
 """Gymnasium environments: its own checks, and equality with the closed loop."""
 
+import copy
 import importlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -499,3 +501,20 @@ def test_import_names_missing_package(monkeypatch):
         UsageError, match=r"pip install -e '\.\[gym\]' in hfcontrol's folder"
     ):
         importlib.import_module("hfcontrol.environments.gymnasium_env")
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))],
+    ids=["copied", "pickled"],
+)
+def test_a_copy_goes_on_like_the_environment(duplicate):
+    """In the middle of a trial, and in the trials after it."""
+    env = PlantVectorEnv("arm2", num_envs=2, steps=3, motor_noise="5%")
+    env.reset(seed=3)
+    env.step(np.full((2, 2), 0.1))
+    other = duplicate(env)
+    for _ in range(6):
+        results = [each.step(np.full((2, 2), 0.2))[:3] for each in (env, other)]
+        for one, same in zip(*results, strict=True):
+            np.testing.assert_array_equal(one, same)
