@@ -261,7 +261,7 @@ def end_state(out: Path) -> dict[str, Any]:
     states = {}
     for run in find_runs(out):
         tree = run.load()
-        names = sorted(file.name for file in run.path.glob("*.h5"))
+        names = [file.path.name for file in run.checkpoints()]
         kept = {name: tree[name] for name in ("state", "ladder", "stop", "task")}
         seed = tree["settings"]["seed"]
         states[f"seed {seed}"] = {"files": names, **_without_times(kept)}

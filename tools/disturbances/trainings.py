@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hfcontrol.runs import curves
 from hfcontrol.training import ladder, rungs
 from hfcontrol.training.rungs import Rung
 
@@ -49,30 +50,36 @@ KINDS: dict[str, dict[str, Any]] = {
     "gated cells": {**HOLDS, "cell": "gru"},
     "noise": {**HOLDS, "motor_noise": "10%", "sensory_noise": 0.01},
     "random tasks": {**HOLDS, "task": "anywhere", "average": 2},
-    "fresh trials": {**HOLDS, "plant": "linear", "strategy": "auto"},
+    "fresh trials": {**HOLDS, "task": "anywhere", "strategy": "auto", "rollouts": 20},
     "delays": {**HOLDS, "feedback_delay": "20ms", "command_delay": "10ms"},
     "single precision": {**HOLDS, "dtype": "float32"},
     "NumPy plant": {**HOLDS, "plant": "cart.py"},
     "growing horizon": {**HOLDS, "grow": 2},
     "race": {**HOLDS, "race": 2, "rollouts": 40},
     "imitation": {**HOLDS, "effort": 1e-3, "imitate": 4},
-    "guidance": {**HOLDS, "effort": 1e-3, "guide": 1},
-    "ladder": {**HOLDS, "effort": 1e-3, "strategy": "auto", "rollouts": 60},
+    "guidance": {**HOLDS, "effort": 1e-3, "guide": 1, "rollouts": 30},
+    "ladder": {**HOLDS, "effort": 1e-3, "strategy": "auto", "rollouts": 120},
     SEEDS: {**HOLDS, "rollouts": 6},
 }
 
 
 def make_surroundings(folder: Path) -> None:
-    """Work in a folder with the plant of a kind; make all rungs of the ladder short."""
+    """Work in a folder with the plant of a kind; make everything short.
+
+    The rungs of the ladder are, and the files of the learning curve.
+    """
     os.chdir(folder)
     os.environ["HFCONTROL_DATA"] = str(folder)
     (folder / "cart.py").write_text(CART, encoding="utf-8")
     ladder.GOOD_RATIO = 0.0
     ladder.BUDGET = 1e5
     ladder.LEAST_UPDATES = 1
+    ladder.FALLEN = 0.1
     rungs.RUNGS = (
         Rung("imitation", imitate=5),
         Rung("growth", grow=2),
         Rung("guidance", guide=1),
         Rung("race", race=2),
     )
+    # Learning curves are stored in files of their own, each of so many points.
+    curves.PART = 4
