@@ -183,6 +183,9 @@ STABILISE = {
     "effort": 0.02 * DT,
     "effort_about": TRIM,
     "success": arrived,
+    # From defaults the regulator is at 1.011 times the optimum, and still there after
+    # 66 s and 6 updates; with this, 180 s lead to 1.001 (docs/results.md).
+    "train": {"strategy": "plain", "grow": 12, "curvature_trials": 64},
 }
 TASKS = {
     "stabilise": STABILISE,
