@@ -13,6 +13,7 @@ import gc
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -84,9 +85,8 @@ class Session:
             return True
         for attempt in self.attempts:
             chosen = [items[test] for test in attempt.tests if test in items]
-            result = fork_and_wait(
-                lambda a=attempt, c=chosen: self._try(a, c), self.tree
-            )
+            work = partial(self._try, attempt, chosen)
+            result = fork_and_wait(work, self.tree)
             self.report(attempt, result)
         self.is_complete = True
         return True
@@ -135,7 +135,7 @@ def change_code(tree: Path, alteration: Alteration) -> bool:
         return False
     living = [f for f in gc.get_objects() if type(f) is FunctionType]
     for old, new in changed:
-        place = (str(path), old.co_qualname, old.co_firstlineno)
+        place = (str(path), old.co_name, old.co_firstlineno)
         own = [f for f in living if _place_of(f.__code__) == place]
         if not own or any(
             len(f.__code__.co_freevars) != len(new.co_freevars) for f in own
@@ -147,7 +147,7 @@ def change_code(tree: Path, alteration: Alteration) -> bool:
 
 
 def _place_of(code: CodeType) -> tuple[str, str, int]:
-    return code.co_filename, code.co_qualname, code.co_firstlineno
+    return code.co_filename, code.co_name, code.co_firstlineno
 
 
 def same_code(a: CodeType, b: CodeType) -> bool:
