@@ -357,8 +357,9 @@ def _validation(settings: Settings, task: Task, fresh: bool) -> Scenario | None:
     Fixed trials have them too, unless their number was chosen.
     """
     adapts = settings.strategy != "plain" and not settings.estimator
-    is_default = settings.trials is None and task.validates
-    if fresh or (adapts and is_default):
+    is_default = adapts and settings.trials is None
+    # In this order: `validates` draws trials, which needs the plant's compiled code.
+    if fresh or (is_default and task.validates):
         return draw_validation(task, settings.seed)
     return None
 

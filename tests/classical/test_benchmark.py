@@ -217,7 +217,7 @@ def test_a_plant_without_a_place_is_drawn_against_time(parked, tmp_path):
 MISTAKES = [
     (["nothing"], {}, "nothing"),
     (None, {"controllers": ["pid"]}, "pid: unknown; there are pd, operational_space"),
-    (None, {"trials": 0}, "`trials` 0: must be at least 1"),
+    (None, {"trials": 0}, "`trials` 0: must be a whole number of at least 1"),
     (None, {"effort": 1.0}, "`effort` 1.0: not a condition"),
     (None, {"feedback_delay": 99}, "does not fit"),
 ]
@@ -243,7 +243,7 @@ def test_runs_must_be_of_one_plant(run, parked):
 def test_the_command_prints_a_table_and_writes_two_files(run, capsys, tmp_path):
     arguments = ["benchmark", run.path, "--trials", 4, "--out", tmp_path]
     status, out, err = call(capsys, *arguments, "--controllers", "pd,lqr")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, f"run {run.path}\n")
     table = tmp_path / f"benchmark-{run.path.name}.json"
     numbers = json.loads(table.read_text())
     assert out.splitlines()[0] == "arm2 reach, 4 trials"

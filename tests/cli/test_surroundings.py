@@ -138,6 +138,8 @@ def test_training_is_saved_when_its_output_ends(monkeypatch, capsys, here):
 @pytest.fixture
 def raising(monkeypatch):
     """Send signals, of which there is a list, during the second update."""
+    # The tests may themselves run under nohup, which ignores this one.
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     step = HessianFree.step
     updates = []
     numbers = []
@@ -150,7 +152,8 @@ def raising(monkeypatch):
         return step(*arguments)
 
     monkeypatch.setattr(HessianFree, "step", update)
-    return numbers
+    yield numbers
+    signal.signal(signal.SIGHUP, kept)
 
 
 def test_a_closed_terminal_ends_training_and_saves_it(capfd, here, raising):

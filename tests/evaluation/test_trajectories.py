@@ -266,7 +266,8 @@ def test_failed_write_keeps_the_old_file(run, tmp_path, monkeypatch):
 def test_command_prints_the_path_of_the_file(capsys, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = call(capsys, "simulate", run.path)
-    assert (status, err) == (0, "") and out == f"{tmp_path / run.path.name}.npz\n"
+    assert (status, err) == (0, f"run {run.path}\n")
+    assert out == f"{tmp_path / run.path.name}.npz\n"
     with np.load(out.strip()) as file:
         assert file["state"].shape == (STEPS + 1, 4, TRIALS)
     status, out, _ = call(

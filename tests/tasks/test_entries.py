@@ -225,7 +225,7 @@ def test_faults_in_the_structure_of_tasks_are_reported_at_once():
 @pytest.mark.parametrize(
     "change, words",
     [
-        ('"train": {"grow": "x"}', "its `train` entry: `grow` x: must be a whole num"),
+        ('"train": {"grow": "x"}', "its `train` entry: `grow` 'x': must be a whole"),
         (
             '"train": {"colour": 3}',
             "its `train` entry has 'colour', which is not a s",
@@ -326,7 +326,7 @@ def test_commands_print_a_line_for_each_fault(tmp_path, capsys):
     faults = [
         "trials '64': must be a whole number of at least 1",
         "radius -1: must be a finite number above zero [m]",
-        "its `train` entry: `grow` x: must be a whole number of at least 0",
+        "its `train` entry: `grow` 'x': must be a whole number of at least 0",
     ]
 
     _, errors = run_command(capsys, "train", "--plant", str(path))

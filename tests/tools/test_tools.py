@@ -21,6 +21,7 @@ PYTHON_SCRIPTS = {
     "bench": ["--smallest", "--json", "{out}/bench.json"],
     "claims": ["--smallest", "--out", "{out}"],
     "density": ["tools/benchmarks"],
+    "fuzz": ["--out", "{out}", "plants", "--count", "3"],
     "golden": ["--list"],
     "kill": ["--smallest", "--out", "{out}"],
     "make-docs": ["--out", "{out}"],

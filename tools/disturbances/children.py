@@ -204,7 +204,8 @@ def _kill(child: int, training: Training) -> None:
 def _freeze(child: int, training: Training) -> None:
     """Stop a child for a moment; nobody else may train in its folder meanwhile."""
     os.kill(child, signal.SIGSTOP)
-    os.waitpid(child, os.WUNTRACED)
+    # It may have ended just before; its status is left for whoever waits for it.
+    os.waitid(os.P_PID, child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     before = _locked(training)
     time.sleep(0.02)
     if before != _locked(training):
