@@ -40,6 +40,7 @@ from hfcontrol.schema import whole_number
 from hfcontrol.tasks.returning import out_and_back
 from hfcontrol.tasks.scenario import Scenario
 from hfcontrol.tasks.task import Task
+from hfcontrol.texts import one_line
 
 # The movements of the task, and the same with the way back.
 OUT = "out"
@@ -170,7 +171,7 @@ def compare_controllers(
             result.gains[name] = tune(LAWS[name], nominal)
         except UnsuitableError as error:
             if controllers is not None:
-                raise UsageError(f"`controllers` {name}: {error}") from error
+                raise UsageError(f"`controllers` {one_line(name)}: {error}") from error
             result.left_out[name] = str(error)
     result.titles.update({name: LAWS[name].title for name in result.gains})
 
@@ -202,7 +203,7 @@ def _check_names(controllers: Sequence[str] | None) -> list[str]:
     for name in names:
         if name not in LAWS:
             raise UsageError(
-                f"`controllers` {name}: unknown; there are {', '.join(LAWS)}"
+                f"`controllers` {one_line(name)}: unknown; there are {', '.join(LAWS)}"
             )
     return names
 

@@ -21,6 +21,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import has_synapses
 from hfcontrol.network.network import Network
+from hfcontrol.texts import one_line
 
 # b: a signed weight above 0.3 equals theta to within half a percent.
 SHARPNESS = 10.0
@@ -145,7 +146,9 @@ def _check(
     names = [layer.name for layer in network.layers]
     for name in frozen:
         if name not in names:
-            raise UsageError(f"`freeze` {name}: there are layers {', '.join(names)}")
+            raise UsageError(
+                f"`freeze` {one_line(name)}: there are layers {', '.join(names)}"
+            )
     if any(has_synapses(layer.cell) for layer in network.layers):
         raise UsageError(
             "`density`, `freeze` and `dale` do not apply to synapses with gates; "

@@ -11,6 +11,7 @@ import numpy as np
 from hfcontrol.errors import UsageError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.modifiers import check_param
+from hfcontrol.texts import one_line
 
 
 class ParameterRange(NamedTuple):
@@ -30,19 +31,16 @@ def parse_delay(value: float | str, dt: float, name: str) -> int:
     try:
         number = float(text.removesuffix("ms"))
     except ValueError:
-        raise UsageError(
-            f"`{name}` {value}: must be steps such as 3, or milliseconds such as 40ms"
-        ) from None
+        allowed = "steps such as 3, or milliseconds such as 40ms"
+        raise _refusal(name, value, allowed) from None
 
     steps = number / (1000 * dt) if text.endswith("ms") else number
 
     # 40 ms / 10 ms is not exactly 4 in floating point.
     whole = 0 <= steps < np.inf and abs(steps - round(steps)) <= 1e-9
     if not whole:
-        raise UsageError(
-            f"`{name}` {value}: must be a whole number of control steps of "
-            f"{1000 * dt:g} ms, at least 0"
-        )
+        allowed = f"a whole number of control steps of {1000 * dt:g} ms, at least 0"
+        raise _refusal(name, value, allowed)
     return round(steps)
 
 
@@ -59,13 +57,11 @@ def parse_time(value: float | str, name: str) -> float:
         else:
             seconds = float(text.removesuffix("s"))
     except ValueError:
-        raise UsageError(
-            f"`{name}` {value}: must be seconds such as 0.04 or 2s, or milliseconds "
-            "such as 40ms"
-        ) from None
+        allowed = "seconds such as 0.04 or 2s, or milliseconds such as 40ms"
+        raise _refusal(name, value, allowed) from None
 
     if not 0 <= seconds < np.inf:
-        raise UsageError(f"`{name}` {value}: must be a finite time of at least 0")
+        raise _refusal(name, value, "a finite time of at least 0")
     return seconds
 
 
@@ -73,10 +69,8 @@ def parse_time_range(value: str, name: str) -> tuple[float, float]:
     """Return two times (shortest, longest) [s] from a text such as 20ms..0.2."""
     low, dots, high = str(value).partition("..")
     if not dots:
-        raise UsageError(
-            f"`{name}` {value}: must be two times separated by dots, such as "
-            "20ms..200ms"
-        )
+        allowed = "two times separated by dots, such as 20ms..200ms"
+        raise _refusal(name, value, allowed)
     return parse_time(low, name), parse_time(high, name)
 
 
@@ -88,10 +82,8 @@ def parse_motor_noise(value: float | str) -> tuple[float, float]:
             return 0.0, float(text[:-1]) / 100
         return float(text), 0.0
     except ValueError:
-        raise UsageError(
-            f"`motor_noise` {value}: must be a number in control units, or a "
-            "percentage such as 5%"
-        ) from None
+        allowed = "a number in control units, or a percentage such as 5%"
+        raise _refusal("motor_noise", value, allowed) from None
 
 
 def parse_params(texts: Iterable[str]) -> dict[str, float]:
@@ -105,10 +97,8 @@ def parse_params(texts: Iterable[str]) -> dict[str, float]:
             # Fails the check of finite numbers, with the same message.
             value = np.nan
         if not equals or not np.isfinite(value):
-            raise UsageError(
-                f"`param` {text}: must be a parameter and a finite number, such as "
-                "friction=0.1"
-            )
+            allowed = "a parameter and a finite number, such as friction=0.1"
+            raise _refusal("param", text, allowed)
         values[name.strip()] = value
     return values
 
@@ -166,10 +156,11 @@ def _parse_range(text: str, plant: Plant) -> ParameterRange:
         low = high = np.nan
 
     if not -np.inf < low <= high < np.inf:
-        raise UsageError(
-            f"`vary` {text}: must be a parameter with its range, such as load=0..1, or "
-            "with a percentage of its own value, such as upper_mass=20%"
+        allowed = (
+            "a parameter with its range, such as load=0..1, or with a percentage of "
+            "its own value, such as upper_mass=20%"
         )
+        raise _refusal("vary", text, allowed)
     return ParameterRange(name, low, high)
 
 
@@ -183,7 +174,11 @@ def curl_range(value: float | None, plant: Plant) -> tuple[ParameterRange, ...]:
             "curl [N s/m]; choose one of the arms"
         )
     if not 0 <= value < np.inf:
-        raise UsageError(
-            f"`curl_field` {value}: must be a finite strength [N s/m] of at least 0"
-        )
+        allowed = "a finite strength [N s/m] of at least 0"
+        raise _refusal("curl_field", value, allowed)
     return (ParameterRange("curl", -value, value),)
+
+
+def _refusal(name: str, value: object, allowed: str) -> UsageError:
+    """Return the error for a setting's value; a text may come from anyone's file."""
+    return UsageError(f"`{name}` {one_line(value)}: must be {allowed}")

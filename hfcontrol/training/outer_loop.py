@@ -12,7 +12,7 @@ its validation trials no longer falls. Before that, rejected holds get a remedy
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from hfcontrol.errors import DivergedError
 from hfcontrol.optim.curvature import promised_gain
 from hfcontrol.training.differences import choose_widening, widen
 from hfcontrol.training.holds import Hold, HoldState, switch_hold
+from hfcontrol.training.problem import TrainingProblem
 from hfcontrol.training.progress import (
     NEAR_OPTIMUM,
     count_small_gains,
@@ -52,29 +53,26 @@ from hfcontrol.training.stop import StopToken
 from hfcontrol.training.targets import Target, has_arrived
 from hfcontrol.training.validation import Validation
 
-if TYPE_CHECKING:
-    from hfcontrol.training.trainer import Trainer
-
 
 class OuterLoop:
-    """One run of a trainer: the state, which it replaces, and what belongs to it.
+    """One run of a training: the state, which it replaces, and what belongs to it.
 
     `loop` is the closed loop on the scenario in use, `hold_start` the state at the
     beginning of the hold in progress, `start` the true rollout of its weights.
     """
 
     def __init__(
-        self, trainer: "Trainer", state: TrainingState, stop_token: StopToken
+        self, problem: TrainingProblem, state: TrainingState, stop_token: StopToken
     ) -> None:
-        self.trainer = trainer
-        self.limits = trainer.limits
+        self.problem = problem
+        self.limits = problem.limits
         self.stop_token = stop_token
-        self.state = move_state(state, trainer.move)
+        self.state = move_state(state, problem.move)
         self.hold_start = self.state.hold_start or without_curve(self.state)
         self.start: Any = None
         self.clock = 0.0
-        self.validation = Validation.of(trainer)
-        if self.validation and trainer.fresh:
+        self.validation = Validation.of(problem)
+        if self.validation and problem.fresh:
             # targets are those of the validation trials
             self.target = self._target_on(self.validation.judged, self.state.lowered)
         self._draw(self.hold_start.generator, self.state.lowered)
@@ -85,7 +83,7 @@ class OuterLoop:
         # nothing was learnt on this problem yet, whatever was spent before
         is_new = not self.state.curve
         self._make_first_rollout(is_new)
-        if is_new and self.trainer.remedies:
+        if is_new and self.problem.remedies:
             self._choose_differences()
         if not self.state.hold_start:
             first_loss = self.start.loss if is_new else self.state.first_loss
@@ -102,7 +100,7 @@ class OuterLoop:
             yield from self._recover()
             stop = yield from self._hold()
             stop = stop or self._check_progress()
-        if stop is Stop.TARGET and self.validation and not self.trainer.fresh:
+        if stop is Stop.TARGET and self.validation and not self.problem.fresh:
             self.state = self.validation.keep_last(self.state)
         yield Event("done", self.state, self.loop, self.start, stop=stop)
 
@@ -119,7 +117,7 @@ class OuterLoop:
         if not np.isfinite(self.start.loss):
             failure = getattr(self.start, "failure", None)
             raise DivergedError(
-                failure or describe_divergence(self.trainer.plant, self.start.x)
+                failure or describe_divergence(self.problem.plant, self.start.x)
             )
         # A resumed training makes its last rollout again and does not count it again.
         if is_new:
@@ -130,7 +128,7 @@ class OuterLoop:
         """Draw a scenario from a generator in the given state, and set its target."""
         rng = np.random.default_rng()
         rng.bit_generator.state = generator
-        self.loop = widen(self.trainer.loop(rng), self.hold_start.hold.widening)
+        self.loop = widen(self.problem.loop(rng), self.hold_start.hold.widening)
         self.next_generator = rng.bit_generator.state
 
         if not self._validates_targets:
@@ -138,12 +136,12 @@ class OuterLoop:
 
     def _target_on(self, loop: Loop, lowered: float) -> Target:
         """Return the target on the scenario of a loop."""
-        return Target(self.limits, loop, self.trainer.optimal, lowered)
+        return Target(self.limits, loop, self.problem.optimal, lowered)
 
     @property
     def _validates_targets(self) -> bool:
         """Whether targets are those of the validation trials, as for random ones."""
-        return self.validation is not None and self.trainer.fresh
+        return self.validation is not None and self.problem.fresh
 
     def _add(self, counts: Counts) -> None:
         """Add what something cost to the state."""
@@ -168,7 +166,7 @@ class OuterLoop:
         state = self.state
         is_resumed = state.hold_start is not None
         loop, start = keep_trials(self.loop, self.start, self.hold_start.hold)
-        hold = self.trainer.begin_hold(
+        hold = self.problem.begin_hold(
             loop, start, self.hold_start.hold, state.updates_in_hold
         )
         is_exact = hold.exact and not self.hold_start.hold.left_out
@@ -190,7 +188,7 @@ class OuterLoop:
             before = current.loss
             left = self._most_updates() - self.state.updates_in_hold
             try:
-                inner, current, report = self.trainer.optimizer.step(
+                inner, current, report = self.problem.optimizer.step(
                     self.state.optimizer, current, hold, left
                 )
             except NotFiniteError as error:
@@ -256,7 +254,7 @@ class OuterLoop:
         accepted = after is not None and self.state.updates_in_hold > 0
         loss = self.start.loss
         generator = begun.generator
-        draws_again = (accepted and self.trainer.task.random) or self.trainer.fresh
+        draws_again = (accepted and self.problem.task.random) or self.problem.fresh
         if draws_again:
             generator = self.next_generator
             self._draw(generator)
@@ -269,15 +267,15 @@ class OuterLoop:
         if accepted:
             small_gains = count_small_gains(begun, loss)
             rejected_holds = 0
-            mean_theta = self.state.average(inner.theta, self.trainer.average)
+            mean_theta = self.state.average(inner.theta, self.problem.average)
         if accepted and self.validation:
             theta = inner.theta if mean_theta is None else mean_theta
             number = self.state.holds + 1
             self.state = self.validation.update(self.state, theta, number)
-        if self.trainer.remedies:
-            drawn = self.trainer.fresh
+        if self.problem.remedies:
+            drawn = self.problem.fresh
             hold_state = after_hold(hold_state, begun.hold, accepted, drawn)
-        next_hold = switch_hold(self.trainer.hold, hold_state)
+        next_hold = switch_hold(self.problem.hold, hold_state)
         if next_hold is not hold_state:
             # what the former hold could not do says nothing about the next one
             small_gains = rejected_holds = 0
@@ -325,7 +323,7 @@ class OuterLoop:
         """Return the `Stop` of a training that can go no further, or None."""
         state = self.state
         validation = self.validation
-        if validation and self.trainer.fresh:
+        if validation and self.problem.fresh:
             judged = validation.judged_loss(state)
             if self.target.is_reached(judged, state.best_theta):
                 return Stop.TARGET
@@ -345,26 +343,26 @@ class OuterLoop:
 
         A law begins so near to the optimum that finding it costs little.
         """
-        trainer, state = self.trainer, self.state
-        if not (trainer.remedies and trainer.network.architecture.linear_path):
+        problem, state = self.problem, self.state
+        if not (problem.remedies and problem.network.architecture.linear_path):
             return False
-        if trainer.optimal is None or trainer.task.noisy:
+        if problem.optimal is None or problem.task.noisy:
             return False
         loop = self.loop
-        if self.validation and trainer.fresh:
+        if self.validation and problem.fresh:
             loop = self.validation.loop
-        loop = trainer.judged(loop)
+        loop = problem.judged(loop)
         is_at_rest = state.small_gains > 0
         return has_arrived(
-            loop, trainer.optimal, trainer.move(state.own_theta), is_at_rest
+            loop, problem.optimal, problem.move(state.own_theta), is_at_rest
         )
 
     def _is_near_optimum(self) -> bool:
         """Whether the loss is near the optimal loss, if that can be computed."""
-        trainer = self.trainer
-        if trainer.optimal is None or trainer.estimator is not None:
+        problem = self.problem
+        if problem.optimal is None or problem.estimator is not None:
             return False
-        return bool(self.start.loss <= NEAR_OPTIMUM * trainer.optimal(self.loop))
+        return bool(self.start.loss <= NEAR_OPTIMUM * problem.optimal(self.loop))
 
     def _choose_differences(self) -> None:
         """Widen the finite differences at once if the plant is rough."""
@@ -383,8 +381,8 @@ class OuterLoop:
 
     def _recover(self) -> Iterator[Event]:
         """Try a remedy if holds are rejected in a row; yield a notice of it."""
-        state, trainer = self.state, self.trainer
-        if not (trainer.remedies and needs_remedy(state, trainer.fresh)):
+        state, problem = self.state, self.problem
+        if not (problem.remedies and needs_remedy(state, problem.fresh)):
             return
         remedy, counts = find_remedy(self.loop.linearise(self.start), state.hold)
         self._add(counts)
@@ -395,7 +393,7 @@ class OuterLoop:
     def _meet(self, fault: Fault) -> Generator[Event, None, Stop | None]:
         """Leave out the trials of a fault, or stop; yield a notice of it."""
         hold = None
-        if self.trainer.remedies:
+        if self.problem.remedies:
             hold = leave_out(self.hold_start.hold, fault.trials, self.loop.trials)
         if hold is None:
             yield self._notice(fault.text)
