@@ -131,11 +131,12 @@ def _draw_options() -> st.SearchStrategy:
 
 
 def _prepare_models() -> None:
-    # MuJoCo starts a process when it is imported.
+    # MuJoCo starts a process when it is imported, to ask a library for its version.
     targets.load_plant(strategies.ROOT / "plants" / "mjcf" / "cartpole.xml")
 
 
 def _prepare_options() -> None:
+    _prepare_models()
     targets.stop_before_updates(pytest.MonkeyPatch())
     folder = Path(tempfile.mkdtemp(prefix="hfcontrol-fuzz-"))
     targets.try_command(["train", "--trials", "3", "--out", "out"], folder)

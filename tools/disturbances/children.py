@@ -20,7 +20,7 @@ import numpy as np
 
 from hfcontrol.errors import CheckpointError, HFControlError
 from hfcontrol.runs import hdf5
-from hfcontrol.runs.folder import RunFolder, list_runs
+from hfcontrol.runs.folder import RunFolder, list_runs, thin
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
@@ -154,6 +154,8 @@ def train(training: Training) -> None:
         return
     for run in find_runs(training.out):
         _continue(run)
+        # as `train --seeds` does at the end of each
+        thin(run.path, keep=1)
     done = {Run.load(run.path).settings.seed for run in find_runs(training.out)}
     left = [seed for seed in SEED_NUMBERS if seed not in done]
     if left:
