@@ -154,12 +154,14 @@ def train(training: Training) -> None:
         return
     for run in find_runs(training.out):
         _continue(run)
-        # as `train --seeds` does at the end of each
-        thin(run.path, keep=1)
     done = {Run.load(run.path).settings.seed for run in find_runs(training.out)}
     left = [seed for seed in SEED_NUMBERS if seed not in done]
     if left:
         train_seeds(make_settings(SEEDS), left, training.out, jobs=1)
+    # `train --seeds` keeps all checkpoints of the best seed of the call alone; how many
+    # calls there were depends on the kills.
+    for run in find_runs(training.out):
+        thin(run.path, keep=1)
 
 
 def make_settings(kind: str) -> Settings:
