@@ -11,8 +11,8 @@
 * rollout.py, derivatives.py, segments.py, sequences.py: the loops over time
 * fields.py, solver.py, solver_steps.py: plant and network in continuous time
 * riccati.py: the backward pass of iLQR
-* jit.py, helper_compiler.py, stored_code.py, cache.py, matrices.py: how kernels are
-  compiled and kept on disk, and small loops
+* jit.py, stored_code.py, cache.py, matrices.py: how kernels are compiled and kept on
+  disk, and small loops
 * scalar_steps.py: what a thread of a GPU computes at one step of one trial
 * operations.py: an estimate of the operations of a step
 """

@@ -27,7 +27,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from hfcontrol.errors import HFControlWarning
-from hfcontrol.kernels.helper_compiler import HelperCompiler
 from hfcontrol.kernels.stored_code import StoredCode, compile_pointed_to
 
 DISABLED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
@@ -55,10 +54,6 @@ OPTIONS = {
 }
 
 
-# Of functions that Python does not call.
-HELPER_OPTIONS = {"no_cpython_wrapper": True, "pipeline_class": HelperCompiler}
-
-
 def kernel(function: Function) -> Function:
     """Compile a function that Python calls."""
     compiled = _njit(**OPTIONS)(function)
@@ -70,7 +65,7 @@ def kernel(function: Function) -> Function:
 
 def helper(function: Function) -> Function:
     """Compile a function that only kernels call; it is not cached by itself."""
-    return _njit(**HELPER_OPTIONS, **OPTIONS)(function)
+    return _njit(no_cpython_wrapper=True, **OPTIONS)(function)
 
 
 def inlined_helper(function: Function) -> Function:
@@ -79,7 +74,8 @@ def inlined_helper(function: Function) -> Function:
     A call of any other may count the references to its arrays, which costs more than
     what a short function computes.
     """
-    compiled = _njit(forceinline=True, **HELPER_OPTIONS, **OPTIONS)
+    options = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+    compiled = _njit(no_cpython_wrapper=True, forceinline=True, **options)
     return compiled(function)
 
 
@@ -87,7 +83,7 @@ def contracting_helper(function: Function) -> Function:
     """Compile a helper in which a product and a sum become one instruction."""
     # No other freedom of `fastmath`: a compiler that reorders sums changes results.
     contract = {"contract"}
-    compiled = _njit(fastmath=contract, **HELPER_OPTIONS, **OPTIONS)
+    compiled = _njit(no_cpython_wrapper=True, fastmath=contract, **OPTIONS)
     return compiled(function)
 
 
