@@ -35,7 +35,7 @@ from hfcontrol.evaluation.evaluation import (
 )
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs.factory import make_wiring
-from hfcontrol.runs.run import Run, open_run
+from hfcontrol.runs.run import Run
 from hfcontrol.schema import whole_number
 from hfcontrol.tasks.returning import out_and_back
 from hfcontrol.tasks.scenario import Scenario
@@ -393,5 +393,5 @@ def benchmark(
     several = (
         runs if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
     )
-    loaded = [open_run(run, plant) for run in several]
+    loaded = [Run.load(run, plant=plant) for run in several]
     return compare_controllers(loaded, controllers, conditions, trials).numbers()

@@ -27,7 +27,7 @@ from hfcontrol.network.architecture import Layer
 from hfcontrol.network.cells import CELLS
 from hfcontrol.network.network import Network
 from hfcontrol.runs.interface import Interface
-from hfcontrol.runs.run import Run, open_run
+from hfcontrol.runs.run import Run
 
 
 class PlainLayer(NamedTuple):
@@ -100,7 +100,7 @@ class Controller:
         or the `plant` that you name and trust. Raises UsageError if `dt` [s] is not the
         control step of the training, and CheckpointError if there is no such run.
         """
-        run = open_run(run, plant)
+        run = Run.load(run, plant=plant)
         controller = cls(run.network, run.theta, run.interface, hold_last)
         if dt is None:
             return controller

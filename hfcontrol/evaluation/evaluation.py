@@ -26,7 +26,7 @@ from hfcontrol.policy_gradient.samplers import (
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
-from hfcontrol.runs.run import Run, open_run
+from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.schema import whole_number
 from hfcontrol.tasks.scenario import SPLITS, Scenario, select_trials
@@ -371,7 +371,7 @@ def evaluate(
     split; in an environment, `episodes` and `return` replace the last two.
     """
     check_judge(judge)
-    run = open_run(run, plant)
+    run = Run.load(run, plant=plant)
     settings = _changed_settings(run, settings)
     trials = None if trials is None else whole_number("trials", trials)
     if run.plant.environment:

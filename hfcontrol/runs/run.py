@@ -79,7 +79,7 @@ class Run:
         """Load a run.
 
         where: a run folder, a checkpoint file or the name of a folder under `roots`;
-        None for the newest run. A `Run` is returned as it is.
+        None for the newest run. A `Run` is not loaded again.
         roots: where runs are looked for, default `run_roots()`.
         allow_unfinished: also load a run whose curriculum has not finished. Such a run
         can only be resumed.
@@ -88,7 +88,7 @@ class Run:
         Raises CheckpointError if the run is missing, damaged or not one of hfcontrol.
         """
         if isinstance(where, Run):
-            return where
+            return where if plant is None else cls(where.path, where.tree, str(plant))
         folder, which = find_run(where, roots)
         if allow_unfinished and which == "newest":
             which = folder.curriculum_file or which
@@ -385,13 +385,3 @@ class Run:
             **record,
             "version": version,
         }
-
-
-def open_run(run: Run | Path | str | None, plant: Path | str | None = None) -> Run:
-    """Return a run that was loaded, or load it: its path or name, None for the newest.
-
-    `plant` is a plant to use in place of the recorded one, which the user trusts.
-    """
-    if not isinstance(run, Run):
-        return Run.load(run, plant=plant)
-    return run if plant is None else Run(run.path, run.tree, str(plant))
