@@ -172,6 +172,8 @@ class Run:
         Raises PlantError if the file is missing, or if the user has neither named it
         nor trained on it: loading it would run it.
         """
+        if self.named_plant is not None:
+            return load_plant(self.named_plant)
         plant = self.settings.plant
         # Shipped plants are names without a suffix, and always exist.
         path = Path(plant)
@@ -180,8 +182,7 @@ class Run:
                 f"plant file not found: {path}, which {self.path} was trained on. "
                 "Restore it, or pass its new location: `plant=FILE`"
             )
-        if self.named_plant is None:
-            check_trusted(plant, self.path)
+        check_trusted(plant, self.path)
         return load_plant(plant)
 
     @cached_property

@@ -193,6 +193,14 @@ def test_a_named_plant_runs(folder):
         Run.load(run).plant  # noqa: B018
 
 
+def test_a_named_plant_that_is_missing_is_not_said_to_be_that_of_the_training(folder):
+    """Whether the run was loaded before or not."""
+    path = stranger_with_plant(folder)
+    for where in (path, Run.load(path)):
+        with pytest.raises(PlantError, match=r"^cannot read the plant file none\.py"):
+            Run.load(where, plant="none.py").plant  # noqa: B018
+
+
 def test_a_plant_is_trusted_as_it_was_trained_on(folder, capsys):
     """Also by later processes; a change of a byte ends it, until it is named."""
     plant = write_cart(folder)
