@@ -5,7 +5,7 @@ in which they are named:
 
 optimum      a ratio below 0.999: the optimum is not the best known
 trials       held-out trials cost far more than training trials, each against its own
-             optimum: the training trials were learnt by heart
+             optimum: the network is overfitted to the training trials
 roughness    no step lowers the loss, and its gradient has not vanished
 minimum      training ended far from the optimum of its own trials
 saturation   the optimum keeps its controls at their limits, which a network only
@@ -26,7 +26,7 @@ GOOD_RATIO = 1.01
 POOR_RATIO = 1.5
 
 # Held-out trials that exceed their optimum by this factor more than training trials,
-# and by a part of it at least, show that these were learnt by heart.
+# and by a part of it at least, show overfitting.
 GAP = 3.0
 LEAST_GAP = 0.02
 

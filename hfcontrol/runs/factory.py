@@ -61,7 +61,7 @@ from hfcontrol.training.validation import draw_validation
 COPIES = 8
 
 # Most updates of a hold, and of one whose trials are drawn again after it: more would
-# learn these by heart.
+# overfit to these.
 BATCHES = 32
 FRESH_BATCHES = 8
 

@@ -3,7 +3,7 @@
 A training is the first rung. When it ends, its weights are compared with the optimum on
 validation trials. If the ratio is above `GOOD_RATIO`, the next rung is climbed:
 
-trials      more trials, whenever those in use are learnt by heart (trial_sets.py)
+trials      more trials, whenever the network overfits (trial_sets.py)
 imitation   the whole network imitates optimal laws first (imitation.py)
 growth      the horizon grows first (curriculum.py)
 guidance    the network follows good trajectories first (guidance.py)
@@ -12,9 +12,8 @@ race        other initial weights race first
 Each rung begins with its curriculum and goes on with the cost itself to its normal end.
 The best weights of all rungs are kept. A rung has a budget in counted operations. A
 rung that leads gets its budget again as long as its excess over the optimum falls
-quickly; one that is no better than the rungs before ends with its budget. Trials that
-are learnt by heart end it too. After the last rung the best one is trained to its
-normal end.
+quickly; one that is no better than the rungs before ends with its budget. Overfitting
+ends it too. After the last rung the best one is trained to its normal end.
 
 Fixed trials are compared with their own optima. What validation trials between them
 cost more, as a factor, counts as a part of the ratio.
@@ -58,7 +57,7 @@ from hfcontrol.training.trial_sets import (
     MORE,
     STALE,
     TrialSets,
-    are_learnt,
+    overfits,
 )
 
 # A ratio up to this one is good: no further rung is climbed.
@@ -285,7 +284,7 @@ class Ladder:
         # the budget is that of the training on the cost itself, which goes by holds
         if training.hold_start or not training.history:
             return False
-        if self._has_learnt(training):
+        if self._has_overfitted(training):
             return True
         cost = self._operations(training.counts) - self._operations(state.spent)
         if cost < max(BUDGET, state.best_cost, LEAST_UPDATES * self._update_cost()):
@@ -355,8 +354,8 @@ class Ladder:
         is_small = best.loss <= NEARLY_ZERO * best.first_loss
         return not has_helped or (self.trainer.task.optimum_is_zero and is_small)
 
-    def _has_learnt(self, training: TrainingState) -> bool:
-        """Whether a training has begun to learn fixed trials by heart.
+    def _has_overfitted(self, training: TrainingState) -> bool:
+        """Whether a training has begun to overfit to fixed trials.
 
         Then the loss of validation trials rises, and more updates do not help.
         """
@@ -364,14 +363,14 @@ class Ladder:
         return self.sets.are_fixed and is_stale and self._needs_trials(training)
 
     def _needs_trials(self, state: TrainingState) -> bool:
-        """Whether a training needs more trials than those that it has learnt."""
+        """Whether a training needs more trials, because it overfits to its own."""
         # of next to nothing, any factor means nothing
         if self.trainer.task.optimum_is_zero:
             return False
         if not self.sets.can_add(self.state.trials):
             return False
         gap = self.sets.gap(state)
-        return gap > LEAST_GAP and are_learnt(gap, self.ratio(state.own_theta))
+        return gap > LEAST_GAP and overfits(gap, self.ratio(state.own_theta))
 
     def _climb(self, adds_trials: bool = False) -> None:
         """Begin the curriculum of the next rung, or the same one with more trials."""

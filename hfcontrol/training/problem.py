@@ -42,8 +42,8 @@ class TrainingProblem:
     * With `average` = n > 1, the controller is, from the n-th hold on, a running mean
       of the weights after each hold (Polyak and Juditsky 1992). Random scenarios pull
       the weights in other directions; the mean is nearer to the minimum.
-    * With `fresh`, scenarios are drawn again after every hold, also a rejected one:
-      fixed trials can be learnt by heart. (Those of a random task are drawn again after
+    * With `fresh`, scenarios are drawn again after every hold, also a rejected one: a
+      network can overfit to fixed trials. (Those of a random task are drawn again after
       every accepted hold.)
     * New weights are tried on the trials of `validation` after every hold, if there are
       any. The controller is the best of them. Targets of random trials are theirs.

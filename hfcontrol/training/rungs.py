@@ -35,7 +35,7 @@ class Rung:
     seed: int = 0
 
 
-# The rung between the others, when trials are learnt by heart.
+# The rung between the others, when a network overfits.
 MORE_TRIALS = "more trials"
 
 RUNGS = (

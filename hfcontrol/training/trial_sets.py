@@ -1,6 +1,6 @@
-"""Trial sets: whether trials were learnt by heart, and more trials if so.
+"""Trial sets: whether a network overfits to its trials, and more trials if so.
 
-A network that has learnt its trials by heart costs far more between them. The *gap* is
+A network that overfits costs far more between its trials. The *generalisation gap* is
 the factor between the loss of validation trials and the loss of the trials in use:
 
 fixed trials   that of the last weights, which validation need not have chosen
@@ -31,7 +31,7 @@ from hfcontrol.training.trainer import Trainer
 FACTORS = (1, 4, 16)
 MORE = 4
 
-# They are learnt by heart if the gap is above this factor, and if this part of what is
+# A network overfits if the gap is above this factor, and if this part of what is
 # missing to the optimum is due to it. Where the optimum is not known, above the other.
 LEAST_GAP = 1.005
 SHARE = 0.5
@@ -40,7 +40,7 @@ CLEAR_GAP = 1.2
 # Holds at whose ends the loss of random trials is averaged.
 RECENT = 8
 
-# Fixed trials may be learnt if the last holds, as many, have brought no better weights.
+# A network may overfit to fixed trials if this many holds have brought nothing better.
 STALE = 2
 
 # More trials must not take more operations in an update, and more memory [bytes].
@@ -95,7 +95,7 @@ class TrialSets:
         return max(1.0, float(between.loss / used.loss))
 
     def gap(self, state: TrainingState) -> float:
-        """Return the gap of a training, at least 1."""
+        """Return the generalisation gap of a training, at least 1."""
         if self.are_fixed:
             return self.factor_between(to_host(state.optimizer.theta))
         if self.trainer.validation is None or not state.history:
@@ -120,7 +120,7 @@ class TrialSets:
         return memory.total <= MOST_MEMORY
 
 
-def are_learnt(gap: float, ratio: float | None) -> bool:
+def overfits(gap: float, ratio: float | None) -> bool:
     """Whether a gap explains most of a ratio to the optimum on validation trials.
 
     Without a ratio, it must be clear by itself.

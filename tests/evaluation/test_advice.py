@@ -51,7 +51,7 @@ CASES = [
         [Way("evaluate", ("--trials", "256", "--judge", "all"))],
     ),
     ({"training": 1.02, "held_out": 1.2, "stop": "time"}, ["trials"], [MORE]),
-    # The excess is large on both: nothing was learnt by heart.
+    # The excess is large on both: this is no overfitting.
     ({"training": 1.2, "held_out": 1.5, "stop": "time"}, [], []),
     (
         {"training": 9.0, "held_out": 9.0},

@@ -90,9 +90,9 @@ def test_all_rungs_are_climbed_and_announced(restless):
 
 
 @pytest.fixture
-def learnt(restless, monkeypatch):
-    """A ladder whose trials are learnt by heart at once, and doubled once."""
-    monkeypatch.setattr(ladder_module, "are_learnt", lambda gap, ratio: True)
+def overfitting(restless, monkeypatch):
+    """A ladder whose network overfits at once; its trials are doubled once."""
+    monkeypatch.setattr(ladder_module, "overfits", lambda gap, ratio: True)
     monkeypatch.setattr(ladder_module, "LEAST_GAP", 0.0)
     monkeypatch.setattr(ladder_module, "MORE", 2)
     monkeypatch.setattr(trial_sets, "MORE", 2)
@@ -100,7 +100,7 @@ def learnt(restless, monkeypatch):
 
 
 @pytest.mark.parametrize("plant", ["arm2", "linear"])
-def test_trials_that_are_learnt_become_more(learnt, plant):
+def test_overfitting_brings_more_trials(overfitting, plant):
     """Fixed and random ones; then the ladder goes on, and resumes bit for bit."""
     chosen = {name: value for name, value in FIXED.items() if name != "trials"}
     settings = Settings(**{**chosen, "plant": plant}, rollouts=35)

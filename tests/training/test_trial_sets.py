@@ -1,4 +1,4 @@
-"""Trials learnt by heart: how they are noticed, and what there is more of."""
+"""Overfitting: how it is noticed, and what there is more of then."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import trial_sets
 from hfcontrol.training.state import CurvePoint
-from hfcontrol.training.trial_sets import TrialSets, are_learnt
+from hfcontrol.training.trial_sets import TrialSets, overfits
 from hfcontrol.training.validation import TRIALS, draw_validation
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def random():
 
 
 @pytest.mark.parametrize(
-    ("gap", "ratio", "learnt"),
+    ("gap", "ratio", "expected"),
     [
         (1.0, 1.5, False),
         (1.001, 1.0015, False),  # too little to matter
@@ -41,8 +41,8 @@ def random():
         (1.3, None, True),
     ],
 )
-def test_trials_are_learnt_if_the_gap_is_most_of_what_is_missing(gap, ratio, learnt):
-    assert are_learnt(gap, ratio) is learnt
+def test_a_network_overfits_if_the_gap_is_most_of_what_is_missing(gap, ratio, expected):
+    assert overfits(gap, ratio) is expected
 
 
 def test_gap_is_the_factor_between_fixed_trials_and_those_between_them(fixed):
