@@ -5,8 +5,7 @@ from helpers import training_of
 
 from hfcontrol.runs import preparation
 from hfcontrol.runs.settings import Settings
-from hfcontrol.training import trainer as trainer_module
-from hfcontrol.training.holds import CHOICES
+from hfcontrol.training.holds import CHOICES, begin_hold
 
 SMALL = {"trials": 4, "steps": 6, "hidden": (3,), "rollouts": 30, "batches": 3}
 
@@ -17,9 +16,7 @@ def test_every_hold_that_may_come_is_prepared(monkeypatch, plant, choice):
     """Also the linear model that `auto` tries, and the hold that it falls back on."""
     prepared, used = set(), set()
 
-    def watch(module, kinds):
-        begin_hold = module.begin_hold
-
+    def watch(kinds):
         def begin(loop, start, state, *updates):
             kinds.add((state.kind, bool(state.trials_left)))
             return begin_hold(loop, start, state, *updates)
@@ -27,8 +24,8 @@ def test_every_hold_that_may_come_is_prepared(monkeypatch, plant, choice):
         return begin
 
     trainer, state = training_of(plant, hold=choice, **SMALL)
-    monkeypatch.setattr(preparation, "begin_hold", watch(preparation, prepared))
-    trainer.begin_hold = watch(trainer_module, used)
+    monkeypatch.setattr(preparation, "begin_hold", watch(prepared))
+    trainer.begin_hold = watch(used)
     settings = Settings(hold=choice, **SMALL, strategy="plain")
     preparation.prepare(trainer, settings)
     assert list(trainer.run(state))
