@@ -2,8 +2,9 @@
 
 The functions `NAME_reset` and `NAME_step` do what `Controller` does: each layer gathers
 its inputs, multiplies by its matrix and takes the step of its cell; then the command is
-limited. The state is a struct of the network's activations. A step with a number that
-is not finite returns 1 and holds state and command, as `Controller` with `hold_last`.
+limited. A network that has a time also gets `NAME_step_after`, for steps of any length.
+The state is a struct of the network's activations. A step with a number that is not
+finite returns 1 and holds state and command, as `Controller` with `hold_last`.
 """
 
 import re
@@ -14,6 +15,25 @@ from typing import Any, cast
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.deploy.c_templates import (
+    ACTIVATIONS,
+    CELL_FUNCTION,
+    EULER_STAGE,
+    FUNCTIONS,
+    FUSED_STAGE,
+    GATHER,
+    HEADER,
+    INSERT_STATE,
+    MATRIX_ACTIVITY,
+    PLAIN_LAYER,
+    RK4_STAGE,
+    RK4_START,
+    STAGED_LAYER,
+    STEP,
+    STEP_AFTER_HEADER,
+    SYNAPSE_ACTIVITY,
+    TIMED_ACTIVITY,
+)
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.activations import activation_names
 from hfcontrol.network.architecture import Layer, Source
@@ -24,6 +44,7 @@ from hfcontrol.network.cells import (
     count_sums,
     has_synapses,
     staged_cell,
+    timed_matrices,
 )
 from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
@@ -31,168 +52,7 @@ from hfcontrol.network.stages import RK4_NODES, RK4_WEIGHTS, parameter_values
 from hfcontrol.texts import c_comment
 from hfcontrol.version import __version__
 
-# Activation functions of the summed input a, by name.
-ACTIVATIONS = {
-    "tanh": "TANH(a)",
-    "logistic": "R(0.5) * (1 + TANH(R(0.5) * a))",
-    "linear": "a",
-}
-
 NUMBERS_PER_LINE = 6
-
-HEADER = Template("""\
-/* $title
-
-   Written by hfcontrol $version from the run $run. \
-One call of ${name}_step every $milliseconds ms.
-   target: $n_target numbers; observation: $observes; control: $controls.
-   The delays, noise and pushes it was trained with belong \
-to the plant that it meets. */
-
-#include <math.h>
-
-#ifdef HFCONTROL_FLOAT
-typedef float ${name}_real;
-#define R(number) ((float)(number))
-#define TANH tanhf
-#define FABS fabsf
-#define EXP expf
-#define LOG1P log1pf
-#else
-typedef double ${name}_real;
-#define R(number) (number)
-#define TANH tanh
-#define FABS fabs
-#define EXP exp
-#define LOG1P log1p
-#endif
-typedef ${name}_real real;
-
-enum { N_TARGET = $n_target, N_OBSERVATION = $n_observation, \
-N_CONTROL = $n_control, N_ROWS = $n_rows };
-
-typedef struct { real rows[N_ROWS]; } ${name}_state;
-
-void ${name}_reset(${name}_state *state);
-/* Returns 0, or 1 if a number is not finite: then the last command is held. */
-int ${name}_step(${name}_state *state, \
-const real *target, const real *observation, real *control);
-""")
-
-FUNCTIONS = Template("""
-static real limited(int i, real c) {
-    const real z = (c - centre[i]) / width[i];
-    if (!(width[i] < HUGE_VAL)) return c;
-    if (side[i] == 0) return centre[i] + width[i] * TANH(z);
-    const real distance = side[i] * z;
-    const real softplus = (distance > 0 ? distance : 0) + LOG1P(EXP(-FABS(z)));
-    return centre[i] + side[i] * width[i] * softplus;
-}
-
-void ${name}_reset(${name}_state *state) {
-    for (int i = 0; i < N_ROWS; i++) state->rows[i] = start[i];
-}
-
-int ${name}_step(${name}_state *state, \
-const real *target, const real *observation, real *control) {
-    real now[N_ROWS];
-$before    for (int i = 0; i < N_TARGET; i++) now[i] = target[i];
-    for (int i = 0; i < N_OBSERVATION; i++) now[N_TARGET + i] = observation[i];
-$layers    int is_finite = 1;
-    for (int i = 0; i < N_ROWS; i++) if (!isfinite(now[i])) is_finite = 0;
-    for (int i = 0; i < N_ROWS && is_finite; i++) state->rows[i] = now[i];
-    for (int i = 0; i < N_CONTROL; i++) {
-        control[i] = limited(i, state->rows[$outputs + i]);
-    }
-    return !is_finite;
-}
-""")
-
-CELL_FUNCTION = Template("""
-static void cell$k(int i, const real *x, const real *f, real h, real *y) {
-$unused$results}
-""")
-
-GATHER = Template("""\
-        for (int i = 0; i < $count; i++) X[$column + i] = $activations[$first + i];
-""")
-
-# A layer without stages: W X + b and its activation.
-PLAIN_LAYER = Template("""\
-    {
-        real X[$columns];
-$gather        for (int i = 0; i < $units; i++) {
-            real a = W$k[i * $stride + $columns];
-            for (int j = 0; j < $columns; j++) a += W$k[i * $stride + j] * X[j];
-            now[$first + i] = $activation;
-        }
-    }
-""")
-
-# A layer of cells with a state, solved in stages (network/stages.py). A unit has
-# $states states x and $sums activities f.
-STAGED_LAYER = Template("""\
-    {
-        real X[$columns], x[$n_states], y[$n_states], f[$n_sums];
-$gather        for (int i = 0; i < $n_states; i++) x[i] = $state[$state_first + i];
-        for (int step = 0; step < $unfold; step++) {
-$stages        }
-        for (int i = 0; i < $n_states; i++) now[$first + i] = x[i];
-    }
-""")
-
-INSERT_STATE = Template("""\
-            for (int i = 0; i < $units; i++) {
-                X[$state_column + i] = x[i];
-            }
-""")
-
-# One of the sums of a unit.
-MATRIX_ACTIVITY = Template("""\
-            for (int i = 0; i < $units; i++) {
-                const real *row = W$k + ($sum * $units + i) * $stride;
-                real a = row[$columns];
-                for (int j = 0; j < $columns; j++) a += row[j] * X[j];
-                f[$sum * $units + i] = $activation;
-            }
-""")
-
-# The four matrices of synapses: weight, slope, centre and reversal.
-SYNAPSE_ACTIVITY = Template("""\
-            for (int i = 0; i < $units; i++) {
-                f[i] = f[$units + i] = 0;
-                for (int j = 0; j < $columns; j++) {
-                    const int at = i * $columns + j;
-                    const real s = R(0.5) * (1 + TANH(R(0.5) * \
-W$k[$slopes + at] * (X[j] - W$k[$centres + at])));
-                    f[i] += W$k[at] * W$k[$reversals + at] * s;
-                    f[$units + i] += W$k[at] * s;
-                }
-            }
-""")
-
-FUSED_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
-            for (int i = 0; i < $n_states; i++) x[i] = y[i];
-""")
-
-EULER_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
-            for (int i = 0; i < $n_states; i++) x[i] += $h * y[i];
-""")
-
-RK4_START = Template("""\
-            real first[$n_states], total[$n_states];
-            for (int i = 0; i < $n_states; i++) first[i] = total[i] = x[i];
-""")
-
-RK4_STAGE = Template("""\
-            for (int i = 0; i < $units; i++) cell$k(i, x, f, $h, y);
-            for (int i = 0; i < $n_states; i++) {
-                total[i] += $h * R($weight) * y[i];
-                $move
-            }
-""")
 
 
 class Expression(np.lib.mixins.NDArrayOperatorsMixin):
@@ -267,10 +127,23 @@ def c_source(controller: Controller, name: str, title: str, run: str) -> str:
     before = ""
     if "before[" in body:
         before = "    const real *before = state->rows;\n"
+    header = HEADER.substitute(facts)
+    names = {"step": "step", "elapsed": "", "length": ""}
+    step = ""
+    if network.has_time:
+        dt = _number(controller.dt)
+        names = {
+            "step": "step_after",
+            "elapsed": "real elapsed, ",
+            # In control steps of the training.
+            "length": f"    const real length = elapsed / {dt};\n",
+        }
+        header += STEP_AFTER_HEADER.substitute(name=name)
+        step = STEP.substitute(name=name, dt=dt)
     functions = FUNCTIONS.substitute(
-        name=name, before=before, layers=body, outputs=network.outputs.start
+        names, name=name, before=before, layers=body, outputs=network.outputs.start
     )
-    return HEADER.substitute(facts) + "".join(tables) + functions
+    return header + "".join(tables) + functions + step
 
 
 def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
@@ -279,10 +152,19 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
     if has_synapses(layer.cell):
         # The trained numbers behind the weights of synapses are inverse softplus.
         W = np.concatenate([np.logaddexp(0.0, W[:1]), W[1:]])
+    blocks: list[str] = []
     if isinstance(layer.summation, Matrices):
+        timed = list(timed_matrices(layer.cell))
+        if timed:
+            # The step multiplies these by its length.
+            parts = np.zeros_like(W)
+            parts[timed] = W[timed]
+            rows = layer.summation.merge(parts)[_timed_sums(layer)]
+            blocks.append(_table(f"T{k}", rows))
+            W = W - parts
         W = layer.summation.merge(W)
 
-    blocks = [_table(f"W{k}", W)]
+    blocks.append(_table(f"W{k}", W))
     if not layer.work:
         return blocks
     cell = staged_cell(layer.cell)
@@ -290,6 +172,12 @@ def _layer_tables(network: Network, k: int, W: Array, raw: Array) -> list[str]:
         blocks.append(_table(f"parameters{k}", parameter_values(cell, raw)))
     blocks.append(_cell_function(layer, k, network.architecture.scheme))
     return blocks
+
+
+def _timed_sums(layer: Layer) -> list[int]:
+    """Return the sums of a layer that depend on the length of the step."""
+    timed = timed_matrices(layer.cell)
+    return sorted({term.sum for term in layer.terms if term.matrix in timed})
 
 
 def _table(name: str, numbers: Array) -> str:
@@ -401,6 +289,7 @@ class LayerCode:
                 column=source.columns.start,
                 activations=_activations(source),
                 first=source.units.start,
+                output=ACTIVATIONS[source.output],
             )
             for source in self.layer.sources
         ]
@@ -420,18 +309,27 @@ class LayerCode:
 
     def _activity(self) -> str:
         """Return the loops that compute the activities f from the states x."""
-        columns = self.state_source.columns
+        source = self.state_source
+        columns = source.columns
         # Without recurrence the matrix does not read the state.
         insert = ""
         if columns.stop > columns.start:
-            insert = self._fill(INSERT_STATE, state_column=columns.start)
+            insert = self._fill(
+                INSERT_STATE,
+                state_column=columns.start,
+                output=ACTIVATIONS[source.output],
+            )
         if not has_synapses(self.layer.cell):
-            functions = enumerate(self._sum_activations())
-            codes = [
-                self._fill(MATRIX_ACTIVITY, sum=number, activation=function)
-                for number, function in functions
-            ]
-            return insert + "".join(codes)
+            timed = _timed_sums(self.layer)
+            codes = ""
+            for number, function in enumerate(self._sum_activations()):
+                more: dict[str, object] = {"sum": number, "activation": function}
+                template = MATRIX_ACTIVITY
+                if number in timed:
+                    template = TIMED_ACTIVITY
+                    more["timed"] = timed.index(number)
+                codes += self._fill(template, **more)
+            return insert + codes
 
         size = self.layer.connections
         return insert + self._fill(
@@ -442,6 +340,8 @@ class LayerCode:
         """Return the code that moves x by one unfolding."""
         architecture = self.network.architecture
         h = f"R({1.0 / architecture.unfold!r})"
+        if self.layer.has_time:
+            h = f"(length * {h})"
         activity = self._activity()
         if architecture.scheme == "fused":
             return activity + self._fill(FUSED_STAGE, h=h)

@@ -4,6 +4,8 @@
     controller.reset()
     u = controller.act(target, observation)        # once every controller.dt seconds
 
+Cells with a time may be called irregularly: `act(..., elapsed=seconds)`.
+
 It can control any plant: another simulator, a robot, a game. It needs NumPy, and h5py
 to load a run; nothing is compiled. Delays and noise belong to the plant.
 
@@ -126,15 +128,23 @@ class Controller:
         """The hidden state (hidden,) or (hidden, N) after the last step."""
         return self._activations[self.network.hidden].copy()
 
-    def act(self, target: npt.ArrayLike, observation: npt.ArrayLike) -> Array:
+    def act(
+        self,
+        target: npt.ArrayLike,
+        observation: npt.ArrayLike,
+        elapsed: float | None = None,
+    ) -> Array:
         """Return the control (nu,) of the next step, or (nu, N) for N trials.
 
         `target` is (n_target,) or (n_target, N), `observation` (ny,) or (ny, N).
+        `elapsed` is the length of this step [s] where it is not `dt`: the time for
+        which the inputs act on the memory.
 
-        Raises UsageError for other shapes, or if the number of trials changed since the
-        last step, and NumberError for numbers that are not finite. With `hold_last`,
-        trials with such numbers keep their state and get the last command; before the
-        first step, that is the command 0 within its limits.
+        Raises UsageError for other shapes, if the number of trials changed since the
+        last step, or for `elapsed` with cells that know no time, and NumberError for
+        numbers that are not finite. With `hold_last`, trials with such numbers keep
+        their state and get the last command; before the first step, that is the command
+        0 within its limits.
         """
         try:
             arrays = np.asarray(target, float), np.asarray(observation, float)
@@ -143,6 +153,7 @@ class Controller:
                 f"act: target and observation must be arrays of numbers: {error}"
             ) from None
         inputs = self._join_inputs(*arrays)
+        length = 1.0 if elapsed is None else self._control_steps(elapsed)
         outputs = self.network.outputs
         is_single = inputs.ndim == 1
         # A robot calls this at every control step: one trial takes the short way.
@@ -161,7 +172,7 @@ class Controller:
         if before.ndim == 1:
             before = np.repeat(before[:, None], batch.shape[1], axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
-            after = self.network.step(self.weights, before, batch)
+            after = self.network.step(self.weights, before, batch, length)
         finite_trials = np.isfinite(after).all(axis=0)
         if not finite_trials.all():
             if not self.hold_last:
@@ -171,6 +182,26 @@ class Controller:
         self._activations = after[:, 0] if is_single else after
         u = self.limits.apply(after[outputs])
         return u[:, 0] if is_single else u
+
+    def _control_steps(self, elapsed: float) -> float:
+        """Return the length of a step of `elapsed` seconds in control steps."""
+        if not self.network.has_time:
+            cell = self.network.architecture.cell
+            raise UsageError(
+                f"act: elapsed with `cell` {cell}: a step of it lasts for one control "
+                f"step, {self.dt:g} s; leave elapsed out, or train a cell in "
+                "continuous time such as ctrnn"
+            )
+        try:
+            seconds = float(elapsed)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise UsageError(
+                f"act: elapsed {elapsed!r}: must be a number of seconds above 0, such "
+                f"as the control step {self.dt:g}"
+            )
+        return seconds / self.dt
 
     def _describe_fault(self, batch: Array, trial: int, is_single: bool) -> str:
         """Return in words what is not finite in a trial of the inputs (n_input, N)."""

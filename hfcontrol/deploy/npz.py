@@ -8,7 +8,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.deploy.controller import Controller
 from hfcontrol.network.architecture import Layer
-from hfcontrol.network.cells import staged_cell
+from hfcontrol.network.cells import output_function, staged_cell
 from hfcontrol.network.stages import parameter_values
 from hfcontrol.version import __version__
 
@@ -52,11 +52,13 @@ def _describe_layer(layer: Layer) -> dict[str, Any]:
     """Return a layer's cell, the rows of its units, and the rows that it reads.
 
     `state_rows` are those of all states of its units: the outputs, which are `rows`,
-    and the memory of an lstm after them.
+    and the memory of an lstm after them. Layers read the `output` function of the rows
+    of units: their values if it is linear.
     """
     sources = [[s.units.start, s.units.stop, s.lag] for s in layer.sources]
     return {
         "cell": layer.cell,
+        "output": output_function(layer.cell),
         "rows": [layer.units.start, layer.units.stop],
         "state_rows": [layer.state_units.start, layer.state_units.stop],
         "sources": sources,

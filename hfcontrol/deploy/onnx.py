@@ -1,9 +1,11 @@
 """A controller as an ONNX graph of one step, with its state as input and output.
 
-Inputs are target, observation and state, outputs control, next_state and is_finite. If
-a number is not finite, that is false, and state and command are held. The network's
-own formulas write the graph: cells and stages work on anything that adds, multiplies
-and divides, so they are called with graph nodes in place of arrays.
+Inputs are target, observation and state, outputs control, next_state and is_finite. A
+network that has a time also has the input `elapsed`, the length of the step [s], which
+may be left out. If a number is not finite, is_finite is false, and state and command
+are held. The network's own formulas write the graph: cells and stages work on anything
+that adds, multiplies and divides, so they are called with graph nodes in place of
+arrays.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,13 @@ from hfcontrol.deploy.controller import Controller
 from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.activations import activation_names
 from hfcontrol.network.architecture import Layer, Source
-from hfcontrol.network.cells import CELLS, count_states, has_synapses, staged_cell
+from hfcontrol.network.cells import (
+    CELLS,
+    count_states,
+    has_synapses,
+    staged_cell,
+    timed_matrices,
+)
 from hfcontrol.network.connections import Matrices
 from hfcontrol.network.network import Network
 from hfcontrol.network.stages import Stages, parameter_values
@@ -121,9 +129,17 @@ def onnx_model(
         "observation": len(controller.observes),
         "state": n_state,
     }
+    if controller.network.has_time:
+        input_sizes["elapsed"] = 1
     output_sizes = {"control": len(controller.controls), "next_state": n_state}
     graph = Graph(onnx, dtype)
-    _add_step(graph, controller)
+    length = None
+    if controller.network.has_time:
+        # An input with the name of a constant has its value by default.
+        dt = np.array([controller.dt], graph.dtype)
+        graph.constants.append(onnx.numpy_helper.from_array(dt, "elapsed"))
+        length = Node(graph, "elapsed") / dt
+    _add_step(graph, controller, length)
 
     helper = onnx.helper
     is_finite = helper.make_tensor_value_info("is_finite", onnx.TensorProto.BOOL, [1])
@@ -160,13 +176,16 @@ def _describe_vectors(graph: Graph, sizes: dict[str, int]) -> list[Any]:
     return [make(name, dtype, [size]) for name, size in sizes.items()]
 
 
-def _add_step(graph: Graph, controller: Controller) -> None:
-    """Add a step of the controller: from its inputs to its outputs."""
+def _add_step(graph: Graph, controller: Controller, length: Any) -> None:
+    """Add a step of the controller: from its inputs to its outputs.
+
+    `length` is the node of its length in control steps, for networks that have a time.
+    """
     network = controller.network
     inputs = graph.apply(
         "Concat", Node(graph, "target"), Node(graph, "observation"), axis=0
     )
-    step = _Step(graph, network, inputs)
+    step = _Step(graph, network, inputs, length)
     matrices = network.matrices(controller.weights)
     parameters = network.parameters(controller.weights)
     for layer, W, raw in zip(network.layers, matrices, parameters, strict=True):
@@ -188,15 +207,21 @@ class _Step:
     `now` are the nodes of this step's activations by their first and last index.
     """
 
-    def __init__(self, graph: Graph, network: Network, inputs: Node) -> None:
+    def __init__(
+        self, graph: Graph, network: Network, inputs: Node, length: Any
+    ) -> None:
         self.graph = graph
         self.network = network
+        self.length = length
         self.before = Node(graph, "state")
         self.now = {(0, network.n_input): inputs}
 
     def add_layer(self, layer: Layer, W: Array, raw: Array) -> None:
         """Add a layer with matrix W and the trained numbers of its parameters."""
-        sources = [(source, self._read(source)) for source in layer.sources]
+        sources = [
+            (source, self._output(source, self._read(source)))
+            for source in layer.sources
+        ]
         if layer.work:
             states = self._final_states(layer, W, raw, sources)
         else:
@@ -213,6 +238,11 @@ class _Step:
             return self.graph.take(self.before, source.units)
         return self.now[source.units.start, source.units.stop]
 
+    @staticmethod
+    def _output(source: Source, units: Node) -> Node:
+        """Return the node of what connections read of a source's activations."""
+        return NODE_ACTIVATIONS[source.output](units)
+
     def _final_states(
         self, layer: Layer, W: Array, raw: Array, sources: list[tuple[Source, Node]]
     ) -> list[Node]:
@@ -224,13 +254,14 @@ class _Step:
         has_one = count_states(layer.cell) == 1
 
         def activity(x: Any) -> Any:
-            output = x if has_one else x[0]
+            output = self._output(own, x if has_one else x[0])
             inputs = [output if source is own else node for source, node in sources]
             return _activate(layer, self._sums(layer, W, inputs))
 
         architecture = self.network.architecture
         # The stages of NumPy: their arithmetic on nodes adds the nodes of all stages.
-        stages: Any = Stages(cell, architecture.scheme, architecture.unfold)
+        elapsed = self.length if layer.has_time else 1.0
+        stages: Any = Stages(cell, architecture.scheme, architecture.unfold, elapsed)
         parameters = [self.graph.constant(value) for value in values]
         states, _ = stages.forward(parameters, self._start(layer, own), activity)
         return [states[-1]] if has_one else list(states[-1])
@@ -252,8 +283,15 @@ class _Step:
         graph = self.graph
         X = graph.apply("Concat", *inputs, axis=0)
         if isinstance(layer.summation, Matrices):
-            parts = layer.summation.merge(W)
-            return tuple(_affine(graph, part, X) for part in parts)
+            timed = list(timed_matrices(layer.cell))
+            rates = np.zeros_like(W)
+            rates[timed] = W[timed]
+            parts = layer.summation.merge(W - rates)
+            sums = [_affine(graph, part, X) for part in parts]
+            for number, part in enumerate(layer.summation.merge(rates)):
+                if part.any():
+                    sums[number] = sums[number] + self.length * _affine(graph, part, X)
+            return tuple(sums)
         if not has_synapses(layer.cell):
             return _affine(graph, W, X)
 

@@ -13,6 +13,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add, take_block
+from hfcontrol.kernels.outputs import read_outputs, scale_by_slopes
 from hfcontrol.kernels.tanh import tanh_in_place
 from hfcontrol.network.tables import (
     ACTIVATION,
@@ -23,6 +24,7 @@ from hfcontrol.network.tables import (
     SOURCE_END,
     SOURCE_FIRST,
     SOURCE_LAG,
+    SOURCE_OUTPUT,
     TANH,
     WEIGHTS,
 )
@@ -45,10 +47,10 @@ def count_columns(layer: Array, sources: Array) -> int:
 
 
 @helper
-def gather(
+def gather_units(
     layer: Array, sources: Array, before: Array, now: Array, last: float, X: Array
 ) -> None:
-    """Fill X (column, trial) with what a layer reads, and its last row with `last`."""
+    """Fill X (column, trial) with a layer's sources, and its last row with `last`."""
     # A copy: sources lie apart, and BLAS takes one matrix.
     column = 0
     for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
@@ -59,6 +61,43 @@ def gather(
             column += 1
     for n in range(X.shape[1]):
         X[column, n] = last
+
+
+@helper
+def gather(layer: Array, sources: Array, before: Array, now: Array, X: Array) -> None:
+    """Fill X (column, trial) with what a layer reads, and its last row with ones."""
+    gather_units(layer, sources, before, now, 1.0, X)
+    column = 0
+    for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+        end = column + sources[k, SOURCE_END] - sources[k, SOURCE_FIRST]
+        read_outputs(sources[k, SOURCE_OUTPUT], X[column:end])
+        column = end
+
+
+@helper
+def gather_tangent(
+    layer: Array,
+    sources: Array,
+    units: tuple[Array, Array],
+    d_units: tuple[Array, Array],
+    X: Array,
+) -> None:
+    """Fill X (column, trial) with the tangent of what a layer reads.
+
+    `units` are the activations before and now, `d_units` their tangents. That of the
+    row of ones is 0.
+    """
+    before, now = units
+    d_before, d_now = d_units
+    gather_units(layer, sources, d_before, d_now, 0.0, X)
+    column = 0
+    for k in range(layer[FIRST_SOURCE], layer[END_SOURCE]):
+        read = before if sources[k, SOURCE_LAG] else now
+        first = sources[k, SOURCE_FIRST]
+        last = sources[k, SOURCE_END]
+        end = column + last - first
+        scale_by_slopes(sources[k, SOURCE_OUTPUT], read[first:last], X[column:end])
+        column = end
 
 
 def step(
@@ -78,7 +117,7 @@ def step(
         W = matrix_of(theta, layer[WEIGHTS], end - first, m)
         a = now[first:end]
         X = scratch[:m]
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         np.dot(W, X, a)
         if layer[ACTIVATION] == TANH:
             tanh_in_place(a.reshape(a.size))
@@ -109,10 +148,9 @@ def jvp(
         da = d_now[first:end]
         X = scratch[:m]
         Wdx = product[:k]
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         np.dot(dW, X, da)
-        # The tangent of the row of ones is 0.
-        gather(layer, sources, d_before, d_now, 0.0, X)
+        gather_tangent(layer, sources, (before, now), (d_before, d_now), X)
         np.dot(W, X, Wdx)
         is_tanh = layer[ACTIVATION] == TANH
         for i in range(k):
@@ -154,8 +192,12 @@ def vjp(
             first = sources[s, SOURCE_FIRST]
             end = sources[s, SOURCE_END]
             size = end - first
-            units = before_bar if sources[s, SOURCE_LAG] else now_bar
-            add(units[first:end], back[column : column + size])
+            lag = sources[s, SOURCE_LAG]
+            read = before if lag else now
+            bar = before_bar if lag else now_bar
+            part = back[column : column + size]
+            scale_by_slopes(sources[s, SOURCE_OUTPUT], read[first:end], part)
+            add(bar[first:end], part)
             column += size
 
 
@@ -179,7 +221,7 @@ def weight_cotangents(
         m = count_columns(layer, sources)
         X = scratch[:m]
         outer = matrix_of(product, 0, k, m)
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         # The product has the network's dtype; the sum over steps is float64.
         np.dot(delta[first:end], X.T, outer)
         W_bar = matrix_of(theta_bar, layer[WEIGHTS], k, m)
@@ -207,6 +249,7 @@ def gather_over_time(
             units = activity[t + 1 - lag, first:end]
             for i in range(units.size):
                 row[i] = units[i]
+        read_outputs(sources[k, SOURCE_OUTPUT], X[:, column : column + end - first])
         column += end - first
     for t in range(steps):
         X[t, column] = 1.0

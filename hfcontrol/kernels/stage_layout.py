@@ -10,6 +10,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add_columns, clear, put
+from hfcontrol.kernels.outputs import read_outputs, scale_by_slopes
 from hfcontrol.kernels.plain_layers import matrix_of
 from hfcontrol.network.tables import (
     END,
@@ -18,6 +19,7 @@ from hfcontrol.network.tables import (
     N_STATES,
     N_SUMS,
     N_TERMS,
+    OUTPUT,
     STAGES,
     STATE,
     STATE_END_COLUMN,
@@ -96,12 +98,19 @@ def activity_of(j: int, layer: Array, now: Array) -> Array:
 
 @helper
 def put_state(layer: Array, x: Array, X: Array) -> None:
-    """Put a stage's state x where the layer reads itself, in the rows of X."""
-    # The range is empty if the layer does not read itself.
-    first = layer[STATE_FIRST_COLUMN]
-    for i in range(layer[STATE_END_COLUMN] - first):
-        for n in range(X.shape[1]):
-            X[first + i, n] = x[i, n]
+    """Put what the layer reads of a stage's own state x into the rows of X."""
+    # There are no rows if the layer does not read itself.
+    rows = X[layer[STATE_FIRST_COLUMN] : layer[STATE_END_COLUMN]]
+    put(rows, x)
+    read_outputs(layer[OUTPUT], rows)
+
+
+@helper
+def put_state_tangent(layer: Array, x: Array, dx: Array, dX: Array) -> None:
+    """Put the tangent of what the layer reads of a stage's own state x into dX."""
+    rows = dX[layer[STATE_FIRST_COLUMN] : layer[STATE_END_COLUMN]]
+    put(rows, dx)
+    scale_by_slopes(layer[OUTPUT], x, rows)
 
 
 @helper

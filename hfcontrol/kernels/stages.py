@@ -17,11 +17,13 @@ from hfcontrol.kernels.cell_module import advance_at, pull_back_at, tangent_at
 from hfcontrol.kernels.cells import activate, apply_slope, cell_values, put_slopes
 from hfcontrol.kernels.jit import helper
 from hfcontrol.kernels.matrices import add, add_times, clear, put
+from hfcontrol.kernels.outputs import read_outputs, scale_by_slopes
 from hfcontrol.kernels.plain_layers import (
     copy_columns,
     count_columns,
     gather,
     gather_over_time,
+    gather_tangent,
     matrix_of,
 )
 from hfcontrol.kernels.stage_layout import (
@@ -34,6 +36,7 @@ from hfcontrol.kernels.stage_layout import (
     merged_weights,
     next_state_fields,
     put_state,
+    put_state_tangent,
     state_of,
     weights_of,
 )
@@ -50,12 +53,14 @@ from hfcontrol.network.tables import (
     FIRST,
     FIRST_SOURCE,
     N_PARAMETERS,
+    OUTPUT,
     PARAMETERS,
     PULL_BACK,
     SCHEME,
     SOURCE_END,
     SOURCE_FIRST,
     SOURCE_LAG,
+    SOURCE_OUTPUT,
     STAGES,
     STATE,
     STATE_END_COLUMN,
@@ -117,7 +122,7 @@ def step(
         X = scratch[:m]
         W = merged_weights(theta, layer, m)
         p, _ = cell_values(theta, layer, k)
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         # Between stages X changes only where the layer reads itself.
         for j in range(layer[STAGES]):
             f = activity_of(j, layer, now)
@@ -219,13 +224,14 @@ def jvp(
         p, slope = cell_values(theta, layer, k)
         parameters = (p, parameter_tangents(v, layer, slope))
         Wdx = product[: count_sums(layer)]
-        gather(layer, sources, before, now, 1.0, X)
-        gather(layer, sources, d_before, d_now, 0.0, dX)
+        gather(layer, sources, before, now, X)
+        gather_tangent(layer, sources, units, d_units, dX)
         for j in range(layer[STAGES]):
             f = activity_of(j, layer, now)
             df = activity_of(j, layer, d_now)
-            put_state(layer, state_of(j, layer, before, now), X)
-            put_state(layer, state_of(j, layer, d_before, d_now), dX)
+            x = state_of(j, layer, before, now)
+            put_state(layer, x, X)
+            put_state_tangent(layer, x, state_of(j, layer, d_before, d_now), dX)
             if layer[SYNAPSES]:
                 synapse_sums_jvp(W, dW, k, X, dX, df)
             else:
@@ -267,11 +273,18 @@ def spread(
     layer: Array,
     sources: Array,
     back: Array,
-    x_bar: Array,
-    now_bar: Array,
-    before_bar: Array,
+    states: tuple[Array, Array],
+    units: tuple[Array, Array],
+    bars: tuple[Array, Array],
 ) -> None:
-    """Add what goes back through the matrix to the stage's state and other sources."""
+    """Add what goes back through the matrix to the stage's state and other sources.
+
+    `states` are the state of the stage and its cotangent, `units` the activations
+    before and now, and `bars` their cotangents.
+    """
+    x, x_bar = states
+    before, now = units
+    before_bar, now_bar = bars
     column = 0
     own = layer[STATE_FIRST_COLUMN]
     reads_itself = layer[STATE_END_COLUMN] > own
@@ -280,12 +293,17 @@ def spread(
         end = sources[s, SOURCE_END]
         size = end - first
         part = back[column : column + size]
-        units = before_bar if sources[s, SOURCE_LAG] else now_bar
+        lag = sources[s, SOURCE_LAG]
+        kind = sources[s, SOURCE_OUTPUT]
         # What the layer reads of itself is the state of the stage, not of a step.
         if column == own and reads_itself:
+            scale_by_slopes(kind, x, part)
             add(x_bar[:size], part)
         else:
-            add(units[first:end], part)
+            read = before if lag else now
+            bar = before_bar if lag else now_bar
+            scale_by_slopes(kind, read[first:end], part)
+            add(bar[first:end], part)
         column += size
 
 
@@ -320,7 +338,7 @@ def vjp(
         back = scratch[:m]
         X = np.empty((m, N))
         parameters = cell_values(theta, layer, k)
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         first = first_state_unit(S, layer)
         p_bar = now_bar[first : first + layer[N_PARAMETERS] * k]
         clear(p_bar)
@@ -346,7 +364,8 @@ def vjp(
                 synapse_sums_vjp(W, k, X, delta, back)
             else:
                 np.dot(W.T, delta, back)
-            spread(layer, sources, back, x_bar[j], now_bar, before_bar)
+            own = (state_of(j, layer, before, now), x_bar[j])
+            spread(layer, sources, back, own, units, (before_bar, now_bar))
         start_bar = before_bar if layer[STATE_LAG] else now_bar
         add(start_bar[layer[STATE] : layer[STATE] + states], x_bar[0])
 
@@ -382,7 +401,7 @@ def weight_cotangents(
         m = count_columns(layer, sources)
         X = scratch[:m]
         outer = matrix_of(product, 0, count_sums(layer), m)
-        gather(layer, sources, before, now, 1.0, X)
+        gather(layer, sources, before, now, X)
         W_bar = weights_of(theta_bar, layer, m)
         for j in range(layer[STAGES]):
             own = activity_of(j, layer, delta)
@@ -427,9 +446,11 @@ def trial_row(
                 # X (time, column) keeps the state that the layer reads at stage j.
                 first = first_state_unit(j, layer)
                 column = layer[STATE_FIRST_COLUMN]
-                for i in range(layer[STATE_END_COLUMN] - column):
+                end = layer[STATE_END_COLUMN]
+                for i in range(end - column):
                     for t in range(X.shape[0]):
                         X[t, column + i] = activity[t + 1, first + i]
+                read_outputs(layer[OUTPUT], X[:, column:end])
             first = layer[WORK] + j * sums
             own = copy_columns(delta, first, first + sums).T
             if layer[SYNAPSES]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import UsageError
+from hfcontrol.network.activations import activation_of
 from hfcontrol.network.cells import (
     CELLS,
     count_states,
@@ -31,8 +32,11 @@ from hfcontrol.network.cells import (
     is_continuous,
     is_staged,
     matrix_names,
+    output_function,
+    reads_itself,
     staged_cell,
     sums_of,
+    timed_matrices,
 )
 from hfcontrol.network.cells.protocol import ALL, OWN
 from hfcontrol.network.connections import (
@@ -57,18 +61,35 @@ def _width(places: slice) -> int:
 class Source:
     """Units that a layer reads, and the columns of its matrix that multiply them.
 
-    They are read from this step (lag 0) or from the step before (lag 1).
+    They are read from this step (lag 0) or from the step before (lag 1), through the
+    `output` function of their cell.
     """
 
     name: str
     units: slice
     lag: int
     columns: slice
+    output: str = "linear"
 
     @property
     def size(self) -> int:
         """Number of units that the layer reads."""
         return _width(self.columns)
+
+    def read(self, units: Array) -> Array:
+        """Return what connections read of units (size, N)."""
+        if self.output == "linear":
+            return units
+        return activation_of(self.output).function(units)
+
+    def times_slope(self, units: Array, change: Array) -> Array:
+        """Return a tangent or cotangent `change` (size, N) times the slope of `read`.
+
+        `read` acts on each unit alone, so that its transpose is the same product.
+        """
+        if self.output == "linear":
+            return change
+        return activation_of(self.output).slope(self.read(units)) * change
 
 
 class Work(NamedTuple):
@@ -107,6 +128,16 @@ class Layer:
     def size(self) -> int:
         """Number of units."""
         return _width(self.units)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a step of the layer depends on how long it lasts.
+
+        The state of a neural ODE lasts for no longer than its control step.
+        """
+        if not self.state_source or not self.state_source.lag:
+            return False
+        return is_continuous(self.cell) or bool(timed_matrices(self.cell))
 
     @property
     def connections(self) -> int:
@@ -163,14 +194,27 @@ class Layer:
             return self.size, columns + 1
         return matrices, self.size, columns + 1
 
-    def gather(self, before: Array, now: Array, last: float) -> Array:
-        """Return what the matrix multiplies (columns, N): the sources, then `last`.
+    def gather(self, before: Array, now: Array) -> Array:
+        """Return what the matrix multiplies (columns, N): the sources, then ones.
 
         `before` and `now` are the activations (n, N) of the step before and of this
-        one; `last` is 1 for values and 0 for tangents, which have no bias.
+        one.
         """
-        parts = [(before if s.lag else now)[s.units] for s in self.sources]
-        return np.concatenate([*parts, np.full_like(now[:1], last)])
+        parts = [s.read((before if s.lag else now)[s.units]) for s in self.sources]
+        return np.concatenate([*parts, np.ones_like(now[:1])])
+
+    def gather_tangent(
+        self, before: Array, now: Array, d_before: Array, d_now: Array
+    ) -> Array:
+        """Return the tangent of `gather` for those of the activations.
+
+        The bias has none: its ones are constant.
+        """
+        parts: list[Array] = []
+        for s in self.sources:
+            units, change = (before, d_before) if s.lag else (now, d_now)
+            parts.append(s.times_slope(units[s.units], change[s.units]))
+        return np.concatenate([*parts, np.zeros_like(now[:1])])
 
     def initial_state(self, before: Array, now: Array) -> Array:
         """Return the state (units, N) that the stages start from.
@@ -192,10 +236,24 @@ class Layer:
     def insert_state(self, X: Array, x: Array) -> Array:
         """Write the state x (units, N) of a stage into X (columns, N); return X."""
         source = self._state_source()
-        # Connections read the first of several states.
-        output = x if x.ndim == 2 else x[0]
-        X[source.columns] = output[: source.size]
+        X[source.columns] = source.read(_output(x)[: source.size])
         return X
+
+    def insert_tangent(self, dX: Array, x: Array, dx: Array) -> Array:
+        """Write the tangent dx of the state x of a stage into dX; return dX."""
+        source = self._state_source()
+        places = slice(0, source.size)
+        change = source.times_slope(_output(x)[places], _output(dx)[places])
+        dX[source.columns] = change
+        return dX
+
+    def own_cotangent(self, x: Array, X_bar: Array) -> Array | float:
+        """Return the cotangent of a stage's state x by what the layer reads of it."""
+        source = self._state_source()
+        if source not in self.sources:
+            return 0.0
+        output = _output(x)[: source.size]
+        return source.times_slope(output, X_bar[source.columns])
 
     def split_work(self, activations: Array) -> Work:
         """Return views of the work units among activations (n, N)."""
@@ -222,7 +280,7 @@ class Layer:
         stage.
         """
         # A copy for each stage: insert_state writes into X.
-        X = self.gather(before, now, 1.0)
+        X = self.gather(before, now)
         if not self.work:
             return [(delta[self.units], X)]
         deltas = self.split_work(delta).activities
@@ -233,6 +291,11 @@ class Layer:
     def _state_source(self) -> Source:
         assert self.state_source, f"cells {self.cell} have no state"
         return self.state_source
+
+
+def _output(x: Array) -> Array:
+    """Return the first of several states x (states, units, N), or x (units, N)."""
+    return x if x.ndim == 2 else x[0]
 
 
 @dataclass(frozen=True)
@@ -344,7 +407,7 @@ def lay_out_layers(architecture: Architecture, n_input: int, n_output: int) -> L
             # the block reads nothing else.
             planner.add(f"{name}.0", "tanh", units, reads)
             reads = [(f"{name}.0", 0)]
-        elif number in architecture.recurrent:
+        elif number in architecture.recurrent and reads_itself(architecture.cell):
             reads.append((name, 1))
         planner.add(name, architecture.cell, units, reads)
         below = name
@@ -361,6 +424,7 @@ class _Planner:
 
     def __init__(self, n_input: int) -> None:
         self.units = {"in": slice(0, n_input)}
+        self.outputs = {"in": "linear"}
         self.n_activations = n_input
         self.size = 0
         self.layers: list[Layer] = []
@@ -380,6 +444,7 @@ class _Planner:
     ) -> None:
         """Add a layer that reads pairs (name, lag)."""
         self.units[name] = self._take_units(units)
+        self.outputs[name] = output_function(cell)
         # More states of a unit than its output; no other layer reads them.
         self._take_units((count_states(cell) - 1) * units)
         sources: list[Source] = []
@@ -388,7 +453,8 @@ class _Planner:
             first = end
             end += _width(self.units[place])
             columns = slice(first, end)
-            sources.append(Source(place, self.units[place], lag, columns))
+            source = Source(place, self.units[place], lag, columns, self.outputs[place])
+            sources.append(source)
 
         if has_synapses(cell):
             weights = self._take_weights(4 * units * end)

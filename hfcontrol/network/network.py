@@ -166,6 +166,11 @@ class Network:
         return sizes
 
     @property
+    def has_time(self) -> bool:
+        """Whether a step of the network depends on how long it lasts."""
+        return any(layer.has_time for layer in self.layers)
+
+    @property
     def connections(self) -> int:
         """Number of weights between units, inputs and outputs.
 
@@ -226,7 +231,7 @@ class Network:
         """Return the activations (n, N) of one step.
 
         theta (P,) are the weights, `before` (n, N) the activations of the step before,
-        `inputs` (n_input, N). Cells in continuous time move by `elapsed` control steps;
+        `inputs` (n_input, N). Cells that have a time move by `elapsed` control steps;
         it is not 1 where a controller is called irregularly.
         """
         now = np.zeros_like(before)
@@ -238,7 +243,7 @@ class Network:
                 self._staged_step(layer, W, raw, before, now, elapsed)
                 continue
             phi = activation_of(CELLS[layer.cell].ACTIVATION).function
-            X = layer.gather(before, now, 1.0)
+            X = layer.gather(before, now)
             now[layer.units] = phi(layer.summation.sums(W, X))
         return now
 
@@ -259,7 +264,7 @@ class Network:
             # Cells in continuous time get the length of the step from `Stages`.
             W = W.copy()
             W[list(timed)] *= elapsed
-        X = layer.gather(before, now, 1.0)
+        X = layer.gather(before, now)
 
         def activity(x: Array) -> Array:
             return phi(layer.summation.sums(W, layer.insert_state(X, x)))
@@ -276,7 +281,8 @@ class Network:
     def _stages(self, layer: Layer, elapsed: float = 1.0) -> Stages:
         chosen = self.architecture
         cell = staged_cell(layer.cell)
-        return Stages(cell, chosen.scheme, chosen.unfold, elapsed)
+        length = elapsed if layer.has_time else 1.0
+        return Stages(cell, chosen.scheme, chosen.unfold, length)
 
     def step_jvp(
         self,
@@ -301,9 +307,8 @@ class Network:
             self.layers, matrices, parameters, strict=True
         ):
             slope = activation_of(CELLS[layer.cell].ACTIVATION).slope
-            X = layer.gather(before, now, 1.0)
-            # The bias has no tangent: its ones are constant.
-            dX = layer.gather(d_before, d_now, 0.0)
+            X = layer.gather(before, now)
+            dX = layer.gather_tangent(before, now, d_before, d_now)
             if not layer.work:
                 d_sums = layer.summation.jvp(W, dW, X, dX)
                 d_now[layer.units] = slope(now[layer.units]) * d_sums
@@ -347,7 +352,8 @@ class Network:
             slope = activation_of(CELLS[layer.cell].ACTIVATION).slope
             delta = slope(now[layer.units]) * now_bar[layer.units]
             now_bar[layer.units] = delta
-            self._add_to_sources(layer, W.T @ delta, now_bar, before_bar)
+            back = W.T @ delta
+            self._add_to_sources(layer, back, (before, now), (before_bar, now_bar))
         return now_bar, before_bar
 
     def _staged_vjp(
@@ -365,20 +371,21 @@ class Network:
         source = layer.state_source
         cell = staged_cell(layer.cell)
         slope = activation_of(cell.ACTIVATION).slope
-        X = layer.gather(before, now, 1.0)
+        X = layer.gather(before, now)
         f, states, _ = layer.split_work(now)
         deltas, _, parameter_bars = layer.split_work(now_bar)
         out = layer.split_states(now[layer.state_units])
         x = (layer.initial_state(before, now), *states, out)
+
+        bars = (before_bar, now_bar)
 
         def pull(j: int, f_bar: Array) -> Array | float:
             deltas[j] = slope(f[j]) * f_bar
             # One X serves all stages: they differ in the state alone.
             X_j = layer.insert_state(X, x[j])
             X_bar = layer.summation.vjp(W, X_j, deltas[j])
-            self._add_to_sources(layer, X_bar, now_bar, before_bar)
-            # Without recurrence the layer does not read its own state.
-            return X_bar[source.columns] if source in layer.sources else 0.0
+            self._add_to_sources(layer, X_bar, (before, now), bars)
+            return layer.own_cotangent(x[j], X_bar)
 
         p = parameter_values(cell, raw)
         stages = self._stages(layer)
@@ -394,16 +401,23 @@ class Network:
 
     @staticmethod
     def _add_to_sources(
-        layer: Layer, X_bar: Array, now_bar: Array, before_bar: Array
+        layer: Layer,
+        X_bar: Array,
+        activations: tuple[Array, Array],
+        bars: tuple[Array, Array],
     ) -> None:
         """Add the cotangent (columns, N) of what a layer reads to its sources.
 
-        The layer's own state is left out: its stages pass that on.
+        `activations` are those before and now, and `bars` their cotangents. The layer's
+        own state is left out: its stages pass that on.
         """
         for source in layer.sources:
             if source is not layer.state_source:
-                bar = before_bar if source.lag else now_bar
-                bar[source.units] += X_bar[source.columns]
+                # The step before comes first in the pairs.
+                place = 0 if source.lag else 1
+                units = activations[place][source.units]
+                part = source.times_slope(units, X_bar[source.columns])
+                bars[place][source.units] += part
 
     def tables(self) -> tuple[Array, Array]:
         """Return the architecture as integer arrays for compiled loops.
@@ -412,11 +426,13 @@ class Network:
         them.
         """
         layers: list[tuple[int, ...]] = []
-        sources: list[tuple[int, int, int]] = []
+        sources: list[tuple[int, int, int, int]] = []
         for layer in self.layers:
             first = len(sources)
             for source in layer.sources:
-                sources.append((source.units.start, source.units.stop, source.lag))
+                kind = KINDS.index(source.output)
+                places = source.units
+                sources.append((places.start, places.stop, source.lag, kind))
             row = (
                 layer.units.start,
                 layer.units.stop,
@@ -448,7 +464,8 @@ class Network:
         terms = [number for term in layer.terms for number in term]
         row = [*solver, *places, *state, *columns, *sums, *kinds, positive]
         # Kernels write the functions of the cell in place of these three zeros.
-        row += [0, 0, 0, len(layer.terms), *terms]
+        output = KINDS.index(source.output)
+        row += [0, 0, 0, output, len(layer.terms), *terms]
         return (*row, *[0] * (width - len(row)))
 
 
@@ -476,7 +493,7 @@ def _activity_tangent(
 
     def tangent(j: int, dx: Array) -> Array:
         X_j = layer.insert_state(X, x[j])
-        dX_j = layer.insert_state(dX, dx)
+        dX_j = layer.insert_tangent(dX, x[j], dx)
         return slope(f[j]) * layer.summation.jvp(W, dW, X_j, dX_j)
 
     return tangent

@@ -10,10 +10,13 @@ CellName = Literal[
     "tanh",
     "linear",
     "ctrnn",
+    "ctrnn_rates",
     "ltc",
     "ltc_tanh",
+    "ltc_signed",
     "ltc_conductance",
     "rnn_ode",
+    "input_flow",
     "neural_ode",
     "cfc",
     "gru",
@@ -27,10 +30,13 @@ RecurrentWord = Literal["all", "none"]
 # Cells that solve a differential equation. cfc has a closed form instead.
 CONTINUOUS_CELLS = (
     "ctrnn",
+    "ctrnn_rates",
     "ltc",
     "ltc_tanh",
+    "ltc_signed",
     "ltc_conductance",
     "rnn_ode",
+    "input_flow",
     "neural_ode",
 )
 IN_CONTINUOUS_TIME = OnlyWith(
@@ -67,9 +73,9 @@ class NetworkSettings(SettingsModel):
     )
     cell: CellName = setting(
         "tanh",
-        "Cell of the hidden units: tanh or linear; in continuous time ctrnn, ltc, "
-        "ltc_tanh, ltc_conductance, rnn_ode or neural_ode; cfc, a closed form; gru; "
-        "lstm.",
+        "Cell of the hidden units: tanh or linear; in continuous time ctrnn, "
+        "ctrnn_rates, ltc, ltc_tanh, ltc_signed, ltc_conductance, rnn_ode, input_flow "
+        "or neural_ode; cfc, a closed form; gru; lstm.",
         "WORD",
     )
     scheme: SchemeName = setting(

@@ -45,10 +45,12 @@ POSITIVE = 20
 ADVANCE = 21
 TANGENT = 22
 PULL_BACK = 23
+# Function of its own states that the layer reads: an index in KINDS.
+OUTPUT = 24
 # What the sums of several matrices add up: four columns for each term, which are the
 # matrix, the sum, and the columns of the matrix from the first to the end.
-N_TERMS = 24
-TERMS = 25
+N_TERMS = 25
+TERMS = 26
 
 # Activation functions by their index.
 KINDS = ("linear", "tanh", "logistic")
@@ -60,3 +62,5 @@ LOGISTIC = 2
 SOURCE_FIRST = 0
 SOURCE_END = 1
 SOURCE_LAG = 2
+# Function of the units that is read: an index in KINDS.
+SOURCE_OUTPUT = 3

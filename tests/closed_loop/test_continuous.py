@@ -39,7 +39,16 @@ TIGHT = Estimator("ctpg", 1e-13, 1e-13, slack=1.0)
 # Horizon of the linear plant [s].
 T = 2.0
 
-CELLS = ("tanh", "ctrnn", "ltc", "ltc_tanh", "ltc_conductance", "rnn_ode", "neural_ode")
+CELLS = (
+    "tanh",
+    "ctrnn",
+    "ctrnn_rates",
+    "ltc",
+    "ltc_tanh",
+    "ltc_conductance",
+    "rnn_ode",
+    "neural_ode",
+)
 
 
 def linear_loop(estimator, trials=3, hidden=(2,), cell="linear", **weights):

@@ -198,6 +198,41 @@ print('numba' in sys.modules, 'matplotlib' in sys.modules)
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_may_have_any_length_where_a_cell_knows_time(cell, rng):
+    """Then one is that of the network; a step of the control step is the usual one."""
+    controller, other = make_controller(cell=cell), make_controller(cell=cell)
+    target, observation = rng.standard_normal((2, 4))
+    if cell in ("tanh", "linear", "gru", "lstm", "neural_ode"):
+        with pytest.raises(UsageError, match=f"elapsed with `cell` {cell}: .* ctrnn"):
+            controller.act(target, observation, elapsed=controller.dt)
+        return
+    usual = other.act(target, observation)
+    np.testing.assert_array_equal(
+        controller.act(target, observation, elapsed=controller.dt), usual
+    )
+    before = controller._activations
+    u = controller.act(target, observation, elapsed=0.3 * controller.dt)
+    after = controller.network.step(
+        controller.weights,
+        before[:, None],
+        np.concatenate([target, observation])[:, None],
+        0.3,
+    )
+    np.testing.assert_allclose(
+        controller.hidden, after[controller.network.hidden, 0], rtol=1e-12
+    )
+    assert not np.allclose(u, other.act(target, observation), rtol=1e-6)
+
+
+@pytest.mark.parametrize("elapsed", [0, -0.01, np.nan, np.inf, "soon", [1, 2]])
+def test_lengths_of_steps_are_positive_numbers(elapsed, rng):
+    controller = make_controller(cell="ctrnn")
+    with pytest.raises(UsageError, match=r"elapsed .*: must be a number of seconds"):
+        controller.act(*rng.standard_normal((2, 4)), elapsed=elapsed)
+    assert controller._activations is controller.start
+
+
 EXPORTED_SETTINGS = [
     {},
     {"learn_start": True, "skip": "none"},
@@ -276,7 +311,15 @@ def compile_c(folder, name, real, *flags):
         assert bool(is_held) != np.isfinite(arrays).all()
         return np.array(control)
 
-    return lambda: getattr(code, f"{name}_reset")(state), step
+    def step_after(elapsed, target, observation):
+        arrays = [(real * len(a))(*a) for a in (target, observation)]
+        control = (real * 2)()
+        assert not getattr(code, f"{name}_step_after")(
+            state, real(elapsed), *arrays, control
+        )
+        return np.array(control)
+
+    return lambda: getattr(code, f"{name}_reset")(state), step, step_after
 
 
 @EXPORTED
@@ -290,7 +333,7 @@ def test_c_source_acts_like_controller(tmp_path, rng, settings):
         (ctypes.c_double, (), 1e-12),
         (ctypes.c_float, ("-DHFCONTROL_FLOAT",), 1e-4),
     ):
-        reset, step = compile_c(tmp_path, "arm", real, *flags)
+        reset, step, step_after = compile_c(tmp_path, "arm", real, *flags)
         for _ in range(2):
             reset()
             controller.reset()
@@ -301,6 +344,21 @@ def test_c_source_acts_like_controller(tmp_path, rng, settings):
                     tolerance,
                     tolerance,
                 )
+
+        if controller.network.has_time:
+            for elapsed, sample in irregular_samples(controller, rng):
+                np.testing.assert_allclose(
+                    step_after(elapsed, *sample),
+                    controller.act(*sample, elapsed=elapsed),
+                    tolerance,
+                    tolerance,
+                )
+
+
+def irregular_samples(controller, rng):
+    """Lengths of steps [s] about the control step, with a target and observation."""
+    lengths = controller.dt * np.array([0.4, 1.0, 1.7])
+    return zip(lengths, rng.standard_normal((3, 2, 4)), strict=True)
 
 
 def test_names_from_files_stay_inside_the_comment_of_c_source(tmp_path):
@@ -351,6 +409,25 @@ def test_onnx_graph_acts_like_controller(tmp_path, rng, settings, dtype):
         np.testing.assert_allclose(
             control, controller.act(target, observation), tolerance, 1e-3 * tolerance
         )
+
+    if controller.network.has_time:
+        for elapsed, sample in irregular_samples(controller, rng):
+            target, observation = sample.astype(dtype)
+            control, state = session.run(
+                ["control", "next_state"],
+                {
+                    "target": target,
+                    "observation": observation,
+                    "state": state,
+                    "elapsed": np.array([elapsed], dtype),
+                },
+            )
+            np.testing.assert_allclose(
+                control,
+                controller.act(target, observation, elapsed=elapsed),
+                tolerance,
+                1e-3 * tolerance,
+            )
 
 
 def test_onnx_export_names_missing_package(capsys, tmp_path, monkeypatch):

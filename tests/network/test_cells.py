@@ -75,7 +75,7 @@ def exact(cell, p, x, f, time):
     rate, drive = -slope + 0 * x, CELLS[cell].field(0 * x, f, p)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(
-            rate > 0,
+            rate != 0,
             drive / rate + (x - drive / rate) * np.exp(-rate * time),
             x + time * drive,
         )
@@ -118,7 +118,7 @@ def test_schemes_converge_to_the_exact_solution_by_their_order(cell, scheme, rng
     ]
     # Every scheme integrates a constant field exactly.
     if max(errors) < 1e-12:
-        assert cell in ("rnn_ode", "neural_ode")
+        assert cell in ("rnn_ode", "input_flow", "neural_ode")
         return
     for coarse, fine in pairwise(errors):
         assert np.log2(coarse / fine) == pytest.approx(ORDERS[scheme], abs=0.25)
@@ -153,6 +153,83 @@ def test_runge_kutta_agrees_with_scipy_under_recurrence(cell, rng):
     ).y[:, -1:]
     states, _ = Stages(CELLS[cell], "rk4", 64).forward(p, x, activity)
     assert relative(states[-1], reference) < 1e-8
+
+
+def logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+# dx/dt as the sources write it: of the state x, the input I, the named weights w and
+# the rate constants a = 1/tau. Then what the output layer reads of x.
+EQUATIONS = {
+    "ltc_signed": (
+        lambda x, I, w, a: (
+            -x * a
+            + np.tanh(w["W_in_1"] @ I + w["W_1_1"] @ x + w["b_1"])
+            * (w["reversal_1"] - x)
+        ),
+        lambda x: x,
+    ),
+    "ctrnn_rates": (
+        lambda x, I, w, a: (
+            -x * a + w["W_1_1"] @ logistic(x) + (w["W_in_1"] @ I + w["b_1"])
+        ),
+        logistic,
+    ),
+    "input_flow": (lambda x, I, w, a: np.tanh(w["W_in_1"] @ I + w["b_1"]), lambda x: x),
+}
+
+
+@pytest.mark.parametrize("cell", EQUATIONS)
+def test_networks_follow_the_equations_of_the_sources(cell, rng):
+    """Over steps of several lengths, with the input of a step held.
+
+    SciPy's DOP853 has tolerances of 1e-12.
+    """
+    from scipy.integrate import solve_ivp
+
+    network = Network(
+        Architecture(
+            (4,), cell=cell, skip=(), recurrent=(1,), scheme="rk4", unfold=128
+        ),
+        3,
+        2,
+    )
+    theta = network.initial(rng) + 0.3 * rng.standard_normal(network.size)
+    w, (field, output) = network.views(theta), EQUATIONS[cell]
+    rates = np.logaddexp(0, w["rate_1"]) if "rate_1" in w else np.zeros(4)
+    activations, x = np.zeros((network.n_activations, 1)), np.zeros(4)
+    for elapsed in (1.0, 0.3, 2.0):
+        inputs = rng.standard_normal(3)
+        activations = network.step(theta, activations, inputs[:, None], elapsed)
+        x = solve_ivp(
+            lambda _, x, I=inputs: field(x, I, w, rates),
+            (0, elapsed),
+            x,
+            method="DOP853",
+            rtol=1e-12,
+            atol=1e-12,
+        ).y[:, -1]
+        np.testing.assert_allclose(
+            activations[network.hidden][:, 0], x, rtol=1e-8, atol=1e-8
+        )
+        np.testing.assert_allclose(
+            activations[network.outputs][:, 0],
+            w["W_1_out"] @ output(x) + w["b_out"],
+            rtol=1e-8,
+            atol=1e-8,
+        )
+
+
+def test_signed_gate_grows_where_the_guarded_one_decays():
+    """The growth of the equation itself: exp((1 - a) t) for a gate of -1."""
+    x, f, p = np.ones((1, 1)), -np.ones((1, 1)), np.array([[[0.1]], [[0.0]]])
+    grown, decayed = (
+        Stages(CELLS[cell], "rk4", 16).forward(p, x, lambda _: f)[0][-1, 0, 0]
+        for cell in ("ltc_signed", "ltc_tanh")
+    )
+    assert grown == pytest.approx(np.exp(0.9), rel=1e-6)
+    assert decayed == pytest.approx(np.exp(-1.1), rel=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["euler", "rk4"])

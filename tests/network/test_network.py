@@ -296,7 +296,8 @@ def test_tables_agree_with_the_layers(architecture):
         )
         assert KINDS[kind] == CELLS[layer.cell].ACTIVATION
         assert sources[first:end].tolist() == [
-            [s.units.start, s.units.stop, s.lag] for s in layer.sources
+            [s.units.start, s.units.stop, s.lag, KINDS.index(s.output)]
+            for s in layer.sources
         ]
 
 

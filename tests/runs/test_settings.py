@@ -60,13 +60,13 @@ REFUSED = [
     (
         {"cell": "cfc", "scheme": "rk4"},
         "`scheme` rk4 with `cell` cfc: applies only to cells in continuous time, "
-        "ctrnn, ltc, ",
+        "ctrnn, ctrnn_rates, ltc, ",
     ),
     ({"cell": "cfc", "dtype": "float32"}, "`dtype` float32 with `cell` cfc: "),
     (
         {"unfold": 3},
         "`unfold` 3 with `cell` tanh: applies only to cells in continuous time, ctrnn, "
-        "ltc, ",
+        "ctrnn_rates, ltc, ",
     ),
     (
         {"time_constants": "20ms..1"},

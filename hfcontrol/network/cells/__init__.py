@@ -29,6 +29,8 @@ __all__ = [
     "is_continuous",
     "is_staged",
     "matrix_names",
+    "output_function",
+    "reads_itself",
     "staged_cell",
     "sums_of",
     "synapse_names",
@@ -81,6 +83,16 @@ def timed_matrices(cell: str) -> tuple[int, ...]:
     """Return the indices of the matrices that the length of the step multiplies."""
     names = matrix_names(cell)
     return tuple(names.index(name) for name in getattr(CELLS[cell], "TIMED", ()))
+
+
+def output_function(cell: str) -> str:
+    """Return the name of the function of a unit's output that connections read."""
+    return getattr(CELLS[cell], "OUTPUT", "linear")
+
+
+def reads_itself(cell: str) -> bool:
+    """Return whether layers of the cell can have recurrent connections."""
+    return getattr(CELLS.get(cell), "RECURRENT", True)
 
 
 def count_sums(cell: str) -> int:

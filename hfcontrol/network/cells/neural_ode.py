@@ -9,10 +9,12 @@ from hfcontrol.network.cells.rnn_ode import field, field_slopes, fused, fused_sl
 
 ACTIVATION = "tanh"
 PARAMETERS: dict[str, bool] = {}
+RECURRENT = False
 
 __all__ = [
     "ACTIVATION",
     "PARAMETERS",
+    "RECURRENT",
     "field",
     "field_slopes",
     "fused",

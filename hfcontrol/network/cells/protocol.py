@@ -58,6 +58,9 @@ class StagedCell(Cell, Protocol):
       ALL, OWN or OTHERS. By default, one sum for every matrix.
     * `TIMED`: names of matrices that are multiplied by the length of the step.
     * `STATES`: number of states of a unit, x (STATES, k, N). The first is its output.
+    * `OUTPUT`: name of the function in `ACTIVATIONS` of this output that connections
+      read, from the own layer and from others; without it they read the output itself.
+    * `RECURRENT`: False if units never read their own layer.
     """
 
     def fused(self, x: Value, f: Value, p: Value, h: float) -> Value:
