@@ -108,7 +108,8 @@ def _print_spread(outcomes: "SeedOutcomes", as_json: bool, judge: str) -> None:
     losses = [outcome.loss for outcome in outcomes.best_first]
     if as_json:
         spread = {"seeds": len(losses), "median": median(losses), "worst": losses[-1]}
-        done = {"event": "done", **spread, "lost": outcomes.lost}
+        others = {"lost": outcomes.lost, "not_started": outcomes.not_started}
+        done = {"event": "done", **spread, **others}
         print_json({**done, **run.info()})
         return
 
@@ -116,6 +117,9 @@ def _print_spread(outcomes: "SeedOutcomes", as_json: bool, judge: str) -> None:
         f"best: seed {best.seed}, loss {best.loss:.3e}; median {median(losses):.3e}, "
         f"worst {losses[-1]:.3e} of {len(losses)}; run {run.path}"
     )
+    if outcomes.not_started:
+        seeds = ",".join(map(str, outcomes.not_started))
+        echo(f"not started: train them with --seeds {seeds}")
     with show_status("searching for the optimum"):
         evaluation = evaluate(run, judge=judge)
     print_evaluation(evaluation)

@@ -6,14 +6,21 @@ with one number for each trial, where compiled ones work on single numbers.
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, NoReturn
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.errors import FOREIGN_FAULTS, PlantError
+from hfcontrol.errors import FOREIGN_FAULTS, HFControlError, PlantError
 from hfcontrol.kernels.base import STEP, Kernels, actuator_factors, taper_value
 from hfcontrol.kernels.structure import Colouring
-from hfcontrol.plant.calls import format_place
+from hfcontrol.plant.calls import (
+    describe_exception,
+    describe_value,
+    format_place,
+    line_of,
+    read_array,
+)
 from hfcontrol.plant.probe import line_in_file
 
 
@@ -98,20 +105,17 @@ class BatchKernels(Kernels):
         rows = plant.n_observable if partial else size
         try:
             out = self._evaluate(name, x, u, target, p, rows)
+        except HFControlError:
+            raise
         except FOREIGN_FAULTS as error:
             # The function is the user's: whatever it raises is about the plant's file.
             place = format_place(plant, line_in_file(error, str(plant.path)))
             raise PlantError(
                 f"{place}: {_name_in_file(name)} fails on {x.shape[1]} trials: "
-                f"{error}; it gets arrays (unit, trial) and uses NumPy functions"
+                f"{describe_exception(error)}; it gets arrays (unit, trial) and uses "
+                "NumPy functions"
             ) from error
 
-        expected = (rows, x.shape[1])
-        if out.shape != expected:
-            raise PlantError(
-                f"{plant.name}: {_name_in_file(name)} gives an array {out.shape} for "
-                f"{x.shape[1]} trials; it must give {expected}"
-            )
         if partial:
             return out[list(plant.observation_indices or ())]
         return out + target if name == "step" and len(target) else out
@@ -131,20 +135,36 @@ class BatchKernels(Kernels):
             functions[name](x.copy(), u.copy(), target, p, out)
         return out
 
+    def _refuse(self, value: Any, expected: tuple[int, ...]) -> NoReturn:
+        """Raise PlantError about what `step_batch` has returned."""
+        plant = self.plant
+        place = format_place(plant, line_of(plant, plant.functions["step_batch"]))
+        raise PlantError(
+            f"{place}: step_batch gives {describe_value(value)} for {expected[1]} "
+            f"trials; it must give an array {expected} of numbers"
+        )
+
     def _step(self, x: Array, u: Array, p: Array) -> Array:
         """Return the state after a step of the body.
 
         The body gets the command or, through actuators, their mean drives.
         """
         plant = self.plant
-        step = plant.functions["step_batch"]
         n = plant.n_body
         if not plant.actuator_lag:
-            return np.asarray(step(x, u, p, plant.dt), dtype=float)
+            return self._step_body(x, u, p)
         decay, mean = actuator_factors(plant)
         behind = x[n:] - u
-        body = np.asarray(step(x[:n], u + mean * behind, p, plant.dt), dtype=float)
+        body = self._step_body(x[:n], u + mean * behind, p)
         return np.concatenate([body, u + decay * behind])
+
+    def _step_body(self, x: Array, u: Array, p: Array) -> Array:
+        """Return what `step_batch` gives; it must be numbers, and real ones."""
+        value = self.plant.functions["step_batch"](x, u, p, self.plant.dt)
+        array = read_array(value)
+        if array is None or array.shape != x.shape:
+            self._refuse(value, x.shape)
+        return array
 
 
 def _differences(

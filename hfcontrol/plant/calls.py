@@ -34,11 +34,17 @@ def call_function(
         raise
     except FOREIGN_FAULTS as error:
         line = line_in_file(error, str(plant.path))
-        # NumPy's messages may have several lines.
-        text = " ".join(str(error).split())
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         place = format_place(plant, line or line_of(plant, function))
-        raise error_type(f"{place}: {label} fails: {reason}") from error
+        raise error_type(f"{place}: {label} fails: {describe_exception(error)}") from (
+            error
+        )
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return the kind and the message of an exception in one line."""
+    # NumPy's messages may have several lines.
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def line_of(plant: Plant, function: Callable[..., Any]) -> int | None:
@@ -61,6 +67,9 @@ def read_array(value: Any) -> Array | None:
         array = np.asarray(value)
     except (TypeError, ValueError):
         return None
+    # The numbers behind a mask are no result.
+    if np.ma.is_masked(value):
+        return None
     # Booleans, integers and floats; texts and None would be converted.
     return array.astype(float) if array.dtype.kind in "biuf" else None
 
@@ -71,6 +80,8 @@ def describe_value(value: Any) -> str:
         return "nothing"
     array = read_array(value)
     if array is None:
+        if type(value) is np.ndarray and value.dtype.kind != "O":
+            return f"an array {value.shape} of {value.dtype}"
         return f"a {type(value).__name__} that is no array of numbers"
     if not array.ndim:
         return f"a single {type(value).__name__}"

@@ -18,6 +18,7 @@ from hfcontrol.errors import FOREIGN_FAULTS, PlantError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.inputs import digest_files, helper_files, record_reads
 from hfcontrol.plant.limits import read_bounds, rest_within
+from hfcontrol.plant.numpy_probe import probe_numpy_functions
 from hfcontrol.plant.probe import line_in_file, probe_derivatives, probe_functions
 from hfcontrol.plant.proof import prove_plant
 from hfcontrol.plant.source import PlantSource
@@ -429,4 +430,6 @@ def read_plant(source: str, path: str | Path) -> Plant:
         prove_plant(plant, file.tree, file.namespace)
         probe_functions(plant)
         probe_derivatives(plant)
+    else:
+        probe_numpy_functions(plant)
     return plant

@@ -15,6 +15,8 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop, Rollout
+from hfcontrol.closed_loop.lost_numbers import find_wrong_number, state_sizes
+from hfcontrol.errors import NumberError
 
 # A plant has run away with a trial whose state is this many sizes away from zero.
 RUNAWAY = 1e3
@@ -46,9 +48,11 @@ class LostTrials(NamedTuple):
 def find_lost_trials(loop: ClosedLoop, rollout: Rollout, costs: Array) -> LostTrials:
     """Return where trials are lost, and what each step (T, N) costs then.
 
-    `costs` are those of the rollout, with the final cost in the last step.
+    `costs` are those of the rollout, with the final cost in the last step. Raises
+    NumberError if the plant or the cost gives a number that is not finite at a state of
+    ordinary size: that is no trial that has run away.
     """
-    size = _sizes(loop)
+    size = state_sizes(loop)
     with np.errstate(invalid="ignore"):
         # NaN is not near either.
         is_near = (np.abs(rollout.x[1:]) <= RUNAWAY * size).all(axis=1)
@@ -57,6 +61,10 @@ def find_lost_trials(loop: ClosedLoop, rollout: Rollout, costs: Array) -> LostTr
     is_last = np.zeros(costs.shape, dtype=bool)
     if not has_run_away.any():
         return LostTrials(costs, is_last, ~is_last)
+
+    wrong = find_wrong_number(loop, rollout)
+    if wrong:
+        raise NumberError(wrong)
 
     totals = np.cumsum(np.where(is_near, costs, np.inf), axis=0)
     ordinary = _ordinary_cost(loop)
@@ -78,16 +86,6 @@ def find_lost_trials(loop: ClosedLoop, rollout: Rollout, costs: Array) -> LostTr
     costs = np.where(is_kept, costs, 0.0)
     costs[end, lost] = charge - paid
     return LostTrials(costs, is_last, is_kept)
-
-
-def _sizes(loop: ClosedLoop) -> Array:
-    """Return the size (nx, 1) of each state: typical, or that of starts and goals."""
-    scenario = loop.scenario
-    starts = np.abs(scenario.x0).max(axis=1)
-    # A goal that is NaN leaves its state free.
-    goals = np.nan_to_num(np.abs(scenario.goal)).max(axis=(0, 2))
-    typical = loop.plant.typical_state
-    return np.maximum(typical, np.maximum(starts, goals))[:, None]
 
 
 def _ordinary_cost(loop: ClosedLoop) -> float:

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
@@ -58,11 +58,12 @@ OnOutcome: TypeAlias = Callable[[Outcome], object] | None
 class SeedOutcomes:
     """Results of all seeds: the outcomes, the best first, and why others were lost.
 
-    A seed that the user stopped before it had started is in neither.
+    Seeds that the user stopped before they had started are `not_started`.
     """
 
     best_first: list[Outcome]
     lost: dict[int, str]
+    not_started: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class _Results:
     ) -> None:
         self.outcomes: list[Outcome] = []
         self.lost: dict[int, str] = {}
+        self.not_started: list[int] = []
         self.reported: set[int] = set()
         self.on_outcome = on_outcome
         self.on_message = on_message
@@ -124,6 +126,8 @@ class _Results:
             self.outcomes.append(result.outcome)
             if self.on_outcome:
                 self.on_outcome(result.outcome)
+        else:
+            self.not_started.append(result.seed)
 
     def say(self, message: str) -> None:
         """Pass a message on."""
@@ -136,7 +140,7 @@ class _Results:
         if self.outcomes:
             # Seeds decide between equal losses, not the order in which they finished.
             ordered = sorted(self.outcomes, key=lambda o: (o.loss, o.seed))
-            return SeedOutcomes(ordered, lost)
+            return SeedOutcomes(ordered, lost, sorted(self.not_started))
         reasons = set(lost.values())
         if len(reasons) == 1 and reasons != {LOST_PROCESS}:
             # One mistake in the settings of all seeds.

@@ -20,6 +20,8 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.faults import Fault, NotFiniteError
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED
+from hfcontrol.closed_loop.loop import ClosedLoop
+from hfcontrol.closed_loop.lost_numbers import find_wrong_number
 from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import DivergedError
 from hfcontrol.optim.curvature import promised_gain
@@ -115,14 +117,18 @@ class OuterLoop:
         theta = self.hold_start.optimizer.theta
         self.start = self.loop.rollout(theta, NOTHING_FIXED)
         if not np.isfinite(self.start.loss):
-            failure = getattr(self.start, "failure", None)
-            raise DivergedError(
-                failure or describe_divergence(self.problem.plant, self.start.x)
-            )
+            raise DivergedError(self._describe_failure())
         # A resumed training makes its last rollout again and does not count it again.
         if is_new:
             self._add(self.start.counts)
         self.clock = time.perf_counter() - self.state.seconds
+
+    def _describe_failure(self) -> str:
+        """Return why the first rollout has no finite loss."""
+        failure: str | None = getattr(self.start, "failure", None)
+        if not failure and isinstance(self.loop, ClosedLoop):
+            failure = find_wrong_number(self.loop, self.start)
+        return failure or describe_divergence(self.problem.plant, self.start.x)
 
     def _draw(self, generator: Mapping[str, Any], lowered: float = np.inf) -> None:
         """Draw a scenario from a generator in the given state, and set its target."""

@@ -375,6 +375,22 @@ BAD = {
         ("<worldbody>", text_element("[1]") + "<worldbody>"),
         "any of DT, TYPICAL, TAPER, TASKS",
     ),
+    "a time step of zero": (
+        ("<worldbody>", '<option timestep="0"/><worldbody>'),
+        "its time step is 0 s; it must be above zero",
+    ),
+    "a time step that is no number": (
+        ("<worldbody>", '<option timestep="nan"/><worldbody>'),
+        "its time step is nan s; it must be above zero",
+    ),
+    "a tiny time step": (
+        ("<worldbody>", '<option timestep="1e-9"/><worldbody>'),
+        "a control step of 0.01 s is more than 1000 of its time steps, 1e-09 s",
+    ),
+    "a long control step": (
+        ("<worldbody>", text_element('{"DT": 2.002}') + "<worldbody>"),
+        "a control step of 2.002 s is more than 1000 of its time steps, 0.002 s",
+    ),
     "no multiple": (
         ("<worldbody>", text_element('{"DT": 0.003}') + "<worldbody>"),
         "a multiple of the model's time step, 0.002 s",

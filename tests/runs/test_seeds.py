@@ -215,11 +215,14 @@ def wait_for_end_of_group(process, seconds=30):
 
 @pytest.mark.parametrize(
     "number, to_group",
-    [(signal.SIGTERM, False), (signal.SIGINT, True)],
-    ids=["SIGTERM to the parent", "SIGINT to the group"],
+    [(signal.SIGHUP, False), (signal.SIGINT, True)],
+    ids=["SIGHUP to the parent", "SIGINT to the group"],
 )
 def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_group):
-    """Whether it reaches the parent alone, or all processes as from a terminal."""
+    """Whether it reaches the parent alone, or all processes as from a terminal.
+
+    The third seed waits for one of two processes.
+    """
     with in_process(
         "train",
         "--plant",
@@ -227,7 +230,7 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
         "--task",
         "anywhere",
         "--seeds",
-        "0,1",
+        "0-2",
         "--jobs",
         2,
         "--trials",
@@ -253,6 +256,7 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
         said, errors = process.communicate(timeout=60)
     assert said.count("interrupted") == 2
     assert "best: seed" in said
+    assert "not started: train them with --seeds 2\n" in said
     assert not errors
     wait_for_end_of_group(process)
 

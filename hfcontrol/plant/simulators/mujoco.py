@@ -49,6 +49,7 @@ from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
 CONTROL_STEP = 0.01  # [s], about, if the model does not give DT
 HORIZON = 0.5  # [s], of the default tasks
+MOST_STEPS = 1000
 # Spread of the start positions of the default task `hold`: an angle, a part of the
 # range of a joint, and a part of the model's size for slides (at most 1 m).
 HOLD_SPREAD = 0.1
@@ -56,6 +57,9 @@ TRIALS = 64  # of the default tasks
 
 # Points of a circle that the hand is tried at: the targets and the held-out ones.
 CIRCLE_POINTS = 2 * TRIALS
+# Time steps of the model in a control step: each costs about 10 us for each trial.
+MOST_SUBSTEPS = 1000
+
 EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
 
 # Attributes that name files, such as `file` and `fileright`, and the folders of files.
@@ -220,10 +224,11 @@ class ModelFile(ModelPlant):
         self.check_model()
 
         extras = self._read_extras()
-        timestep = model.opt.timestep
-        default_step = max(1, round(CONTROL_STEP / timestep)) * timestep
-        dt = extras.get("DT", default_step)
-        simulator = Simulator(model, self._substeps(dt))
+        dt = extras.get("DT")
+        substeps = self._substeps(dt)
+        if dt is None:
+            dt = substeps * model.opt.timestep
+        simulator = Simulator(model, substeps)
         self.describe(simulator, dt)
 
         self.namespace["TASKS"] = self._make_tasks(dt, extras)
@@ -262,12 +267,26 @@ class ModelFile(ModelPlant):
             )
         return extras
 
-    def _substeps(self, dt: Any) -> int:
-        """Return the number of the model's time steps in a control step of dt [s]."""
+    def _substeps(self, given: Any) -> int:
+        """Return the number of the model's time steps in a control step.
+
+        given: the control step DT [s] of the model's text element; by default, it is
+        about CONTROL_STEP.
+        """
         timestep = self.model.opt.timestep
+        if not 0 < timestep < math.inf:
+            self.fail(f"its time step is {timestep:g} s; it must be above zero")
+        dt = CONTROL_STEP if given is None else given
         if not isinstance(dt, int | float) or not 0 < dt < math.inf:
             self.fail(f"DT is {dt!r}; give the control step in seconds, such as 0.01")
+        if dt > MOST_SUBSTEPS * timestep:
+            self.fail(
+                f"a control step of {dt:g} s is more than {MOST_SUBSTEPS} of its time "
+                f"steps, {timestep:g} s; choose a longer timestep, or a shorter DT"
+            )
         substeps = round(dt / timestep)
+        if given is None:
+            return max(1, substeps)
         if substeps < 1 or not math.isclose(substeps * timestep, dt, rel_tol=1e-9):
             self.fail(
                 f"DT is {dt:g} s; it must be a multiple of the model's time step, "
@@ -433,6 +452,11 @@ def find_radius(simulator: Simulator) -> float | None:
     return None
 
 
+def default_steps(dt: float) -> int:
+    """Return the horizon of the default tasks in control steps of dt [s]."""
+    return max(1, round(min(HORIZON / dt, MOST_STEPS)))
+
+
 def default_hold(simulator: Simulator, dt: float) -> dict[str, Any]:
     """Return the task `hold` of a model: from about home to home.
 
@@ -452,7 +476,7 @@ def default_hold(simulator: Simulator, dt: float) -> dict[str, Any]:
     task = hold_task(
         simulator,
         dt,
-        max(1, round(HORIZON / dt)),
+        default_steps(dt),
         tuple(spread.tolist()),
         tuple(simulator.home.tolist()),
     )
@@ -472,7 +496,7 @@ def default_reach(simulator: Simulator, dt: float, radius: float) -> dict[str, A
     rest = (0.0,) * model.nv
     start = (*home[: model.nq], *rest, *activations) if model.na else home[: model.nq]
     scenarios = {"generator": "reach", "start": start, "radius": radius}
-    steps = max(1, round(HORIZON / dt))
+    steps = default_steps(dt)
     return with_trim(reach_task(simulator, steps, radius, scenarios), simulator)
 
 
