@@ -340,8 +340,9 @@ def test_trails_of_earlier_trials_are_faded(run):
     ]
 
 
-def test_palette_has_the_colours_of_every_trial(own, tmp_path):
+def test_palette_has_the_colours_of_every_trial(own, tmp_path, monkeypatch):
     """Trials in the middle, too: the first and last frame do not show them."""
+    monkeypatch.setattr(movies, "MOST_FRAMES", 4)
     run = own("puck", "follow")
     movies.animate(run, tmp_path / "reach.gif", targets=4)
     scene = movies.movement_scene(run, 4)

@@ -206,7 +206,7 @@ def test_commands_read_the_run_of_an_environment(run, capsys, tmp_path, monkeypa
     monkeypatch.setattr("hfcontrol.optim.starts.PARTS", 2)
     monkeypatch.setattr("hfcontrol.optim.starts.GROWING", 2)
     monkeypatch.setattr("hfcontrol.optim.yardstick.EXPLORERS", 2)
-    for words in (("info",), ("evaluate", "--trials", 4), ("plot-error",)):
+    for words in (("info",), ("evaluate", "--trials", 2), ("plot-error",)):
         status, _, err = call(capsys, *words, run.path)
         assert status == 0, err
     status, _, err = call(capsys, "export", run.path, "--format", "npz")

@@ -12,7 +12,7 @@ from hfcontrol.runs.training import start_training
 
 TOOLS = Path(__file__).parents[2] / "tools"
 SMALL = {"trials": 6, "hidden": (4,), "batches": 2, "rollouts": 4}
-OTHERS = ("milli", "mega", "mixed", "offset of 350", "milli, controls in mega")
+OTHERS = ("mixed", "offset of 350", "milli, controls in mega")
 
 
 @pytest.fixture(scope="module")

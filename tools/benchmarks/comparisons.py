@@ -1,21 +1,25 @@
 """The sources' comparisons (`hfcontrol compare`), and the figures of how each ended."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
 from benchmarks.report import Row, show, table
+from hfcontrol.studies import gradients as gradients_study
 from hfcontrol.studies import orders as orders_study
 from hfcontrol.studies import study
 
 SAMPLES = 8  # weights at which gradients are measured
+COARSE = 4  # tolerances, and steps, of the smallest study of gradients
 
 
 def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
     """Return rows of the gradients' prices and of the orders' ratios."""
     if smallest:
         # The first result of a study has the same form as the last one.
-        rows = gradient_rows(next(study("gradients", samples=1)))
+        with coarse_gradients():
+            rows = gradient_rows(next(study("gradients", samples=1)))
         # This study has no setting for Hessian-free's updates.
         with mock.patch.object(orders_study, "SECOND_UPDATES", 1):
             result = next(study("orders", plant="diffdrive", seeds=1, updates=1))
@@ -25,6 +29,16 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
     for plant in ("diffdrive", "quadrotor"):
         rows += order_rows(last_result(study("orders", plant=plant, seeds=len(seeds))))
     return rows
+
+
+def coarse_gradients() -> AbstractContextManager[Any]:
+    """Let the study of gradients try the loosest tolerances and longest steps alone."""
+    steps = gradients_study.STEPS
+    return mock.patch.multiple(
+        gradients_study,
+        TOLERANCES=gradients_study.TOLERANCES[:COARSE],
+        STEPS={name: steps[name][:COARSE] for name in steps},
+    )
 
 
 def last_result(results: Iterator[Row]) -> Row:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import hfcontrol as hf
 from benchmarks.report import ROOT, Row, show, table
+from hfcontrol.classical import tuning
 from hfcontrol.classical.benchmark import Benchmark, compare_controllers
 from hfcontrol.classical.conditions import LOAD, NOISE
 from hfcontrol.cli.output import json_safe
@@ -37,8 +39,11 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
         runs = [hf.Run.load(SHIPPED_RUN)]
         for name, settings in TRAINED.items():
             runs.append(train(name, Path(folder), rollouts, seeds[0], settings))
-        result = compare_controllers(runs, trials=2 if smallest else None)
-        if not smallest:
+        if smallest:
+            with mock.patch.object(tuning, "SIMULATIONS", 2):
+                result = compare_controllers(runs, trials=2)
+        else:
+            result = compare_controllers(runs)
             plot_benchmark(result, PICTURE)
 
     rows = [make_row(result, row) for row in result.numbers()["rows"]]
