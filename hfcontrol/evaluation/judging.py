@@ -22,7 +22,7 @@ from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.base import Kernels
-from hfcontrol.optim.operations import measure_problem
+from hfcontrol.optim.operations import PASS_SPEED, measure_problem
 from hfcontrol.optim.yardstick import select_evenly
 
 Judge = Literal["auto", "all", "none"]
@@ -41,9 +41,6 @@ OVERHEAD = 2_000
 
 # Operations of a plant step that Python makes, whose number is unknown.
 PYTHON_STEP = 10_000
-
-# The passes' operations are matrix products, which take less time (measured).
-PASS_SPEED = 10
 
 
 def check_judge(judge: str) -> Judge:

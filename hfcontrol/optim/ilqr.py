@@ -55,6 +55,10 @@ MOST_ENTRIES = 20_000_000
 
 # Step lengths alpha of the line search, and damping mu.
 LENGTHS = 0.5 ** np.arange(10)
+
+# Numbers of lengths that are simulated together, where NumPy steps all trials at once.
+ONE_BY_ONE = (1,) * len(LENGTHS)
+TOGETHER = (1, 2, 7)
 DAMPING_START = 1e-6
 DAMPING_LEAST = 1e-10
 DAMPING_MOST = 1e10
@@ -286,22 +290,37 @@ def search(
     """
     base = found.v.copy()
     reference = found.x.copy()
-    for length in LENGTHS:
+    counts = TOGETHER if system.kernels.plant.steps_together else ONE_BY_ONE
+    for lengths in np.split(LENGTHS, np.cumsum(counts[:-1])):
         if not waiting.size:
             break
-        # only the trials that still wait are simulated
+        # only the trials that still wait are simulated, once for each length
+        columns = np.tile(waiting, len(lengths))
         part = system
-        if waiting.size < found.losses.size:
-            part = system.subset(waiting)
+        if len(lengths) > 1 or waiting.size < found.losses.size:
+            part = system.subset(columns)
+        length = to_device_of(np.repeat(lengths, waiting.size), k)
         new = part.simulate(
-            select_entries(base + length * k, waiting),
-            K[:, to_device_of(waiting, K)],
-            select_entries(reference, waiting),
+            select_entries(base, columns) + length * select_entries(k, columns),
+            K[:, to_device_of(columns, K)],
+            select_entries(reference, columns),
         )
-        better = new.losses < found.losses[waiting]
-        found.put(waiting[better], new.select(better))
-        waiting = waiting[~better]
+        waiting = _take_longest(found, new, waiting)
     return waiting
+
+
+def _take_longest(found: Trajectories, new: Trajectories, waiting: Array) -> Array:
+    """Take the first new trajectory of each waiting trial that is better, in place.
+
+    `new` are those of all waiting trials, several times one after another. Returns the
+    trials that wait on.
+    """
+    better = new.losses.reshape(-1, waiting.size) < found.losses[waiting]
+    is_moved = better.any(axis=0)
+    moved = np.flatnonzero(is_moved)
+    first = better.argmax(axis=0)[moved]
+    found.put(waiting[moved], new.select(first * waiting.size + moved))
+    return waiting[~is_moved]
 
 
 def improve(

@@ -28,6 +28,10 @@ from hfcontrol.tasks.cost import ResidualIndex
 # Products with G in an update by conjugate gradients (measured).
 CG_PRODUCTS = 30
 
+# The passes' operations are matrix products: a plant step takes as many times longer
+# for each of its own (measured).
+PASS_SPEED = 10
+
 # Building and using the preconditioner takes at most this part of the operations of the
 # products. Then no shipped task is short of rows (measured: tools/NOTES.md).
 PRECONDITIONER_SHARE = 0.8

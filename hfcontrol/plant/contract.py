@@ -118,6 +118,15 @@ class Plant:
         return "step_batch" not in self.functions
 
     @property
+    def steps_together(self) -> bool:
+        """Whether a step of many trials takes hardly longer than one of a few.
+
+        That is so for `step_batch` in a plant file: NumPy steps all trials at once. A
+        simulator steps one after another.
+        """
+        return not self.compiled and self.path.suffix == ".py"
+
+    @property
     def positions(self) -> Array:
         """Indices of the positions among the states.
 

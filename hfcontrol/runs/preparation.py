@@ -58,7 +58,8 @@ def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation
     linear.jvp(linear.gradient)
     _prepare_holds(trainer, loop, theta)
 
-    reasons = [f"hold {choose_hold(trainer.hold, loop)[1]}"]
+    _, why_hold = choose_hold(trainer.hold, loop, trainer.fresh)
+    reasons = [f"hold {why_hold}"]
     reasons += _describe_passes(trainer, loop)
 
     solver: str = settings.optimizer
@@ -96,7 +97,7 @@ def _prepare_holds(trainer: Trainer, loop: Any, theta: Array) -> None:
     # One trial is enough to compile.
     single = loop.subset(1)
     start = single.rollout(theta)
-    for state in list_holds(trainer.hold, loop):
+    for state in list_holds(trainer.hold, loop, trainer.fresh):
         hold = begin_hold(single, start, state)
         rollout = hold.rollout(theta)
         linear = hold.linearise(rollout)

@@ -309,11 +309,12 @@ def _begin(settings: Settings, start: Run | None) -> _Beginning:
 def _chooses_start(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:
     """Whether scaling and start are chosen from the problem.
 
-    The optima of a plant that is not compiled take longer than most trainings.
+    The optima of a simulator take longer than most trainings.
     """
     if not _is_adaptive(settings, trainer):
         return False
-    return trainer.plant.compiled or settings.strategy == "law"
+    plant = trainer.plant
+    return plant.compiled or plant.steps_together or settings.strategy == "law"
 
 
 def _is_adaptive(settings: Settings, trainer: Trainer | PolicyTrainer) -> bool:

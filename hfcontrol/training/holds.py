@@ -16,7 +16,8 @@ Two more choices change the hold during training:
 |        | that every update renews the inputs                                         |
 | `auto` | `model` as soon as it would have predicted a few updates in `scenario`;     |
 |        | `scenario` again if it predicts badly or is good for too few updates, and   |
-|        | always if a step of the plant costs less than one of its linear model       |
+|        | always if a step of the plant costs less than one of its linear model, or   |
+|        | if trials are drawn for every hold and the plant costs next to nothing      |
 
 A hold is an objective for the optimizer (optim/protocol.py): `rollout(theta)` and
 `linearise(rollout)`. At its end a `model` hold is evaluated on the true plant and
@@ -44,7 +45,12 @@ from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.linear_model import NOTHING_FIXED, LinearModel
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.protocol import Loop
-from hfcontrol.optim.operations import count_linear_step
+from hfcontrol.optim.operations import (
+    PASS_SPEED,
+    count_linear_step,
+    measure_problem,
+    products_cost,
+)
 
 HoldKind = Literal["model", "scenario", "inputs"]
 
@@ -88,6 +94,14 @@ FAILURE = 0.7
 TRIAL_HOLDS = 4
 TRIAL_UPDATES = 4
 PREDICTED = 0.3
+
+# Where trials are drawn for every hold, `auto` stays with `scenario` if the plant takes
+# less than this part of an update's time: the linear model is of no use beyond a
+# hold, and its trust radius makes holds short (measured: tools/NOTES.md).
+CHEAP = 0.1
+
+# Rollouts of an update in a `scenario` hold.
+ROLLOUTS = 2
 
 # `post` renews the inputs at every update after as many holds in a row whose loss is
 # not below this part of the lowest loss before.
@@ -137,8 +151,11 @@ class HoldEnd(NamedTuple):
     counts: Counts
 
 
-def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
-    """Return the `HoldState` to begin with, and the reason as a sentence."""
+def choose_hold(choice: str, loop: Loop, draws: bool = False) -> tuple[HoldState, str]:
+    """Return the `HoldState` to begin with, and the reason as a sentence.
+
+    `draws` tells whether trials are drawn again for every hold.
+    """
     if choice == "post":
         reason = (
             "post: recorded inputs, renewed at every update once the loss stops falling"
@@ -157,13 +174,29 @@ def choose_hold(choice: str, loop: Loop) -> tuple[HoldState, str]:
     )
     if operations < of_model:
         return HoldState("scenario"), f"scenario: {costs}"
+    if draws and (part := _plant_part(loop, operations)) < CHEAP:
+        reason = f"scenario: the plant takes {part:.1g} of the time of an update"
+        return HoldState("scenario"), reason
     state = HoldState("scenario", trials_left=TRIAL_HOLDS, most_updates=TRIAL_UPDATES)
     return state, f"model, once it predicts the plant: {costs}"
 
 
-def list_holds(choice: str, loop: Loop) -> list[HoldState]:
-    """Return a `HoldState` for each kind of hold that a training may come to."""
-    first, _ = choose_hold(choice, loop)
+def _plant_part(loop: Loop, operations: int) -> float:
+    """Return the part of the plant in the time of an update.
+
+    `operations` are those of a step of the plant.
+    """
+    steps = (2 * loop.kernels.step_groups + ROLLOUTS) * loop.scenario.steps
+    of_plant = float(PASS_SPEED * operations * steps * loop.trials)
+    return of_plant / (of_plant + products_cost(measure_problem(loop)))
+
+
+def list_holds(choice: str, loop: Loop, draws: bool = False) -> list[HoldState]:
+    """Return a `HoldState` for each kind of hold that a training may come to.
+
+    `draws` tells whether trials are drawn again for every hold.
+    """
+    first, _ = choose_hold(choice, loop, draws)
     states = [first]
     if first.trials_left:
         states.append(HoldState("model"))

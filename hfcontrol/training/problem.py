@@ -125,7 +125,7 @@ class TrainingProblem:
         if hold_state is None:
             # any scenario will do: only costs and sizes are read
             loop = self.loop(np.random.default_rng(0))
-            hold_state, _ = choose_hold(self.hold, loop)
+            hold_state, _ = choose_hold(self.hold, loop, self.fresh)
         inner = self.optimizer.init(self.move(theta))
         return TrainingState(inner, hold_state, rng.bit_generator.state)
 

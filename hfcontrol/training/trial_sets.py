@@ -4,7 +4,8 @@ A network that overfits costs far more between its trials. The *generalisation g
 the factor between the loss of validation trials and the loss of the trials in use:
 
 fixed trials   that of the last weights, which validation need not have chosen
-random trials  from the mean at the end of the last holds to the best weights
+random trials  from the mean at the end of the last holds, which is that of the trials
+               they were trained on, to the last weights
 
 If the gap explains most of what is missing to the optimum, more updates on the same
 number of trials do not help. Then training goes on with `MORE` times as many.
@@ -40,8 +41,10 @@ CLEAR_GAP = 1.2
 # Holds at whose ends the loss of random trials is averaged.
 RECENT = 8
 
-# A network may overfit to fixed trials if this many holds have brought nothing better.
+# A network may overfit if this many holds have brought nothing better: to fixed trials,
+# and to those of each hold if they are drawn again, with chance.
 STALE = 2
+STALE_DRAWN = 6
 
 # More trials must not take more operations in an update, and more memory [bytes].
 MOST_OPERATIONS = 2e10
@@ -95,13 +98,29 @@ class TrialSets:
         return max(1.0, float(between.loss / used.loss))
 
     def gap(self, state: TrainingState) -> float:
-        """Return the generalisation gap of a training, at least 1."""
+        """Return the generalisation gap of a training, at least 1.
+
+        It is that of the last weights, which validation has not chosen.
+        """
+        theta = to_host(state.optimizer.theta)
         if self.are_fixed:
-            return self.factor_between(to_host(state.optimizer.theta))
+            return self.factor_between(theta)
         if self.trainer.validation is None or not state.history:
             return 1.0
         recent = [point.loss for point in state.history[-RECENT:]]
-        return max(1.0, float(state.own_loss / np.mean(recent)))
+        return max(1.0, self._validation_loss(theta) / float(np.mean(recent)))
+
+    def _validation_loss(self, theta: Array) -> float:
+        """Return the loss of weights theta (P,) on the validation trials."""
+        assert self.trainer.validation is not None
+        loop = self.trainer.loop_on(self.trainer.validation)
+        rollout = loop.rollout(self.trainer.move(theta), NOTHING_FIXED)
+        return float(rollout.loss)
+
+    def is_stale(self, state: TrainingState) -> bool:
+        """Whether the last holds of a training have brought nothing better."""
+        stale = STALE if self.are_fixed else STALE_DRAWN
+        return state.holds - state.best_hold >= stale
 
     def can_add(self, factor: int) -> bool:
         """Whether there can be `MORE` times as many trials as `factor` times."""

@@ -14,6 +14,7 @@ from hfcontrol.optim.ilqr import (
     solve_backward,
 )
 from hfcontrol.optim.yardstick import optimum
+from hfcontrol.plant.contract import Plant
 
 LINEAR = {
     "linear": {"plant": "linear", "trials": 3},
@@ -90,6 +91,28 @@ def test_damping_grows_and_shrinks_tenfold_within_its_range(fails, monkeypatch):
     factor = ilqr.DAMPING_FACTOR if fails else 1 / ilqr.DAMPING_FACTOR
     powers = ilqr.DAMPING_START * factor ** np.arange(6.0)
     np.testing.assert_allclose(used, np.clip(powers, 1e-8, 1e-4), rtol=1e-12)
+
+
+def test_lengths_tried_together_find_what_lengths_one_by_one_find(rng, monkeypatch):
+    """What NumPy steps together is simulated less often, with the same result."""
+    system = system_of({"plant": "arm2", "effort": 1e-5, "trials": 4})
+    # so far away that whole steps overshoot
+    v = 300 * controls_of(system, rng)
+    simulate, counts = OpenLoop.simulate, []
+
+    def counted(self, *arguments):
+        counts[-1] += 1
+        return simulate(self, *arguments)
+
+    monkeypatch.setattr(OpenLoop, "simulate", counted)
+    found = []
+    for together in (False, True):
+        monkeypatch.setattr(Plant, "steps_together", together)
+        counts.append(0)
+        found.append(improve(system, v, 20))
+    for before, after in zip(*found, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert counts[1] < counts[0]
 
 
 def test_less_is_gained_where_less_is_asked_for(rng):

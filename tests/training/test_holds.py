@@ -15,6 +15,7 @@ from hfcontrol.training.holds import (
     ModelHold,
     begin_hold,
     choose_hold,
+    list_holds,
     switch_hold,
 )
 from hfcontrol.training.state import Event
@@ -197,6 +198,18 @@ def test_auto_compares_plant_with_its_linear_model():
     assert choose_hold("auto", uncounted)[0].kind == "model"
     assert choose_hold("post", uncounted)[0].kind == "inputs"
     assert choose_hold("inputs", uncounted)[0].kind == "inputs"
+
+
+@pytest.mark.parametrize("units, stays", [(32, True), (3, False)])
+def test_drawn_trials_keep_auto_from_models_of_a_cheap_plant(units, stays):
+    """A linear model serves for one hold, and saves little beside a large network."""
+    loop = loop_of("arm2", hidden=(units, units))
+    state, sentence = choose_hold("auto", loop, draws=True)
+    assert (state == HoldState("scenario")) is stays
+    assert sentence.startswith("scenario: the plant takes") is stays
+    assert len(list_holds("auto", loop, draws=True)) == (1 if stays else 2)
+    # fixed trials are not drawn again
+    assert choose_hold("auto", loop)[0].trials_left
 
 
 # Holds in a training.

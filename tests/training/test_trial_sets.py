@@ -9,7 +9,7 @@ from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training import trial_sets
 from hfcontrol.training.state import CurvePoint
-from hfcontrol.training.trial_sets import TrialSets, overfits
+from hfcontrol.training.trial_sets import STALE, STALE_DRAWN, TrialSets, overfits
 from hfcontrol.training.validation import TRIALS, draw_validation
 
 RNG = np.random.default_rng(0)
@@ -61,12 +61,28 @@ def test_gap_is_the_factor_between_fixed_trials_and_those_between_them(fixed):
 
 
 def test_gap_of_random_trials_is_that_of_the_last_holds(random):
-    state = random.trainer.init(np.zeros(random.trainer.network.size), RNG)
+    """The last weights on validation trials, against holds on their own trials."""
+    trainer = random.trainer
+    theta = 0.1 * RNG.standard_normal(trainer.network.size)
+    state = trainer.init(theta, RNG)
     assert not random.are_fixed and random.gap(state) == 1.0
-    holds = [CurvePoint(loss, 8, 1, 0.0) for loss in [*range(10, 0, -1), 3.0]]
-    state = replace(state, history=tuple(holds), best_theta=np.zeros(1), best_loss=9.0)
-    assert random.gap(state) == pytest.approx(9.0 / np.mean([7, 6, 5, 4, 3, 2, 1, 3]))
-    assert random.gap(replace(state, best_loss=1.0)) == 1.0
+    between = trainer.loop_on(trainer.validation).rollout(theta).loss
+    losses = between / np.array([1, 1, 1, 9, 8, 7, 6, 5, 4, 3, 2])
+    holds = tuple(CurvePoint(loss, 8, 1, 0.0) for loss in losses)
+    # the best weights are those that validation has chosen
+    state = replace(state, history=holds, best_theta=0 * theta, best_loss=1e-9)
+    assert random.gap(state) == pytest.approx(between / losses[-8:].mean())
+    holds = tuple(CurvePoint(2 * between, 8, 1, 0.0) for _ in losses)
+    assert random.gap(replace(state, history=holds)) == 1.0
+
+
+@pytest.mark.parametrize("name, stale", [("fixed", STALE), ("random", STALE_DRAWN)])
+def test_trials_that_are_drawn_get_more_holds_without_gain(request, name, stale):
+    sets = request.getfixturevalue(name)
+    state = sets.trainer.init(np.zeros(sets.trainer.network.size), RNG)
+    for holds, expected in ((3 + stale - 1, False), (3 + stale, True)):
+        history = (CurvePoint(1.0, 8, 1, 0.0),) * holds
+        assert sets.is_stale(replace(state, history=history, best_hold=3)) is expected
 
 
 @pytest.mark.parametrize("name", ["fixed", "random"])
