@@ -12,10 +12,10 @@ from hfcontrol.schema import OnlyWith, SettingsModel, setting
 DeviceName = Literal["cpu", "gpu", "auto"]
 DtypeName = Literal["float64", "float32"]
 
-OptimizerName = Literal["hf", "adam", "momentum", "lbfgs", "ppo", "a2c"]
+OptimizerName = Literal["hf", "adam", "momentum", "lbfgs", "ppo", "a2c", "reinforce"]
 
 # They learn from costs alone; all others need the derivatives of the closed loop.
-POLICY_OPTIMIZERS = ("ppo", "a2c")
+POLICY_OPTIMIZERS = ("ppo", "a2c", "reinforce")
 DERIVATIVE_OPTIMIZERS = tuple(
     name for name in get_args(OptimizerName) if name not in POLICY_OPTIMIZERS
 )

@@ -20,11 +20,11 @@ from hfcontrol.evaluation.finiteness import describe_not_finite
 from hfcontrol.evaluation.judging import check_judge, choose_judged, training_operations
 from hfcontrol.optim.yardstick import Optimum, Pilots, optimum
 from hfcontrol.policy_gradient.samplers import (
-    SEED_LIMIT,
     EnvironmentSampler,
     episode_returns,
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
+from hfcontrol.policy_gradient.workers import SEED_LIMIT
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings

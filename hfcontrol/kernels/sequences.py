@@ -54,11 +54,12 @@ def fill_activations(
     network: NetworkTables,
     inputs: Array,
     starts: Array,
+    memory: Array,
     activations: Array,
 ) -> None:
     """Fill the blocks first to end of activations along inputs (T, n_input, N).
 
-    The first activity of each block is zero.
+    `memory` (hidden, N) is the hidden state before the first step.
     """
     T, n_input, N = inputs.shape
     n_units, width = activations.shape[2:]
@@ -68,6 +69,9 @@ def fill_activations(
         before = np.zeros((n_units, width))
         scratch = np.empty((n_units + 1, width))
         clear(activations[block, 0])
+        for i in range(memory.shape[0]):
+            for n in range(n0, n1):
+                activations[block, 0, network.hidden_first + i, n - n0] = memory[i, n]
         for t in range(T):
             now = activations[block, t + 1]
             begin(theta, network, starts[t], n0, activations[block, t], before)

@@ -16,14 +16,14 @@ class OptimizerSettings(SettingsModel):
 
     optimizer: OptimizerName = setting(
         "hf",
-        "hf (Hessian-free), or for comparison adam, momentum or lbfgs; ppo and a2c "
-        "need no derivatives.",
+        "hf (Hessian-free), or for comparison adam, momentum or lbfgs; ppo, a2c "
+        "and reinforce need no derivatives.",
         "WORD",
     )
     learning_rate: Number | None = setting(
         None,
-        "Learning rate; by default 3e-3 for adam, 1e-2 for momentum, 1e-3 for ppo and "
-        "7e-4 for a2c.",
+        "Learning rate; by default 3e-3 for adam, 1e-2 for momentum, 1e-3 for ppo, "
+        "7e-4 for a2c and 3e-3 for reinforce.",
         "RATE",
         only_with=(
             OnlyWith(

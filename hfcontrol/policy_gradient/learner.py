@@ -13,7 +13,7 @@ axis, trials are the last.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +35,7 @@ from hfcontrol.policy_gradient.objectives import (
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Policy
 from hfcontrol.policy_gradient.trajectories import Trajectories
+from hfcontrol.policy_gradient.workers import WorkersState
 
 # Imported when first used: a controller that only acts needs no Numba, which loads
 # slowly.
@@ -80,8 +81,9 @@ class Diagnostics(NamedTuple):
 class Batch(NamedTuple):
     """The data of an update, computed once per rollout before the first update.
 
-    `inputs` (T, n_input, N), `actions` (T, na, N), critic `features` (T, nf, N); the
-    others are (T, N). Losses are means over the steps that `is_kept` marks.
+    `inputs` (T, n_input, N), `actions` (T, na, N), critic `features` (T, nf, N) and
+    `memory` (hidden, N), the hidden state before the first step; the others are (T, N).
+    Losses are means over the steps that `is_kept` marks.
     """
 
     inputs: Array
@@ -92,6 +94,7 @@ class Batch(NamedTuple):
     values: Array
     features: Array
     is_kept: Array
+    memory: Array
 
     def select(self, trials: Array | Sequence[int]) -> "Batch":
         """Return the batch of some trials, given by their indices."""
@@ -105,7 +108,9 @@ class PolicyState:
 
     `theta` (P,) is the controller's, `trained` holds all trained parameters (network on
     normalised inputs, log_std, critic) with the moments of their gradient, and
-    `inputs`, `features` and `returns` are running moments.
+    `inputs`, `features` and `returns` are running moments. `discounted` (N,) are the
+    discounted rewards so far of the episodes in progress, and `workers` are what
+    collected them; on a plant, every rollout has whole episodes, and these are empty.
     """
 
     theta: Array
@@ -115,15 +120,20 @@ class PolicyState:
     returns: Moments
     updates: int = 0
     rollouts: int = 0
+    discounted: Array = field(default_factory=lambda: np.zeros(0))
+    workers: WorkersState | None = None
 
     def __post_init__(self) -> None:
         # A checkpoint stores these as dictionaries.
         if isinstance(self.trained, dict):
             object.__setattr__(self, "trained", FirstOrderState(**self.trained))
-        for name in ("inputs", "features", "returns"):
+        kinds: dict[str, type] = dict.fromkeys(
+            ("inputs", "features", "returns"), Moments
+        )
+        for name, kind in (*kinds.items(), ("workers", WorkersState)):
             value = getattr(self, name)
             if isinstance(value, dict):
-                object.__setattr__(self, name, Moments(**value))
+                object.__setattr__(self, name, kind(**value))
 
 
 @dataclass(frozen=True)
@@ -270,6 +280,8 @@ class Learner:
     ) -> tuple[Batch, PolicyState]:
         """Return the batch of trajectories, and the state with updated moments."""
         options = self.options
+        if not options.has_critic:
+            trajectories = trajectories.whole_episodes()
         rewards, starts = trajectories.rewards, trajectories.starts
         is_kept = trajectories.is_kept.ravel()
         inputs = flatten_time(trajectories.inputs)[:, is_kept]
@@ -278,24 +290,26 @@ class Learner:
 
         weights = self.network_weights(theta, state.inputs)
         activations = self.network_sequences.activations(
-            weights, trajectories.inputs, starts
+            weights, trajectories.inputs, starts, trajectories.memory
         )
         m = self._outputs(activations, starts.shape[1])
         before, after = self._hidden_states(activations, starts)
 
         # Moments include this rollout before it is normalised by them.
         raw_features = np.concatenate([trajectories.context, before], axis=1)
-        returns = running_returns(rewards, starts, options.discount)
+        returns = running_returns(rewards, starts, options.discount, state.discounted)
         state = replace(
             state,
+            discounted=returns[-1],
             features=state.features.update(flatten_time(raw_features)[:, is_kept]),
             returns=state.returns.update(returns.reshape(1, -1)[:, is_kept]),
         )
         features = state.features.normalise(raw_features, MAX_NORMALISED)
-        predicted = self.predict_values(critic, flatten_time(features))
-        values = predicted.values.reshape(rewards.shape)
-
-        next_values = self._next_values(state, critic, trajectories, values, after)
+        values = next_values = np.zeros_like(rewards)
+        if options.has_critic:
+            predicted = self.predict_values(critic, flatten_time(features))
+            values = predicted.values.reshape(rewards.shape)
+            next_values = self._next_values(state, critic, trajectories, values, after)
         # Rewards are scaled but not centred: a constant added to each reward would
         # favour long or short episodes.
         scaled = rewards / state.returns.deviation[0]
@@ -317,6 +331,7 @@ class Learner:
             values,
             features,
             trajectories.is_kept,
+            trajectories.memory,
         )
         return batch, state
 
@@ -349,7 +364,9 @@ class Learner:
         theta, log_std, critic = self.split(trained)
         weights = self.network_weights(theta, inputs)
         sequences = self.network_sequences
-        activations = sequences.activations(weights, batch.inputs, batch.starts)
+        activations = sequences.activations(
+            weights, batch.inputs, batch.starts, batch.memory
+        )
         m = self._outputs(activations, batch.starts.shape[1])
 
         log_prob = self.policy.log_prob(m, log_std, batch.actions)
@@ -357,8 +374,9 @@ class Learner:
         entropy = self.policy.entropy(m, log_std)[is_kept]
         advantages = batch.advantages[is_kept]
         # Normalised in each minibatch, as reference implementations of PPO do (Huang et
-        # al. 2022). A2C has them as they are.
-        if options.name == "ppo":
+        # al. 2022); for rewards to go, their mean is the baseline. A2C has them as they
+        # are.
+        if options.name != "a2c":
             centred = advantages - advantages.mean()
             advantages = centred / (advantages.std() + 1e-8)
 
@@ -390,6 +408,8 @@ class Learner:
         self, critic: Array, batch: Batch
     ) -> tuple[Array, Array]:
         """Return the critic's loss without its weight, and the weighted gradient."""
+        if not self.options.has_critic:
+            return np.zeros(()), np.zeros_like(critic)
         predicted = self.predict_values(critic, flatten_time(batch.features))
         is_kept = batch.is_kept.ravel()
         returns = (batch.advantages + batch.values).ravel()

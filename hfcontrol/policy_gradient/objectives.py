@@ -33,13 +33,16 @@ def generalised_advantages(
     return advantages
 
 
-def running_returns(rewards: Array, starts: Array, discount: float) -> Array:
+def running_returns(
+    rewards: Array, starts: Array, discount: float, before: Array
+) -> Array:
     """Return the discounted rewards (T, N) of each episode so far.
 
+    `before` (N,) are those of episodes that go on; none is empty.
     Their standard deviation is the scale of the rewards (Engstrom et al. 2020).
     """
     returns = np.empty_like(rewards)
-    previous = np.zeros(rewards.shape[1])
+    previous = before if before.size else np.zeros(rewards.shape[1])
     for t in range(len(rewards)):
         previous = rewards[t] + discount * ~starts[t] * previous
         returns[t] = previous

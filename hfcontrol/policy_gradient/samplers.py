@@ -6,13 +6,13 @@ the horizon belongs to the task, and the critic sees the time left.
 
 A Gymnasium environment says when an episode is terminated. An episode that is only
 truncated, by a time limit or by the end of the rollout, is bootstrapped with the
-critic's value. Every rollout starts new episodes, so that a checkpoint needs no state
-of the environment to resume bit for bit.
+critic's value. Episodes go on in the next rollout (workers.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -26,9 +26,7 @@ from hfcontrol.plant.episodes import EnvironmentCopy
 from hfcontrol.policy_gradient.lost_trials import find_lost_trials
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian, Policy
 from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
-
-# Seeds of environments are drawn below this number.
-SEED_LIMIT = 2**31 - 1
+from hfcontrol.policy_gradient.workers import Workers, WorkersState
 
 
 class Sampler(Protocol):
@@ -46,10 +44,26 @@ class Sampler(Protocol):
     def n_context(self) -> int:
         """Number of the critic's inputs besides the network's hidden state."""
 
+    def open(
+        self, saved: WorkersState | None = None
+    ) -> AbstractContextManager[Workers | None]:
+        """Return what lasts from rollout to rollout, None for a plant.
+
+        `saved` is how it got where it was, None to begin.
+        """
+
     def collect(
-        self, theta: Array, policy: Any, log_std: Array, rng: np.random.Generator
+        self,
+        theta: Array,
+        policy: Any,
+        log_std: Array,
+        rng: np.random.Generator,
+        workers: Any = None,
     ) -> Trajectories:
-        """Record one rollout of the network with parameters theta (P,)."""
+        """Record one rollout of the network with parameters theta (P,).
+
+        `workers` are those of `open`; without them all episodes are new.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,18 @@ class PlantSampler:
         """Number of the critic's inputs: state, target and the time left."""
         return self.plant.nx + self.n_target + 1
 
+    @staticmethod
+    def open(saved: WorkersState | None = None) -> AbstractContextManager[None]:
+        """Return nothing: every rollout has all of its trials."""
+        return nullcontext()
+
     def collect(
-        self, theta: Array, policy: Gaussian, log_std: Array, rng: np.random.Generator
+        self,
+        theta: Array,
+        policy: Gaussian,
+        log_std: Array,
+        rng: np.random.Generator,
+        workers: None = None,
     ) -> Trajectories:
         """Record one rollout; trials that run away end early (lost_trials.py).
 
@@ -108,6 +132,7 @@ class PlantSampler:
 
         inputs = keep(inputs)
         self._check_inputs(inputs)
+        hidden = loop.network.hidden
         loss = rollout.loss
         if lost.number:
             loss = float(lost.costs.sum(axis=0).mean())
@@ -123,6 +148,8 @@ class PlantSampler:
             Truncations.none(context.shape[1]),
             is_kept,
             loss,
+            np.zeros((hidden.stop - hidden.start, loop.trials)),
+            np.zeros(loop.trials, dtype=bool),
             loop,
             rollout,
             lost.number,
@@ -140,19 +167,6 @@ class PlantSampler:
             f"{self.plant.name}: {name} is {inputs[step, entry, trial]} at step {step} "
             f"of trial {trial}; what the network sees must be finite"
         )
-
-
-class Step(NamedTuple):
-    """What N copies of an environment return after one step.
-
-    `rewards`, `terminated` and `done` are (N,). Where an episode is over,
-    `observations` (n, N) are those of the next one.
-    """
-
-    observations: Array
-    rewards: Array
-    terminated: Array
-    done: Array
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,7 @@ class EnvironmentSampler:
         """What is explored, for the report before training."""
         return (
             f"exploring {self.copies} copies of {self.environment.id}, "
-            f"{self.steps} steps a rollout"
+            f"{self.steps} steps of each between updates"
         )
 
     @property
@@ -195,16 +209,31 @@ class EnvironmentSampler:
         """Number of the critic's inputs: all observations, also those not `seen`."""
         return self.environment.n_observation
 
+    @contextmanager
+    def open(self, saved: WorkersState | None = None) -> Iterator[Workers]:
+        """Make the copies, bring them where they were, and close them at the end."""
+        with self.environment.copies(self.copies) as copies:
+            n_hidden = self.network.hidden.stop - self.network.hidden.start
+            yield Workers(self.environment, copies, n_hidden, saved)
+
     def collect(
-        self, theta: Array, policy: Policy, log_std: Array, rng: np.random.Generator
+        self,
+        theta: Array,
+        policy: Policy,
+        log_std: Array,
+        rng: np.random.Generator,
+        workers: Workers | None = None,
     ) -> Trajectories:
         """Record one rollout of all copies."""
+        if workers is None:
+            with self.open() as workers:
+                return self.collect(theta, policy, log_std, rng, workers)
         network, count = self.network, self.copies
-        seeds = rng.integers(SEED_LIMIT, size=count)
         weights = network.weights(theta)
         initial = initial_activations(network, weights, count)
-        activations = initial
-        is_start = np.ones(count, dtype=bool)
+        activations = np.zeros_like(initial)
+        activations[network.hidden] = workers.memory
+        memory = workers.memory.copy()
 
         shape = (self.steps, count)
         context = np.empty((self.steps, self.n_context, count))
@@ -212,26 +241,29 @@ class EnvironmentSampler:
         starts, done, terminated = np.zeros((3, *shape), dtype=bool)
         actions: list[Array] = []
         truncated: list[tuple[int, int, Array]] = []
+        finished: list[float] = []
 
-        with self.environment.copies(count) as copies:
-            observations = reset_all(copies, seeds)
-            for t in range(self.steps):
-                context[t] = observations
-                starts[t] = is_start
-                # A new episode starts without the memory of the last one.
-                before = np.where(is_start, initial, activations)
-                activations = network.step(weights, before, observations[self.seen])
-                action = policy.draw(activations[network.outputs], log_std, rng)
-                actions.append(action)
+        for t in range(self.steps):
+            starts[t] = workers.begin(rng)
+            context[t] = workers.observations
+            # A new episode starts without the memory of the last one.
+            before = np.where(starts[t], initial, activations)
+            seen = workers.observations[self.seen]
+            activations = network.step(weights, before, seen)
+            actions.append(policy.draw(activations[network.outputs], log_std, rng))
+            for n, step in enumerate(workers.step(actions[-1])):
+                rewards[t, n] = step.reward
+                terminated[t, n] = step.terminated
+                if workers.is_over[n] or t == self.steps - 1:
+                    # The critic's value stands for what would have come.
+                    done[t, n] = True
+                    if not step.terminated:
+                        truncated.append((t, n, step.observation))
+            finished += workers.returns[workers.is_over].tolist()
+        workers.memory[:] = activations[network.hidden]
 
-                step = self._step(copies, action, t, truncated)
-                observations, rewards[t], terminated[t], done[t] = step
-                is_start = done[t]
-
-        # Only episodes that end by themselves count as whole in the reported loss.
-        loss = -mean_return(rewards, starts, done)
-        # The end of the rollout truncates the episodes that are not over.
-        done[-1] = True
+        # Episodes in progress count only where none is whole.
+        whole = finished or workers.returns.tolist()
         return Trajectories(
             context[:, self.seen],
             starts,
@@ -242,37 +274,11 @@ class EnvironmentSampler:
             context,
             self._truncations(truncated),
             np.ones(shape, dtype=bool),
-            loss,
+            -float(np.mean(whole)),
+            memory,
+            ~workers.is_over,
+            finished=tuple(finished),
         )
-
-    def _step(
-        self,
-        copies: list[EnvironmentCopy],
-        actions: Array,
-        t: int,
-        truncated: list[tuple[int, int, Array]],
-    ) -> Step:
-        """Step all copies at time t under actions (na, N).
-
-        A copy whose episode is over is reset, except at the end of the rollout. What a
-        truncated episode had reached is appended to `truncated`.
-        """
-        count = len(copies)
-        is_last = t == self.steps - 1
-        observations = np.empty((self.n_context, count))
-        rewards = np.empty(count)
-        terminated, done = np.zeros((2, count), dtype=bool)
-        for n, env in enumerate(copies):
-            step = env.step(self.environment.action(actions[:, n]))
-            reached, rewards[n], terminated[n], out_of_time = step
-            done[n] = terminated[n] or out_of_time
-            if (done[n] or is_last) and not terminated[n]:
-                truncated.append((t, n, reached))
-            # Every rollout resets all copies when it starts.
-            if done[n] and not is_last:
-                reached = env.reset()
-            observations[:, n] = reached
-        return Step(observations, rewards, terminated, done)
 
     def _truncations(self, truncated: list[tuple[int, int, Array]]) -> Truncations:
         """Return the `Truncations` of a list of them."""
@@ -309,19 +315,6 @@ def initial_activations(network: Network, weights: Array, trials: int) -> Array:
     if network.start:
         activations[network.hidden] = weights[network.start][:, None]
     return activations
-
-
-def mean_return(rewards: Array, starts: Array, done: Array) -> float:
-    """Return the mean sum of rewards of the episodes that end within the rollout.
-
-    If none ends, return the mean of the sums so far.
-    """
-    totals: list[float] = []
-    running = np.zeros(rewards.shape[1])
-    for reward, is_start, is_done in zip(rewards, starts, done, strict=True):
-        running = np.where(is_start, 0.0, running) + reward
-        totals += running[is_done].tolist()
-    return float(np.mean(totals or running))
 
 
 def episode_returns(

@@ -1,4 +1,4 @@
-"""Settings of PPO and A2C."""
+"""Settings of policy gradients: PPO, A2C and REINFORCE."""
 
 from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
 from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words, setting
@@ -22,7 +22,7 @@ class PolicyGradientSettings(SettingsModel):
 
     discount: Number = setting(
         0.99,
-        "PPO/A2C: discount factor.",
+        "Policy: discount factor.",
         "GAMMA",
         only_with=POLICY_ONLY,
         ge=0,
@@ -30,7 +30,7 @@ class PolicyGradientSettings(SettingsModel):
     )
     gae_lambda: Number | None = setting(
         None,
-        "PPO/A2C: lambda of generalised advantage estimation; by default 0.95 for ppo, "
+        "Policy: lambda of generalised advantage estimation; by default 0.95 for ppo, "
         "1 for a2c.",
         "LAMBDA",
         only_with=POLICY_ONLY,
@@ -39,7 +39,7 @@ class PolicyGradientSettings(SettingsModel):
     )
     clip: Number | None = setting(
         None,
-        "PPO/A2C: clipping range of probability ratios; by default 0.2 for ppo, none "
+        "Policy: clipping range of probability ratios; by default 0.2 for ppo, none "
         "for a2c.",
         "EPS",
         only_with=POLICY_ONLY,
@@ -47,36 +47,44 @@ class PolicyGradientSettings(SettingsModel):
     )
     epochs: Whole | None = setting(
         None,
-        "PPO/A2C: passes over a rollout; by default 10 for ppo, 1 for a2c.",
+        "Policy: passes over a rollout; by default 10 for ppo, 1 for a2c.",
         "N",
         only_with=POLICY_ONLY,
         ge=1,
     )
     minibatches: Whole | None = setting(
         None,
-        "PPO/A2C: updates per pass, each on a subset of the trials; by default 4 for "
+        "Policy: updates per pass, each on a subset of the trials; by default 4 for "
         "ppo, 1 for a2c.",
+        "N",
+        only_with=POLICY_ONLY,
+        ge=1,
+    )
+    n_steps: Whole | None = setting(
+        None,
+        "Policy in an environment: steps of every copy between updates; by "
+        "default 5 for a2c, and a whole rollout for ppo and reinforce.",
         "N",
         only_with=POLICY_ONLY,
         ge=1,
     )
     entropy: Number = setting(
         0.0,
-        "PPO/A2C: weight of the policy's entropy in the objective.",
+        "Policy: weight of the policy's entropy in the objective.",
         "WEIGHT",
         only_with=POLICY_ONLY,
         ge=0,
     )
     value_clip: Number | None = setting(
         None,
-        "PPO/A2C: clipping range of the value function; none by default.",
+        "Policy: clipping range of the value function; none by default.",
         "EPS",
         only_with=POLICY_ONLY,
         gt=0,
     )
     target_kl: Number | None = setting(
         None,
-        "PPO/A2C: end the passes over a rollout at 1.5 times this KL divergence from "
+        "Policy: end the passes over a rollout at 1.5 times this KL divergence from "
         "its policy; never by default.",
         "KL",
         only_with=POLICY_ONLY,
@@ -84,7 +92,7 @@ class PolicyGradientSettings(SettingsModel):
     )
     log_spread: Number = setting(
         -0.5,
-        "PPO/A2C: initial logarithm of the exploration noise, in typical controls.",
+        "Policy: initial logarithm of the exploration noise, in typical controls.",
         "L",
         only_with=POLICY_ONLY,
         ge=MIN_LOG_STD,
@@ -92,13 +100,13 @@ class PolicyGradientSettings(SettingsModel):
     )
     anneal: Whole = setting(
         0,
-        "PPO/A2C: decrease the learning rate linearly to zero over N rollouts.",
+        "Policy: decrease the learning rate linearly to zero over N rollouts.",
         "N",
         only_with=POLICY_ONLY,
         ge=0,
     )
     normalise: bool = setting(
         True,
-        "PPO/A2C: normalise the network's inputs, which is the default.",
+        "Policy: normalise the network's inputs, which is the default.",
         only_with=POLICY_ONLY,
     )

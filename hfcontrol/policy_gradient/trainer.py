@@ -22,6 +22,7 @@ from hfcontrol.policy_gradient.learner import Learner, PolicyState
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.samplers import Episodes, Sampler
 from hfcontrol.policy_gradient.trajectories import Trajectories
+from hfcontrol.policy_gradient.workers import Workers
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.holds import HoldState
 from hfcontrol.training.state import CurvePoint, Event, Limits, Stop, TrainingState
@@ -30,9 +31,10 @@ from hfcontrol.training.stop import StopToken
 
 @dataclass
 class PolicyTrainer:
-    """One problem for PPO or A2C: task, plant, network, sampler and options.
+    """One problem for policy gradients: task, plant, network, sampler and options.
 
-    In an environment, `kernels` is None.
+    A hold has `rounds` rollouts, each with its updates. In an environment, `kernels` is
+    None.
     """
 
     task: Task | Episodes
@@ -43,6 +45,7 @@ class PolicyTrainer:
     optimizer: PolicyGradient
     sampler: Sampler
     limits: Limits = field(default_factory=Limits)
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         self.learner = Learner(
@@ -78,45 +81,78 @@ class PolicyTrainer:
         rng = np.random.default_rng()
         rng.bit_generator.state = state.generator
 
+        with self.sampler.open(state.optimizer.workers) as workers:
+            if workers is not None and workers.restarted:
+                text = (
+                    f"{workers.restarted} of {self.task.trials} copies begin a new "
+                    "episode: their environment does not repeat itself"
+                )
+                yield Event("notice", state, None, None, activity=text)
+            yield from self._rollouts(state, workers, rng, clock, stop_token)
+
+    def _rollouts(
+        self,
+        state: TrainingState,
+        workers: Workers | None,
+        rng: np.random.Generator,
+        clock: float,
+        stop_token: StopToken,
+    ) -> Iterator[Event]:
+        """Yield the events of `run`, with workers brought to where they were."""
         # A resumed training draws its last rollout again, which is counted already.
         is_fresh = not state.rollouts
-        trajectories = self._collect(state.optimizer, rng)
+        trajectories = self._collect(state.optimizer, rng, workers)
         if is_fresh:
             state = replace(state, first_loss=trajectories.loss)
-            state = self._record(state, trajectories, clock)
+            state = self._record(state, trajectories.loss, clock)
             yield Event("start", state, trajectories.loop, trajectories.rollout)
 
         stop = self._reached_limit(state, clock, stop_token)
         while stop is None:
-            policy_state, report = self.learner.update(
-                state.optimizer, trajectories, rng
-            )
-            # The generator's state before the rollout: resuming draws it again.
+            policy_state = state.optimizer
+            finished: list[float] = []
+            for _ in range(self.rounds):
+                policy_state, report = self.learner.update(
+                    policy_state, trajectories, rng
+                )
+                # What is before the rollout: resuming draws it again.
+                generator = rng.bit_generator.state
+                saved = None if workers is None else workers.saved()
+                trajectories = self._collect(policy_state, rng, workers)
+                finished += trajectories.finished
+            updates = policy_state.updates
             state = replace(
                 state,
-                optimizer=policy_state,
-                updates=policy_state.updates,
-                generator=rng.bit_generator.state,
+                optimizer=replace(policy_state, workers=saved),
+                updates=updates,
+                generator=generator,
             )
-            trajectories = self._collect(policy_state, rng)
-            state = self._record(state, trajectories, clock)
+            loss = -float(np.mean(finished)) if finished else trajectories.loss
+            state = self._record(state, loss, clock)
             yield Event("hold", state, trajectories.loop, trajectories.rollout, report)
             stop = self._reached_limit(state, clock, stop_token)
         yield Event("done", state, trajectories.loop, trajectories.rollout, stop=stop)
 
-    def _collect(self, state: PolicyState, rng: np.random.Generator) -> Trajectories:
+    def _collect(
+        self,
+        state: PolicyState,
+        rng: np.random.Generator,
+        workers: Workers | None = None,
+    ) -> Trajectories:
         """Record one rollout of the controller in `state`, with exploration."""
+        if not self.optimizer.has_critic:
+            # Rewards to go need whole episodes, from their start.
+            workers = None
         log_std = self.learner.log_std(state)
-        return self.sampler.collect(state.theta, self.sampler.policy, log_std, rng)
+        policy = self.sampler.policy
+        return self.sampler.collect(state.theta, policy, log_std, rng, workers)
 
     @staticmethod
-    def _record(
-        state: TrainingState, trajectories: Trajectories, clock: float
-    ) -> TrainingState:
+    def _record(state: TrainingState, loss: float, clock: float) -> TrainingState:
         """Return the state with one more rollout in its counts and learning curve."""
         state = replace(
             state,
-            loss=trajectories.loss,
+            loss=loss,
             counts=state.counts + Counts(rollouts=1),
             seconds=time.perf_counter() - clock,
         )

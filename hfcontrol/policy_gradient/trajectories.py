@@ -1,4 +1,4 @@
-"""What a policy recorded while it explored: the data that PPO and A2C learn from."""
+"""What a policy recorded while it explored: what policy gradients learn from."""
 
 from typing import NamedTuple
 
@@ -36,8 +36,12 @@ class Trajectories(NamedTuple):
     `is_kept` (T, N): the step is learnt from. Steps after the loss of a trial are not;
     their numbers are zero, and each of them starts an episode.
 
-    `loss` is the loss to report. On a plant, `loop` and `rollout` are its closed loop
-    and rollout, and `lost` trials ran away; in an environment they are None and 0.
+    `memory` (hidden, N) is the hidden state before the first step, of trials that do
+    not start there; `is_cut` (N,) marks episodes that were not over at the end.
+
+    `loss` is the loss to report, and `finished` are the returns of the episodes that
+    ended in an environment. On a plant, `loop` and `rollout` are its closed loop and
+    rollout, and `lost` trials ran away; in an environment they are None and 0.
     """
 
     inputs: Array
@@ -50,6 +54,19 @@ class Trajectories(NamedTuple):
     truncations: Truncations
     is_kept: Array
     loss: float
+    memory: Array
+    is_cut: Array
     loop: ClosedLoop | None = None
     rollout: Rollout | None = None
     lost: int = 0
+    finished: tuple[float, ...] = ()
+
+    def whole_episodes(self) -> "Trajectories":
+        """Return the trajectories without the steps of episodes that were cut.
+
+        If there are no others, all are returned.
+        """
+        times = np.arange(len(self.starts))[:, None]
+        last_start = np.where(self.starts, times, 0).max(axis=0)
+        is_kept = self.is_kept & ~(self.is_cut & (times >= last_start))
+        return self._replace(is_kept=is_kept) if is_kept.any() else self

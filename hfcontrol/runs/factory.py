@@ -269,7 +269,7 @@ OPTIMIZERS: dict[str, Callable[[Settings, Task, Conditioning], Optimizer[Any]]] 
 
 
 def make_policy_gradient(settings: Settings) -> PolicyGradient:
-    """Return the options of PPO or A2C."""
+    """Return the options of PPO, A2C or REINFORCE."""
     chosen = {key: getattr(settings, key) for key in POLICY_SETTINGS}
     rate = settings.learning_rate
     return PolicyGradient.for_method(settings.optimizer, learning_rate=rate, **chosen)
@@ -315,6 +315,11 @@ def make_trainer(
     limits = make_limits(settings, fresh)
 
     if settings.optimizer in POLICY_OPTIMIZERS:
+        if settings.n_steps is not None:
+            raise UsageError(
+                f"`n_steps` {settings.n_steps} with `plant` {settings.plant}: applies "
+                "only to environments; on a plant every update has whole episodes"
+            )
         draw_loop = plant_loop(task, plant, kernels, network, wiring)
         sampler = PlantSampler(draw_loop, plant, task.n_target)
         return PolicyTrainer(
@@ -385,16 +390,25 @@ def _environment_trainer(settings: Settings, plant: Plant) -> PolicyTrainer:
     seen = np.arange(plant.ny)
     if plant.observation_indices is not None:
         seen = np.array(plant.observation_indices)
-    sampler = EnvironmentSampler(environment, network, seen, task.trials, task.steps)
+    options = make_policy_gradient(settings)
+    n_steps = task.steps if options.n_steps is None else options.n_steps
+    if settings.n_steps is not None and n_steps > task.steps:
+        raise UsageError(
+            f"`n_steps` {n_steps}: a rollout has {task.steps} `steps`; give at most as "
+            "many"
+        )
+    n_steps = min(n_steps, task.steps)
+    sampler = EnvironmentSampler(environment, network, seen, task.trials, n_steps)
     return PolicyTrainer(
         task,
         plant,
         None,
         network,
         make_wiring(settings, plant),
-        make_policy_gradient(settings),
+        options,
         sampler,
         make_limits(settings),
+        rounds=task.steps // n_steps,
     )
 
 

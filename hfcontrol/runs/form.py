@@ -49,6 +49,7 @@ SIZES = (
     "feedback_delay",
     "command_delay",
     "minibatches",
+    "n_steps",
     "epochs",
     "store_every",
 )
@@ -62,7 +63,8 @@ MOST_SUBSTEPS = 1000
 FINITE = ("damping", "radius", "seconds", "count", "compile_seconds")
 
 # Arrays whose entries must be finite, and those that must be above zero.
-FINITE_ARRAYS = ("theta", "mean_theta", "best_theta", "mean", "variance", "trim")
+FINITE_ARRAYS: tuple[str, ...] = ("theta", "mean_theta", "best_theta", "mean", "trim")
+FINITE_ARRAYS += ("variance", "discounted", "seeds", "lengths", "actions", "memory")
 SIZE_ARRAYS = ("size", "state_size", "control_size", "typical_control")
 
 
@@ -288,7 +290,8 @@ def _check_sizes(tree: Tree, where: str) -> None:
 
 
 # Classes whose arrays have one size.
-SAME_SIZE = (*OPTIMIZER_STATES.values(), Moments, Typical)
+# A policy's are those of its workers too.
+SAME_SIZE = (OPTIMIZER_STATES["hf"], OPTIMIZER_STATES["first_order"], Moments, Typical)
 
 
 def _check_state(

@@ -145,6 +145,7 @@ class TrainKeywords(TypedDict, total=False):
     clip: float | None
     epochs: int | None
     minibatches: int | None
+    n_steps: int | None
     entropy: float
     value_clip: float | None
     target_kl: float | None

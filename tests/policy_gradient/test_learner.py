@@ -34,17 +34,22 @@ def make_learner(policy, cell="ltc", method="ppo", **options):
 
 
 def make_trajectories(learner, state, rng):
-    """Random inputs and rewards; some episodes terminate or are truncated early."""
+    """Random inputs and rewards; some episodes terminate or are truncated early.
+
+    The first trial goes on from an earlier rollout.
+    """
     inputs = 3 + 2 * rng.standard_normal((T, N_INPUT, N))
     starts = np.zeros((T, N), dtype=bool)
-    starts[0] = starts[2, 1] = starts[4, 2] = starts[3, 3] = True
+    starts[0, 1:] = starts[2, 1] = starts[4, 2] = starts[3, 3] = True
     done = np.concatenate([starts[1:], np.ones((1, N), dtype=bool)])
     terminated = done.copy()
     terminated[1, 1] = terminated[-1, :2] = False
 
     theta, log_std, _ = learner.split(state.trained.theta)
     weights = learner.network_weights(theta, state.inputs)
-    activations = learner.network_sequences.activations(weights, inputs, starts)
+    hidden = learner.network.hidden
+    memory = rng.standard_normal((hidden.stop - hidden.start, N))
+    activations = learner.network_sequences.activations(weights, inputs, starts, memory)
     m = learner._outputs(activations, N)
     actions = np.array([learner.policy.draw(means, log_std, rng) for means in m])
     t, n = np.nonzero(done & ~terminated)
@@ -59,6 +64,8 @@ def make_trajectories(learner, state, rng):
         Truncations(t, n, rng.standard_normal((N_CONTEXT, len(t)))),
         np.ones((T, N), dtype=bool),
         0.0,
+        memory,
+        done[-1] & ~terminated[-1],
     )
 
 
@@ -164,7 +171,7 @@ def test_a2c_equals_its_loss_written_separately(rng):
         theta, log_std, critic = learner.split(trained)
         weights = learner.network_weights(theta, state.inputs)
         activations = learner.network_sequences.activations(
-            weights, batch.inputs, batch.starts
+            weights, batch.inputs, batch.starts, batch.memory
         )
         m = learner._outputs(activations, N)
         s = policy.scale[:, None] * np.exp(log_std)[:, None]
@@ -183,6 +190,43 @@ def test_a2c_equals_its_loss_written_separately(rng):
         v = rng.standard_normal(g.size)
         difference = loss(trained + 1e-6 * v) - loss(trained - 1e-6 * v)
         assert g @ v == pytest.approx(difference / 2e-6, rel=1e-6)
+
+
+def test_reinforce_equals_its_loss_written_separately(rng):
+    """-mean G log p with normalised rewards to go G, over episodes that are whole."""
+    policy = POLICIES["gaussian"]
+    learner = make_learner(policy, method="reinforce", normalise=False)
+    state = make_state(learner, rng)
+    e = make_trajectories(learner, state, rng)
+    batch, state = learner.prepare_batch(state, e)
+    scale, to_go, kept = state.returns.deviation[0], np.zeros((T, N)), e.is_kept.copy()
+    for n in range(N):
+        for t in range(T):
+            end = t + int(np.argmax(e.done[t:, n]))
+            powers = learner.options.discount ** np.arange(end + 1 - t)
+            to_go[t, n] = powers @ e.rewards[t : end + 1, n] / scale
+            kept[t, n] = not (e.is_cut[n] and end == T - 1)
+    assert 0 < kept.sum() < kept.size
+    np.testing.assert_array_equal(batch.is_kept, kept)
+    np.testing.assert_allclose(batch.advantages[kept], to_go[kept], rtol=1e-12)
+
+    G = (to_go - to_go[kept].mean()) / (to_go[kept].std() + 1e-8)
+    _, g, _ = learner.loss_and_gradient(state.trained.theta, state.inputs, batch)
+
+    def loss(trained):
+        theta, log_std, _ = learner.split(trained)
+        activations = learner.network_sequences.activations(
+            theta, batch.inputs, batch.starts, batch.memory
+        )
+        m = learner._outputs(activations, N)
+        return -(G * policy.log_prob(m, log_std, batch.actions))[kept].mean()
+
+    trained = state.trained.theta
+    for _ in range(3):
+        v = rng.standard_normal(g.size)
+        difference = loss(trained + 1e-6 * v) - loss(trained - 1e-6 * v)
+        assert g @ v == pytest.approx(difference / 2e-6, rel=1e-6)
+    assert not learner.split(g).critic.any()
 
 
 def test_gradient_does_not_depend_on_order_of_trials(rng):
@@ -236,9 +280,12 @@ def test_running_moments_equal_moments_of_all_values(rng):
 
 def test_running_returns_restart_with_each_episode():
     starts = np.array([[True], [False], [True], [False]])
+    none = np.zeros(0)
     np.testing.assert_allclose(
-        running_returns(np.ones((4, 1)), starts, 0.5)[:, 0], [1, 1.5, 1, 1.5]
+        running_returns(np.ones((4, 1)), starts, 0.5, none)[:, 0], [1, 1.5, 1, 1.5]
     )
+    before = np.array([8.0])
+    assert running_returns(np.ones((1, 1)), starts[1:2], 0.5, before) == 5.0
 
 
 @policies

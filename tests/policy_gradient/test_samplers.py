@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import bits
 
+from hfcontrol.errors import CheckpointError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.network import Network
@@ -16,12 +17,13 @@ from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian
 from hfcontrol.policy_gradient.samplers import (
     EnvironmentSampler,
+    Episodes,
     episode_returns,
-    mean_return,
 )
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import settings_for
+from hfcontrol.runs.state_tree import state_from_tree, state_to_tree
 from hfcontrol.training.curriculum import run_curriculum
 from hfcontrol.training.state import Limits, Stop
 
@@ -75,6 +77,22 @@ class Recall:
         pass
 
 
+class Walk:
+    """A random walk that its seed and its actions decide, of ten steps."""
+
+    def reset(self, seed=None):
+        self.rng, self.x, self.t = np.random.default_rng(seed), np.zeros(2), 0
+        return self.x, {}
+
+    def step(self, action):
+        self.t += 1
+        self.x = self.x + 0.5 * self.rng.standard_normal(2) + 0.3 * float(action)
+        return self.x, -float(self.x @ self.x), abs(self.x[0]) > 3, self.t == 10, {}
+
+    def close(self):
+        pass
+
+
 def environment(make, n_observation, n_control, discrete=True, low=None, high=None):
     return Environment(
         "Toy-v0", make, n_observation, n_control, discrete, low, high, 0, None
@@ -115,6 +133,69 @@ def test_time_limit_truncates_and_records_what_old_episode_reached():
     np.testing.assert_array_equal(e.starts[:, 0], [True, False, False, True, False])
 
 
+def test_episodes_go_on_in_the_next_rollout():
+    """Two rollouts of some steps are one of as many, for a network with memory."""
+    parts = make_sampler(lambda: Walk(), 4)
+    network = parts.network
+    theta = network.initial(np.random.default_rng(1))
+    weights, likely = network.weights(theta), MostLikely(2)
+
+    def record(sampler, count):
+        rng = np.random.default_rng(0)
+        with sampler.open() as workers:
+            return [
+                sampler.collect(theta, likely, np.zeros(0), rng, workers)
+                for _ in range(count)
+            ]
+
+    (whole,) = record(make_sampler(lambda: Walk(), 12), 1)
+    three = record(parts, 3)
+    for name in ("inputs", "starts", "actions", "rewards", "terminated"):
+        joined = np.concatenate([getattr(e, name) for e in three])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    assert sum((e.finished for e in three), ()) == whole.finished
+    assert not three[1].starts[0].all() and whole.starts[1:].any()
+    # The first step of a later rollout has the memory of the one before.
+    activations = np.zeros((network.n_activations, 2))
+    activations[network.hidden] = three[1].memory
+    begun = np.where(three[1].starts[0], 0.0, activations)
+    outputs = network.step(weights, begun, three[1].inputs[0])[network.outputs]
+    np.testing.assert_array_equal(outputs.argmax(axis=0), three[1].actions[0, 0])
+
+
+def test_copies_are_brought_where_they_were_or_begin_again():
+    """Counting counts its episodes whatever its seed: it does not repeat itself."""
+    for make, restarted in ((Walk, 0), (lambda: Counting(end=3), 2)):
+        sampler, rng = make_sampler(make, 7), np.random.default_rng(0)
+        theta = sampler.network.initial(np.random.default_rng(1))
+
+        def collect(workers, sampler=sampler, theta=theta, rng=rng):
+            return sampler.collect(theta, Categorical(2), np.zeros(0), rng, workers)
+
+        with sampler.open() as workers:
+            collect(workers)
+            saved, generator = workers.saved(), rng.bit_generator.state
+            going_on = collect(workers)
+        rng.bit_generator.state = generator
+        with sampler.open(saved) as workers:
+            assert workers.restarted == restarted
+            again = collect(workers)
+        same = np.array_equal(again.inputs, going_on.inputs)
+        assert same == (not restarted)
+        assert restarted == 0 or again.starts[0].all()
+
+
+def test_workers_of_another_run_are_refused():
+    sampler = make_sampler(Walk, 3)
+    with sampler.open() as workers:
+        saved = workers.saved()
+    with (
+        pytest.raises(CheckpointError, match="not those of 3 copies of Toy-v0"),
+        make_sampler(Walk, 3, copies=3).open(saved),
+    ):
+        pass
+
+
 def test_sampler_acts_with_constrained_weights():
     """Under a constraint theta differs from the weights; the sampler uses these."""
     sampler = make_sampler(lambda: Counting(end=3), 5)
@@ -139,15 +220,12 @@ class MostLikely(Categorical):
         return self.most_likely(m)
 
 
-def test_mean_return_counts_whole_episodes_if_any():
-    starts = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
-    done = np.array([[0, 0], [1, 0], [0, 0]], dtype=bool)
-    rewards = np.array([[1.0, 5], [2, 5], [4, 5]])
-    assert mean_return(rewards, starts, done) == 3
-    assert mean_return(rewards[:, 1:], starts[:, 1:], done[:, 1:]) == 15
-    # Episodes that end by themselves in the last step are whole too.
-    done[-1] = True, True
-    assert mean_return(rewards, starts, done) == np.mean([3, 4, 15])
+def test_loss_is_that_of_whole_episodes_if_any():
+    """Their returns are sums of 1, 2, ...; the last step of an episode counts too."""
+    for steps, finished in ((7, (6.0, 6.0)), (3, (6.0,)), (2, ())):
+        e = collect(make_sampler(lambda: Counting(end=3), steps, copies=1))
+        assert e.finished == finished
+        assert e.loss == -np.mean(finished or [3.0])
 
 
 @pytest.mark.parametrize("terminates", [True, False])
@@ -300,6 +378,35 @@ def test_resumed_training_equals_uninterrupted(optimizer):
     assert bits(whole.optimizer) == bits(resumed.optimizer)
     assert whole.rollouts == resumed.rollouts == 6
     assert [m.loss for m in whole.history] == [m.loss for m in resumed.history]
+
+
+@pytest.mark.parametrize("optimizer", ["ppo", "a2c", "reinforce"])
+def test_resumed_episodes_equal_uninterrupted(optimizer):
+    """In an environment, through the tree of a checkpoint, in the midst of episodes."""
+
+    def train(rollouts, state=None):
+        sampler = make_sampler(Walk, 4)
+        trainer = PolicyTrainer(
+            Episodes(2, 8),
+            None,
+            None,
+            sampler.network,
+            None,
+            PolicyGradient.for_method(optimizer),
+            sampler,
+            Limits(rollouts=rollouts),
+            rounds=2,
+        )
+        theta = sampler.network.initial(np.random.default_rng(1))
+        state = state or trainer.init(theta, np.random.default_rng(0))
+        *_, done = trainer.run(state)
+        return done.state
+
+    whole = train(5)
+    resumed = train(5, state_from_tree(state_to_tree(train(3))))
+    assert bits(whole.optimizer) == bits(resumed.optimizer)
+    assert [m.loss for m in whole.curve] == [m.loss for m in resumed.curve]
+    assert optimizer == "reinforce" or (whole.optimizer.workers.lengths > 0).any()
 
 
 def test_ppo_learns_an_easy_plant():

@@ -96,7 +96,11 @@ REFUSED = [
     ({"hidden": (5, 0)}, "`hidden` 5,0"),
     ({"hidden": 5}, "`hidden` 5"),
     ({"skip": (3,)}, "`skip` 3"),
-    ({"clip": 0.1}, "`clip` 0.1 with `optimizer` hf: applies only to ppo and a2c"),
+    (
+        {"clip": 0.1},
+        "`clip` 0.1 with `optimizer` hf: applies only to ppo, a2c and reinforce",
+    ),
+    ({"optimizer": "ppo", "n_steps": 3}, "`n_steps` 3 with `plant` arm2: applies"),
     ({"optimizer": "ppo", "clip": 0.0}, "`clip` 0.0: must be a number above 0"),
     (
         {"optimizer": "ppo", "discount": 2.0},

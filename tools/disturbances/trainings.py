@@ -45,6 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "momentum": {**HOLDS, "optimizer": "momentum"},
     "PPO": {**REWARDS, "optimizer": "ppo"},
     "A2C": {**REWARDS, "optimizer": "a2c"},
+    "REINFORCE": {**REWARDS, "optimizer": "reinforce"},
     "continuous time": {**HOLDS, "estimator": "ctpg", "rollouts": 8},
     "continuous cells": {**HOLDS, "cell": "ltc"},
     "gated cells": {**HOLDS, "cell": "gru"},

@@ -18,9 +18,9 @@ from hfcontrol.network.network import Network
 class Sequences:
     """Activations and adjoint of one network along inputs (T, n_input, N).
 
-    `starts` (T, N) marks the steps at which a trial starts again; all do so at the
-    first step. Sums over trials are made block by block in a fixed order, and so have
-    the same bits on any number of cores.
+    `starts` (T, N) marks the steps at which a trial starts again. Sums over trials are
+    made block by block in a fixed order, and so have the same bits on any number of
+    cores.
     """
 
     def __init__(self, network: Network) -> None:
@@ -36,14 +36,25 @@ class Sequences:
         """The network as the kernel of the adjoint takes it."""
         return kernel_tables(self.network, ("vjp", "weight_cotangents"))
 
-    def activations(self, weights: Array, inputs: Array, starts: Array) -> Array:
+    def activations(
+        self,
+        weights: Array,
+        inputs: Array,
+        starts: Array,
+        memory: Array | None = None,
+    ) -> Array:
         """Activations (block, T+1, unit, trial) for weights (P,).
 
-        The first entry in time of each block is zero.
+        `memory` (hidden, N) is the hidden state before the first step, for trials that
+        do not start there. It is the first entry in time of each block; its other units
+        are zero.
         """
         T, _, N = inputs.shape
         width = choose_block_width(N)
         blocks = -(-N // width)
+        if memory is None:
+            hidden = self.network.hidden
+            memory = np.zeros((hidden.stop - hidden.start, N))
         activations = np.empty((blocks, T + 1, self.network.n_activations, width))
         with single_threaded_blas():
             run_in_parallel(
@@ -53,6 +64,7 @@ class Sequences:
                 self._tables,
                 np.ascontiguousarray(inputs),
                 np.ascontiguousarray(starts),
+                np.ascontiguousarray(memory),
                 activations,
             )
         return activations
