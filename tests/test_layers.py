@@ -14,6 +14,7 @@ PACKAGE = ROOT / "hfcontrol"
 PACKAGES = [
     "version",
     "texts",
+    "display",
     "errors",
     "schema",
     "arrays",
@@ -32,6 +33,7 @@ PACKAGES = [
     "environments",
     "figures",
     "studies",
+    "reports",
     "api",
     "cli",
     "__main__",
@@ -40,7 +42,12 @@ PACKAGES = [
 # Slow or optional libraries, and the only packages that may import them.
 OWNERS = {
     "h5py": {"runs"},
-    "matplotlib": {"figures", "studies"},
+    "jinja2": {"reports"},
+    "matplotlib": {"figures", "studies", "reports", "api"},
+    "pandas": {"runs"},
+    "rich": {"cli"},
+    "tqdm": {"api"},
+    "xarray": {"runs"},
     "cupy": {"arrays"},
     "click": {"cli"},
     "pydantic": {"schema", "network", "tasks"},

@@ -1,7 +1,11 @@
 """What `import hfcontrol as hf` offers.
 
 train, resume        train a controller, or continue a run
-evaluate             compare a controller with the optimum
+evaluate, compare    compare a controller, or several runs, with the optimum
+simulate             what a controller does, as named arrays
+plot, animate        figures and movies
+report               a page about runs
+export               a controller for other programs
 benchmark            compare trained controllers with classical ones
 Run                  a run folder, its settings, network and numbers
 Controller           a trained controller, one step at a time
@@ -9,6 +13,10 @@ Settings             all settings of a training
 load_plant           a plant by its name or file
 plant_names          names of the shipped plants
 check_plant          check a plant against the contract
+EarlyStop            a callback that ends a training that gains little
+StopTraining         what a callback raises to end a training
+Event                what a callback gets
+Evaluation, Plant, RunTable, Trajectories   what the functions return
 HFControlError       the base class of all errors
 """
 
@@ -16,27 +24,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfcontrol.api.callbacks import EarlyStop
+    from hfcontrol.api.files import animate, export, plot, simulate
     from hfcontrol.api.training import resume, train
     from hfcontrol.classical.benchmark import benchmark
     from hfcontrol.deploy.controller import Controller
     from hfcontrol.errors import HFControlError
     from hfcontrol.evaluation.evaluation import evaluate
     from hfcontrol.evaluation.plant_check import check_plant
+    from hfcontrol.evaluation.result import Evaluation
+    from hfcontrol.evaluation.run_table import RunTable, compare
+    from hfcontrol.plant.contract import Plant
     from hfcontrol.plant.registry import load_plant, plant_names
+    from hfcontrol.reports.report import report
     from hfcontrol.runs.run import Run
     from hfcontrol.runs.settings import Settings
+    from hfcontrol.runs.trajectories import Trajectories
+    from hfcontrol.training.state import Event
+    from hfcontrol.training.stop import StopTraining
 
 __all__ = [
     "Controller",
+    "EarlyStop",
+    "Evaluation",
+    "Event",
     "HFControlError",
+    "Plant",
     "Run",
+    "RunTable",
     "Settings",
+    "StopTraining",
+    "Trajectories",
+    "animate",
     "benchmark",
     "check_plant",
+    "compare",
     "evaluate",
+    "export",
     "load_plant",
     "plant_names",
+    "plot",
+    "report",
     "resume",
+    "simulate",
     "train",
 ]
 
@@ -44,15 +74,28 @@ __all__ = [
 # should not wait for the libraries that training needs.
 MODULES = {
     "Controller": "deploy.controller",
+    "EarlyStop": "api.callbacks",
+    "Evaluation": "evaluation.result",
+    "Event": "training.state",
     "HFControlError": "errors",
+    "Plant": "plant.contract",
     "Run": "runs.run",
+    "RunTable": "evaluation.run_table",
     "Settings": "runs.settings",
+    "StopTraining": "training.stop",
+    "Trajectories": "runs.trajectories",
+    "animate": "api.files",
     "benchmark": "classical.benchmark",
     "check_plant": "evaluation.plant_check",
+    "compare": "evaluation.run_table",
     "evaluate": "evaluation.evaluation",
+    "export": "api.files",
     "load_plant": "plant.registry",
     "plant_names": "plant.registry",
+    "plot": "api.files",
+    "report": "reports.report",
     "resume": "api.training",
+    "simulate": "api.files",
     "train": "api.training",
 }
 

@@ -57,9 +57,12 @@ COMMANDS = {
         "figures", "plot_error", "Draw the learning curve and the movements."
     ),
     "plot": CommandEntry(
-        "figures", "plot", "Draw paths, controls, speed, hidden activity or its tuning."
+        "figures", "plot", "Draw paths, states, controls, speed or hidden activity."
     ),
     "animate": CommandEntry("figures", "animate", "Show the plant moving, in a movie."),
+    "report": CommandEntry(
+        "report", "report", "Write a page about runs, to read and to pass on."
+    ),
     "simulate": CommandEntry(
         "simulate", "simulate", "Write the controller's movements to a file."
     ),

@@ -17,10 +17,8 @@ FORMATS = ("c", "npz", "onnx")
 @click.option(
     "--format",
     "kind",
-    default="c",
-    show_default=True,
     metavar="WORD",
-    help="File format: c, npz or onnx.",
+    help="File format: c, npz or onnx; default the ending of --out, or c.",
 )
 @OUT
 @click.option(
@@ -37,7 +35,7 @@ FORMATS = ("c", "npz", "onnx")
 def export(
     run: str | None,
     plant: str | None,
-    kind: str,
+    kind: str | None,
     out: str | None,
     bare: bool,
     is_single: bool,
@@ -61,15 +59,13 @@ def export(
     hfcontrol export weights/arm2-reach --out arm.c
     """
     with show_status("exporting"):
-        from hfcontrol.deploy.controller import Controller
-        from hfcontrol.deploy.export import check_exportable, export_controller
+        from hfcontrol.deploy.export import check_exportable, export_run
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
         from hfcontrol.texts import file_name
 
-        # Before the run is loaded: the quickest check comes first.
-        if kind not in FORMATS:
-            raise UsageError(f"--format {kind}: must be c, npz or onnx")
+        # Before the run is loaded: the quickest checks come first.
+        kind = _choose_format(kind, out)
         if is_single and kind != "onnx":
             raise UsageError(
                 f"--float32 with --format {kind}: only an ONNX graph has its dtype "
@@ -78,15 +74,31 @@ def export(
         loaded = Run.load(run, plant=plant)
         if not bare:
             check_exportable(loaded)
-
-        name = loaded.path.resolve().name
-        stem = file_name(name)
+        stem = file_name(loaded.path.resolve().name)
         if kind == "c":
             # The file's name becomes part of the names of functions.
             stem = stem.replace("-", "_")
-        path = Path(out or f"{stem}.{kind}")
-        plant_name = loaded.tree["plant"]["name"]
-        title = f"{plant_name} {loaded.task_name}, a controller"
-        dtype = "float32" if is_single else "float64"
-        export_controller(Controller.load(loaded), path, title, name, dtype)
+        path = Path(out) if out else loaded.output_folder / f"{stem}.{kind}"
+        export_run(loaded, path, bare, is_single)
     print_result(loaded, path)
+
+
+def _choose_format(kind: str | None, out: str | None) -> str:
+    """Return the format that `--format` and the ending of `--out` agree on.
+
+    Raises UsageError for another format, and if the two do not agree.
+    """
+    from hfcontrol.errors import UsageError
+
+    if kind is not None and kind not in FORMATS:
+        raise UsageError(f"--format {kind}: must be c, npz or onnx")
+    ending = Path(out or "").suffix.lower().removeprefix(".")
+    if out is None or ending not in FORMATS:
+        # Another ending is refused where the file is written.
+        return kind or "c"
+    if kind not in (None, ending):
+        raise UsageError(
+            f"--format {kind} with --out {out}: the ending says {ending}; name a file "
+            f"that ends in .{kind}, or leave --format out"
+        )
+    return ending

@@ -1,13 +1,12 @@
 """`hfcontrol plot-error`, `plot` and `animate`: figures and movies of a run."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hfcontrol.cli.options import PLANT, RUN, HomePath
-from hfcontrol.cli.output import echo_in_place, print_result, show_status
+from hfcontrol.cli.output import print_result, show_status
 
 # Imported when a figure is drawn: the help needs neither NumPy nor matplotlib.
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ OUT = click.option(
     "--out",
     type=HomePath(dir_okay=False),
     metavar="FILE",
-    help="File to write, whose ending decides the format; default here, named after "
-    "the run.",
+    help="File to write, whose ending decides the format; default in the run's folder, "
+    "named after the run.",
 )
 SHOW = click.option("--show", is_flag=True, help="Also open a window.")
 
@@ -62,28 +61,40 @@ def plot_error(
     default="paths",
     show_default=True,
     metavar="WORD",
-    help="What to draw: paths, controls, hidden, speed or tuning.",
+    help="What to draw: paths, states, phase, controls, speed, hidden or tuning.",
+)
+@click.option(
+    "--trial",
+    type=int,
+    metavar="N",
+    help="The only trial to draw, from 1; hidden activity is that of trial 1 by "
+    "default.",
 )
 @OUT
 @SHOW
 def plot(
-    run: str | None, plant: str | None, kind: str, out: str | None, show: bool
+    run: str | None,
+    plant: str | None,
+    kind: str,
+    trial: int | None,
+    out: str | None,
+    show: bool,
 ) -> None:
-    """Draw paths, controls, speed, hidden activity or its tuning.
+    """Draw paths, states, controls, speed or hidden activity.
 
-    The file is a png, pdf or svg, with the optimal movements in the background. Tuning
-    is that of hidden units to the direction of the target. Without RUN, the newest run
-    is drawn.
+    The file is a png, pdf or svg, with the optimal movements in the background. `phase`
+    draws rates against positions. Tuning is that of hidden units to the direction of
+    the target. Without RUN, the newest run is drawn.
 
     \b
-    hfcontrol plot --kind speed
-    hfcontrol plot weights/arm2-reach --kind hidden --out hidden.svg
+    hfcontrol plot --kind states
+    hfcontrol plot weights/arm2-reach --kind hidden --trial 3 --out hidden.svg
     """
     with show_status("drawing"):
         from hfcontrol.figures import plots
 
         loaded, path = load_run_and_path(run, plant, out, f"-{kind}.png")
-        plots.plot(loaded, kind, path, show=show)
+        plots.plot(loaded, kind, path, show, trial)
     print_result(loaded, path)
 
 
@@ -118,19 +129,18 @@ def animate(
     hfcontrol animate
     hfcontrol animate --training --out learning.gif
     """
-    live = sys.stderr.isatty()
-
-    def show_progress(done: int, total: int) -> None:
-        # A log file would get every frame, and the control codes.
-        if live:
-            echo_in_place(f"frame {done} of {total} ...", error=True)
-
-    with show_status("drawing"):
+    with show_status("drawing") as set_status:
         from hfcontrol.figures.movies import animate as write_movie
 
         ending = "-training.gif" if training else ".gif"
         loaded, path = load_run_and_path(run, plant, out, ending)
-        write_movie(loaded, path, targets, training, show_progress)
+        write_movie(
+            loaded,
+            path,
+            targets,
+            training,
+            lambda done, total: set_status(f"frame {done} of {total}"),
+        )
     print_result(loaded, path)
 
 
@@ -142,4 +152,5 @@ def load_run_and_path(
     from hfcontrol.texts import file_name
 
     loaded = Run.load(run, plant=plant)
-    return loaded, Path(out or f"{file_name(loaded.path.resolve().name)}{ending}")
+    name = f"{file_name(loaded.path.resolve().name)}{ending}"
+    return loaded, Path(out) if out else loaded.output_folder / name

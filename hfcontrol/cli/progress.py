@@ -8,16 +8,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
 from hfcontrol.cli.output import (
     echo,
-    echo_in_place,
     print_diagnosis,
     print_evaluation,
     print_json,
     show_status,
 )
+from hfcontrol.cli.terminal import LiveLine
 from hfcontrol.texts import one_line
 
 # Imported when training starts: the help does without NumPy.
@@ -38,6 +36,9 @@ class Display(Protocol):
 
     def show_end(self, event: "Event", training: "Training") -> None:
         """Show the last event, and the result of the training."""
+
+    def close(self) -> None:
+        """Leave a clean terminal, whatever has ended the training."""
 
 
 def resume_command(training: "Training", *options: str) -> str:
@@ -96,6 +97,9 @@ class Silent:
     def show_end(self, event: "Event", training: "Training") -> None:
         """Ignore the end."""
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class JsonLines:
     """JSON for scripts: one line per hold, and a last one with the run's info."""
@@ -153,6 +157,9 @@ class JsonLines:
             }
         )
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class Progress:
     """Text for people: one line per hold, and a table of the evaluation at the end.
@@ -161,7 +168,7 @@ class Progress:
     """
 
     def __init__(self, training: "Training", judge: str = "auto") -> None:
-        self.live = sys.stdout.isatty()
+        self.live = LiveLine() if sys.stdout.isatty() else None
         self.judge = judge
         self.report: Any = None  # of the last update
         echo(_describe_problem(training))
@@ -190,15 +197,19 @@ class Progress:
             self._show_line(self._format_line(event), event.kind == "hold")
 
     def _show_line(self, line: str, is_final: bool) -> None:
-        """Print a line, on a terminal in the place of the one in progress."""
+        """Print a line, or show it on a terminal until the next one."""
+        if is_final:
+            self.close()
+            # A narrow terminal shows the most important numbers.
+            columns = shutil.get_terminal_size().columns if self.live else None
+            echo(one_line(line)[:columns])
+        elif self.live:
+            self.live.show(line)
+
+    def close(self) -> None:
+        """Remove the line in progress."""
         if self.live:
-            # A line that the terminal wraps could not be overwritten.
-            columns = shutil.get_terminal_size().columns
-            echo_in_place(one_line(line)[: columns - 1])
-            if is_final:
-                click.echo()
-        elif is_final:
-            echo(line)
+            self.live.close()
 
     def _format_line(self, event: "Event") -> str:
         """The numbers of an event, by importance: a narrow terminal cuts the rest."""
@@ -240,9 +251,7 @@ class Progress:
 
     def show_end(self, event: "Event", training: "Training") -> None:
         """Print why the training ended, how to continue it, and how good it is."""
-        in_curriculum = event.kind == "curriculum"
-        if self.live and event.state.hold_start and not in_curriculum:
-            echo()  # ends the line of the interrupted hold
+        self.close()
         echo(_describe_end(event, training))
 
         word = stop_reason(event).word

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -193,18 +193,20 @@ def train(
     with nullcontext() if quiet else show_status("preparing"):
         training = _prepare(settings, **run)
     display: Display
-    if quiet:
-        display = Silent()
-    elif as_json:
+    # Who asks for JSON wants it, however quiet the rest is.
+    if as_json:
         display = JsonLines()
+    elif quiet:
+        display = Silent()
     else:
         display = Progress(training, judged)
     # Imported by now. What runs away is reported in words, not by warnings of NumPy.
     import numpy as np
 
-    with np.errstate(all="ignore"), _stop_on_signals(training, quiet) as stop_token:
-        last = _follow(training, stop_token, display, quiet)
-    display.show_end(last, training)
+    with closing(display):
+        with np.errstate(all="ignore"), _stop_on_signals(training, quiet) as stop_token:
+            last = _follow(training, stop_token, display, quiet)
+        display.show_end(last, training)
     check_end(last.stop, training)
 
 

@@ -50,6 +50,31 @@ def export_controller(
             temporary.write_text(source, encoding="utf-8")
 
 
+def export_run(
+    run: Run, path: Path, bare: bool = False, is_single: bool = False
+) -> Path:
+    """Write the controller of a run to a file, c, npz or onnx by its ending.
+
+    bare: write it although it was trained with delays or noise.
+    is_single: an ONNX graph in single precision.
+
+    Returns the path. Raises UsageError as `export_controller` does, and for a single
+    precision that a format does not hold.
+    """
+    if is_single and path.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"`float32` with {path}: only an ONNX graph has its dtype inside; compile "
+            "the C source with -DHFCONTROL_FLOAT"
+        )
+    if not bare:
+        check_exportable(run)
+    title = f"{run.tree['plant']['name']} {run.task_name}, a controller"
+    dtype = "float32" if is_single else "float64"
+    name = run.path.resolve().name
+    export_controller(Controller.load(run), path, title, name, dtype)
+    return path
+
+
 def check_exportable(run: Run) -> None:
     """Check that a run was trained without delays and noise.
 

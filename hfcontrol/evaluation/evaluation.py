@@ -6,7 +6,7 @@ Both are computed on the scenarios of the training and on held-out ones.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from hfcontrol.closed_loop.protocol import Loop
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.finiteness import describe_not_finite
 from hfcontrol.evaluation.judging import check_judge, choose_judged, training_operations
+from hfcontrol.evaluation.result import Evaluation
 from hfcontrol.optim.yardstick import Optimum, Pilots, optimum
 from hfcontrol.policy_gradient.samplers import (
     EnvironmentSampler,
@@ -27,10 +28,13 @@ from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.policy_gradient.workers import SEED_LIMIT
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.run import Run
-from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.settings import ConditionKeywords, Settings
 from hfcontrol.schema import whole_number
 from hfcontrol.tasks.scenario import SPLITS, Scenario, select_trials
 from hfcontrol.tasks.task import Task, Trajectory
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 DEFAULT_EPISODES = 100  # in which a controller of an environment is evaluated
 
@@ -307,7 +311,7 @@ def _mean_and_max(values: Array) -> dict[str, float]:
 
 def _evaluate_returns(
     run: Run, sampler: EnvironmentSampler, episodes: int
-) -> dict[str, Any]:
+) -> Evaluation:
     """The returns of an environment's controller over whole episodes.
 
     None of the episodes was seen in training. Raises UsageError if there are none.
@@ -325,27 +329,33 @@ def _evaluate_returns(
         "min": float(returns.min()),
         "max": float(returns.max()),
     }
-    return {
-        "run": str(run.path),
-        "plant": run.settings.plant,
-        "task": run.trained_task.name,
-        "episodes": episodes,
-        "return": spread,
-    }
+    return Evaluation(
+        {
+            "run": str(run.path),
+            "plant": run.settings.plant,
+            "task": run.trained_task.name,
+            "episodes": episodes,
+            "return": spread,
+        }
+    )
 
 
 def _changed_settings(
-    run: Run, settings: Settings | Mapping[str, Any] | None
+    run: Run,
+    settings: Settings | Mapping[str, Any] | None,
+    conditions: Mapping[str, Any],
 ) -> Settings | None:
     """Return the settings of an evaluation; UsageError for what are none."""
     if settings is None or isinstance(settings, Settings):
-        return settings
-    if not isinstance(settings, Mapping):
+        changed = settings
+    elif isinstance(settings, Mapping):
+        changed = run.settings.changed(**settings)
+    else:
         raise UsageError(
             f"`settings` {settings!r}: must be `Settings`, or a dictionary of those "
             "that differ from the run's"
         )
-    return run.settings.changed(**settings)
+    return (changed or run.settings).changed(**conditions) if conditions else changed
 
 
 def evaluate(
@@ -355,8 +365,11 @@ def evaluate(
     judge: str = "auto",
     pilots: Pilots | None = None,
     plant: Path | str | None = None,
-) -> dict[str, Any]:
+    **conditions: "Unpack[ConditionKeywords]",
+) -> Evaluation:
     """Evaluate a controller on the training and the held-out scenarios.
+
+        hf.evaluate(run, motor_noise="5%", feedback_delay="40ms")
 
     run: a `Run`, its path, or None for the newest.
     settings: other delays, noise or costs than it was trained with, to test it there;
@@ -366,13 +379,15 @@ def evaluate(
         the operations of the training, or about 10 s if that is more; "all"; "none".
     pilots: what is known of the optimum, from the diagnosis of the training.
     plant: the plant to use in place of the one that the run names, which you trust.
+    conditions: settings of the test that differ from those of the training.
 
-    Returns a dict with `run`, `plant`, `task`, `noisy` and `sets`, a summary for each
-    split; in an environment, `episodes` and `return` replace the last two.
+    Returns an `Evaluation`, a dict with `run`, `plant`, `task`, `noisy` and `sets`, a
+    summary for each split; in an environment, `episodes` and `return` replace the last
+    two.
     """
     check_judge(judge)
     run = Run.load(run, plant=plant)
-    settings = _changed_settings(run, settings)
+    settings = _changed_settings(run, settings, {**conditions})
     trials = None if trials is None else whole_number("trials", trials)
     if run.plant.environment:
         trainer = make_trainer(
@@ -388,10 +403,12 @@ def evaluate(
         for split in SPLITS
     }
     task = comparisons[SPLITS[0]].task
-    return {
-        "run": str(run.path),
-        "plant": run.settings.plant,
-        "task": task.name,
-        "noisy": task.noisy,
-        "sets": {split: summarise(each) for split, each in comparisons.items()},
-    }
+    return Evaluation(
+        {
+            "run": str(run.path),
+            "plant": run.settings.plant,
+            "task": task.name,
+            "noisy": task.noisy,
+            "sets": {split: summarise(each) for split, each in comparisons.items()},
+        }
+    )

@@ -35,6 +35,9 @@ TARGET_COLOURS = LinearSegmentedColormap.from_list(
 # Trials with moving goals that one figure can show.
 READABLE_TRIALS = 5
 
+# Directions at the ticks of an axis [deg].
+QUARTERS = (0, 90, 180, 270, 360)
+
 # Axis labels longer than this have their unit on a second line.
 LONG_LABEL = 20
 
@@ -79,6 +82,26 @@ def is_drawn_in_plane(plant: Plant) -> bool:
     always moves along the same path.
     """
     return plant.path_indices is not None and len(plant.positions) > 1
+
+
+def has_task_in_plane(comparison: Comparison) -> bool:
+    """Whether a figure of a run shows paths in the plane, rather than its states.
+
+    The place of a movement tells how good it was if it can be chosen: if it is a part
+    of the state, or if every position has a control of its own. The tip of a pole that
+    is balanced by a cart only moves along with what the task is about.
+    """
+    plant = comparison.run.plant
+    if not is_drawn_in_plane(plant):
+        return False
+    if plant.nu >= len(plant.positions):
+        return True
+    places = drawn_coordinates(comparison)[:, :2]
+    states = comparison.rollout.x
+    return all(
+        any(np.array_equal(place, state) for state in states.transpose(1, 0, 2))
+        for place in places.transpose(1, 0, 2)
+    )
 
 
 def locations(comparison: Comparison, x: Array, in_plane: bool) -> Array:

@@ -9,24 +9,21 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison
+from hfcontrol.figures.canvas import OPTIMAL_COLOUR, Canvas
 from hfcontrol.figures.coordinates import (
     axis_label,
-    colour_trials,
     drawn_coordinates,
     get_optimum,
     goal_coordinates,
     is_drawn_in_plane,
     length_unit,
-    select_readable,
     standing_goal_times,
 )
 
-OPTIMAL_COLOUR = "0.72"
 BODY_COLOUR = "0.35"
 GOAL_COLOUR = "#D55E00"
 
@@ -85,6 +82,40 @@ def plot_paths(ax: Axes, paths: Array, **style: Any) -> list[Line2D]:
     return ax.plot(x, y, **style)
 
 
+def plot_goals(
+    ax: Axes,
+    time: Array,
+    goal: Array,
+    goal_times: Sequence[int],
+    colours: Array,
+    width: float,
+) -> list[Line2D]:
+    """Plot the goals (T, N) of one coordinate against time; NaN where there is none.
+
+    They are points at `goal_times`, or dotted lines, which are returned, if goals move
+    all the time.
+    """
+    if not goal_times:
+        ax.set_prop_cycle(color=colours)
+        return ax.plot(time, goal, ls=":", lw=width)
+    for t in goal_times:
+        places = np.full(goal.shape[1], time[t])
+        style = goal_style(goal[None, t], colours, width)
+        ax.scatter(places, goal[t], clip_on=False, **style)
+    return []
+
+
+def goal_style(goal: Array, colours: Array, width: float) -> dict[str, Any]:
+    """Return the style of goals (k, N): black if all are the same."""
+    is_shared = goal.shape[1] > 1 and not np.ptp(goal, axis=1).any()
+    return {
+        "s": 20 * width,
+        "c": "white",
+        "edgecolors": "black" if is_shared else colours,
+        "zorder": 3,
+    }
+
+
 class Paths:
     """Paths in the plane, or positions against time, with their starts and goals.
 
@@ -95,17 +126,17 @@ class Paths:
 
     def __init__(
         self,
-        figure: FigureBase,
+        canvas: Canvas,
         comparison: Comparison,
         trials: Array | None = None,
         optimum: bool = True,
     ) -> None:
         plant = comparison.run.plant
         if trials is None:
-            trials = select_readable(comparison)
+            trials = canvas.select_trials(comparison)
         self.trials = trials
         self.goal_times = standing_goal_times(comparison)
-        self.colours = colour_trials(comparison)[0][trials]
+        self.colours = canvas.colour_trials(comparison, trials)
         self.lines: list[list[Line2D]] = []
         self.goal_lines: list[list[Line2D]] = []
 
@@ -131,7 +162,7 @@ class Paths:
         goal = self.factor * goal[:, :, trials]
         if optimal is not None:
             optimal = self.factor * optimal[:, :, trials]
-        self.axes = self._make_axes(figure, len(labels))
+        self.axes = self._make_axes(canvas, len(labels))
         if self.n_plane:
             self._draw_plane(self.axes[0], ours, goal, optimal, labels)
         if labels[self.n_plane :]:
@@ -140,19 +171,14 @@ class Paths:
             rest = None if optimal is None else optimal[:, n:]
             self._draw_traces(time, ours[:, n:], goal[:, n:], rest, labels[n:])
 
-    def _make_axes(self, figure: FigureBase, count: int) -> list[Axes]:
+    def _make_axes(self, canvas: Canvas, count: int) -> list[Axes]:
         """Return the axes, one above another: the plane, then a trace for each rest."""
         heights = [1] * (count - self.n_plane)
         if self.n_plane:
             heights = [3, *heights]
-        grid = figure.subplots(
-            len(heights),
-            1,
-            height_ratios=heights,
-            sharex=not self.n_plane,
-            squeeze=False,
-        )
-        return list(grid[:, 0])
+        self.height = sum(heights)
+        share = not self.n_plane
+        return canvas.make_axes(len(heights), height_ratios=heights, sharex=share)
 
     def _draw_plane(
         self,
@@ -170,7 +196,7 @@ class Paths:
         self.lines.append(plot_paths(ax, ours, lw=width))
         for t in self.goal_times:
             x, y = goal[t, :2]
-            ax.scatter(x, y, **self._goal_style(goal[t], width))
+            ax.scatter(x, y, **goal_style(goal[t], self.colours, width))
         if not self.goal_times:
             self.goal_lines.append(plot_paths(ax, goal, ls=":", lw=width))
         x, y = ours[0, :2]
@@ -193,25 +219,11 @@ class Paths:
         width = line_width(ours)
         self.lines += plot_traces(axes, time, ours, optimal, labels, self.colours)
         for k, ax in enumerate(axes):
-            for t in self.goal_times:
-                ax.scatter(
-                    np.full(goal.shape[2], time[t]),
-                    goal[t, k],
-                    clip_on=False,
-                    **self._goal_style(goal[t, k : k + 1], width),
-                )
-            if not self.goal_times:
-                self.goal_lines.append(ax.plot(time, goal[:, k], ls=":", lw=width))
-
-    def _goal_style(self, goal: Array, width: float) -> dict[str, Any]:
-        """Return the style of goals (k, N): black if all are the same."""
-        is_shared = goal.shape[1] > 1 and not np.ptp(goal, axis=1).any()
-        return {
-            "s": 20 * width,
-            "c": "white",
-            "edgecolors": "black" if is_shared else self.colours,
-            "zorder": 3,
-        }
+            lines = plot_goals(
+                ax, time, goal[:, k], self.goal_times, self.colours, width
+            )
+            if lines:
+                self.goal_lines.append(lines)
 
     def set_trajectories(self, data: Array) -> None:
         """Replace the trajectories of the drawn trials by (T+1, k, n); NaN is blank."""

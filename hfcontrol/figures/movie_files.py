@@ -1,14 +1,15 @@
 """Movies as files: gif, mp4 (by ffmpeg) or a single html page."""
 
-import base64
 import io
-import json
+import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.animation import HTMLWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -24,30 +25,22 @@ SAMPLED_FRAMES = 17
 Progress = Callable[[int, int], None]
 Frame = Image.Image
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>hfcontrol</title>
-<style>body {font-family: sans-serif; width: WIDTHpx; margin: auto} input {width: \
-80%}</style></head>
-<body><img id="frame" alt="movie"><br><button id="play">pause</button> <input \
-id="slider" type="range" min="0" value="0">
-<script>
-const frames = FRAMES, durations = DURATIONS;
-const [image, play, slider] = ["frame", "play", "slider"].map(id => \
-document.getElementById(id));
-let playing = true, timer;
-slider.max = frames.length - 1;
-function show(k) {
-  slider.value = k;
-  image.src = "data:image/png;base64," + frames[k];
-  clearTimeout(timer);
-  if (playing) timer = setTimeout(() => show((k + 1) % frames.length), durations[k]);
+# Matplotlib's player has icons from a font on the network; a page has to do without.
+ICON_FONT = re.compile(r"<link[^>]*font-awesome[^>]*>")
+ICONS = {
+    "minus": "\u2212",
+    "fast-backward": "\u00ab",
+    "step-backward": "\u2039",
+    "play fa-flip-horizontal": "\u25b6",
+    "play": "\u25b6",
+    "pause": "||",
+    "step-forward": "\u203a",
+    "fast-forward": "\u00bb",
+    "plus": "+",
 }
-slider.oninput = () => show(+slider.value);
-play.onclick = () => { playing = !playing; play.textContent = playing ? "pause" : \
-"play"; show(+slider.value); };
-show(0);
-</script></body></html>
-"""
+
+# Most bytes of the frames in a page [MB]; matplotlib would leave out later frames.
+MOST_EMBEDDED = 200
 
 
 def render_frames(scene: Scene, progress: Progress | None = None) -> list[Frame]:
@@ -98,40 +91,76 @@ def _png(frame: Frame) -> bytes:
     return buffer.getvalue()
 
 
-def _write_gif(path: Path, frames: Sequence[Frame], durations: list[float]) -> None:
-    """Write a gif."""
+def gif_bytes(scene: Scene, progress: Progress | None = None) -> bytes:
+    """Return a scene as the bytes of a gif."""
+    frames = render_frames(scene, progress)
     # The unit is [ms], but the format stores whole hundredths of a second.
-    milliseconds = [10 * round(100 * duration) for duration in durations]
+    milliseconds = [10 * round(100 * duration) for duration in scene.durations]
+    buffer = io.BytesIO()
     frames[0].save(
-        path,
+        buffer,
         "GIF",
         save_all=True,
         append_images=frames[1:],
         duration=milliseconds,
         loop=0,
     )
+    return buffer.getvalue()
 
 
-def _write_html(path: Path, frames: Sequence[Frame], durations: list[float]) -> None:
-    """Write a page that holds all frames and plays them."""
-    pictures = [base64.b64encode(_png(frame)).decode() for frame in frames]
-    milliseconds = [round(1000 * duration) for duration in durations]
-    page = PAGE.replace("WIDTH", str(frames[0].width))
-    page = page.replace("FRAMES", json.dumps(pictures))
-    page = page.replace("DURATIONS", json.dumps(milliseconds))
-    path.write_text(page, encoding="utf-8")
+def _write_gif(path: Path, scene: Scene, progress: Progress | None) -> None:
+    """Write a gif."""
+    path.write_bytes(gif_bytes(scene, progress))
 
 
-def _write_mp4(path: Path, frames: Sequence[Frame], durations: list[float]) -> None:
+def _repeats(scene: Scene) -> tuple[float, list[int]]:
+    """Return the duration of a frame [s], and how often each frame is shown.
+
+    It is that of most frames; the last step of a trial may be shorter.
+    """
+    usual = float(np.median(scene.durations))
+    counts = [max(1, round(duration / usual)) for duration in scene.durations]
+    return usual, counts
+
+
+def _write_html(path: Path, scene: Scene, progress: Progress | None) -> None:
+    """Write a page that holds all frames and plays them, by matplotlib."""
+    seconds, counts = _repeats(scene)
+    with rc_context({"animation.embed_limit": MOST_EMBEDDED}):
+        rate: Any = 1 / seconds  # need not be whole
+        writer = HTMLWriter(fps=rate, embed_frames=True, default_mode="loop")
+        with writer.saving(scene.figure, path, dpi=scene.figure.dpi):
+            for k, count in enumerate(counts):
+                scene.draw(k)
+                for _ in range(count):
+                    writer.grab_frame()
+                if k == 0:
+                    # Fix the layout: moving lines must not shift the axes.
+                    scene.figure.set_layout_engine("none")
+                if progress:
+                    progress(k + 1, len(counts))
+    rules = [
+        f".fa-{icon.replace(' ', '.')}::before {{content: '{sign}'}}"
+        for icon, sign in ICONS.items()
+    ]
+    rules += [".fa {font-style: normal; display: inline-block}"]
+    rules += [".fa-flip-horizontal {transform: scaleX(-1)}"]
+    style = f"<style>{' '.join(rules)}</style>"
+    page, count = ICON_FONT.subn(style, path.read_text(encoding="utf-8"))
+    head = '<!DOCTYPE html>\n<meta charset="utf-8"><title>hfcontrol</title>\n'
+    path.write_text(head + (page if count else style + page), encoding="utf-8")
+
+
+def _write_mp4(path: Path, scene: Scene, progress: Progress | None) -> None:
     """Write an mp4 by ffmpeg; raise UsageError if ffmpeg fails."""
-    # The frame rate is that of the shortest frame; longer ones are repeated.
-    shortest = min(durations)
+    seconds, counts = _repeats(scene)
+    frames = render_frames(scene, progress)
     pictures = b""
-    for frame, duration in zip(frames, durations, strict=True):
-        pictures += _png(frame) * max(1, round(duration / shortest))
+    for frame, count in zip(frames, counts, strict=True):
+        pictures += _png(frame) * count
 
     overwrite = ["-y", "-v", "error"]
-    source = ["-f", "image2pipe", "-c:v", "png", "-framerate", f"{1 / shortest:.6g}"]
+    source = ["-f", "image2pipe", "-c:v", "png", "-framerate", f"{1 / seconds:.6g}"]
     # Players need this pixel format, and browsers the index at the start of the file.
     encoding = ["-pix_fmt", "yuv420p", "-movflags", "+faststart"]
     command = ["ffmpeg", *overwrite, *source, "-i", "-", *encoding, str(path)]

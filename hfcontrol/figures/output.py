@@ -1,11 +1,13 @@
 """Figures as files and windows, all in one style; a file is written whole or not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hfcontrol.arrays.files import atomic_write
@@ -51,18 +53,24 @@ def project_style() -> Any:
 
 @contextmanager
 def figure_file(
-    width: float, height: float, path: Path | str | None = None, show: bool = False
+    width: float,
+    height: float,
+    path: Path | str | None = None,
+    show: bool = False,
+    axes: Axes | Iterable[Axes] | None = None,
 ) -> Iterator[Figure]:
     """Yield a figure [inch] to draw into; save it and show it afterwards.
 
-    Raises UsageError before anything is drawn if the file cannot be written, or if
-    there is no display to `show` it on.
+    With `axes`, it is theirs. Raises UsageError before anything is drawn if the file
+    cannot be written, or if there is no display to `show` it on.
     """
     with (
         project_style(),
         atomic_write(path, METADATA) if path else nullcontext() as temporary,
     ):
-        if show:
+        if axes is not None:
+            figure = _figure_of(axes)
+        elif show:
             figure = _open_window(width, height)
         else:
             figure = Figure(figsize=(width, height), layout="constrained")
@@ -73,6 +81,17 @@ def figure_file(
         from matplotlib import pyplot
 
         pyplot.show()
+
+
+def _figure_of(axes: Axes | Iterable[Axes]) -> Figure:
+    """Return the figure that axes of a caller are in; UsageError for no axes."""
+    first = (
+        axes if isinstance(axes, Axes) else next(np.ravel(np.array(axes)).flat, None)
+    )
+    figure = first.get_figure(root=True) if isinstance(first, Axes) else None
+    if figure is None:
+        raise UsageError("`axes`: must be axes of matplotlib, or a list of them")
+    return figure
 
 
 def _open_window(width: float, height: float) -> Figure:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison
+from hfcontrol.figures.canvas import Canvas
 from hfcontrol.figures.coordinates import (
     axis_label,
     colour_trials,
@@ -101,7 +102,7 @@ class PlaneScene:
         if self.has_side_body:
             panels: Any = self.figure.subfigures(1, 2)
             left, right = panels
-        self.paths = Paths(right, comparison, trials, optimum=False)
+        self.paths = Paths(Canvas(right), comparison, trials, optimum=False)
         if self.points is not None:
             ax = left.subplots() if self.has_side_body else self.paths.axes[0]
             self._draw_body(ax, self.points)

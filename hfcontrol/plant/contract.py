@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 
 from hfcontrol.arrays.types import Array
+from hfcontrol.display import Displayed
 from hfcontrol.plant.environment import Environment
+from hfcontrol.texts import one_line
 
 # Entries of the output that are the position of the hand, which tasks and plots use.
 HAND = ("hand_x", "hand_y")
 
 
 # Compared by identity, because plants are keys of caches and arrays have no hash.
-@dataclass(frozen=True, eq=False)
-class Plant:
+@dataclass(frozen=True, eq=False, repr=False)
+class Plant(Displayed):
     """Names, numbers and plain Python functions of a simulator.
 
     state, control, observation, output: names of the entries of x (nx,), u (nu,),
@@ -81,6 +83,11 @@ class Plant:
     environment: Environment | None = None
     episode_plant: "Plant | None" = None
     inputs: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(self.tasks) or "none"
+        numbers = f"{self.nx} states, {self.nu} controls, {1000 * self.dt:g} ms steps"
+        return one_line(f"Plant({self.name}: {numbers}; tasks: {tasks})")
 
     @property
     def nx(self) -> int:

@@ -340,11 +340,23 @@ def own_roots() -> list[Path]:
 
 def run_roots() -> list[Path]:
     """Folders that are searched for runs: `own_roots` and the shipped runs."""
+    return [*own_roots(), _shipped_root()]
+
+
+def _shipped_root() -> Path:
+    """The folder of the runs that come with hfcontrol."""
     package = Path(__file__).parent.parent
     installed = package / "weights"
     # In a checkout the shipped runs are next to the package, not inside it.
-    shipped = installed if installed.is_dir() else package.parent / "weights"
-    return [*own_roots(), shipped]
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a folder is that of a run that comes with hfcontrol."""
+    # In a checkout, the user's own runs are there too; theirs have a time stamp.
+    folder = path.resolve()
+    is_there = folder.parent == _shipped_root().resolve()
+    return is_there and not RUN_STAMP.search(folder.name)
 
 
 def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:

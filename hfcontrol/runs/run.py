@@ -6,17 +6,21 @@ names, or the file at the recorded path if the user has trained on it (records.p
 The network, its limits and its control step come from the checkpoint alone.
 """
 
+import os
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
 from hfcontrol.closed_loop.structure import learn_structure
+from hfcontrol.display import Displayed
 from hfcontrol.errors import (
     CheckpointError,
     HFControlWarning,
@@ -36,12 +40,13 @@ from hfcontrol.runs.factory import (
     make_trainer,
     make_wiring,
 )
-from hfcontrol.runs.folder import RunFolder, find_run
+from hfcontrol.runs.folder import RunFolder, find_run, is_shipped
 from hfcontrol.runs.form import check_tree
 from hfcontrol.runs.hdf5 import Tree
+from hfcontrol.runs.history import History
 from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.records import check_trusted
-from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.settings import ConditionKeywords, Settings
 from hfcontrol.runs.state_tree import (
     conditioning_from_tree,
     curriculum_from_tree,
@@ -49,16 +54,22 @@ from hfcontrol.runs.state_tree import (
     state_from_tree,
 )
 from hfcontrol.runs.summary import own_settings
+from hfcontrol.runs.trajectories import Trajectories, collect_trajectories
+from hfcontrol.tasks.scenario import SPLITS
 from hfcontrol.tasks.task import Task
+from hfcontrol.texts import one_line
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState
 from hfcontrol.training.rungs import LadderState
 from hfcontrol.training.state import TrainingState
 from hfcontrol.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-@dataclass(frozen=True)
-class Run:
+
+@dataclass(frozen=True, repr=False)
+class Run(Displayed):
     """One checkpoint of a run; `path` is the run's folder, `tree` the checkpoint.
 
     `named_plant` is a plant that the user has named for it, and so trusts.
@@ -107,10 +118,28 @@ class Run:
             ) from error
         return run
 
+    def __repr__(self) -> str:
+        problem = one_line(f"{self.tree['plant']['name']} {self.task_name}")
+        if self.curriculum:
+            progress = "in its curriculum"
+        else:
+            loss, updates = self.state.controller_loss, self.state.updates
+            progress = f"loss {loss:.3g} after {updates} updates"
+        return f"Run({str(self.path)!r}: {problem}, {progress})"
+
     @property
     def folder(self) -> RunFolder:
         """The run's `RunFolder`."""
         return RunFolder(self.path)
+
+    @property
+    def output_folder(self) -> Path:
+        """Where figures and other files about the run go: its own folder.
+
+        A run that is shipped, or that the user may not write to, is not added to.
+        """
+        is_own = not is_shipped(self.path) and os.access(self.path, os.W_OK)
+        return self.path if is_own else Path()
 
     @cached_property
     def settings(self) -> Settings:
@@ -152,6 +181,22 @@ class Run:
     def theta(self) -> Array:
         """The trained vector (P,)."""
         return (self.curriculum or self.state).theta
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """What the network multiplies with, by layer: copies, named as `Network.views`.
+
+        `W_in_1` (units, inputs) leads from the input to layer 1, `W_1_1` back into it,
+        and `b_1` (units,) are its biases; the layer of the controls is `out`.
+        """
+        network = self.network
+        views = network.views(network.weights(self.theta))
+        return {name: view.copy() for name, view in views.items()}
+
+    @property
+    def history(self) -> History:
+        """The learning curve as arrays; empty in a curriculum that has not finished."""
+        return History.from_points(() if self.curriculum else self.state.curve)
 
     @cached_property
     def interface(self) -> Interface:
@@ -342,6 +387,36 @@ class Run:
             scenario,
             wiring,
             PassOptions(store_every=settings.store_every),
+        )
+
+    @np.errstate(all="ignore")
+    def rollout(
+        self,
+        split: str = "training",
+        settings: Settings | None = None,
+        trials: int | None = None,
+        **conditions: "Unpack[ConditionKeywords]",
+    ) -> Trajectories:
+        """Return what the controller does on the "training" or "held_out" scenarios.
+
+        settings: all settings of the test, default the run's.
+        trials: their number, default the task's.
+        conditions: settings that differ, such as `motor_noise="5%"`.
+
+        Raises UsageError for another split, and for settings that do not fit.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"`split` {split}: must be one of {', '.join(SPLITS)}")
+        settings = (settings or self.settings).changed(**conditions)
+        loop = self.closed_loop(split, settings, trials=trials)
+        about = {
+            "run": self.path.resolve().name,
+            "plant": loop.plant.name,
+            "task": self.trained_task.name,
+            "split": split,
+        }
+        return collect_trajectories(
+            loop, self.network, self.theta, settings.space, about
         )
 
     def info(self) -> dict[str, Any]:

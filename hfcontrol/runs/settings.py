@@ -165,6 +165,32 @@ class TrainKeywords(TypedDict, total=False):
     max_seconds: float | None
 
 
+class ConditionKeywords(TypedDict, total=False):
+    """The settings under which a trained controller is tested, as keywords.
+
+    A test compares names and types with the models.
+    """
+
+    steps: int | None
+    effort: float | tuple[float, ...] | None
+    running: float | tuple[float, ...] | None
+    final: float | tuple[float, ...] | None
+    target_centre: tuple[float, float] | None
+    target_radius: float | None
+    feedback_delay: float | str
+    command_delay: float | str
+    sensory_noise: float
+    motor_noise: float | str
+    push: float | None
+    param: tuple[str, ...]
+    vary: tuple[str, ...]
+    curl_field: float | None
+    actuators: float | str
+    observe: tuple[str, ...]
+    control_limit: float | str | tuple[_Bound, ...] | None
+    seed: int
+
+
 class SettingsDict(TrainKeywords, total=False):
     """All settings as keywords."""
 

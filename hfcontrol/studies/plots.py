@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hfcontrol.figures.activity import LINES
+from hfcontrol.figures.canvas import COLOURS
 from hfcontrol.figures.output import figure_file
-from hfcontrol.figures.plots import COLOURS, LINES
 from hfcontrol.studies.gradients import pareto_front
 from hfcontrol.studies.holds import lowest_losses
 from hfcontrol.studies.methods import mean_and_interval, ratio_at

@@ -18,3 +18,10 @@ class StopToken:
     def stop(self) -> None:
         """Request a stop."""
         self._stopped = True
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end a training after the update in progress.
+
+    The run is saved and returned; it can be resumed, as after Ctrl-C.
+    """

@@ -7,6 +7,7 @@ import pty
 import re
 import struct
 import termios
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,8 @@ from trainings import (
 )
 
 import hfcontrol as hf
-from hfcontrol.cli import app
-from hfcontrol.cli.output import CLEAR_LINE, print_evaluation, print_json
+from hfcontrol.cli import app, terminal
+from hfcontrol.cli.output import print_evaluation, print_json, show_status
 from hfcontrol.cli.progress import train_words
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
@@ -133,6 +134,12 @@ def test_rungs_are_announced_in_one_line(capsys, here, monkeypatch, json_option)
 def test_quiet_training(capsys, here):
     assert call(capsys, "train", *SMALL_OPTIONS, "--quiet") == (0, "", "")
     assert hf.Run.load().state.updates > 0
+
+
+def test_quiet_json_prints_the_json(capsys, here):
+    status, out, err = call(capsys, "train", *SMALL_OPTIONS, "--quiet", "--json")
+    assert status == 0 and not err
+    assert strict_json(out.splitlines()[-1])["event"] == "done"
 
 
 def test_json_has_null_for_infinity(capsys):
@@ -326,8 +333,10 @@ def test_figures_are_named_after_the_run(capsys, run, here):
     ):
         status, out, _ = call(capsys, *words)
         assert status == 0
-        assert out.strip() == f"{here / run.split('/')[1]}{ending}"
+        assert out.strip() == f"{here / run / run.split('/')[1]}{ending}"
         assert Path(out.strip()).stat().st_size > 1000
+    # Nothing is written but there.
+    assert [path.name for path in here.iterdir()] == ["weights"]
 
 
 def test_the_live_line_fits_the_terminal(here):
@@ -347,11 +356,39 @@ def test_the_live_line_fits_the_terminal(here):
         while part := os.read(ours, 1000):
             shown += part
     os.close(ours)
-    parts = shown.decode().split(CLEAR_LINE)[1:]
-    drawn = [part.partition("\n")[0].rstrip("\r") for part in parts]
+    # Each begins by clearing the line, and ends where it began: nothing has wrapped.
+    drawn = re.findall(r"\x1b\[2K(hold[^\r\n\x1b]*)", shown.decode())
     assert len(drawn) >= hf.Run.load().state.updates
-    assert max(map(len, drawn)) < 60
-    assert all("loss" in line for line in drawn if line.startswith("hold"))
+    assert max(map(len, drawn)) <= 60
+    assert all("loss" in line for line in drawn)
+    # The cursor is there again.
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
+
+
+def test_a_pipe_gets_a_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "HEARTBEAT_SECONDS", 0.01)
+    told = threading.Event()
+    echo = terminal.click.echo
+
+    def tell(*texts, **options):
+        echo(*texts, **options)
+        told.set()
+
+    monkeypatch.setattr(terminal.click, "echo", tell)
+    with show_status("compiling") as set_status:
+        assert told.wait(10)
+        set_status("training")
+        told.clear()
+        assert told.wait(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"compiling \.\.\. \d+ s", lines[0])
+    assert any(line.startswith("training ...") for line in lines)
+
+
+def test_quick_work_tells_a_pipe_nothing(capsys):
+    with show_status("compiling"):
+        pass
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_full_disk_gets_one_line(here):

@@ -252,11 +252,11 @@ def test_mistakes_are_reported_in_one_line(run, tmp_path, name, options, words):
 def test_failed_write_keeps_the_old_file(run, tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("before")
-    whole = export.compute_trajectories(run)
+    whole = run.rollout()
     one_too_many = replace(
         whole, params={}, losses=np.append(whole.losses, 0.0)
     )  # fails after the rows of all other trials
-    monkeypatch.setattr(export, "compute_trajectories", lambda *_: one_too_many)
+    monkeypatch.setattr(hf.Run, "rollout", lambda *_: one_too_many)
     with pytest.raises(IndexError):
         export.write_trajectories(run, path)
     assert path.read_text() == "before"
@@ -267,7 +267,7 @@ def test_command_prints_the_path_of_the_file(capsys, run, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     status, out, err = call(capsys, "simulate", run.path)
     assert (status, err) == (0, f"run {run.path}\n")
-    assert out == f"{tmp_path / run.path.name}.npz\n"
+    assert out == f"{run.path / run.path.name}.npz\n"
     with np.load(out.strip()) as file:
         assert file["state"].shape == (STEPS + 1, 4, TRIALS)
     status, out, _ = call(

@@ -1,7 +1,7 @@
 """Movies: whole or no files, the pace of the plant, what is drawn in each frame."""
 
 import base64
-import json
+import io
 import re
 import shutil
 import subprocess
@@ -100,16 +100,16 @@ def test_background_stays_white(run, tmp_path):
 
 
 def test_html_page_needs_no_other_file(run, tmp_path):
-    movies.animate(run, tmp_path / "reach.html", targets=2)
+    movie = movies.animate(run, tmp_path / "reach.html", targets=2)
     page = (tmp_path / "reach.html").read_text(encoding="utf-8")
-    frames = json.loads(re.search(r"frames = (\[.*?\])", page)[1])
-    durations = json.loads(re.search(r"durations = (\[.*?\])", page)[1])
-    assert len(frames) == len(durations)
-    assert sum(durations) == pytest.approx(
-        1000 * 2 * (10 * run.plant.dt + movies.PAUSE)
+    frames = re.findall(r'frames\[\d+\] = "data:image/png;base64,([^"]*)"', page)
+    usual = np.median(movie.scene.durations)
+    assert len(frames) * usual == pytest.approx(
+        2 * (10 * run.plant.dt + movies.PAUSE), abs=2 * usual
     )
-    assert all(base64.b64decode(frame).startswith(b"\x89PNG") for frame in frames)
-    assert "http" not in page and len(page) < 1e6
+    pictures = [base64.b64decode(frame.replace("\\", "")) for frame in frames]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert "http" not in page and ".fa-play::before" in page
 
 
 def test_mp4_is_piped_to_ffmpeg(run, tmp_path, monkeypatch):
@@ -357,12 +357,40 @@ def test_palette_has_the_colours_of_every_trial(own, tmp_path, monkeypatch):
             assert apart.min() < 8
 
 
-@pytest.mark.parametrize("seconds, expected", [(0.1, 8), (4.0, 6), (20.0, 2)])
-def test_movie_of_long_trials_has_few_of_them(run, monkeypatch, seconds, expected):
-    monkeypatch.setattr(movies, "LONG_MOVIE", movies.LONG_MOVIE * 0.1 / seconds)
+@pytest.mark.parametrize(
+    "longest, expected, pace", [(10.0, 8, 1), (1.5, 3, 1), (0.6, 2, None)]
+)
+def test_no_movie_is_longer_than_the_longest(run, monkeypatch, longest, expected, pace):
+    """Trials of 0.1 s with a pause after each; the fewest are two, shown faster."""
+    monkeypatch.setattr(movies, "LONG_MOVIE", longest)
     scene = movies.movement_scene(run)
     scene.draw(0)
-    assert f"1 of {expected}," in scene.figure.get_suptitle()
+    title = scene.figure.get_suptitle()
+    assert f"1 of {expected}," in title
+    assert sum(scene.durations) <= longest * (1 + 1e-12)
+    if pace is None:
+        pauses = 2 * scene.durations[-1]
+        pace = 2 * 0.1 / (sum(scene.durations) - pauses)
+        assert title.endswith(f"{pace:.3g} \u00d7 as fast") or pace <= 1.01
+    else:
+        assert "as fast" not in title
+
+
+@pytest.mark.parametrize(
+    "seconds, longest, text",
+    [(1.25, 20, "1.25 s"), (90, 600, "1.5 min"), (5400, 86400, "1.5 h")],
+)
+def test_slow_plants_have_larger_units_of_time(seconds, longest, text):
+    assert movies._format_time(seconds, longest) == text
+
+
+def test_a_movie_shows_in_a_notebook(run):
+    movie = movies.animate(run, targets=1)
+    assert repr(movie) == f"Movie({len(movie.scene.durations)} frames, 0.5 s)"
+    page = movie._repr_html_()
+    data = re.fullmatch(r'<img alt=".*" src="data:image/gif;base64,(.*)">', page)
+    with Image.open(io.BytesIO(base64.b64decode(data[1]))) as gif:
+        assert gif.n_frames == len(movie.scene.durations)
 
 
 def test_long_trial_has_few_frames(run, monkeypatch):

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 from trainings import small_run
 
+import hfcontrol as hf
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.evaluation import compare_with_optimum
 from hfcontrol.figures import coordinates, plots
+from hfcontrol.figures.activity import TUNED_UNITS, cosine_tuning
+from hfcontrol.figures.canvas import OPTIMAL_COLOUR
 from hfcontrol.figures.coordinates import simulate_training
-from hfcontrol.figures.drawing import OPTIMAL_COLOUR
 from hfcontrol.figures.output import figure_file
 from hfcontrol.plant.registry import load_plant
 
@@ -72,7 +75,7 @@ def test_same_run_gives_same_file(run, tmp_path, suffix):
 @pytest.mark.parametrize("axis", plots.AXES)
 def test_learning_curve_is_that_of_the_run(run, axis):
     left = plots.plot_error(run, axis=axis).axes[0]
-    best, curve, holds = left.lines
+    best, curve, holds, first, optimum = left.lines
     points = [point for point in run.state.curve if point.updates > 0]
     loss = [point.loss for point in points]
     assert curve.get_xdata().tolist() == [getattr(point, axis) for point in points]
@@ -80,6 +83,10 @@ def test_learning_curve_is_that_of_the_run(run, axis):
     assert holds.get_ydata().tolist() == [point.loss for point in run.state.history]
     assert best.get_ydata().tolist() == [min(loss[: k + 1]) for k in range(len(loss))]
     assert (left.get_xscale(), left.get_yscale()) == ("log", "log")
+    # Lines across: the loss before the first update, and the mean optimal loss.
+    optimal = np.mean(compare_with_optimum(run).optimum.losses)
+    assert set(first.get_ydata()) == {run.history.loss[0]}
+    np.testing.assert_allclose(optimum.get_ydata(), optimal, rtol=1e-12)
 
 
 def test_hand_paths_are_those_of_the_run_over_the_optimum(run):
@@ -301,12 +308,12 @@ def test_cosine_tuning_is_first_harmonic_of_fourier_series(rng):
     activity = mean[:, None] + depth[:, None] * np.cos(
         np.radians(angles) - preferred[:, None]
     )
-    fit = plots.cosine_tuning(angles, activity)
+    fit = cosine_tuning(angles, activity)
     for found, true in zip(fit, (mean, depth, preferred), strict=True):
         np.testing.assert_allclose(found, true, rtol=1e-10, atol=1e-12)
     activity = rng.standard_normal((6, 16))
     harmonics = np.fft.rfft(activity) / 16
-    mean, depth, preferred = plots.cosine_tuning(22.5 * np.arange(16), activity)
+    mean, depth, preferred = cosine_tuning(22.5 * np.arange(16), activity)
     np.testing.assert_allclose(mean, harmonics[:, 0].real, atol=1e-14)
     np.testing.assert_allclose(
         depth * np.exp(-1j * preferred), 2 * harmonics[:, 1], atol=1e-14
@@ -319,7 +326,7 @@ def test_tuning_curves_are_those_of_the_units(run):
     directions = coordinates.order_trials(comparison).values
     *curves, polar = plots.plot(run, "tuning").axes
     for layer, first, ax in zip(run.network.layers[:-1], (0, 5), curves, strict=True):
-        assert len(ax.lines) == min(layer.size, plots.TUNED_UNITS)
+        assert len(ax.lines) == min(layer.size, TUNED_UNITS)
         for line in ax.lines:
             x, y = line.get_xydata()[:-1].T
             np.testing.assert_array_equal(x, np.sort(directions))
@@ -327,7 +334,7 @@ def test_tuning_curves_are_those_of_the_units(run):
                 y, activity[first + int(line.get_label()) - 1]
             )
             assert line.get_xydata()[-1].tolist() == [x[0] + 360, y[0]]
-    _, depth, preferred = plots.cosine_tuning(directions, activity)
+    _, depth, preferred = cosine_tuning(directions, activity)
     shown = np.concatenate([line.get_xydata() for line in polar.lines])
     np.testing.assert_allclose(
         shown, np.column_stack([preferred, depth]), rtol=1e-9, atol=1e-12
@@ -419,8 +426,8 @@ def test_run_stopped_in_first_hold_has_a_figure(run, tmp_path):
             "updates, rollouts, seconds",
         ),
         (
-            lambda run, folder: plots.plot(run, "phase"),
-            "paths, controls, hidden, speed, tuning",
+            lambda run, folder: plots.plot(run, "gait"),
+            "paths, states, phase, controls, hidden, speed, tuning",
         ),
         (lambda run, folder: plots.plot(run, show=True), "no window can be opened"),
     ],
@@ -470,3 +477,118 @@ def test_figures_do_not_depend_on_the_users_style(tmp_path):
             figure.add_subplot(title="a title")
     plain, styled = (path.read_bytes() for path in paths)
     assert plain == styled
+
+
+class Cart:
+    """A cart with a pole: the tip moves along, and the task is about the states."""
+
+    SOURCE = """
+STATE = ("cart", "pole", "cart_rate", "pole_rate")
+CONTROL, OUTPUT = ("push",), ("hand_x", "hand_y")
+DT, INTEGRATOR = 0.05, "semi_implicit"
+def dynamics(x, u, p, dx):
+    dx[0] = x[2]
+    dx[1] = x[3]
+    dx[2] = u[0]
+    dx[3] = x[1] - u[0]
+def output(x, p, z):
+    z[0] = x[0] + x[1]
+    z[1] = 1.0 - 0.5 * x[1] * x[1]
+TASKS = {"stand": {"generator": "around", "start": (0.0,) * 4,
+                   "spread": (0.1, 0.1, 0.0, 0.0), "target": (0.0,) * 4,
+                   "trials": 4, "steps": 10, "effort": 1e-2, "running": 1.0,
+                   "success": {"state": 1e-9}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cart(tmp_path_factory):
+    """A run of a plant whose hand is no place that it could choose."""
+    folder = tmp_path_factory.mktemp("cart")
+    (folder / "cart.py").write_text(Cart.SOURCE)
+    plain = {"strategy": "plain", "seed": 0}
+    return hf.train(folder / "cart.py", hidden=(4,), rollouts=8, out=folder, **plain)
+
+
+def test_a_plant_that_only_drags_its_hand_shows_states_and_a_phase_plane(cart):
+    comparison = compare_with_optimum(cart)
+    trials, x = comparison.scenario.trials, comparison.rollout.x
+    figure = plots.plot_error(cart)
+    panels = [ax for ax in figure.axes if ax.get_ylabel().startswith(("cart", "pole"))]
+    *states, first_plane, second_plane = panels
+    assert [ax.get_ylabel() for ax in states] == [
+        name.replace("_", " ") for name in cart.plant.state
+    ]
+    for k, ax in enumerate(states):
+        drawn = line_data(ax.lines[trials:])
+        np.testing.assert_array_equal(drawn[:, 1], x[:, k])
+        goals = ax.collections[0].get_offsets()
+        np.testing.assert_array_equal(goals[:, 1], 0.0)
+    for ax, pair in ((first_plane, [0, 2]), (second_plane, [1, 3])):
+        np.testing.assert_array_equal(line_data(ax.lines[trials:]), x[:, pair])
+    # An arm has a control for each position: its hand goes where it wants to.
+    assert not coordinates.has_task_in_plane(comparison)
+
+
+def test_places_that_are_states_are_drawn_in_the_plane(own, run):
+    assert coordinates.has_task_in_plane(simulate_training(run))
+    assert coordinates.has_task_in_plane(simulate_training(own("puck", "follow")))
+
+
+def test_a_criterion_that_fails_good_trials_is_in_the_title(cart, run, monkeypatch):
+    """Nearly optimal, and yet without success: the title says what success is."""
+    monkeypatch.setattr(plots, "NEAR_OPTIMAL", np.inf)
+    title = plots.plot(cart, "states").get_suptitle()
+    assert "success 0 %: final state error below 1e-09" in title
+    monkeypatch.setattr(plots, "NEAR_OPTIMAL", 0.0)
+    assert "success" not in plots.plot(cart, "states").get_suptitle()
+
+
+def test_one_trial_is_drawn_alone(run):
+    comparison = compare_with_optimum(run)
+    states = plots.plot(run, "states", trial=3)
+    for k, ax in enumerate(states.axes[:4]):
+        _, ours = ax.lines
+        np.testing.assert_array_equal(ours.get_ydata(), comparison.rollout.x[:, k, 2])
+    hidden = plots.plot(run, "hidden", trial=8)
+    drawn = np.concatenate([ax.images[0].get_array() for ax in hidden.axes[:2]])
+    activity = comparison.rollout.hidden(run.network)[:, :, 7]
+    np.testing.assert_array_equal(np.sort(drawn, axis=None), np.sort(activity, None))
+    for kind, trial in (("hidden", 9), ("paths", 0), ("tuning", 1)):
+        with pytest.raises(UsageError, match=f"`trial` {trial}"):
+            plots.plot(run, kind, trial=trial)
+
+
+def test_figures_go_into_the_axes_of_the_caller(run):
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert hf.plot(run, "loss", axes=left) is figure
+    assert plots.plot(run, "paths", axes=right) is figure
+    assert left.lines and right.lines and not figure.get_suptitle()
+    with pytest.raises(UsageError, match="needs 2 axes, but 1 came"):
+        plots.plot(run, "controls", axes=left)
+    for wrong in ("left", [], [left, 5]):
+        with pytest.raises(UsageError, match="`axes`: must be axes of matplotlib"):
+            plots.plot(run, "controls", axes=wrong)
+    with pytest.raises(UsageError, match="panels of its own"):
+        hf.plot(run, "error", axes=left)
+
+
+def test_several_runs_are_overlaid_in_a_colour_each(run, cart):
+    trials = compare_with_optimum(run).scenario.trials
+    runs = [run, type(run)(run.path.with_name("twin"), run.tree)]
+    ax = plots.plot_runs(runs, "paths").axes[0]
+    colours = [to_hex(line.get_color()) for line in ax.lines]
+    assert len(ax.lines) == 3 * trials and len(set(colours)) == 3
+    assert colours.count(to_hex(OPTIMAL_COLOUR)) == trials
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [run.path.name, "twin"]
+    curves = hf.plot([run, cart], "loss", axis="rollouts").axes[0]
+    assert len(curves.lines) == 4
+    assert curves.lines[2].get_xdata().tolist() == cart.history.rollouts[1:].tolist()
+    with pytest.raises(UsageError, match="of plants with other states"):
+        plots.plot_runs([run, cart], "paths")
+    with pytest.raises(UsageError, match="shows a single run, but 2"):
+        plots.plot_runs(runs, "hidden")
+    with pytest.raises(UsageError, match="the list of runs is empty"):
+        hf.plot([])

@@ -32,12 +32,14 @@ from hfcontrol.runs.factory import make_architecture
 from hfcontrol.runs.quantities import parse_delay, parse_motor_noise
 from hfcontrol.runs.settings import (
     MODELS,
+    ConditionKeywords,
     Settings,
     SettingsDict,
     TrainKeywords,
     settings_for,
 )
 from hfcontrol.schema import alternatives, join_words, option_of, options
+from hfcontrol.tasks.settings import ConditionSettings
 from hfcontrol.training.holds import CHOICES
 
 # What was refused, and words of the message.
@@ -204,6 +206,9 @@ def test_keywords_agree_with_the_models():
     fields = get_type_hints(Settings)
     expected = {name: fields[name] for name in Settings.model_fields}
     assert get_type_hints(SettingsDict) == expected | {"plant": str | Path}
+    conditions = get_type_hints(ConditionKeywords)
+    assert conditions == {name: expected[name] for name in conditions}
+    assert set(ConditionSettings.model_fields) <= set(conditions)
 
 
 @pytest.mark.parametrize("steps", [60.0, np.float64(60.0)])

@@ -17,7 +17,7 @@ import hfcontrol as hf
 from hfcontrol.arrays.files import atomic_write
 from hfcontrol.arrays.types import Array
 from hfcontrol.evaluation.evaluation import Comparison, compare_with_optimum
-from hfcontrol.figures.movie_files import WRITERS, render_frames
+from hfcontrol.figures.movie_files import WRITERS
 from hfcontrol.figures.movies import animate
 from hfcontrol.figures.output import figure_file, project_style
 from hfcontrol.figures.scenes import DPI, Scene
@@ -130,6 +130,5 @@ def make_movies(run: hf.Run, folder: Path, targets: int) -> None:
     path = folder / "post-training.gif"
     with project_style(), atomic_write(path, WRITERS) as temporary:
         scene = training_scene(run)
-        frames = render_frames(scene, None)
-        WRITERS[".gif"](temporary, frames, scene.durations)
+        WRITERS[".gif"](temporary, scene, None)
     animate(run, folder / "post-arm.gif", targets=targets)
