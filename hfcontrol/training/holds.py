@@ -96,8 +96,9 @@ TRIAL_UPDATES = 4
 PREDICTED = 0.3
 
 # Where trials are drawn for every hold, `auto` stays with `scenario` if the plant takes
-# less than this part of an update's time: the linear model is of no use beyond a
-# hold, and its trust radius makes holds short (measured: tools/NOTES.md).
+# less than this part of an update's time, or if NumPy steps all trials at once: the
+# linear model is of no use beyond a hold, and its trust radius makes holds short
+# (measured: tools/NOTES.md).
 CHEAP = 0.1
 
 # Rollouts of an update in a `scenario` hold.
@@ -165,6 +166,8 @@ def choose_hold(choice: str, loop: Loop, draws: bool = False) -> tuple[HoldState
         return HoldState(cast(HoldKind, choice)), f"{choice}: as requested"
 
     operations = loop.kernels.step_operations
+    if draws and loop.kernels.plant.steps_together:
+        return HoldState("scenario"), "scenario: NumPy steps all trials at once"
     if operations is None:
         return HoldState("model"), "model: the plant is not compiled"
     of_model = count_linear_step(loop.kernels)

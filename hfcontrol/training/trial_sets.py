@@ -44,7 +44,7 @@ RECENT = 8
 # A network may overfit if this many holds have brought nothing better: to fixed trials,
 # and to those of each hold if they are drawn again, with chance.
 STALE = 2
-STALE_DRAWN = 6
+STALE_DRAWN = 4
 
 # More trials must not take more operations in an update, and more memory [bytes].
 MOST_OPERATIONS = 2e10

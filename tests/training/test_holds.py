@@ -194,7 +194,12 @@ def test_auto_compares_plant_with_its_linear_model():
         assert sentence.endswith(f"linear model {operations}")
         assert (loop.kernels.step_operations < operations) == (trials == 0)
 
-    uncounted = SimpleNamespace(kernels=SimpleNamespace(step_operations=None))
+    plant = SimpleNamespace(steps_together=False)
+    kernels = SimpleNamespace(step_operations=None, plant=plant)
+    uncounted = SimpleNamespace(kernels=kernels)
+    assert choose_hold("auto", uncounted, draws=True)[0].kind == "model"
+    plant.steps_together = True
+    assert choose_hold("auto", uncounted, draws=True)[0].kind == "scenario"
     assert choose_hold("auto", uncounted)[0].kind == "model"
     assert choose_hold("post", uncounted)[0].kind == "inputs"
     assert choose_hold("inputs", uncounted)[0].kind == "inputs"
