@@ -51,17 +51,19 @@ class Moments:
         """Mean and deviation of the inputs."""
         return Typical(self.mean, self.deviation)
 
-    def update(self, values: Array) -> "Moments":
+    def update(self, values: Array, memory: float = np.inf) -> "Moments":
         """Return the moments of all values so far and of `values` (n, M).
 
-        Chan, Golub and LeVeque (1979): stable, and exact for any split into parts.
+        Earlier values count as at most `memory` of them, so that they fade. Chan, Golub
+        and LeVeque (1979): stable, and exact for any split into parts.
         """
         more = values.shape[1]
-        count = self.count + more
+        earlier = min(self.count, max(memory, more))
+        count = earlier + more
         change = values.mean(axis=1) - self.mean
-        within = self.count * self.variance + more * values.var(axis=1)
+        within = earlier * self.variance + more * values.var(axis=1)
         # Between the two groups: their means differ.
-        spread = within + change**2 * self.count * more / count
+        spread = within + change**2 * earlier * more / count
         mean = self.mean + change * more / count
         return Moments(mean, spread / count, count)
 

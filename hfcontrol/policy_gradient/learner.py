@@ -12,10 +12,10 @@ restarts where an episode starts, in the update as in the rollout. Time is the f
 axis, trials are the last.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,8 +34,15 @@ from hfcontrol.policy_gradient.objectives import (
 )
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Policy
+from hfcontrol.policy_gradient.state import (
+    Batch,
+    Diagnostics,
+    Parameters,
+    PolicyReport,
+    PolicyState,
+    Values,
+)
 from hfcontrol.policy_gradient.trajectories import Trajectories
-from hfcontrol.policy_gradient.workers import WorkersState
 
 # Imported when first used: a controller that only acts needs no Numba, which loads
 # slowly.
@@ -47,115 +54,15 @@ CRITIC_UNITS = (32, 32)
 # Largest size of normalised rewards and critic inputs, as in Stable-Baselines3.
 MAX_NORMALISED = 10.0
 
+# Steps that the running moments remember. A policy that has learned meets other sizes
+# than the untrained one: what it first met must not set the scale for good.
+MEMORY = 10_000
+
 # c_v of the loss.
 VALUE_WEIGHT = 0.5
 
 # A round ends at this multiple of `target_kl`, as in Stable-Baselines3.
 KL_MARGIN = 1.5
-
-
-class Parameters(NamedTuple):
-    """The trained vector in parts: network, log standard deviations and critic."""
-
-    network: Array
-    log_std: Array
-    critic: Array
-
-
-class Values(NamedTuple):
-    """The critic's values, with the activations and starts that its adjoint needs."""
-
-    values: Array
-    activations: Array
-    starts: Array
-
-
-class Diagnostics(NamedTuple):
-    """What an update reports: divergence from the old policy, clipping and entropy."""
-
-    divergence: float
-    clip_fraction: float
-    entropy: float
-
-
-class Batch(NamedTuple):
-    """The data of an update, computed once per rollout before the first update.
-
-    `inputs` (T, n_input, N), `actions` (T, na, N), critic `features` (T, nf, N) and
-    `memory` (hidden, N), the hidden state before the first step; the others are (T, N).
-    Losses are means over the steps that `is_kept` marks.
-    """
-
-    inputs: Array
-    starts: Array
-    actions: Array
-    log_prob: Array
-    advantages: Array
-    values: Array
-    features: Array
-    is_kept: Array
-    memory: Array
-
-    def select(self, trials: Array | Sequence[int]) -> "Batch":
-        """Return the batch of some trials, given by their indices."""
-        # Compiled passes read contiguous arrays.
-        return Batch(*(np.ascontiguousarray(a[..., trials]) for a in self))
-
-
-@dataclass(frozen=True)
-class PolicyState:
-    """The state of policy-gradient training; checkpoints store its fields by name.
-
-    `theta` (P,) is the controller's, `trained` holds all trained parameters (network on
-    normalised inputs, log_std, critic) with the moments of their gradient, and
-    `inputs`, `features` and `returns` are running moments. `discounted` (N,) are the
-    discounted rewards so far of the episodes in progress, and `workers` are what
-    collected them; on a plant, every rollout has whole episodes, and these are empty.
-    """
-
-    theta: Array
-    trained: FirstOrderState
-    inputs: Moments
-    features: Moments
-    returns: Moments
-    updates: int = 0
-    rollouts: int = 0
-    discounted: Array = field(default_factory=lambda: np.zeros(0))
-    workers: WorkersState | None = None
-
-    def __post_init__(self) -> None:
-        # A checkpoint stores these as dictionaries.
-        if isinstance(self.trained, dict):
-            object.__setattr__(self, "trained", FirstOrderState(**self.trained))
-        kinds: dict[str, type] = dict.fromkeys(
-            ("inputs", "features", "returns"), Moments
-        )
-        for name, kind in (*kinds.items(), ("workers", WorkersState)):
-            value = getattr(self, name)
-            if isinstance(value, dict):
-                object.__setattr__(self, name, kind(**value))
-
-
-@dataclass(frozen=True)
-class PolicyReport:
-    """What a round of updates did, and how many trials its rollout had lost.
-
-    `accepted` and `rho` are those of other optimizers.
-    """
-
-    updates: int
-    divergence: float
-    clip_fraction: float
-    entropy: float
-    solver: str
-    accepted: bool = True
-    rho: float = np.nan
-    lost: int = 0
-
-    @property
-    def iterations(self) -> int:
-        """Number of gradient steps: one per update."""
-        return self.updates
 
 
 class Learner:
@@ -270,7 +177,7 @@ class Learner:
             return state
         theta, *others = self.split(state.trained.theta)
         weights = self.network_weights(theta, state.inputs)
-        moments = state.inputs.update(inputs)
+        moments = state.inputs.update(inputs, MEMORY)
         theta = unfold(self.network, weights, moments.typical)
         trained = replace(state.trained, theta=np.concatenate([theta, *others]))
         return replace(state, inputs=moments, trained=trained)
@@ -301,9 +208,12 @@ class Learner:
         state = replace(
             state,
             discounted=returns[-1],
-            features=state.features.update(flatten_time(raw_features)[:, is_kept]),
-            returns=state.returns.update(returns.reshape(1, -1)[:, is_kept]),
+            features=state.features.update(
+                flatten_time(raw_features)[:, is_kept], MEMORY
+            ),
         )
+        state = self._rescale_critic(state, returns.reshape(1, -1)[:, is_kept])
+        critic = self.split(state.trained.theta).critic
         features = state.features.normalise(raw_features, MAX_NORMALISED)
         values = next_values = np.zeros_like(rewards)
         if options.has_critic:
@@ -334,6 +244,24 @@ class Learner:
             trajectories.memory,
         )
         return batch, state
+
+    def _rescale_critic(self, state: PolicyState, returns: Array) -> PolicyState:
+        """Return the state with moments of more returns (1, M).
+
+        Rewards and values are in units of their deviation. The last layer of the critic
+        changes with it, so that its values stay the same (van Hasselt et al. 2016).
+        """
+        moments = state.returns.update(returns, MEMORY)
+        if state.returns.count == 0:
+            return replace(state, returns=moments)
+        theta, log_std, critic = self.split(state.trained.theta)
+        critic = critic.copy()
+        factor = state.returns.deviation[0] / moments.deviation[0]
+        critic[self.critic.layers[-1].weights] *= factor
+        trained = np.concatenate([theta, log_std, critic])
+        return replace(
+            state, returns=moments, trained=replace(state.trained, theta=trained)
+        )
 
     def _next_values(
         self,

@@ -18,9 +18,10 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
-from hfcontrol.policy_gradient.learner import Learner, PolicyState
+from hfcontrol.policy_gradient.learner import Learner
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.samplers import Episodes, Sampler
+from hfcontrol.policy_gradient.state import PolicyState
 from hfcontrol.policy_gradient.trajectories import Trajectories
 from hfcontrol.policy_gradient.workers import Workers
 from hfcontrol.tasks.task import Task

@@ -13,7 +13,7 @@ from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.network.input_scaling import Typical
 from hfcontrol.optim.first_order import FirstOrderState
 from hfcontrol.optim.hessian_free import HFState
-from hfcontrol.policy_gradient.learner import PolicyState
+from hfcontrol.policy_gradient.state import PolicyState
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.training.conditioning import Conditioning
 from hfcontrol.training.curriculum import CurriculumState

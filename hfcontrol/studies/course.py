@@ -7,7 +7,7 @@ trainer of control steps does not do.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,9 @@ PROBE_STEPS = 100
 # Held-out trials, the same for all methods and seeds.
 HELD_OUT_TRIALS = 64
 HELD_OUT_SEED = 90210
+
+# Trials that choose the weights to keep; they are neither trained on nor held out.
+VALIDATION_SEED = 90211
 
 # The training loss of a point is the mean over this many updates at most.
 AVERAGED_UPDATES = 64
@@ -105,12 +108,14 @@ class Problem:
             self._plant, kernels, self.network, scenario, self._wiring, estimator
         )
 
-    def held_out(self, theta: Array, trials: int = HELD_OUT_TRIALS) -> float:
-        """Return the mean cost of theta (P,) on held-out trials.
+    def held_out(
+        self, theta: Array, trials: int = HELD_OUT_TRIALS, seed: int = HELD_OUT_SEED
+    ) -> float:
+        """Return the mean cost of theta (P,) on held-out trials, drawn by a seed.
 
         It is infinite if the solver fails.
         """
-        rng = np.random.default_rng(HELD_OUT_SEED)
+        rng = np.random.default_rng(seed)
         return self.loop(SCORING, rng, trials, "held_out").rollout(theta).loss
 
     def own_weights(self, seed: int) -> Array:
@@ -186,6 +191,8 @@ class Course:
     """How one training went: a list entry for every recorded point.
 
     Updates, evaluations by kind, seconds, training loss, mean held-out cost, weights.
+    Cost and weights are those that validation trials chose among all points so far, if
+    the training keeps them; `latest` are the costs of the weights that were trained.
     """
 
     method: str
@@ -197,6 +204,7 @@ class Course:
     held_out: list[float] = field(default_factory=list)
     thetas: list[Array] = field(default_factory=list)
     stopped: str | None = None
+    latest: list[float] = field(default_factory=list)
 
     def tree(self) -> dict[str, Any]:
         """Return the course for JSON, without the weights."""
@@ -207,6 +215,7 @@ class Course:
             "seconds": self.seconds,
             "loss": self.losses,
             "held_out": self.held_out,
+            "latest": self.latest,
             "evaluations": [counts.total for counts in self.counts],
             "counts": [list(counts) for counts in self.counts],
             "stopped": self.stopped,
@@ -221,6 +230,8 @@ class _Spent:
     counts: Evaluations = field(default_factory=Evaluations)
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    keeps_best: bool = False
+    validated: float = np.inf
 
     def add(self, losses: list[float], counts: Evaluations, seconds: float) -> None:
         """Add the losses and the cost of some updates."""
@@ -236,15 +247,33 @@ class _Spent:
         course.seconds.append(self.seconds)
         mean = float(np.mean(self.losses)) if self.losses else None
         course.losses.append(mean)
-        course.held_out.append(problem.held_out(theta))
+        latest = problem.held_out(theta)
+        course.latest.append(latest)
+        kept = latest
+        if self.keeps_best:
+            cost = problem.held_out(theta, seed=VALIDATION_SEED)
+            if cost < self.validated:
+                self.validated = cost
+            elif course.thetas:
+                kept, theta = course.held_out[-1], course.thetas[-1]
+        course.held_out.append(kept)
         course.thetas.append(theta.copy())
 
 
-def _compile(problem: Problem, method: Method, theta: Array) -> None:
-    """Call every operation once, so that nothing compiles while the clock runs."""
-    loop = problem.loop(method.estimator, np.random.default_rng(0), method.trials)
-    linear = loop.linearise(loop.rollout(theta))
-    linear.jvp(linear.vjp(linear.jvp(linear.gradient)))
+def _compile(stages: Sequence[Problem], method: Method, theta: Array) -> None:
+    """Call every operation once, so that nothing compiles while the clock runs.
+
+    The stages are those of a growing horizon; methods that take over count too.
+    """
+    for stage in stages:
+        loop = stage.loop(method.estimator, np.random.default_rng(0), method.trials)
+        rollout = loop.rollout(theta)
+        # Initial weights may be too far out for some part of the horizon.
+        if not rollout.failure:
+            linear = loop.linearise(rollout)
+            linear.jvp(linear.vjp(linear.jvp(linear.gradient)))
+    if method.then:
+        _compile(stages, method.then[1], theta)
 
 
 @dataclass(frozen=True)
@@ -263,22 +292,25 @@ def run(
     budget: Budget,
     report: Report | None = None,
     start: Array | None = None,
+    keeps_best: bool = False,
 ) -> Course:
     """Train from weights `start` (P,), by default the paper's; return the course.
 
-    Seconds are those of the training alone, without compiling and scoring.
+    With `keeps_best`, validation trials choose among the weights of the points. Seconds
+    are those of the training alone, without compiling and scoring.
     """
     course = Course(method.name, seed)
     rng = np.random.default_rng([seed, 1])
     theta = problem.paper_weights(seed) if start is None else start
     state = method.optimizer.init(theta)
-    spent = _Spent()
+    spent = _Spent(keeps_best=keeps_best)
     # Fewer updates than points: every update is a point.
     every = max(1, budget.updates // budget.points)
-    stage = problem
+    stages = [problem.shortened(size) for size in (*GROWTH, 1.0)]
+    stage = stages[-1]
     part: int | None = None
 
-    _compile(problem, method, theta)
+    _compile(stages if method.grow else stages[-1:], method, theta)
     spent.record(course, problem, state.theta)
     while spent.updates < budget.updates and spent.seconds < budget.seconds:
         begin = time.perf_counter()
@@ -288,7 +320,7 @@ def run(
             # From the last part on, the horizon is whole.
             if now != part:
                 part = now
-                stage = problem.shortened((*GROWTH, 1.0)[part])
+                stage = stages[part]
                 # Another horizon is another function.
                 state = method.optimizer.init(state.theta)
 
@@ -390,21 +422,23 @@ def matched_steps(problem: Problem, course: Course, method: Method) -> float:
     return PROBE_STEPS * course.counts[-1].total / probe.counts[-1].total
 
 
-def first_below(course: Course, cost: float) -> dict[str, Any] | None:
-    """Return what was spent at the first point with a held-out cost of at most `cost`.
+def reach(course: Course, cost: float, after: float = np.inf) -> dict[str, Any] | None:
+    """Return what was spent at the first point after which costs stay at most `cost`.
 
-    None if no point gets there.
+    They are the held-out costs of that point and of all later ones within `after`
+    updates. None if the last is above.
     """
-    points = zip(
-        course.counts, course.seconds, course.updates, course.held_out, strict=True
-    )
-    for counts, seconds, updates, held_out in points:
-        if held_out <= cost:
-            return {
-                "evaluations": counts.total,
-                "without products": counts.f + counts.dx + counts.dtheta,
-                "seconds": seconds,
-                "updates": updates,
-                "held_out": held_out,
-            }
-    return None
+    is_counted = np.array(course.updates) <= after
+    costs = np.array(course.held_out)[is_counted]
+    above = np.flatnonzero(~(costs <= cost))
+    first = int(above[-1]) + 1 if above.size else 0
+    if first == len(costs):
+        return None
+    counts = course.counts[first]
+    return {
+        "evaluations": counts.total,
+        "without products": counts.f + counts.dx + counts.dtheta,
+        "seconds": course.seconds[first],
+        "updates": course.updates[first],
+        "held_out": course.held_out[first],
+    }

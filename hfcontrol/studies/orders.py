@@ -1,5 +1,10 @@
-"""Study: CTPG with Hessian-free against CTPG with a tuned first-order optimizer."""
+"""Study: CTPG with Hessian-free against CTPG with a tuned first-order optimizer.
 
+All trainings keep the weights that validation trials choose. A training reaches a cost
+where it stays at or below it for the rest.
+"""
+
+import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -16,7 +21,7 @@ from hfcontrol.studies.course import (
     Course,
     Method,
     Report,
-    first_below,
+    reach,
     run,
     second_order,
 )
@@ -41,6 +46,9 @@ SECOND_UPDATES = 60
 # Hessian-free starts with.
 SOURCE = "source"
 SAME = "same"
+
+# A course settles at the highest cost of this last part of its points.
+SETTLED = 0.25
 
 # What Hessian-free changes, and after which update.
 Plan = tuple[tuple[int, dict[str, Any]], ...]
@@ -146,14 +154,22 @@ def study(
     compared: list[dict[str, Any]] = []
     for seed in range(seeds):
         own = problem.own_weights(seed)
-        second = run(problem, method, seed, second_budget, report, own)
+        second = run(problem, method, seed, second_budget, report, own, True)
         courses.append(second.tree())
 
         paper = problem.paper_weights(seed)
         for begun, estimator, start in ((SOURCE, ADAPTIVE, paper), (SAME, same, own)):
             methods = first_order_methods(plant, setting, estimator)
             firsts = [
-                run(problem, first, seed, Budget(updates, FIRST_POINTS), report, start)
+                run(
+                    problem,
+                    first,
+                    seed,
+                    Budget(updates, FIRST_POINTS),
+                    report,
+                    start,
+                    keeps_best=True,
+                )
                 for first in methods
             ]
             for after in sorted({min(setting.updates, updates), updates}):
@@ -197,11 +213,14 @@ def _ratios(compared: list[dict[str, Any]], begun: str, after: int) -> list[floa
     ]
 
 
-def lowest_cost(course: Course, after: int) -> float:
-    """Return the lowest held-out cost of a course within the first `after` updates."""
+def settled_cost(course: Course, after: int) -> float:
+    """Return the cost at which a course settles within the first `after` updates.
+
+    It is infinite for a course that is so at some of its last points.
+    """
     points = zip(course.held_out, course.updates, strict=True)
     costs = [cost for cost, updates in points if updates <= after]
-    return min(costs, default=np.inf)
+    return max(costs[-math.ceil(SETTLED * len(costs)) :], default=np.inf)
 
 
 def _compare(firsts: list[Course], second: Course, after: int) -> dict[str, Any]:
@@ -209,16 +228,19 @@ def _compare(firsts: list[Course], second: Course, after: int) -> dict[str, Any]
 
     Returns what each took to the lowest cost of that course.
     """
-    best = min(firsts, key=lambda course: lowest_cost(course, after))
-    cost = lowest_cost(best, after)
-    first = first_below(best, cost)
-    hf = first_below(second, cost)
+    best = min(firsts, key=lambda course: settled_cost(course, after))
+    cost = settled_cost(best, after)
+    first = reach(best, cost, after)
+    hf = reach(second, cost)
     ratio = first["evaluations"] / hf["evaluations"] if first and hf else 0.0
     return {
         "best": best.method,
         "cost": cost,
         "first_order": first,
+        "first_order_lowest": min(best.held_out),
+        "first_order_final": best.held_out[-1],
         "hf": hf,
         "hf_lowest": min(second.held_out),
+        "hf_final": second.held_out[-1],
         "ratio": ratio,
     }

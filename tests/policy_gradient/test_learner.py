@@ -11,13 +11,14 @@ from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
-from hfcontrol.policy_gradient.learner import Batch, Learner
+from hfcontrol.policy_gradient.learner import Learner
 from hfcontrol.policy_gradient.objectives import (
     generalised_advantages,
     running_returns,
 )
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.policy import Categorical, Gaussian
+from hfcontrol.policy_gradient.state import Batch
 from hfcontrol.policy_gradient.trajectories import Trajectories, Truncations
 
 T, N, N_INPUT, N_CONTEXT = 6, 4, 3, 2
@@ -276,6 +277,37 @@ def test_running_moments_equal_moments_of_all_values(rng):
     np.testing.assert_allclose(moments.variance, values.var(axis=1), atol=1e-12)
     assert moments.deviation[2] == 1.0
     assert np.abs(moments.normalise(100 * values, 10.0)).max() == 10.0
+
+
+def test_earlier_values_fade_from_moments():
+    """Each of ten updates with as many values as remembered halves what was before."""
+    moments = Moments.empty(1).update(np.array([[-1.0, 1.0] * 500]), 100)
+    for _ in range(10):
+        moments = moments.update(np.full((1, 100), 5.0), 100)
+    before = 0.5**10
+    assert moments.count == 200
+    assert moments.mean[0] == pytest.approx(5 * (1 - before), rel=1e-12)
+    # The second moment fades likewise: it was 1 and becomes 25.
+    second = before + 25 * (1 - before)
+    assert moments.variance[0] + moments.mean[0] ** 2 == pytest.approx(second)
+
+
+def test_values_stay_the_same_when_the_scale_of_returns_changes(rng):
+    learner = make_learner(POLICIES["gaussian"])
+    state = make_state(learner, rng)
+    trajectories = make_trajectories(learner, state, rng)
+    _, first = learner.prepare_batch(state, trajectories)
+    louder = trajectories._replace(rewards=50 * trajectories.rewards)
+    _, second = learner.prepare_batch(first, louder)
+    scales = [s.returns.deviation[0] for s in (first, second)]
+    assert scales[1] > 10 * scales[0]
+    features = rng.standard_normal((learner.critic.n_input, 5))
+    values = [
+        scale
+        * learner.predict_values(learner.split(s.trained.theta).critic, features)[0]
+        for scale, s in zip(scales, (first, second), strict=True)
+    ]
+    assert relative(*values) < 1e-13 and np.abs(values[0]).min() > 1e-6
 
 
 def test_running_returns_restart_with_each_episode():

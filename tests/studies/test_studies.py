@@ -10,7 +10,7 @@ from trainings import call, complaint
 from hfcontrol import studies
 from hfcontrol.closed_loop.continuous import Evaluations
 from hfcontrol.errors import TrainingError, UsageError
-from hfcontrol.optim.first_order import Adam
+from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.studies import cells, gradients, methods, orders, training
 from hfcontrol.studies.course import (
@@ -19,11 +19,12 @@ from hfcontrol.studies.course import (
     Course,
     Method,
     Problem,
-    first_below,
     matched_steps,
+    reach,
     run,
     second_order,
 )
+from hfcontrol.studies.orders import settled_cost
 from hfcontrol.studies.plots import PLANES, draw
 
 REGULATOR = Problem("linear", None, 2.0, (4,), 1.0)
@@ -257,10 +258,31 @@ def test_matched_steps_and_first_point_below_a_cost():
     assert matched_steps(
         problem, course, Method("ctpg", ADAPTIVE, Adam(1e-3), 4)
     ) == pytest.approx(10)
-    assert (
-        first_below(course, 2.0)["evaluations"] == 1200
-        and first_below(course, 1.0) is None
-    )
+
+
+def test_a_cost_is_reached_where_a_course_stays_below_it():
+    """A point below it that later ones leave is none."""
+    course = Course("any", 0, held_out=[9.0, 2.0, 5.0, 3.0, np.inf, 3.0, 1.0, 2.0])
+    for number in range(8):
+        course.updates.append(number)
+        course.counts.append(Evaluations(100 * number))
+        course.seconds.append(0.5 * number)
+    assert reach(course, 3.0)["updates"] == 5
+    assert reach(course, 2.0)["evaluations"] == 600
+    assert reach(course, np.inf)["updates"] == 0 and reach(course, 1.5) is None
+    assert reach(course, 3.0, 3)["updates"] == 3
+    assert settled_cost(course, 7) == 2.0 and settled_cost(course, 5) == np.inf
+
+
+@pytest.mark.parametrize("keeps_best", [False, True])
+def test_courses_keep_the_weights_of_the_best_validation(keeps_best):
+    """Under steps that are far too long, kept costs never rise by much."""
+    method = Method("momentum", ADAPTIVE, Momentum(3.0), 4)
+    course = run(REGULATOR, method, 0, Budget(12, 12), keeps_best=keeps_best)
+    kept, latest = np.array(course.held_out), np.array(course.latest)
+    assert np.nanmax(latest / np.minimum.accumulate(latest)) > 2
+    assert (kept == latest).all() != keeps_best
+    assert (kept[-1] <= 2 * kept.min()) == keeps_best
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,9 @@ def show_price(found: Row | None, scale: float = 1) -> str:
 def order_rows(result: Row) -> list[Row]:
     """Return a row per seed, initial state and number of first-order updates.
 
-    It holds the lowest cost of the best learning rate, and what that and Hessian-free
-    spent to reach it. Prints the rows too.
+    It holds the cost at which the best learning rate settles, what that and
+    Hessian-free spent to reach it for good, and the lowest and final costs of both.
+    Prints the rows too.
     """
     common = {
         "study": "orders",
@@ -110,9 +111,13 @@ def order_rows(result: Row) -> list[Row]:
         "without products",
         "seconds",
         "Hessian-free's",
+        "lowest",
+        "final",
+        "Hessian-free's lowest",
+        "final",
     )
     rates = result["rates"]
-    title = f"{result['plant']}: to the lowest cost of the best rate of {rates}"
+    title = f"{result['plant']}: to the cost that the best rate settles at, of {rates}"
     table(title, header, [order_cells(row) for row in rows])
     return rows
 
@@ -127,4 +132,6 @@ def order_cells(row: Row) -> list[Any]:
     seconds = [first["seconds"], second.get("seconds")]
     figures = [*evaluations, without_products, *seconds]
     about = [row["seed"], row["after"], row["best"], show(row["cost"], 4)]
-    return [*about, *(show(figure) for figure in figures)]
+    names = ("first_order_lowest", "first_order_final", "hf_lowest", "hf_final")
+    costs = [show(row[name], 4) for name in names]
+    return [*about, *(show(figure) for figure in figures), *costs]
