@@ -52,7 +52,11 @@ def find_wrong_number(loop: ClosedLoop, rollout: Rollout) -> str | None:
 
     with np.errstate(invalid="ignore"):
         is_ordinary = (np.abs(x) <= ORDINARY * state_sizes(loop)).all(axis=1)
-    is_sudden = is_ordinary[:-1] & ~is_finite[1:]
+    # A control that is not finite comes from what the network sees or from its weights.
+    is_driven = np.isfinite(to_host(rollout.u)).all(axis=1)
+    is_blind = ~np.isfinite(to_host(rollout.y)).all(axis=1)
+    is_sudden = is_ordinary[:-1] & ~is_finite[1:] & (is_driven | is_blind)
+    is_ordinary[:-1] &= is_driven
     for is_wrong, describe in (
         (is_sudden, _describe_step),
         (is_ordinary & is_bad, _describe_residual),

@@ -150,7 +150,7 @@ ANSWERS = {
     "misspelt": "stac",
     "unwritten": "place_rate",
     "forbidden": "np.abs",
-    "not a number": "not finite",
+    "not a number": "step_batch gives place_rate = nan",
     "no tasks": "TASKS",
     "shape": "(3, 1)",
 }
