@@ -1,7 +1,10 @@
 """The pages: links lead somewhere, and the code on them runs."""
 
 import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +60,33 @@ def test_the_controller_on_the_page_about_deployment_acts(monkeypatch):
     assert names["torque"].shape == (2,)
     assert np.isfinite(names["torque"]).all()
     assert len(names["observation"]) == len(names["controller"].observes)
+
+
+def test_the_page_about_runs_follows_trainings(tmp_path, monkeypatch):
+    """Trackers that are not installed are played by modules of the same calls."""
+    first, following, trackers = code_blocks("docs/runs.md")
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(first, names)
+    assert names["rollout"].states.shape[::2] == (len(names["rollout"].time), 8)
+    assert len(names["table"].rows) == 2
+
+    monkeypatch.chdir(tmp_path)
+    exec(following, names)
+    assert names["losses"][-1] == names["run"].history.loss[-1]
+
+    logged = []
+    tracked = SimpleNamespace(log=logged.append)
+    wandb = SimpleNamespace(init=lambda **options: nullcontext(tracked))
+    mlflow = SimpleNamespace(
+        start_run=nullcontext,
+        log_params=logged.append,
+        log_metrics=lambda numbers, step: logged.append({**numbers, "step": step}),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    exec(trackers, names)
+    assert logged[0]["update"] == 0 and logged[-1]["step"] == logged[-1]["update"]
 
 
 def test_the_environments_on_the_page_about_deployment_step(tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ OWNERS = {
     "matplotlib": {"figures", "studies", "reports", "api"},
     "pandas": {"runs"},
     "rich": {"cli"},
+    "tensorboardX": {"runs"},
     "tqdm": {"api"},
     "xarray": {"runs"},
     "cupy": {"arrays"},

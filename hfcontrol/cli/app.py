@@ -74,7 +74,7 @@ COMMANDS = {
         "runs", "info", "Show what a run contains and why it stopped."
     ),
     "plants": CommandEntry(
-        "plants", "plants", "List the shipped plants and their tasks."
+        "plants", "plants", "List the shipped plants, with a command for each task."
     ),
     "check": CommandEntry(
         "plants", "check", "Check a plant file against the contract."
@@ -83,6 +83,11 @@ COMMANDS = {
         "compare",
         "compare",
         "Repeat a comparison of the sources: NAME.png and NAME.json.",
+    ),
+    "completion": CommandEntry(
+        "completion",
+        "completion",
+        "Print the script by which a shell completes hfcontrol.",
     ),
 }
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
+from hfcontrol.cli.groups import GroupedCommand
 from hfcontrol.cli.options import (
     JSON,
     PLANT,
+    RUNS,
     HomePath,
     condition_options,
     format_options,
@@ -23,8 +25,8 @@ from hfcontrol.cli.output import (
 )
 
 
-@click.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.command(cls=GroupedCommand)
+@RUNS
 @PLANT
 @click.option(
     "--controllers",

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
+from hfcontrol.cli.groups import GroupedCommand
 from hfcontrol.cli.options import (
     JSON,
     JUDGE,
     PLANT,
+    RUNS,
     add_options,
     condition_options,
     format_options,
@@ -18,8 +20,8 @@ from hfcontrol.cli.options import (
 from hfcontrol.cli.output import echo, print_evaluation, print_json, show_status
 
 
-@click.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.command(cls=GroupedCommand)
+@RUNS
 @PLANT
 @condition_options
 @click.option(

@@ -6,14 +6,24 @@ from typing import Any, TypeAlias
 
 import click
 
+from hfcontrol.cli.completion import (
+    COMPLETIONS,
+    complete_plant,
+    complete_run,
+    complete_words,
+)
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.settings import Settings
 from hfcontrol.schema import Option, format_value, option_of
 
-RUN = click.argument("run", required=False, metavar="[RUN]")
+RUN = click.argument(
+    "run", required=False, metavar="[RUN]", shell_complete=complete_run
+)
+RUNS = click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
 PLANT = click.option(
     "--plant",
     metavar="FILE",
+    shell_complete=complete_plant,
     help="The plant to use in place of the one that RUN names. It is run: name only "
     "what you trust.",
 )
@@ -97,7 +107,8 @@ def add_options(
 def setting_option(name: str) -> Decorator:
     """Return the click option that a setting declares."""
     declared = option_of(Settings, name)
-    keywords: dict[str, Any] = {"help": help_text(declared)}
+    complete = COMPLETIONS.get(name, complete_words)
+    keywords: dict[str, Any] = {"help": help_text(declared), "shell_complete": complete}
     flag = option_name(name)
 
     # Without a default of its own, an option that is not given stays None, and the

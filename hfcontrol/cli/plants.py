@@ -10,7 +10,7 @@ from hfcontrol.errors import PlantError
 
 @click.command()
 def plants() -> None:
-    """List the shipped plants and their tasks.
+    """List the shipped plants, with a command for each task.
 
     \b
     hfcontrol plants
@@ -19,15 +19,17 @@ def plants() -> None:
 
     for name in plant_names():
         plant = load_plant(name)
-        tasks = ", ".join(plant.tasks) or "none"
         # A `Plant` holds the text of its file, but not the docstring by itself.
         description = ast.get_docstring(ast.parse(plant.source)) or ""
         first_line = description.partition("\n")[0]
         echo(
             f"{name:14} states: {plant.nx}, controls: {plant.nu}, "
-            f"step: {1000 * plant.dt:g} ms, tasks: {tasks}"
+            f"step: {1000 * plant.dt:g} ms"
         )
-        echo(f"{'':14} {first_line}")
+        # It begins with the name, which stands there already.
+        echo(f"{'':14} {first_line.removeprefix(f'{name}: ')}")
+        for task in plant.tasks:
+            echo(f"{'':14} hfcontrol train --plant {name} --task {task}")
 
 
 @click.command()

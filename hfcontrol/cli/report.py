@@ -4,8 +4,10 @@ from typing import Any
 
 import click
 
+from hfcontrol.cli.groups import GroupedCommand
 from hfcontrol.cli.options import (
     PLANT,
+    RUNS,
     HomePath,
     condition_options,
     given_options,
@@ -13,8 +15,8 @@ from hfcontrol.cli.options import (
 from hfcontrol.cli.output import echo, show_status
 
 
-@click.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.command(cls=GroupedCommand)
+@RUNS
 @PLANT
 @condition_options
 @click.option(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hfcontrol.cli.completion import complete_run
 from hfcontrol.cli.options import JSON, RUN, format_settings
 from hfcontrol.cli.output import echo, print_json
 
@@ -17,7 +18,7 @@ STOP_WIDTH = 11  # of the longest reason, "interrupted"
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
 @click.option(
     "--thin",
     is_flag=True,

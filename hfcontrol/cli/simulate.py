@@ -5,11 +5,12 @@ from typing import Any
 import click
 
 from hfcontrol.cli.figures import OUT, load_run_and_path
+from hfcontrol.cli.groups import GroupedCommand
 from hfcontrol.cli.options import PLANT, RUN, condition_options, given_options
 from hfcontrol.cli.output import print_result, show_status
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @RUN
 @PLANT
 @condition_options

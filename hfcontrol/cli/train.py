@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hfcontrol.cli.completion import complete_run
+from hfcontrol.cli.groups import GroupedCommand
 from hfcontrol.cli.options import (
     CONDITIONS,
     JSON,
@@ -33,6 +35,7 @@ from hfcontrol.runs.settings import POLICY_SETTINGS
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
+    from hfcontrol.runs.logs import Log
     from hfcontrol.runs.training import Training
     from hfcontrol.training.state import Event, Stop
     from hfcontrol.training.stop import StopToken
@@ -122,13 +125,21 @@ RUN_OPTIONS: list[Decorator] = [
     click.option(
         "--resume",
         metavar="RUN",
+        shell_complete=complete_run,
         help="Continue a run where it stopped, bit for bit; limits may change.",
     ),
     click.option(
         "--from",
         "start",
         metavar="RUN",
+        shell_complete=complete_run,
         help="Start a new run from another's weights.",
+    ),
+    click.option(
+        "--log",
+        multiple=True,
+        metavar="WORD",
+        help="Also log to the run's folder: csv, or tensorboard (extra); repeatable.",
     ),
     # None, not False, so that it counts as not given.
     click.option(
@@ -143,10 +154,10 @@ RUN_OPTIONS: list[Decorator] = [
 ]
 
 # Options about which run to make or to continue; they are no settings.
-RUN_NAMES = ("out", "resume", "start", "force")
+RUN_NAMES = ("out", "resume", "start", "force", "log")
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @setting_options(SETTINGS_BEFORE_SEEDS)
 @partial(add_options, SEED_OPTIONS)
 @setting_options(SETTINGS_AFTER_SEEDS)
@@ -190,7 +201,10 @@ def train(
     if jobs is not None:
         raise UsageError(f"`jobs` {jobs}: applies only with `seeds`; leave it out")
 
-    with nullcontext() if quiet else show_status("preparing"):
+    with nullcontext() if quiet else show_status("preparing and compiling"):
+        from hfcontrol.runs.logs import check_logs, open_logs
+
+        logs = check_logs(run.pop("log"))
         training = _prepare(settings, **run)
     display: Display
     # Who asks for JSON wants it, however quiet the rest is.
@@ -203,26 +217,36 @@ def train(
     # Imported by now. What runs away is reported in words, not by warnings of NumPy.
     import numpy as np
 
-    with closing(display):
+    with ExitStack() as stack:
+        stack.enter_context(closing(display))
+        opened = open_logs(logs, training.folder.path, training.updates)
+        for log in opened:
+            stack.enter_context(closing(log))
         with np.errstate(all="ignore"), _stop_on_signals(training, quiet) as stop_token:
-            last = _follow(training, stop_token, display, quiet)
+            last = _follow(training, stop_token, display, opened)
         display.show_end(last, training)
     check_end(last.stop, training)
 
 
 def _follow(
-    training: "Training", stop_token: "StopToken", display: Display, quiet: bool
+    training: "Training",
+    stop_token: "StopToken",
+    display: Display,
+    logs: "list[Log]",
 ) -> "Event":
-    """Show the events of a training; return the last one, which says why it stopped.
+    """Show and log the events of a training; return the last one, with its reason.
 
     If nothing can be shown any more, as on a closed terminal, the training is stopped,
     and the error raised when its state is saved.
     """
     fault: OSError | None = None
-    for event in skip_curriculum(training.events(stop_token), quiet):
+    is_silent = isinstance(display, Silent)
+    for event in skip_curriculum(training.events(stop_token), is_silent):
         try:
             if fault is None:
                 display.show_event(event, training)
+                for log in logs:
+                    log(event)
         except OSError as error:
             fault = error
             stop_token.stop()

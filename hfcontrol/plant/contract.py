@@ -19,6 +19,9 @@ from hfcontrol.display import Displayed
 from hfcontrol.plant.environment import Environment
 from hfcontrol.texts import one_line
 
+# Tasks by their earlier names. A regime of training is a hold, and so no task is.
+RENAMED_TASKS = {"hold": "stay"}
+
 # Entries of the output that are the position of the hand, which tasks and plots use.
 HAND = ("hand_x", "hand_y")
 
@@ -197,6 +200,18 @@ class Plant(Displayed):
             if len(names) > 1 and names[1].endswith("y"):
                 return np.array([self.output.index(n) for n in names])
         return None
+
+    def find_task(self, name: str | None) -> str | None:
+        """Return the name of a task: the first for None, and a new one for an old one.
+
+        Runs and commands of earlier versions name tasks as they were called then. A
+        name that the plant does not have is returned as it is.
+        """
+        if name is None:
+            return next(iter(self.tasks), None)
+        renamed = RENAMED_TASKS.get(name, name)
+        is_old = name not in self.tasks and renamed in self.tasks
+        return renamed if is_old else name
 
     @property
     def residuals(self) -> dict[str, tuple[str, ...]]:

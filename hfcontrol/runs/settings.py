@@ -317,7 +317,7 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
     from hfcontrol.plant.registry import load_plant
 
     plant: Plant = load_plant(settings.plant)
-    name = settings.task or next(iter(plant.tasks), None)
+    name = plant.find_task(settings.task or None)
     own: dict[str, Any] = {}
     if name in plant.tasks:
         own = plant.tasks[name].get("train", {})

@@ -1,5 +1,6 @@
 """Trainings in progress, tied to their run folders."""
 
+import logging
 import platform
 import shlex
 import sys
@@ -54,6 +55,11 @@ RESUMABLE = (
 RECORDED_LIBRARIES = ("numba", "scipy", "h5py")
 
 
+# For programs that keep logs; without a handler of theirs, nothing is printed.
+LOGGER = logging.getLogger("hfcontrol")
+LOGGER.addHandler(logging.NullHandler())
+
+
 class Training:
     """A training in progress in its run folder: the ladder, and what is saved of it."""
 
@@ -100,6 +106,11 @@ class Training:
         return task
 
     @property
+    def updates(self) -> int:
+        """The number of updates made before, of a training that is resumed."""
+        return self.state.updates if self.state else 0
+
+    @property
     def pilots(self) -> Pilots | None:
         """What the diagnosis knows of the optimum of the training trials."""
         diagnosis = self.prepared.diagnosis
@@ -140,7 +151,18 @@ class Training:
                 # again. Between rungs neither: what comes next is found again.
                 elif event.kind not in ("update", "rung"):
                     self._save(event.state, event.stop)
+                self._log(event)
                 yield event
+
+    def _log(self, event: Event) -> None:
+        """Log an event for Python's logging: updates as DEBUG, the rest as INFO."""
+        level = logging.DEBUG if event.kind == "update" else logging.INFO
+        if not LOGGER.isEnabledFor(level):
+            return
+        what = event.activity or (event.stop.sentence if event.stop else "")
+        words = [f"{name} {value:.6g}" for name, value in event.numbers.items()]
+        text = ", ".join(filter(None, [what, *words]))
+        LOGGER.log(level, "%s: %s: %s", self.folder.path.name, event.kind, text)
 
     def _use_folder(self, folder: RunFolder) -> None:
         """Save to a folder from now on: that of the run, which may have been moved."""

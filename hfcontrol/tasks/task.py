@@ -80,12 +80,13 @@ class Task:
                 f"plant {plant.name} has no tasks: add TASKS to {plant.path.name}"
             )
         # The first task of the file is the default.
-        self.name = name or next(iter(plant.tasks))
-        if self.name not in plant.tasks:
+        found = plant.find_task(name or None)
+        if found not in plant.tasks:
             raise TaskError(
-                f"plant {plant.name} has no task {self.name!r}; "
+                f"plant {plant.name} has no task {name!r}; "
                 f"it has: {', '.join(plant.tasks)}"
             )
+        self.name = found
         if options.space == "hand" and plant.hand is None:
             raise TaskError(
                 f"`space` hand: plant {plant.name} has no hand (hand_x and hand_y "

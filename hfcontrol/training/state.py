@@ -326,3 +326,29 @@ class Event:
     accepted: bool = True
     stop: Stop | None = None
     activity: str = ""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers of the event for a log: those that there are.
+
+        `loss`, the counts `update`, `hold` and `rollouts`, `seconds` and, from the
+        optimizer, `damping`, `rho` and `iterations`.
+        """
+        state, report = self.state, self.report
+        loss = self.rollout.loss if self.kind == "update" else state.loss
+        found = {
+            "update": state.updates,
+            "hold": state.holds,
+            "rollouts": state.rollouts,
+            "seconds": state.seconds,
+            "loss": loss,
+            "damping": getattr(state.optimizer, "damping", None),
+            "rho": getattr(report, "rho", None),
+            "iterations": getattr(report, "iterations", None),
+        }
+        # Methods without a reduction ratio report NaN.
+        return {
+            name: float(value) if isinstance(value, float) else int(value)
+            for name, value in found.items()
+            if value is not None and value == value
+        }

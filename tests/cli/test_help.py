@@ -12,7 +12,7 @@ from hfcontrol.cli.app import COMMANDS
 from hfcontrol.cli.train import train
 from hfcontrol.runs.settings import Settings
 
-HEAVY = {"numpy", "numba", "scipy", "h5py", "matplotlib", "PIL"}
+HEAVY = {"numpy", "numba", "scipy", "h5py", "matplotlib", "PIL", "rich", "jinja2"}
 
 SCRIPT = """
 import sys

@@ -29,7 +29,7 @@ from hfcontrol.cli.output import print_evaluation, print_json, show_status
 from hfcontrol.cli.progress import train_words
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
-from hfcontrol.plant.registry import plant_names
+from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.run import Run
 from hfcontrol.training import ladder as ladder_module
@@ -260,6 +260,9 @@ def test_info_without_runs_suggests_train(capsys, here):
 def test_plants_and_check(capsys, here):
     out = call(capsys, "plants")[1]
     assert all(re.search(f"^{name} ", out, re.MULTILINE) for name in plant_names())
+    commands = re.findall("hfcontrol train --plant (\\S+) --task (\\S+)$", out, re.M)
+    tasks = [(name, t) for name in plant_names() for t in load_plant(name).tasks]
+    assert commands == tasks
     status, out, err = call(capsys, "check", write_cart(here))
     *findings, speed, last = out.splitlines()
     assert status == 0 and not err

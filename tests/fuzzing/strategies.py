@@ -155,7 +155,7 @@ def task_entries(draw, names, generators):
 # MJCF that covers joints, ranges, actuators, constraints, sites and the text element.
 SWING = """<mujoco model="swing"><option timestep="0.005" integrator="RK4"/>
 <custom><text name="hfcontrol" data='{"DT": 0.01, "TYPICAL": {"state": [1, 2]},
-"TASKS": {"hold": {"steps": 5, "spread": [0.1, 0]}}}'/></custom>
+"TASKS": {"stay": {"steps": 5, "spread": [0.1, 0]}}}'/></custom>
 <worldbody><body name="rod"><joint name="hinge" axis="0 1 0" range="-90 90"
 limited="true" damping=".1"/><geom type="capsule" size=".02" fromto="0 0 0 .5 0 0"/>
 <site name="hand" pos=".5 0 0"/></body></worldbody>
@@ -196,7 +196,7 @@ MODEL_JUNK += [
 ]
 MODEL_JUNK += ["goal", "world", "both", "muscle", "filter", "home", "joint2", "", "0 0"]
 MODEL_JUNK += ["0.1 0.2", "0.3 -0.3", "1 2 3", "0 0 1", CANARY, "a b", "\u00fc", "null"]
-MODEL_JUNK += ['{"DT": 0.02}', '{"TASKS": {"hold": {"target": [1]}}}', "a/b", "$"]
+MODEL_JUNK += ['{"DT": 0.02}', '{"TASKS": {"stay": {"target": [1]}}}', "a/b", "$"]
 ELEMENTS = [
     f'<include file="{CANARY}.xml"/>',
     '<worldbody><body><joint/><geom size=".1"/></body></worldbody>',

@@ -47,7 +47,7 @@ NO_PARAMS = np.empty((0, TRIALS))
 
 def near_home(plant, rng):
     """Random states (nx, N) around the start of the plant's tasks."""
-    home = np.array(plant.tasks["hold"]["start"])[:, None]
+    home = np.array(plant.tasks["stay"]["start"])[:, None]
     return home + 0.2 * rng.standard_normal((plant.nx, TRIALS))
 
 
@@ -133,7 +133,7 @@ def test_observations_have_the_names_of_states_and_their_sines_and_cosines():
 def test_states_that_are_not_moved_or_not_observed_are_free(name, free):
     """The reacher's target has no motor; a hopper does not observe its position."""
     plant = load_plant(name)
-    target = plant.tasks["hold"]["target"]
+    target = plant.tasks["stay"]["target"]
     assert np.array(plant.state)[np.isnan(target)].tolist() == free
 
 
@@ -155,12 +155,12 @@ def test_target_of_the_reacher_starts_at_the_goal_of_the_hand(split):
 
 
 def test_starts_and_horizon_are_those_of_the_environment():
-    near = load_plant(PENDULUM).tasks["hold"]
-    far = load_plant("gym:InvertedPendulum-v4").tasks["hold"]
+    near = load_plant(PENDULUM).tasks["stay"]
+    far = load_plant("gym:InvertedPendulum-v4").tasks["stay"]
     assert near["spread"] == (0.01,) * 4
     assert far["spread"] == (0.1,) * 4  # v4 does not have a noise scale
     assert near["steps"] == load_plant(REACHER).tasks["reach"]["steps"] == 50
-    assert load_plant(REACHER).tasks["hold"]["spread"] == (0.1,) * 6 + (0.0,) * 2
+    assert load_plant(REACHER).tasks["stay"]["spread"] == (0.1,) * 6 + (0.0,) * 2
 
 
 @pytest.mark.parametrize("name", [PENDULUM, REACHER])
@@ -191,9 +191,17 @@ def run(tmp_path_factory):
     )
 
 
+def test_a_run_that_names_a_task_as_it_was_called_is_that_of_its_new_name(run):
+    settings = run.settings.changed(task="hold")
+    old = type(run)(run.path, {**run.tree, "task": "hold", "settings": settings.tree()})
+    assert old.task().name == run.task().name == "stay"
+    ours, theirs = (one.rollout(trials=2).states for one in (run, old))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_pendulum_is_trained_in_a_few_rollouts(run):
     """On held-out starts the loss is far below that of an idle controller."""
-    assert run.path.name.startswith("InvertedPendulum-v5-hold-")
+    assert run.path.name.startswith("InvertedPendulum-v5-stay-")
     assert run.state.rollouts <= 8
     loop = run.closed_loop("held_out", trials=16)
     idle = loop.rollout(np.zeros(run.theta.size)).loss

@@ -298,7 +298,7 @@ def test_text_element_of_a_model_defines_tasks_and_sizes(tmp_path):
 
 def test_default_task_of_a_model_without_a_hand_is_to_stay_at_home(tmp_path):
     plant = load_plant(write(tmp_path, PUCK))
-    assert plant.output == plant.state and list(plant.tasks) == ["hold"]
+    assert plant.output == plant.state and list(plant.tasks) == ["stay"]
     task = Task(plant, compile_plant(plant))
     scenario = task.draw(np.random.default_rng(0))
     assert np.abs(scenario.x0[:3]).max() <= 0.1 and not scenario.goal.any()

@@ -101,7 +101,7 @@ def violation(model, q):
 @pytest.mark.parametrize("split", SPLITS)
 def test_starts_and_goals_are_in_the_ranges_and_keep_constraints(tmp_path, home, split):
     plant = load(tmp_path, GRIPPER.replace("HOME", home))
-    q = draw(plant, "hold", split)
+    q = draw(plant, "stay", split)
     assert q.min() >= 0.0 and q.max() <= 0.04
     np.testing.assert_allclose(q[0], q[1], rtol=0, atol=1e-9)
     # A spread in parts of the range: 4 mm in each direction that has room.
@@ -110,7 +110,7 @@ def test_starts_and_goals_are_in_the_ranges_and_keep_constraints(tmp_path, home,
 
 def test_loop_of_bodies_is_closed_at_the_start(tmp_path):
     plant = load(tmp_path, RING)
-    q = draw(plant, "hold", "training")
+    q = draw(plant, "stay", "training")
     assert np.ptp(q, axis=1).min() > 0.05
     assert max(violation(model_of(plant), column) for column in q.T) < 1e-9
 
@@ -138,12 +138,12 @@ def test_plants_without_constraints_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     "home, elbow, tasks",
     [
-        ("-0.7 1.2", "-3 3", ["reach", "hold"]),
+        ("-0.7 1.2", "-3 3", ["reach", "stay"]),
         # The whole circle leaves the arm's reach, a smaller one does not.
-        ("-0.3 0.9", "-3 3", ["reach", "hold"]),
+        ("-0.3 0.9", "-3 3", ["reach", "stay"]),
         # A straight arm, and an elbow at the end of its range.
-        ("0 0", "-3 3", ["hold"]),
-        ("-0.7 1.2", "1.2 3", ["hold"]),
+        ("0 0", "-3 3", ["stay"]),
+        ("-0.7 1.2", "1.2 3", ["stay"]),
     ],
 )
 def test_reach_is_offered_where_the_hand_can_follow_a_circle(
@@ -175,7 +175,7 @@ def test_mocap_bodies_are_where_the_keyframe_has_them(tmp_path):
       <keyframe><key name="home" qpos="0" mpos="0 0 -.5"/></keyframe>
     </mujoco>"""
     plant = load(tmp_path, text)
-    home = plant.tasks["hold"]["target"]
+    home = plant.tasks["stay"]["target"]
     assert home[0] == pytest.approx(np.pi / 2, abs=1e-6)
     x = np.array(home)[:, None]
     after = compile_plant(plant).step(x, np.zeros((1, 1)), np.zeros((0, 1)))

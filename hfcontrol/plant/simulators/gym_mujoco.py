@@ -11,7 +11,7 @@ From the environment come, for the plant:
 - observation: its own, as right after `set_state`, without constant entries; if that
   depends on more than the state, the state
 - output: as in mujoco.py, a site or body `hand` or `fingertip`
-- task `hold`: come to its first posture, `init_qpos`, and stay there; starts are as far
+- task `stay`: come to its first posture, `init_qpos`, and stay there; starts are as far
   from it as the environment's (`_reset_noise_scale`, by default 0.1)
 - task `reach`, with a hand: bring the hand to where a random posture within 90 degrees
   puts it, with new postures for every hold; a body `target` with its own slides starts
@@ -37,10 +37,10 @@ from hfcontrol.errors import FOREIGN_FAULTS
 from hfcontrol.plant.environment import USE_POLICY_GRADIENT
 from hfcontrol.plant.simulators.mujoco import (
     ModelPlant,
-    hold_task,
     reach_radius,
     reach_task,
     read_model_files,
+    stay_task,
 )
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
@@ -270,15 +270,15 @@ class EnvironmentPlant(ModelPlant):
     def _make_tasks(
         self, simulator: Simulator, dt: float, steps: int, use: StateUse
     ) -> dict[str, dict[str, Any]]:
-        """Return the tasks `hold` and, with a hand, `reach`."""
+        """Return the tasks `stay` and, with a hand, `reach`."""
         model = self.model
         spread = self._start_spread(use)
         # States that are not observed or not moved are free at the end.
         target = np.where(use.observed & use.moved, simulator.home, np.nan)
-        hold = hold_task(
+        stay = stay_task(
             simulator, dt, steps, tuple(spread.tolist()), tuple(target.tolist())
         )
-        tasks = {"hold": hold}
+        tasks = {"stay": stay}
         if simulator.hand is not None:
             draw = ReachScenarios(simulator, spread, target, use.moved[: model.nq])
             scenarios = {"draw": draw, "random": True}

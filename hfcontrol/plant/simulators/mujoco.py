@@ -11,7 +11,7 @@ From the model come, for the plant:
 - output: `hand_x`, `hand_y` and their rates, for a site or else a body with the name
   `hand` or `fingertip`, in the plane in which most hinges turn
 - tasks: `reach` about the keyframe `home` if there is a hand and it can move on a
-  circle there, and `hold`: come home and stay there. Starts and goals are within the
+  circle there, and `stay`: come home and stay there. Starts and goals are within the
   ranges of the joints and keep the equality constraints
 
 A joint or actuator without a name gets one, such as `joint2`. If a joint has the name
@@ -43,16 +43,16 @@ import numpy as np
 
 from hfcontrol.arrays.files import expand_home
 from hfcontrol.errors import PlantError
-from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.contract import RENAMED_TASKS, Plant
 from hfcontrol.plant.reader import PlantFile
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
 CONTROL_STEP = 0.01  # [s], about, if the model does not give DT
 HORIZON = 0.5  # [s], of the default tasks
 MOST_STEPS = 1000
-# Spread of the start positions of the default task `hold`: an angle, a part of the
+# Spread of the start positions of the default task `stay`: an angle, a part of the
 # range of a joint, and a part of the model's size for slides (at most 1 m).
-HOLD_SPREAD = 0.1
+STAY_SPREAD = 0.1
 TRIALS = 64  # of the default tasks
 
 # Points of a circle that the hand is tried at: the targets and the held-out ones.
@@ -242,7 +242,7 @@ class ModelFile(ModelPlant):
     def _make_tasks(self, dt: float, extras: dict[str, Any]) -> Any:
         """Return the model's own tasks, completed by the default ones, or these."""
         simulator = self.simulator
-        tasks = {"hold": default_hold(simulator, dt)}
+        tasks = {"stay": default_stay(simulator, dt)}
         if simulator.hand is not None:
             radius = find_radius(simulator)
             reach = default_reach(simulator, dt, radius or reach_radius(simulator))
@@ -371,7 +371,7 @@ def _read_text_element(model: Any, name: str) -> str | None:
     return data.rstrip(b"\0").decode("utf-8", errors="backslashreplace")
 
 
-def hold_task(
+def stay_task(
     simulator: Simulator,
     dt: float,
     steps: int,
@@ -457,8 +457,8 @@ def default_steps(dt: float) -> int:
     return max(1, round(min(HORIZON / dt, MOST_STEPS)))
 
 
-def default_hold(simulator: Simulator, dt: float) -> dict[str, Any]:
-    """Return the task `hold` of a model: from about home to home.
+def default_stay(simulator: Simulator, dt: float) -> dict[str, Any]:
+    """Return the task `stay` of a model: from about home to home.
 
     Starts are within the ranges of the joints.
     """
@@ -467,13 +467,13 @@ def default_hold(simulator: Simulator, dt: float) -> dict[str, Any]:
     home = simulator.home[: model.nq]
     is_hinge = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
     scale = np.where(is_hinge, 1.0, min(model.stat.extent, 1.0))
-    size = HOLD_SPREAD * np.minimum(scale, postures.high - postures.low)
+    size = STAY_SPREAD * np.minimum(scale, postures.high - postures.low)
     low = postures.clip(home - size)
     high = postures.clip(home + size)
 
     rest = np.zeros(model.nv + model.na)
     spread = np.concatenate([(high - low) / 2, rest])
-    task = hold_task(
+    task = stay_task(
         simulator,
         dt,
         default_steps(dt),
@@ -510,6 +510,8 @@ def with_trim(task: dict[str, Any], simulator: Simulator) -> dict[str, Any]:
 def update_tasks(tasks: dict[str, dict[str, Any]], changes: Any) -> Any:
     """Return the tasks `changes`; missing entries are those of the task of that name.
 
+    A model may name a task as it was called in earlier versions.
+
     Anything but a dict of dicts is returned as it is: the checks of a plant file report
     it.
     """
@@ -518,5 +520,8 @@ def update_tasks(tasks: dict[str, dict[str, Any]], changes: Any) -> Any:
     updated: dict[str, Any] = {}
     for name, entries in changes.items():
         is_dict = isinstance(entries, dict)
+        renamed = RENAMED_TASKS.get(name, name)
+        if renamed in tasks and renamed not in changes:
+            name = renamed
         updated[name] = {**tasks.get(name, {}), **entries} if is_dict else entries
     return updated
