@@ -27,7 +27,7 @@ from hfcontrol.errors import CheckpointError, HFControlWarning, UsageError
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.curves import restore_curves, store_curves
 from hfcontrol.runs.hdf5 import Tree
-from hfcontrol.runs.records import last_out
+from hfcontrol.runs.roots import RUN_STAMP, own_roots, run_roots
 from hfcontrol.texts import file_name
 
 try:
@@ -36,9 +36,6 @@ try:
     HAS_FLOCK = True
 except ImportError:  # Windows: the existence of a lock file takes its place
     HAS_FLOCK = False
-
-# Anchored at the end, because the names of plant and task may hold dashes.
-RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 
 STAMP_FORMAT = "%Y%m%d-%H%M%S"
 
@@ -327,36 +324,6 @@ def _time_of(name: str) -> datetime | None:
         return datetime.strptime(match[1], STAMP_FORMAT) if match else None
     except ValueError:
         return None
-
-
-def own_roots() -> list[Path]:
-    """Folders whose runs the user has made: ./weights, and what `out` named last."""
-    roots = [Path("weights")]
-    out = last_out()
-    if out is not None and out != roots[0].resolve():
-        roots.append(out)
-    return roots
-
-
-def run_roots() -> list[Path]:
-    """Folders that are searched for runs: `own_roots` and the shipped runs."""
-    return [*own_roots(), _shipped_root()]
-
-
-def _shipped_root() -> Path:
-    """The folder of the runs that come with hfcontrol."""
-    package = Path(__file__).parent.parent
-    installed = package / "weights"
-    # In a checkout the shipped runs are next to the package, not inside it.
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
-def is_shipped(path: Path) -> bool:
-    """Whether a folder is that of a run that comes with hfcontrol."""
-    # In a checkout, the user's own runs are there too; theirs have a time stamp.
-    folder = path.resolve()
-    is_there = folder.parent == _shipped_root().resolve()
-    return is_there and not RUN_STAMP.search(folder.name)
 
 
 def list_runs(roots: Sequence[Path | str] | None = None) -> list[RunFolder]:

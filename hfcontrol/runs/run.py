@@ -40,12 +40,13 @@ from hfcontrol.runs.factory import (
     make_trainer,
     make_wiring,
 )
-from hfcontrol.runs.folder import RunFolder, find_run, is_shipped
+from hfcontrol.runs.folder import RunFolder, find_run
 from hfcontrol.runs.form import check_tree
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.history import History
 from hfcontrol.runs.interface import Interface
 from hfcontrol.runs.records import check_trusted
+from hfcontrol.runs.roots import is_shipped
 from hfcontrol.runs.settings import ConditionKeywords, Settings
 from hfcontrol.runs.state_tree import (
     conditioning_from_tree,
