@@ -203,9 +203,12 @@ def _training_title(result: Result) -> str:
     words = "Hessian-free" if result["optimizer"] == "hf" else "first-order"
     seeds = result["seeds"]
     plural = "s" if seeds > 1 else ""
+    # Results of older studies do not say how they differ.
+    difference = result.get("difference", "")
     return (
         f"{result['study']}, {words}: {result['updates']} updates, "
         f"{result['trials']} trials, {seeds} seed{plural}"
+        + (f"; {difference}" if difference else "")
     )
 
 

@@ -12,7 +12,7 @@ from hfcontrol.closed_loop.continuous import Evaluations
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.studies import cells, gradients, methods, orders, training
+from hfcontrol.studies import cells, gradients, methods, orders, plots, training
 from hfcontrol.studies.course import (
     ADAPTIVE,
     Budget,
@@ -258,6 +258,20 @@ def test_matched_steps_and_first_point_below_a_cost():
     assert matched_steps(
         problem, course, Method("ctpg", ADAPTIVE, Adam(1e-3), 4)
     ) == pytest.approx(10)
+
+
+def test_a_figure_says_how_it_differs_from_the_paper(small, tmp_path, monkeypatch):
+    """Initial weights that are some times the paper's start the courses."""
+    larger = replace(training.SETTINGS["diffdrive"], start_factor=3.0)
+    monkeypatch.setitem(training.SETTINGS, "diffdrive", larger)
+    results = studies.study("diffdrive", updates=2)
+    first = next(results)
+    results.close()
+    assert first["difference"] == "initial weights 3 times the paper's"
+    assert first["difference"] in plots._training_title(first)
+    start = 3.0 * REGULATOR.paper_weights(0)
+    assert first["courses"][0]["held_out"][0] == REGULATOR.held_out(start)
+    assert training.SETTINGS["quadrotor"].difference == ""
 
 
 def test_a_cost_is_reached_where_a_course_stays_below_it():
