@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # The longest names are like "path deviation [% of reach]"; columns of several
 # evaluations are as wide.
-NAME_WIDTH = 26
+NAME_WIDTH = 28
 MIN_COLUMN_WIDTH = 22
 
 # A table of texts: the width of its names and of all.

@@ -46,7 +46,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, GAP, 0, 0))
+    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 0, 0, GAP))
     table.show_header = any(heads)
     for k, head in enumerate(heads):
         table.add_column(

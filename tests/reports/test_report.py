@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from reports.browser import BROWSER, Page
 from trainings import call, complaint
 
 import hfcontrol as hf
@@ -15,7 +16,7 @@ from hfcontrol.reports import pages, report
 VOID = {"meta", "img", "br", "link"}
 
 
-class Page(HTMLParser):
+class Elements(HTMLParser):
     """What a page holds: balanced elements, addresses, images, texts."""
 
     def __init__(self, text):
@@ -66,7 +67,7 @@ def text(runs, tmp_path_factory):
 
 
 def test_a_report_holds_all_that_matters(runs, text):
-    page = Page(text)
+    page = Elements(text)
     assert not page.open
     # Curves of both, then five pictures of each.
     assert page.tags.count("img") == 1 + 2 * 5
@@ -82,7 +83,7 @@ def test_a_report_holds_all_that_matters(runs, text):
 
 
 def test_a_page_loads_nothing_and_runs_nothing(text):
-    page = Page(text)
+    page = Elements(text)
     assert all(a.startswith(("data:image/", "#run-")) for a in page.addresses)
     assert "script" not in page.tags and "link" not in page.tags
     # The style of the page is the one that its policy allows, and nothing else is.
@@ -101,7 +102,7 @@ def test_a_run_without_its_plant_has_a_report(runs, tmp_path, monkeypatch):
     run, _ = runs
     gone = run.settings.changed(plant=tmp_path / "gone.py")
     lost = type(run)(run.path, {**run.tree, "settings": gone.tree()})
-    page = Page(hf.report(lost, tmp_path / "a.html").read_text(encoding="utf-8"))
+    page = Elements(hf.report(lost, tmp_path / "a.html").read_text(encoding="utf-8"))
     shown = " ".join(page.texts)
     assert page.tags.count("img") == 1 and "plant file not found" in shown
 
@@ -117,3 +118,61 @@ def test_the_command_writes_next_to_the_run(capsys, runs, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
     line = complaint(capsys, "report", run.path, "--out", "a.png", status=2)
     assert "a.png" in line and ".html" in line
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A page in a headless Chromium."""
+    if BROWSER is None:
+        pytest.skip("no Chromium is installed")
+    page = Page(tmp_path_factory.mktemp("browser"))
+    yield page
+    page.close()
+
+
+def contrast(colours):
+    """The contrast of two colours such as rgb(0, 0, 0), by WCAG 2: from 1 to 21."""
+    channels = [
+        [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]] for colour in colours
+    ]
+    linear = [
+        [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        for colour in channels
+    ]
+    weights = (0.2126, 0.7152, 0.0722)
+    light = [
+        sum(w * c for w, c in zip(weights, colour, strict=True)) for colour in linear
+    ]
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+@pytest.mark.parametrize("width", [375, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_the_page(browser, text, tmp_path, width, scheme):
+    path = tmp_path / "page.html"
+    path.write_text(text, encoding="utf-8")
+    browser.open(path, width, scheme)
+    assert browser.complaints == []
+    # No horizontal scroll, and every picture is there.
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    pictures = "[...document.images]"
+    assert browser.evaluate(
+        f"Promise.all({pictures}.map(i => i.decode())).then(() => 1)"
+    )
+    assert browser.evaluate(f"{pictures}.every(i => i.naturalWidth && i.clientWidth)")
+    style = "getComputedStyle(document.body)"
+    colours = [browser.evaluate(f"{style}.{c}") for c in ("color", "backgroundColor")]
+    assert contrast(colours) > 7  # AAA of WCAG 2
+    is_dark = contrast([colours[1], "rgb(0, 0, 0)"]) < contrast(
+        [colours[1], "rgb(255, 255, 255)"]
+    )
+    assert is_dark == (scheme == "dark")
+
+
+def test_a_browser_refuses_scripts_in_the_page(browser, text, tmp_path):
+    path = tmp_path / "page.html"
+    evil = "<script>document.title = 'owned'</script>"
+    path.write_text(text.replace("<footer>", f"{evil}<footer>"), encoding="utf-8")
+    browser.open(path, 800, "light")
+    assert browser.evaluate("document.title") == "2 runs"
+    assert any("Content Security Policy" in str(said) for said in browser.complaints)
