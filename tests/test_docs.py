@@ -1,37 +1,111 @@
-"""The pages: links lead somewhere, and the code on them runs."""
+"""The pages: links lead somewhere, their code and their commands run, the site builds.
 
+A block of Python runs, after the blocks before it on the page. A comment before a
+block says otherwise: `<!-- file: NAME -->` writes it to a file, `<!-- not run: why -->`
+only parses it. Commands are parsed with their options; those after `<!-- run -->` run.
+"""
+
+import ast
 import re
+import shlex
 import sys
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
+import click
 import pytest
 
 import hfcontrol as hf
+from hfcontrol import errors
+from hfcontrol.cli.app import cli, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+# A block between fences, with the comment before it and its language.
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)```", re.S)
+# A command in a block that is indented; in a block between fences, it is not.
+INDENTED = re.compile(r"^    (?:\$ )?(hfcontrol .*)", re.M)
+FENCED = re.compile(r"^(?:\$ )?(hfcontrol .*)", re.M)
+
+
+def name_of(page):
+    """A page's name: its place in the project."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def text_of(page):
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page):
+    """The blocks of a page: what the comment before says, language and code."""
+    return BLOCK.findall(text_of(page))
 
 
 def code_blocks(page):
     """The Python code blocks of a page."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.S)
+    return [code for _, language, code in blocks(page) if language == "python"]
+
+
+def split(lines):
+    """Commands of hfcontrol, split into words."""
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def commands(page):
+    """The commands of hfcontrol on a page, split into words."""
+    fenced = [code for _, language, code in blocks(page) if language == "sh"]
+    return split(INDENTED.findall(text_of(page)) + FENCED.findall("".join(fenced)))
+
+
+def headings(page):
+    """The headings of a page, and those of the page that it includes."""
+    text = page.read_text(encoding="utf-8")
+    for included in re.findall(r"```\{include\} (\S+)", text):
+        text += (page.parent / included).read_text(encoding="utf-8")
+    return re.findall(r"^#+ (.*)$", text, re.M)
 
 
 def anchors(page):
     """Anchors of the headings of a page, as Markdown renderers make them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
-    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings(page)]
     return {word.replace(" ", "-") for word in words}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the shipped run and the files that the pages write."""
+    place = tmp_path_factory.mktemp("pages")
+    (place / "weights").mkdir()
+    (place / "weights" / "arm2-reach").symlink_to(ROOT / "weights" / "arm2-reach")
+    for page in PAGES:
+        for mark, _, code in blocks(page):
+            if mark.startswith("file: "):
+                path = place / mark.removeprefix("file: ")
+                path.write_text(code, encoding="utf-8")
+    return place
+
+
+def run_block(mark, language, code, names):
+    """Do with a block what the comment before it says."""
+    if mark.startswith(("not run: ", "file: ")):
+        if language == "python":
+            ast.parse(code)
+    elif language == "python":
+        exec(compile(code, "<block>", "exec"), names)
+    elif mark == "run":
+        for words in split(FENCED.findall(code)):
+            main(words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_between_pages_lead_to_a_file_and_a_heading(page):
-    text = page.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if "://" in link:
             continue
         path, _, anchor = link.partition("#")
@@ -40,32 +114,59 @@ def test_links_between_pages_lead_to_a_file_and_a_heading(page):
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
+# The page about runs has a test of its own below.
+RUN_PAGES = [page for page in PAGES if code_blocks(page) and page.name != "runs.md"]
+
+
+@pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
+def test_the_code_of_a_page_runs(page, folder, monkeypatch):
+    if "import gymnasium" in text_of(page):
+        pytest.importorskip("gymnasium")
+    monkeypatch.chdir(folder)
+    names = {}
+    for mark, language, code in blocks(page):
+        run_block(mark, language, code, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_commands_of_a_page_exist_with_their_options(page):
+    for _, name, *words in commands(page):
+        with cli.make_context("hfcontrol", [name, *words]) as context:
+            command = cli.get_command(context, name)
+            assert command, f"{page.name}: hfcontrol {name}"
+            if not {"-h", "--help"} & set(words):
+                command.make_context(name, words, parent=context)
+
+
+def test_a_block_of_an_unknown_command_is_noticed():
+    with pytest.raises(click.NoSuchOption):
+        cli.get_command(None, "train").make_context("train", ["--no-such-option", "1"])
+
+
+def test_every_block_that_is_not_python_is_marked_or_no_program():
+    shown = {"sh", "c", "cff", "text"}
+    for page in PAGES:
+        for mark, language, _ in blocks(page):
+            assert language in {"python", *shown}, f"{page.name}: ```{language}"
+            if language in {"sh", "c"}:
+                assert mark, f"{page.name}: a block of {language} without a comment"
+
+
 def test_readme_fits_on_200_lines():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 200
 
 
-def test_the_plant_on_the_page_about_plants_passes_every_check(tmp_path):
-    path = tmp_path / "pendulum.py"
-    path.write_text(code_blocks("docs/plants.md")[0], encoding="utf-8")
-    findings = hf.check_plant(hf.load_plant(path))
+def test_the_plant_on_the_page_about_plants_passes_every_check(folder):
+    findings = hf.check_plant(hf.load_plant(folder / "pendulum.py"))
     assert findings
     assert [finding.name for finding in findings if not finding.ok] == []
 
 
-def test_the_controller_on_the_page_about_deployment_acts(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    names = {}
-    exec(code_blocks("docs/deployment.md")[0], names)
-    assert names["torque"].shape == (2,)
-    assert np.isfinite(names["torque"]).all()
-    assert len(names["observation"]) == len(names["controller"].observes)
-
-
-def test_the_page_about_runs_follows_trainings(tmp_path, monkeypatch):
+def test_the_page_about_runs_follows_trainings(tmp_path, folder, monkeypatch):
     """Trackers that are not installed are played by modules of the same calls."""
     first, following, trackers = code_blocks("docs/runs.md")
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(folder)
     names = {}
     exec(first, names)
     assert names["rollout"].states.shape[::2] == (len(names["rollout"].time), 8)
@@ -89,15 +190,33 @@ def test_the_page_about_runs_follows_trainings(tmp_path, monkeypatch):
     assert logged[0]["update"] == 0 and logged[-1]["step"] == logged[-1]["update"]
 
 
-def test_the_environments_on_the_page_about_deployment_step(tmp_path, monkeypatch):
-    pytest.importorskip("gymnasium")
-    monkeypatch.chdir(tmp_path)
-    plant = code_blocks("docs/plants.md")[0]
-    (tmp_path / "pendulum.py").write_text(plant, encoding="utf-8")
-    names = {}
-    exec(code_blocks("docs/deployment.md")[-1], names)
-    for env in (names["env"], names["many"]):
-        env.reset(seed=0)
-        _, reward, *_ = env.step(env.action_space.sample())
-        assert np.isfinite(reward).all()
-        env.close()
+def test_the_index_of_errors_has_every_error():
+    page = text_of("docs/reference/errors.md")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    own = [kind for kind in kinds if issubclass(kind, (Exception, Warning))]
+    assert own
+    for kind in own:
+        assert f"`{kind.__name__}`" in page
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    pytest.importorskip("sphinx_copybutton")
+    pytest.importorskip("sphinx_design")
+    from sphinx.cmd.build import build_main
+
+    with warnings.catch_warnings():
+        # Those of Sphinx about itself; its warnings about pages are failures.
+        warnings.simplefilter("ignore")
+        status = build_main(["-W", "--keep-going", "-q", str(DOCS), str(tmp_path)])
+    assert status == 0
+    for page in DOCS.rglob("*.md"):
+        assert (tmp_path / page.relative_to(DOCS).with_suffix(".html")).exists()
+    reference = (tmp_path / "reference" / "python.html").read_text(encoding="utf-8")
+    for name in set(hf.__all__) - {"__version__"}:
+        assert f'id="hfcontrol.{name}"' in reference, name
+    for page in tmp_path.rglob("*.html"):
+        assert not re.search(
+            r'(?:src|href)="https?://[^"]*\.(?:js|css)"', page.read_text()
+        ), f"{page.name} needs the network"
