@@ -5,10 +5,21 @@ run = hf.train("arm2", task="reach", batches=32, seed=0)
 print(run.info()["loss"], hf.evaluate(run)["sets"]["held_out"]["ratio"])
 """
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
 
-from hfcontrol import api
-from hfcontrol.version import __version__
+try:
+    from typing import TYPE_CHECKING, Any
+
+    from hfcontrol import api
+    from hfcontrol.version import __version__
+except KeyboardInterrupt:
+    # Ctrl-C in the first instants of the command line; elsewhere it is the caller's.
+    program = [os.path.basename(word) for word in sys.orig_argv[1:3]]
+    if program[:1] == ["hfcontrol"] or program == ["-m", "hfcontrol"]:
+        os.write(2, b"\nhfcontrol: stopped\n")
+        os._exit(130)
+    raise
 
 if TYPE_CHECKING:
     from hfcontrol.api import (

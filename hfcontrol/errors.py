@@ -10,13 +10,14 @@ from hfcontrol.texts import one_line
 class HFControlError(Exception):
     """Base class of all errors below; the command line catches exactly this class.
 
-    A message may quote a file of anyone. Its lines are made visible, so that a
-    traceback is as safe for a terminal as the command line is.
+    Several faults of one input are several arguments, and each is one line. A message
+    may quote a file of anyone: what is invisible in it, ends of lines too, is spelt
+    out, so that a traceback is as safe for a terminal as the command line is.
     """
 
     def __str__(self) -> str:
-        """Return the message, with what is invisible spelt out."""
-        return "\n".join(map(one_line, super().__str__().split("\n")))
+        """Return the messages, a line for each."""
+        return "\n".join(map(one_line, self.args))
 
 
 class UsageError(HFControlError):

@@ -95,8 +95,9 @@ def test_commands_print_through_echo(path):
 
 @pytest.mark.parametrize("kind", [errors.HFControlError, errors.TaskError])
 def test_errors_show_what_is_invisible_in_what_they_quote(kind):
-    """A traceback shows the same as the command line; faults of tasks have lines."""
-    error = kind("plant \x1b[31m is unknown\ntask \u202e too")
-    assert str(error) == "plant \\x1b[31m is unknown\ntask \\u202e too"
+    """A traceback shows the same as the command line; each fault has one line."""
+    error = kind("plant \x1b[31m is\nunknown", "task \u202e too")
+    assert str(error) == "plant \\x1b[31m is\\nunknown\ntask \\u202e too"
+    assert str(kind()) == ""
     # Quoting a message in another one changes nothing more.
-    assert str(kind(str(error))) == str(error)
+    assert str(kind(*str(error).split("\n"))) == str(error)

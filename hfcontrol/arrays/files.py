@@ -124,24 +124,31 @@ def open_own_file(path: Path) -> int:
     return descriptor
 
 
-def read_regular_file(path: str | Path, most_bytes: int, own: bool = False) -> bytes:
+def read_regular_file(
+    path: str | Path, most_bytes: int, own: bool = False, follow: bool = False
+) -> bytes:
     """Return the content of a file that is neither a link nor a device nor a pipe.
 
-    With `own` it must be one that this user alone can write. Raises OSError, also for
-    files of other kinds or with more than `most_bytes`.
+    With `own` it must be one that this user alone can write; with `follow` it may be a
+    link to one. Raises OSError, also for files of other kinds or with more than
+    `most_bytes`.
     """
     # Opening a pipe would wait for its writer, and a device may do anything.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
         descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise OSError(errno.ELOOP, "it is a link; name the file", str(path)) from None
+    status = os.fstat(descriptor)
+    # Python cannot make a file of a folder's descriptor.
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if status.st_size > most_bytes:
             size = f"it has {status.st_size} bytes, more than {most_bytes}"
             raise OSError(errno.EFBIG, size, str(path))

@@ -1,10 +1,7 @@
 """The command line: `hfcontrol COMMAND`; the only package that prints or exits."""
 
 import os
-import signal
 from collections.abc import Sequence
-
-from hfcontrol.cli.status import INTERRUPTED
 
 __all__ = ["main"]
 
@@ -21,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _stop() -> None:
     """End this process at once, in one line."""
+    import signal
+
+    from hfcontrol.cli.status import INTERRUPTED
+
     # Another Ctrl-C may not disturb that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.write(2, b"\nhfcontrol: stopped\n")

@@ -121,7 +121,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(context)
         except HFControlError as error:
-            raise type(error)(self.name_options(context, str(error))) from error
+            lines = (self.name_options(context, str(line)) for line in error.args)
+            raise type(error)(*lines) from error
 
     def name_options(self, context: click.Context, message: str) -> str:
         """Return a message with settings replaced by options of the command in use."""
@@ -214,7 +215,10 @@ def _show_warning(
             text = cli.name_options(context.find_root(), text)
         print_error(one_line(f"hfcontrol: {text}"))
     elif not (issubclass(category, RuntimeWarning) and _is_ours(place[0])):
-        _show_other_warning(message, category, *place, **options)
+        # A plant's own warning may be any text.
+        text = " ".join(str(message).split())
+        kind = category.__name__
+        print_error(one_line(f"{place[0]}:{place[1]}: {kind}: {text}"))
 
 
 def _is_ours(file: str) -> bool:
@@ -223,9 +227,6 @@ def _is_ours(file: str) -> bool:
     What it means is said in words where it matters.
     """
     return bool({"hfcontrol", "numpy"} & set(Path(file).parts))
-
-
-_show_other_warning = warnings.showwarning
 
 
 def _fail(message: str | list[str], status: int) -> NoReturn:

@@ -21,6 +21,7 @@ from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
 from hfcontrol.runs.settings import find_task_faults
+from hfcontrol.texts import one_line
 
 STEPS = 1000  # of the simulation that must stay finite
 
@@ -353,7 +354,7 @@ def _find_wrong_rate(
 def check_tasks(sample: Sample) -> Answer:
     """The entries of all tasks fit the plant; the message has a line for each fault."""
     faults = find_task_faults(sample.plant)
-    lines = [f"{name}: {fault}" for name, fault in faults]
+    lines = [f"{name}: {one_line(fault)}" for name, fault in faults]
     return "\n".join(lines)
 
 

@@ -301,8 +301,7 @@ class PlantFile:
             for fault in self._find_task_faults(key, task)
         ]
         if faults:
-            lines = (f"{self.path.name}: {fault}" for fault in faults)
-            raise PlantError("\n".join(lines))
+            raise PlantError(*(f"{self.path.name}: {fault}" for fault in faults))
         return tasks
 
     def _find_task_faults(self, key: Any, task: Any) -> Iterator[str]:

@@ -131,7 +131,9 @@ def _digest(path: Path) -> str:
 def _read_source(path: Path) -> str:
     """Return the text of a plant file; raises PlantError if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        content = read_regular_file(path, MOST_CODE_BYTES, follow=True)
+        # Python reads all ends of lines as one.
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise PlantError(

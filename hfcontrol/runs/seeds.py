@@ -144,7 +144,7 @@ class _Results:
         reasons = set(lost.values())
         if len(reasons) == 1 and reasons != {LOST_PROCESS}:
             # One mistake in the settings of all seeds.
-            raise TrainingError(reasons.pop())
+            raise TrainingError(*reasons.pop().split("\n"))
         if lost:
             raise TrainingError(describe_lost(lost))
         raise TrainingError(

@@ -325,7 +325,7 @@ def _task_settings(settings: Settings) -> dict[str, Any]:
     if find_train_fault(own):
         faults = find_task_faults(plant)
         lines = [f"task {task} of {plant.name}: {fault}" for task, fault in faults]
-        raise TaskError("\n".join(lines))
+        raise TaskError(*lines)
     return own
 
 

@@ -129,7 +129,7 @@ def check_entries(
         for fault in find_faults(plant, tasks[name])
     ]
     if faults:
-        raise TaskError("\n".join(faults))
+        raise TaskError(*faults)
 
 
 def find_faults(plant: Plant, entries: Mapping[str, Any]) -> list[str]:

@@ -150,7 +150,7 @@ ANSWERS = {
     "misspelt": "stac",
     "unwritten": "place_rate",
     "forbidden": "np.abs",
-    "not a number": "step_batch gives place_rate = nan",
+    "not a number": "cart.py, line 8: step_batch gives place_rate = nan",
     "no tasks": "TASKS",
     "shape": "(3, 1)",
 }

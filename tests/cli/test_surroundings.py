@@ -33,6 +33,31 @@ def test_the_package_is_a_program():
     assert run_python("-m", "hfcontrol", "--version") == (0, version, "")
 
 
+@pytest.mark.parametrize("module", ["hfcontrol.api", "hfcontrol.cli.app"])
+@pytest.mark.parametrize("words", [["-m", "hfcontrol"], ["mine.py", "hfcontrol"]])
+def test_an_interrupt_while_the_program_is_imported(module, words):
+    """It ends the command line in one line; in another program it is an exception."""
+    code = f"""
+import sys
+
+class Finder:
+    def find_spec(self, name, *others):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+sys.orig_argv[1:] = {words}
+import hfcontrol.cli
+
+hfcontrol.cli.main(["--version"])
+"""
+    status, out, errors = run_python("-c", code)
+    is_program = words[0] == "-m" or module.endswith("app")
+    assert not out and ("Traceback" in errors) != is_program
+    if is_program:
+        assert (status, errors) == (130, "\nhfcontrol: stopped\n")
+
+
 def test_numba_and_matplotlib_of_other_programs_do_not_matter():
     """No threading layer of Numba is used, and no backend of matplotlib for files."""
     code = """

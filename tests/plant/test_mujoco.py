@@ -445,10 +445,24 @@ def test_missing_file_is_reported_in_one_line(tmp_path, capsys):
     assert "gone.xml" in line and "check the path" in line
 
 
-def test_pipe_in_the_place_of_a_model_is_refused(tmp_path):
-    """Reading it would wait for ever."""
-    os.mkfifo(tmp_path / "model.xml")
-    with pytest.raises(PlantError, match="not a regular file"):
+@pytest.mark.parametrize(
+    "pipe, named",
+    [
+        ("model.xml", None),
+        ("part.xml", '<include file="part.xml"/>'),
+        ("part.stl", '<asset><mesh file="elsewhere/part.stl"/></asset>'),
+        ("parts/part.stl", '<asset><mesh file="parts/part.stl"/></asset>'),
+        ("pipe.xml", '<include file="whole.xml"/>'),
+    ],
+)
+def test_pipe_in_the_place_of_a_file_of_a_model_is_refused(tmp_path, pipe, named):
+    """Reading it would wait for ever, also in a file that another one includes."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "whole.xml").write_text('<mujoco><include file="pipe.xml"/></mujoco>')
+    os.mkfifo(tmp_path / pipe)
+    if named:
+        write(tmp_path, ARM.replace("<worldbody>", f"{named}<worldbody>"))
+    with pytest.raises(PlantError, match=r"cannot read .*it is no regular file"):
         load_plant(tmp_path / "model.xml")
 
 

@@ -160,6 +160,36 @@ FAR = "x[0] > 9.0"  # a branch that no probe takes
         ("residual", "a, b = x", "takes x apart into (a, b)"),
         ("jacobian", "a, b = A", "takes A apart into (a, b)"),
         ("dynamics", "dx[0] = max(x)", "uses x without an index"),
+        # Names that are bound elsewhere, in an expression or by a default.
+        ("dynamics", "k = (j := 2)\ndx[j] = 1.0", "uses :="),
+        ("dynamics", "dx[(j := 2)] = 1.0", "uses :="),
+        ("dynamics", "k = 1\nif k and (k := 2):\n    dx[k] = 1.0", "uses :="),
+        ("dynamics", "dx[0] = sum(x[k] for k in range(3))", "calls sum"),
+        (
+            "dynamics",
+            "def f(a):\n    return a[2]\ndx[0] = f(x)",
+            "a function inside a function",
+        ),
+        ("dynamics", "len = 2\ndx[len] = 1.0", "dx[len]"),
+        ("dynamics", "N = 5\ndx[N] = 1.0", "dx[N]"),
+        ("dynamics", "match 2:\n    case k:\n        dx[k] = 1.0", "uses Match"),
+        # Parts of arrays, and other kinds of indices.
+        ("dynamics", "dx[1:] = x[:1]", "uses a slice"),
+        ("dynamics", "dx[-5:-1] = 0.0", "uses a slice"),
+        ("dynamics", "*a, b = x", "uses *"),
+        ("dynamics", "[dx[0], dx[2]] = x[0], x[1]", "uses a list"),
+        ("dynamics", "dx[...] = 1.0", "uses Ellipsis"),
+        ("dynamics", "dx[None] = 1.0", "uses None"),
+        ("dynamics", "dx[x[0] > 0] = 1.0", "dx[x[0] > 0]"),
+        ("dynamics", "dx[1 << 1] = 1.0", "1 << 1"),
+        ("dynamics", "dx[(1 if x[0] > 0 else 2)] = 1.0", "dx["),
+        # Integers of more than 64 bits, which compiled code would cut.
+        ("dynamics", "dx[2**64] = 1.0", "dx[2 ** 64]"),
+        (
+            "dynamics",
+            "for i in range(2):\n    dx[(i + 2**64) - 2**64] = 1.0",
+            "not known",
+        ),
         # Each other function.
         ("observe", f"if {FAR}:\n    y[1] = 0.0", "y[1]"),
         ("observe", "for i in range(2):\n    y[i] = x[i]", "y[i]"),

@@ -15,7 +15,7 @@ from hfcontrol.evaluation import plant_check as check
 from hfcontrol.kernels import compile_plant
 from hfcontrol.kernels.plant_module import plant_source
 from hfcontrol.plant.reader import read_plant
-from hfcontrol.plant.registry import load_plant, plant_names
+from hfcontrol.plant.registry import load_plant, plant_names, plants_folder
 
 GOOD = """
 import math
@@ -203,6 +203,19 @@ def test_unknown_plant_is_reported_with_the_known_ones(tmp_path):
     assert all(name in str(caught.value) for name in plant_names())
     with pytest.raises(PlantError, match=r"cannot read the plant file .*nowhere\.py"):
         load_plant(tmp_path / "nowhere.py")
+
+
+def test_plant_file_may_be_a_link_but_no_pipe(tmp_path):
+    """Reading a pipe would wait for ever."""
+    (tmp_path / "arm.py").symlink_to(plants_folder() / "arm1.py")
+    assert load_plant(tmp_path / "arm.py").name == "arm"
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "folder.py").mkdir()
+    for name in ("pipe.py", "folder.py"):
+        with pytest.raises(
+            PlantError, match=rf"cannot read .*{name}: it is no regular"
+        ):
+            load_plant(tmp_path / name)
 
 
 def test_compiled_plant_refuses_arrays_of_wrong_shape():

@@ -76,12 +76,12 @@ def test_index_that_was_accepted_and_is_wrong_is_a_fault(tmp_path, monkeypatch):
         targets.try_plant_file(text, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["two\nlines", "", "x" * 3000])
-def test_message_that_is_not_one_printable_line_is_a_fault(text):
+@pytest.mark.parametrize("texts", [("two", "lines"), ("",), ("x" * 3000,)])
+def test_message_that_is_not_one_printable_line_is_a_fault(texts):
     from hfcontrol.errors import HFControlError
 
     with pytest.raises(Fault):
-        targets.check_message(HFControlError(text))
+        targets.check_message(HFControlError(*texts))
 
 
 def test_canary_sings_if_its_file_is_opened():

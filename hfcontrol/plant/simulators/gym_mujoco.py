@@ -39,9 +39,9 @@ from hfcontrol.plant.simulators.mujoco import (
     ModelPlant,
     reach_radius,
     reach_task,
-    read_model_files,
     stay_task,
 )
+from hfcontrol.plant.simulators.mujoco_files import read_model_files
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
 # Longest horizon of a task, in steps.

@@ -28,12 +28,8 @@ home.
     </custom>
 """
 
-import hashlib
-import html
 import json
 import math
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +41,7 @@ from hfcontrol.arrays.files import expand_home
 from hfcontrol.errors import PlantError
 from hfcontrol.plant.contract import RENAMED_TASKS, Plant
 from hfcontrol.plant.reader import PlantFile
+from hfcontrol.plant.simulators.mujoco_files import check_files, read_model_files
 from hfcontrol.plant.simulators.mujoco_simulator import Simulator, quiet
 
 CONTROL_STEP = 0.01  # [s], about, if the model does not give DT
@@ -62,9 +59,6 @@ MOST_SUBSTEPS = 1000
 
 EXTRAS = ("DT", "TYPICAL", "TAPER", "TASKS")
 
-# Attributes that name files, such as `file` and `fileright`, and the folders of files.
-ASSET = re.compile(r"""\b(file\w*|meshdir|texturedir|assetdir)\s*=\s*(["'])(.*?)\2""")
-
 
 def load(name: str) -> Plant:
     """Return the plant of an MJCF file, by its path.
@@ -74,10 +68,11 @@ def load(name: str) -> Plant:
     path = expand_home(name)
     # Read first, because MuJoCo does not say clearly that a file is missing.
     try:
-        read_regular(path)
+        check_files(path)
     except OSError as error:
+        place = error.filename or path
         raise PlantError(
-            f"cannot read the MuJoCo model {path}: {error.strerror}; check the path"
+            f"cannot read the MuJoCo model {place}: {error.strerror}; check the path"
         ) from None
     with quiet():
         try:
@@ -293,54 +288,6 @@ class ModelFile(ModelPlant):
                 f"{timestep:g} s"
             )
         return substeps
-
-
-def read_regular(path: Path) -> bytes:
-    """Return the content of a file; OSError for a folder, a pipe or a device."""
-    if path.exists() and not path.is_file():
-        raise OSError(None, "it is not a regular file")
-    return path.read_bytes()
-
-
-def read_model_files(path: Path) -> str:
-    """Return the text of a model, and what else tells whether it has changed.
-
-    That is the text of each file that it includes, and the SHA-256 of each mesh,
-    texture or height field. MuJoCo itself says which files these are.
-    """
-    folder = path.parent
-    others = {Path(name) for name in mujoco.mju_getXMLDependencies(str(path))}
-    texts = [read_text(path)]
-    others |= stripped_files([path, *others], folder)
-    # Sorted, because MuJoCo lists them in any order.
-    for other in sorted(others, key=lambda other: os.path.relpath(other, folder)):
-        if not other.is_file() or other.samefile(path):
-            continue
-        if other.suffix.lower() == ".xml":
-            texts.append(read_text(other))
-            continue
-        digest = hashlib.sha256(read_regular(other)).hexdigest()
-        texts.append(f"{os.path.relpath(other, folder)} {digest}")
-    return "\n".join(texts)
-
-
-def stripped_files(models: Iterable[Path], folder: Path) -> set[Path]:
-    """Return the files that models name by a path of which only the name counts.
-
-    MuJoCo does not list them: with `strippath` it looks for the name alone in `folder`
-    and in the folders of the compiler. All places where it may find one are returned.
-    """
-    texts = [read_text(m) for m in models if m.suffix.lower() == ".xml" and m.is_file()]
-    named = ASSET.findall("\n".join(texts))
-    values = [(key, html.unescape(value)) for key, _, value in named]
-    folders = {folder, *(folder / v for k, v in values if k.endswith("dir"))}
-    names = {Path(v).name for k, v in values if not k.endswith("dir")}
-    return {place / name for place in folders for name in names if name}
-
-
-def read_text(path: Path) -> str:
-    """Return a file as text; bytes that are not UTF-8 become escapes, as in Python."""
-    return read_regular(path).decode("utf-8", errors="backslashreplace")
 
 
 def name_all(names: Iterable[str], kind: str) -> list[str]:
