@@ -261,7 +261,7 @@ def _plot_curve(ax: Axes, run: Run, axis: str, comparison: Comparison | None) ->
         return
     optimal = float(np.mean(get_optimum(comparison).losses))
     # A training on random trials has seen others, and its losses may be lower.
-    label = "optimum of these trials" if comparison.task.random else "optimum"
+    label = "optimum of these trials" if comparison.task.draws else "optimum"
     plot_learning_curve(ax, run.state, axis, optimal, label)
 
 

@@ -9,7 +9,7 @@ from hfcontrol.evaluation.run_table import RunTable
 from hfcontrol.evaluation.tables import evaluation_table
 from hfcontrol.figures.plots import plot_loss
 from hfcontrol.plant.contract import Plant
-from hfcontrol.reports.facts import format_value, run_facts
+from hfcontrol.reports.facts import run_facts, table_texts
 from hfcontrol.reports.pages import fill
 from hfcontrol.reports.pictures import figure_picture
 from hfcontrol.runs.run import Run
@@ -72,10 +72,8 @@ def _(evaluation: Evaluation) -> str:
 
 @make_card.register
 def _(table: RunTable) -> str:
-    rows = table.rows
-    texts = [[format_value(value) for value in row.values()] for row in rows]
-    heads = [name.replace("_", " ") for name in rows[0]]
-    return _card(f"{len(table)} runs", heads=heads, rows=texts)
+    heads, rows = table_texts(table.rows)
+    return _card(f"{len(table)} runs", heads=heads, rows=rows)
 
 
 @make_card.register

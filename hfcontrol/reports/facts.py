@@ -1,5 +1,6 @@
 """Facts about a run as texts, for a report and for a card."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hfcontrol.runs.run import Run
@@ -12,6 +13,13 @@ def format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table_texts(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and texts of rows, without the columns that have no value."""
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    texts = [[format_value(row[name]) for name in names] for row in rows]
+    return [name.replace("_", " ") for name in names], texts
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from hfcontrol.reports.facts import (
     environment_facts,
     format_value,
     run_facts,
+    table_texts,
     training_call,
 )
 from hfcontrol.reports.pages import fill_page
@@ -134,11 +135,7 @@ def _compare(
         heads = ["run", *(name for name, _ in run_facts(runs[0]))]
         rows = [[_name(run), *(text for _, text in run_facts(run))] for run in runs]
         return heads, rows
-    table = RunTable(tuple(runs), tuple(evaluations)).rows
-    # A column without any value says nothing.
-    names = [name for name in table[0] if any(row[name] is not None for row in table)]
-    rows = [[format_value(row[name]) for name in names] for row in table]
-    return [name.replace("_", " ") for name in names], rows
+    return table_texts(RunTable(tuple(runs), tuple(evaluations)).rows)
 
 
 def _name(run: Run) -> str:
