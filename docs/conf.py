@@ -74,6 +74,8 @@ def list_parameters(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
     """Turn the lines `parameter: text` of a docstring into a list of parameters."""
+    if name == "hfcontrol":  # a summary for help(hfcontrol); the page has its own
+        lines.clear()
     try:
         names = inspect.signature(thing).parameters
     except (TypeError, ValueError):  # not a function
@@ -89,6 +91,32 @@ def list_parameters(
             lines[k] = f"    {line.strip()}"
         else:
             is_listed = False
+
+
+# What annotations of NumPy stand for, as readers know it.
+PLACES = r"~(?:\w+\.)+"  # "~numpy.ndarray" shows as "ndarray"
+NESTED = r"_NestedSequence\[complex \| bytes \| str\]"
+ENTRIES = rf"tuple\[{PLACES}Any, \.\.\.\], {PLACES}dtype\[{PLACES}Any\]"
+ARRAYS = (
+    (rf"{PLACES}_Buffer \| .*?{NESTED}", "ArrayLike"),
+    (rf"{PLACES}ndarray\[{ENTRIES}\]", "Array"),
+)
+
+
+def shorten_arrays(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    signature: str | None,
+    result: str | None,
+) -> tuple[str | None, str | None]:
+    """Write `Array` and `ArrayLike` for what they stand for."""
+    for pattern, word in ARRAYS:
+        signature = signature and re.sub(pattern, word, signature)
+        result = result and re.sub(pattern, word, result)
+    return signature, result
 
 
 def mathml(formula: str, as_block: bool) -> str:
@@ -117,4 +145,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     )
     app.connect("source-read", link_to_copies)
     app.connect("autodoc-process-docstring", list_parameters)
+    app.connect("autodoc-process-signature", shorten_arrays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

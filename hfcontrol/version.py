@@ -1,3 +1,3 @@
-"""The version of hfcontrol, the same as in setup.cfg."""
+"""The version of hfcontrol: setup.cfg and the site read it here."""
 
 __version__ = "0.1.0"

@@ -23,7 +23,12 @@ from hfcontrol.cli.app import cli, main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / ".github").glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 
 # A block between fences, with the comment before it and its language.
 BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)```", re.S)
@@ -188,6 +193,11 @@ def test_the_page_about_runs_follows_trainings(tmp_path, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     exec(trackers, names)
     assert logged[0]["update"] == 0 and logged[-1]["step"] == logged[-1]["update"]
+
+
+def test_the_version_to_cite_is_that_of_the_program():
+    cited = re.findall(r"^version: (.*)$", text_of("CITATION.cff"), re.M)
+    assert cited == [hf.__version__]
 
 
 def test_the_index_of_errors_has_every_error():

@@ -34,7 +34,7 @@ PYTHON_SCRIPTS = {
 }
 
 # They install hfcontrol and run everything: only their syntax is checked.
-SHELL_SCRIPTS = ["demo", "docs", "environment", "test"]
+SHELL_SCRIPTS = ["demo", "docs", "environment", "package", "test"]
 
 DATA = ["NOTES.md", "bench.json", "claims.json", "mutate.json", "optima.json"]
 
@@ -91,7 +91,7 @@ def test_every_file_of_tools_is_known_to_these_tests():
 
 
 def test_scripts_can_be_executed():
-    for name in [*PYTHON_SCRIPTS, "demo", "docs", "test"]:
+    for name in [*PYTHON_SCRIPTS, "demo", "docs", "package", "test"]:
         assert os.access(TOOLS / name, os.X_OK), name
 
 
