@@ -74,3 +74,12 @@ def test_a_network_starts_with_a_law(rng):
 def test_without_samples_there_is_no_law():
     with pytest.raises(np.linalg.LinAlgError):
         _ridge(np.zeros((0, 3)), np.zeros((0, 2)))
+
+
+def test_an_input_that_is_constant_but_for_rounding_gets_no_weight(rng):
+    """Its spread says nothing."""
+    X = np.stack([rng.standard_normal(50), np.full(50, 3.0)], axis=1)
+    X[::2, 1] = np.nextafter(3.0, 4.0)
+    law = _ridge(X, 2.0 * X[:, :1])
+    assert law.gains[0, 1] == 0.0
+    np.testing.assert_allclose(law.gains[0, 0], 2.0, rtol=1e-3)
