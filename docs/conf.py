@@ -6,14 +6,21 @@ and the names of other libraries are not linked.
 
 import inspect
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
+import nbformat
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 from hfcontrol.version import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from notebooks import NOTEBOOKS, notebook
 
 project = "hfcontrol"
 author = "the hfcontrol developers"
@@ -68,6 +75,23 @@ def link_to_copies(app: Sphinx, page: str, source: list[str]) -> None:
     up = "../" * page.count("/")
     for top, copy in TOP_PAGES.items():
         source[0] = source[0].replace(f"]({up}{top}", f"]({up}{copy}")
+
+
+def link_to_notebook(app: Sphinx, page: str, source: list[str]) -> None:
+    """Offer a tutorial as a notebook, below its title."""
+    name = page.removeprefix("tutorials/")
+    if name in NOTEBOOKS:
+        title, rest = source[0].split("\n", 1)
+        link = f'<a href="{name}.ipynb" download>This page as a notebook</a>'
+        source[0] = f"{title}\n\n{link}\n{rest}"
+
+
+def write_notebooks(app: Sphinx, error: Exception | None) -> None:
+    """Write the notebooks next to the pages of the tutorials."""
+    for name in NOTEBOOKS if error is None else ():
+        page = Path(app.srcdir, "tutorials", f"{name}.md")
+        made = notebook(page.read_text(encoding="utf-8"))
+        nbformat.write(made, Path(app.outdir, "tutorials", f"{name}.ipynb"))
 
 
 def list_parameters(
@@ -144,6 +168,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
         block_renderers=(write_displayed_formula, None),
     )
     app.connect("source-read", link_to_copies)
+    app.connect("source-read", link_to_notebook)
+    app.connect("build-finished", write_notebooks)
     app.connect("autodoc-process-docstring", list_parameters)
     app.connect("autodoc-process-signature", shorten_arrays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

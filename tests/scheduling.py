@@ -29,6 +29,7 @@ FIRST = (
     "tests/classical/test_benchmark.py",
     "tests/training/test_curriculum.py",
     "tests/runs/test_seeds.py",
+    "tests/test_docs.py",
     "tests/plant/test_gym.py",
     "tests/plant/test_mujoco.py",
 )

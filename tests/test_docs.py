@@ -6,11 +6,14 @@ only parses it. Commands are parsed with their options; those after `<!-- run --
 """
 
 import ast
+import os
 import re
 import shlex
 import sys
 import warnings
 from contextlib import nullcontext
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,8 +122,11 @@ def test_links_between_pages_lead_to_a_file_and_a_heading(page):
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
-# The page about runs has a test of its own below.
-RUN_PAGES = [page for page in PAGES if code_blocks(page) and page.name != "runs.md"]
+NOTEBOOKS = ("first-controller", "noisy-arm", "your-plant")
+
+# The page about runs and notebooks have tests of their own below.
+OWN_TESTS = {"runs", *(NOTEBOOKS if find_spec("nbclient") else ())}
+RUN_PAGES = [page for page in PAGES if code_blocks(page) and page.stem not in OWN_TESTS]
 
 
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
@@ -131,6 +137,34 @@ def test_the_code_of_a_page_runs(page, folder, monkeypatch):
     names = {}
     for mark, language, code in blocks(page):
         run_block(mark, language, code, names)
+
+
+def test_tutorials_run_as_notebooks(tmp_path, monkeypatch):
+    """One after another in one kernel, because its start takes seconds."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.syspath_prepend(str(DOCS))
+    notebooks = import_module("notebooks")
+    assert notebooks.NOTEBOOKS == NOTEBOOKS
+    # The kernel is a process of its own.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    cells = []
+    for name in NOTEBOOKS:
+        made = notebooks.notebook(text_of(f"docs/tutorials/{name}.md"))
+        nbformat.validate(made)
+        cells += made.cells
+    for k, cell in enumerate(cells):
+        cell["id"] = f"cell-{k}"
+    with warnings.catch_warnings():
+        # Those of Jupyter about itself.
+        warnings.simplefilter("ignore")
+        made.cells = cells
+        resources = {"metadata": {"path": str(tmp_path)}}
+        nbclient.NotebookClient(made, timeout=600, resources=resources).execute()
+    outputs = [o for cell in made.cells for o in cell.get("outputs", ())]
+    assert outputs
+    assert not [o for o in outputs if o.output_type == "error"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
