@@ -47,6 +47,12 @@ def without_the_folder_of_another_test():
         record.write_text(json.dumps({**content, "out": None}))
 
 
+@pytest.fixture(autouse=True)
+def without_heartbeat(monkeypatch):
+    """A machine that compiles slowly prints no lines that tests do not expect."""
+    monkeypatch.setattr("hfcontrol.cli.terminal.HEARTBEAT_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def rng():
     """A generator that is the same at the start of every test."""

@@ -129,12 +129,16 @@ def small_run(name, task, folder):
     )
 
 
+# A machine that compiles slowly prints no lines that tests do not expect.
+PATIENT = "from hfcontrol.cli import terminal; terminal.HEARTBEAT_SECONDS = 3600.0\n"
+
+
 def command(*arguments):
     """The words that run the command line in a new process."""
     return [
         sys.executable,
         "-c",
-        "from hfcontrol.cli import main; main()",
+        f"{PATIENT}from hfcontrol.cli import main; main()",
         *map(str, arguments),
     ]
 

@@ -44,11 +44,10 @@ from hfcontrol.cli.output import (
 )
 @click.option(
     "--out",
-    default=".",
-    show_default=True,
     type=HomePath(file_okay=False),
     metavar="FOLDER",
-    help="Folder for the figure benchmark-RUN.png and its numbers benchmark-RUN.json.",
+    help="Folder for the figure benchmark-RUN.png and its numbers benchmark-RUN.json; "
+    "default the first run's.",
 )
 @JSON
 def benchmark(
@@ -56,7 +55,7 @@ def benchmark(
     plant: str | None,
     controllers: tuple[str, ...] | None,
     trials: int | None,
-    out: str,
+    out: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -88,7 +87,8 @@ def benchmark(
         result = compare_controllers(chosen, names, given, trials, set_status)
         numbers = result.numbers()
         stem = f"benchmark-{file_name(chosen[0].path.resolve().name)}"
-        figure, table = Path(out, f"{stem}.png"), Path(out, f"{stem}.json")
+        folder = chosen[0].output_folder if out is None else Path(out)
+        figure, table = folder / f"{stem}.png", folder / f"{stem}.json"
         set_status("drawing")
         write_json(numbers, table)
         plot_benchmark(result, figure)

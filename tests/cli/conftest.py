@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import hfcontrol as hf
-from hfcontrol.cli import terminal
 from hfcontrol.runs import folder as run_folder
 
 
@@ -44,9 +43,3 @@ def here(tmp_path, monkeypatch):
 def without_the_shipped_run(monkeypatch):
     """Runs are looked for in ./weights only."""
     monkeypatch.setattr(run_folder, "run_roots", lambda: [Path("weights")])
-
-
-@pytest.fixture(autouse=True)
-def without_heartbeat(monkeypatch):
-    """A machine that compiles slowly prints no lines that tests do not expect."""
-    monkeypatch.setattr(terminal, "HEARTBEAT_SECONDS", 3600.0)

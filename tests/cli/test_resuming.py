@@ -11,6 +11,7 @@ import pytest
 from trainings import (
     CART,
     ENVIRONMENT,
+    PATIENT,
     SMALL_OPTIONS,
     call,
     complaint,
@@ -93,7 +94,14 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_second_signal_stops_at_once(here, number):
     """The first signal waits for the update in progress, the second does not."""
-    program = [sys.executable, "-c", LONG_UPDATE, "train", *SMALL_OPTIONS, "--json"]
+    program = [
+        sys.executable,
+        "-c",
+        PATIENT + LONG_UPDATE,
+        "train",
+        *SMALL_OPTIONS,
+        "--json",
+    ]
     with subprocess.Popen(
         program,
         env=ENVIRONMENT,
