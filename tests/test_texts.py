@@ -84,8 +84,12 @@ def test_labels_are_no_mathematics():
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=str)
 def test_commands_print_through_echo(path):
-    """Only `echo` and its siblings escape; what app.py prints itself is escaped."""
-    if path.name in ("output.py", "reference.py", "streams.py"):
+    """Only `echo` and its siblings escape; what app.py prints itself is escaped.
+
+    Tables are escaped cell by cell, and click writes the scripts of shells.
+    """
+    own = ("output.py", "terminal.py", "completion.py", "reference.py", "streams.py")
+    if path.name in own:
         return
     source = path.read_text(encoding="utf-8")
     for call in re.findall(r"click\.echo\((.*)", source):

@@ -142,6 +142,8 @@ def find_faults(plant: Plant, entries: Mapping[str, Any]) -> list[str]:
     faults = []
     if "draw" not in used and "generator" not in used:
         faults.append('give a "generator", or a function as "draw"')
+    if (used.get("residual") is None) != (used.get("residuals") is None):
+        faults.append('give "residual", a function, and "residuals", their names')
     try:
         model.model_validate(used, context=task)
     except ValidationError as error:
