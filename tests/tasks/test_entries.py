@@ -279,6 +279,13 @@ def test_entries_that_only_other_generators_use_are_ignored():
     assert not find_task_faults(slide("REACH", '"range": 3, "targets": "x"'))
 
 
+@pytest.mark.parametrize("given", [{"residual": max}, {"residuals": ("worth",)}])
+def test_a_residual_and_its_names_come_together(given):
+    plant, entries = _plant_and_entries(slide("REACH", '"trials": 3'))
+    faults = find_faults(plant, {**entries, **given})
+    assert 'give "residual", a function, and "residuals", their names' in faults
+
+
 def test_a_task_needs_a_generator_or_a_function():
     faults = find_faults(slide("REACH", '"trials": 3'), {"trials": 3})
     assert faults[0] == 'give a "generator", or a function as "draw"'
