@@ -260,6 +260,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     reference = (tmp_path / "reference" / "python.html").read_text(encoding="utf-8")
     for name in set(hf.__all__) - {"__version__"}:
         assert f'id="hfcontrol.{name}"' in reference, name
+        assert f'href="#hfcontrol.{name}"' in reference.split("<dl")[0], name
     for page in tmp_path.rglob("*.html"):
         assert not re.search(
             r'(?:src|href)="https?://[^"]*\.(?:js|css)"', page.read_text()
