@@ -10,6 +10,7 @@ from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.optim import yardstick
 from hfcontrol.plant.limits import ControlLimits
+from hfcontrol.plant.registry import plants_folder
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import start_training
@@ -273,9 +274,18 @@ def test_old_checkpoints_were_trained_plainly():
     assert Settings.from_tree(tree).strategy == "plain"
 
 
-def test_a_plant_that_is_not_compiled_begins_from_random_weights(tmp_path):
+def test_a_plant_that_numpy_steps_is_diagnosed_like_a_compiled_one(tmp_path):
     path = write_cart(tmp_path)
     training = start_training(Settings(plant=str(path), rollouts=1), tmp_path)
+    assert training.prepared.diagnosis is not None
+
+
+def test_a_simulator_begins_from_random_weights(tmp_path):
+    """It steps trials one after another: their optima take longer than a training."""
+    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -e '.[mujoco]'")
+    model = plants_folder() / "mjcf" / "cartpole.xml"
+    settings = Settings(plant=str(model), trials=2, steps=4, rollouts=1)
+    training = start_training(settings, tmp_path)
     assert training.prepared.diagnosis is None
     assert training.conditioning is PLAIN
 
