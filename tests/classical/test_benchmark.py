@@ -13,6 +13,8 @@ from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.figures.benchmarks import plot_benchmark
 from hfcontrol.runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 LAWS = ["pd", "operational_space", "lqr", "ilqr"]
 
 

@@ -253,6 +253,7 @@ def test_buffer_of_the_environment_is_copied(terminates):
     np.testing.assert_array_equal(own.truncations.context, copied.truncations.context)
 
 
+@pytest.mark.slow
 def test_only_recurrent_network_learns_to_recall():
     """Fails if an episode keeps the memory of the last, in rollout or update."""
     success = {}
@@ -409,6 +410,7 @@ def test_resumed_episodes_equal_uninterrupted(optimizer):
     assert optimizer == "reinforce" or (whole.optimizer.workers.lengths > 0).any()
 
 
+@pytest.mark.slow
 def test_ppo_learns_an_easy_plant():
     settings = settings_for(
         plant="linear", optimizer="ppo", rollouts=40, hidden=(8,), steps=20

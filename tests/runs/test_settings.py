@@ -1,12 +1,16 @@
 """Settings: values reach the trainer unchanged, and misfits are refused in words."""
 
+import inspect
 import pickle
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 from helpers import training_of
+from pydantic import BaseModel
 from trainings import write_cart
 
 from hfcontrol.arrays.device import DEVICES
@@ -203,7 +207,11 @@ def test_settings_are_immutable():
 def test_keywords_agree_with_the_models():
     assert ["plant", *get_type_hints(TrainKeywords)] == list(Settings.model_fields)
 
-    fields = get_type_hints(Settings)
+    # Pydantic's own annotations cannot always be evaluated.
+    fields = {}
+    for model in reversed(Settings.__mro__[: Settings.__mro__.index(BaseModel)]):
+        own = SimpleNamespace(__annotations__=inspect.get_annotations(model))
+        fields |= get_type_hints(own, vars(sys.modules[model.__module__]))
     expected = {name: fields[name] for name in Settings.model_fields}
     assert get_type_hints(SettingsDict) == expected | {"plant": str | Path}
     conditions = get_type_hints(ConditionKeywords)

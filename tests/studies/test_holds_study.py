@@ -23,6 +23,8 @@ from hfcontrol.studies.harness import Setup, run_jobs
 from hfcontrol.studies.plots import draw
 from hfcontrol.training.holds import HoldState
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"plant": "arm2", "task": "reach", "trials": 6, "steps": 10, "hidden": (4,)}
 COSTS = {
     "final": {"running": 0.0, "effort": 0.0},

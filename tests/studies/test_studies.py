@@ -27,6 +27,8 @@ from hfcontrol.studies.course import (
 from hfcontrol.studies.orders import settled_cost
 from hfcontrol.studies.plots import PLANES, draw
 
+pytestmark = pytest.mark.slow
+
 REGULATOR = Problem("linear", None, 2.0, (4,), 1.0)
 
 

@@ -100,6 +100,7 @@ def test_shell_scripts_have_no_syntax_error(name):
     subprocess.run(["sh", "-n", TOOLS / name], check=True)
 
 
+@pytest.mark.slow
 def test_bench_measures_every_section_in_the_form_of_the_stored_rows(
     run_tool, tmp_path
 ):
@@ -119,6 +120,7 @@ def test_bench_measures_every_section_in_the_form_of_the_stored_rows(
     assert device["anywhere"].keys() == known["anywhere"].keys()
 
 
+@pytest.mark.slow
 def test_claims_are_measured_and_drawn_in_the_form_of_the_stored_ones(
     run_tool, tmp_path
 ):
@@ -144,6 +146,7 @@ def test_claims_are_measured_and_drawn_in_the_form_of_the_stored_ones(
     }
 
 
+@pytest.mark.slow
 def test_study_trains_with_every_variant(run_tool):
     done = run_tool("study")
     check(done)
@@ -156,6 +159,7 @@ def test_study_trains_with_every_variant(run_tool):
     assert len(measured) >= 30
 
 
+@pytest.mark.slow
 def test_pictures_are_made(run_tool, tmp_path):
     check(run_tool("make-pictures"))
     names = {path.name for path in tmp_path.iterdir()}

@@ -63,6 +63,7 @@ def test_a_plant_in_other_units_is_the_same_plant(units, tmp_path):
     np.testing.assert_allclose(there.limit, 10.0 * here.limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", OTHERS)
 def test_a_training_does_not_depend_on_units(start_in, si, system):
     """Its weights in typical sizes are the same, and so is what it reaches."""

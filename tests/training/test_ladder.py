@@ -125,6 +125,7 @@ def test_interrupted_ladder_equals_uninterrupted(restless, every):
     assert bits(parts.training) == bits(whole.training)
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_in_every_rung(restless, tmp_path):
     """From whole files alone, after a kill at any event."""
     settings = Settings(**TINY, rollouts=200)
