@@ -48,7 +48,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-# Types of other libraries, and those of ours that users do not meet by name.
+# Types of other libraries, and internal types.
 nitpick_ignore_regex = [("py:.*", ".*")]
 
 html_theme = "furo"
@@ -155,7 +155,7 @@ def write_inline_formula(writer: HTML5Translator, node: nodes.math) -> None:
 
 
 def write_displayed_formula(writer: HTML5Translator, node: nodes.math_block) -> None:
-    """Write a formula on a line of its own."""
+    """Write a displayed formula."""
     writer.body.append(mathml(node.astext(), as_block=True))
     raise nodes.SkipNode
 

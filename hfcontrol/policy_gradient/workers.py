@@ -77,6 +77,7 @@ class Workers:
         Raises CheckpointError for a state of other copies.
         """
         count = len(self.copies)
+        _check_numbers(saved)
         lengths = np.maximum(saved.lengths, 0).astype(int)
         n_action = 1 if self.environment.discrete else self.environment.n_control
         taken_size = n_action * int(lengths.sum())
@@ -148,3 +149,20 @@ class Workers:
                 self._actions[n] = []
             steps.append(step)
         return steps
+
+
+def _check_numbers(saved: WorkersState) -> None:
+    """Raise CheckpointError for numbers that no workers have saved."""
+    for name, values in vars(saved).items():
+        if not np.isfinite(values).all():
+            raise CheckpointError(f"the {name} of its workers are not finite")
+    for name, values, least in (
+        ("seeds", saved.seeds, 0),
+        ("lengths", saved.lengths, NOT_BEGUN),
+    ):
+        is_in_range = (values >= least) & (values < SEED_LIMIT)
+        if not (is_in_range & (values == np.round(values))).all():
+            raise CheckpointError(
+                f"the {name} of its workers must be whole numbers from {least} to "
+                f"{SEED_LIMIT - 1}"
+            )

@@ -6,10 +6,12 @@ what is logged changes no weight, and no checkpoint holds it.
 """
 
 import csv
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from hfcontrol.arrays.files import open_own_file
 from hfcontrol.errors import UsageError
 from hfcontrol.training.state import Event
 
@@ -48,15 +50,21 @@ class CsvLog:
     """A csv file in the run's folder, a row per event; it grows when a run is resumed.
 
     Every row is in the file as soon as it is known, so that other programs can follow.
+    Raises UsageError for a link in its place: the folder may come from anyone.
     """
 
     def __init__(self, folder: Path, resumed_at: int) -> None:
         path = folder / CSV_FILE
-        is_new = not path.exists()
+        try:
+            descriptor = open_own_file(path)
+        except OSError as error:
+            raise UsageError(f"`log` csv: cannot write {path}: {error}") from None
         # Open for the length of the training; `close` ends it.
-        self.file = path.open("a", newline="", encoding="utf-8", buffering=1)
+        self.file = os.fdopen(
+            descriptor, "a", newline="", encoding="utf-8", buffering=1
+        )
         self.writer = csv.DictWriter(self.file, COLUMNS, extrasaction="ignore")
-        if is_new:
+        if self.file.seek(0, os.SEEK_END) == 0:
             self.writer.writeheader()
 
     def __call__(self, event: Event) -> None:
@@ -74,12 +82,16 @@ class TensorBoardLog:
     """Files for TensorBoard in the run's folder, a curve per number over the updates.
 
     resumed_at: updates made before; what was logged after them is taken back.
+
+    Raises UsageError for a link in its place.
     """
 
     def __init__(self, folder: Path, resumed_at: int) -> None:
         writer = import_tensorboard()
-        where = str(folder / TENSORBOARD_FOLDER)
-        self.writer = writer(where, purge_step=resumed_at or None)
+        path = folder / TENSORBOARD_FOLDER
+        if path.is_symlink():
+            raise UsageError(f"`log` tensorboard: {path} is a link; remove it")
+        self.writer = writer(str(path), purge_step=resumed_at or None)
 
     def __call__(self, event: Event) -> None:
         """Add the numbers of an event to their curves."""

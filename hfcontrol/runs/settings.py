@@ -87,19 +87,16 @@ MODELS: dict[str, type[SettingsModel]] = {
 _Bound: TypeAlias = float | tuple[float | None, float | None] | None
 
 
-class TrainKeywords(TypedDict, total=False):
-    """The settings but the plant as keywords, for editors and type checkers.
+class ConditionKeywords(TypedDict, total=False):
+    """The settings under which a trained controller is tested, as keywords.
 
-    A test compares names, order and types with the models.
+    A test compares names and types with the models.
     """
 
-    task: str | None
-    trials: int | None
     steps: int | None
     effort: float | tuple[float, ...] | None
     running: float | tuple[float, ...] | None
     final: float | tuple[float, ...] | None
-    space: Space
     target_centre: tuple[float, float] | None
     target_radius: float | None
     feedback_delay: float | str
@@ -113,6 +110,18 @@ class TrainKeywords(TypedDict, total=False):
     actuators: float | str
     observe: tuple[str, ...]
     control_limit: float | str | tuple[_Bound, ...] | None
+    seed: int
+
+
+class TrainKeywords(ConditionKeywords, total=False):
+    """The settings but the plant as keywords, for editors and type checkers.
+
+    A test compares names and types with the models.
+    """
+
+    task: str | None
+    trials: int | None
+    space: Space
     hidden: tuple[int, ...]
     skip: tuple[int, ...] | SkipWord
     recurrent: tuple[int, ...] | RecurrentWord
@@ -154,7 +163,6 @@ class TrainKeywords(TypedDict, total=False):
     normalise: bool
     device: DeviceName
     dtype: DtypeName
-    seed: int
     strategy: StrategyName
     race: int
     imitate: int
@@ -163,32 +171,6 @@ class TrainKeywords(TypedDict, total=False):
     target_loss: float | None
     target_ratio: float | None
     max_seconds: float | None
-
-
-class ConditionKeywords(TypedDict, total=False):
-    """The settings under which a trained controller is tested, as keywords.
-
-    A test compares names and types with the models.
-    """
-
-    steps: int | None
-    effort: float | tuple[float, ...] | None
-    running: float | tuple[float, ...] | None
-    final: float | tuple[float, ...] | None
-    target_centre: tuple[float, float] | None
-    target_radius: float | None
-    feedback_delay: float | str
-    command_delay: float | str
-    sensory_noise: float
-    motor_noise: float | str
-    push: float | None
-    param: tuple[str, ...]
-    vary: tuple[str, ...]
-    curl_field: float | None
-    actuators: float | str
-    observe: tuple[str, ...]
-    control_limit: float | str | tuple[_Bound, ...] | None
-    seed: int
 
 
 class SettingsDict(TrainKeywords, total=False):

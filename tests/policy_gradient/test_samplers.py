@@ -1,5 +1,6 @@
 """Samplers: rewards on a plant, episodes of an environment, and the use of memory."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,6 +193,26 @@ def test_workers_of_another_run_are_refused():
     with (
         pytest.raises(CheckpointError, match="not those of 3 copies of Toy-v0"),
         make_sampler(Walk, 3, copies=3).open(saved),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("seeds", np.nan), ("seeds", -1), ("seeds", 2**40), ("lengths", 1.5)]
+    + [(name, np.inf) for name in ("lengths", "actions", "memory", "returns")],
+)
+def test_numbers_that_no_worker_has_saved_are_refused(name, value):
+    sampler = make_sampler(Walk, 3)
+    with sampler.open() as workers:
+        workers.begin(np.random.default_rng(0))
+        workers.step(np.zeros((1, sampler.copies)))
+        saved = workers.saved()
+    array = getattr(saved, name)
+    forged = replace(saved, **{name: np.full_like(array, value)})
+    with (
+        pytest.raises(CheckpointError, match=f"the {name} of its workers"),
+        sampler.open(forged),
     ):
         pass
 

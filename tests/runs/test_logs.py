@@ -10,7 +10,7 @@ import pytest
 from trainings import SMALL_OPTIONS, call, complaint
 
 import hfcontrol as hf
-from hfcontrol.runs.logs import COLUMNS
+from hfcontrol.runs.logs import COLUMNS, open_logs
 
 SMALL = {"trials": 4, "steps": 4, "hidden": (3,), "strategy": "plain", "batches": 2}
 
@@ -75,6 +75,20 @@ def test_the_csv_has_a_row_per_event(logged):
     # Numbers of the last update: those of its report.
     updates = [row for row in rows if row["event"] == "update"]
     assert float(updates[-1]["damping"]) > 0 and int(updates[-1]["iterations"]) > 0
+
+
+@pytest.mark.parametrize("log, name", [("csv", "log.csv"), ("tensorboard",) * 2])
+def test_a_link_in_the_place_of_a_log_is_not_followed(log, name, tmp_path):
+    """A run folder may come from anyone."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    place = elsewhere / "mine" if log == "csv" else elsewhere
+    (tmp_path / name).symlink_to(place)
+    with pytest.raises(hf.HFControlError, match="is a link; remove it"):
+        open_logs([log], tmp_path, 0)
+    assert [path.name for path in elsewhere.iterdir()] == ["mine"]
+    assert (elsewhere / "mine").read_text() == "mine"
 
 
 def test_a_resumed_run_goes_on_in_its_csv(tmp_path):
