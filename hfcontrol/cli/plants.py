@@ -1,11 +1,17 @@
 """`hfcontrol plants` and `hfcontrol check`: list plants, and check a plant file."""
 
 import ast
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from hfcontrol.cli.output import echo, print_diagnosis, show_status
 from hfcontrol.errors import PlantError
+
+if TYPE_CHECKING:
+    from hfcontrol.evaluation.plant_check import Finding
 
 
 @click.command()
@@ -64,8 +70,7 @@ def check(name: str, task: str | None) -> None:
 
     with show_status("checking"):
         findings = [*check_plant(plant), *check_starts(plant)]
-    for finding in findings:
-        echo(*_finding_lines(finding.name, finding.ok, finding.message))
+    _print_findings(findings)
     failed = sum(not finding.ok for finding in findings)
     if failed:
         raise PlantError(
@@ -75,8 +80,7 @@ def check(name: str, task: str | None) -> None:
 
     with show_status("looking at the tasks"):
         warnings = check_problems(plant)
-    for finding in warnings:
-        echo(*_finding_lines(finding.name, finding.ok, finding.message))
+    _print_findings(warnings)
 
     microseconds = 1e6 * step_seconds(plant)
     echo(f"one step takes {microseconds:.3g} us per trial, in a batch of 1,024")
@@ -101,6 +105,18 @@ def _diagnose(name: str, task: str | None) -> None:
     if prepared.diagnosis is not None:
         print_diagnosis(prepared, problem.trainer.task, problem.conditioning)
         echo(prepared.reasons[-1])
+
+
+def _print_findings(findings: Sequence["Finding"]) -> None:
+    """Print what checks found; those that say the same say it once, together."""
+    groups: dict[tuple[bool, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        # What is fine has no message, and a line of its own.
+        said = finding.cause or finding.message or finding.name
+        groups[finding.ok, said].append(finding)
+    for group in groups.values():
+        names = ", ".join(finding.name for finding in group)
+        echo(*_finding_lines(names, group[0].ok, group[0].message))
 
 
 def _finding_lines(name: str, ok: bool, message: str) -> list[str]:

@@ -19,7 +19,12 @@ from hfcontrol.evaluation.plant_sample import SPREAD, TRIALS, Sample, repeat_par
 from hfcontrol.kernels import STEP, compile_plant
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
-from hfcontrol.plant.probe import describe_error, format_numbers, list_calls
+from hfcontrol.plant.probe import (
+    describe_error,
+    format_numbers,
+    line_in_file,
+    list_calls,
+)
 from hfcontrol.runs.settings import find_task_faults
 from hfcontrol.texts import one_line
 
@@ -50,12 +55,14 @@ TIMED_STEPS = 7  # of which `step_seconds` takes the median
 class Finding:
     """The result of one check.
 
-    `message` says what is wrong or, if `ok`, what the user should know.
+    `message` says what is wrong or, if `ok`, what the user should know; `cause` is what
+    a function of the plant raised and where, if that is what is wrong.
     """
 
     name: str
     ok: bool
     message: str = ""
+    cause: str = ""
 
 
 # What a check returns: a message about what is wrong, a finding, or None.
@@ -417,9 +424,20 @@ def _run_check(check: Callable[[Sample], Answer], sample: Sample) -> Finding:
         with np.errstate(all="ignore"):
             answer = check(sample)
     except HFControlError as error:
-        answer = str(error)
+        return Finding(name, False, str(error), find_cause(sample.plant, error))
     except FOREIGN_FAULTS as error:  # the user's own functions may raise anything
         answer = f"{type(error).__name__}: {describe_error(sample.plant, error)}"
     if isinstance(answer, Finding):
         return replace(answer, name=name)
     return Finding(name, ok=not answer, message=answer or "")
+
+
+def find_cause(plant: Plant, error: HFControlError) -> str:
+    """Return what a function of the plant raised and where, or an empty text.
+
+    Messages about the same cause may differ, as in the number of trials.
+    """
+    raised = error.__cause__
+    if raised is None:
+        return ""
+    return f"{line_in_file(raised, str(plant.path))}: {raised!r}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import HFControlError
-from hfcontrol.evaluation.plant_check import Finding
+from hfcontrol.evaluation.plant_check import Finding, find_cause
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.probe import format_numbers
@@ -34,13 +34,13 @@ def check_starts(plant: Plant) -> list[Finding]:
     for name in plant.tasks:
         if name in unsuitable:
             continue
-        fault = _find_task_fault(plant, name)
-        findings.append(Finding(f"task {name}", ok=not fault, message=fault))
+        findings.append(_check_task(plant, name))
     return findings
 
 
-def _find_task_fault(plant: Plant, name: str) -> str:
-    """What is wrong with a task, or an empty text."""
+def _check_task(plant: Plant, name: str) -> Finding:
+    """Draw a task's scenarios, and check their starts."""
+    label = f"task {name}"
     try:
         alone = replace(plant, tasks={name: plant.tasks[name]})
         task = Task(alone, compile_plant(plant), name)
@@ -49,11 +49,11 @@ def _find_task_fault(plant: Plant, name: str) -> str:
             scenario = task.draw(np.random.default_rng(0), split)
             fault = _find_unfit_start(task, scenario)
             if fault:
-                return fault
+                return Finding(label, False, fault)
             task.success(StartOnly(scenario.x0[None]), scenario)
     except HFControlError as error:
-        return str(error)
-    return ""
+        return Finding(label, False, str(error), find_cause(plant, error))
+    return Finding(label, True)
 
 
 def _find_unfit_start(task: Task, scenario: Scenario) -> str:

@@ -33,8 +33,9 @@ from hfcontrol.kernels.network_step import add_weight_cotangents
 # or with that and the stored states at the ends of steps.
 FORWARD, STORED, BACKSOLVE, CHECKPOINTED = range(4)
 
-# How an integration ended: at T, after too many steps, or at too short a step.
-DONE, TOO_MANY, TOO_SMALL = range(3)
+# How an integration ended: at T, after too many steps, at too short a step, or where
+# its path has no room for another step.
+DONE, TOO_MANY, TOO_SMALL, FULL = range(4)
 
 # The PI controller: exponents of this error and of the last one, safety factor, limits
 # of the ratio of steps, old by new, and the least error that counts.
@@ -51,9 +52,6 @@ TINY = 1e-14
 # Stages as integers of a type: Numba may compile a helper again for every plain 0 or 1.
 FIRST_STAGE = np.int64(0)
 SECOND_STAGE = np.int64(1)
-
-# Steps that the arrays of the path hold at first.
-FIRST_ROOM = 64
 
 
 class SolverTableau(NamedTuple):
@@ -122,19 +120,19 @@ class Run(NamedTuple):
     limits: SolverLimits
 
 
-class Solution(NamedTuple):
-    """How an integration ended.
+class Progress(NamedTuple):
+    """How far an integration is, which another call continues.
 
-    ended: DONE, TOO_MANY or TOO_SMALL
-    time, step: the time it reached, and its last step [s]
-    evaluations: evaluations of the rate
-    path: the path of a forward integration
+    numbers (3,): the time it reached, its next step [s], the error of the last one
+    counts (5,): how it ended, evaluations of the rate, steps taken and tried, stops
+        reached
+    rates: those of the stages (s, m, w), the first of them at Y
+    path: room for the path of a forward integration
     """
 
-    ended: int
-    time: float
-    step: float
-    evaluations: int
+    numbers: Array
+    counts: Array
+    rates: Array
     path: SolverPath
 
 
@@ -307,31 +305,11 @@ def collect(theta_bar: Array, run: Run, h: float, product: Array) -> None:
         )
 
 
-@helper
-def lengthen(path: SolverPath) -> SolverPath:
-    """Return a path with room for twice as many steps."""
-    times, states, stages = path
-    steps = 2 * stages.shape[0]
-    longer = allocate_path(steps, stages.shape[1], states.shape[1], states.shape[2])
-    for k in range(times.size):
-        longer.times[k] = times[k]
-        put(longer.states[k], states[k])
-    for k in range(stages.shape[0]):
-        for i in range(stages.shape[1]):
-            put(longer.stages[k, i], stages[k, i])
-    return longer
-
-
-@helper
-def allocate_path(steps: int, n_stages: int, nz: int, w: int) -> SolverPath:
-    """Return the arrays of a path."""
-    states = np.empty((steps + 1, nz, w))
-    return SolverPath(np.zeros(steps + 1), states, np.empty((steps, n_stages, nz, w)))
-
-
 @kernel
-def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
-    """Integrate Y (m, w), in place, over `run.T`.
+def integrate(
+    run: Run, Y: Array, stops: Array, theta_bar: Array, progress: Progress
+) -> None:
+    """Integrate Y (m, w), in place, over `run.T`, or until the path is full.
 
     A step ends at every one of `stops`; the last of them is T. Backward, the cotangent
     of the weights is added to theta_bar (P,). A dozen variables pass from step to step,
@@ -343,26 +321,33 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
     e = run.tableau.e
     # Forward, the last row of Y is the cost; the path keeps the states alone.
     nz = Y.shape[0] - 1
-    w = Y.shape[1]
     n_stages = b.size
     forward = run.mode == FORWARD
-    path = allocate_path(FIRST_ROOM if forward else 1, n_stages, nz, w)
-    put(path.states[0], Y[:nz])
-    S = np.empty((n_stages, Y.shape[0], w))
+    path = progress.path
+    S = progress.rates
     new = np.empty_like(Y)
     change = np.empty_like(Y)
     nothing = np.zeros_like(Y)
     product = np.empty(run.work.before.shape[0] * run.work.scratch.shape[0])
 
-    rate(run, 0.0, Y, FIRST_STAGE, S[0])
-    h = first_step(run, Y, S)
-    tau, error_before = 0.0, LEAST_ERROR
-    taken = 0
-    evaluations = 1
-    tried = 0
-    stop = 0
+    tau = progress.numbers[0]
+    h = progress.numbers[1]
+    error_before = progress.numbers[2]
+    evaluations = progress.counts[1]
+    taken = progress.counts[2]
+    tried = progress.counts[3]
+    stop = progress.counts[4]
+    if evaluations == 0:
+        put(path.states[0], Y[:nz])
+        rate(run, 0.0, Y, FIRST_STAGE, S[0])
+        h = first_step(run, Y, S)
+        error_before = LEAST_ERROR
+        evaluations = 1
     ended = DONE
     while stop < stops.size:
+        if forward and taken == path.stages.shape[0]:
+            ended = FULL
+            break
         # A step that ends just before a stop would leave one too short to count.
         at_stop = tau + h * (1 + 1e-10) >= stops[stop]
         step = stops[stop] - tau if at_stop else h
@@ -385,8 +370,6 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
             continue
 
         if forward:
-            if taken == path.stages.shape[0]:
-                path = lengthen(path)
             for i in range(n_stages):
                 put(path.stages[taken, i], S[i, :nz])
         else:
@@ -416,9 +399,11 @@ def integrate(run: Run, Y: Array, stops: Array, theta_bar: Array) -> Solution:
                 rate(run, tau, Y, FIRST_STAGE, S[0])
                 evaluations += 1
 
-    # Copies free the room for steps that were not needed.
-    times = path.times[: taken + 1].copy()
-    states = path.states[: taken + 1].copy()
-    stages = path.stages[:taken].copy()
-    kept = SolverPath(times, states, stages)
-    return Solution(ended, tau, h, evaluations, kept)
+    progress.numbers[0] = tau
+    progress.numbers[1] = h
+    progress.numbers[2] = error_before
+    progress.counts[0] = ended
+    progress.counts[1] = evaluations
+    progress.counts[2] = taken
+    progress.counts[3] = tried
+    progress.counts[4] = stop

@@ -72,18 +72,19 @@ def march(
     times: Array,
     tableau: StepTableau,
     work: FieldWork,
-) -> tuple[Array, Array, Array]:
-    """Return the results of the steps between times (K + 1,) from z0 (nz, w).
+    Z: Array,
+    S: Array,
+    cost: Array,
+) -> None:
+    """Fill the results of the steps between times (K + 1,) from z0 (nz, w).
 
-    These are states (K + 1, nz, w), rates of the stages (K, s, nz, w) and the cost
+    These are states Z (K + 1, nz, w), rates of the stages S (K, s, nz, w) and the cost
     (w,).
     """
     a, b, c = tableau
     nz, w = z0.shape
     s = b.size
-    Z = np.empty((times.size, nz, w))
-    S = np.empty((times.size - 1, s, nz, w))
-    cost = np.zeros(w)
+    cost[:] = 0.0
     F = np.empty((nz + 1, w))
     z = np.empty((nz, w))
     put(Z[0], z0)
@@ -99,7 +100,6 @@ def march(
             for n in range(w):
                 cost[n] += part * F[nz, n]
         combine(Z[k], S[k], b, s, h, Z[k + 1])
-    return Z, S, cost
 
 
 @kernel

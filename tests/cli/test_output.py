@@ -277,6 +277,20 @@ def test_plants_and_check(capsys, here):
     assert status == 2 and "FAIL" in out and len(err.splitlines()) == 1
 
 
+def test_check_says_a_fault_once_that_stops_several_checks(capsys, here):
+    fault = ("0.1 * x[1]", "(0.1 if abs(x[0]).max() < 1e-9 else [][0]) * x[1]")
+    write_cart(here, fault=fault)
+    status, out, err = call(capsys, "check", here / "cart.py")
+    failed = [line for line in out.splitlines() if line.startswith("FAIL")]
+    raised = [line for line in failed if "list index out of range" in line]
+    assert status == 2 and len(raised) == 1
+    names, _, message = raised[0].removeprefix("FAIL ").partition(": ")
+    assert names.count(", ") >= 3 and re.search(r"cart\.py, line \d+", message)
+    # all of them count
+    count = sum(line.partition(": ")[0].count(", ") + 1 for line in failed)
+    assert f"{count} of " in err
+
+
 def test_train_and_check_print_the_diagnosis(capsys, here):
     size = "--trials 4 --steps 60 --hidden 4 --batches 2 --rollouts 2"
     _, trained, _ = call(

@@ -1,8 +1,12 @@
 """Functions that kernels call by their addresses."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 from numba import njit, types
 
+from hfcontrol import kernels
 from hfcontrol.kernels.jit import address_of, function_at, pointed_to
 
 
@@ -43,3 +47,20 @@ def test_signature_follows_the_dtype_of_the_array():
     values = np.zeros(2, np.float32)
     apply(address_of(function), values, np.float32(0.5))
     np.testing.assert_array_equal(values, [0.5, 0.5])
+
+
+def test_kernels_return_nothing():
+    """To return an array or a named tuple, Numba calls Python, and ignores errors.
+
+    An interrupt during the kernel would be raised there, and end in a SystemError.
+    """
+    found = [
+        function
+        for path in Path(kernels.__path__[0]).glob("*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        and any(ast.unparse(d) == "kernel" for d in function.decorator_list)
+    ]
+    assert len(found) > 10
+    returning = [k.name for k in found if ast.unparse(k.returns) != "None"]
+    assert not returning

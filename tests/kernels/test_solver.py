@@ -1,9 +1,11 @@
 """The compiled solver in continuous time at its smallest size."""
 
+import signal
+
 import numpy as np
 import pytest
 
-from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
+from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator, compiled
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
@@ -43,3 +45,34 @@ def test_tangent_and_adjoint_are_transposed():
     tangent = linear.jvp(v)
     w = np.random.default_rng(4).standard_normal(tangent.size)
     np.testing.assert_allclose(tangent @ w, v @ linear.vjp(w), rtol=1e-11)
+
+
+def test_a_path_is_the_same_whatever_room_it_has_at_first(monkeypatch):
+    """It is made longer as often as needed, and the integration goes on."""
+    paths = []
+    for room in (1, 3, 1000):
+        monkeypatch.setattr(compiled, "FIRST_ROOM", room)
+        loop = loop_of(Estimator("ctpg", 1e-12, 1e-12))
+        rollout = loop.rollout(loop.network.initial(np.random.default_rng(1)) + 0.3)
+        paths.append(rollout.paths[0])
+    assert 10 < len(paths[0].times) < 1000
+    for path in paths[1:]:
+        for one, other in zip(paths[0], path, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of signals")
+@pytest.mark.parametrize("name", ["ctpg", "rk4"])
+def test_an_interrupt_in_compiled_code_is_one(name):
+    """It is raised as what it is, once the kernel has returned."""
+    loop = loop_of(Estimator(name, 1e-13, 1e-13, step=1e-5))
+    theta = loop.network.initial(np.random.default_rng(1)) + 0.3
+    before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    try:
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0.002)
+                while True:
+                    loop.rollout(theta)
+    finally:
+        signal.signal(signal.SIGVTALRM, before)

@@ -5,6 +5,7 @@ solver_steps.py. Importing this module imports Numba.
 """
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,8 @@ from hfcontrol.kernels.plant_functions import (
 from hfcontrol.kernels.plant_types import PlantDerivatives
 from hfcontrol.kernels.solver import (
     BackwardWork,
+    Progress,
     Run,
-    Solution,
     SolverLimits,
     SolverPath,
     SolverTableau,
@@ -49,6 +50,25 @@ TANGENT = ("jvp",)
 NO_PATH = SolverPath(np.zeros(2), np.empty((1, 1, 1)), np.empty((1, 1, 1, 1)))
 
 NO_DERIVATIVES = PlantDerivatives(0, 0)
+
+# Steps that the arrays of a path hold at first.
+FIRST_ROOM = 64
+
+
+class Solution(NamedTuple):
+    """How an integration ended.
+
+    ended: DONE, TOO_MANY or TOO_SMALL, of kernels/solver.py
+    time, step: the time it reached, and its next step [s]
+    evaluations: evaluations of the rate
+    path: the path of a forward integration
+    """
+
+    ended: int
+    time: float
+    step: float
+    evaluations: int
+    path: SolverPath
 
 
 class CompiledSolver:
@@ -79,7 +99,13 @@ class CompiledSolver:
         """Return states, rates of the stages and costs of steps, see kernels/."""
         problem = self._field_problem(block, FORWARD, NO_DERIVATIVES)
         work = self._work(block.width)
-        return solver_steps.march(problem, z0, times, StepTableau(*tableau), work)
+        steps, stages = len(times) - 1, len(tableau[1])
+        Z = np.empty((steps + 1, *z0.shape))
+        S = np.empty((steps, stages, *z0.shape))
+        cost = np.empty(z0.shape[1])
+        method = StepTableau(*tableau)
+        solver_steps.march(problem, z0, times, method, work, Z, S, cost)
+        return Z, S, cost
 
     def integrate_forward(
         self, block: Block, Y: Array, stops: Array, limits: Limits
@@ -91,7 +117,7 @@ class CompiledSolver:
         unused = BackwardWork(*[np.empty((1,) * a.ndim) for a in backward])
         work = self._work(block.width)
         run = self._run(solver.FORWARD, problem, work, NO_PATH, unused, limits, stops)
-        return solver.integrate(run, Y, stops, np.empty(0))
+        return _integrate(run, Y, stops, np.empty(0), FIRST_ROOM)
 
     def integrate_backward(
         self,
@@ -111,7 +137,7 @@ class CompiledSolver:
         stored = SolverPath(*path)
         mode = MODES[estimator]
         run = self._run(mode, problem, work, stored, backward, limits, stops)
-        return solver.integrate(run, Y, stops, theta_bar)
+        return _integrate(run, Y, stops, theta_bar, 1)
 
     @staticmethod
     def _run(
@@ -262,3 +288,37 @@ class CompiledSolver:
 def _zeros(shapes: dict[str, tuple[int, ...]], width: int) -> dict[str, Array]:
     """Return arrays of zeros by name, each with a last axis for the trials."""
     return {name: np.zeros((*shape, width)) for name, shape in shapes.items()}
+
+
+def _integrate(
+    run: Run, Y: Array, stops: Array, theta_bar: Array, room: int
+) -> Solution:
+    """Integrate Y (m, w) in place; the path has room for some steps at first."""
+    stages, m, width = len(run.tableau.b), *Y.shape
+    path = SolverPath(
+        np.zeros(room + 1),
+        np.empty((room + 1, m - 1, width)),
+        np.empty((room, stages, m - 1, width)),
+    )
+    rates = np.empty((stages, m, width))
+    progress = Progress(np.zeros(3), np.zeros(5, np.int64), rates, path)
+    while True:
+        solver.integrate(run, Y, stops, theta_bar, progress)
+        ended, evaluations, taken, *_ = progress.counts.tolist()
+        if ended != solver.FULL:
+            break
+        progress = progress._replace(path=_lengthen(progress.path))
+    time, step, _ = progress.numbers.tolist()
+    times, states, rates = progress.path
+    # Copies free the room for steps that were not needed.
+    kept = SolverPath(
+        times[: taken + 1].copy(), states[: taken + 1].copy(), rates[:taken].copy()
+    )
+    return Solution(ended, time, step, evaluations, kept)
+
+
+def _lengthen(path: SolverPath) -> SolverPath:
+    """Return a path with room for twice as many steps."""
+    steps = len(path.stages)
+    more = (np.empty((steps, *a.shape[1:])) for a in path)
+    return SolverPath(*map(np.concatenate, zip(path, more, strict=True)))

@@ -42,7 +42,7 @@ from hfcontrol.tasks.scenario import Scenario
 ADJOINTS = ("ctpg", "backsolve", "backsolve_checkpoints")
 
 if TYPE_CHECKING:
-    from hfcontrol.kernels.solver import Solution
+    from hfcontrol.closed_loop.continuous.compiled import Solution
 
 # Most steps backward in units of those forward: the adjoint of a stiff trajectory may
 # need many.
