@@ -66,13 +66,16 @@ def test_a_bend_counts_next_to_what_a_step_changes():
 
 
 def test_points_lie_on_rollouts_that_stay_near_the_goal(monkeypatch):
-    """Trial 0 stays; trial 1 leaves at step 2, trial 2 is no number from step 1."""
-    steps, trials = 4, 3
+    """Trial 0 stays; trial 1 leaves at step 2, trial 2 is no number from step 1.
+
+    The goal itself is far from zero.
+    """
+    steps, trials, goal = 4, 3, 10 * FAR * 5.0
     x = np.zeros((steps + 1, 2, trials))
     x[:, 0] = np.arange(steps + 1)[:, None] / 100
-    x[2:, 1, 1] = 1.01 * FAR * 5.0 + 7.0
+    x[:, 1, :] = goal
+    x[2:, 1, 1] += 1.01 * FAR * 5.0
     x[1:, 1, 2] = np.nan
-    x[:, 1, 0] = 7.0
     given = []
 
     def simulate(x0, u, params, disturbance, taper):
@@ -89,7 +92,7 @@ def test_points_lie_on_rollouts_that_stay_near_the_goal(monkeypatch):
         limits=SimpleNamespace(clip=lambda u: u),
         trim=np.full((1, trials), 100.0),
         kernels=SimpleNamespace(simulate=simulate),
-        goal=np.array([[0.0], [7.0]]) * np.ones(trials),
+        goal=np.array([[0.0], [goal]]) * np.ones(trials),
         size=np.array([1.0, 5.0]),
     )
     states, controls, params = _points(problem)

@@ -9,6 +9,7 @@ from helpers import relative
 from hfcontrol.errors import NumberError, UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
+from hfcontrol.network.constraints import Constraint
 from hfcontrol.network.input_scaling import Moments, fold, fold_vjp, unfold
 from hfcontrol.network.network import Network
 from hfcontrol.policy_gradient.learner import Learner
@@ -241,6 +242,17 @@ def test_gradient_does_not_depend_on_order_of_trials(rng):
         for order in (np.arange(N), [2, 0, 3, 1])
     ]
     assert relative(*pair) < 1e-13
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_inputs_of_a_network_with_a_constraint_are_not_normalised(asked):
+    """Nor are those of others, if the user does not want it."""
+    network = Network(Architecture((4,), "tanh", (), ()), N_INPUT, 2)
+    options = PolicyGradient.for_method("ppo", normalise=asked)
+    gaussian = POLICIES["gaussian"]
+    assert Learner(options, network, gaussian, N_CONTEXT).normalise is asked
+    network.weight_map = Constraint(network, np.random.default_rng(0), dale=0.5)
+    assert not Learner(options, network, gaussian, N_CONTEXT).normalise
 
 
 @pytest.mark.parametrize("cell", list(CELLS))

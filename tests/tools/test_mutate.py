@@ -139,15 +139,24 @@ class Thing:
 @cache
 def less(x):
     return x - 4
+
+def adder(step):
+    def go(x):
+        return x * step
+    return go
+
+# Made at import, from the code of a function in a function.
+double = adder(2)
 """
 
 # What the module's functions return, before and after some alterations.
-BEFORE = (6, [0, 2], False, 5)
+BEFORE = (6, [0, 2], False, 5, 8)
 AFTER = {
-    "return (x - y)": (4, [0, 2], False, 5),
-    "return [(2 / i) for i in range(self.size)]": (6, ZeroDivisionError, False, 5),
-    "return (x <= LIMIT)": (6, [0, 2], True, 5),
-    "return x - 5": (6, [0, 2], False, 4),
+    "return (x - y)": (4, [0, 2], False, 5, 8),
+    "return [(2 / i) for i in range(self.size)]": (6, ZeroDivisionError, False, 5, 8),
+    "return (x <= LIMIT)": (6, [0, 2], True, 5, 8),
+    "return x - 5": (6, [0, 2], False, 4, 8),
+    "return (x / step)": (6, [0, 2], False, 5, 2),
     # What has done its work when a module is imported.
     "LIMIT = 4": None,
     "size = 3": None,
@@ -162,7 +171,8 @@ def values_of(module):
     except ZeroDivisionError as error:
         rows = type(error)
     less = module.less.__wrapped__(9)
-    return module.add(5), rows, module.Thing.fits(3), less
+    fits = module.Thing.fits(3)
+    return module.add(5), rows, fits, less, module.double(4)
 
 
 def test_living_functions_get_altered_code(mutate, tmp_path):

@@ -14,6 +14,7 @@ from hfcontrol.plant.registry import plants_folder
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import start_training
+from hfcontrol.training import start as start_module
 from hfcontrol.training.conditioning import PLAIN
 from hfcontrol.training.diagnosis import diagnose, typical
 from hfcontrol.training.laws import imitated_law, regulator_law
@@ -31,15 +32,15 @@ def dynamics(x, u, p, dx):
 
 
 TASKS = {{"hold": {{"generator": "around", "start": (0.0,), "spread": ({unit},),
-                    "target": (0.0,), "trials": 8, "steps": 40, "final": {final},
+                    "target": (0.0,), "trials": 8, "steps": {steps}, "final": {final},
                     "running": {final}, "effort": 1e-3}}}}
 """
 
 
-def runaway(tmp_path, unit=1.0):
+def runaway(tmp_path, unit=1.0, steps=40):
     """A file of the plant, its state in parts `unit` of the same length."""
     path = tmp_path / f"runaway{unit:g}.py"
-    text = RUNAWAY.format(gain=unit, unit=unit, final=1 / unit**2)
+    text = RUNAWAY.format(gain=unit, unit=unit, final=1 / unit**2, steps=steps)
     path.write_text(text)
     return str(path)
 
@@ -131,6 +132,17 @@ def test_a_plant_that_runs_away_starts_from_a_law(tmp_path):
     plain = build(type(start.conditioning)())
     theta = plain.network.initial(np.random.default_rng(0))
     assert plain.loop(np.random.default_rng(1)).rollout(theta).loss > 1e6
+
+
+def test_where_random_weights_overflow_any_law_is_a_start(tmp_path, monkeypatch):
+    """Even one that is too far from the optimum to be taken otherwise."""
+    monkeypatch.setattr(start_module, "GOOD", 0.0)
+    start, build = started(plant=runaway(tmp_path, steps=800))
+    assert start.reason.endswith("; with random weights the plant runs away")
+    assert start.conditioning.linear_path
+    trainer = build(start.conditioning)
+    loop = trainer.loop(np.random.default_rng(1))
+    assert loop.rollout(start.theta).loss < 1.1 * start.diagnosis.loss
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])

@@ -11,6 +11,7 @@ altered file (trial.py).
 
 import gc
 import resource
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -133,17 +134,32 @@ def change_code(tree: Path, alteration: Alteration) -> bool:
     ]
     if not changed:
         return False
-    living = [f for f in gc.get_objects() if type(f) is FunctionType]
+    living = defaultdict(list)
+    for found in gc.get_objects():
+        if type(found) is FunctionType:
+            living[_place_of(found.__code__)].append(found)
+    exchanged: list[tuple[FunctionType, CodeType]] = []
     for old, new in changed:
-        place = (str(path), old.co_name, old.co_firstlineno)
-        own = [f for f in living if _place_of(f.__code__) == place]
-        if not own or any(
-            len(f.__code__.co_freevars) != len(new.co_freevars) for f in own
-        ):
+        if not living[_place_of(old)]:
             return False
-        for function in own:
-            function.__code__ = new
+        # Those inside it too: some were made when their module was imported.
+        for one, other in _with_inner(old, new):
+            exchanged += [(function, other) for function in living[_place_of(one)]]
+    if any(len(f.__code__.co_freevars) != len(c.co_freevars) for f, c in exchanged):
+        return False
+    for function, code in exchanged:
+        function.__code__ = code
     return True
+
+
+def _with_inner(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """Yield an old and a new code object, and functions in them that differ."""
+    yield old, new
+    # Without a statement there may be fewer.
+    if len(_inner(old)) == len(_inner(new)):
+        for one, other in zip(_inner(old), _inner(new), strict=True):
+            if one != other:
+                yield from _with_inner(one, other)
 
 
 def _place_of(code: CodeType) -> tuple[str, str, int]:
