@@ -28,7 +28,7 @@ FIRST = (
     "tests/tools/test_tools.py",
     "tests/classical/test_benchmark.py",
     "tests/training/test_curriculum.py",
-    "tests/runs/test_seeds.py",
+    "tests/jobs/test_seeds.py",
     "tests/test_docs.py",
     "tests/plant/test_gym.py",
     "tests/plant/test_mujoco.py",

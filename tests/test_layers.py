@@ -28,6 +28,7 @@ PACKAGES = [
     "policy_gradient",
     "runs",
     "evaluation",
+    "jobs",
     "deploy",
     "classical",
     "environments",
@@ -55,6 +56,9 @@ OWNERS = {
     "mujoco": {"plant"},
     "onnx": {"deploy"},
     "gymnasium": {"plant", "environments"},
+    "joblib": {"jobs"},
+    "distributed": {"jobs"},
+    "ray": {"jobs"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +15,50 @@ from hfcontrol.errors import TrainingError, UsageError
 
 # Imported when training starts: the help does without NumPy.
 if TYPE_CHECKING:
-    from hfcontrol.runs.seeds import Outcome, SeedOutcomes
+    from hfcontrol.jobs.seeds import SeedOutcomes
+    from hfcontrol.jobs.training_job import Outcome
 
-OWN_OPTIONS = ("--seeds", "--jobs")
+OWN_OPTIONS = ("--seeds", "--jobs", "--backend")
+
+# Trainings in progress that a status line names.
+MOST_SHOWN = 4
+
+
+class Where(NamedTuple):
+    """Where many trainings run: processes here, or a cluster."""
+
+    jobs: int | None
+    backend: str | None
+
+
+class StatusLine:
+    """How far all trainings are, in one line: `replace` shows it."""
+
+    def __init__(self, total: int, replace: Callable[[str], object]) -> None:
+        self.total = total
+        self.replace = replace
+        self.finished = 0
+        self.in_progress: dict[str, str] = {}
+
+    def report(self, numbers: dict[str, Any]) -> None:
+        """Show what a training in progress has reached."""
+        name = numbers.get("name") or f"seed {numbers['seed']}"
+        # The last ones that have reported.
+        self.in_progress.pop(name, None)
+        loss, updates = numbers["loss"], numbers["updates"]
+        self.in_progress[name] = f"{name}: loss {loss:.2e} at update {updates}"
+        self._show()
+
+    def finish(self, name: str) -> None:
+        """Count a training that has ended."""
+        self.finished += 1
+        self.in_progress.pop(name, None)
+        self._show()
+
+    def _show(self) -> None:
+        words = [f"{self.finished} of {self.total} trainings finished"]
+        words += list(self.in_progress.values())[-MOST_SHOWN:]
+        self.replace("; ".join(words))
 
 
 class ShowMode(NamedTuple):
@@ -30,7 +72,7 @@ class ShowMode(NamedTuple):
 def train_many(
     options: dict[str, Any],
     seeds: str,
-    jobs: int | None,
+    where: Where,
     out: str | None,
     others: dict[str, Any],
     mode: ShowMode,
@@ -40,7 +82,8 @@ def train_many(
     `others` are options of a single run, which are refused. Raises TrainingError at the
     end if a seed was lost.
     """
-    from hfcontrol.runs.seeds import describe_lost, parse_seeds, train_seeds
+    from hfcontrol.jobs.seeds import describe_lost, parse_seeds, train_seeds
+    from hfcontrol.jobs.trainings import Followers
     from hfcontrol.runs.settings import settings_for
 
     quiet, as_json, judge = mode
@@ -53,7 +96,10 @@ def train_many(
     numbers = parse_seeds(seeds)
     settings = settings_for(**options)
 
+    status = StatusLine(len(numbers), lambda text: None)
+
     def show(outcome: "Outcome") -> None:
+        status.finish(f"seed {outcome.seed}")
         if as_json:
             print_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:
@@ -67,18 +113,19 @@ def train_many(
     names = option_names(click.get_current_context().command)
 
     def tell(text: str) -> None:
-        echo(name_options(text, names))
+        if not quiet and not as_json:
+            echo(name_options(text, names))
 
-    status = f"training {len(numbers)} controllers"
-    with nullcontext() if quiet else show_status(status):
+    shown = show_status(f"training {len(numbers)} controllers")
+    with nullcontext(status.replace) if quiet else shown as status.replace:
         outcomes = train_seeds(
             settings,
             numbers,
             out,
-            jobs,
+            where.jobs,
             command_of_one_seed(sys.argv[1:]),
-            show,
-            None if quiet or as_json else tell,
+            Followers(show, tell, status.report),
+            where.backend,
         )
     if as_json or not quiet:
         _print_spread(outcomes, as_json, judge)

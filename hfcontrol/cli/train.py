@@ -29,7 +29,7 @@ from hfcontrol.cli.progress import (
     resume_command,
     skip_curriculum,
 )
-from hfcontrol.cli.seeds import ShowMode, train_many
+from hfcontrol.cli.seeds import ShowMode, Where, train_many
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
 
@@ -103,6 +103,12 @@ def setting_options(names: Iterable[str]) -> Decorator:
     return partial(add_options, [setting_option(name) for name in names])
 
 
+BACKEND = click.option(
+    "--backend",
+    metavar="WHERE",
+    help="Where many trainings run: local (the default), dask:ADDRESS or ray:ADDRESS "
+    "(extras dask and ray).",
+)
 SEED_OPTIONS: list[Decorator] = [
     click.option(
         "--seeds",
@@ -117,6 +123,7 @@ SEED_OPTIONS: list[Decorator] = [
         help="Number of processes for --seeds; by default one per core, and one on a "
         "GPU.",
     ),
+    BACKEND,
 ]
 RUN_OPTIONS: list[Decorator] = [
     click.option(
@@ -165,6 +172,7 @@ RUN_NAMES = ("out", "resume", "start", "force", "log")
 def train(
     seeds: str | None,
     jobs: int | None,
+    backend: str | None,
     judge: str | None,
     no_judge: bool,
     quiet: bool,
@@ -196,10 +204,10 @@ def train(
         out = run.pop("out")
         others = given_options(**run)
         mode = ShowMode(quiet, as_json, judged)
-        train_many(settings, seeds, jobs, out, others, mode)
+        train_many(settings, seeds, Where(jobs, backend), out, others, mode)
         return
-    if jobs is not None:
-        raise UsageError(f"`jobs` {jobs}: applies only with `seeds`; leave it out")
+    for name, value in given_options(jobs=jobs, backend=backend).items():
+        raise UsageError(f"`{name}` {value}: applies only with `seeds`; leave it out")
 
     with nullcontext() if quiet else show_status("preparing and compiling"):
         from hfcontrol.runs.logs import check_logs, open_logs

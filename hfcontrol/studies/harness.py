@@ -10,27 +10,22 @@ The benchmarks in tools/ use it too, so that every table counts and times in one
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-
-from joblib import delayed
 
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.threads import single_thread
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import TrainingError
+from hfcontrol.jobs.local import LocalEngine
+from hfcontrol.jobs.protocol import Channel
 from hfcontrol.kernels import compile_plant
 from hfcontrol.optim.yardstick import Optima
 from hfcontrol.runs.factory import make_trainer
 from hfcontrol.runs.interrupts import stop_on_signal
 from hfcontrol.runs.preparation import prepare
-from hfcontrol.runs.processes import StopFile, end_processes, run_calls
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training.curriculum import run_curriculum
 
@@ -149,41 +144,35 @@ def run_jobs(
     There is one process per core by default. Each has one thread, so that its CPU time
     is the time that a job takes alone. At Ctrl-C, no further job starts; when those in
     progress have finished, KeyboardInterrupt is raised. A second Ctrl-C stops at once.
-    Raises TrainingError if a process dies.
+    A job whose
+    process dies is run again; raises TrainingError if that happens three times.
     """
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     if processes == 1:
         for job in jobs:
             yield job, _run_alone(function, job)
         return
-    with TemporaryDirectory(prefix="hfcontrol-") as folder:
-        stop_file = StopFile(Path(folder) / "stop")
-        calls = (delayed(_run_unless_stopped)(function, job, stop_file) for job in jobs)
-        with stop_on_signal(stop_file):
-            results = run_calls(calls, processes)
-            try:
-                yield from filter(None, results)
-            except BrokenProcessPool as error:
-                raise TrainingError(
-                    "a process ended unexpectedly, perhaps for lack of memory; use "
-                    "fewer `jobs`"
-                ) from error
-            finally:
-                is_interrupted = stop_file.stopped
-                stop_file.stop()
-                # Without this, joblib would kill the jobs that are still in progress.
-                deque(results, maxlen=0)
-                end_processes()
+    with LocalEngine(processes) as engine:
+        for k, job in enumerate(jobs):
+            engine.submit(f"job{k}", _run_unless_stopped, (function, job))
+        with stop_on_signal(engine):
+            for update in engine.results():
+                if update.kind == "lost":
+                    raise TrainingError(f"{update.value}; use fewer `jobs`")
+                if update.kind == "finished" and update.value is not None:
+                    yield update.value
+            is_interrupted = engine.stopped
     if is_interrupted:
         raise KeyboardInterrupt
 
 
 def _run_unless_stopped(
-    function: Callable[[Job], Result], job: Job, stop_file: StopFile
+    key: str, call: tuple[Callable[[Job], Result], Job], channel: Channel
 ) -> tuple[Job, Result] | None:
     """Return a job and its function value, or None after a request to stop."""
-    if stop_file.stopped:
+    if channel.stopped:
         return None
+    function, job = call
     return job, _run_alone(function, job)
 
 

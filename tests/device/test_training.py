@@ -6,14 +6,15 @@ import pytest
 import hfcontrol as hf
 from hfcontrol.arrays.device import to_device, to_device_of, to_host
 from hfcontrol.errors import DeviceError, UsageError
+from hfcontrol.jobs import seeds
+from hfcontrol.jobs.seeds import train_seeds
+from hfcontrol.jobs.trainings import Followers
 from hfcontrol.optim.curvature import GaussNewton, Identity
 from hfcontrol.optim.families import family
 from hfcontrol.optim.linear_solvers import conjugate_gradients
 from hfcontrol.optim.yardstick import optimum
 from hfcontrol.runs import factory as building
 from hfcontrol.runs import run as runs
-from hfcontrol.runs import seeds
-from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings
 
 TINY = {
@@ -86,7 +87,7 @@ def test_seeds_on_gpu_train_one_after_another(tmp_path):
         Settings(device="gpu", plant="arm2", **options),
         [0, 1],
         tmp_path / "many",
-        on_message=said.append,
+        follow=Followers(message=said.append),
     ).best_first
     assert said == ["the seeds train on the GPU one after another"]
     assert [o.loss for o in outcomes] == sorted(o.loss for o in outcomes)
@@ -104,17 +105,17 @@ def test_seeds_on_gpu_train_one_after_another(tmp_path):
 def test_processes_that_share_a_gpu_are_announced(tmp_path, monkeypatch):
     said = []
 
-    def run_jobs(jobs, processes, results):
-        results.add(seeds.SeedResult(0, fault=f"{processes} at a time"))
+    def run(plans, out, backend, processes, results):
+        results.add(seeds.JobResult(0, fault=f"{processes} at a time"))
 
-    monkeypatch.setattr(seeds, "_run_jobs", run_jobs)
+    monkeypatch.setattr(seeds, "_run", run)
     with pytest.raises(hf.HFControlError, match="2 at a time"):
         train_seeds(
             Settings(device="gpu", plant="arm2", **TINY),
             [0, 1],
             tmp_path,
             jobs=2,
-            on_message=said.append,
+            follow=Followers(message=said.append),
         )
     assert said == ["the seeds train on the GPU in 2 processes"]
 

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfcontrol.errors import CheckpointError, HFControlError
+from hfcontrol.jobs.seeds import train_seeds
 from hfcontrol.runs import hdf5
 from hfcontrol.runs.folder import RunFolder, list_runs, thin
 from hfcontrol.runs.run import Run
-from hfcontrol.runs.seeds import train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
 from hfcontrol.runs.training import continue_training, start_training
 

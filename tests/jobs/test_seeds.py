@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ from trainings import call, complaint, in_process
 
 import hfcontrol as hf
 from hfcontrol.errors import TrainingError, UsageError
+from hfcontrol.jobs import seeds, training_job, trainings
+from hfcontrol.jobs.protocol import LOST_WORKER, Update
+from hfcontrol.jobs.seeds import parse_seeds, train_seeds
+from hfcontrol.jobs.trainings import Followers
 from hfcontrol.optim.hessian_free import HessianFree
-from hfcontrol.runs import seeds
-from hfcontrol.runs.seeds import parse_seeds, train_seeds
 from hfcontrol.runs.settings import Settings, settings_for
 
 TINY = {
@@ -53,7 +54,7 @@ def test_each_seed_makes_the_run_of_that_seed_alone(tmp_path):
         tmp_path / "many",
         2,
         "hfcontrol train",
-        reported.append,
+        Followers(reported.append),
     ).best_first
     assert sorted(o.seed for o in reported) == [0, 1, 2]
     losses = [o.loss for o in outcomes]
@@ -77,41 +78,50 @@ def test_a_training_that_cannot_start_reports_its_fault_once(tmp_path):
         train_seeds(Settings(**TINY, feedback_delay=9), [0, 1], tmp_path, 1)
 
 
-def break_pool(culprit, monkeypatch):
-    """Let joblib's processes break at a seed; two jobs start at a time, in order."""
+def test_seed_of_a_killed_process_goes_on_elsewhere(tmp_path):
+    """From its last checkpoint, to the same bits; the other process ends too."""
+    killed = []
 
-    def results(jobs, processes, stop_file):
-        batch = [jobs[i : i + 2] for i in range(0, len(jobs), 2)]
-        for pair in batch:
-            for job in pair:
-                seeds._mark(stop_file, job).touch()
-            if culprit in [job.settings.seed for job in pair]:
-                raise BrokenProcessPool
-            for job in pair:
-                yield seeds._train_one(job, stop_file)
+    def kill(report):
+        if report["seed"] == 1 and not killed:
+            killed.append(report["process"])
+            os.kill(report["process"], signal.SIGKILL)
 
-    monkeypatch.setattr(seeds, "_results", results)
+    settings = settings_for(**{**TINY, "rollouts": 40, "batches": 1})
+    outcomes = train_seeds(
+        settings, [0, 1], tmp_path / "many", 2, follow=Followers(report=kill)
+    )
+    assert killed and not outcomes.lost and len(outcomes.best_first) == 2
+    # One run folder per seed: the second process has found that of the first.
+    assert len(list((tmp_path / "many").iterdir())) == 2
+    alone = hf.train(out=tmp_path, **settings.changed(seed=1).tree())
+    (run,) = [hf.Run.load(o.path) for o in outcomes.best_first if o.seed == 1]
+    assert np.array_equal(run.theta, alone.theta)
+    assert run.state.rollouts == alone.state.rollouts
 
 
 def test_lost_seeds_are_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    break_pool(3, monkeypatch)
-    outcomes = train_seeds(settings_for(**TINY), [0, 1, 2, 3, 4, 5], tmp_path, 2)
-    assert {outcome.seed for outcome in outcomes.best_first} == {0, 1, 4, 5}
-    # Seed 2 was training when joblib ended all processes.
-    assert list(outcomes.lost) == [2, 3]
+    def follow(engine, caller, say):
+        for key, job in engine.calls.items():
+            if key in ("seed2", "seed3"):
+                yield Update(key, "lost", LOST_WORKER)
+            else:
+                result = job.function(key, job.argument, engine.channel)
+                yield Update(key, "finished", result)
 
+    monkeypatch.setattr(trainings, "_follow", follow)
     text = "--trials 4 --steps 5 --hidden 4 --rollouts 1 --strategy plain --no-judge"
-    options = [*text.split(), "--out", tmp_path, "--seeds", "2-5", "--jobs", "2"]
+    options = [*text.split(), "--out", tmp_path, "--seeds", "2-5", "--jobs", "1"]
     status, out, errors = call(capsys, "train", *options, "--json")
     assert status == 1 and len(errors.splitlines()) == 1
-    assert "seeds 2, 3: its process" in errors and "--seeds 2,3" in errors
+    assert "seeds 2, 3: its worker" in errors and "--seeds 2,3" in errors
     done = json.loads(out.splitlines()[-1])
     assert done["seeds"] == 2 and set(done["lost"]) == {"2", "3"}
 
 
 def test_seed_that_fails_is_named_although_others_succeed(tmp_path, monkeypatch):
     """Also without memory, and with different reasons."""
-    start = seeds.start_training
+    start = training_job.start_training
     faults = {1: TrainingError("it diverged"), 2: MemoryError()}
 
     def start_or_fail(settings, *arguments, **options):
@@ -119,44 +129,12 @@ def test_seed_that_fails_is_named_although_others_succeed(tmp_path, monkeypatch)
             raise faults[settings.seed]
         return start(settings, *arguments, **options)
 
-    monkeypatch.setattr(seeds, "start_training", start_or_fail)
+    monkeypatch.setattr(training_job, "start_training", start_or_fail)
     outcomes = train_seeds(settings_for(**TINY), [0, 1, 2], tmp_path, 1)
     assert [outcome.seed for outcome in outcomes.best_first] == [0]
     line = seeds.describe_lost(outcomes.lost)
     assert "2 of the seeds" in line and "seed 1: it diverged" in line
     assert "seed 2: there was not enough memory" in line
-
-
-def test_error_in_the_parent_ends_the_jobs(tmp_path, monkeypatch):
-    """Such as a closed pipe, where the result of a seed is printed."""
-    ended = []
-
-    def results(jobs, processes, stop_file):
-        try:
-            yield seeds.SeedResult(0, outcome=object())
-        finally:
-            ended.append(stop_file.path.parent.exists())
-
-    def fail(outcome):
-        raise BrokenPipeError
-
-    monkeypatch.setattr(seeds, "_results", results)
-    with pytest.raises(BrokenPipeError):
-        train_seeds(settings_for(**TINY), [0, 1], tmp_path, 1, on_outcome=fail)
-    # While the file can still tell jobs to stop.
-    assert ended == [True]
-
-
-def test_processes_that_break_before_any_job_starts_end_the_training(
-    tmp_path, monkeypatch
-):
-    def results(jobs, processes, stop_file):
-        yield from ()
-        raise BrokenProcessPool
-
-    monkeypatch.setattr(seeds, "_results", results)
-    with pytest.raises(TrainingError, match="seeds 0, 1: its process"):
-        train_seeds(settings_for(**TINY), [0, 1], tmp_path, 2)
 
 
 def test_command_shows_every_seed_and_the_spread(capsys, tmp_path):
@@ -299,7 +277,14 @@ def test_seed_interrupted_in_its_curriculum_can_be_resumed(tmp_path, monkeypatch
     monkeypatch.setattr(HessianFree, "step", signal_in_third_update)
     out = tmp_path / "many"
     with pytest.raises(TrainingError, match="`hfcontrol runs` lists what was saved"):
-        train_seeds(settings, [0, 1], out, 1, "hfcontrol train", on_message=said.append)
+        train_seeds(
+            settings,
+            [0, 1],
+            out,
+            1,
+            "hfcontrol train",
+            follow=Followers(message=said.append),
+        )
     assert len(said) == 1  # seed 1 was not started
     path = Path(
         said[0].rpartition(
