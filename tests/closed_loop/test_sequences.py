@@ -70,6 +70,30 @@ def test_outputs_equal_plain_steps_and_adjoint_equals_differences(cell, more, rn
     )
 
 
+def test_what_was_in_memory_before_does_not_matter(rng, monkeypatch):
+    """Also where the last block has columns without a trial."""
+    _, passes, theta, *_ = setting("tanh", {}, rng)
+    trials = 35
+    inputs = rng.standard_normal((T, 3, trials))
+    starts = np.arange(T)[:, None] % 3 == np.arange(trials) % 3
+    out_bar = rng.standard_normal((T, 2, trials))
+    found = []
+    for old in (0.0, np.nan):
+
+        def empty(shape, dtype=float, old=old):
+            return np.full(shape, old, dtype)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "empty", empty)
+            activations = passes.activations(theta, inputs, starts)
+            gradient = passes.adjoint(theta, starts, activations, out_bar)
+        blocks, *_, width = activations.shape
+        assert blocks * width > trials
+        found.append((activations, gradient))
+    for zeros, nans in zip(*found, strict=True):
+        np.testing.assert_array_equal(zeros, nans)
+
+
 @cells
 def test_two_sequences_in_one_column_equal_two_columns(cell, more, rng):
     network, passes, theta, inputs, _ = setting(cell, more, rng)

@@ -1,9 +1,11 @@
 """The compiled solver in continuous time at its smallest size."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import plant_of
 
 from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator, compiled
 from hfcontrol.closed_loop.wiring import Wiring
@@ -15,20 +17,42 @@ from hfcontrol.plant.registry import load_plant
 from hfcontrol.tasks.task import Task, TaskOptions
 
 
-def loop_of(estimator):
-    plant = load_plant("linear")
+def loop_of(
+    estimator, plant="linear", limit=np.inf, shape=((1,), "linear", (), ()), trials=2
+):
+    """A loop over two steps; one trial in each block."""
+    # Another plant of the tests is called linear, too.
+    plant = plant_of(plant) if plant == "swing" else load_plant(plant)
     kernels = compile_plant(plant)
-    task = Task(plant, kernels, None, TaskOptions(trials=1, steps=2))
-    architecture = Architecture((1,), "linear", (), ())
-    network = Network(architecture, task.n_target + plant.ny, plant.nu)
+    task = Task(plant, kernels, None, TaskOptions(trials=trials, steps=2))
+    network = Network(Architecture(*shape), task.n_target + plant.ny, plant.nu)
     scenario = task.draw(np.random.default_rng(3))
-    wiring = Wiring(0, 0, ControlLimits.symmetric(np.full(2, np.inf)), plant.taper)
-    return ContinuousLoop(plant, kernels, network, scenario, wiring, estimator)
+    limits = ControlLimits.symmetric(np.full(plant.nu, limit))
+    wiring = Wiring(0, 0, limits, plant.taper)
+    alone = replace(estimator, block_size=1)
+    return ContinuousLoop(plant, kernels, network, scenario, wiring, alone)
 
 
-@pytest.mark.parametrize("name", ["ctpg", "rk4"])
-def test_gradient_agrees_with_differences(name):
-    loop = loop_of(Estimator(name, 1e-8, 1e-8))
+# Cells in continuous time with a limit, and a plant file that defines `jacobian`.
+LOOPS = {
+    "ctpg": {"estimator": Estimator("ctpg", 1e-8, 1e-8)},
+    "ctpg, jacobian": {
+        "estimator": Estimator("ctpg", 1e-8, 1e-8),
+        "plant": "diffdrive",
+    },
+    "rk4, cells": {
+        "estimator": Estimator("rk4"),
+        "plant": "swing",
+        "limit": 0.8,
+        "shape": ((2, 1), "ctrnn", (2,), (1,)),
+    },
+}
+loops = pytest.mark.parametrize("options", LOOPS.values(), ids=LOOPS.keys())
+
+
+@loops
+def test_gradient_agrees_with_differences(options):
+    loop = loop_of(**options)
     theta = loop.network.initial(np.random.default_rng(1)) + 0.3
     v = np.random.default_rng(2).standard_normal(theta.size)
     gradient = loop.linearise(loop.rollout(theta)).gradient
@@ -37,10 +61,12 @@ def test_gradient_agrees_with_differences(name):
     np.testing.assert_allclose(gradient @ v, change / (2 * h), rtol=1e-4)
 
 
-def test_tangent_and_adjoint_are_transposed():
-    loop = loop_of(Estimator("rk4"))
+@loops
+def test_tangent_and_adjoint_are_transposed(options):
+    loop = loop_of(**options)
     theta = loop.network.initial(np.random.default_rng(1)) + 0.3
     linear = loop.linearise(loop.rollout(theta))
+    assert linear.trials == 2
     v = np.random.default_rng(2).standard_normal(theta.size)
     tangent = linear.jvp(v)
     w = np.random.default_rng(4).standard_normal(tangent.size)
@@ -65,7 +91,8 @@ def test_a_path_is_the_same_whatever_room_it_has_at_first(monkeypatch):
 @pytest.mark.parametrize("name", ["ctpg", "rk4"])
 def test_an_interrupt_in_compiled_code_is_one(name):
     """It is raised as what it is, once the kernel has returned."""
-    loop = loop_of(Estimator(name, 1e-13, 1e-13, step=1e-5))
+    # A single block runs in this thread.
+    loop = loop_of(Estimator(name, 1e-13, 1e-13, step=1e-5), trials=1)
     theta = loop.network.initial(np.random.default_rng(1)) + 0.3
     before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     try:

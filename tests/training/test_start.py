@@ -324,9 +324,12 @@ def test_the_evaluation_uses_the_optima_of_the_diagnosis(tmp_path, monkeypatch):
     assert searches
 
 
-def test_difference_steps_fit_states_that_are_tiny(tmp_path):
-    """The sine of a state of size 1e-6 is not linear over a step of 6e-6."""
-    text = RUNAWAY.format(gain=1e-6, unit=1e-6, final=1e12)
+def test_difference_steps_fit_states_that_are_tiny(tmp_path, monkeypatch):
+    """The sine of a state of size 1e-6 is not linear over a step of 6e-6.
+
+    The starts show that size, before any optimum is known.
+    """
+    text = RUNAWAY.format(gain=1e-6, unit=1e-6, final=1e12, steps=40)
     text = "import math\n" + text.replace(
         "10.0 * x[0]", "1e-6 * 3.0 * math.sin(2e6 * x[0])"
     )
@@ -338,7 +341,15 @@ def test_difference_steps_fit_states_that_are_tiny(tmp_path):
     )
     other = tmp_path / "large.py"
     other.write_text(big)
+    diagnosed = []
+
+    def counted(loop):
+        diagnosed.append(loop.plant.name)
+        return diagnose(loop)
+
+    monkeypatch.setattr(start_module, "diagnose", counted)
     tiny, large = (started(plant=str(p))[0] for p in (path, other))
+    assert diagnosed == ["tiny", "large"]
     assert tiny.diagnosis.loss == pytest.approx(large.diagnosis.loss, rel=1e-6)
     np.testing.assert_allclose(tiny.theta, large.theta, rtol=1e-4, atol=1e-5)
 
