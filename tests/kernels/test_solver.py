@@ -18,13 +18,18 @@ from hfcontrol.tasks.task import Task, TaskOptions
 
 
 def loop_of(
-    estimator, plant="linear", limit=np.inf, shape=((1,), "linear", (), ()), trials=2
+    estimator,
+    plant="linear",
+    limit=np.inf,
+    shape=((1,), "linear", (), ()),
+    trials=2,
+    steps=2,
 ):
-    """A loop over two steps; one trial in each block."""
+    """A loop over a few steps; one trial in each block."""
     # Another plant of the tests is called linear, too.
     plant = plant_of(plant) if plant == "swing" else load_plant(plant)
     kernels = compile_plant(plant)
-    task = Task(plant, kernels, None, TaskOptions(trials=trials, steps=2))
+    task = Task(plant, kernels, None, TaskOptions(trials=trials, steps=steps))
     network = Network(Architecture(*shape), task.n_target + plant.ny, plant.nu)
     scenario = task.draw(np.random.default_rng(3))
     limits = ControlLimits.symmetric(np.full(plant.nu, limit))
@@ -85,6 +90,20 @@ def test_a_path_is_the_same_whatever_room_it_has_at_first(monkeypatch):
     for path in paths[1:]:
         for one, other in zip(paths[0], path, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_the_end_cuts_the_last_step_and_makes_none_longer():
+    """Over twice the time the solver takes the same steps, and one across that end."""
+    paths = []
+    for steps in (2, 4):
+        loop = loop_of(Estimator("ctpg", 1e-12, 1e-12), trials=1, steps=steps)
+        rollout = loop.rollout(loop.network.initial(np.random.default_rng(1)) + 0.3)
+        paths.append(rollout.paths[0].times)
+    short, long = paths
+    last = len(short) - 1
+    assert last > 5 and short[last] == pytest.approx(2 * loop.plant.dt)
+    np.testing.assert_array_equal(short[:last], long[:last])
+    assert long[last] > short[last]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of signals")
