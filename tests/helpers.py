@@ -13,6 +13,7 @@ from hfcontrol.kernels import compile_plant
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.network.network import Network
 from hfcontrol.plant.limits import ControlLimits, read_bounds
+from hfcontrol.plant.modifiers import with_jitter
 from hfcontrol.plant.reader import read_plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.factory import make_trainer
@@ -159,9 +160,9 @@ def loop_of(
     The default limit is the plant's own; `disturbed` adds random pushes; other options
     are those of the task and of its disturbances.
     """
-    plant = plant_of(plant)
-    kernels = compile_plant(plant)
     disturbances = {name: options.pop(name) for name in DISTURBANCES & set(options)}
+    plant = with_jitter(plant_of(plant), disturbances.get("jitter", 0.0))
+    kernels = compile_plant(plant)
     task = Task(
         plant,
         kernels,

@@ -89,6 +89,18 @@ CASES = {
         )
     },
     "swing, ltc": {"architecture": Architecture((4, 3), cell="ltc", unfold=3)},
+    "swing, irregular steps": {
+        "architecture": Architecture((4, 3), cell="ltc", unfold=3, learn_start=True),
+        "trials": 35,
+        "delays": (1, 1),
+        "jitter": 0.4,
+    },
+    "swing, irregular steps by Runge-Kutta": {
+        "architecture": Architecture(
+            (4,), cell="ltc", scheme="rk4", unfold=2, skip=(), recurrent=(1,)
+        ),
+        "jitter": 0.4,
+    },
     "swing, ltc with tanh": {
         "architecture": Architecture((4, 3), cell="ltc_tanh", unfold=2),
         "trials": 5,

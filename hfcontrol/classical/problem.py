@@ -81,6 +81,7 @@ def make_nominal(scenario: Scenario, plant: Plant) -> Scenario:
     return replace(
         scenario,
         params=params,
+        elapsed=np.ones_like(scenario.elapsed),
         sensory_noise=np.zeros_like(scenario.sensory_noise),
         motor_noise=np.zeros_like(scenario.motor_noise),
         motor_gain=np.zeros_like(scenario.motor_gain),

@@ -51,6 +51,7 @@ CONDITIONS = (
     "sensory_noise",
     "motor_noise",
     "push",
+    "jitter",
     "param",
     "vary",
     "curl_field",

@@ -26,7 +26,9 @@ from hfcontrol.closed_loop.linear_model import (
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.closed_loop.passes.protocol import Activations, Passes
 from hfcontrol.closed_loop.wiring import Wiring
+from hfcontrol.errors import UsageError
 from hfcontrol.kernels.base import Kernels
+from hfcontrol.network.cells import timed_matrices
 from hfcontrol.network.network import Network
 from hfcontrol.plant.contract import Plant
 from hfcontrol.tasks.cost import LinearCost, ResidualIndex, Residuals
@@ -95,11 +97,27 @@ class Rollout:
 ROLLOUT_ARRAYS = ("x", "u", "command", "y", "losses")
 
 
+def _check_lengths(network: Network) -> None:
+    """Raise UsageError if the cells do not train with steps of any length."""
+    cell = network.architecture.cell
+    if network.clock is None:
+        reason = "has a step of one length"
+    elif timed_matrices(cell):
+        reason = "trains with steps of one length"
+    else:
+        return
+    raise UsageError(
+        f"`jitter` with `cell` {cell}: this cell {reason}; choose a cell in continuous "
+        "time, such as ltc or ctrnn, or leave it out"
+    )
+
+
 class ClosedLoop:
     """One network on one plant and scenario, in discrete time.
 
     With the kernels of a GPU all arrays are there, from weights to residuals. Raises
-    TaskError if a delay is not shorter than the horizon.
+    TaskError if a delay is not shorter than the horizon, and UsageError if steps have
+    different lengths and the network has no time.
     """
 
     def __init__(
@@ -112,6 +130,8 @@ class ClosedLoop:
         options: PassOptions = DEFAULT_PASSES,
     ) -> None:
         wiring.check(scenario.steps)
+        if plant.irregular:
+            _check_lengths(network)
         if kernels.device == "gpu":
             scenario = move_scenario(scenario, to_device, kernels)
             wiring = wiring.move(to_device)

@@ -45,9 +45,10 @@ class PlantEnv(gymnasium.Env):
     """One trial of a plant and task.
 
     Observation: target and observation, in their own units, as the project's networks
-    see them. Action: within +-1, though larger ones are not clipped; `scale` times the
-    action plus the plant's TRIM is the command before limit and delay. The default
-    scale is 3 limits, or 15 typical controls without a limit. Reward: minus the cost.
+    see them; with `jitter`, then the time since the last step in control steps. Action:
+    within +-1, though larger ones are not clipped; `scale` times the action plus the
+    plant's TRIM is the command before limit and delay. The default scale is 3 limits,
+    or 15 typical controls without a limit. Reward: minus the cost.
     `conditions` are settings: steps, feedback_delay, motor_noise, vary, ...
 
     An episode ends *terminated*, not truncated: the horizon belongs to the task, with a

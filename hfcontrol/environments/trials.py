@@ -44,6 +44,7 @@ CONDITIONS = (
     "sensory_noise",
     "motor_noise",
     "push",
+    "jitter",
     "param",
     "vary",
     "curl_field",
@@ -130,7 +131,7 @@ class Trials:
         self.wiring.check(self.task.steps)
 
         self.number = number
-        self.n_observed = self.task.n_target + self.plant.ny
+        self.n_observed = self.task.n_target + self.plant.ny + self.plant.irregular
         self.trim = np.broadcast_to(self.plant.trim, (self.plant.nu,))[:, None]
         self.scale = self._check_scale(scale)
 
@@ -271,13 +272,18 @@ class Trials:
     def _observe(self) -> Array:
         """Return target and observation of all trials (N, n_observed).
 
-        At the end of the horizon the target is the last one and there is no noise.
+        With steps of different lengths, the time since the last step follows, in
+        control steps. At the end of the horizon the target is the last one and there is
+        no noise.
         """
         scenario, t = self.scenario, self._time()
         y = self.kernels.observe(self._states[:1], scenario.params)[0]
         noise = at_times(scenario.sensory_noise, t)
         y = y + np.where(self._t < self.task.steps, noise, 0.0)
-        return np.concatenate([at_times(scenario.target, t), y]).T
+        seen = [at_times(scenario.target, t), y]
+        if self.plant.irregular:
+            seen.append(at_times(scenario.elapsed[:, None], t))
+        return np.concatenate(seen).T
 
     def step(self, actions: npt.ArrayLike) -> tuple[Array, Array]:
         """Step all trials under actions (N, nu).

@@ -73,6 +73,7 @@ def _key(plant: Plant) -> tuple[object, ...]:
         plant.integrator,
         plant.substeps,
         plant.actuator_lag,
+        plant.irregular,
         plant.observation_indices,
         # The typical sizes set the steps of difference quotients.
         *plant.typical_state,
@@ -81,6 +82,8 @@ def _key(plant: Plant) -> tuple[object, ...]:
 
 
 def _compile_for_gpu(plant: Plant) -> Kernels:
+    if plant.irregular:
+        raise DeviceError("`device` gpu with `jitter`: use `device` cpu")
     if not plant.compiled:
         raise DeviceError(
             f"`device` gpu: plant {plant.name} is stepped by Python, not compiled, and "

@@ -6,7 +6,7 @@ functions, which kernels call by address (columns ADVANCE, TANGENT and PULL_BACK
 table of layers). So a kernel is compiled once for all cells.
 
 Arrays have a row for each unit: x (states k, trial), f (sums k, trial), p (n_p, k).
-h is the length of the step, `weight` that of a field in it.
+h (trial,) is the length of the step, `weight` the part of it that a field has.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,15 @@ from hfcontrol.network.stages import SCHEMES
 from hfcontrol.network.tables import ADVANCE, PULL_BACK, SCHEME, TANGENT
 
 MATRIX = types.float64[:, ::1]
+VECTOR = types.float64[::1]
 REAL = types.float64
 SIGNATURES = {
     # x, f, p, h, weight, y
-    "advance": types.void(MATRIX, MATRIX, MATRIX, REAL, REAL, MATRIX),
+    "advance": types.void(MATRIX, MATRIX, MATRIX, VECTOR, REAL, MATRIX),
     # x, f, p, dx, df, dp, h, weight, dy
-    "tangent": types.void(*[MATRIX] * 6, REAL, REAL, MATRIX),
+    "tangent": types.void(*[MATRIX] * 6, VECTOR, REAL, MATRIX),
     # x, f, p, slope, bar, h, x_bar, f_bar, p_bar
-    "pull_back": types.void(*[MATRIX] * 5, REAL, *[MATRIX] * 3),
+    "pull_back": types.void(*[MATRIX] * 5, VECTOR, *[MATRIX] * 3),
 }
 COLUMNS = {"advance": ADVANCE, "tangent": TANGENT, "pull_back": PULL_BACK}
 
@@ -129,7 +130,7 @@ def _part(name: str, number: int, count: int) -> str:
 
 
 def _call(name: str, is_fused: bool) -> str:
-    return f"{name}(x_n, f_n, p_i{', h' if is_fused else ''})"
+    return f"{name}(x_n, f_n, p_i{', h[n]' if is_fused else ''})"
 
 
 def _slopes(sizes: Sizes, is_fused: bool) -> list[str]:
@@ -142,19 +143,19 @@ def _slopes(sizes: Sizes, is_fused: bool) -> list[str]:
 
 
 def _advance(sizes: Sizes, is_fused: bool) -> str:
-    """Return y = the fused step, or y += weight times the field."""
+    """Return y = the fused step, or y += weight h times the field."""
     lines = ["def advance(x, f, p, h, weight, y):"]
     lines += _loops(f"y.shape[0] // {sizes.states}", "y", sizes)
     lines.append(f"            y_n = {_call('formula', is_fused)}")
     for s in range(sizes.states):
         value = _part("y_n", s, sizes.states)
-        change = f"= {value}" if is_fused else f"+= weight * {value}"
+        change = f"= {value}" if is_fused else f"+= weight * h[n] * {value}"
         lines.append(f"            y[{_row(s)}, n] {change}")
     return "\n".join(lines) + "\n"
 
 
 def _tangent(sizes: Sizes, is_fused: bool) -> str:
-    """Return dy += weight times the tangent of the fused step or the field."""
+    """Return dy += the tangent of the fused step, or weight h times the field's."""
     lines = ["def tangent(x, f, p, dx, df, dp, h, weight, dy):"]
     lines += _loops(f"dy.shape[0] // {sizes.states}", "dy", sizes)
     lines += _slopes(sizes, is_fused)
@@ -168,7 +169,8 @@ def _tangent(sizes: Sizes, is_fused: bool) -> str:
             for q in range(sizes.sums)
         ]
         terms += [f"by_p{s}[{j}] * dp[{j}, i]" for j in range(sizes.parameters)]
-        lines.append(f"            dy[{_row(s)}, n] += weight * ({' + '.join(terms)})")
+        factor = "" if is_fused else "weight * h[n] * "
+        lines.append(f"            dy[{_row(s)}, n] += {factor}({' + '.join(terms)})")
     return "\n".join(lines) + "\n"
 
 

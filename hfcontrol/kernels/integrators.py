@@ -61,6 +61,9 @@ def fill_step(
     Actuators are of first order, a' = (u - a) / lag; their drives a are the last
     states. Over a control step the held command leaves `decay` of what a drive is
     behind it, and the body gets the mean drive.
+
+    The last state of an irregular plant is by how much the step is longer than dt, as a
+    part of dt: rates are multiplied by 1 plus it. A disturbance sets the next one.
     """
     n = plant.n_body
     n_controls = u.shape[0]
@@ -71,8 +74,14 @@ def fill_step(
         for i in range(n_controls):
             for k in range(width):
                 behind = x[n + i, k] - u[i, k]
-                control[i, k] = u[i, k] + plant.mean * behind
-                x_next[n + i, k] = u[i, k] + plant.decay * behind
+                decay, mean = plant.decay, plant.mean
+                if plant.irregular:
+                    decay, mean = _lengthen(plant, 1.0 + x[-1, k])
+                control[i, k] = u[i, k] + mean * behind
+                x_next[n + i, k] = u[i, k] + decay * behind
+    if plant.irregular:
+        for k in range(width):
+            x_next[-1, k] = 0.0
 
     now = work[n_controls : n_controls + n]
     stage = work[n_controls + n : n_controls + 2 * n]
@@ -87,10 +96,11 @@ def fill_step(
         if plant.integrator == DISCRETE:
             call_rates(plant.rates, now, control, p, body)
         elif plant.integrator == RK4:
-            _runge_kutta_step(plant, now, control, p, body, stage, slope)
+            _runge_kutta_step(plant, now, control, p, body, stage, slope, x[-1])
         else:
             call_rates(plant.rates, now, control, p, slope)
-            _euler_step(plant, now, slope, body)
+            _scale_rates(plant, slope, x[-1])
+            _euler_step(plant, now, slope, body, x[-1])
 
 
 @cache
@@ -123,7 +133,29 @@ def step_block(
 
 
 @helper
-def _euler_step(plant: PlantFunctions, now: Array, slope: Array, after: Array) -> None:
+def _lengthen(plant: PlantFunctions, length: float) -> tuple[float, float]:
+    """Return decay and mean (`actuator_factors`) of a step of `length` times dt."""
+    seconds = length * plant.substep * plant.substeps
+    decay = math.exp(-seconds / plant.lag)
+    return decay, (1.0 - decay) * plant.lag / seconds
+
+
+@helper
+def _scale_rates(plant: PlantFunctions, slope: Array, excess: Array) -> None:
+    """Multiply rates (n, w) by the length of the step, which is 1 + excess (w,).
+
+    A longer step of the same rates is the same step of larger ones.
+    """
+    if plant.irregular:
+        for i in range(slope.shape[0]):
+            for k in range(slope.shape[1]):
+                slope[i, k] *= 1.0 + excess[k]
+
+
+@helper
+def _euler_step(
+    plant: PlantFunctions, now: Array, slope: Array, after: Array, excess: Array
+) -> None:
     """Fill `after` with now + h slope.
 
     With SEMI_IMPLICIT the first half of the state, the positions, moves by the new
@@ -138,6 +170,8 @@ def _euler_step(plant: PlantFunctions, now: Array, slope: Array, after: Array) -
                 rate = now[half + i, k] + h * slope[half + i, k]
                 after[half + i, k] = rate
                 after[i, k] = now[i, k] + h * rate
+                if plant.irregular:
+                    after[i, k] += h * excess[k] * rate
         return
     for i in range(now.shape[0]):
         for k in range(now.shape[1]):
@@ -153,6 +187,7 @@ def _runge_kutta_step(
     after: Array,
     stage: Array,
     slope: Array,
+    excess: Array,
 ) -> None:
     """Fill `after` by the classical method of order 4, with constant u."""
     h = plant.substep
@@ -163,6 +198,7 @@ def _runge_kutta_step(
     # The stages differ in two numbers: a loop compiles faster than four copies of it.
     for number in range(4):
         call_rates(plant.rates, stage, u, p, slope)
+        _scale_rates(plant, slope, excess)
         weight = h / 6 if number == 0 or number == 3 else h / 3
         length = h if number == 2 else h / 2
         for i in range(now.shape[0]):

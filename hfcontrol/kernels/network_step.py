@@ -33,7 +33,8 @@ class NetworkTables(NamedTuple):
 
     layers (layer, column) and sources (source, column) are those of `Network.tables`.
     The hidden units are hidden_first to hidden_end; their learned start begins at the
-    index `start` of theta, or there is none if that is -1.
+    index `start` of theta, or there is none if that is -1. `clock` is the unit that
+    holds the length of the step, -1 without cells that have a time.
     """
 
     layers: Array
@@ -41,6 +42,7 @@ class NetworkTables(NamedTuple):
     hidden_first: int
     hidden_end: int
     start: int
+    clock: int
     functions: NetworkFunctions
 
 
@@ -94,6 +96,18 @@ jvp_at = function_at(lambda real: signatures(real).jvp)
 vjp_at = function_at(lambda real: signatures(real).vjp)
 weight_cotangents_at = function_at(lambda real: signatures(real).weight_cotangents)
 trial_row_at = function_at(lambda real: signatures(real).trial_row)
+
+
+@helper
+def set_length(network: NetworkTables, elapsed: Array, n0: int, now: Array) -> None:
+    """Put the length of the step into `now`, from elapsed (N,) of all trials.
+
+    The block begins with trial n0. Columns without a trial get 1.
+    """
+    if network.clock < 0:
+        return
+    for n in range(now.shape[1]):
+        now[network.clock, n] = elapsed[n0 + n] if n0 + n < elapsed.size else 1.0
 
 
 @helper

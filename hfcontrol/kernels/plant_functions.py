@@ -45,6 +45,7 @@ def load_plant_functions(
         substeps=plant.substeps,
         substep=plant.dt / plant.substeps,
         n_body=plant.n_body,
+        irregular=plant.irregular,
         n_observable=plant.n_observable or plant.ny,
         # Floats always: another type would compile all kernels again.
         lag=float(plant.actuator_lag),
@@ -57,12 +58,12 @@ def load_plant_functions(
 def load_plant_derivatives(plant: Plant) -> PlantDerivatives:
     """Return the derivatives that the plant file defines and that hold for the plant.
 
-    Neither holds if actuators come before the body, and `observe_jacobian` does not if
-    some observations are left out.
+    Neither holds if the plant has states of modifiers, and `observe_jacobian` does not
+    if some observations are left out.
     """
     jacobian: Any = 0
     observe_jacobian: Any = 0
-    if "dynamics" in plant.functions and not plant.actuator_lag:
+    if "dynamics" in plant.functions and plant.n_body == plant.nx:
         jacobian = block_function(plant, "jacobian")
         if plant.observation_indices is None:
             observe_jacobian = block_function(plant, "observe_jacobian")

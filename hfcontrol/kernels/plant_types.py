@@ -30,6 +30,7 @@ class PlantFunctions(NamedTuple):
     integrator: EULER, SEMI_IMPLICIT, RK4 or DISCRETE
     substeps, substep: steps of the integrator per control step, and their length [s]
     n_body: number of states of the body; the drives of actuators follow them
+    irregular: whether the last state says how much longer a step is than dt
     n_observable: number of observations before the selection
     lag: time constant [s] of first-order actuators before the body; 0 without
     decay, mean: `actuator_factors`
@@ -45,6 +46,7 @@ class PlantFunctions(NamedTuple):
     substeps: int
     substep: float
     n_body: int
+    irregular: bool
     n_observable: int
     lag: float
     decay: float
@@ -74,6 +76,7 @@ NO_PLANT = PlantFunctions(
     substeps=0,
     substep=0.0,
     n_body=0,
+    irregular=False,
     n_observable=0,
     lag=0.0,
     decay=0.0,

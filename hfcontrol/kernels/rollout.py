@@ -19,7 +19,7 @@ from hfcontrol.kernels.integrators import (
 from hfcontrol.kernels.jit import helper, kernel
 from hfcontrol.kernels.limits import limit_command
 from hfcontrol.kernels.matrices import add, add_block, clear, put, put_block, take_block
-from hfcontrol.kernels.network_step import NetworkTables, network_step
+from hfcontrol.kernels.network_step import NetworkTables, network_step, set_length
 from hfcontrol.kernels.plant_types import PlantFunctions
 from hfcontrol.kernels.products import add_packed, add_product
 from hfcontrol.kernels.structure import DENSE
@@ -29,14 +29,15 @@ from hfcontrol.network.tables import FIRST
 class RolloutInputs(NamedTuple):
     """The arrays of a scenario, and how network and plant are connected.
 
-    Shapes: x0 (nx, N), target (T, nt, N), params (N, np), sensory noise (T, ny, N),
-    motor noise and gain (T, nu, N), disturbance (T, nx, N), limits (3, nu): the table
-    of `ControlLimits`, taper (nx,). `exploration` (T, nu, N), or (0, nu, N) for none,
-    is added to the commands. Delays are numbers of steps.
+    Shapes: x0 (nx, N), target (T, nt, N), elapsed (T, N), params (N, np), sensory noise
+    (T, ny, N), motor noise and gain (T, nu, N), disturbance (T, nx, N), limits (3, nu):
+    the table of `ControlLimits`, taper (nx,). `exploration` (T, nu, N), or (0, nu, N)
+    for none, is added to the commands. Delays are numbers of steps.
     """
 
     x0: Array
     target: Array
+    elapsed: Array
     params: Array
     sensory_noise: Array
     motor_noise: Array
@@ -267,6 +268,7 @@ def rollout(
             for k in range(n_observed):
                 for n in range(w):
                     now[n_target + k, n] = ys[k, n]
+            set_length(network, inputs.elapsed[t], n0, now)
             network_step(theta, network, before, now, scratch)
             if every > 1 and (t + 1) % every == 0:
                 put(activations[(t + 1) // every], now)

@@ -12,7 +12,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.kernels.jit import helper, kernel
 from hfcontrol.kernels.matrices import clear, put, take_block
-from hfcontrol.kernels.network_step import NetworkTables, network_step
+from hfcontrol.kernels.network_step import NetworkTables, network_step, set_length
 from hfcontrol.network.tables import FIRST
 
 
@@ -20,11 +20,12 @@ class StoredActivations(NamedTuple):
     """Stored activations of a rollout, and what the network saw.
 
     Shapes: activations (block, T // every + 1, unit, trial), target (T, nt, N), the
-    observations y (T, ny, N).
+    lengths of the steps elapsed (T, N), the observations y (T, ny, N).
     """
 
     every: int
     target: Array
+    elapsed: Array
     y: Array
     activations: Array
 
@@ -68,6 +69,7 @@ def recall(
         clear(now[:n_input])
         take_block(now[:n_target], target[t], n0)
         take_block(now[n_target:n_input], y[t], n0)
+        set_length(network, stored.elapsed[t], n0, now)
         network_step(theta, network, segment[t - first], now, scratch)
 
 

@@ -18,6 +18,7 @@ from hfcontrol.kernels.network_step import (
     add_weight_cotangents,
     network_step,
     network_vjp,
+    set_length,
 )
 from hfcontrol.network.tables import FIRST
 
@@ -68,6 +69,8 @@ def fill_activations(
         n1 = min((block + 1) * width, N)
         before = np.zeros((n_units, width))
         scratch = np.empty((n_units + 1, width))
+        # every step lasts for one control step
+        usual = np.ones(width)
         clear(activations[block, 0])
         for i in range(memory.shape[0]):
             for n in range(n0, n1):
@@ -80,6 +83,7 @@ def fill_activations(
             for i in range(n_input):
                 for n in range(n0, n1):
                     now[i, n - n0] = inputs[t, i, n]
+            set_length(network, usual, 0, now)
             network_step(theta, network, before, now, scratch)
 
 

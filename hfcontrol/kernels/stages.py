@@ -16,7 +16,7 @@ from hfcontrol.kernels import plain_layers
 from hfcontrol.kernels.cell_module import advance_at, pull_back_at, tangent_at
 from hfcontrol.kernels.cells import activate, apply_slope, cell_values, put_slopes
 from hfcontrol.kernels.jit import helper
-from hfcontrol.kernels.matrices import add, add_times, clear, put
+from hfcontrol.kernels.matrices import add, clear, put
 from hfcontrol.kernels.outputs import read_outputs, scale_by_slopes
 from hfcontrol.kernels.plain_layers import (
     copy_columns,
@@ -48,6 +48,7 @@ from hfcontrol.kernels.synapses import (
 )
 from hfcontrol.network.tables import (
     ADVANCE,
+    CLOCK,
     END,
     END_SOURCE,
     FIRST,
@@ -81,10 +82,20 @@ plain_trial_row = helper(plain_layers.trial_row)
 
 
 @helper
-def advance(j: int, layer: Array, p: Array, before: Array, now: Array) -> None:
+def stage_lengths(layer: Array, now: Array) -> Array:
+    """Return the length (trial,) of a solver step, in control steps."""
+    h = np.full(now.shape[1], 1.0 / layer[UNFOLD])
+    if layer[CLOCK] >= 0:
+        h *= now[layer[CLOCK]]
+    return h
+
+
+@helper
+def advance(
+    j: int, layer: Array, p: Array, h: Array, before: Array, now: Array
+) -> None:
     """Fill the state after stage j."""
     scheme = layer[SCHEME]
-    h = 1.0 / layer[UNFOLD]
     y = state_of(j + 1, layer, before, now)
     move = advance_at(layer[ADVANCE], y)
     # A fused step sets y; a field is added to it.
@@ -99,7 +110,7 @@ def advance(j: int, layer: Array, p: Array, before: Array, now: Array) -> None:
         if part > 0.0:
             x = state_of(base + q, layer, before, now)
             f = activity_of(base + q, layer, now)
-            move(x, f, p, h, h * part, y)
+            move(x, f, p, h, part, y)
 
 
 def step(
@@ -122,6 +133,7 @@ def step(
         X = scratch[:m]
         W = merged_weights(theta, layer, m)
         p, _ = cell_values(theta, layer, k)
+        h = stage_lengths(layer, now)
         gather(layer, sources, before, now, X)
         # Between stages X changes only where the layer reads itself.
         for j in range(layer[STAGES]):
@@ -132,7 +144,7 @@ def step(
             else:
                 np.dot(W, X, f)
                 activate(layer, f)
-            advance(j, layer, p, before, now)
+            advance(j, layer, p, h, before, now)
 
 
 @helper
@@ -140,16 +152,16 @@ def advance_tangent(
     j: int,
     layer: Array,
     parameters: tuple[Array, Array],
+    h: Array,
     units: tuple[Array, Array],
     d_units: tuple[Array, Array],
 ) -> None:
     """Fill the tangent of the state after stage j.
 
-    `parameters` are p and dp (n_p, k), `units` the activations before and now, and
-    `d_units` their tangents.
+    `parameters` are p and dp (n_p, k), h the lengths (trial,), `units` the activations
+    before and now, and `d_units` their tangents.
     """
     scheme = layer[SCHEME]
-    h = 1.0 / layer[UNFOLD]
     p, dp = parameters
     before, now = units
     d_before, d_now = d_units
@@ -168,8 +180,7 @@ def advance_tangent(
             f = activity_of(base + q, layer, now)
             dx = state_of(base + q, layer, d_before, d_now)
             df = activity_of(base + q, layer, d_now)
-            weight = 1.0 if is_fused else h * part
-            move(x, f, p, dx, df, dp, h, weight, dy)
+            move(x, f, p, dx, df, dp, h, part, dy)
 
 
 @helper
@@ -223,6 +234,7 @@ def jvp(
         dX = np.empty((m, now.shape[1]))
         p, slope = cell_values(theta, layer, k)
         parameters = (p, parameter_tangents(v, layer, slope))
+        h = stage_lengths(layer, now)
         Wdx = product[: count_sums(layer)]
         gather(layer, sources, before, now, X)
         gather_tangent(layer, sources, units, d_units, dX)
@@ -239,7 +251,15 @@ def jvp(
                 np.dot(W, dX, Wdx)
                 add(df, Wdx)
                 apply_slope(layer, f, df)
-            advance_tangent(j, layer, parameters, units, d_units)
+            advance_tangent(j, layer, parameters, h, units, d_units)
+
+
+@helper
+def add_part(F_bar: Array, h: Array, part: float, bar: Array) -> None:
+    """Add h part bar (states, trial) to the cotangent of a stage's field."""
+    for i in range(bar.shape[0]):
+        for n in range(bar.shape[1]):
+            F_bar[i, n] += h[n] * part * bar[i, n]
 
 
 @helper
@@ -247,6 +267,7 @@ def pull_back(
     j: int,
     layer: Array,
     parameters: tuple[Array, Array],
+    h: Array,
     units: tuple[Array, Array],
     bar: Array,
     x_bar: Array,
@@ -255,8 +276,9 @@ def pull_back(
     """Add to the cotangents of stage j's state and of the parameters.
 
     bar (states, trial) is the cotangent of its field or of its semi-implicit step,
-    `parameters` are p and its slope. `bars` are delta, which becomes the cotangent of
-    the summed inputs, and that of the parameters (n_p k, trial).
+    `parameters` are p and its slope, h the lengths (trial,). `bars` are delta, which
+    becomes the cotangent of the summed inputs, and that of the parameters
+    (n_p k, trial).
     """
     p, slope = parameters
     delta, p_bar = bars
@@ -265,7 +287,7 @@ def pull_back(
     f = activity_of(j, layer, now)
     pull = pull_back_at(layer[PULL_BACK], bar)
     put_slopes(layer, f, delta)
-    pull(x, f, p, slope, bar, 1.0 / layer[UNFOLD], x_bar, delta, p_bar)
+    pull(x, f, p, slope, bar, h, x_bar, delta, p_bar)
 
 
 @helper
@@ -333,7 +355,7 @@ def vjp(
         m = count_columns(layer, sources)
         S = layer[STAGES]
         scheme = layer[SCHEME]
-        h = 1.0 / layer[UNFOLD]
+        h = stage_lengths(layer, now)
         W = merged_weights(theta, layer, m)
         back = scratch[:m]
         X = np.empty((m, N))
@@ -355,10 +377,10 @@ def vjp(
                 add(x_bar[base], x_bar[j + 1])
                 for q, part in enumerate(parts):
                     if part > 0.0:
-                        add_times(F_bar[base + q], h * part, x_bar[j + 1])
+                        add_part(F_bar[base + q], h, part, x_bar[j + 1])
                 bar = F_bar[j]
             delta = activity_of(j, layer, now_bar)
-            pull_back(j, layer, parameters, units, bar, x_bar[j], (delta, p_bar))
+            pull_back(j, layer, parameters, h, units, bar, x_bar[j], (delta, p_bar))
             if layer[SYNAPSES]:
                 put_state(layer, state_of(j, layer, before, now), X)
                 synapse_sums_vjp(W, k, X, delta, back)

@@ -3,7 +3,7 @@
 One time step fills a column of *activations*: the input, every hidden layer, the linear
 output, then work units:
 
-    activations_t = [input_t | h1_t | h2_t | ... | output_t | work_t]
+    activations_t = [input_t | h1_t | h2_t | ... | output_t | work_t | length_t]
 
 A layer reads each of its sources from this step (lag 0) or from the step before (lag 1,
 recurrence). All its weights form one matrix, with a column for every source unit and a
@@ -11,7 +11,8 @@ last one for the bias.
 
 A layer of cells with a state takes several stages in a step (stages.py). Its work units
 hold the activities of all stages, the states of all but the first, and room for the
-cotangents of the parameters of its cells.
+cotangents of the parameters of its cells. Where cells have a time, the last unit holds
+the length of the step.
 """
 
 from collections.abc import Sequence
@@ -386,11 +387,16 @@ class Architecture:
 
 
 class Layout(NamedTuple):
-    """The layers of a network, and the numbers of activations and of weights."""
+    """The layers of a network, and the numbers of activations and of weights.
+
+    `clock` is the unit that holds the length of the step, None without cells that have
+    a time.
+    """
 
     layers: list[Layer]
     n_activations: int
     size: int
+    clock: int | None
 
 
 def lay_out_layers(architecture: Architecture, n_input: int, n_output: int) -> Layout:
@@ -480,7 +486,10 @@ class _Planner:
     def finish(self, architecture: Architecture) -> Layout:
         """Return the layout; work units and parameters follow all other places."""
         layers = [self._add_work(layer, architecture) for layer in self.layers]
-        return Layout(layers, self.n_activations, self.size)
+        clock = None
+        if any(layer.has_time for layer in layers):
+            clock = self._take_units(1).start
+        return Layout(layers, self.n_activations, self.size, clock)
 
     def _add_work(self, layer: Layer, architecture: Architecture) -> Layer:
         """Return the layer with its work units and parameters, if it has a state."""

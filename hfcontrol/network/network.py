@@ -78,6 +78,8 @@ class Network:
         self.inputs = slice(0, n_input)
         self.outputs = self.layers[-1].units
         self.hidden = slice(n_input, self.outputs.start)
+        # The unit with the length of the step, None without cells that have a time.
+        self.clock = layout.clock
 
         # The learned initial state follows all other weights.
         self.start: slice | None = None
@@ -226,16 +228,22 @@ class Network:
         return [s for s in layer.sources if s.units != self.inputs]
 
     def step(
-        self, theta: Array, before: Array, inputs: Array, elapsed: float = 1.0
+        self,
+        theta: Array,
+        before: Array,
+        inputs: Array,
+        elapsed: float | Array = 1.0,
     ) -> Array:
         """Return the activations (n, N) of one step.
 
         theta (P,) are the weights, `before` (n, N) the activations of the step before,
-        `inputs` (n_input, N). Cells that have a time move by `elapsed` control steps;
-        it is not 1 where a controller is called irregularly.
+        `inputs` (n_input, N). Cells that have a time move by `elapsed` control steps, a
+        number or one for each trial (N,); it is not 1 where samples are irregular.
         """
         now = np.zeros_like(before)
         now[self.inputs] = inputs
+        if self.clock is not None:
+            now[self.clock] = elapsed
         matrices = self.matrices(theta)
         parameters = self.parameters(theta)
         for layer, W, raw in zip(self.layers, matrices, parameters, strict=True):
@@ -254,7 +262,7 @@ class Network:
         raw: Array,
         before: Array,
         now: Array,
-        elapsed: float,
+        elapsed: float | Array,
     ) -> None:
         """Fill the activations `now` of a layer with a state."""
         cell = staged_cell(layer.cell)
@@ -271,17 +279,17 @@ class Network:
 
         p = parameter_values(cell, raw)
         start = layer.initial_state(before, now)
-        x, f = self._stages(layer, elapsed).forward(p, start, activity)
+        x, f = self._stages(layer, now).forward(p, start, activity)
         work = layer.split_work(now)
         # The first state is stored already, where the layer read it.
         work.activities[:] = f
         work.states[:] = x[1:-1]
         layer.split_states(now[layer.state_units])[:] = x[-1]
 
-    def _stages(self, layer: Layer, elapsed: float = 1.0) -> Stages:
+    def _stages(self, layer: Layer, now: Array) -> Stages:
         chosen = self.architecture
         cell = staged_cell(layer.cell)
-        length = elapsed if layer.has_time else 1.0
+        length = now[self.clock] if layer.has_time else 1.0
         return Stages(cell, chosen.scheme, chosen.unfold, length)
 
     def step_jvp(
@@ -321,7 +329,7 @@ class Network:
             p = parameter_values(cell, raw)
             dp = parameter_slopes(cell, raw) * d_raw
             d_start = layer.initial_state(d_before, d_now)
-            dx, df = self._stages(layer).jvp(p, dp, x, f, d_start, d_activity)
+            dx, df = self._stages(layer, now).jvp(p, dp, x, f, d_start, d_activity)
             work = layer.split_work(d_now)
             work.activities[:] = df
             work.states[:] = dx[1:-1]
@@ -388,7 +396,7 @@ class Network:
             return layer.own_cotangent(x[j], X_bar)
 
         p = parameter_values(cell, raw)
-        stages = self._stages(layer)
+        stages = self._stages(layer, now)
         out_bar = layer.split_states(now_bar[layer.state_units])
         p_bar, x_bar = stages.vjp(p, x, f, out_bar, pull)
         if p_bar:
@@ -465,7 +473,8 @@ class Network:
         row = [*solver, *places, *state, *columns, *sums, *kinds, positive]
         # Kernels write the functions of the cell in place of these three zeros.
         output = KINDS.index(source.output)
-        row += [0, 0, 0, output, len(layer.terms), *terms]
+        clock = self.clock if layer.has_time else -1
+        row += [0, 0, 0, output, clock, len(layer.terms), *terms]
         return (*row, *[0] * (width - len(row)))
 
 

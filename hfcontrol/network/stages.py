@@ -40,11 +40,11 @@ class Stages:
     """The stages of one control step of a cell.
 
     `scheme` is one of SCHEMES, with `unfold` steps in a control step; `elapsed` is the
-    length of the step in control steps of the training.
+    length of the step in control steps, one number or one for each trial (N,).
     """
 
     def __init__(
-        self, cell: StagedCell, scheme: str, unfold: int, elapsed: float = 1.0
+        self, cell: StagedCell, scheme: str, unfold: int, elapsed: Any = 1.0
     ) -> None:
         self.cell = cell
         self.scheme = scheme

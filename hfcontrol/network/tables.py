@@ -47,10 +47,12 @@ TANGENT = 22
 PULL_BACK = 23
 # Function of its own states that the layer reads: an index in KINDS.
 OUTPUT = 24
+# Unit that holds the length of the step in control steps; -1 for cells without a time.
+CLOCK = 25
 # What the sums of several matrices add up: four columns for each term, which are the
 # matrix, the sum, and the columns of the matrix from the first to the end.
-N_TERMS = 25
-TERMS = 26
+N_TERMS = 26
+TERMS = 27
 
 # Activation functions by their index.
 KINDS = ("linear", "tanh", "logistic")

@@ -46,7 +46,9 @@ class Plant(Displayed):
     The other fields belong to modified plants (modifiers.py) and to Gymnasium:
 
     actuator_lag: time constant [s] of actuators between control and body, or 0; the
-        drives of the actuators are the last states
+        drives of the actuators follow the states of the plant file
+    irregular: whether control steps have different lengths; the last state is then by
+        how much the next one is longer than dt, as a part of dt
     position_names: the states that are positions, if the plant file lists them
     observation_indices: which of the `n_observable` observations the network gets, or
         None for all
@@ -79,6 +81,7 @@ class Plant(Displayed):
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     trim: Array | float = 0.0
     actuator_lag: float = 0.0
+    irregular: bool = False
     position_names: tuple[str, ...] | None = None
     observation_indices: tuple[int, ...] | None = None
     n_observable: int = 0
@@ -119,8 +122,9 @@ class Plant(Displayed):
 
     @property
     def n_body(self) -> int:
-        """Number of states without the drives of actuators, which come last."""
-        return self.nx - self.nu if self.actuator_lag else self.nx
+        """Number of states of the plant file; those of modifiers come after them."""
+        drives = self.nu if self.actuator_lag else 0
+        return self.nx - drives - self.irregular
 
     @property
     def compiled(self) -> bool:

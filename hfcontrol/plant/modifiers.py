@@ -1,4 +1,4 @@
-"""Modified plants: other parameters, actuators that lag, fewer observations.
+"""Modified plants: other parameters, lagging actuators, irregular steps, observations.
 
 A modified plant is a `Plant` like any other, so that every feature works with it.
 """
@@ -60,6 +60,32 @@ def with_actuators(plant: Plant, lag: float) -> Plant:
         actuator_lag=float(lag),
         typical_state=typical_state,
         taper=np.concatenate([plant.taper, no_taper]),
+    )
+
+
+def with_jitter(plant: Plant, jitter: float) -> Plant:
+    """Return the plant with control steps of different lengths, if `jitter` is not 0.
+
+    The state grows by `step_excess`, by how much a step is longer than dt, as a part of
+    dt. A scenario draws its next values as disturbances. The network does not observe
+    it.
+
+    Raises UsageError if the plant is known by steps of one length alone.
+    """
+    if not jitter:
+        return plant
+    if "dynamics" not in plant.functions or not plant.compiled:
+        raise UsageError(
+            f"`jitter` {jitter:g}: plant {plant.name} is known by steps of one length; "
+            "leave it out, or use a plant file with dynamics(x, u, p, dx)"
+        )
+    return replace(
+        plant,
+        state=(*plant.state, "step_excess"),
+        units={**plant.units, "state": (*plant.units["state"], "1")},
+        irregular=True,
+        typical_state=np.append(plant.typical_state, 1.0),
+        taper=np.append(plant.taper, np.inf),
     )
 
 

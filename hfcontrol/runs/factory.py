@@ -25,7 +25,12 @@ from hfcontrol.optim.protocol import Optimizer
 from hfcontrol.optim.yardstick import Optima
 from hfcontrol.plant.contract import Plant
 from hfcontrol.plant.limits import ControlLimits, read_bounds
-from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
+from hfcontrol.plant.modifiers import (
+    with_actuators,
+    with_jitter,
+    with_observations,
+    with_params,
+)
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.policy_gradient.options import PolicyGradient
 from hfcontrol.policy_gradient.samplers import (
@@ -137,7 +142,7 @@ def make_architecture(settings: Settings, dt: float) -> Architecture:
 
 
 def make_plant(settings: Settings, plant: Plant | None = None) -> Plant:
-    """Return the plant with the parameters, actuators and observations of the settings.
+    """Return the plant with the parameters, actuators, steps and observations chosen.
 
     `plant` is loaded by name if it is not given. With the task of a Gymnasium
     environment, its environment takes the place of the plant.
@@ -147,6 +152,7 @@ def make_plant(settings: Settings, plant: Plant | None = None) -> Plant:
         plant = plant.episode_plant
     plant = with_params(plant, parse_params(settings.param))
     plant = with_actuators(plant, parse_time(settings.actuators, "actuators"))
+    plant = with_jitter(plant, settings.jitter)
     if settings.observe:
         plant = with_observations(plant, settings.observe)
     return plant
@@ -158,7 +164,12 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
     varied = parse_ranges(settings.vary, plant)
     curl = curl_range(settings.curl_field, plant)
     disturbances = Disturbances(
-        settings.sensory_noise, noise, fraction, settings.push, (*varied, *curl)
+        settings.sensory_noise,
+        noise,
+        fraction,
+        settings.push,
+        (*varied, *curl),
+        settings.jitter,
     )
     # Settings and task options have the same names.
     names = {option.name for option in fields(TaskOptions)} - {"disturbances"}
@@ -315,6 +326,11 @@ def make_trainer(
     limits = make_limits(settings, fresh)
 
     if settings.optimizer in POLICY_OPTIMIZERS:
+        if settings.jitter:
+            raise UsageError(
+                f"`jitter` with `optimizer` {settings.optimizer}: policy gradients "
+                "replay steps of one length; use `optimizer` hf, or leave it out"
+            )
         if settings.n_steps is not None:
             raise UsageError(
                 f"`n_steps` {settings.n_steps} with `plant` {settings.plant}: applies "

@@ -104,6 +104,7 @@ class ConditionKeywords(TypedDict, total=False):
     sensory_noise: float
     motor_noise: float | str
     push: float | None
+    jitter: float
     param: tuple[str, ...]
     vary: tuple[str, ...]
     curl_field: float | None

@@ -1,4 +1,4 @@
-"""Disturbances: sensory and motor noise, random pushes, plant parameters that vary.
+"""Disturbances: noise, random pushes, parameters and lengths of steps that vary.
 
 A `numpy.random.Generator` draws all of it once per scenario; noise is independent for
 every dimension, trial and step. The draws then stay fixed, so that a rollout is a
@@ -45,9 +45,10 @@ class Disturbances:
     the control by 1 + fraction x normal. `push` is the standard deviation of the change
     that one push makes to every rate, in the rate's unit; None takes the task's push.
     `vary` lists (parameter, low, high): these parameters are drawn uniformly from their
-    range for every trial.
+    range for every trial. A control step is longer or shorter than dt by up to the part
+    `jitter` of it.
 
-    Raises UsageError if a size is negative or not finite.
+    Raises UsageError if a size is negative or not finite, or `jitter` not below 1.
     """
 
     sensory_noise: float = 0.0
@@ -55,6 +56,7 @@ class Disturbances:
     motor_fraction: float = 0.0
     push: float | None = None
     vary: tuple[tuple[str, float, float], ...] = ()
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
@@ -63,11 +65,17 @@ class Disturbances:
                 raise UsageError(
                     f"`{setting}` {value}: must be a finite number, zero or above"
                 )
+        if not 0 <= self.jitter < 1:
+            raise UsageError(
+                f"`jitter` {self.jitter}: must be a part of the control step, from 0 "
+                "to below 1, such as 0.3"
+            )
 
     @property
     def noisy(self) -> bool:
         """Whether anything is drawn that a controller cannot know in advance."""
-        sizes = (self.sensory_noise, self.motor_noise, self.motor_fraction, self.push)
+        noise = (self.sensory_noise, self.motor_noise, self.motor_fraction)
+        sizes = (*noise, self.push, self.jitter)
         return max(size or 0.0 for size in sizes) > 0
 
     def params(self, plant: Plant, rng: Generator, trials: int) -> Array:
@@ -93,6 +101,14 @@ class Disturbances:
             draw(plant.nu, self.motor_noise),
             draw(plant.nu, self.motor_fraction),
         )
+
+    def excesses(self, rng: Generator, steps: int, trials: int) -> Array:
+        """By how much steps are longer than dt, as parts of it (T, N); first zero."""
+        excesses = np.zeros((steps, trials))
+        if self.jitter:
+            shape = (steps - 1, trials)
+            excesses[1:] = rng.uniform(-self.jitter, self.jitter, shape)
+        return excesses
 
     def pushes(
         self,

@@ -17,7 +17,14 @@ SPLITS = ("training", "held_out")
 ROUNDING = 1e-12
 
 # Arrays of a scenario with an entry for each step, and for each state.
-OF_STEPS = ("target", "sensory_noise", "motor_noise", "motor_gain", "disturbance")
+OF_STEPS = (
+    "target",
+    "elapsed",
+    "sensory_noise",
+    "motor_noise",
+    "motor_gain",
+    "disturbance",
+)
 OF_STATES = ("goal", "goal_output")
 
 
@@ -26,13 +33,15 @@ class Scenario:
     """Start states, targets, parameters, disturbances and cost of N trials.
 
     Start state `x0` (nx, N); `target`, what the network sees of the goal (T, nt, N);
-    plant parameters `params` (np, N); draws of noise and disturbance (T, ., N); the
-    cost; the goal as states (T+1, nx, N) and as outputs (T+1, nz, N). `arrivals` are
-    the time indices at which the goal is to be reached; the last one is T.
+    `elapsed`, the time since the step before in control steps (T, N); plant parameters
+    `params` (np, N); draws of noise and disturbance (T, ., N); the cost; the goal as
+    states (T+1, nx, N) and as outputs (T+1, nz, N). `arrivals` are the time indices at
+    which the goal is to be reached; the last one is T.
     """
 
     x0: Array
     target: Array
+    elapsed: Array
     params: Array
     sensory_noise: Array
     motor_noise: Array
@@ -58,6 +67,7 @@ class Scenario:
 ARRAYS = (
     "x0",
     "target",
+    "elapsed",
     "params",
     "sensory_noise",
     "motor_noise",
@@ -127,9 +137,10 @@ def _is_same_array(a: Array | None, b: Array | None) -> bool:
 
 
 def without_chance(scenario: Scenario) -> Scenario:
-    """The scenario without noise and pushes."""
+    """The scenario without noise and pushes, and with steps of one length."""
     return replace(
         scenario,
+        elapsed=np.ones_like(scenario.elapsed),
         sensory_noise=np.zeros_like(scenario.sensory_noise),
         motor_noise=np.zeros_like(scenario.motor_noise),
         motor_gain=np.zeros_like(scenario.motor_gain),

@@ -164,6 +164,15 @@ class ConditionSettings(SettingsModel):
         ge=0,
         allow_inf_nan=False,
     )
+    jitter: Number = setting(
+        0.0,
+        "Control steps of random length, longer or shorter than the plant's by up to "
+        "this part of it; the cell must have a time.",
+        "PART",
+        plants_only=True,
+        ge=0,
+        lt=1,
+    )
     param: tuple[str, ...] = setting(
         (),
         "Another value of a plant's parameter; repeatable.",

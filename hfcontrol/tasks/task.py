@@ -302,6 +302,12 @@ class Task:
         noise = disturbances.noise(plant, rng, self.steps, trials)
         task_push = self.numbers.get("push", 0.0)
         pushes = disturbances.pushes(plant, rng, self.steps, trials, task_push)
+        excesses = disturbances.excesses(rng, self.steps, trials)
+        elapsed = np.ones_like(excesses)
+        elapsed[1:] += excesses[:-1]
+        if plant.irregular:
+            # The last state is the excess of the next step.
+            pushes[:-1, -1] = excesses[1:]
         cost = self._cost(goal, goal_output, target, params)
         if callable(self.numbers.get("success")):
             # A mistake shows here, and not at the end of a training.
@@ -309,6 +315,7 @@ class Task:
         return Scenario(
             x0=x0,
             target=np.ascontiguousarray(seen),
+            elapsed=elapsed,
             params=params,
             sensory_noise=noise.sensory,
             motor_noise=noise.motor,

@@ -127,6 +127,9 @@ class ImitationTask:
         size = self.spread * (self.copies > 0)
         start = START * size * rng.standard_normal(s.x0.shape)
         steps = STEP * size * rng.standard_normal(s.disturbance.shape)
+        if self.system.kernels.plant.irregular:
+            # The lengths of the steps stay those that the network is told.
+            start[-1], steps[:, -1] = 0.0, s.disturbance[:, -1]
         bounds = self.system.wiring.limits.bounds
         law = LinearLaw(best.v, self.gains, best.x, bounds)
         chance = Perturbations(s.motor_gain, s.motor_noise, steps)

@@ -20,14 +20,15 @@ from helpers import (
     residuals_of,
     weights_of,
 )
-from loop_cases import cases, hold_and_rollout, kinds
+from loop_cases import CASES, cases, hold_and_rollout, kinds
 
 from hfcontrol.arrays.threads import limited_threads
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop, PassOptions
-from hfcontrol.errors import TaskError
+from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.network.architecture import Architecture
 from hfcontrol.optim.curvature import GaussNewton
+from hfcontrol.policy_gradient.samplers import initial_activations
 
 
 @cases
@@ -361,6 +362,32 @@ def test_rollouts_of_the_true_plant_are_counted():
     again = loop.rollout(theta)
     assert again.counts == Counts(rollouts=1)
     assert loop.linearise(again).counts == loop.jacobian_counts(start)
+
+
+def test_the_network_is_told_how_long_each_step_was():
+    """One trial after the other, as a controller that is called irregularly."""
+    loop = loop_of(**CASES["swing, irregular steps"])
+    theta = weights_of(loop)
+    rollout, network, s = loop.rollout(theta), loop.network, loop.scenario
+    lengths = 1 + rollout.x[:-1, -1]
+    assert lengths.std() > 0.1
+    np.testing.assert_array_equal(s.elapsed[1:], lengths[:-1])
+    for n in (0, 34):
+        trial = slice(n, n + 1)
+        now = initial_activations(network, network.weights(theta), 1)
+        for t in range(s.steps):
+            elapsed = lengths[t - 1, n] if t else 1.0
+            seen = np.concatenate([s.target[t, :, trial], rollout.y[t, :, trial]])
+            now = network.step(network.weights(theta), now, seen, float(elapsed))
+            np.testing.assert_allclose(
+                now[network.outputs], rollout.command[t, :, trial], rtol=1e-9
+            )
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "neural_ode", "cfc"])
+def test_irregular_steps_need_a_cell_that_trains_with_them(cell):
+    with pytest.raises(UsageError, match=f"`jitter` with `cell` {cell}: .* ltc"):
+        loop_of(jitter=0.3, architecture=Architecture((3,), cell, (), ()))
 
 
 @pytest.mark.parametrize("delays", [(12, 0), (0, 12)])

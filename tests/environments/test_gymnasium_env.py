@@ -77,12 +77,13 @@ class Replay:
 
     def __init__(self, commands):
         self.commands = commands
-        self.inputs = []
+        self.inputs, self.elapsed = [], []
         self.n_activations = commands.shape[1]
 
-    def step(self, theta, before, inputs):
+    def step(self, theta, before, inputs, elapsed):
         """Return the next commands."""
         self.inputs.append(inputs.T)
+        self.elapsed.append(elapsed)
         return self.commands[len(self.inputs) - 1]
 
 
@@ -184,6 +185,7 @@ CONDITIONS = {
         },
     ),
     "muscles": ("arm1", {"task": "follow", "actuators": "40ms", "steps": 30}),
+    "irregular steps": ("arm2", {"jitter": 0.3, "feedback_delay": 2}),
     "limits": ("cartpole", {"task": "balance", "command_delay": 1}),
     "uneven limits": (
         "arm2",
@@ -230,7 +232,13 @@ def test_returns_are_minus_losses_of_closed_loop(case, trials, find_plant, rng):
     np.testing.assert_allclose(
         infos["loss"], env.scenario.cost.losses(x, u), rtol=1e-12
     )
-    np.testing.assert_array_equal(observations[:-1], replay.inputs)
+    seen = np.array(replay.inputs)
+    if plant.irregular:
+        # an agent is told the length of the last step, as a network is
+        elapsed = np.array(replay.elapsed)[:, :, None]
+        assert elapsed.std() > 0.1
+        seen = np.concatenate([seen, elapsed], axis=2)
+    np.testing.assert_array_equal(observations[:-1], seen)
 
 
 @pytest.mark.parametrize(

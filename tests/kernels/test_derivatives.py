@@ -54,8 +54,9 @@ class Case:
         target = rng.standard_normal((T, NT, N))
         y = rng.standard_normal((T, NY, N))
         activations = self._run(target, y)
-        self.stored = StoredActivations(1, target, y, activations)
-        self.sparse = StoredActivations(2, target, y, activations[:, ::2].copy())
+        seen = (target, np.ones((len(y), y.shape[2])), y)
+        self.stored = StoredActivations(1, *seen, activations)
+        self.sparse = StoredActivations(2, *seen, activations[:, ::2].copy())
 
     def _run(self, target, y):
         units = self.network.n_activations

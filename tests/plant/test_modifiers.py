@@ -9,7 +9,12 @@ from scipy.integrate import solve_ivp
 
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels import compile_plant
-from hfcontrol.plant.modifiers import with_actuators, with_observations, with_params
+from hfcontrol.plant.modifiers import (
+    with_actuators,
+    with_jitter,
+    with_observations,
+    with_params,
+)
 
 LAG = 0.04  # [s]
 PLANTS = ("arm2", "swing", "cart")
@@ -49,6 +54,31 @@ def test_body_is_driven_by_the_mean_drive(name):
     x = compile_plant(plant).step(x0, u[0], p)
     expected = compile_plant(plain).step(x0[: plant.n_body], mean, p)
     np.testing.assert_allclose(x[: plant.n_body], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["arm2", "swing", "quadrotor"])
+@pytest.mark.parametrize("lag", [0.0, LAG], ids=["no actuators", "actuators"])
+def test_a_longer_step_is_one_of_a_longer_dt(name, lag):
+    """Every trial's step has its own length, and the disturbance sets the next one."""
+    usual = with_actuators(plant_of(name), lag)
+    plant = with_jitter(usual, 0.4)
+    x0, u, p, changes = draw(plant, np.random.default_rng(1), steps=2, trials=2)
+    excesses = np.array([-0.3, 0.4])
+    x0[-1] = excesses
+    changes[:, -1] = excesses[::-1]
+    x = compile_plant(plant).simulate(x0, u, p, changes, np.full(plant.nx, np.inf))
+    for n, excess in enumerate(excesses):
+        other = compile_plant(replace(usual, dt=usual.dt * (1 + excess)))
+        trial = slice(n, n + 1)
+        expected = other.step(x0[:-1, trial], u[0][:, trial], p[:, trial])
+        np.testing.assert_allclose(x[1, :-1, trial], expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(x[1, -1], excesses[::-1])
+
+
+@pytest.mark.parametrize("name", ["linear", "cart"])
+def test_steps_of_one_length_cannot_vary(name):
+    with pytest.raises(UsageError, match=r"`jitter` 0.3: plant \w+ is known by steps"):
+        with_jitter(plant_of(name), 0.3)
 
 
 def test_arm_with_actuators_converges_to_its_differential_equation():

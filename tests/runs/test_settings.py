@@ -107,6 +107,7 @@ REFUSED = [
         "`clip` 0.1 with `optimizer` hf: applies only to ppo, a2c and reinforce",
     ),
     ({"optimizer": "ppo", "n_steps": 3}, "`n_steps` 3 with `plant` arm2: applies"),
+    ({"optimizer": "a2c", "jitter": 0.3}, "`jitter` with `optimizer` a2c: policy"),
     ({"optimizer": "ppo", "clip": 0.0}, "`clip` 0.0: must be a number above 0"),
     (
         {"optimizer": "ppo", "discount": 2.0},

@@ -51,6 +51,23 @@ def test_a_requested_push_replaces_that_of_the_task():
     assert not Disturbances(push=0.0).pushes(plant, rng, STEPS, 8, default=0.1).any()
 
 
+def test_lengths_of_steps_fill_their_range_about_the_control_step():
+    jitter, rng = 0.3, np.random.default_rng(2)
+    excesses = Disturbances(jitter=jitter).excesses(rng, STEPS, TRIALS)
+    assert not excesses[0].any()
+    drawn = excesses[1:]
+    assert jitter - 1e-3 < drawn.max() <= jitter and drawn.min() >= -jitter
+    error = 4 * jitter / np.sqrt(3 * drawn.size)
+    assert abs(drawn.mean()) < error and len(np.unique(drawn)) == drawn.size
+    assert not Disturbances().excesses(None, STEPS, TRIALS).any()
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.0, np.nan, np.inf])
+def test_no_step_is_empty(jitter):
+    with pytest.raises(UsageError, match=r"`jitter` .*: must be a part of the control"):
+        Disturbances(jitter=jitter)
+
+
 def test_noise_is_independent_of_dimension_trial_and_time():
     plant = plant_of("arm2")
     sensory, motor, gain = Disturbances(sensory_noise=0.2, motor_fraction=0.05).noise(

@@ -28,6 +28,7 @@ STEPS = {order: np.finfo(float).eps ** (1 / (order + 1)) for order in (1, 2, 4)}
 STAGES = 6
 SCHEME = 7
 UNFOLD = 8
+CLOCK = 25
 
 # Relative change of slope from which lines between control steps count as bent.
 BEND = 1e-9
@@ -231,6 +232,7 @@ def continuous_tables(network: Network) -> Tables:
     # One Euler stage evaluates the field.
     for k in moving:
         layers[k, [STAGES, SCHEME, UNFOLD]] = 1, SCHEMES.index("euler"), 1
+        layers[k, CLOCK] = -1
     places = [np.arange(*layers[k, :2]) for k in moving]
     cells = np.concatenate([np.zeros(0, dtype=np.int64), *places])
     return Tables(layers, sources, cells)
@@ -322,8 +324,8 @@ def _check(plant: Plant, scenario: Scenario, wiring: Wiring) -> None:
     noise = (scenario.sensory_noise, scenario.motor_noise, scenario.motor_gain)
     if any(np.any(a) for a in (*noise, scenario.disturbance)):
         raise UsageError(
-            "`estimator` with noise or pushes: they are drawn for every control step; "
-            "leave one out"
+            "`estimator` with noise, pushes or `jitter`: they are drawn for every "
+            "control step; leave one out"
         )
     if scenario.steps < 2:
         raise UsageError("`estimator`: needs a horizon of at least 2 control steps")

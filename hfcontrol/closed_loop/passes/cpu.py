@@ -69,11 +69,13 @@ def kernel_tables(
     layers, sources = network.tables()
     hidden = network.hidden
     start = network.start.start if network.start else -1
+    clock = -1 if network.clock is None else network.clock
     staged = is_staged(network)
     found = {name: load_function(name, staged, dtype) for name in functions}
     addresses = NetworkFunctions(**found)
     layers = fill_functions(layers, [layer.cell for layer in network.layers])
-    return NetworkTables(layers, sources, hidden.start, hidden.stop, start, addresses)
+    hidden_units = (hidden.start, hidden.stop)
+    return NetworkTables(layers, sources, *hidden_units, start, clock, addresses)
 
 
 def choose_block_width(trials: int) -> int:
@@ -128,6 +130,7 @@ class FusedPasses:
         return RolloutInputs(
             x0=own(s.x0),
             target=own(s.target),
+            elapsed=own(s.elapsed),
             params=own(s.params.T),
             sensory_noise=own(s.sensory_noise),
             motor_noise=own(s.motor_noise),
@@ -249,8 +252,9 @@ class FusedPasses:
 
     def _stored_activations(self, rollout: StoredRollout) -> StoredActivations:
         """What kernels need to read or recompute activations."""
-        target, y = self.inputs.target, np.ascontiguousarray(rollout.y)
-        return StoredActivations(self.store_every, target, y, rollout.activations)
+        seen = (self.inputs.target, self.inputs.elapsed)
+        y = np.ascontiguousarray(rollout.y)
+        return StoredActivations(self.store_every, *seen, y, rollout.activations)
 
     def _linear_plant(self, jacobians: PlantJacobians) -> LinearPlant:
         """The plant's Jacobians as kernels take them."""

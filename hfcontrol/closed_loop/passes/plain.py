@@ -1,7 +1,7 @@
 """Passes in plain NumPy, one time step after the other: the definition of all passes.
 
     y_t = observe(x_{t-d_y}) + sensory noise
-    a_t = network(a_{t-1}, [target_t, y_t]; weights),   c_t = output units of a_t
+    a_t = network(a_{t-1}, [target_t, y_t], elapsed_t; weights),   c_t = outputs of a_t
     u_t = limit(c_{t-d_u}) (1 + gain_t) + motor noise
     x_{t+1} = taper(step(x_t, u_t, params) + disturbance_t)
 
@@ -78,7 +78,8 @@ class PlainPasses:
         for t in range(T):
             y[t] = self._observe(t, x, linear_model)
             seen = np.concatenate([s.target[t], y[t]])
-            now = net.step(weights, now, seen)
+            elapsed = s.elapsed[t] if self.kernels.plant.irregular else 1.0
+            now = net.step(weights, now, seen, elapsed)
             added = 0.0 if exploration is None else exploration[t]
             command[t] = now[net.outputs] + added
             if (t + 1) % every == 0:
