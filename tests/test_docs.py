@@ -2,7 +2,8 @@
 
 A block of Python runs, after the blocks before it on the page. A comment before a
 block says otherwise: `<!-- file: NAME -->` writes it to a file, `<!-- not run: why -->`
-only parses it. Commands are parsed with their options; those after `<!-- run -->` run.
+only parses it, as does `<!-- needs: PACKAGE -->` where this is not installed. Commands
+are parsed with their options; those after `<!-- run -->` run.
 """
 
 import ast
@@ -101,7 +102,9 @@ def folder(tmp_path_factory):
 
 def run_block(mark, language, code, names):
     """Do with a block what the comment before it says."""
-    if mark.startswith(("not run: ", "file: ")):
+    needed = mark.removeprefix("needs: ") if mark.startswith("needs: ") else None
+    is_missing = needed is not None and find_spec(needed) is None
+    if is_missing or mark.startswith(("not run: ", "file: ")):
         if language == "python":
             ast.parse(code)
     elif language == "python":

@@ -1,9 +1,11 @@
 """What `import hfcontrol as hf` offers.
 
 train, resume        train a controller, or continue a run
+sweep                train many settings with many seeds
 evaluate, compare    compare a controller, or several runs, with the optimum
 simulate             what a controller does, as named arrays
 plot, animate        figures and movies
+plot_tradeoff        the figure of a sweep
 report               a page about runs
 export               a controller for other programs
 benchmark            compare trained controllers with classical ones
@@ -16,7 +18,7 @@ check_plant          check a plant against the contract
 EarlyStop            a callback that ends a training that gains little
 StopTraining         what a callback raises to end a training
 Event                what a callback gets
-Evaluation, Plant, RunTable, Trajectories   what the functions return
+Evaluation, Plant, RunTable, SweepTable, Trajectories   what the functions return
 HFControlError       the base class of all errors
 """
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hfcontrol.api.callbacks import EarlyStop
     from hfcontrol.api.files import animate, export, plot, simulate
+    from hfcontrol.api.sweeps import sweep
     from hfcontrol.api.training import resume, train
     from hfcontrol.classical.benchmark import benchmark
     from hfcontrol.deploy.controller import Controller
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from hfcontrol.evaluation.plant_check import check_plant
     from hfcontrol.evaluation.result import Evaluation
     from hfcontrol.evaluation.run_table import RunTable, compare
+    from hfcontrol.figures.tradeoff import plot_tradeoff
+    from hfcontrol.jobs.sweep_table import SweepTable
     from hfcontrol.plant.contract import Plant
     from hfcontrol.plant.registry import load_plant, plant_names
     from hfcontrol.reports.report import report
@@ -54,6 +59,7 @@ __all__ = [
     "RunTable",
     "Settings",
     "StopTraining",
+    "SweepTable",
     "Trajectories",
     "animate",
     "benchmark",
@@ -64,9 +70,11 @@ __all__ = [
     "load_plant",
     "plant_names",
     "plot",
+    "plot_tradeoff",
     "report",
     "resume",
     "simulate",
+    "sweep",
     "train",
 ]
 
@@ -83,6 +91,7 @@ MODULES = {
     "RunTable": "evaluation.run_table",
     "Settings": "runs.settings",
     "StopTraining": "training.stop",
+    "SweepTable": "jobs.sweep_table",
     "Trajectories": "runs.trajectories",
     "animate": "api.files",
     "benchmark": "classical.benchmark",
@@ -93,9 +102,11 @@ MODULES = {
     "load_plant": "plant.registry",
     "plant_names": "plant.registry",
     "plot": "api.files",
+    "plot_tradeoff": "figures.tradeoff",
     "report": "reports.report",
     "resume": "api.training",
     "simulate": "api.files",
+    "sweep": "api.sweeps",
     "train": "api.training",
 }
 

@@ -47,6 +47,9 @@ COMMANDS = {
     "train": CommandEntry(
         "train", "train", "Train a controller, with a checkpoint after every hold."
     ),
+    "sweep": CommandEntry(
+        "sweep", "sweep", "Train grids and lists of settings with many seeds."
+    ),
     "evaluate": CommandEntry(
         "evaluate", "evaluate", "Compare controllers with the optimum."
     ),

@@ -43,16 +43,17 @@ class StatusLine:
     def report(self, numbers: dict[str, Any]) -> None:
         """Show what a training in progress has reached."""
         name = numbers.get("name") or f"seed {numbers['seed']}"
-        # The last ones that have reported.
-        self.in_progress.pop(name, None)
         loss, updates = numbers["loss"], numbers["updates"]
-        self.in_progress[name] = f"{name}: loss {loss:.2e} at update {updates}"
+        # The last ones that have reported.
+        self.in_progress.pop(numbers["run"], None)
+        text = f"{name}: loss {loss:.2e} at update {updates}"
+        self.in_progress[numbers["run"]] = text
         self._show()
 
-    def finish(self, name: str) -> None:
+    def finish(self, outcome: "Outcome") -> None:
         """Count a training that has ended."""
         self.finished += 1
-        self.in_progress.pop(name, None)
+        self.in_progress.pop(outcome.path.name, None)
         self._show()
 
     def _show(self) -> None:
@@ -99,7 +100,7 @@ def train_many(
     status = StatusLine(len(numbers), lambda text: None)
 
     def show(outcome: "Outcome") -> None:
-        status.finish(f"seed {outcome.seed}")
+        status.finish(outcome)
         if as_json:
             print_json({"event": "seed", **vars(outcome), "path": str(outcome.path)})
         elif not quiet:

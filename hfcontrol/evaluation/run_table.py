@@ -1,6 +1,6 @@
 """Several runs side by side: what differs in their settings, and how good they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ class RunTable(Displayed):
                 "updates": run.state.updates,
                 "rollouts": run.state.rollouts,
                 "seconds": run.state.seconds,
-                **_result(evaluation),
+                **result_columns(evaluation),
             }
             for run, evaluation in zip(self.runs, self.evaluations, strict=True)
         ]
@@ -69,7 +69,7 @@ def differing_settings(runs: Iterable[Run]) -> list[str]:
     ]
 
 
-def _result(evaluation: Evaluation) -> dict[str, Any]:
+def result_columns(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of an evaluation; those without a value are None."""
     if "return" in evaluation:
         found = evaluation["return"]["mean"]

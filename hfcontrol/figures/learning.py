@@ -24,7 +24,7 @@ AXES = {
 MARKED_HOLDS = 40
 
 
-def _set_log_ticks(axis: Axis, values: Array) -> None:
+def set_log_ticks(axis: Axis, values: Array) -> None:
     """Set the ticks of a logarithmic axis, which may be short.
 
     Matplotlib's own labels of a short axis collide or are missing.
@@ -81,8 +81,8 @@ def plot_learning_curve(
     if optimal is not None and optimal > 0:
         levels.append(optimal)
         ax.axhline(optimal, color=COLOURS[2], ls="--", lw=1.2, label=label)
-    _set_log_ticks(ax.xaxis, x)
-    _set_log_ticks(ax.yaxis, np.append(loss, levels))
+    set_log_ticks(ax.xaxis, x)
+    set_log_ticks(ax.yaxis, np.append(loss, levels))
     ax.legend()
 
 
@@ -99,6 +99,6 @@ def overlay_learning_curves(
         ax.plot(x, loss, color=colour, lw=0.8, alpha=0.5)
         ax.plot(x, np.fmin.accumulate(loss), color=colour, lw=1.8, label=name)
         shown.append((x, loss))
-    _set_log_ticks(ax.xaxis, np.concatenate([x for x, _ in shown]))
-    _set_log_ticks(ax.yaxis, np.concatenate([loss for _, loss in shown]))
+    set_log_ticks(ax.xaxis, np.concatenate([x for x, _ in shown]))
+    set_log_ticks(ax.yaxis, np.concatenate([loss for _, loss in shown]))
     ax.legend(title="best so far")

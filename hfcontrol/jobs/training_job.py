@@ -240,13 +240,14 @@ class _Worker:
         for event in training.events(self.channel):
             # Earlier events hold large arrays, so that none is kept.
             if event.kind in ("start", "hold"):
-                self._report(event)
+                self._report(event, training.folder.path.name)
             if event.kind != "update" and not self.is_shared:
                 self._save(training.folder.path)
         return _result(training, event)
 
-    def _report(self, event: Event) -> None:
+    def _report(self, event: Event, run: str) -> None:
         numbers = {
+            "run": run,
             "seed": self.job.settings.seed,
             "updates": event.state.updates,
             "loss": float(event.state.loss),
