@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RunTable,
         Settings,
         StopTraining,
+        SweepTable,
         Trajectories,
         animate,
         benchmark,
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
         load_plant,
         plant_names,
         plot,
+        plot_tradeoff,
         report,
         resume,
         simulate,
+        sweep,
         train,
     )
 
@@ -60,6 +63,7 @@ __all__ = [
     "RunTable",
     "Settings",
     "StopTraining",
+    "SweepTable",
     "Trajectories",
     "__version__",
     "animate",
@@ -71,9 +75,11 @@ __all__ = [
     "load_plant",
     "plant_names",
     "plot",
+    "plot_tradeoff",
     "report",
     "resume",
     "simulate",
+    "sweep",
     "train",
 ]
 

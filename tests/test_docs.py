@@ -187,11 +187,11 @@ def test_a_block_of_an_unknown_command_is_noticed():
 
 
 def test_every_block_that_is_not_python_is_marked_or_no_program():
-    shown = {"sh", "c", "cff", "text"}
+    shown = {"sh", "c", "cff", "text", "toml"}
     for page in PAGES:
         for mark, language, _ in blocks(page):
             assert language in {"python", *shown}, f"{page.name}: ```{language}"
-            if language in {"sh", "c"}:
+            if language in {"sh", "c", "toml"}:
                 assert mark, f"{page.name}: a block of {language} without a comment"
 
 

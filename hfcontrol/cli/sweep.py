@@ -66,7 +66,7 @@ def sweep(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Train all settings of FILE.toml with all its seeds.
+    """Train grids and lists of settings with many seeds.
 
     \b
     hfcontrol sweep effort.toml
