@@ -177,7 +177,7 @@ def test_a_final_cost_alone_says_nothing_about_sizes():
 
 def test_an_untrained_scaled_network_rests_at_the_trim(tmp_path):
     path = tmp_path / "tank.py"
-    text = RUNAWAY.format(gain=1.0, unit=1.0, final=1.0)
+    text = RUNAWAY.format(gain=1.0, unit=1.0, final=1.0, steps=40)
     text = text.replace("10.0 * x[0] + 1.0 * u[0]", "u[0] - 500.0")
     path.write_text(text + "TRIM = (500.0,)\nTASKS['hold']['effort_about'] = 500.0\n")
     start, build = started(plant=str(path))
@@ -193,7 +193,7 @@ def test_an_untrained_scaled_network_rests_at_the_trim(tmp_path):
 def test_stiff_plants_get_substeps(tmp_path):
     path = tmp_path / "stiff.py"
     path.write_text(
-        RUNAWAY.format(gain=1.0, unit=1.0, final=1.0).replace(
+        RUNAWAY.format(gain=1.0, unit=1.0, final=1.0, steps=40).replace(
             "10.0 * x[0]", "-200.0 * x[0]"
         )
     )
