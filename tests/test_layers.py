@@ -55,6 +55,7 @@ OWNERS = {
     "pydantic": {"schema", "network", "tasks"},
     "mujoco": {"plant"},
     "onnx": {"deploy"},
+    "mpi4py": {"arrays"},
     "gymnasium": {"plant", "environments"},
     "joblib": {"jobs"},
     "distributed": {"jobs"},

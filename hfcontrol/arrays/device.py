@@ -7,6 +7,7 @@ implicitly: CuPy refuses NumPy arrays as operands. Explicit moves use the functi
 this module, the only one that imports cupy.
 """
 
+import os
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -44,6 +45,22 @@ def resolve_device(name: str) -> str:
     if name == "gpu":
         _cupy()
     return name
+
+
+def choose_gpu(place: int) -> None:
+    """Let a process use the GPU of a number, if several processes share a machine.
+
+    It counts the GPUs that the process may use. Called before CUDA starts. (Not tested:
+    that needs a machine with several GPUs.)
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(place)
+        return
+    usable = [name for name in visible.split(",") if name]
+    # A scheduler may have given each process its own already.
+    if len(usable) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = usable[place % len(usable)]
 
 
 @cache

@@ -73,6 +73,9 @@ def mean_hand_error(event: "Event") -> float | None:
 
     if event.loop is None:
         return None
+    # One of several processes knows the movements of its own trials alone.
+    if event.rollout.x.shape[-1] < event.loop.trials:
+        return None
     errors = hand_errors(event.loop, event.rollout)
     return None if errors is None else 100 * float(errors.mean())
 

@@ -29,6 +29,7 @@ from hfcontrol.cli.progress import (
     resume_command,
     skip_curriculum,
 )
+from hfcontrol.cli.ranks import shared_by_mpi
 from hfcontrol.cli.seeds import ShowMode, Where, train_many
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.runs.settings import POLICY_SETTINGS
@@ -208,7 +209,16 @@ def train(
         return
     for name, value in given_options(jobs=jobs, backend=backend).items():
         raise UsageError(f"`{name}` {value}: applies only with `seeds`; leave it out")
+    with shared_by_mpi():
+        _train_one(settings, run, ShowMode(quiet, as_json, judged))
 
+
+def _train_one(settings: dict[str, Any], run: dict[str, Any], mode: ShowMode) -> None:
+    """Train one controller, or continue its training; show how it goes.
+
+    `run` are the options named in `RUN_NAMES`.
+    """
+    quiet, as_json, judged = mode
     with nullcontext() if quiet else show_status("preparing and compiling"):
         from hfcontrol.runs.logs import check_logs, open_logs
 
@@ -225,9 +235,14 @@ def train(
     # Imported by now. What runs away is reported in words, not by warnings of NumPy.
     import numpy as np
 
+    from hfcontrol.arrays.communicator import is_first
+
     with ExitStack() as stack:
         stack.enter_context(closing(display))
-        opened = open_logs(logs, training.folder.path, training.updates)
+        # Of the processes that share a training, one writes.
+        opened = open_logs(
+            logs if is_first() else [], training.folder.path, training.updates
+        )
         for log in opened:
             stack.enter_context(closing(log))
         with np.errstate(all="ignore"), _stop_on_signals(training, quiet) as stop_token:

@@ -99,7 +99,7 @@ def _in_jacobian(
 
     The table tells the columns of a matrix that is stored without its zeros.
     """
-    is_bad = ~np.isfinite(to_host(J))
+    is_bad = linear.loop.shares.join(~np.isfinite(to_host(J)))
     if not is_bad.any():
         return None
     time, row, column, trial = map(int, np.argwhere(is_bad)[0])
@@ -115,7 +115,7 @@ def _in_jacobian(
 
 def _describe_state(linear: LinearisedLoop, time: int, trial: int) -> str:
     """Return the plant's state at a step of a trial, in words."""
-    x = to_host(linear.rollout.x)[time, :, trial]
+    x = to_host(linear.loop.gather(linear.rollout.x[time], np.array([trial])))[:, 0]
     values = zip(linear.loop.plant.state, x, strict=True)
     return ", where " + ", ".join(f"{name} is {value:.4g}" for name, value in values)
 
@@ -128,7 +128,7 @@ def _in_tangent(linear: LinearisedLoop, direction: Array) -> Fault | None:
     for group, values in zip(Residuals._fields, changes, strict=True):
         if values is None:
             continue
-        is_bad = ~np.isfinite(to_host(values))
+        is_bad = linear.loop.shares.join(~np.isfinite(to_host(values)))
         if is_bad.any():
             time, _, trial = map(int, np.argwhere(is_bad)[0])
             trials = np.flatnonzero(is_bad.any(axis=(0, 1)))

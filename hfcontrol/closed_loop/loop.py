@@ -6,6 +6,11 @@
 derivatives of the rollout as coded, through the plant *and* through the feedback path
 x -> y -> network. passes/plain.py has the equations. Trajectories are arrays
 [time, unit, trial].
+
+Where processes share a training, each simulates and differentiates its own share of the
+trials. Losses, gradients and rows of the Jacobian are those of all trials in every
+process; trajectories and residuals are those of the share (`own` trials). `whole` joins
+the trajectories.
 """
 
 from collections.abc import Sequence
@@ -15,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import Communicator, current_communicator
 from hfcontrol.arrays.device import to_device, to_device_of
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts, Tally
@@ -25,6 +31,7 @@ from hfcontrol.closed_loop.linear_model import (
 )
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.closed_loop.passes.protocol import Activations, Passes
+from hfcontrol.closed_loop.shares import HandOver, Shares
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import UsageError
 from hfcontrol.kernels.base import Kernels
@@ -60,9 +67,10 @@ MOST_COTANGENTS = 20_000_000
 class Rollout:
     """One simulation of all trials.
 
-    The trained vector theta (P,), states x (T+1, nx, N), controls u and commands
-    (T, nu, N), observations y (T, ny, N), activations, what was kept fixed, the loss of
-    every trial (N,), and the passes that made it. Only these can read the activations.
+    The trained vector theta (P,), states x (T+1, nx, own), controls u and commands
+    (T, nu, own), observations y (T, ny, own), activations, what was kept fixed, the
+    loss of every trial (N,), whether all their states are finite, and the passes that
+    made it. Only these can read the activations.
     """
 
     theta: Array
@@ -73,14 +81,14 @@ class Rollout:
     activations: Activations
     linear_model: LinearModel
     losses: Array
+    is_finite: bool
     passes: Passes
 
     @cached_property
     def loss(self) -> float:
         """Mean loss of all trials; infinite if any number of a trial is not finite."""
         mean = float(np.mean(self.losses))
-        is_finite = np.isfinite(mean) and np.isfinite(self.x).all()
-        return mean if is_finite else np.inf
+        return mean if self.is_finite and np.isfinite(mean) else np.inf
 
     @property
     def counts(self) -> Counts:
@@ -88,13 +96,13 @@ class Rollout:
         return Counts(rollouts=int(not self.linear_model.replaces_plant))
 
     def hidden(self, network: Network) -> Array:
-        """Activations of the hidden units at all steps (T, n_hidden, N)."""
+        """Activations of the hidden units at all steps (T, n_hidden, own)."""
         weights = network.weights(self.theta)
         return self.passes.hidden_activations(weights, self)
 
 
-# Fields of a rollout that are arrays whose last axis is the trial.
-ROLLOUT_ARRAYS = ("x", "u", "command", "y", "losses")
+# Fields of a rollout that are arrays whose last axis is the trial of a share.
+ROLLOUT_ARRAYS = ("x", "u", "command", "y")
 
 
 def _check_lengths(network: Network) -> None:
@@ -115,9 +123,11 @@ def _check_lengths(network: Network) -> None:
 class ClosedLoop:
     """One network on one plant and scenario, in discrete time.
 
-    With the kernels of a GPU all arrays are there, from weights to residuals. Raises
-    TaskError if a delay is not shorter than the horizon, and UsageError if steps have
-    different lengths and the network has no time.
+    With the kernels of a GPU all arrays are there, from weights to residuals. The
+    processes of `communicator`, by default that of the context, share the trials:
+    `scenario` has all of them, `share` those of this process. Raises TaskError if a
+    delay is not shorter than the horizon, and UsageError if steps have different
+    lengths and the network has no time.
     """
 
     def __init__(
@@ -128,6 +138,7 @@ class ClosedLoop:
         scenario: Scenario,
         wiring: Wiring,
         options: PassOptions = DEFAULT_PASSES,
+        communicator: Communicator | None = None,
     ) -> None:
         wiring.check(scenario.steps)
         if plant.irregular:
@@ -137,6 +148,8 @@ class ClosedLoop:
             wiring = wiring.move(to_device)
         self.plant, self.kernels, self.network = plant, kernels, network
         self.scenario, self.wiring, self.options = scenario, wiring, options
+        self.shares = Shares(scenario.trials, communicator or current_communicator())
+        self.share = self.shares.select(scenario)
         self.passes = self._choose_passes()
 
         # Loops on a subset of the trials, by their number. They are kept, because
@@ -148,7 +161,7 @@ class ClosedLoop:
 
         Time-continuous cells on a GPU run with plain passes.
         """
-        network, scenario, wiring = self.network, self.scenario, self.wiring
+        network, scenario, wiring = self.network, self.share, self.wiring
         options = self.options
         # Imported here, because Numba takes a second that plain passes can do without.
         if options.fused and self.kernels.device == "cpu":
@@ -160,6 +173,7 @@ class ClosedLoop:
                 self.kernels,
                 scenario,
                 wiring,
+                self.shares.width,
                 options.store_every,
                 options.dtype,
             )
@@ -190,20 +204,36 @@ class ClosedLoop:
             scenario,
             self.wiring,
             self.options,
+            self.shares.communicator,
         )
 
     def subset(self, trials: int) -> "ClosedLoop":
         """The loop on a number of evenly spaced trials."""
         if trials not in self._subsets:
-            indices = self.trial_indices(trials)
+            indices = to_device_of(self.trial_indices(trials), self.scenario.x0)
             scenario = select_trials(self.scenario, indices)
             self._subsets[trials] = self.with_scenario(scenario)
         return self._subsets[trials]
 
     def trial_indices(self, count: int) -> Array:
         """Indices of `count` evenly spaced trials, on the scenario's device."""
-        indices = np.arange(count) * self.trials // count
-        return to_device_of(indices, self.scenario.x0)
+        return np.arange(count) * self.trials // count
+
+    def whole(self, rollout: Rollout) -> Rollout:
+        """A rollout with the trajectories of all trials, in every process.
+
+        Its activations stay those of the share.
+        """
+        if self.shares.is_whole:
+            return rollout
+        joined = self.shares.join_all(rollout.x, rollout.u, rollout.command, rollout.y)
+        x, u, command, y = joined
+        return replace(rollout, x=x, u=u, command=command, y=y)
+
+    def gather(self, a: Array, indices: Array) -> Array:
+        """Entries (..., n) of some trials, in their order, of an array (..., own)."""
+        held = to_device_of(self.shares.held(indices), a)
+        return self.shares.join(a[..., held].copy())
 
     def rollout(
         self,
@@ -216,21 +246,27 @@ class ClosedLoop:
         `exploration` (T, nu, N) is added to the commands.
         """
         weights = self.network.weights(theta)
+        if exploration is not None:
+            exploration = self.shares.take(exploration)
         # Weights on trial may be unstable: their loss is infinite, and no error.
         with np.errstate(all="ignore"):
             simulated = self.passes.rollout(weights, linear_model, exploration)
-        losses = self.scenario.cost.losses(simulated.x, simulated.u)
+        losses = self.share.cost.losses(simulated.x, simulated.u)
+        is_finite = np.isfinite(simulated.x).all().reshape(1)
+        # Decisions are taken from the losses of all trials.
+        losses, is_finite = self.shares.join_all(losses, is_finite)
         return Rollout(
             theta,
             *simulated,
             linear_model=linear_model,
             losses=losses,
+            is_finite=bool(is_finite.all()),
             passes=self.passes,
         )
 
     def plant_jacobians(self, rollout: Rollout) -> PlantJacobians:
         """The plant's Jacobians along a rollout, or those of its linear model."""
-        s, w, model = self.scenario, self.wiring, rollout.linear_model
+        s, w, model = self.share, self.wiring, rollout.linear_model
         delay = w.command_delay
 
         # Before the first command arrives, controls do not depend on commands.
@@ -266,7 +302,7 @@ class ClosedLoop:
             self,
             rollout,
             self.plant_jacobians(rollout),
-            self.scenario.cost.linearise(rollout.x, rollout.u),
+            self.share.cost.linearise(rollout.x, rollout.u),
             Tally(self.jacobian_counts(rollout)),
         )
 
@@ -274,7 +310,7 @@ class ClosedLoop:
         """The plant linearised about a rollout, to replace the plant in others."""
         # Observations without noise: the loop adds it again.
         jacobians = self.plant_jacobians(rollout)
-        observed = self.kernels.observe(rollout.x[:-1], self.scenario.params)
+        observed = self.kernels.observe(rollout.x[:-1], self.share.params)
         return LinearModel(
             A=jacobians.A,
             B=jacobians.B,
@@ -331,21 +367,20 @@ class LinearisedLoop:
             return self
         loop = self.loop.subset(trials)
         indices = self.loop.trial_indices(trials)
-
-        def select(a: Array) -> Array:
-            return a[..., indices].copy()
-
+        select: HandOver = self.loop.shares.hand_over(indices, loop.shares)
         whole = self.rollout
         activations = self.loop.passes.select_activations(
-            whole.activations, indices, loop.passes
+            whole.activations, select, loop.passes
         )
         arrays: dict[str, Any] = {
             name: select(getattr(whole, name)) for name in ROLLOUT_ARRAYS
         }
+        losses = whole.losses[to_device_of(indices, whole.losses)]
         # The selected Jacobians stand for what the rollout kept fixed.
         rollout = replace(
             whole,
             **arrays,
+            losses=losses,
             activations=activations,
             linear_model=NOTHING_FIXED,
             passes=loop.passes,
@@ -358,27 +393,44 @@ class LinearisedLoop:
             C=select(whole_plant.C),
             slope=select(whole_plant.slope),
         )
-        cost = self.cost.select_trials(indices)
+        cost = self.cost.map(select)
         return LinearisedLoop(loop, rollout, jacobians, cost, self.tally)
 
     def jvp(self, v: Array) -> Residuals:
-        """Tangent of all residuals in the direction v (P,)."""
+        """Tangent of the residuals of the share in the direction v (P,)."""
         dx, du, _ = self.loop.passes.tangent(
             self.weights, self.plant_jacobians, self.rollout, self._push(v)
         )
-        steps, _, trials = du.shape
-        self.tally.add(Counts(tangent_steps=steps * trials))
+        self.tally.add(Counts(tangent_steps=len(du) * self.trials))
         return self.cost.jvp(dx, du)
 
     def vjp(self, w: Residuals) -> Array:
-        """Gradient (P,) of <w, residuals>."""
+        """Gradient (P,) of <w, residuals>, summed over all trials.
+
+        w are cotangents of the residuals of the share.
+        """
         x_bar, u_bar = self.cost.vjp(w)
-        steps, _, trials = u_bar.shape
-        self.tally.add(Counts(adjoint_steps=steps * trials))
-        w_bar = self.loop.passes.adjoint(
-            self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
+        self.tally.add(Counts(adjoint_steps=len(u_bar) * self.trials))
+        return self._sum_adjoint(x_bar, u_bar)
+
+    def _sum_adjoint(
+        self, x_bar: Array, u_bar: Array, activations_bar: Activations | None = None
+    ) -> Array:
+        """Cotangent (P,) of theta, of all trials, for those of the share."""
+        blocks = self.loop.passes.adjoint(
+            self.weights,
+            self.plant_jacobians,
+            self.rollout,
+            x_bar,
+            u_bar,
+            activations_bar,
         )
-        return self._pull(w_bar)
+        return self._pull(self.loop.shares.communicator.sum_blocks(blocks))
+
+    def inner(self, residuals: Residuals, others: Residuals) -> float:
+        """Inner product of residuals, summed over all trials."""
+        by_trial = self.loop.shares.join(residuals.dot_by_trial(others))
+        return float(np.sum(by_trial))
 
     @cached_property
     def gradient(self) -> Array:
@@ -392,20 +444,34 @@ class LinearisedLoop:
         """
         # Cotangents of all residuals at once could take more memory than the rows.
         per_index = self.rollout.x.size + self.rollout.u.size
-        most = max(1, MOST_COTANGENTS // per_index)
+        # A share may be empty, where a subset has fewer blocks than processes.
+        most = max(1, MOST_COTANGENTS // max(1, per_index))
         if len(indices) <= most:
-            return self._some_rows(indices)
-        shape = (len(indices), self.trials, self.rollout.theta.size)
+            return self._join_rows(self._some_rows(indices))
+        own = self.rollout.x.shape[-1]
+        shape = (len(indices), own, self.rollout.theta.size)
         rows = np.empty_like(self.rollout.x, shape=shape)
         for k in range(0, len(indices), most):
             rows[k : k + most] = self._some_rows(indices[k : k + most])
-        return rows
+        return self._join_rows(rows)
+
+    def _join_rows(self, rows: Array) -> Array:
+        """Rows (K, N, P) of all trials, of those (K, own, P) of the share."""
+        if self.loop.shares.is_whole:
+            return rows
+        by_trial = np.moveaxis(rows, 1, -1)
+        joined = self.loop.shares.join(by_trial)
+        return np.ascontiguousarray(np.moveaxis(joined, -1, 1))
+
+    def scaled_residuals(self, indices: Sequence[ResidualIndex]) -> Array:
+        """K residuals of every trial times the roots of their weights (K, N)."""
+        return self.loop.shares.join(self.cost.scaled_residuals(indices))
 
     def _some_rows(self, indices: Sequence[ResidualIndex]) -> Array:
-        """Rows (K, N, P) of `rows`, by one adjoint pass with K cotangents."""
+        """Rows (K, own, P) of `rows`, by one adjoint pass with K cotangents."""
         x_bar, u_bar = self.cost.residual_cotangents(indices)
-        count, steps, _, trials = u_bar.shape
-        self.tally.add(Counts(adjoint_steps=count * steps * trials))
+        count, steps, *_ = u_bar.shape
+        self.tally.add(Counts(adjoint_steps=count * steps * self.trials))
         J = self.loop.passes.adjoint_rows(
             self.weights, self.plant_jacobians, self.rollout, x_bar, u_bar
         )
@@ -427,7 +493,4 @@ class LinearisedLoop:
             keep_activations=True,
         )
         d_hidden = passes.keep_hidden(d_activations)
-        gradient = passes.adjoint(
-            self.weights, self.plant_jacobians, rollout, dx, du, d_hidden
-        )
-        return self._pull(gradient) / self.loop.trials
+        return self._sum_adjoint(dx, du, d_hidden) / self.loop.trials

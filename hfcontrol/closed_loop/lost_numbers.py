@@ -40,6 +40,7 @@ def find_wrong_number(loop: ClosedLoop, rollout: Rollout) -> str | None:
 
     None if all are finite, or if the trials that are not have run away.
     """
+    rollout = loop.whole(rollout)
     x = to_host(rollout.x)
     costs = to_host(loop.scenario.cost.losses_over_time(rollout.x, rollout.u))
     is_finite = np.isfinite(x).all(axis=1)

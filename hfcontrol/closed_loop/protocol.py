@@ -50,8 +50,8 @@ class RolloutResult(Protocol):
 class Linearised(Protocol):
     """The derivative of a loop's residuals by theta, at one rollout.
 
-    Only a discrete loop has `rows` and `structural_product`: in continuous time,
-    residuals do not belong to control steps.
+    Only a discrete loop has `rows`, `scaled_residuals` and `structural_product`: in
+    continuous time, residuals do not belong to control steps.
     """
 
     @property
@@ -80,7 +80,11 @@ class Linearised(Protocol):
         ...
 
     def jvp(self, v: Array) -> Any:
-        """Tangent of all residuals in the direction v (P,)."""
+        """Tangent of the residuals in the direction v (P,)."""
+        ...
+
+    def inner(self, residuals: Any, others: Any) -> float:
+        """Inner product of residuals."""
         ...
 
     def vjp(self, w: Any) -> Array:
@@ -93,6 +97,10 @@ class Linearised(Protocol):
 
     def rows(self, indices: Sequence[ResidualIndex]) -> Array:
         """Weighted Jacobian (K, N, P) of K residuals of every trial."""
+        ...
+
+    def scaled_residuals(self, indices: Sequence[ResidualIndex]) -> Array:
+        """K weighted residuals of every trial (K, N)."""
         ...
 
     def structural_product(self, v: Array) -> Array:

@@ -103,6 +103,9 @@ class BatchKernels(Kernels):
         plant = self.plant
         partial = name == "observe" and plant.observation_indices is not None
         rows = plant.n_observable if partial else size
+        if not x.shape[1]:
+            # The functions are the user's: they are never called for no trial.
+            return np.empty((size, 0))
         try:
             out = self._evaluate(name, x, u, target, p, rows)
         except HFControlError:

@@ -63,7 +63,7 @@ def curvature_along(linear: Linearised, v: Array) -> float:
     """Return v' G v of a linearised closed loop, by one tangent and no adjoint."""
     dr = linear.jvp(v)
     weighted = linear.cost.weights * dr
-    return float(weighted.dot(dr)) / linear.trials
+    return linear.inner(weighted, dr) / linear.trials
 
 
 class Structural(Operator):
@@ -101,7 +101,7 @@ class ResidualJacobian:
         if sizes is not None:
             jacobian *= sizes
         self.matrix = jacobian.reshape(-1, jacobian.shape[-1])
-        self.residuals = linear.cost.scaled_residuals(indices).ravel()
+        self.residuals = linear.scaled_residuals(indices).ravel()
         self.gram = linear.loop.passes.gram(self.matrix)
 
 

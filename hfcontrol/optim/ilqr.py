@@ -24,8 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import current_communicator
 from hfcontrol.arrays.device import to_device_of, to_host
 from hfcontrol.arrays.types import Array
+from hfcontrol.closed_loop.shares import Shares
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels, LinearLaw, Perturbations
 from hfcontrol.tasks.scenario import Scenario, select_trials, shorten_scenario
@@ -133,13 +135,15 @@ class OpenLoop:
     """The plant without its controller: from arriving controls to trajectories.
 
     With kernels of a GPU its arrays are there. Losses, which decide what comes next,
-    and indices of trials stay with the CPU.
+    and indices of trials stay with the CPU. Processes that share a training simulate
+    and differentiate their own trials each, which takes most of the time.
     """
 
     def __init__(self, kernels: Kernels, scenario: Scenario, wiring: Wiring) -> None:
         self.kernels = kernels
         self.scenario = scenario
         self.wiring = wiring
+        self.shares = Shares(scenario.trials, current_communicator())
 
     def subset(self, trials: Any) -> "OpenLoop":
         """Return the same for the trials of some indices, which may repeat."""
@@ -177,16 +181,25 @@ class OpenLoop:
             T, nu, N = v.shape
             gains = np.zeros_like(v, shape=(T, N, nu, len(s.x0)))
             reference = np.zeros_like(v, shape=(T + 1, *s.x0.shape))
-        law = LinearLaw(v, gains, reference, w.limits.bounds)
-        perturbations = Perturbations(s.motor_gain, s.motor_noise, s.disturbance)
-        x, v, u = self.kernels.regulate(s.x0, law, s.params, perturbations, w.taper)
+        take = self.shares.take
+        gains = np.moveaxis(take(np.moveaxis(gains, 1, -1)), -1, 1)
+        law = LinearLaw(take(v), gains, take(reference), w.limits.bounds)
+        chance = map(take, (s.motor_gain, s.motor_noise, s.disturbance))
+        found = self.kernels.regulate(
+            take(s.x0), law, take(s.params), Perturbations(*chance), w.taper
+        )
+        x, v, u = self.shares.join_all(*found)
         losses = to_host(s.cost.losses(x, u))
         return Trajectories(x, v, u, np.where(np.isfinite(losses), losses, np.inf))
 
     def expand(self, x: Array, v: Array, u: Array) -> Expansion:
         """Return the expansion about trajectories."""
         s = self.scenario
-        A, B = self.kernels.jacobians_along(x, u, s.params, self.wiring.taper)
+        take = self.shares.take
+        found = self.kernels.jacobians_along(
+            take(x), take(u), take(s.params), self.wiring.taper
+        )
+        A, B = self.shares.join_all(*found)
         cost = s.cost.linearise(x, u)
         l_x, l_u = cost.gradient()
         l_xx, l_uu, l_ux = cost.hessian()

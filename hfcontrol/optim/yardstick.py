@@ -136,7 +136,8 @@ class Optima:
         with np.errstate(all="ignore"):
             found = self._find(system)
             if rollout is not None:
-                command = to_device_of(rollout.command, system.scenario.x0)
+                command = loop.whole(rollout).command
+                command = to_device_of(command, system.scenario.x0)
                 arriving = system.wiring.arriving_controls(command)
                 found = _try_controls(system, arriving, found)
         return float(np.mean(found.losses))

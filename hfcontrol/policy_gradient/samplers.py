@@ -108,7 +108,7 @@ class PlantSampler:
         noise = policy.draw_noise(log_std, steps, loop.trials, rng)
         # Early noise can make trials diverge, which is found below.
         with np.errstate(all="ignore"):
-            rollout = loop.rollout(theta, exploration=noise)
+            rollout = loop.whole(loop.rollout(theta, exploration=noise))
             costs = loop.scenario.cost.losses_over_time(rollout.x, rollout.u)
             # The final cost belongs to the last step.
             costs[-2] += costs[-1]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import of_first
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.loop import ClosedLoop
@@ -165,12 +166,11 @@ class PolicyTrainer:
         self, state: TrainingState, clock: float, stop_token: StopToken
     ) -> Stop | None:
         """Return the limit that is reached, if any."""
+        # Processes that share the training stop together.
+        seconds = time.perf_counter() - clock
+        stopped, seconds = of_first((stop_token.stopped, seconds))
         return self.limits.check(
-            state.loss,
-            self.limits.loss,
-            stop_token.stopped,
-            state.rollouts,
-            time.perf_counter() - clock,
+            state.loss, self.limits.loss, stopped, state.rollouts, seconds
         )
 
 

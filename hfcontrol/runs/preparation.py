@@ -12,6 +12,7 @@ from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
 from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.sharing import check_shares
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.diagnosis import Diagnosis
 from hfcontrol.training.holds import begin_hold, choose_hold, list_holds
@@ -36,6 +37,7 @@ class Preparation(NamedTuple):
 def prepare(trainer: Trainer | PolicyTrainer, settings: Settings) -> Preparation:
     """Compile or load all that a training calls, and say what was chosen and why."""
     begin = time.perf_counter()
+    check_shares(trainer)
     if isinstance(trainer, PolicyTrainer):
         trainer.prepare()
         reason = (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import ALONE
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
@@ -388,6 +389,8 @@ class Run(Displayed):
             scenario,
             wiring,
             PassOptions(store_every=settings.store_every),
+            # Whoever looks at a run wants all of its trials.
+            ALONE,
         )
 
     @np.errstate(all="ignore")

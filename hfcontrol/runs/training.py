@@ -1,16 +1,18 @@
 """Trainings in progress, tied to their run folders."""
 
 import logging
-import platform
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import is_first, on_first
 from hfcontrol.arrays.types import Array
 from hfcontrol.errors import NumberError, TrainingError, UsageError
 from hfcontrol.optim.yardstick import Pilots
@@ -25,6 +27,7 @@ from hfcontrol.runs.preparation import Preparation, prepare
 from hfcontrol.runs.records import is_known, remember_out, remember_plant
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
+from hfcontrol.runs.sharing import check_processes, library_versions
 from hfcontrol.runs.state_tree import (
     conditioning_to_tree,
     curriculum_to_tree,
@@ -39,7 +42,6 @@ from hfcontrol.training.start import choose_start
 from hfcontrol.training.state import Event, Stop, TrainingState
 from hfcontrol.training.stop import StopToken
 from hfcontrol.training.trainer import Trainer
-from hfcontrol.version import __version__
 
 # Settings that may change when a run is resumed; none of them moves the weights.
 RESUMABLE = (
@@ -50,10 +52,6 @@ RESUMABLE = (
     "plant",
     "device",
 )
-
-# Libraries whose versions a checkpoint records, if they are loaded.
-RECORDED_LIBRARIES = ("numba", "scipy", "h5py")
-
 
 # For programs that keep logs; without a handler of theirs, nothing is printed.
 LOGGER = logging.getLogger("hfcontrol")
@@ -141,10 +139,10 @@ class Training:
         holds the last weights.
         """
         saved: CurriculumState | None = None
-        # Two trainings in one folder would delete each other's files.
-        with self.folder.lock() as locked:
+        with self._locked() as locked:
             for event in self._ladder_events(stop_token):
-                self._use_folder(locked.follow())
+                if locked:
+                    self._use_folder(locked.follow())
                 if event.kind == "curriculum":
                     saved = self._save_curriculum(saved)
                 # Within a hold there is nothing to save: an interrupted one is made
@@ -153,6 +151,16 @@ class Training:
                     self._save(event.state, event.stop)
                 self._log(event)
                 yield event
+
+    @contextmanager
+    def _locked(self) -> Iterator[RunFolder | None]:
+        """Lock the folder in the process that writes; the others have None."""
+        if not is_first():
+            yield None
+            return
+        # Two trainings in one folder would delete each other's files.
+        with self.folder.lock() as locked:
+            yield locked
 
     def _log(self, event: Event) -> None:
         """Log an event for Python's logging: updates as DEBUG, the rest as INFO."""
@@ -187,7 +195,7 @@ class Training:
         if curriculum is None or curriculum.is_finished or curriculum.state is saved:
             return saved
         tree = {**self._common_tree(), "warming": curriculum_to_tree(curriculum.state)}
-        self.folder.save_curriculum(tree)
+        on_first(partial(self.folder.save_curriculum, tree))
         return curriculum.state
 
     def _save(self, state: TrainingState, stop: Stop | None) -> None:
@@ -200,11 +208,15 @@ class Training:
             "stop": stop and stop.word,
             "state": state_to_tree(state),
         }
+        self.last_checkpoint = on_first(partial(self._write, tree, state))
+
+    def _write(self, tree: Tree, state: TrainingState) -> Path:
+        """Write a checkpoint, and remove the file of a finished curriculum."""
         path = self.folder.save(tree, state.updates, state.loss)
-        self.last_checkpoint = path
         if self.curriculum is None:
             self.folder.end_curriculum(first=path if self.has_preceded else None)
             self.has_preceded = False
+        return path
 
     def _common_tree(self) -> Tree:
         """The entries that every file of the run has, so that each is self-contained.
@@ -233,22 +245,9 @@ class Training:
             "interface": interface.tree(),
             "solver": self.prepared.solver,
             "compile_seconds": self.prepared.seconds,
-            "versions": _versions(),
+            "versions": library_versions(),
             "connections": network.connections,
         }
-
-
-def _versions() -> dict[str, str]:
-    """Versions of hfcontrol, Python and the libraries in use."""
-    versions = {
-        "hfcontrol": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-    for name in RECORDED_LIBRARIES:
-        if name in sys.modules:
-            versions[name] = sys.modules[name].__version__
-    return versions
 
 
 @np.errstate(all="ignore")
@@ -277,9 +276,11 @@ def start_training(
         ladder.use_pilots(prepared.diagnosis.pilots)
     task = cast(Task, trainer.task)
     root = out or "weights"
-    folder = RunFolder.create(root, trainer.plant.name, task.name, settings.seed)
-    remember_plant(settings.plant)
-    remember_out(root)
+    names = (trainer.plant.name, task.name, settings.seed)
+    folder = on_first(partial(RunFolder.create, root, *names))
+    if is_first():
+        remember_plant(settings.plant)
+        remember_out(root)
     return Training(settings, ladder, folder, prepared, command, begin.conditioning)
 
 
@@ -294,13 +295,14 @@ class _Beginning(NamedTuple):
 
 def _begin(settings: Settings, start: Run | None) -> _Beginning:
     """Return what a training begins with: from a run, or as its strategy says."""
+    plant = load_plant(settings.plant)
+    check_processes(settings, plant)
     if start is not None:
-        trainer = make_trainer(settings, conditioning=start.conditioning)
+        trainer = make_trainer(settings, plant, start.conditioning)
         _check_start(start, trainer, settings)
         prepared = prepare(trainer, settings)
         return _Beginning(trainer, prepared, start.conditioning, start.theta)
 
-    plant = load_plant(settings.plant)
     trainer = make_trainer(settings, plant)
     prepared = prepare(trainer, settings)
     if not _chooses_start(settings, trainer):
@@ -402,7 +404,9 @@ def continue_training(
             f"{changed} changed since {run.path} was trained; continue "
             "anyway with `force`, or train a new run from its weights with `start`"
         )
-    remember_plant(settings.plant)
+    if is_first():
+        remember_plant(settings.plant)
+    check_processes(settings, run.plant_file)
     # `run.trainer` is on the CPU, and checks that the weights still fit.
     trainer = (
         run.trainer

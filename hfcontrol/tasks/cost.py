@@ -42,6 +42,12 @@ class Residuals(NamedTuple):
         pairs = zip(self, other, strict=True)
         return sum(float(np.vdot(a, b)) for a, b in pairs if a is not None)
 
+    def dot_by_trial(self, other: "Residuals") -> Array:
+        """Inner products (N,) with residuals of the same shapes, one by trial."""
+        pairs = zip(self, other, strict=True)
+        products = [(a * b).sum(axis=(0, 1)) for a, b in pairs if a is not None]
+        return np.sum(products, axis=0)
+
     def map(self, function: Callable[[Array], Array]) -> "Residuals":
         """Apply a function to every group that is present."""
         return make_residuals([None if a is None else function(a) for a in self])
@@ -329,18 +335,13 @@ class LinearCost:
             values.append(np.sqrt(weights[t, i]) * residuals[t, i])
         return np.stack(values)
 
-    def select_trials(self, indices: Array) -> "LinearCost":
-        """The residuals and Jacobians of the trials with these indices."""
-
-        def select(a: Array) -> Array:
-            # Indexing the last axis changes the memory order; the copy is C-contiguous.
-            return a[..., indices].copy()
-
+    def map(self, function: Callable[[Array], Array]) -> "LinearCost":
+        """The residuals and Jacobians with a function applied to every array."""
         return LinearCost(
-            self.weights.map(select),
-            self.residuals.map(select),
-            None if self.output is None else select(self.output),
-            None if self.custom is None else [select(a) for a in self.custom],
+            self.weights.map(function),
+            self.residuals.map(function),
+            None if self.output is None else function(self.output),
+            None if self.custom is None else [function(a) for a in self.custom],
         )
 
     def gradient(self) -> tuple[Array, Array]:

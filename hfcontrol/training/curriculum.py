@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import of_first
 from hfcontrol.arrays.random import Stream, stream
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import NO_COUNTS, Counts
@@ -226,10 +227,10 @@ class Curriculum:
         """
         token = stop_token or StopToken()
         while not (self.is_finished or self.stop):
-            seconds = self.state.training.seconds
-            self.stop = self.trainer.limits.check(
-                np.inf, None, token.stopped, 0, seconds
-            )
+            spent = (token.stopped, self.state.training.seconds)
+            # Processes that share the training stop together.
+            stopped, seconds = of_first(spent)
+            self.stop = self.trainer.limits.check(np.inf, None, stopped, 0, seconds)
             if self.stop:
                 break
             if self._lacks_optima:
@@ -256,7 +257,7 @@ class Curriculum:
     def _find_optima(self, token: StopToken) -> Iterator[Event]:
         """Find what to imitate or to follow; count the seconds that it takes once."""
         yield self._event("iLQR looks for trajectories to follow")
-        if token.stopped:
+        if of_first(token.stopped):
             return
         begin = time.perf_counter()
         trainer, task = self.trainer, cast(Task, self.trainer.task)

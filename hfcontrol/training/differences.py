@@ -74,9 +74,9 @@ def choose_widening(loop: Any, start: Rollout) -> tuple[float, Counts]:
     """
     plant = loop.plant
     indices = loop.trial_indices(min(TRIALS, loop.trials))
-    x = start.x[:-1, :, indices].copy()
-    u = start.u[:, :, indices].copy()
-    p = loop.scenario.params[:, indices].copy()
+    x = loop.gather(start.x[:-1], indices)
+    u = loop.gather(start.u, indices)
+    p = loop.scenario.params[:, to_device_of(indices, x)].copy()
 
     rng = np.random.default_rng(0)
     size_x = np.asarray(plant.typical_state)[:, None]

@@ -234,7 +234,10 @@ class Hold:
     def deviation(self, rollout: Any) -> float:
         """Return the rms deviation of the state from the start's, in typical sizes."""
         change = (rollout.x[1:] - self.start.x[1:]) / self.typical
-        return float(np.sqrt(np.mean(change**2)))
+        # By trial first: the same bits, whichever process holds a trial.
+        loop = cast(ClosedLoop, self.loop)
+        by_trial = loop.shares.join(np.mean(change**2, axis=(0, 1)))
+        return float(np.sqrt(np.mean(by_trial)))
 
     def first_rollout(self) -> Any:
         """Return the start as a rollout of this objective.

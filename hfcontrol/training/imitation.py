@@ -167,7 +167,7 @@ class ImitationLoop(ClosedLoop):
     @cached_property
     def shown(self) -> LinearModel:
         """The teacher's trajectory as a linear model that nothing can change."""
-        s = self.scenario
+        s = self.share
         x, u = s.cost.references.state, s.cost.references.control
         times = np.maximum(np.arange(s.steps) - self.wiring.feedback_delay, 0)
         seen = self.kernels.observe(x[times], s.params)

@@ -16,6 +16,7 @@ vectors of weights come on top.
 
 from typing import NamedTuple
 
+from hfcontrol.arrays.communicator import current_communicator
 from hfcontrol.arrays.memory import format_bytes, usable_memory
 from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
@@ -84,9 +85,14 @@ def predict_memory(
 def check_memory(loop: ClosedLoop, optimizer: object, trials: int) -> None:
     """Raise UsageError if training on so many trials takes more memory than there is.
 
-    Of the loop only what is the same for all trials is read: one trial is enough.
+    Of the loop only what is the same for all trials is read: one trial is enough. A
+    process that shares the training holds its own trials alone.
     """
     memory = predict_memory(loop, optimizer, trials)
+    ranks = current_communicator().ranks
+    memory = memory._replace(
+        trajectories=memory.trajectories / ranks, jacobians=memory.jacobians / ranks
+    )
     usable = usable_memory()
     if memory.total <= usable:
         return

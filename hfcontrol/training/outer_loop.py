@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hfcontrol.arrays.communicator import of_first
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.counts import Counts
 from hfcontrol.closed_loop.faults import Fault, NotFiniteError
@@ -127,6 +128,7 @@ class OuterLoop:
         """Return why the first rollout has no finite loss."""
         failure: str | None = getattr(self.start, "failure", None)
         if not failure and isinstance(self.loop, ClosedLoop):
+            self.start = self.loop.whole(self.start)
             failure = find_wrong_number(self.loop, self.start)
         return failure or describe_divergence(self.problem.plant, self.start.x)
 
@@ -317,13 +319,10 @@ class OuterLoop:
         theta = self.state.optimizer.theta
         if not self._validates_targets and target.is_reached(loss, theta):
             return Stop.TARGET
-        return self.limits.check(
-            loss,
-            None,
-            self.stop_token.stopped,
-            self.state.rollouts,
-            time.perf_counter() - self.clock,
-        )
+        # Processes that share the training stop together.
+        seconds = time.perf_counter() - self.clock
+        stopped, seconds = of_first((self.stop_token.stopped, seconds))
+        return self.limits.check(loss, None, stopped, self.state.rollouts, seconds)
 
     def _check_progress(self) -> Stop | None:
         """Return the `Stop` of a training that can go no further, or None."""

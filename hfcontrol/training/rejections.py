@@ -166,17 +166,19 @@ def _short_step(linear: LinearisedLoop) -> tuple[Array, Array]:
     length = float(g @ g) / curvature if curvature > 0 else 1.0
     changes = linear.jvp(-length * g)
     typical = to_device_of(linear.loop.plant.typical_state[:, None], g)
-    largest = float(np.abs(changes.state / typical).max())
+    shares = linear.loop.shares
+    by_trial = np.abs(changes.state / typical).max(axis=(0, 1))
+    largest = float(shares.join(by_trial).max())
     part = min(1.0, SMALL / largest) if largest > 0 else 1.0
 
-    promised = np.zeros(linear.trials)
+    promised = np.zeros(changes.state.shape[-1])
     cost = linear.cost
     for w, r, dr in zip(cost.weights, cost.residuals, changes, strict=True):
         if w is not None and r is not None and dr is not None:
             # the change of w r^2 / 2
             by_entry = w * part * dr * (r + 0.5 * part * dr)
             promised += to_host(by_entry.sum(axis=(0, 1)))
-    return -part * length * g, promised
+    return -part * length * g, shares.join(promised)
 
 
 def name_trials(trials: tuple[int, ...]) -> str:

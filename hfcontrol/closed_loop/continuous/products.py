@@ -118,6 +118,11 @@ class Linearised:
         blocks = tuple(number * every // count for number in range(count))
         return Linearised(self.loop, self.rollout, blocks, self.tally)
 
+    @staticmethod
+    def inner(residuals: Array, others: Array) -> float:
+        """Return the inner product of residuals."""
+        return float(residuals @ others)
+
     @cached_property
     def gradient(self) -> Array:
         """Gradient of the loss (P,), by the estimator."""

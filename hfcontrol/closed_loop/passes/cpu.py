@@ -24,6 +24,7 @@ from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.plain import PlainPasses
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.shares import HandOver
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels import derivatives, segments
 from hfcontrol.kernels.base import Kernels
@@ -45,13 +46,6 @@ from hfcontrol.tasks.scenario import Scenario
 
 # Most rows of J in one product of `gram`: small enough for all cores to get a share.
 CHUNK = 64
-
-# Trials in a block: enough for an efficient matrix product, and few enough for two
-# cores to share 64 trials.
-WIDTH = 32
-
-# Lower limit for few trials, which two cores share as well.
-LEAST_WIDTH = 8
 
 
 def is_staged(network: Network) -> bool:
@@ -78,14 +72,8 @@ def kernel_tables(
     return NetworkTables(layers, sources, *hidden_units, start, clock, addresses)
 
 
-def choose_block_width(trials: int) -> int:
-    """Number of trials in a block."""
-    half = -(-trials // 2)
-    return min(WIDTH, max(LEAST_WIDTH, half), trials)
-
-
 class FusedPasses:
-    """Compiled `Passes` of one network on one plant and scenario.
+    """Compiled `Passes` of one network on one plant, scenario and blocks of a `width`.
 
     A plant that is not compiled is simulated by the plain pass. Its linear model,
     tangent and adjoint are compiled nevertheless, since they do not need the plant.
@@ -99,13 +87,14 @@ class FusedPasses:
         kernels: Kernels,
         scenario: Scenario,
         wiring: Wiring,
+        width: int,
         store_every: int = 1,
         dtype: str = "float64",
     ) -> None:
         self.network, self.scenario, self.wiring = network, scenario, wiring
         self.store_every = store_every
         self.dtype = np.dtype(dtype)
-        self.width = choose_block_width(scenario.trials)
+        self.width = width
         self.blocks = -(-scenario.trials // self.width)
 
         self.inputs = self._collect_inputs()
@@ -209,16 +198,17 @@ class FusedPasses:
         kept[:, 1:, hidden] = d_activations[:, 1:, hidden]
         # The last block is filled up with trials that do not exist.
         trials_in_last_block = self.scenario.trials - (self.blocks - 1) * self.width
-        kept[-1, :, :, trials_in_last_block:] = 0.0
+        # A share without any block has no last one.
+        kept[-1:, :, :, trials_in_last_block:] = 0.0
         return kept
 
     def select_activations(
-        self, activations: Array, indices: Array, passes: "FusedPasses"
+        self, activations: Array, select: HandOver, passes: "FusedPasses"
     ) -> Array:
         """See `Passes.select_activations`."""
-        block, column = indices // self.width, indices % self.width
-        selected = activations[block, :, :, column]
-        return passes._divide_into_blocks(np.moveaxis(selected, 0, 2))
+        block, column = select.held // self.width, select.held % self.width
+        held = np.moveaxis(activations[block, :, :, column], 0, 2)
+        return passes._divide_into_blocks(select.send(held))
 
     def _divide_into_blocks(self, activations: Array) -> Array:
         """Activations (step, unit, N) in blocks (block, step, unit, width).
@@ -304,7 +294,7 @@ class FusedPasses:
         if activations_bar is None:
             activations_bar = self._no_activations_bar()
         size = self.network.size
-        # One sum per block, added in order: the same bits on any number of cores.
+        # One sum per block: their order is the same on any number of cores.
         weights_bars = np.zeros((1, self.blocks, size))
         no_rows = np.empty((1, 0, size), self.dtype)
         self._run_adjoint(
@@ -314,7 +304,7 @@ class FusedPasses:
             (x_bar[None], u_bar[None], activations_bar),
             (weights_bars, no_rows),
         )
-        return weights_bars[0].sum(axis=0)
+        return weights_bars[0]
 
     def adjoint_rows(
         self,

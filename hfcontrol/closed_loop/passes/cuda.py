@@ -31,6 +31,7 @@ from hfcontrol.closed_loop.passes.cuda_layout import (
     make_tables,
 )
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.shares import HandOver
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.cuda import device
 from hfcontrol.kernels.cuda.adjoint import make_adjoint
@@ -232,11 +233,13 @@ class CudaPasses:
         return np.concatenate(parts, axis=1)
 
     def select_activations(
-        self, activations: CudaActivations, indices: Array, passes: "CudaPasses"
+        self, activations: CudaActivations, select: HandOver, passes: "CudaPasses"
     ) -> CudaActivations:
-        """See `Passes.select_activations`; the indices are on the GPU."""
+        """See `Passes.select_activations`."""
         sections = self.sections.split(activations.flat)
-        parts = [section[:, indices].ravel() for section in sections]
+        # Here the trial is the second axis, and not the last one.
+        selected = [select(section.swapaxes(1, 2)) for section in sections]
+        parts = [section.swapaxes(1, 2).ravel() for section in selected]
         return CudaActivations(passes.sections, np.concatenate(parts))
 
     def tangent(
@@ -356,7 +359,7 @@ class CudaPasses:
         if self.network.start:
             hidden_bar = start_bar[0, self.network.hidden]
             weights_bar[self.network.start] = hidden_bar.sum(axis=-1)
-        return weights_bar
+        return weights_bar[None]
 
     def adjoint_rows(
         self,

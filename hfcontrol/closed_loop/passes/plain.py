@@ -14,6 +14,7 @@ import numpy as np
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
 from hfcontrol.closed_loop.passes.protocol import StoredRollout, Trajectories
+from hfcontrol.closed_loop.shares import HandOver
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.kernels.structure import unpack
@@ -123,10 +124,10 @@ class PlainPasses:
 
     @staticmethod
     def select_activations(
-        activations: Array, indices: Array, passes: "PlainPasses"
+        activations: Array, select: HandOver, passes: "PlainPasses"
     ) -> Array:
         """See `Passes.select_activations`."""
-        return activations[..., indices].copy()
+        return select(activations)
 
     def hidden_activations(self, weights: Array, rollout: StoredRollout) -> Array:
         """See `Passes.hidden_activations`."""
@@ -241,7 +242,7 @@ class PlainPasses:
             weights, jacobians, rollout, x_bar, u_bar, activations_bar
         )
         rows = self._weight_cotangents(weights, rollout.activations[0], deltas)
-        return rows.sum(axis=0)
+        return rows.sum(axis=0)[None]
 
     def adjoint_rows(
         self,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.closed_loop.linear_model import LinearModel, PlantJacobians
+from hfcontrol.closed_loop.shares import HandOver
 
 # Values of all units at the stored steps. Their layout is private to the passes that
 # made them: an array of blocks of trials on the CPU, a `CudaActivations` on the GPU.
@@ -94,7 +95,10 @@ class Passes(Protocol):
         u_bar: Array,
         activations_bar: Activations | None = None,
     ) -> Array:
-        """Cotangent of the weights (P,) for cotangents of the trajectories."""
+        """Cotangents of the weights (block, P) for cotangents of the trajectories.
+
+        One for each block of trials; their sum in this order is that of all trials.
+        """
         ...
 
     def adjoint_rows(
@@ -123,9 +127,9 @@ class Passes(Protocol):
         ...
 
     def select_activations(
-        self, activations: Activations, indices: Array, passes: Any
+        self, activations: Activations, select: HandOver, passes: Any
     ) -> Activations:
-        """Activations of the trials with these indices, in the layout of `passes`."""
+        """Activations of the trials that `select` brings to `passes`, in its layout."""
         ...
 
     def gram(self, J: Array) -> Array:

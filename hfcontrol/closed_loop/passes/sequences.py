@@ -9,7 +9,8 @@ import numpy as np
 
 from hfcontrol.arrays.threads import run_in_parallel, single_threaded_blas
 from hfcontrol.arrays.types import Array
-from hfcontrol.closed_loop.passes.cpu import choose_block_width, kernel_tables
+from hfcontrol.closed_loop.passes.cpu import kernel_tables
+from hfcontrol.closed_loop.shares import choose_block_width
 from hfcontrol.kernels import sequences
 from hfcontrol.kernels.network_step import NetworkTables
 from hfcontrol.network.network import Network
