@@ -22,10 +22,10 @@ def loop_of(
     plant="linear",
     limit=np.inf,
     shape=((1,), "linear", (), ()),
-    trials=2,
+    trials=3,
     steps=2,
 ):
-    """A loop over a few steps; one trial in each block."""
+    """A loop over a few steps, in blocks of at most two trials."""
     # Another plant of the tests is called linear, too.
     plant = plant_of(plant) if plant == "swing" else load_plant(plant)
     kernels = compile_plant(plant)
@@ -34,13 +34,14 @@ def loop_of(
     scenario = task.draw(np.random.default_rng(3))
     limits = ControlLimits.symmetric(np.full(plant.nu, limit))
     wiring = Wiring(0, 0, limits, plant.taper)
-    alone = replace(estimator, block_size=1)
-    return ContinuousLoop(plant, kernels, network, scenario, wiring, alone)
+    estimator = replace(estimator, block_size=2)
+    return ContinuousLoop(plant, kernels, network, scenario, wiring, estimator)
 
 
 # Cells in continuous time with a limit, and a plant file that defines `jacobian`.
 LOOPS = {
     "ctpg": {"estimator": Estimator("ctpg", 1e-8, 1e-8)},
+    "backsolve": {"estimator": Estimator("backsolve", 1e-8, 1e-8)},
     "ctpg, jacobian": {
         "estimator": Estimator("ctpg", 1e-8, 1e-8),
         "plant": "diffdrive",
@@ -71,7 +72,7 @@ def test_tangent_and_adjoint_are_transposed(options):
     loop = loop_of(**options)
     theta = loop.network.initial(np.random.default_rng(1)) + 0.3
     linear = loop.linearise(loop.rollout(theta))
-    assert linear.trials == 2
+    assert linear.trials == 3 and linear.subset(2).trials == 2
     v = np.random.default_rng(2).standard_normal(theta.size)
     tangent = linear.jvp(v)
     w = np.random.default_rng(4).standard_normal(tangent.size)
