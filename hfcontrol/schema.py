@@ -9,7 +9,7 @@ about 0.2 s, so `import hfcontrol` and `hfcontrol --help` do without.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from numbers import Real
@@ -28,6 +28,7 @@ from typing import (
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -64,6 +65,34 @@ def check_whole(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 # Numbers that keep the type in which they were given.
 Whole: TypeAlias = Annotated[int, WrapValidator(check_whole)]
 Number: TypeAlias = Annotated[float, WrapValidator(check_number)]
+
+
+def split_words(value: Any) -> Any:
+    """Return a single text such as "shoulder,elbow" as a tuple of its words."""
+    if not isinstance(value, str):
+        return value
+    return tuple(word.strip() for word in value.split(",")) if value else ()
+
+
+def join_assignments(value: Any) -> Any:
+    """Return {"load": 1} as ("load=1",) and {"load": (0, 1)} as ("load=0..1",).
+
+    A single text is split at its commas.
+    """
+    if not isinstance(value, Mapping):
+        return split_words(value)
+    return tuple(f"{name}={_format_range(entry)}" for name, entry in value.items())
+
+
+# Texts; a single one with commas is split, and assignments may be a dictionary.
+Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(split_words)]
+Assignments: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(join_assignments)]
+
+# What may be given for them.
+GivenWords: TypeAlias = str | tuple[str, ...]
+GivenAssignments: TypeAlias = (
+    str | tuple[str, ...] | Mapping[str, float | str | tuple[float, float]]
+)
 
 # How a setting is written on the command line.
 Syntax: TypeAlias = Literal["value", "words", "numbers", "layers", "repeated"]
@@ -218,9 +247,12 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
 
 def describe_unknown(model: type[SettingsModel], name: str) -> str:
     """Return the sentence about a name that is no setting of a model."""
-    near = get_close_matches(name, model.model_fields, n=1)
+    # A word of some names means these: noise is no misspelt `normalise`.
+    parts = [field for field in model.model_fields if name in field.split("_")]
+    near = parts or get_close_matches(name, model.model_fields, n=1)
     if near:
-        return f"unknown setting '{name}'; did you mean '{near[0]}'?"
+        meant = " or ".join(f"'{field}'" for field in near)
+        return f"unknown setting '{name}'; did you mean {meant}?"
     return f"unknown setting '{name}'; `hfcontrol train --help` lists all settings"
 
 
@@ -229,6 +261,14 @@ def format_value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ",".join(map(_format_entry, value))
     return str(value)
+
+
+def _format_range(entry: Any) -> str:
+    """Return a number as its digits, a pair of numbers as LOW..HIGH, else its text."""
+    if isinstance(entry, (tuple, list)):
+        return "..".join(map(_format_range, entry))
+    is_number = isinstance(entry, Real)
+    return repr(float(entry)).removesuffix(".0") if is_number else str(entry)
 
 
 def _format_entry(value: Any) -> str:

@@ -4,12 +4,15 @@
     P = Q + A'PA - A'PB (R + B'PB)^-1 B'PA
 
 A and B are the derivatives of the plant's step at the goal x_g and its trim u_g, the
-controls that keep the plant there as far as controls can; a state without a goal has
-the goal zero. The law minimises the sum
-over all future steps of 1/2 (x - x_g)'Q(x - x_g) + 1/2 (u - u_g)'R(u - u_g), which is
-1/2 (x - x_g)'P(x - x_g), if the plant is linear. With the typical sizes s of states
-and controls Q = w / s^2, where w is one weight for positions and another one for all
-other states, and R = 1 / s^2 (Bryson's rule).
+controls that keep the plant there as far as controls can. A state without a goal is
+free: its goal is the value with which the plant stays there best. The law minimises
+the sum over all future steps of
+
+    1/2 (x - x_g)'Q(x - x_g) + 1/2 (u - u_g)'R(u - u_g),
+
+which is 1/2 (x - x_g)'P(x - x_g), if the plant is linear. With the typical sizes s of
+states and controls Q = w / s^2, where w is one weight for positions and another one for
+all other states, and R = 1 / s^2 (Bryson's rule).
 
 Source: Bryson and Ho, "Applied Optimal Control" (1975), chapter 5.
 """
@@ -21,7 +24,7 @@ from scipy.linalg import solve_discrete_are
 
 from hfcontrol.arrays.types import Array
 from hfcontrol.classical.problem import Problem, UnsuitableError
-from hfcontrol.optim.trim import find_trim
+from hfcontrol.optim.trim import Trim, find_trim
 from hfcontrol.plant.limits import ControlLimits
 
 # Part of the slowest mode that a settled movement has left.
@@ -60,8 +63,10 @@ class Regulator:
 
         # Goals, trims, solutions and gains of each period in which the goal stays.
         self.period = np.concatenate([[0], np.cumsum(changes)])
-        self.goals = problem.goal[first_steps]
-        self.trims = np.stack([self._trim(goal) for goal in self.goals])
+        wanted = problem.scenario.goal[1:][first_steps]
+        trims = [self._trim(goal, problem.scenario.x0) for goal in wanted]
+        self.goals = np.stack([trim.x for trim in trims])
+        self.trims = np.stack([trim.u for trim in trims])
         pairs = zip(self.goals, self.trims, strict=True)
         solved = [self._solve(*pair) for pair in pairs]
         self.P = np.stack([solution.P for solution in solved])
@@ -83,11 +88,14 @@ class Regulator:
         R = np.diag(1 / self.plant.typical_control**2)
         return Q, R
 
-    def _trim(self, goal: Array) -> Array:
-        """Return the controls (nu, N) that hold the goal (nx, N) best."""
+    def _trim(self, goal: Array, start: Array) -> Trim:
+        """Return where the goal (nx, N) is held best; NaN in it is free.
+
+        Free states are searched from those of the start (nx, N).
+        """
         # limits are the controller's part, whatever the law asks for
         unlimited = ControlLimits.symmetric(np.full(self.plant.nu, np.inf))
-        return find_trim(self.kernels, goal, goal, self.params, unlimited).u
+        return find_trim(self.kernels, goal, start, self.params, unlimited)
 
     def _solve(self, goal: Array, trim: Array) -> Solution:
         """Return the solution of every trial, for goal (nx, N) and trim (nu, N)."""

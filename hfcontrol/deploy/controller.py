@@ -118,6 +118,11 @@ class Controller:
             )
         return controller
 
+    def __repr__(self) -> str:
+        inputs = f"target ({self.n_target}), observation ({', '.join(self.observes)})"
+        controls = ", ".join(self.controls)
+        return f"Controller({inputs} -> {controls}, every {self.dt:g} s)"
+
     def reset(self) -> None:
         """Forget all steps: the next one is the first, of any number of trials."""
         # `act` compares by identity: this very array means that no step was made.
@@ -213,7 +218,9 @@ class Controller:
         names = [f"target {k + 1}" for k in range(self.n_target)]
         for name, value in zip([*names, *self.observes], batch[:, trial], strict=True):
             if not np.isfinite(value):
-                return f"act: {name}{where} is {value}{advice}"
+                free = "; for a state without a goal give 0, as in training"
+                hint = free if name.startswith("target ") and np.isnan(value) else ""
+                return f"act: {name}{where} is {value}{hint}{advice}"
         return f"act: the inputs{where} are too large for the network{advice}"
 
     def _join_inputs(self, target: Array, observation: Array) -> Array:

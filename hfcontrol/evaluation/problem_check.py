@@ -53,8 +53,9 @@ GROWS = 5.0
 # Differences of slopes below this are rounding errors.
 ROUNDING = 1e-6
 
-# A state that leaves its goal by more than its size over the horizon cannot rest there.
-DRIFT = 1.0
+# A state that leaves its goal by more than so many sizes over the horizon cannot rest
+# there.
+DRIFT = 0.1
 
 # States beyond so many sizes do not belong to a good trial.
 FAR = 100.0

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, setting
+from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, Words, setting
 
 CellName = Literal[
     "tanh",
@@ -109,7 +109,7 @@ class NetworkSettings(SettingsModel):
         gt=0,
         le=1,
     )
-    freeze: tuple[str, ...] = setting(
+    freeze: Words = setting(
         (),
         "Layers that keep their initial weights: 1,2 or out.",
         "LAYERS",

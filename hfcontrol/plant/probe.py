@@ -160,13 +160,19 @@ def probe_derivatives(plant: Plant) -> None:
 def describe_error(plant: Plant, error: BaseException) -> str:
     """Return the text of an error in a plant's function, with its line in the file.
 
-    For an index that is too large it also names the sizes of all arguments.
+    For an index that is too large it also names the sizes of all arguments, and for a
+    number outside the domain of a function it says how to keep it inside.
     """
     text = str(error)
     if isinstance(error, IndexError):
         text += (
             f" (indices start at 0; sizes: {plant.nx} of x, {plant.nu} of u, "
             f"{plant.n_params} of p, {plant.ny} of y, {plant.nz} of z)"
+        )
+    elif isinstance(error, ValueError) and plant.compiled:
+        text += (
+            "; states may leave their usual range: keep what sqrt or log takes above "
+            "zero, as in math.sqrt(max(level, 1e-3))"
         )
     line = line_in_file(error, str(plant.path))
     return text if line is None else f"line {line}, {text}"

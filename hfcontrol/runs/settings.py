@@ -32,7 +32,13 @@ from hfcontrol.network.settings import (
 )
 from hfcontrol.optim.settings import OptimizerSettings, SolverName
 from hfcontrol.policy_gradient.settings import PolicyGradientSettings
-from hfcontrol.schema import SettingsModel, Whole, setting
+from hfcontrol.schema import (
+    GivenAssignments,
+    GivenWords,
+    SettingsModel,
+    Whole,
+    setting,
+)
 from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings
 from hfcontrol.training.settings import (
     CurriculumSettings,
@@ -105,11 +111,11 @@ class ConditionKeywords(TypedDict, total=False):
     motor_noise: float | str
     push: float | None
     jitter: float
-    param: tuple[str, ...]
-    vary: tuple[str, ...]
+    param: GivenAssignments
+    vary: GivenAssignments
     curl_field: float | None
     actuators: float | str
-    observe: tuple[str, ...]
+    observe: GivenWords
     control_limit: float | str | tuple[_Bound, ...] | None
     seed: int
 
@@ -132,7 +138,7 @@ class TrainKeywords(ConditionKeywords, total=False):
     time_constants: str | None
     learn_start: bool
     density: float
-    freeze: tuple[str, ...]
+    freeze: GivenWords
     dale: float | None
     batches: int | None
     average: int

@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from hfcontrol.schema import Number, SettingsModel, Whole, setting
+from hfcontrol.schema import (
+    Assignments,
+    Number,
+    SettingsModel,
+    Whole,
+    Words,
+    setting,
+)
 
 Space = Literal["joint", "hand"]
 Finite: TypeAlias = Annotated[Number, Field(allow_inf_nan=False)]
@@ -173,7 +180,7 @@ class ConditionSettings(SettingsModel):
         ge=0,
         lt=1,
     )
-    param: tuple[str, ...] = setting(
+    param: Assignments = setting(
         (),
         "Another value of a plant's parameter; repeatable.",
         "NAME=VALUE",
@@ -181,7 +188,7 @@ class ConditionSettings(SettingsModel):
         allowed="texts such as friction=0.1",
         plants_only=True,
     )
-    vary: tuple[str, ...] = setting(
+    vary: Assignments = setting(
         (),
         "A plant's parameter that varies between trials, drawn uniformly: load=0..1 or "
         "mass=20%; repeatable.",
@@ -206,7 +213,7 @@ class ConditionSettings(SettingsModel):
         allowed="seconds such as 0.04 or 2s, or milliseconds such as 40ms",
         plants_only=True,
     )
-    observe: tuple[str, ...] = setting(
+    observe: Words = setting(
         (),
         "What the network observes: names separated by commas, or positions; "
         "everything by default.",

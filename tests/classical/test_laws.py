@@ -187,6 +187,18 @@ def test_the_regulator_holds_a_goal_that_needs_force():
     np.testing.assert_allclose(final, [1, 2, 0, 0], atol=0.05)
 
 
+def test_the_regulator_lets_a_free_state_follow():
+    """By the equations of STEPS, first = 3 and push = 1.1 hold second = 1."""
+    problem = make_problem(STEPS)
+    goal = np.full_like(problem.scenario.goal, 1.0)
+    goal[:, 0] = np.nan
+    free = replace(problem, scenario=replace(problem.scenario, goal=goal))
+    law = Regulator(free, (2.0, 1.0))
+    np.testing.assert_allclose(law.goals[0, 0], 3.0, rtol=1e-6)
+    np.testing.assert_allclose(law.trims[0, 0], 1.1, rtol=1e-6)
+    np.testing.assert_allclose(move(free, law).x[-1, 1], 1.0, rtol=1e-6)
+
+
 @pytest.mark.parametrize("delays", [(0, 0), (3, 2)])
 def test_tracking_reproduces_the_optimum_without_disturbance(delays):
     arm = load_plant("arm2")

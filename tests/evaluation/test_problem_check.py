@@ -78,6 +78,16 @@ def test_shipped_plants_have_no_warnings(name):
             [(FORCE, FORCE + " + 3.0"), ("DT, ", "LIMIT = ((0, None),)\nDT, ")],
             "constant controls (0) change it by",
         ),
+        # A spring pulls harder at a goal far away; that its rate is free is no help.
+        (
+            [
+                (FORCE, FORCE + " - x[0]"),
+                ('"target": (0.0, 0.0)', '"target": (2.0, float("nan"))'),
+                ("(1.0, 0.1)", "(1.0, 0.0)"),
+                ("DT, ", "LIMIT = 1.0\nDT, "),
+            ],
+            "place: its goal is no point of rest",
+        ),
     ],
 )
 def test_a_goal_that_cannot_be_held_is_named(changes, words):

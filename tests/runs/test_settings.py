@@ -42,7 +42,16 @@ from hfcontrol.runs.settings import (
     TrainKeywords,
     settings_for,
 )
-from hfcontrol.schema import alternatives, join_words, option_of, options
+from hfcontrol.schema import (
+    Assignments,
+    GivenAssignments,
+    GivenWords,
+    Words,
+    alternatives,
+    join_words,
+    option_of,
+    options,
+)
 from hfcontrol.tasks.settings import ConditionSettings
 from hfcontrol.training.holds import CHOICES
 
@@ -194,6 +203,25 @@ def test_settings_can_be_hashed_and_pickled():
     assert hash(settings) == hash(Settings(hidden=(3, 4), vary=("load=0..1",)))
 
 
+@pytest.mark.parametrize(
+    "given, stored",
+    [
+        ({"observe": "shoulder, elbow"}, ("shoulder", "elbow")),
+        ({"freeze": "out"}, ("out",)),
+        ({"param": "load=1,friction=0"}, ("load=1", "friction=0")),
+        ({"param": {"load": np.float64(1)}}, ("load=1",)),
+        (
+            {"vary": {"load": (0, 0.5), "friction": "20%"}},
+            ("load=0..0.5", "friction=20%"),
+        ),
+        ({"observe": ""}, ()),
+    ],
+)
+def test_texts_may_be_one_text_and_assignments_a_dictionary(given, stored):
+    (name,) = given
+    assert getattr(Settings(**given), name) == stored
+
+
 def test_settings_are_immutable():
     settings = Settings()
     with pytest.raises(AttributeError, match=r"use changed\(seed=3\)"):
@@ -211,7 +239,14 @@ def test_keywords_agree_with_the_models():
     # Pydantic's own annotations cannot always be evaluated.
     fields = {}
     for model in reversed(Settings.__mro__[: Settings.__mro__.index(BaseModel)]):
-        own = SimpleNamespace(__annotations__=inspect.get_annotations(model))
+        hints = inspect.get_annotations(model)
+        for name, hint in hints.items():
+            # What is stored as texts may be given in other forms.
+            if hint is Words:
+                hints[name] = GivenWords
+            elif hint is Assignments:
+                hints[name] = GivenAssignments
+        own = SimpleNamespace(__annotations__=hints)
         fields |= get_type_hints(own, vars(sys.modules[model.__module__]))
     expected = {name: fields[name] for name in Settings.model_fields}
     assert get_type_hints(SettingsDict) == expected | {"plant": str | Path}
@@ -411,6 +446,7 @@ def test_a_hidden_state_turns_recurrence_on(options, recurrent):
     "name, words",
     [
         ("batch", "unknown setting 'batch'; did you mean 'batches'?"),
+        ("noise", "did you mean 'sensory_noise' or 'motor_noise'?"),
         ("foo", "`hfcontrol train --help` lists all settings"),
     ],
 )
