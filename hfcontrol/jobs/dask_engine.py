@@ -89,6 +89,31 @@ def run_call(key: str, call: Call, channel: DaskChannel) -> Any:
         return call.function(key, call.argument, channel)
 
 
+def _connect(address: str) -> Client:
+    """Return the client of a scheduler; UsageError if none answers in time."""
+    found: list[Client | Exception] = []
+
+    def connect() -> None:
+        try:
+            found.append(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
+        except (OSError, ValueError, TypeError) as error:
+            found.append(error)
+
+    # Dask waits for ever for the first word of a program that is no scheduler.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS + 1.0)
+    reason = "it says nothing"
+    if found and isinstance(found[0], Client):
+        return found[0]
+    if found:
+        reason = type(found[0]).__name__
+    raise UsageError(
+        f"`backend` dask:{address}: no scheduler answers within {CONNECT_SECONDS:g} s "
+        f"({reason}); start one with `dask scheduler`, or correct the address"
+    )
+
+
 class DaskEngine(Engine):
     """Jobs on the cluster of a scheduler.
 
@@ -101,14 +126,7 @@ class DaskEngine(Engine):
         super().__init__()
         self.address = address
         self.channel = DaskChannel(f"hfcontrol-{uuid4().hex}")
-        try:
-            self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"`backend` dask:{address}: no scheduler answers within "
-                f"{CONNECT_SECONDS:g} s ({type(error).__name__}); start one with "
-                "`dask scheduler`, or correct the address"
-            ) from None
+        self.client = _connect(address)
         self._reports: deque[Update] = deque()
         self.client.subscribe_topic(self.channel.name, self._receive)
 
