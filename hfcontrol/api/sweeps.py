@@ -1,13 +1,18 @@
 """Many trainings from Python."""
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from hfcontrol.api.callbacks import is_notebook
 from hfcontrol.errors import UsageError
 from hfcontrol.jobs.sweep import run_sweep
-from hfcontrol.jobs.sweep_file import make_sweep, read_sweep
+from hfcontrol.jobs.sweep_file import (
+    Grid,
+    Points,
+    Seeds,
+    make_sweep,
+    read_sweep,
+)
 from hfcontrol.jobs.sweep_table import SweepTable
 from hfcontrol.jobs.training_job import Outcome
 from hfcontrol.jobs.trainings import Followers
@@ -17,16 +22,17 @@ if TYPE_CHECKING:
 
     from hfcontrol.runs.settings import SettingsDict
 
+Place: TypeAlias = str | Path | None
 DEFAULT_OUT = "weights/sweep"
 
 
 def sweep(
-    file: str | Path | None = None,
+    file: Place = None,
     *,
-    grid: Mapping[str, Iterable[Any]] | None = None,
-    points: Iterable[Mapping[str, Any]] | None = None,
-    seeds: str | int | Iterable[int] = 0,
-    out: str | Path | None = None,
+    grid: Grid = None,
+    points: Points = None,
+    seeds: Seeds = 0,
+    out: Place = None,
     jobs: int | None = None,
     backend: str | None = None,
     **settings: "Unpack[SettingsDict]",

@@ -1,6 +1,7 @@
 """`hfcontrol sweep`: grids and lists of settings times seeds, from a TOML file."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ from hfcontrol.cli.messages import name_options, option_names
 from hfcontrol.cli.options import (
     JSON,
     JUDGE,
+    Decorator,
     HomePath,
     add_options,
     format_settings,
@@ -28,35 +30,41 @@ SHOWN = ("seed", "loss", "ratio", "success", "return", "updates", "seconds", "st
 MOST_ROWS = 40
 
 
+OPTIONS: list[Decorator] = [
+    click.option(
+        "--out",
+        type=HomePath(file_okay=False),
+        metavar="FOLDER",
+        help="Folder of the runs, sweep.csv and sweep.png. [weights/FILE]",
+    ),
+    click.option(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="Number of processes; by default one per core, and one on a GPU.",
+    ),
+    BACKEND,
+    click.option(
+        "--x",
+        default="seconds",
+        show_default=True,
+        metavar="COLUMN",
+        help="Column on the horizontal axis of the figure.",
+    ),
+    click.option(
+        "--y",
+        metavar="COLUMN",
+        help="Column on the vertical axis; by default the ratio to the optimum.",
+    ),
+    *JUDGE,
+    JSON,
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+]
+
+
 @click.command()
 @click.argument("file", type=HomePath(dir_okay=False), metavar="FILE.toml")
-@click.option(
-    "--out",
-    type=HomePath(file_okay=False),
-    metavar="FOLDER",
-    help="Folder of the runs, sweep.csv and sweep.png. [weights/FILE]",
-)
-@click.option(
-    "--jobs",
-    type=int,
-    metavar="N",
-    help="Number of processes; by default one per core, and one on a GPU.",
-)
-@BACKEND
-@click.option(
-    "--x",
-    default="seconds",
-    show_default=True,
-    metavar="COLUMN",
-    help="Column on the horizontal axis of the figure.",
-)
-@click.option(
-    "--y",
-    metavar="COLUMN",
-    help="Column on the vertical axis; by default the ratio to the optimum.",
-)
-@lambda command: add_options([*JUDGE, JSON], command)
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@partial(add_options, OPTIONS)
 def sweep(
     file: str,
     out: str | None,

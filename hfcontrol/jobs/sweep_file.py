@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hfcontrol.arrays.files import expand_home
 from hfcontrol.errors import HFControlError, UsageError
@@ -32,6 +32,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+Grid: TypeAlias = Mapping[str, Iterable[Any]] | None
+Points: TypeAlias = Iterable[Mapping[str, Any]] | None
+Seeds: TypeAlias = str | int | Iterable[int]
 
 # More than anyone trains, and less than fills the memory.
 MOST_JOBS = 10_000
@@ -137,9 +141,9 @@ def _check_names(where: str, settings: Mapping[str, Any]) -> None:
 
 def make_sweep(
     settings: Mapping[str, Any],
-    grid: Mapping[str, Iterable[Any]] | None = None,
-    points: Iterable[Mapping[str, Any]] | None = None,
-    seeds: str | int | Iterable[int] = 0,
+    grid: Grid = None,
+    points: Points = None,
+    seeds: Seeds = 0,
     out: Path | str = "weights/sweep",
 ) -> Sweep:
     """Return a sweep of Python's values; UsageError for wrong ones."""
