@@ -5,13 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hfcontrol.arrays.communicator import ALONE
 from hfcontrol.closed_loop.faults import _in_cost, _in_jacobian, _in_plant
+from hfcontrol.closed_loop.shares import Shares
 from hfcontrol.kernels.structure import DENSE
 
+# One process has all six trials.
+SHARES = Shares(6, ALONE)
 STATES = np.arange(5 * 2 * 6, dtype=float).reshape(5, 2, 6)
 LINEAR = SimpleNamespace(
     rollout=SimpleNamespace(x=STATES),
-    loop=SimpleNamespace(plant=SimpleNamespace(state=("p", "q"))),
+    loop=SimpleNamespace(plant=SimpleNamespace(state=("p", "q")), shares=SHARES),
 )
 TABLE = np.array([[0, 1, 2], [2, 0, 1]])
 
@@ -61,7 +65,7 @@ def test_a_fault_in_the_plant_is_named(bad, text):
     plant = SimpleNamespace(state="pq", control="uv", observation="xyz")
     linear = SimpleNamespace(
         rollout=LINEAR.rollout,
-        loop=SimpleNamespace(plant=plant),
+        loop=SimpleNamespace(plant=plant, shares=SHARES),
         plant_jacobians=(A, B, C, None, None, DENSE, DENSE),
     )
     fault = _in_plant(linear)
@@ -90,7 +94,7 @@ def test_a_fault_in_the_cost_is_named(bad, text):
     scenario = SimpleNamespace(cost=SimpleNamespace(custom="r"))
     linear = SimpleNamespace(
         rollout=LINEAR.rollout,
-        loop=SimpleNamespace(plant=plant, scenario=scenario),
+        loop=SimpleNamespace(plant=plant, scenario=scenario, shares=SHARES),
         cost=cost,
     )
     fault = _in_cost(linear)
