@@ -10,12 +10,20 @@ from hfcontrol.closed_loop.faults import _in_cost, _in_jacobian, _in_plant
 from hfcontrol.closed_loop.shares import Shares
 from hfcontrol.kernels.structure import DENSE
 
-# One process has all six trials.
-SHARES = Shares(6, ALONE)
+
+def loop_of(**parts):
+    """A loop whose six trials are all in one process."""
+
+    def gather(a, trials):
+        return a[..., trials]
+
+    return SimpleNamespace(shares=Shares(6, ALONE), gather=gather, **parts)
+
+
 STATES = np.arange(5 * 2 * 6, dtype=float).reshape(5, 2, 6)
 LINEAR = SimpleNamespace(
     rollout=SimpleNamespace(x=STATES),
-    loop=SimpleNamespace(plant=SimpleNamespace(state=("p", "q")), shares=SHARES),
+    loop=loop_of(plant=SimpleNamespace(state=("p", "q"))),
 )
 TABLE = np.array([[0, 1, 2], [2, 0, 1]])
 
@@ -65,7 +73,7 @@ def test_a_fault_in_the_plant_is_named(bad, text):
     plant = SimpleNamespace(state="pq", control="uv", observation="xyz")
     linear = SimpleNamespace(
         rollout=LINEAR.rollout,
-        loop=SimpleNamespace(plant=plant, shares=SHARES),
+        loop=loop_of(plant=plant),
         plant_jacobians=(A, B, C, None, None, DENSE, DENSE),
     )
     fault = _in_plant(linear)
@@ -94,7 +102,7 @@ def test_a_fault_in_the_cost_is_named(bad, text):
     scenario = SimpleNamespace(cost=SimpleNamespace(custom="r"))
     linear = SimpleNamespace(
         rollout=LINEAR.rollout,
-        loop=SimpleNamespace(plant=plant, scenario=scenario, shares=SHARES),
+        loop=loop_of(plant=plant, scenario=scenario),
         cost=cost,
     )
     fault = _in_cost(linear)
