@@ -12,6 +12,7 @@ import numpy as np
 
 from hfcontrol.errors import PlantError
 from hfcontrol.kernels.base import actuator_factors
+from hfcontrol.kernels.callbacks import rates_address
 from hfcontrol.kernels.integrators import load_step
 from hfcontrol.kernels.plant_module import (
     block_name,
@@ -25,19 +26,23 @@ from hfcontrol.plant.contract import Plant
 def load_plant_functions(
     plant: Plant, output: bool = False, residual: str | None = None
 ) -> PlantFunctions:
-    """Return the functions of a compiled plant.
+    """Return the functions of a compiled plant, or of a simulator that has rates.
 
     `output` is whether the output is needed, `residual` the name of the residual
     function that is; the others are not compiled. Raises PlantError if the plant's
     functions cannot be compiled.
     """
-    # A discrete plant gives its step instead of rates.
-    rates = "step" if "step" in plant.functions else "dynamics"
+    if "rates_batch" in plant.functions:
+        rates = rates_address(plant)
+    else:
+        # A discrete plant gives its step instead of rates.
+        name = "step" if "step" in plant.functions else "dynamics"
+        rates = block_function(plant, name)
     decay, mean = actuator_factors(plant) if plant.actuator_lag else (0.0, 0.0)
     observed = np.array(plant.observation_indices or (), dtype=np.int64)
     return PlantFunctions(
         step=load_step(),
-        rates=block_function(plant, rates),
+        rates=rates,
         observe=block_function(plant, "observe"),
         output=block_function(plant, "output") if output else 0,
         residual=block_function(plant, residual) if residual else 0,

@@ -63,6 +63,26 @@ def with_actuators(plant: Plant, lag: float) -> Plant:
     )
 
 
+def with_engine(plant: Plant, simulator: Plant) -> Plant:
+    """Return the plant with the rates of a simulator's plant in place of its dynamics.
+
+    Observations, outputs and tasks stay those of the plant file. Raises UsageError if
+    states or controls have other names, or the simulator has no rates.
+    """
+    names = (plant.state, plant.control)
+    others = (simulator.state, simulator.control)
+    if "rates_batch" not in simulator.functions or names != others:
+        raise UsageError(
+            f"{simulator.name} cannot move the plant {plant.name}: it needs rates, and "
+            f"the states {', '.join(plant.state)} and controls "
+            f"{', '.join(plant.control)}"
+        )
+    replaced = ("dynamics", "jacobian")
+    kept = {n: f for n, f in plant.functions.items() if n not in replaced}
+    rates = simulator.functions["rates_batch"]
+    return replace(plant, functions={**kept, "rates_batch": rates})
+
+
 def with_jitter(plant: Plant, jitter: float) -> Plant:
     """Return the plant with control steps of different lengths, if `jitter` is not 0.
 

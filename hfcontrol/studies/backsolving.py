@@ -26,16 +26,20 @@ ESTIMATORS = ("ctpg", "backsolve", "backsolve_checkpoints")
 
 
 def study(
-    updates: int = 1000, seconds: float = 25.0, report: Report | None = None
+    updates: int = 1000,
+    seconds: float = 25.0,
+    report: Report | None = None,
+    seed: int = SEED,
 ) -> Iterator[dict[str, Any]]:
     """Train with each estimator from x0 = (1, 1); yield the result after each.
 
-    The result has the loss and the error of the reconstructed start at every update.
+    `seed` draws the initial weights. The result has the loss and the error of the
+    reconstructed start at every update.
     """
     problem = Problem("linear", None, seconds, (32,))
     methods = {}
     for name in ESTIMATORS:
-        methods[name] = _train(problem, name, updates, report)
+        methods[name] = _train(problem, name, updates, report, seed)
         yield {
             "study": "backsolve",
             "updates": updates,
@@ -46,13 +50,13 @@ def study(
 
 
 def _train(
-    problem: Problem, name: str, updates: int, report: Report | None
+    problem: Problem, name: str, updates: int, report: Report | None, seed: int
 ) -> dict[str, Any]:
     """Return losses, errors of the start, and why the training stopped, if it did."""
     loop = problem.loop(Estimator(name, 1e-3, 1e-6), np.random.default_rng(0), 1)
     loop.problem.x0[:] = 1.0
     optimizer = Adam(RATE, UNCLIPPED)
-    state = optimizer.init(problem.paper_weights(SEED))
+    state = optimizer.init(problem.paper_weights(seed))
     losses = []
     errors = []
     stopped = None

@@ -23,7 +23,8 @@ from hfcontrol.network.network import Network
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
 from hfcontrol.plant.contract import Plant
-from hfcontrol.plant.registry import load_plant
+from hfcontrol.plant.modifiers import with_engine
+from hfcontrol.plant.registry import load_plant, plants_folder
 from hfcontrol.runs.factory import make_wiring
 from hfcontrol.runs.settings import Settings
 from hfcontrol.tasks.options import TaskOptions
@@ -51,6 +52,11 @@ HELD_OUT_SEED = 90210
 # Trials that choose the weights to keep; they are neither trained on nor held out.
 VALIDATION_SEED = 90211
 
+# States that were visited are kept of so many rollouts of the first seed, at so many
+# times.
+VISITED_ROLLOUTS = 200
+VISITED_TIMES = 16
+
 # The training loss of a point is the mean over this many updates at most.
 AVERAGED_UPDATES = 64
 
@@ -59,7 +65,8 @@ AVERAGED_UPDATES = 64
 class Problem:
     """A plant, its task for some seconds, and the hidden units of a memoryless policy.
 
-    `scale` multiplies the paper's initial weights.
+    `scale` multiplies the paper's initial weights. With `engine`, an MJCF file beside
+    the shipped plants, MuJoCo moves the plant.
     """
 
     plant: str
@@ -68,11 +75,15 @@ class Problem:
     hidden: tuple[int, ...]
     scale: float = 0.1
     cell: str = "tanh"
+    engine: str | None = None
 
     # Loaded when first used: the table of settings names plants that may never train.
     @cached_property
     def _plant(self) -> Plant:
-        return load_plant(self.plant)
+        plant = load_plant(self.plant)
+        if self.engine is None:
+            return plant
+        return with_engine(plant, load_plant(str(plants_folder() / self.engine)))
 
     @cached_property
     def _task(self) -> Task:
@@ -193,6 +204,7 @@ class Course:
     Updates, evaluations by kind, seconds, training loss, mean held-out cost, weights.
     Cost and weights are those that validation trials chose among all points so far, if
     the training keeps them; `latest` are the costs of the weights that were trained.
+    `visited` are states (time, state, trial) on which the first seed trained.
     """
 
     method: str
@@ -205,6 +217,7 @@ class Course:
     thetas: list[Array] = field(default_factory=list)
     stopped: str | None = None
     latest: list[float] = field(default_factory=list)
+    visited: list[Array] = field(default_factory=list)
 
     def tree(self) -> dict[str, Any]:
         """Return the course for JSON, without the weights."""
@@ -306,6 +319,7 @@ def run(
     spent = _Spent(keeps_best=keeps_best)
     # Fewer updates than points: every update is a point.
     every = max(1, budget.updates // budget.points)
+    visits = max(1, budget.updates // VISITED_ROLLOUTS)
     stages = [problem.shortened(size) for size in (*GROWTH, 1.0)]
     stage = stages[-1]
     part: int | None = None
@@ -325,15 +339,19 @@ def run(
                 state = method.optimizer.init(state.theta)
 
         loop = stage.loop(method.estimator, rng, method.trials)
+        is_visited = seed == 0 and spent.updates % visits == 0
         try:
+            current = _roll_out(loop, state.theta)
             state, losses, counts = _update(
-                method, state, loop, budget.updates - spent.updates
+                method, state, loop, current, budget.updates - spent.updates
             )
         except TrainingError as error:
             course.stopped = str(error)
             return course
 
         spent.add(losses, counts, time.perf_counter() - begin)
+        if is_visited:
+            course.visited.append(_states_of(loop, current))
         done = spent.updates
         if done // every > course.updates[-1] // every or done >= budget.updates:
             spent.record(course, problem, state.theta)
@@ -345,17 +363,28 @@ def run(
     return course
 
 
+def _roll_out(loop: ContinuousLoop, theta: Array) -> Any:
+    """Return the rollout; raises TrainingError if the solver fails."""
+    current = loop.rollout(theta)
+    if current.failure:
+        raise TrainingError(current.failure)
+    return current
+
+
+def _states_of(loop: ContinuousLoop, rollout: Any) -> Array:
+    """Return the states of the plant (VISITED_TIMES, nx, N) over the horizon."""
+    times = np.linspace(0, loop.horizon, VISITED_TIMES)
+    states: Array = rollout.at(times)[:, : loop.plant.nx]
+    return states
+
+
 def _update(
-    method: Method, state: Any, loop: ContinuousLoop, most: int
+    method: Method, state: Any, loop: ContinuousLoop, current: Any, most: int
 ) -> tuple[Any, list[float], Evaluations]:
-    """Make the updates on one draw of trials.
+    """Make the updates on one draw of trials, from the rollout `current`.
 
     Returns the state, the loss before or after each update, and the evaluations.
     """
-    current = loop.rollout(state.theta)
-    if current.failure:
-        raise TrainingError(current.failure)
-
     # First order does not look where a step leads, so the rollout is not made.
     if method.is_first_order:
         linear = loop.linearise(current)

@@ -49,7 +49,8 @@ class Setting:
     """A task of the paper with its settings, and what Euler's method gets.
 
     `factors` multiply CTPG's evaluations; `step` is a step length [s] of the paper.
-    `start_factor` multiplies the paper's initial weights.
+    `start_factor` multiplies the paper's initial weights; `note` says what else
+    differs.
     """
 
     problem: Problem
@@ -60,6 +61,7 @@ class Setting:
     factors: tuple[float, ...] = (1.0,)
     step: float | None = None
     start_factor: float = 1.0
+    note: str = ""
 
     @property
     def rivals(self) -> int:
@@ -70,7 +72,7 @@ class Setting:
     def difference(self) -> str:
         """What is not as in the paper, in words."""
         if self.start_factor == 1:
-            return ""
+            return self.note
         return f"initial weights {self.start_factor:g} times the paper's"
 
 
@@ -91,17 +93,16 @@ SETTINGS = {
         trials=1,
         updates=2000,
         seeds=5,
-        factors=(),
         step=0.03,
     ),
     "cartpole": Setting(
-        Problem("cartpole", "swing_up", 3.0, (64, 64), 1.0),
+        Problem("cartpole", "poster", 3.0, (64, 64), 1.0, engine="mjcf/cartpole.xml"),
         Adam(3e-2, **UNCLIPPED),
         trials=4,
         updates=200,
         seeds=5,
-        factors=(),
         step=0.01,
+        note="on MuJoCo's engine",
     ),
     "quadrotor": Setting(
         Problem("quadrotor", "poster", 5.0, (16, 16)),
@@ -183,7 +184,17 @@ def study(
                 "difference": "" if optimizer == "hf" else setting.difference,
                 "courses": [course.tree() for course in courses],
                 "paths": held_out_paths(problem, courses),
+                "visited": visited_states(courses),
             }
+
+
+def visited_states(courses: list[Course]) -> dict[str, Any]:
+    """Return the states of the first seed's training, by method.
+
+    They are nested lists (rollout, time, state, trial).
+    """
+    first = [course for course in courses if course.seed == 0]
+    return {c.method: np.array(c.visited).tolist() for c in first}
 
 
 def held_out_paths(problem: Problem, courses: list[Course]) -> dict[str, Any]:

@@ -11,16 +11,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import training_of
 from plant_steps import params_of
 from trainings import call, complaint
 
 from hfcontrol.arrays.random import Stream, stream
-from hfcontrol.errors import PlantError
+from hfcontrol.closed_loop.continuous import ContinuousLoop, Estimator
+from hfcontrol.errors import PlantError, UsageError
 from hfcontrol.evaluation.plant_check import check_plant
 from hfcontrol.kernels import compile_plant
+from hfcontrol.network.architecture import Architecture
+from hfcontrol.network.network import Network
+from hfcontrol.plant.modifiers import with_engine
 from hfcontrol.plant.registry import load_plant, plants_folder
-from hfcontrol.runs.factory import make_trainer
+from hfcontrol.runs.factory import make_trainer, make_wiring
 from hfcontrol.runs.settings import Settings
+from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.state import Stop
 
@@ -164,6 +170,79 @@ def test_cartpole_model_equals_the_plant_file(rng):
     assert np.abs(expected[:, 0]).max() < formula.params["rail"]
     assert np.abs(x0 - expected[-1]).max() > 1
     np.testing.assert_allclose(simulate(model, x0, u), expected, rtol=0, atol=1e-6)
+
+
+def test_rates_are_those_of_the_plant_file(rng):
+    """By `mj_forward`, whose model of the pole rounds its inertia otherwise."""
+    rates = load_plant(CARTPOLE).functions["rates_batch"]
+    formula = load_plant("cartpole")
+    x = rng.uniform(-1, 1, (4, 9)) * np.array([3.0, np.pi, 2.0, 5.0])[:, None]
+    u, p = rng.uniform(-1, 1, (1, 9)), params_of(formula, 9)
+    found, expected = rates(x, u), np.empty(4)
+    for n in range(9):
+        formula.functions["dynamics"](x[:, n], u[:, n], p[:, n], expected)
+        np.testing.assert_allclose(found[:, n], expected, rtol=0, atol=1e-6)
+        # a trial does not depend on the ones before it
+        alone = slice(n, n + 1)
+        np.testing.assert_array_equal(
+            rates(x[:, alone], u[:, alone])[:, 0], found[:, n]
+        )
+
+
+def test_rates_of_activations_are_those_of_mujoco(tmp_path, rng):
+    """A filter, a' = (u - a) / 0.05, whose control is measured from its middle."""
+    plant = load_plant(write(tmp_path, SWING.replace("EXTRA", "")))
+    x, u = rng.standard_normal((3, 5)), rng.uniform(-0.5, 0.5, (1, 5))
+    found = plant.functions["rates_batch"](x, u)
+    np.testing.assert_array_equal(found[0], x[1])
+    np.testing.assert_allclose(found[2], (u[0] + 0.5 - x[2]) / 0.05, rtol=1e-12)
+    x[1, 3] = np.inf
+    np.testing.assert_array_equal(
+        np.isnan(plant.functions["rates_batch"](x, u)).any(axis=0), np.arange(5) == 3
+    )
+
+
+def test_an_engine_gives_the_gradients_of_the_equations():
+    """On the source's cost, which the plant file has and the model has not."""
+    formula = load_plant("cartpole")
+    plants = (formula, with_engine(formula, load_plant(CARTPOLE)))
+    found = []
+    for plant in plants:
+        kernels = compile_plant(plant)
+        task = Task(plant, kernels, "poster", TaskOptions(steps=25, trials=3))
+        n_input = task.n_target + plant.ny
+        network = Network(Architecture((4,), skip=(), recurrent=()), n_input, plant.nu)
+        loop = ContinuousLoop(
+            plant,
+            kernels,
+            network,
+            task.draw(np.random.default_rng(0)),
+            make_wiring(Settings(plant="cartpole", task="poster"), plant),
+            Estimator("ctpg", 1e-6, 1e-8),
+        )
+        theta = 0.3 * np.random.default_rng(1).standard_normal(network.size)
+        rollout = loop.rollout(theta)
+        found.append((rollout.loss, loop.linearise(rollout).gradient))
+    (loss, gradient), (engine_loss, engine_gradient) = found
+    assert engine_loss == pytest.approx(loss, rel=1e-8)
+    error = np.linalg.norm(engine_gradient - gradient)
+    assert error < 1e-6 * np.linalg.norm(gradient)
+
+
+def test_an_engine_has_the_states_of_the_plant(tmp_path):
+    with pytest.raises(UsageError, match=r"move the plant pendulum: .* angle"):
+        with_engine(load_plant("pendulum"), load_plant(CARTPOLE))
+    with pytest.raises(UsageError, match="cannot move the plant cartpole"):
+        with_engine(load_plant("cartpole"), load_plant("cartpole"))
+
+
+def test_the_solver_sees_states_of_a_simulator_alone():
+    settings = {"space": "hand", "hidden": (3,)}
+    with pytest.raises(UsageError, match="observe them, and let `space` be joint"):
+        trainer, state = training_of(
+            REACHER, estimator="ctpg", recurrent=(), **settings
+        )
+        next(iter(trainer.run(state)))
 
 
 def test_control_step_equals_steps_of_mujoco(tmp_path, rng):

@@ -133,6 +133,11 @@ def test_ctpg_and_euler_train_with_as_many_evaluations(small, tmp_path, optimize
     assert euler["evaluations"][-1] == pytest.approx(ours["evaluations"][-1], rel=0.2)
     assert all(c["held_out"][-1] < c["held_out"][0] for c in courses)
     assert np.shape(result["paths"]["methods"]["ctpg"]) == (3, 101, 2, 10)
+    # the first seed's training: rollout, time, state, trial
+    visited = np.array(result["visited"]["ctpg"])
+    assert visited.ndim == 4 and visited.shape[1:3] == (16, 2)
+    start = visited[:, 0]
+    assert not np.array_equal(start[0], start[1])
 
 
 def test_second_order_needs_fewer_evaluations(small, tmp_path):

@@ -310,11 +310,19 @@ def _check_stability(plant: Plant, network: Network, estimator: Estimator) -> No
 
 def _check(plant: Plant, scenario: Scenario, wiring: Wiring) -> None:
     """Raise UsageError for a plant or scenario that exists in control steps only."""
-    if not plant.compiled or "dynamics" not in plant.functions:
+    is_known = "rates_batch" in plant.functions
+    if not is_known and not (plant.compiled and "dynamics" in plant.functions):
         raise UsageError(
             f"`estimator`: plant {plant.name} is known by its control steps alone; an "
             "estimator on a continuous trajectory needs a plant file with "
-            "dynamics(x, u, p, dx)"
+            "dynamics(x, u, p, dx), or a MuJoCo model"
+        )
+    weights = scenario.cost.weights
+    is_costed = weights.output is not None or weights.custom is not None
+    if not plant.compiled and (is_costed or "observe" in plant.functions):
+        raise UsageError(
+            f"`estimator` with plant {plant.name}: the solver knows a simulator's "
+            "states alone; observe them, and let `space` be joint"
         )
     if wiring.feedback_delay or wiring.command_delay:
         raise UsageError(

@@ -98,7 +98,10 @@ class ModelPlant(PlantFile):
     def describe(self, simulator: Simulator, dt: float) -> None:
         """Define all names but TASKS, for a model stepped by dt [s]."""
         self.simulator = simulator
-        self.functions = {"step_batch": simulator.step}
+        self.functions = {
+            "step_batch": simulator.step,
+            "rates_batch": simulator.rates,
+        }
         # `source` has the digests of all other files.
         self.inputs = {}
         self.namespace = {

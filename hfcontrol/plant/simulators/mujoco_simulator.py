@@ -148,18 +148,49 @@ class Simulator:
 
     def _roll_out(self, start: Array, controls: Array) -> Array:
         """Return the full states (B, 1 + n) a step after `start`, in this thread."""
+        with self._worker() as worker:
+            states, _ = worker.rollout.rollout(
+                self.model, [worker.data], start, controls, nstep=self.substeps
+            )
+        return states[:, -1]
+
+    @contextmanager
+    def _worker(self) -> Iterator[Worker]:
+        """Lend a worker to this thread."""
         # A list is shared by threads without a lock: pop and append are atomic.
         try:
             worker = self.workers.pop()
         except IndexError:
             worker = Worker(mujoco.MjData(self.model), Rollout(nthread=0))
         try:
-            states, _ = worker.rollout.rollout(
-                self.model, [worker.data], start, controls, nstep=self.substeps
-            )
+            yield worker
         finally:
             self.workers.append(worker)
-        return states[:, -1]
+
+    def rates(self, x: Array, u: Array) -> Array:
+        """Return dx/dt (n, N) of states x (n, N) under u (nu, N), by `mj_forward`.
+
+        The integrator of the model plays no part. A trial that MuJoCo would call
+        unstable becomes NaN.
+        """
+        model = self.model
+        rates = np.full(x.shape, np.nan)
+        positions, speeds, activations = np.split(x, [model.nq, model.nq + model.nv])
+        with np.errstate(invalid="ignore"):
+            valid = (np.abs(x) < HUGE).all(axis=0) & (np.abs(u) < HUGE).all(axis=0)
+        with quiet(), self._worker() as worker:
+            data = worker.data
+            for n in np.flatnonzero(valid):
+                data.qpos[:] = positions[:, n]
+                data.qvel[:] = speeds[:, n]
+                data.act[:] = activations[:, n]
+                data.ctrl[:] = u[:, n] + self.middle
+                # Without it, a trial would depend on the one before.
+                data.qacc_warmstart[:] = 0.0
+                mujoco.mj_forward(model, data)
+                # Hinges and slides: positions change by their speeds.
+                rates[:, n] = np.concatenate([data.qvel, data.qacc, data.act_dot])
+        return rates
 
     def settle(self, x: Array) -> Array:
         """Return the allowed states (..., n, N) nearest to x; NaN stays NaN."""
