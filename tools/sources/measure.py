@@ -15,6 +15,7 @@ from hfcontrol.evaluation.evaluation import (
     compare_with_optimum,
     summarise,
 )
+from hfcontrol.studies import study
 
 Facts = dict[str, list[Any]]
 
@@ -48,6 +49,23 @@ QUANTITIES = {
     "final_32": Quantity("N = 32: loss {}"),
     "running_1": Quantity("running cost, N = 1: {} x the optimum"),
     "running_32": Quantity("N = 32: {} x the optimum"),
+    "ctpg_loss": Quantity("CTPG ends at {}"),
+    "backsolve_lowest": Quantity("integrating backward: lowest {}"),
+    "backsolve_loss": Quantity("ends at {}"),
+    "backsolve_error": Quantity("its error of the start ends at {}", 2),
+    "ctpg_first": Quantity("held-out cost {} at first"),
+    "ctpg_last": Quantity("{} at the end of CTPG"),
+    "ctpg_evaluations": Quantity("after {} evaluations"),
+    "euler_last": Quantity("{} at the end of Euler's method with as many"),
+    "cell_seconds": Quantity("{} s, over the cells that get there"),
+    "ltc_return": Quantity("LTC {}"),
+    "mlp_return": Quantity("MLP {}"),
+    "blind_ltc_return": Quantity("without velocities LTC {}"),
+    "blind_mlp_return": Quantity("MLP {}"),
+    "hf_reach": Quantity("Hessian-free, `reach`: {} x the optimum", 4),
+    "hf_balance": Quantity("`balance`: {} x the optimum", 4),
+    "ppo_reach": Quantity("PPO, `reach`: {} x the optimum", 4),
+    "ppo_balance": Quantity("`balance`: {} x the optimum", 4),
     "cosine_initial": Quantity("cosine {} at the initial weights"),
     "cosine_trained": Quantity("cosine {} at weights trained to a loss of 5e-5"),
     "cosine_inputs": Quantity("cosine {} after training with that gradient"),
@@ -58,6 +76,13 @@ for _eps in ("1e-06", "0.001", "0.01"):
     for _by in ("state", "control"):
         _text = f"by the {_by}, step {_eps}: {{}} %"
         QUANTITIES[f"{_by}_{_eps}"] = Quantity(_text, 2)
+
+
+# Evaluations for a gradient of an accuracy, by estimator and plant.
+for _name in ("ctpg", "discrete", "rk4", "euler"):
+    for _plant in ("linear", "diffdrive"):
+        _text = f"{_name} {{}} evaluations on `{_plant}`"
+        QUANTITIES[f"{_name}_{_plant}"] = Quantity(_text)
 
 
 class Measured(NamedTuple):
@@ -96,7 +121,8 @@ def describe(name: str, values: Sequence[float]) -> str:
 
 def worst_of(name: str, values: Sequence[float]) -> float:
     """Return the worst value: the largest, or the smallest of what should be large."""
-    is_good = name == "success" or name.startswith("cosine")
+    is_good = name == "success" or name.startswith("cosine") or "return" in name
+    is_good = is_good and name != "return_error"
     return min(values) if is_good else max(values)
 
 
@@ -109,6 +135,34 @@ def run_command(command: str, seed: int, folder: Path) -> tuple[hf.Run, float]:
     seconds = time.process_time() - begin
     (path,) = place.iterdir()
     return hf.Run.load(path), seconds
+
+
+def run_study(command: str, more: dict[str, Any]) -> tuple[list[int], Facts]:
+    """Run `hfcontrol compare NAME ...`; return its seeds, and facts of its trainings.
+
+    `more` are sizes of the study. Euler's method is that with as many evaluations.
+    """
+    _, _, name, *options = shlex.split(command)
+    pairs = zip(options[::2], options[1::2], strict=True)
+    sizes = {key.removeprefix("--"): int(value) for key, value in pairs}
+    *_, result = study(name, **{**sizes, **more})
+    return facts_of_study(result)
+
+
+def facts_of_study(result: dict[str, Any]) -> tuple[list[int], Facts]:
+    """Return the seeds of a study of trainings, and their costs and evaluations."""
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for course in result["courses"]:
+        by_method.setdefault(course["method"], []).append(course)
+    ours = by_method["ctpg"]
+    euler = by_method["euler, 1 x evaluations"]
+    facts = {
+        "ctpg_first": [course["held_out"][0] for course in ours],
+        "ctpg_last": [course["held_out"][-1] for course in ours],
+        "ctpg_evaluations": [course["evaluations"][-1] for course in ours],
+        "euler_last": [course["held_out"][-1] for course in euler],
+    }
+    return [course["seed"] for course in ours], facts
 
 
 def final_rates(comparison: Comparison) -> float:

@@ -24,8 +24,8 @@ Judge = Callable[[Sequence[Measured]], str]
 class Step(NamedTuple):
     """A command, and the quantities to show.
 
-    `probe NAME` is one of `PROBES`. The facts of commands in `STORED` come from
-    tools/bench.json.
+    `probe NAME` is one of `PROBES`; `hfcontrol compare` has seeds of its own. The facts
+    of commands in `STORED` come from tools/bench.json.
     """
 
     command: str
@@ -33,12 +33,16 @@ class Step(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim of a source; `judge` turns what came out into a verdict."""
+    """A claim of a source; `judge` turns what came out into a verdict.
+
+    `source` names the table of docs/sources.md.
+    """
 
     name: str
     text: str
     steps: tuple[Step, ...]
     judge: Judge
+    source: str = "post"
 
 
 def post_loss(more: str = "", plant: str = "arm2") -> str:

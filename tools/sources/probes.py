@@ -10,6 +10,7 @@ from hfcontrol.evaluation.evaluation import hand_errors
 from hfcontrol.kernels import compile_plant
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.settings import Settings
+from hfcontrol.studies import backsolving, study
 from hfcontrol.studies.harness import Setup
 from hfcontrol.training.holds import HoldState, begin_hold
 
@@ -131,6 +132,73 @@ def measure_return(seed: int, smallest: bool) -> dict[str, Any]:
     return {"halfway_error": float(halfway), "return_error": float(end)}
 
 
+def measure_backsolve(seed: int, smallest: bool) -> dict[str, Any]:
+    """Return losses on the paper's regulator, and the error of the start at the end."""
+    sizes: dict[str, Any] = {"updates": 3, "seconds": 1.0} if smallest else {}
+    *_, result = study("backsolve", seed=backsolving.SEED + seed, **sizes)
+    ours, theirs = (result["methods"][name] for name in ("ctpg", "backsolve"))
+    return {
+        "ctpg_loss": ours["loss"][-1],
+        "backsolve_lowest": min(theirs["loss"]),
+        "backsolve_loss": theirs["loss"][-1],
+        "backsolve_error": theirs["error"][-1],
+    }
+
+
+def read_gradients(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the evaluations of accurate gradients, from `tools/bench comparisons`."""
+    facts: dict[str, list[Any]] = {}
+    for row in bench["comparisons"]:
+        if row["study"] == "gradients":
+            name = f"{row['estimator']}_{row['plant']}"
+            facts[name] = [row["evaluations"]["price"]]
+            facts["seeds"] = list(range(row["samples"]))
+    return facts
+
+
+def read_cells(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the seconds of every cell to the ratio, from `tools/bench cells`."""
+    rows = bench["cells"]
+    seconds = [row["seconds"]["median"] for row in rows]
+    return {
+        "seeds": rows[0]["seeds"],
+        "cells": [row["cell"] for row in rows],
+        "missing": [row["seconds"]["missing"] for row in rows],
+        "cell_seconds": [s for s in seconds if s is not None],
+    }
+
+
+# Networks of `tools/bench policies` on CartPole-v1, by the name of their returns.
+POLICIES = {
+    "ltc_return": "16-unit LTC",
+    "mlp_return": "16-unit MLP",
+    "blind_ltc_return": "no velocities, 16-unit LTC",
+    "blind_mlp_return": "no velocities, 16-unit MLP",
+}
+
+
+def read_policies(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return mean returns on CartPole-v1, from `tools/bench policies`."""
+    rows = [row for row in bench["policies"] if row["environment"] == "CartPole-v1"]
+    by_network = {row["network"]: row for row in rows}
+    found = {name: by_network[network] for name, network in POLICIES.items()}
+    facts = {name: row["returns"] for name, row in found.items()}
+    return {"seeds": rows[0]["seeds"], **facts}
+
+
+def read_methods(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return final ratios on `reach` and `balance`, from `tools/bench methods`."""
+    rows = bench["methods"]
+    facts: dict[str, list[Any]] = {"seeds": list(range(rows[0]["of"]))}
+    for name, method in (("hf", "Hessian-free"), ("ppo", "PPO")):
+        own = [row for row in rows if row["method"] == method]
+        # The median over seeds is stored, then the lowest and the highest.
+        for row in own:
+            facts[f"{name}_{row['task']}"] = row["ratio"]
+        facts[f"{name}_reached"] = [row["reached"] for row in own]
+    return facts
+
+
 def read_library(bench: dict[str, Any]) -> dict[str, list[Any]]:
     """Return what the source's library reached, from `tools/bench peers`."""
     (row,) = [
@@ -186,9 +254,14 @@ STORED: dict[str, Callable[[dict[str, Any]], dict[str, list[Any]]]] = {
     "tools/bench peers": read_library,
     "tools/bench holds": read_holds,
     "tools/bench tasks --only feedback_delay": read_delays,
+    "tools/bench comparisons": read_gradients,
+    "tools/bench cells": read_cells,
+    "tools/bench policies": read_policies,
+    "tools/bench methods": read_methods,
 }
 
 PROBES: dict[str, Callable[[int, bool], dict[str, Any]]] = {
+    "backsolve": measure_backsolve,
     "gradient": measure_gradient,
     "differences": measure_differences,
     "return": measure_return,
