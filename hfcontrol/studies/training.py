@@ -17,7 +17,6 @@ from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.studies.course import (
     ADAPTIVE,
     HELD_OUT_SEED,
-    SCORING,
     Budget,
     Course,
     Method,
@@ -204,7 +203,7 @@ def held_out_paths(problem: Problem, courses: list[Course]) -> dict[str, Any]:
     where the solver failed.
     """
     rng = np.random.default_rng(HELD_OUT_SEED)
-    loop = problem.loop(SCORING, rng, SHOWN_TRIALS, "held_out")
+    loop = problem.loop(problem.scoring, rng, SHOWN_TRIALS, "held_out")
     times = np.linspace(0, loop.horizon, SHOWN_TIMES)
     methods: dict[str, Any] = {}
     for course in courses:

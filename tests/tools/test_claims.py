@@ -9,11 +9,24 @@ from helpers import central_difference, hold_of, loop_of, weights_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-from sources.measure import Measured, describe, worst_of
-from sources.post import CLAIMS, judge_holds, judge_return, judge_speed
+from sources import ctpg, policies, post
+from sources.ctpg import judge_backsolve, judge_gradients, judge_training
+from sources.measure import (
+    QUANTITIES,
+    Measured,
+    describe,
+    facts_of_study,
+    worst_of,
+)
+from sources.policies import judge_cartpole, judge_cells
+from sources.post import judge_holds, judge_return, judge_speed
 from sources.probes import (
     gradient_cosine,
+    read_cells,
+    read_gradients,
     read_holds,
+    read_methods,
+    read_policies,
     relative_errors,
     single_precision_jacobians,
 )
@@ -95,10 +108,13 @@ def test_verdict_about_the_return_follows_the_errors(error, learned, words):
 
 
 def test_claims_have_different_names_and_commands():
-    names = [claim.name for claim in CLAIMS]
-    commands = [step.command for claim in CLAIMS for step in claim.steps]
+    claims = (*post.CLAIMS, *ctpg.CLAIMS, *policies.CLAIMS)
+    names = [claim.name for claim in claims]
+    steps = [step for claim in claims for step in claim.steps]
+    commands = [step.command for step in steps]
     assert len(set(names)) == len(names)
     assert len(set(commands)) == len(commands)
+    assert {name for step in steps for name in step.shown} <= set(QUANTITIES)
 
 
 def test_claim_about_held_inputs_reads_the_rows_of_the_study():
@@ -129,3 +145,104 @@ def test_claim_about_held_inputs_reads_the_rows_of_the_study():
     assert facts["running_1_rollouts"] == [100.0]
     verdict = judge_holds([Measured("", seeds, facts)])
     assert verdict.count("is confirmed") == 2
+
+
+def course(method, seed, held_out, evaluations=7):
+    """One training of a study, as far as claims read it."""
+    costs = {"held_out": held_out, "evaluations": [0, evaluations]}
+    return {"method": method, "seed": seed, **costs}
+
+
+@pytest.mark.parametrize(
+    "ours, euler, words",
+    [
+        (1.0, 2.0, "Confirmed: CTPG ends lower"),
+        (2.0, 1.0, "Not confirmed: Euler's method ends lower"),
+        (1.0, 1.05, "Not confirmed: both"),
+        (9.0, 9.0, "Not repeated: CTPG learns nothing"),
+    ],
+)
+def test_verdict_about_a_training_follows_the_costs_of_all_seeds(ours, euler, words):
+    """Euler's method with the paper's steps, of other evaluations, does not count."""
+    courses = []
+    for seed in (0, 1):
+        courses += [
+            course("ctpg", seed, [8.0, ours]),
+            course("euler, 1 x evaluations", seed, [8.0, euler]),
+            course("euler, 10 ms", seed, [8.0, 0.1]),
+        ]
+    seeds, facts = facts_of_study({"courses": courses})
+    assert seeds == [0, 1] and facts["ctpg_evaluations"] == [7, 7]
+    assert judge_training([Measured("", seeds, facts)]).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, words",
+    [
+        (2.0, 40.0, "Confirmed"),
+        (2.0, 2.0, "Not confirmed"),
+        (9.0, 40.0, "Not repeated"),
+    ],
+)
+def test_verdict_about_integrating_backward_follows_the_losses(ours, theirs, words):
+    losses = {"ctpg_loss": [ours], "backsolve_loss": [theirs], "backsolve_lowest": [2]}
+    assert judge_backsolve([Measured("", [0], losses)]).startswith(words)
+
+
+def test_claims_read_what_benchmarks_stored():
+    """The names of rows are those of tools/bench; numbers are made up."""
+    prices = {"ctpg": 10.0, "discrete": 9.0, "rk4": 30.0, "euler": 5000.0}
+    comparisons = [
+        {
+            "study": "gradients",
+            "plant": plant,
+            "estimator": name,
+            "samples": 2,
+            "evaluations": {"price": price},
+        }
+        for plant in ("linear", "diffdrive")
+        for name, price in prices.items()
+    ]
+    returns = {
+        "16-unit LTC": 500.0,
+        "16-unit MLP": 500.0,
+        "no velocities, 16-unit LTC": 480.0,
+        "no velocities, 16-unit MLP": 40.0,
+    }
+    bench = {
+        "comparisons": [{"study": "orders"}, *comparisons],
+        "policies": [
+            {
+                "environment": "CartPole-v1",
+                "network": name,
+                "returns": [value],
+                "seeds": [0],
+            }
+            for name, value in returns.items()
+        ],
+        "cells": [
+            {"cell": "a", "seeds": [0], "seconds": {"median": 2.0, "missing": 0}},
+            {"cell": "b", "seeds": [0], "seconds": {"median": None, "missing": 1}},
+        ],
+        "methods": [
+            {
+                "method": method,
+                "task": task,
+                "ratio": [1.2, 1.1, 1.3],
+                "reached": 3,
+                "of": 5,
+            }
+            for method in ("Hessian-free", "PPO", "Adam")
+            for task in ("reach", "balance")
+        ],
+    }
+    gradients = Measured("", [0, 1], read_gradients(bench))
+    assert "more than 500 times" in judge_gradients([gradients])
+    solved = judge_cartpole([Measured("", [0], read_policies(bench))])
+    assert solved.startswith("Confirmed. Without velocities every seed with a memory")
+    assert judge_cells([Measured("", [0], read_cells(bench))]) == (
+        "Confirmed for all cells but `b`, which miss it at some seed."
+    )
+    methods = read_methods(bench)
+    assert methods["ppo_reached"] == [3, 3] and methods["seeds"] == [0, 1, 2, 3, 4]
+    assert methods["hf_balance"] == [1.2, 1.1, 1.3]

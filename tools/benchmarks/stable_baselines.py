@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO on our vector environment, and its throughput.
+"""Stable-Baselines3's PPO and SAC on our vector environment, and their throughput.
 
 It is optional: pip install stable-baselines3. Its settings are those of a task with a
 horizon: all trials in parallel, episodes whole, no discount. Throughput includes
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from hfcontrol.arrays.types import Array
@@ -144,6 +144,27 @@ def make_ppo(
     )
 
 
+def make_sac(
+    envs: VecEnv, seed: int = 0, hidden: Sequence[int] = (32, 32), threads: int = 1
+) -> Any:
+    """Return SAC with its own settings, but no discount.
+
+    It makes a gradient step for every step of all trials together.
+    """
+    torch.set_num_threads(threads)
+    return SAC(
+        "MlpPolicy",
+        envs,
+        gamma=1.0,
+        policy_kwargs={"net_arch": list(hidden)},
+        seed=seed,
+        device="cpu",
+    )
+
+
+METHODS: dict[str, Callable[..., Any]] = {"ppo": make_ppo, "sac": make_sac}
+
+
 def run_episodes(
     envs: Trials,
     act: Callable[[Array], Array],
@@ -165,16 +186,21 @@ def run_episodes(
 
 
 def train(
-    steps: int, problem: Problem, scale: float | None = None, seed: int = 0
+    steps: int,
+    problem: Problem,
+    scale: float | None = None,
+    seed: int = 0,
+    method: str = "ppo",
 ) -> list[tuple[float, float]]:
     """Train for some steps of single trials; return three pairs of return and success.
 
-    They are those of zero actions, of the initial weights, and of the last. Without
-    normalising observations and rewards, hardly anything is learnt.
+    `method` is one of METHODS. The pairs are those of zero actions, of the initial
+    weights, and of the last. Without normalising observations and rewards, hardly
+    anything is learnt.
     """
     envs = Trials(problem, scale=scale)
     normalised = VecNormalize(envs, gamma=1.0)
-    agent = make_ppo(normalised, seed)
+    agent = METHODS[method](normalised, seed)
 
     def act_zero(observations: Array) -> Array:
         return np.zeros_like(envs.inner.action_space.sample())
