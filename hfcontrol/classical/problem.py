@@ -11,7 +11,7 @@ from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import HFControlError
 from hfcontrol.kernels.base import Kernels
 from hfcontrol.plant.contract import Plant
-from hfcontrol.tasks.scenario import Scenario, select_trials
+from hfcontrol.tasks.scenario import Scenario, select_trials, without_chance
 
 # A critically damped movement has less than 2 % left when omega t is 5.83.
 SETTLING = 5.83
@@ -78,13 +78,5 @@ def make_nominal(scenario: Scenario, plant: Plant) -> Scenario:
     """Return a scenario with the plant's own parameters and nothing left to chance."""
     column = np.array(list(plant.params.values()), dtype=float)[:, None]
     params = np.tile(column, scenario.trials)
-    return replace(
-        scenario,
-        params=params,
-        elapsed=np.ones_like(scenario.elapsed),
-        sensory_noise=np.zeros_like(scenario.sensory_noise),
-        motor_noise=np.zeros_like(scenario.motor_noise),
-        motor_gain=np.zeros_like(scenario.motor_gain),
-        disturbance=np.zeros_like(scenario.disturbance),
-        cost=replace(scenario.cost, params=params),
-    )
+    cost = replace(scenario.cost, params=params)
+    return replace(without_chance(scenario), params=params, cost=cost)

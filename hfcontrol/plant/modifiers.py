@@ -99,10 +99,11 @@ def with_jitter(plant: Plant, jitter: float) -> Plant:
             f"`jitter` {jitter:g}: plant {plant.name} is known by steps of one length; "
             "leave it out, or use a plant file with dynamics(x, u, p, dx)"
         )
+    units = {**plant.units, "state": (*plant.units["state"], "1")}
     return replace(
         plant,
         state=(*plant.state, "step_excess"),
-        units={**plant.units, "state": (*plant.units["state"], "1")},
+        units=units,
         irregular=True,
         typical_state=np.append(plant.typical_state, 1.0),
         taper=np.append(plant.taper, np.inf),
