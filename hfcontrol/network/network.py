@@ -10,11 +10,12 @@ A network knows no plant. Shapes: n activations, N trials, P weights.
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hfcontrol.arrays.types import Array
-from hfcontrol.network.activations import activation_names, activation_of
+from hfcontrol.network.activations import activation_of
 from hfcontrol.network.architecture import (
     Architecture,
     Layer,
@@ -42,7 +43,7 @@ from hfcontrol.network.stages import (
     parameter_slopes,
     parameter_values,
 )
-from hfcontrol.network.tables import KINDS, STAGES, TERMS
+from hfcontrol.network.tables import KINDS, STAGES, TERMS, encode_activation
 from hfcontrol.network.weight_maps import WeightMap
 
 
@@ -228,11 +229,7 @@ class Network:
         return [s for s in layer.sources if s.units != self.inputs]
 
     def step(
-        self,
-        theta: Array,
-        before: Array,
-        inputs: Array,
-        elapsed: float | Array = 1.0,
+        self, theta: Array, before: Array, inputs: Array, elapsed: Any = 1.0
     ) -> Array:
         """Return the activations (n, N) of one step.
 
@@ -262,7 +259,7 @@ class Network:
         raw: Array,
         before: Array,
         now: Array,
-        elapsed: float | Array,
+        elapsed: Any,
     ) -> None:
         """Fill the activations `now` of a layer with a state."""
         cell = staged_cell(layer.cell)
@@ -444,7 +441,7 @@ class Network:
             row = (
                 layer.units.start,
                 layer.units.stop,
-                _encode_activation(CELLS[layer.cell].ACTIVATION),
+                encode_activation(CELLS[layer.cell].ACTIVATION),
                 layer.weights.start,
                 first,
                 len(sources),
@@ -476,12 +473,6 @@ class Network:
         clock = self.clock if layer.has_time else -1
         row += [0, 0, 0, output, clock, len(layer.terms), *terms]
         return (*row, *[0] * (width - len(row)))
-
-
-def _encode_activation(names: str) -> int:
-    """Return the activation functions of all sums as one number (`ACTIVATION`)."""
-    indices = enumerate(KINDS.index(name) for name in activation_names(names))
-    return sum(kind << 2 * number for number, kind in indices)
 
 
 def _activity_tangent(

@@ -4,6 +4,8 @@
 `sources` for each group of units that a layer reads.
 """
 
+from hfcontrol.network.activations import activation_names
+
 # Columns of layers. Units of the layer, from the first to the one after the last.
 FIRST = 0
 END = 1
@@ -66,3 +68,9 @@ SOURCE_END = 1
 SOURCE_LAG = 2
 # Function of the units that is read: an index in KINDS.
 SOURCE_OUTPUT = 3
+
+
+def encode_activation(names: str) -> int:
+    """Return the activation functions of all sums as one number (`ACTIVATION`)."""
+    indices = enumerate(KINDS.index(name) for name in activation_names(names))
+    return sum(kind << 2 * number for number, kind in indices)
