@@ -2,8 +2,8 @@
 
 * base.py: `Kernels`, what the kernels of every plant do
 * batch.py, cpu.py, cuda/: plants in NumPy, compiled for the CPU, and for a GPU
-* plant_module.py, plant_types.py, plant_functions.py, blocks.py: a plant's own
-  functions, how kernels take them, and how kernels call them
+* plant_module.py, plant_types.py, plant_functions.py, callbacks.py, blocks.py: the
+  functions of a plant or a simulator, how kernels take them, and how kernels call them
 * integrators.py, maps.py, trajectories.py: steps, Jacobians and trajectories
 * structure.py, products.py: Jacobians without their zeros
 * network_step.py, plain_layers.py, stages.py, stage_layout.py, cells.py, synapses.py,
