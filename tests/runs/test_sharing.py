@@ -1,5 +1,6 @@
 """One training in several processes: the same bits, one writer, clear refusals."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -94,13 +95,26 @@ def test_a_training_resumes_with_another_number_of_processes(tmp_path):
         assert theta.tobytes() == whole.tobytes()
 
 
-def test_a_plant_in_numpy_has_the_same_bits(tmp_path):
+def test_a_plant_in_numpy_is_simulated_in_shares(tmp_path):
+    """Each of two processes steps half of the trials, to the same bits."""
     file = tmp_path / "cart.py"
-    file.write_text(CART)
-    settings = Settings(plant=str(file), **BASE)
-    alone, *_ = train(settings, tmp_path / "alone")
-    for theta, *_ in run_shared(3, lambda: train(settings, tmp_path / "shared")):
+    counting = "    me = threading.current_thread()\n    me.rows = getattr("
+    counting += "me, 'rows', 0) + x.shape[1]\n"
+    head = "def step_batch(x, u, p, dt):\n"
+    file.write_text("import threading\n" + CART.replace(head, head + counting))
+    settings = Settings(plant=str(file), **{**BASE, "trials": 64, "hold": "model"})
+    me = threading.current_thread()
+
+    def count(out):
+        # Trainings in one process share the thread.
+        threading.current_thread().rows = 0
+        return train(settings, out)[0], threading.current_thread().rows
+
+    alone, rows = count(tmp_path / "alone")
+    assert me.rows == rows > 64 * BASE["steps"] * 20
+    for theta, its_rows in run_shared(2, lambda: count(tmp_path / "shared")):
         assert theta.tobytes() == alone.tobytes()
+        assert its_rows < 0.51 * rows
 
 
 @pytest.mark.parametrize(
