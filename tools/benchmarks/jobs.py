@@ -24,7 +24,12 @@ from hfcontrol.runs.settings import settings_for
 WORKERS = 2
 SEEDS = 16
 
-SETTINGS: dict[str, Any] = {"plant": "arm2", "strategy": "plain", "rollouts": 8}
+SETTINGS: dict[str, Any] = {
+    "plant": "arm2",
+    "strategy": "plain",
+    "batches": 4,
+    "rollouts": 3,
+}
 SMALLEST: dict[str, Any] = {
     **SETTINGS,
     "trials": 2,
