@@ -21,7 +21,13 @@ from hfcontrol.closed_loop.continuous import (
     Estimator,
     Evaluations,
 )
-from hfcontrol.closed_loop.continuous.tableaus import RK4, TSIT5
+from hfcontrol.closed_loop.continuous.tableaus import (
+    EULER,
+    MIDPOINT,
+    RK4,
+    STEP5,
+    TSIT5,
+)
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.errors import TrainingError, UsageError
 from hfcontrol.kernels import compile_plant
@@ -114,6 +120,20 @@ def start_of(loop):
     """Random weights (P,), all of them non-zero."""
     theta = loop.network.initial(np.random.default_rng(0))
     return theta + 0.2 * np.random.default_rng(1).standard_normal(theta.size)
+
+
+@pytest.mark.parametrize(
+    "tableau, order",
+    [(EULER, 1), (MIDPOINT, 2), (RK4, 4), (STEP5, 5)],
+    ids=["euler", "midpoint", "rk4", "step5"],
+)
+def test_a_step_of_exponential_growth_is_exact_up_to_the_order(tableau, order):
+    """Of x' = x, b A^(k-1) 1 = 1 / k!; stage i is at c_i, the sum of its row."""
+    a, b, c = tableau
+    np.testing.assert_allclose(a.sum(axis=1), c, atol=1e-14)
+    powers = [b @ np.linalg.matrix_power(a, k).sum(axis=1) for k in range(order)]
+    factorials = np.cumprod(np.arange(1.0, order + 1))
+    np.testing.assert_allclose(powers, 1 / factorials, rtol=1e-12)
 
 
 def test_tableaus_have_their_orders():
