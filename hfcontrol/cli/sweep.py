@@ -17,6 +17,7 @@ from hfcontrol.cli.options import (
     judge_choice,
 )
 from hfcontrol.cli.output import echo, print_json, print_table, show_status
+from hfcontrol.cli.ranks import shared_by_mpi
 from hfcontrol.cli.seeds import StatusLine
 from hfcontrol.cli.train import BACKEND
 from hfcontrol.errors import TrainingError
@@ -96,7 +97,7 @@ def sweep(
             echo(name_options(text, names))
 
     shown = show_status("preparing")
-    with nullcontext(_ignore) if quiet else shown as replace:
+    with shared_by_mpi(), nullcontext(_ignore) if quiet else shown as replace:
         from hfcontrol.jobs.sweep import run_sweep
         from hfcontrol.jobs.sweep_file import read_sweep
         from hfcontrol.jobs.trainings import Followers

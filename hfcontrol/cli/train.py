@@ -201,16 +201,17 @@ def train(
     judged = judge_choice(judge, no_judge)
     run = {name: options.pop(name) for name in RUN_NAMES}
     settings = given_options(**options)
+    mode = ShowMode(quiet, as_json, judged)
     if seeds is not None:
         out = run.pop("out")
         others = given_options(**run)
-        mode = ShowMode(quiet, as_json, judged)
-        train_many(settings, seeds, Where(jobs, backend), out, others, mode)
+        with shared_by_mpi():
+            train_many(settings, seeds, Where(jobs, backend), out, others, mode)
         return
     for name, value in given_options(jobs=jobs, backend=backend).items():
         raise UsageError(f"`{name}` {value}: applies only with `seeds`; leave it out")
     with shared_by_mpi():
-        _train_one(settings, run, ShowMode(quiet, as_json, judged))
+        _train_one(settings, run, mode)
 
 
 def _train_one(settings: dict[str, Any], run: dict[str, Any], mode: ShowMode) -> None:

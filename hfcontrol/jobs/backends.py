@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Callable
 
+from hfcontrol.arrays.communicator import current_communicator
 from hfcontrol.errors import UsageError
 from hfcontrol.jobs.local import LocalEngine
 from hfcontrol.jobs.protocol import Engine
@@ -31,10 +32,16 @@ def check_backend(text: str | None) -> str:
 def open_engine(backend: str, processes: int) -> Engine:
     """Return the engine of a backend; `processes` are those of this machine.
 
-    Raises UsageError if the backend does not exist, if its package is not installed, or
-    if nobody answers at the address.
+    Raises UsageError if the backend does not exist, if its package is not installed, if
+    nobody answers at the address, or if this process shares a training with others.
     """
     name, _, address = check_backend(backend).partition(":")
+    ranks = current_communicator().ranks
+    if ranks > 1:
+        raise UsageError(
+            f"{ranks} processes: they share one training, and each would make all of "
+            "these; start many trainings without mpiexec, on a cluster with `backend`"
+        )
     if name == LOCAL:
         return LocalEngine(processes)
     _check_endpoint(backend, address)

@@ -4,8 +4,10 @@ import socket
 import sys
 
 import pytest
+from sharing import Member, Team
 from trainings import complaint
 
+from hfcontrol.arrays.communicator import communicating
 from hfcontrol.errors import CheckpointError, TrainingError, UsageError
 from hfcontrol.jobs.backends import open_engine
 from hfcontrol.jobs.local import LocalEngine
@@ -31,6 +33,13 @@ def closed_port():
 def test_unknown_backends_are_refused(capsys, backend):
     line = complaint(capsys, "train", "--seeds", "0-1", "--backend", backend, status=2)
     assert f"--backend {backend}: must be local, dask:ADDRESS" in line
+
+
+def test_processes_of_one_training_start_no_many_trainings(capsys):
+    """Each process would train all seeds."""
+    with communicating(Member(Team(2), 0)):
+        line = complaint(capsys, "train", "--seeds", "0-1", "--rollouts", "1", status=2)
+    assert "2 processes: they share one training" in line
 
 
 @pytest.mark.parametrize("name", ["dask", "ray"])
