@@ -143,14 +143,15 @@ def stop_before_updates(monkeypatch: Any) -> None:
     Everything before that is real: options, settings, plant, network, task, trainer,
     compilation, the first rollout and the run folder.
     """
-    from hfcontrol.runs import seeds
+    from hfcontrol.jobs import seeds, sweep
     from hfcontrol.training.ladder import Ladder
 
     def stop(*arguments: Any, **options: Any) -> None:
         raise FirstUpdate
 
     monkeypatch.setattr(Ladder, "events", stop)
-    monkeypatch.setattr(seeds, "_run_jobs", stop)
+    for module in (seeds, sweep):
+        monkeypatch.setattr(module, "run_trainings", stop)
 
 
 def try_command(words: list[str], folder: Path) -> str:
