@@ -14,7 +14,15 @@ import pytest
 FOLDER = Path(__file__).parent / "device"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("test_*.py")))
+# Whole trainings take the simulator half a minute.
+SLOW = {"test_training"}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in sorted(path.stem for path in FOLDER.glob("test_*.py"))
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gpu_code_in_the_simulator(name):
     command = [
         sys.executable,

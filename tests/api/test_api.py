@@ -105,7 +105,7 @@ SHIPPED = Path(hf.__file__).parent.parent / "weights" / "arm2-reach"
     [
         (lambda: hf.train(5), "`plant` 5: must be"),
         (lambda: hf.train(steps="5"), "`steps` '5': must be a whole number"),
-        (lambda: hf.train(observe="positions"), "`observe` positions: must be names"),
+        (lambda: hf.train(observe=5), "`observe` 5: must be"),
         (lambda: hf.train(out=5), "`out` 5: must be the path of a folder"),
         (lambda: hf.train(start=5), "run 5: must be the path or name of a run"),
         (lambda: hf.train(on_event="x"), "`on_event` 'x': must be a function"),

@@ -193,7 +193,10 @@ def wait_for_end_of_group(process, seconds=30):
 
 @pytest.mark.parametrize(
     "number, to_group",
-    [(signal.SIGHUP, False), (signal.SIGINT, True)],
+    [
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow),
+        (signal.SIGINT, True),
+    ],
     ids=["SIGHUP to the parent", "SIGINT to the group"],
 )
 def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_group):

@@ -12,6 +12,7 @@ import pytest
 from helpers import hold_of, loop_of, relative, weights_of
 
 from hfcontrol.closed_loop.counts import Counts
+from hfcontrol.closed_loop.loop import ClosedLoop
 from hfcontrol.errors import UsageError
 from hfcontrol.optim import hessian_free as optimizer
 from hfcontrol.optim import operations
@@ -61,15 +62,14 @@ class LeastSquares:
         return SimpleNamespace(theta=theta, r=r, loss=loss, counts=Counts(rollouts=1))
 
     def linearise(self, rollout):
-        cost = SimpleNamespace(
-            weights=1.0, scaled_residuals=lambda channels: rollout.r[:, None]
-        )
         return SimpleNamespace(
             gradient=self.J.T @ rollout.r,
             jvp=lambda v: self.J @ v,
             vjp=lambda w: self.J.T @ w,
             rows=lambda channels: self.J[:, None],
-            cost=cost,
+            scaled_residuals=lambda channels: rollout.r[:, None],
+            inner=np.dot,
+            cost=SimpleNamespace(weights=1.0),
             loop=self.loop,
             trials=1,
             counts=Counts(),
@@ -420,7 +420,8 @@ def test_curvature_of_too_few_trials_is_that_of_more(missing, enough):
     cost = loop.scenario.cost
     factors = np.where(np.arange(loop.trials) % 2, missing, 1.0)
     weights = cost.weights.map(lambda w: w * factors)
-    loop.scenario = replace(loop.scenario, cost=replace(cost, weights=weights))
+    scenario = replace(loop.scenario, cost=replace(cost, weights=weights))
+    loop = ClosedLoop(loop.plant, loop.kernels, loop.network, scenario, loop.wiring)
     method = HessianFree("cg", curvature_trials=2, adds_trials=True)
     theta = weights_of(loop)
     linear = loop.linearise(loop.rollout(theta))

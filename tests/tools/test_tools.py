@@ -28,6 +28,7 @@ PYTHON_SCRIPTS = {
     "mutate": ["--list", "1", "hfcontrol/optim/excess.py"],
     "optima": ["--smallest"],
     "make-pictures": ["--smallest", "--out", "{out}"],
+    "scale": ["model"],
     "soak": ["--smallest"],
     "stable_baselines": ["--steps", "64", "--trials", "2"],
     "study": ["--smallest"],
@@ -174,6 +175,11 @@ def test_docs_are_filled_with_the_stored_rows(run_tool, tmp_path):
     results = (tmp_path / "results.md").read_text(encoding="utf-8")
     for name in ("main", "optima", "plants"):
         assert f"<!-- {name} -->\n|" in results
+
+
+@pytest.mark.slow
+def test_scaling_is_modelled(run_tool):
+    assert "| Ethernet |" in check(run_tool("scale"))
 
 
 def test_stable_baselines_trains_or_names_the_missing_package(run_tool):

@@ -113,7 +113,7 @@ def test_overfitting_brings_more_trials(overfitting, plant):
     assert bits(parts.training) == bits(whole.training)
 
 
-@pytest.mark.parametrize("every", [3, 10])
+@pytest.mark.parametrize("every", [pytest.param(3, marks=pytest.mark.slow), 10])
 def test_interrupted_ladder_equals_uninterrupted(restless, every):
     """In the curriculum, the holds and the end of every rung."""
     settings = Settings(**TINY, rollouts=200)

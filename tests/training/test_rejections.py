@@ -277,8 +277,15 @@ def test_damping_and_radius_return_to_those_before_the_rejections():
     assert not first.state.hold.bounded and not first.state.rejected_holds
 
 
-@pytest.mark.parametrize("hold", ["scenario", "model"])
-@pytest.mark.parametrize("plant", ["jump", "root"])
+@pytest.mark.parametrize(
+    "plant, hold",
+    [
+        ("jump", "scenario"),
+        ("jump", "model"),
+        ("root", "scenario"),
+        pytest.param("root", "model", marks=pytest.mark.slow),
+    ],
+)
 def test_training_with_remedies_resumes_from_any_event(plant, hold):
     events = trained_on(plant, hold=hold)
     assert notices(events)
