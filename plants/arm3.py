@@ -177,7 +177,6 @@ TASKS = {
         "generator": "reach_and_back",
         "steps": 80,
         "final_at": (0.5, 1.0),
-        "train": PLAIN | {"grow": 4},
     },
     "anywhere": {
         **ANYWHERE,
@@ -193,7 +192,6 @@ TASKS = {
         "running": 1.0,
         "preview": (0.05, 0.1, 0.2),  # [s]
         "success": {"hand": 0.02},  # [m]
-        "train": PLAIN | {"grow": 12},
     },
     "posture": {
         **ANYWHERE,

@@ -89,7 +89,8 @@ def altered_checkpoint(example: Any, canary: Path, folder: Path) -> bytes:
         elif action == "remove":
             group.pop(name, None)
         elif action == "move":
-            group[name] = _find(shipped_tree(), paths[other])
+            # A copy: a later change must not reach the shipped run's own tree.
+            group[name] = copy.deepcopy(_find(shipped_tree(), paths[other]))
         else:
             forms.append(FORMS[other])
 

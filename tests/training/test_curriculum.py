@@ -112,7 +112,7 @@ def test_a_race_has_as_many_runners_as_it_was_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("given, grow", [({}, 12), ({"grow": 3}, 3)])
 def test_task_sets_training_defaults(given, grow):
-    settings = settings_for(plant="arm3", task="follow", **given)
+    settings = settings_for(plant="arm2", task="follow", **given)
     assert settings.grow == grow and settings.batches == Settings().batches
 
 
