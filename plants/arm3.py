@@ -168,8 +168,6 @@ ANYWHERE = {
     "effort": (1e-3, 1e-3, 0.1),
     "success": {"hand": 0.02, "rates": 0.2},  # [m], [rad/s]
 }
-# Whether `auto` is as good has not been measured on tasks with this yet.
-PLAIN = {"strategy": "plain"}
 TASKS = {
     "reach": REACH,
     "out_and_back": {
@@ -178,11 +176,7 @@ TASKS = {
         "steps": 80,
         "final_at": (0.5, 1.0),
     },
-    "anywhere": {
-        **ANYWHERE,
-        "random": True,
-        "train": PLAIN | {"grow": 12, "batches": 4},
-    },
+    "anywhere": {**ANYWHERE, "random": True},
     "follow": {
         **ANYWHERE,
         "generator": "follow",

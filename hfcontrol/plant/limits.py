@@ -194,8 +194,8 @@ def read_bounds(value: Any, count: int) -> Array:
     number L above zero for +-L, a pair (lower, upper), or None. Raises ValueError for
     anything else; its text begins with a verb.
     """
-    is_list = isinstance(value, tuple | list | np.ndarray)
-    entries = list(value) if is_list else [value] * count
+    value = _without_array(value)
+    entries = list(value) if isinstance(value, tuple | list) else [value] * count
     if len(entries) != count:
         hint = ""
         if count == 1 and len(entries) == 2:
@@ -210,11 +210,12 @@ def read_bounds(value: Any, count: int) -> Array:
 
 def _read_pair(entry: Any) -> tuple[float, float]:
     """Return the lower and upper bound of an entry."""
+    entry = _without_array(entry)
     if entry is None:
         return -np.inf, np.inf
     if _is_number(entry) and entry > 0:
         return -float(entry), float(entry)
-    is_pair = isinstance(entry, tuple | list | np.ndarray) and len(entry) == 2
+    is_pair = isinstance(entry, tuple | list) and len(entry) == 2
     if not is_pair or not all(side is None or _is_number(side) for side in entry):
         raise ValueError(
             "must hold numbers above zero, pairs (lower, upper) with None for no "
@@ -227,6 +228,11 @@ def _read_pair(entry: Any) -> tuple[float, float]:
             f"must hold pairs of a lower and a larger upper bound, not {entry}"
         )
     return low, high
+
+
+def _without_array(value: Any) -> Any:
+    """Return an array as lists, or as a number if it has no axis; others as they are."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _is_number(value: Any) -> bool:

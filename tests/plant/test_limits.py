@@ -31,12 +31,28 @@ def test_bounds_are_read_for_each_control():
 
 
 @pytest.mark.parametrize(
+    "array, same",
+    [
+        (np.array(2.0), 2.0),
+        (np.array([2, 3]), (2, 3)),
+        (np.array([[0, 5], [-1, 2]]), ((0, 5), (-1, 2))),
+        ((np.array(2), np.array([0, 5])), (2, (0, 5))),
+    ],
+)
+def test_bounds_may_be_arrays(array, same):
+    np.testing.assert_array_equal(read_bounds(array, 2), read_bounds(same, 2))
+
+
+@pytest.mark.parametrize(
     "value, words",
     [
         ((1, 2, 3), "holds 3 entries"),
         (0.0, "numbers above zero"),
         (math.nan, "numbers above zero"),
         (True, "numbers above zero"),
+        (np.array(-1.0), "numbers above zero"),
+        (np.array("5"), "numbers above zero"),
+        ((np.array([[1, 2]]), 1), "pairs (lower, upper)"),
         ("5", "numbers above zero"),
         (((5, 0), 1), "a lower and a larger upper bound"),
         (((math.nan, 0), 1), "a lower and a larger upper bound"),
