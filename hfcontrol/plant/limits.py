@@ -231,7 +231,7 @@ def _read_pair(entry: Any) -> tuple[float, float]:
 
 
 def _without_array(value: Any) -> Any:
-    """Return an array as lists, or as a number if it has no axis; others as they are."""
+    """Return an array as lists or, without an axis, as a number; others as they are."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
