@@ -14,8 +14,8 @@ import pytest
 FOLDER = Path(__file__).parent / "device"
 
 
-# Whole trainings take the simulator half a minute.
-SLOW = {"test_training"}
+# They take the simulator 20 s and more.
+SLOW = {"test_passes", "test_training"}
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in sorted(path.stem for path in FOLDER.glob("test_*.py"))

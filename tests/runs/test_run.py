@@ -279,7 +279,12 @@ def test_race_continues_with_the_best():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"rollouts": 20}, {"rollouts": 16, "hold": "model"}], ids=str
+    "settings",
+    [
+        {"rollouts": 20},
+        pytest.param({"rollouts": 16, "hold": "model"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_training_killed_at_any_instant_can_be_resumed(settings):
     """A training that is killed repeatedly ends bit for bit like one that was not."""

@@ -193,7 +193,15 @@ def test_stable_baselines_trains_or_names_the_missing_package(run_tool):
 
 
 @pytest.mark.parametrize(
-    "name", ["density", "golden", "kill", "mutate", "optima", "soak"]
+    "name",
+    [
+        "density",
+        "golden",
+        pytest.param("kill", marks=pytest.mark.slow),
+        "mutate",
+        "optima",
+        "soak",
+    ],
 )
 def test_other_scripts_print_a_table(run_tool, name):
     assert check(run_tool(name))

@@ -97,7 +97,7 @@ def test_training_resumes_from_any_event(settings):
     assert len(events) > 6
     for place, event in enumerate(events[:-1]):
         trainer, _ = training_of(**settings)
-        expected = events[place + 1 : place + 5]
+        expected = events[place + 1 : place + 3]
         again = list(islice(trainer.run(event.state), len(expected)))
         assert [e.kind for e in again] == [e.kind for e in expected], (
             f"after event {place}, {event.kind}"
@@ -116,7 +116,7 @@ def test_post_resumes_from_any_event_around_its_switch():
     limits = [event.state.hold.most_updates for event in events]
     assert limits[0] is None and limits.count(1) > 6
     for place, event in enumerate(events[:-1]):
-        expected = events[place + 1 : place + 5]
+        expected = events[place + 1 : place + 3]
         again = islice(training_of(**settings)[0].run(event.state), len(expected))
         assert [bits(e.state) for e in again] == [bits(e.state) for e in expected], (
             f"after event {place}, {event.kind}"
@@ -126,7 +126,7 @@ def test_post_resumes_from_any_event_around_its_switch():
 @trainings
 def test_interrupted_training_equals_uninterrupted(settings):
     events = trained_once(**settings)
-    for count in range(1, len(events) - 1, 1 + len(events) // 5):
+    for count in range(1, len(events) - 1, 1 + len(events) // 3):
         trainer, state = training_of(**settings)
         token = StopToken()
         for number, event in enumerate(trainer.run(state, token), 1):
