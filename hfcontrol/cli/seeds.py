@@ -70,6 +70,10 @@ class ShowMode(NamedTuple):
     judge: str
 
 
+def ignore(text: str) -> None:
+    """Show nothing."""
+
+
 def train_many(
     options: dict[str, Any],
     seeds: str,
@@ -97,8 +101,6 @@ def train_many(
     numbers = parse_seeds(seeds)
     settings = settings_for(**options)
 
-    status = StatusLine(len(numbers), lambda text: None)
-
     def show(outcome: "Outcome") -> None:
         status.finish(outcome)
         if as_json:
@@ -118,7 +120,8 @@ def train_many(
             echo(name_options(text, names))
 
     shown = show_status(f"training {len(numbers)} controllers")
-    with nullcontext(status.replace) if quiet else shown as status.replace:
+    with nullcontext(ignore) if quiet else shown as replace:
+        status = StatusLine(len(numbers), replace)
         outcomes = train_seeds(
             settings,
             numbers,

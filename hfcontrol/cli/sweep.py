@@ -18,7 +18,7 @@ from hfcontrol.cli.options import (
 )
 from hfcontrol.cli.output import echo, print_json, print_table, show_status
 from hfcontrol.cli.ranks import shared_by_mpi
-from hfcontrol.cli.seeds import StatusLine
+from hfcontrol.cli.seeds import StatusLine, ignore
 from hfcontrol.cli.train import BACKEND
 from hfcontrol.errors import TrainingError
 
@@ -97,7 +97,7 @@ def sweep(
             echo(name_options(text, names))
 
     shown = show_status("preparing")
-    with shared_by_mpi(), nullcontext(_ignore) if quiet else shown as replace:
+    with shared_by_mpi(), nullcontext(ignore) if quiet else shown as replace:
         from hfcontrol.jobs.sweep import run_sweep
         from hfcontrol.jobs.sweep_file import read_sweep
         from hfcontrol.jobs.trainings import Followers
@@ -112,10 +112,6 @@ def sweep(
         _print_json(table)
     if table.lost:
         raise TrainingError(describe_lost(table))
-
-
-def _ignore(text: str) -> None:
-    """Show nothing."""
 
 
 def command_of(point: "Point") -> str:

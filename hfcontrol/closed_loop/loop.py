@@ -216,7 +216,7 @@ class ClosedLoop:
         return self._subsets[trials]
 
     def trial_indices(self, count: int) -> Array:
-        """Indices of `count` evenly spaced trials, on the scenario's device."""
+        """Indices of `count` evenly spaced trials."""
         return np.arange(count) * self.trials // count
 
     def whole(self, rollout: Rollout) -> Rollout:

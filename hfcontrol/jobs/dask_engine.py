@@ -8,7 +8,7 @@ its events. It starts a job again elsewhere if its worker is lost, and gives it 
 import threading
 from collections import deque
 from collections.abc import Iterator
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -20,37 +20,29 @@ from hfcontrol.jobs.protocol import (
     LOST_WORKER,
     POLL_SECONDS,
     Call,
-    Channel,
     Engine,
+    RemoteChannel,
     Update,
 )
 
 # Time [s] in which a scheduler must answer.
 CONNECT_SECONDS = 5.0
 
-# Time [s] for which a worker believes the last answer about a request to stop.
-STOP_SECONDS = 0.5
-
 # Jobs of one worker process that has several threads take turns: they would share
 # the threads of matrix products, and set their number for each other.
 _one_at_a_time = threading.Lock()
 
 
-class DaskChannel(Channel):
+class DaskChannel(RemoteChannel):
     """A channel through the scheduler; `name` tells one engine from another."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
-        self._asked = 0.0
-        self._answer = False
 
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop, or gave the job up."""
-        if not self._answer and monotonic() > self._asked + STOP_SECONDS:
-            self._answer = self.orphaned or self._event().is_set()
-            self._asked = monotonic()
-        return self._answer
+    def ask(self) -> bool:
+        """Return whether somebody asked to stop, or gave the job up."""
+        return self.orphaned or bool(self._event().is_set())
 
     @property
     def orphaned(self) -> bool:

@@ -7,6 +7,7 @@ worker is lost; the channel keeps what the job has saved, to go on from there.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,9 @@ from hfcontrol.training.stop import StopToken
 
 # Time [s] between two looks at the jobs of an engine, and at the request to stop.
 POLL_SECONDS = 0.1
+
+# Time [s] for which a worker believes the last answer about a request to stop.
+STOP_SECONDS = 0.5
 
 # How often a job is started again after it has lost its worker.
 MOST_LOSSES = 3
@@ -43,6 +47,26 @@ class Channel(StopToken, ABC):
     @abstractmethod
     def saved(self, key: str) -> bytes | None:
         """Return what the job has saved last, or None."""
+
+
+class RemoteChannel(Channel):
+    """A channel to another machine, which is asked now and then whether to stop."""
+
+    def __init__(self) -> None:
+        self._asked = 0.0
+        self._answer = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop, as answered at most `STOP_SECONDS` ago."""
+        if not self._answer and monotonic() > self._asked + STOP_SECONDS:
+            self._answer = self.ask()
+            self._asked = monotonic()
+        return self._answer
+
+    @abstractmethod
+    def ask(self) -> bool:
+        """Return whether somebody asked to stop, or gave the job up."""
 
 
 Function = Callable[[str, Any, Channel], Any]

@@ -6,7 +6,6 @@ jobs have saved. It ends with the program that has started it, as its tasks do.
 
 import os
 from collections.abc import Iterator
-from time import monotonic
 from typing import Any
 
 import ray
@@ -17,13 +16,10 @@ from hfcontrol.jobs.protocol import (
     MOST_LOSSES,
     POLL_SECONDS,
     Call,
-    Channel,
     Engine,
+    RemoteChannel,
     Update,
 )
-
-# Time [s] for which a worker believes the last answer about a request to stop.
-STOP_SECONDS = 0.5
 
 
 class Mailbox:
@@ -60,21 +56,16 @@ class Mailbox:
         return self._saved.get(key)
 
 
-class RayChannel(Channel):
+class RayChannel(RemoteChannel):
     """A channel through a `Mailbox`."""
 
     def __init__(self, mailbox: Any) -> None:
+        super().__init__()
         self.mailbox = mailbox
-        self._asked = 0.0
-        self._answer = False
 
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop."""
-        if not self._answer and monotonic() > self._asked + STOP_SECONDS:
-            self._answer = ray.get(self.mailbox.is_stopped.remote())
-            self._asked = monotonic()
-        return self._answer
+    def ask(self) -> bool:
+        """Return whether somebody asked to stop."""
+        return bool(ray.get(self.mailbox.is_stopped.remote()))
 
     def stop(self) -> None:
         """Ask all jobs to stop."""

@@ -5,7 +5,6 @@ of all files that the plant is made of, and a worker runs exactly these.
 """
 
 import hashlib
-import platform
 import re
 import socket
 from collections.abc import Iterator
@@ -14,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from hfcontrol.arrays.files import expand_home, write_atomically
 from hfcontrol.errors import CheckpointError, PlantError
 from hfcontrol.plant.contract import Plant
@@ -23,52 +20,12 @@ from hfcontrol.plant.registry import foreign_code, load_plant, sent_source
 from hfcontrol.runs.folder import CHECKPOINT_NAME, CURRICULUM_FILE, RunFolder
 from hfcontrol.runs.roots import RUN_STAMP
 from hfcontrol.texts import file_name
-from hfcontrol.version import __version__
 
 # A part of a long learning curve, next to the checkpoints.
 CURVE_NAME = re.compile(r"curve-[0-9a-f]{64}\.h5")
 
 # Digits of a SHA-256 in a message.
 SHOWN_DIGITS = 12
-
-
-class Machine(NamedTuple):
-    """Where a job runs: the host's name, its type of processor, and versions."""
-
-    host: str
-    processor: str
-    versions: dict[str, str]
-
-    @classmethod
-    def here(cls) -> "Machine":
-        """Return this machine."""
-        import numba
-        import scipy
-        from llvmlite.binding import get_host_cpu_name
-
-        versions = {
-            "hfcontrol": __version__,
-            # Results do not depend on the last number.
-            "Python": ".".join(platform.python_version_tuple()[:2]),
-            "NumPy": np.__version__,
-            "Numba": numba.__version__,
-            "SciPy": scipy.__version__,
-        }
-        return cls(socket.gethostname(), get_host_cpu_name(), versions)
-
-    def find_difference(self, caller: "Machine") -> str | None:
-        """Return in words which versions differ from those of the caller, or None."""
-        differing = [
-            f"{name} {self.versions.get(name)} there and {version} here"
-            for name, version in caller.versions.items()
-            if self.versions.get(name) != version
-        ]
-        if not differing:
-            return None
-        return (
-            f"the worker on {self.host} has other versions: {', '.join(differing)}; "
-            "install the same ones on both"
-        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
 from time import monotonic
@@ -22,12 +22,13 @@ from hfcontrol.arrays.threads import single_thread
 from hfcontrol.errors import CheckpointError, HFControlError, TrainingError
 from hfcontrol.evaluation.evaluation import evaluate
 from hfcontrol.jobs.protocol import Channel
-from hfcontrol.jobs.shipping import Machine, Parcel, SentPlant, pack_run, unpack_run
+from hfcontrol.jobs.shipping import Parcel, SentPlant, pack_run, unpack_run
 from hfcontrol.runs.folder import RunFolder
+from hfcontrol.runs.machine import Machine
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import Training, continue_training, start_training
-from hfcontrol.training.state import Event, Stop
+from hfcontrol.training.state import Event, Stop, TrainingState
 
 NO_MEMORY = "there was not enough memory; use fewer `jobs`"
 
@@ -276,15 +277,19 @@ def is_finished(run: Run) -> bool:
 
 def outcome_of(run: Run) -> Outcome:
     """Return the outcome of a run at its checkpoint."""
-    state = run.state
+    stop = run.tree.get("stop") or INTERRUPTED
+    return _outcome(run.settings.seed, run.path, run.state, stop)
+
+
+def _outcome(seed: int, path: Path, state: TrainingState, stop: str) -> Outcome:
     return Outcome(
-        run.settings.seed,
-        run.path,
+        seed,
+        path,
         state.controller_loss,
         state.updates,
         state.rollouts,
         state.seconds,
-        run.tree.get("stop") or INTERRUPTED,
+        stop,
     )
 
 
@@ -301,17 +306,7 @@ def _result(training: Training, event: Event) -> JobResult:
     if event.kind == "curriculum":
         return JobResult(seed, unfinished=path)
     assert event.stop is not None
-    state = event.state
-    outcome = Outcome(
-        seed,
-        path,
-        state.controller_loss,
-        state.updates,
-        state.rollouts,
-        state.seconds,
-        event.stop.word,
-    )
-    return JobResult(seed, outcome)
+    return JobResult(seed, _outcome(seed, path, event.state, event.stop.word))
 
 
 def receive(result: JobResult, caller: Caller) -> JobResult:
@@ -325,13 +320,6 @@ def receive(result: JobResult, caller: Caller) -> JobResult:
     if result.parcel is None:
         return result
     path = unpack_run(result.parcel, caller.out)
-    changes: dict[str, Any] = {"parcel": None}
-    if result.outcome is not None:
-        changes["outcome"] = _moved(result.outcome, path)
-    if result.unfinished is not None:
-        changes["unfinished"] = path
-    return JobResult(**{**vars(result), **changes})
-
-
-def _moved(outcome: Outcome, path: Path) -> Outcome:
-    return Outcome(**{**vars(outcome), "path": path})
+    outcome = result.outcome and replace(result.outcome, path=path)
+    unfinished = result.unfinished and path
+    return replace(result, parcel=None, outcome=outcome, unfinished=unfinished)

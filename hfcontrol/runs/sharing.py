@@ -5,40 +5,20 @@ another plant, or computes other last bits, they would part at some decision, an
 for each other for ever: that is refused before the training begins.
 """
 
-import platform
-import sys
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from hfcontrol.arrays.communicator import current_communicator
 from hfcontrol.closed_loop.shares import check_ranks
 from hfcontrol.errors import UsageError
 from hfcontrol.plant.contract import Plant
 from hfcontrol.policy_gradient.trainer import PolicyTrainer
+from hfcontrol.runs.machine import Machine
 from hfcontrol.runs.settings import Settings
 from hfcontrol.training.trainer import Trainer
-from hfcontrol.version import __version__
-
-# Libraries whose versions a checkpoint records, if they are loaded.
-RECORDED_LIBRARIES = ("numba", "scipy", "h5py")
 
 # Characters of a hash that are shown.
 SHOWN = 12
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of hfcontrol, Python and the libraries in use."""
-    versions = {
-        "hfcontrol": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-    for name in RECORDED_LIBRARIES:
-        if name in sys.modules:
-            versions[name] = sys.modules[name].__version__
-    return versions
 
 
 def check_processes(settings: Settings, plant: Plant) -> None:
@@ -49,12 +29,10 @@ def check_processes(settings: Settings, plant: Plant) -> None:
     communicator = current_communicator()
     if communicator.ranks == 1:
         return
-    # Imported here: a training in one process does not ask.
-    from llvmlite.binding import get_host_cpu_name
-
+    here = Machine.here()
     own = {
-        "versions": library_versions(),
-        "processor": get_host_cpu_name(),
+        "versions": here.versions,
+        "processor": here.processor,
         "plant": plant.source_hash[:SHOWN],
         "settings": repr(settings.tree()),
     }

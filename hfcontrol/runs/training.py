@@ -23,11 +23,12 @@ from hfcontrol.runs.factory import make_trainer, make_wiring
 from hfcontrol.runs.folder import RunFolder
 from hfcontrol.runs.hdf5 import Tree
 from hfcontrol.runs.interface import Interface
+from hfcontrol.runs.machine import library_versions
 from hfcontrol.runs.preparation import Preparation, prepare
 from hfcontrol.runs.records import is_known, remember_out, remember_plant
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
-from hfcontrol.runs.sharing import check_processes, library_versions
+from hfcontrol.runs.sharing import check_processes
 from hfcontrol.runs.state_tree import (
     conditioning_to_tree,
     curriculum_to_tree,

@@ -11,6 +11,7 @@ from hfcontrol.arrays.communicator import current_communicator
 from hfcontrol.errors import UsageError
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs import sharing
+from hfcontrol.runs.machine import Machine
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.sharing import check_processes
@@ -144,10 +145,10 @@ def test_processes_that_differ_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"process 2 reads another plant arm2 \(hash"):
         run_shared(3, check)
 
-    def versions():
+    def machine():
         rank = current_communicator().rank
-        return {"hfcontrol": "1", "numpy": "2.1" if rank else "2.0"}
+        return Machine("host", "zen", {"NumPy": "2.1" if rank else "2.0"})
 
-    monkeypatch.setattr(sharing, "library_versions", versions)
-    with pytest.raises(UsageError, match=r"process 1 has numpy 2\.1, and process 0"):
+    monkeypatch.setattr(sharing.Machine, "here", machine)
+    with pytest.raises(UsageError, match=r"process 1 has NumPy 2\.1, and process 0"):
         run_shared(2, lambda: check_processes(settings, plant))
