@@ -205,7 +205,7 @@ def bytes_per_trial_step(trials, steps, every):
 ACTIVATIONS = 8 * (4 + 4 + 32 + 32 + 2)
 
 
-@pytest.mark.parametrize("every", [1, 16, 64])
+@pytest.mark.parametrize("every", [1, 16, pytest.param(64, marks=pytest.mark.slow)])
 def test_memory_grows_with_trials_times_steps_as_stated(every):
     """The docstring of passes/cpu.py states it."""
     for size in ((64, 160), (64, 640), (256, 160)):

@@ -242,6 +242,7 @@ def test_signal_stops_all_processes_after_their_update(tmp_path, number, to_grou
     wait_for_end_of_group(process)
 
 
+@pytest.mark.slow
 def test_processes_of_a_killed_parent_end(tmp_path):
     """They stop after their update, and a checkpoint is kept."""
     text = "--seeds 0,1 --jobs 2 --trials 4 --steps 5 --hidden 3 --grow 0"

@@ -208,6 +208,7 @@ def test_pendulum_is_trained_in_a_few_rollouts(run):
     assert loop.rollout(run.theta).loss < 0.01 * idle
 
 
+@pytest.mark.slow
 def test_commands_read_the_run_of_an_environment(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # An environment is stepped by Python: a long search for its optimum takes long.

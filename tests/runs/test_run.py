@@ -225,6 +225,7 @@ def test_resuming_a_finished_run_changes_nothing(limits):
     assert again.info()["stop"] == run.info()["stop"] and same(again, run)
 
 
+@pytest.mark.slow
 def test_resuming_a_converged_run_changes_nothing():
     run = hf.train(str(write_cart(".")), hidden=(3,), batches=8, hold="scenario")
     again = hf.resume(run.path)
@@ -610,7 +611,11 @@ def forty_rollouts(tmp_path_factory):
     return hf.train("arm2", out=out, **{**SMALL, "rollouts": 40})
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_signal_leaves_a_resumable_run(number, forty_rollouts):
     with in_process(
         "train", *SMALL_OPTIONS, "--rollouts", 40, "--json", "--out", "stopped"

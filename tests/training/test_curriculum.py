@@ -236,7 +236,7 @@ def uninterrupted(way):
     return curriculum_module.run_curriculum(make_trainer(settings), settings)
 
 
-@pytest.mark.parametrize("every", [2, 7])
+@pytest.mark.parametrize("every", [pytest.param(2, marks=pytest.mark.slow), 7])
 @pytest.mark.parametrize("way", WAYS)
 def test_interrupted_curriculum_equals_uninterrupted(found_once, way, every):
     """In holds, between them, and between stages, in everything but seconds."""

@@ -34,6 +34,7 @@ def test_family_equals_optimum_of_one_kind():
     )
 
 
+@pytest.mark.slow
 def test_family_swings_to_one_side(swing_up):
     found = family(*problem(swing_up))
     assert np.abs(np.sin(found.x[-1, 1] / 2)).max() < 0.1  # all of them upright
@@ -48,6 +49,7 @@ def test_family_swings_to_one_side(swing_up):
     np.testing.assert_array_equal(x, found.x)
 
 
+@pytest.mark.slow
 def test_no_law_of_another_trial_beats_optimum(swing_up):
     best, system = (
         optimum(*problem(swing_up)),

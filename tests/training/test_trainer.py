@@ -140,6 +140,7 @@ def test_interrupted_training_equals_uninterrupted(settings):
         )
 
 
+@pytest.mark.slow
 @trainings
 def test_same_seed_gives_same_training(settings):
     first, second, third = (
