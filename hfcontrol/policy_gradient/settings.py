@@ -20,9 +20,10 @@ POLICY_ONLY = (
 class PolicyGradientSettings(SettingsModel):
     """Hyperparameters of policy gradients; None means the method's own value."""
 
-    discount: Number = setting(
-        0.99,
-        "Policy: discount factor.",
+    discount: Number | None = setting(
+        None,
+        "Policy: discount factor; by default 1 for a plant, whose horizon is part of "
+        "the task, and 0.99 in an environment.",
         "GAMMA",
         only_with=POLICY_ONLY,
         ge=0,

@@ -156,7 +156,7 @@ class TrainKeywords(ConditionKeywords, total=False):
     rtol: float
     atol: float
     solver_step: float | str | None
-    discount: float
+    discount: float | None
     gae_lambda: float | None
     clip: float | None
     epochs: int | None
