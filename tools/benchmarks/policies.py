@@ -1,10 +1,11 @@
-"""PPO on Gymnasium's own environments: mean returns after a budget of steps."""
+"""Policy gradients on Gymnasium's own environments: returns after a number of steps."""
 
 import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import hfcontrol as hf
+from benchmarks.cases import EVERYTHING, Selection, measure_selected
 from benchmarks.report import Row, show, table
 from hfcontrol.errors import HFControlError
 from hfcontrol.evaluation.evaluation import evaluate
@@ -34,6 +35,7 @@ CASES = (
     Case(
         CARTPOLE, "no velocities, 16-unit MLP", {**SMALL_MLP, **NO_VELOCITIES}, 500_000
     ),
+    Case(CARTPOLE, "A2C, 16-unit MLP", {**SMALL_MLP, "optimizer": "a2c"}, 300_000),
     Case("Pendulum-v1", "64 + 64 MLP", {**LARGE_MLP, **PENDULUM}, 300_000),
     Case("Pendulum-v1", "16-unit LTC", {**LTC, **PENDULUM}, 300_000),
 )
@@ -45,17 +47,33 @@ SMALLEST_CASE = Case(CARTPOLE, "16-unit MLP", {**SMALL_MLP, "trials": 1}, 500)
 SMALLEST_EPISODES = 2
 
 
-def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
+def measure(
+    seeds: Sequence[int], smallest: bool = False, selection: Selection = EVERYTHING
+) -> list[Row]:
     """Return a row per environment and network: returns and seconds by seed."""
     cases = (SMALLEST_CASE,) if smallest else CASES
     episodes = SMALLEST_EPISODES if smallest else None
-    rows = []
+
+    def measure_one(case: Case) -> Row:
+        return run_case(case, seeds, episodes)
+
+    by_name = {f"{case.environment} {case.network}": case for case in cases}
     try:
-        for case in cases:
-            rows.append(run_case(case, seeds, episodes))
+        new, rows = measure_selected(by_name, selection, row_name, measure_one)
     except (ImportError, HFControlError) as error:
         print(f"Gymnasium's environments: left out, {error}")
+        return list(selection.before)
+    print_rows(new)
+    return rows
 
+
+def row_name(row: Row) -> str:
+    """Return the name of a row's case."""
+    return f"{row['environment']} {row['network']}"
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print rows as a table."""
     lines = []
     for row in rows:
         returns = ", ".join(f"{value:.0f}" for value in row["returns"])
@@ -63,8 +81,7 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
         seconds = show(max(row["seconds"]))
         lines.append([row["environment"], row["network"], steps, returns, seconds])
     header = ("environment", "network", "steps", "returns", "seconds")
-    table("PPO on Gymnasium's environments", header, lines)
-    return rows
+    table("PPO and A2C on Gymnasium's environments", header, lines)
 
 
 def run_case(case: Case, seeds: Sequence[int], episodes: int | None) -> Row:
@@ -77,11 +94,10 @@ def run_case(case: Case, seeds: Sequence[int], episodes: int | None) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             run = hf.train(
                 f"gym:{case.environment}",
-                optimizer="ppo",
                 rollouts=rollouts,
                 seed=seed,
                 out=folder,
-                **case.settings,
+                **{"optimizer": "ppo", **case.settings},
             )
             result = evaluate(run, trials=episodes)
         returns.append(result["return"]["mean"])

@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from benchmarks.cases import EVERYTHING, Selection, measure_selected
 from benchmarks.report import SMALLEST, SMALLEST_SECONDS, Row, machine, show, table
 from hfcontrol.api.training import train
 from hfcontrol.evaluation.evaluation import compare_with_optimum, summarise
@@ -93,52 +94,17 @@ SMALLEST_CASE = Case("arm2", "reach", SMALLEST_SECONDS, SMALLEST, judged=8)
 
 
 def measure(
-    seeds: Sequence[int],
-    smallest: bool = False,
-    only: str = "",
-    before: Sequence[Row] = (),
-    add: bool = False,
+    seeds: Sequence[int], smallest: bool = False, selection: Selection = EVERYTHING
 ) -> list[Row]:
-    """Return rows of the cases: what every seed reached on the held-out set.
-
-    Cases without the word `only` keep their rows of `before`. With `add`, the seeds are
-    added to those of the row before instead of replacing them.
-    """
-    known = {row_name(row): row for row in before}
+    """Return rows of the cases: what every seed reached on the held-out set."""
     cases = {case.name: case for case in ((SMALLEST_CASE,) if smallest else CASES)}
-    new: dict[str, Row] = {}
-    for name, case in cases.items():
-        if only not in name:
-            continue
-        row = measure_case(case, seeds)
-        if add and name in known:
-            row = join_seeds(known[name], row)
-        new[name] = row
 
-    print_rows(list(new.values()))
-    merged = {**known, **new}
-    return [merged[name] for name in cases if name in merged]
+    def measure_one(case: Case) -> Row:
+        return measure_case(case, seeds)
 
-
-def join_seeds(old: Row, new: Row) -> Row:
-    """Return a row with the seeds of two; a seed of both is taken from the new one."""
-    seeds = sorted({*old["seeds"], *new["seeds"]})
-
-    def join(name: str) -> list[Any]:
-        by_seed = dict(zip(old["seeds"], old[name], strict=True))
-        by_seed |= dict(zip(new["seeds"], new[name], strict=True))
-        return [by_seed[seed] for seed in seeds]
-
-    has_ratio = None not in (old["ratio"], new["ratio"])
-    return {
-        **new,
-        "success": join("success"),
-        "error": join("error"),
-        "error_max": join("error_max"),
-        "ratio": join("ratio") if has_ratio else None,
-        "seeds": seeds,
-        "seconds": max(old["seconds"], new["seconds"]),
-    }
+    new, rows = measure_selected(cases, selection, row_name, measure_one)
+    print_rows(new)
+    return rows
 
 
 def row_name(row: Row) -> str:
