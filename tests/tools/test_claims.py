@@ -189,6 +189,12 @@ def test_verdict_about_integrating_backward_follows_the_losses(ours, theirs, wor
     assert judge_backsolve([Measured("", [0], losses)]).startswith(words)
 
 
+def cell_row(cell, median, missing):
+    """A row of `tools/bench cells`."""
+    seconds = {"median": median, "missing": missing}
+    return {"cell": cell, "task": "balance", "seeds": [0], "seconds": seconds}
+
+
 def test_claims_read_what_benchmarks_stored():
     """The names of rows are those of tools/bench; numbers are made up."""
     prices = {"ctpg": 10.0, "discrete": 9.0, "rk4": 30.0, "euler": 5000.0}
@@ -221,8 +227,8 @@ def test_claims_read_what_benchmarks_stored():
             for name, value in returns.items()
         ],
         "cells": [
-            {"cell": "a", "seeds": [0], "seconds": {"median": 2.0, "missing": 0}},
-            {"cell": "b", "seeds": [0], "seconds": {"median": None, "missing": 1}},
+            cell_row("a", 2.0, 0),
+            cell_row("b", None, 1),
         ],
         "methods": [
             {
@@ -241,7 +247,7 @@ def test_claims_read_what_benchmarks_stored():
     solved = judge_cartpole([Measured("", [0], read_policies(bench))])
     assert solved.startswith("Confirmed. Without velocities every seed with a memory")
     assert judge_cells([Measured("", [0], read_cells(bench))]) == (
-        "Confirmed for all cells but `b`, which miss it at some seed."
+        "Confirmed for all cells but `b, balance`, which miss it at some seed."
     )
     methods = read_methods(bench)
     assert methods["ppo_reached"] == [3, 3] and methods["seeds"] == [0, 1, 2, 3, 4]

@@ -1,8 +1,9 @@
-"""Every cell on arm2's reach task: what it takes to a ratio to the optimal loss."""
+"""Every cell on reaching and on balancing: what it takes to a ratio to the optimum."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmarks.cases import EVERYTHING, Selection, measure_selected
 from benchmarks.report import (
     SMALLEST,
     SMALLEST_SECONDS,
@@ -15,6 +16,7 @@ from benchmarks.report import (
 )
 from hfcontrol.network.cells import CELLS
 
+TASKS = (("arm2", "reach"), ("cartpole", "balance"))
 RATIO = 1.02
 MOST_SECONDS = 60
 
@@ -26,34 +28,72 @@ FEWER_UNITS = {"ltc_conductance": (16, 16), "cfc": (16, 16)}
 SMALLEST_CELLS = ("tanh", "ltc")
 
 
-def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
-    """Return a row per cell: seconds and updates to the ratio, and ratios reached."""
+class Case(NamedTuple):
+    """A cell and the task that its network learns."""
+
+    cell: str
+    plant: str = "arm2"
+    task: str = "reach"
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other cases."""
+        return " ".join(self)
+
+
+def all_cases() -> list[Case]:
+    """Return every cell on every task."""
     # A linear layer has no memory and no nonlinearity: it is no cell to choose.
     cells = [cell for cell in CELLS if cell != "linear"]
+    return [Case(cell, *task) for task in TASKS for cell in cells]
+
+
+def measure(
+    seeds: Sequence[int], smallest: bool = False, selection: Selection = EVERYTHING
+) -> list[Row]:
+    """Return a row per case: seconds and updates to the ratio, and ratios reached."""
+    cases = all_cases()
     limits: Row = {"max_seconds": MOST_SECONDS}
     if smallest:
-        cells = list(SMALLEST_CELLS)
+        cases = [Case(cell) for cell in SMALLEST_CELLS]
         limits = {**SMALLEST, "max_seconds": SMALLEST_SECONDS}
-    rows = [measure_cell(cell, seeds, limits) for cell in cells]
 
-    header = ("cell", "units", "weights", "seconds (worst)", "updates", "not", "worst")
-    title = f"cells, arm2 reach, to a ratio of {RATIO}"
-    table(title, header, [cells_of(row) for row in rows])
+    def measure_one(case: Case) -> Row:
+        return measure_cell(case, seeds, limits)
+
+    by_name = {case.name: case for case in cases}
+    new, rows = measure_selected(by_name, selection, row_name, measure_one)
+    header = (
+        "cell",
+        "task",
+        "units",
+        "weights",
+        "seconds (worst)",
+        "updates",
+        "not",
+        "worst",
+    )
+    table(f"cells, to a ratio of {RATIO}", header, [cells_of(row) for row in new])
     return rows
 
 
-def measure_cell(cell: str, seeds: Sequence[int], limits: dict[str, Any]) -> Row:
-    """Return the row of a cell, with the spread over the seeds."""
-    settings = {"hidden": FEWER_UNITS.get(cell, UNITS), **limits}
+def row_name(row: Row) -> str:
+    """Return the name of a row's case."""
+    return Case(row["cell"], row["plant"], row["task"]).name
+
+
+def measure_cell(case: Case, seeds: Sequence[int], limits: dict[str, Any]) -> Row:
+    """Return the row of a case, with the spread over the seeds."""
+    settings = {**case._asdict(), "hidden": FEWER_UNITS.get(case.cell, UNITS), **limits}
     results: list[Result] = []
     for seed in seeds:
-        results.append(train_to((RATIO,), "ratio", cell=cell, seed=seed, **settings))
+        results.append(train_to((RATIO,), "ratio", seed=seed, **settings))
 
     def spent(measure: str) -> Row:
         return spread([result.spent(str(RATIO), measure) for result in results])
 
     return {
-        "cell": cell,
+        **case._asdict(),
         "hidden": list(settings["hidden"]),
         "parameters": int(results[0].theta.size),
         "seeds": list(seeds),
@@ -71,5 +111,6 @@ def cells_of(row: Row) -> list[Any]:
     times = f"{show(seconds['median'])} ({show(seconds['worst'])})"
     updates = show(row["updates"]["median"])
     ratio = show(row["reached"]["worst"], 5)
-    about = [row["cell"], units, row["parameters"]]
+    task = f"{row['plant']} {row['task']}"
+    about = [row["cell"], task, units, row["parameters"]]
     return [*about, times, updates, seconds["missing"], ratio]

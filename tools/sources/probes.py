@@ -162,7 +162,7 @@ def read_cells(bench: dict[str, Any]) -> dict[str, list[Any]]:
     seconds = [row["seconds"]["median"] for row in rows]
     return {
         "seeds": rows[0]["seeds"],
-        "cells": [row["cell"] for row in rows],
+        "cells": [f"{row['cell']}, {row['task']}" for row in rows],
         "missing": [row["seconds"]["missing"] for row in rows],
         "cell_seconds": [s for s in seconds if s is not None],
     }
