@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
 CASES = (
     Case("cartpole", "balance", "16-unit LTC", {**LTC, "learning_rate": 1e-2}, 400),
-    Case("cartpole", "balance", "32 + 32 MLP", {**MLP, "learning_rate": 5e-3}, 200),
+    Case("cartpole", "balance", "32 + 32 MLP", {**MLP, "learning_rate": 2e-3}, 200),
     Case(
         "arm2",
         "reach",

@@ -111,12 +111,14 @@ def make_ppo(
     hidden: Sequence[int] = (32, 32),
     threads: int = 1,
     recurrent: bool = False,
+    rate: float | None = None,
 ) -> Any:
     """Return PPO with rollouts of whole episodes of all trials.
 
     It makes `epochs` passes over them in `parts` minibatches. One thread is the
     fastest: more of them wait for each other in matrices as small as these. `recurrent`
-    is the PPO of sb3-contrib with an LSTM of as many units as the first layer has.
+    is the PPO of sb3-contrib with an LSTM of as many units as the first layer has. A
+    learning `rate` falls linearly to zero; without one, it is that of the library.
     """
     torch.set_num_threads(threads)
     envs.reset()
@@ -130,9 +132,11 @@ def make_ppo(
         method = RecurrentPPO
         policy = "MlpLstmPolicy"
         architecture["lstm_hidden_size"] = hidden[0]
+    rates = {} if rate is None else {"learning_rate": lambda left: rate * left}
     return method(
         policy,
         envs,
+        **rates,
         n_steps=steps,
         batch_size=steps * envs.num_envs // parts,
         n_epochs=epochs,
@@ -191,16 +195,17 @@ def train(
     scale: float | None = None,
     seed: int = 0,
     method: str = "ppo",
+    **settings: Any,
 ) -> list[tuple[float, float]]:
     """Train for some steps of single trials; return three pairs of return and success.
 
-    `method` is one of METHODS. The pairs are those of zero actions, of the initial
-    weights, and of the last. Without normalising observations and rewards, hardly
-    anything is learnt.
+    `method` is one of METHODS, with its `settings`. The pairs are those of zero
+    actions, of the initial weights, and of the last. Without normalising observations
+    and rewards, hardly anything is learnt.
     """
     envs = Trials(problem, scale=scale)
     normalised = VecNormalize(envs, gamma=1.0)
-    agent = METHODS[method](normalised, seed)
+    agent = METHODS[method](normalised, seed, **settings)
 
     def act_zero(observations: Array) -> Array:
         return np.zeros_like(envs.inner.action_space.sample())
