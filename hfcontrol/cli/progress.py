@@ -354,7 +354,7 @@ def find_signs(
     """
     from hfcontrol.arrays.settings import POLICY_OPTIMIZERS
     from hfcontrol.evaluation.advice import Signs
-    from hfcontrol.tasks.settings import HIDING
+    from hfcontrol.tasks.settings import CHANCE, HIDING
 
     sets = evaluation.get("sets")
     if sets is None:
@@ -362,6 +362,10 @@ def find_signs(
     settings, plant = training.settings, training.trainer.plant
     curricula = [name for name in CURRICULA if not settings.is_default(name)]
     hides = [name for name in HIDING if not settings.is_default(name)]
+    chance = [name for name in CHANCE if not settings.is_default(name)]
+    if evaluation["noisy"] and not chance:
+        # The task itself pushes.
+        chance = ["push"]
     architecture = training.trainer.network.architecture
     return Signs(
         stop=word,
@@ -370,7 +374,7 @@ def find_signs(
         saturated=sets["training"]["saturated"] or 0.0,
         trials=training.task.trials,
         hidden=architecture.hidden,
-        is_noisy=evaluation["noisy"],
+        chance=tuple(chance),
         sees_part=bool(hides) or plant.ny < plant.n_body,
         remembers=bool(architecture.recurrent),
         climbs=settings.strategy == "auto" or settings.optimizer in POLICY_OPTIMIZERS,

@@ -12,9 +12,10 @@ saturation   the optimum keeps its controls at their limits, which a network onl
              approaches
 observation  the network sees a part of the state
 network      training ended near the optimum of its own trials, but not at it
-noise        the optimum knows it in advance
+noise        the optimum knows what is drawn in advance
 """
 
+from itertools import chain
 from typing import NamedTuple
 
 from hfcontrol.evaluation.evaluation import LEAST_RATIO
@@ -47,7 +48,8 @@ class Signs(NamedTuple):
     `stop` is the word of its `Stop`; `training` and `held_out` are the ratios to
     optimal, None if there are none, and `saturated` is the part of the optimal controls
     at a limit. `trials` and `hidden` are the sizes of task and network, and `climbs`
-    tells whether a ladder has tried other ways already. `used` are the options
+    tells whether a ladder has tried other ways already. `chance` are the settings whose
+    values are drawn so that no controller knows them in advance. `used` are the options
     of a curriculum that the training had.
     """
 
@@ -57,7 +59,7 @@ class Signs(NamedTuple):
     saturated: float
     trials: int
     hidden: tuple[int, ...]
-    is_noisy: bool
+    chance: tuple[str, ...]
     sees_part: bool
     remembers: bool
     climbs: bool
@@ -180,7 +182,7 @@ def _judge_network(signs: Signs) -> Cause | None:
             "optimum knows all of it"
         )
         return Cause(sentence, (_larger_network(signs),))
-    if signs.is_noisy:
+    if signs.chance:
         return None
     units = "+".join(map(str, signs.hidden))
     sentence = (
@@ -191,14 +193,15 @@ def _judge_network(signs: Signs) -> Cause | None:
 
 
 def _judge_noise(signs: Signs) -> Cause | None:
-    if not signs.is_noisy or not _could_be_better(signs):
+    if not signs.chance or not _could_be_better(signs):
         return None
+    names = ", ".join(name.replace("_", " ") for name in signs.chance)
     sentence = (
-        "noise: a part of the ratio cannot be removed, because the optimum knows noise "
-        "and pushes in advance"
+        "noise: a part of the ratio cannot be removed, because the optimum knows what "
+        f"is drawn in advance ({names})"
     )
-    quiet = ("--sensory-noise", "0", "--motor-noise", "0", "--push", "0")
-    return Cause(sentence, (Way("evaluate", quiet),))
+    options = [(f"--{name.replace('_', '-')}", "0") for name in signs.chance]
+    return Cause(sentence, (Way("evaluate", tuple(chain(*options))),))
 
 
 def _could_be_better(signs: Signs) -> bool:

@@ -27,6 +27,9 @@ WEIGHT_WORDS = (
     "a finite number of at least 0, or one for each component such as 1,1,0.1,0.1"
 )
 
+# These draw what no controller can know in advance.
+CHANCE = ("sensory_noise", "motor_noise", "push", "jitter")
+
 # These hide a part of the state from the network, which then needs a memory.
 HIDING = (
     "observe",

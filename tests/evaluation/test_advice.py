@@ -24,7 +24,7 @@ GOOD = Signs(
     saturated=0.0,
     trials=64,
     hidden=(32, 32),
-    is_noisy=False,
+    chance=(),
     sees_part=False,
     remembers=True,
     climbs=False,
@@ -33,7 +33,7 @@ GOOD = Signs(
 )
 MORE = Way("train", ("--trials", "256"))
 LARGER = Way("train", ("--hidden", "64,64"))
-QUIET = ("--sensory-noise", "0", "--motor-noise", "0", "--push", "0")
+QUIET = ("--motor-noise", "0", "--jitter", "0")
 
 
 def option(*words):
@@ -91,7 +91,7 @@ CASES = [
     ),
     ({"training": 1.1, "held_out": 1.1, "sees_part": True}, ["observation"], [LARGER]),
     (
-        {"training": 1.1, "held_out": 1.1, "is_noisy": True},
+        {"training": 1.1, "held_out": 1.1, "chance": ("motor_noise", "jitter")},
         ["noise"],
         [Way("evaluate", QUIET)],
     ),
@@ -114,7 +114,7 @@ BARS = {
     "excess": ("held_out", 1 + GAP * 0.1 + LEAST_GAP, {"training": 1.1}, "trials"),
     "network": ("training", GOOD_RATIO, {"held_out": None}, "network"),
     "minimum": ("training", POOR_RATIO, {"held_out": None}, "minimum"),
-    "noise": ("held_out", GOOD_RATIO, {"is_noisy": True, "training": None}, "noise"),
+    "noise": ("held_out", GOOD_RATIO, {"chance": ("push",), "training": None}, "noise"),
     "saturation": ("saturated", SATURATED, {"training": 1.3}, "saturation"),
 }
 
@@ -126,6 +126,11 @@ def test_a_cause_begins_at_its_bar(field, bar, changes, word):
         causes = find_causes(GOOD._replace(**{**changes, field: value}))
         found.append(word in [c.sentence.partition(":")[0] for c in causes])
     assert found == [False, True]
+
+
+def test_noise_is_named_as_it_was_drawn():
+    (cause,) = find_causes(GOOD._replace(held_out=1.1, chance=("motor_noise", "push")))
+    assert cause.sentence.endswith("(motor noise, push)")
 
 
 def test_an_optimum_is_beaten_below_its_bar():
