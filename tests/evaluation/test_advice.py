@@ -129,7 +129,8 @@ def test_a_cause_begins_at_its_bar(field, bar, changes, word):
 
 
 def test_noise_is_named_as_it_was_drawn():
-    (cause,) = find_causes(GOOD._replace(held_out=1.1, chance=("motor_noise", "push")))
+    signs = GOOD._replace(held_out=1.1, training=1.1, chance=("motor_noise", "push"))
+    (cause,) = find_causes(signs)
     assert cause.sentence.endswith("(motor noise, push)")
 
 
