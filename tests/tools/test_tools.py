@@ -144,6 +144,10 @@ def test_claims_are_measured_and_drawn_in_the_form_of_the_stored_ones(
         "post-training.gif",
         "post-arm.gif",
         "post-second-arm.png",
+        "compare-diffdrive.png",
+        "compare-electric.png",
+        "compare-cartpole.png",
+        "compare-quadrotor.png",
     }
 
 

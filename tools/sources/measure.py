@@ -16,6 +16,7 @@ from hfcontrol.evaluation.evaluation import (
     summarise,
 )
 from hfcontrol.studies import study
+from hfcontrol.studies.plots import draw
 
 Facts = dict[str, list[Any]]
 
@@ -137,15 +138,19 @@ def run_command(command: str, seed: int, folder: Path) -> tuple[hf.Run, float]:
     return hf.Run.load(path), seconds
 
 
-def run_study(command: str, more: dict[str, Any]) -> tuple[list[int], Facts]:
+def run_study(
+    command: str, more: dict[str, Any], picture: Path
+) -> tuple[list[int], Facts]:
     """Run `hfcontrol compare NAME ...`; return its seeds, and facts of its trainings.
 
-    `more` are sizes of the study. Euler's method is that with as many evaluations.
+    `more` are sizes of the study, whose figure is drawn as `picture`. Euler's method is
+    that with as many evaluations.
     """
     _, _, name, *options = shlex.split(command)
     pairs = zip(options[::2], options[1::2], strict=True)
     sizes = {key.removeprefix("--"): int(value) for key, value in pairs}
     *_, result = study(name, **{**sizes, **more})
+    draw(result, picture)
     return facts_of_study(result)
 
 
