@@ -24,7 +24,7 @@ TUNED_UNITS = 6
 def plot_hidden(canvas: Canvas, comparison: Comparison) -> None:
     """Plot the activity of all hidden units in one trial, the first by default."""
     network = comparison.run.network
-    trial = check_trial(canvas.trial or 1, comparison)
+    trial = 1 if canvas.trial is None else check_trial(canvas.trial, comparison)
     activity = comparison.rollout.hidden(network)[:, :, trial - 1]
     layers = network.layers[:-1]
     largest = np.abs(activity).max()

@@ -37,6 +37,7 @@ from hfcontrol.schema import (
     GivenWords,
     SettingsModel,
     Whole,
+    option_of,
     setting,
 )
 from hfcontrol.tasks.settings import HIDING, ConditionSettings, Space, TaskSettings
@@ -62,6 +63,9 @@ NOT_FOR_TASKS = ("plant", "task", "seed")
 
 # What settings were before they existed, where that is not the default.
 BEFORE = {"strategy": "plain"}
+
+# Defaults that have changed. Older checkpoints hold them, with or without effect.
+FORMER_DEFAULTS = {"discount": 0.99}
 
 
 class SeedSettings(SettingsModel):
@@ -248,6 +252,11 @@ class Settings(
         """
         tree = {**BEFORE, **tree}
         known = {name: tree[name] for name in cls.model_fields if name in tree}
+        for name, former in FORMER_DEFAULTS.items():
+            rules = option_of(cls, name).only_with
+            has_effect = all(known.get(rule.other) in rule.values for rule in rules)
+            if known.get(name) == former and not has_effect:
+                del known[name]
         return cls(**known)
 
     def changed(self, **changes: Unpack[SettingsDict]) -> "Settings":

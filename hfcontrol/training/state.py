@@ -235,7 +235,9 @@ class TrainingState:
         those that the validation trials chose. The updates of a hold with an
         approximate loss count only when the hold has ended.
         """
-        if self.best_theta is not None:
+        # Before the first hold has ended, validation knows the first weights alone.
+        is_first_hold = self.hold_start is not None and not self.history
+        if self.best_theta is not None and not is_first_hold:
             return self.best_theta
         if self.mean_theta is not None:
             return self.mean_theta

@@ -554,7 +554,7 @@ def test_one_trial_is_drawn_alone(run):
     drawn = np.concatenate([ax.images[0].get_array() for ax in hidden.axes[:2]])
     activity = comparison.rollout.hidden(run.network)[:, :, 7]
     np.testing.assert_array_equal(np.sort(drawn, axis=None), np.sort(activity, None))
-    for kind, trial in (("hidden", 9), ("paths", 0), ("tuning", 1)):
+    for kind, trial in (("hidden", 9), ("hidden", 0), ("paths", 0), ("tuning", 1)):
         with pytest.raises(UsageError, match=f"`trial` {trial}"):
             plots.plot(run, kind, trial=trial)
 

@@ -530,3 +530,12 @@ def test_settings_of_a_task_that_need_each_other_go_together(tmp_path):
     assert (chosen.optimizer, chosen.learning_rate, chosen.cg_cap) == ("hf", None, 7)
     with pytest.raises(UsageError, match="`grow` 2 with `optimizer` ppo"):
         settings_for(plant=path, optimizer="ppo", grow=2)
+
+
+@pytest.mark.parametrize(
+    "optimizer, kept", [("hf", None), ("adam", None), ("ppo", 0.99)]
+)
+def test_a_former_default_is_kept_only_where_it_had_an_effect(optimizer, kept):
+    settings = Settings(optimizer=optimizer)
+    older = {**settings.tree(), "discount": 0.99}
+    assert Settings.from_tree(older) == settings.changed(discount=kept)

@@ -1,5 +1,6 @@
 """The state of a training: its limits, means of weights, and which weights it means."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -140,6 +141,16 @@ def test_validated_weights_come_before_means_and_these_before_the_last():
     chosen = state_at([2.0], best_theta=np.array([4.0]), **fields)
     assert (chosen.own_theta, chosen.own_loss) == ([4.0], 6.0)
     assert chosen.best == Best(chosen.best_theta, 6.0, 0)
+
+
+@pytest.mark.parametrize("holds, counts", [(0, 2.0), (1, 4.0)])
+def test_validation_chooses_once_a_hold_has_ended(holds, counts):
+    """Before, it knows the first weights alone, and the updates made are better."""
+    start = state_at([1.0], history=(POINT,) * holds)
+    best_theta = np.array([1.0 if holds == 0 else 4.0])
+    state = replace(start, best_theta=best_theta, best_loss=6.0, hold_start=start)
+    state = replace(state, optimizer=state_at([2.0]).optimizer, updates_in_hold=1)
+    assert state.own_theta == [counts]
 
 
 @pytest.mark.parametrize("earlier, leads", [(4.9, False), (5.0, False), (5.1, True)])
