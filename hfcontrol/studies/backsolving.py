@@ -1,6 +1,13 @@
 """Study: how integrating backward fails on the regulator.
 
-Its closed loop is stable, and so unstable backward in time.
+Its closed loop is stable, and so unstable backward in time. As in the paper, the state
+that is reconstructed is z = (c, x), with the cost so far c' = w, c(0) = 0. Backward from
+c(T) = C, it arrives at
+
+    c~(0) = C - integral of w along the path backward
+
+and x~(0). That path solves the equation of the closed loop, so the integral is the cost
+of a rollout that starts at x~(0).
 """
 
 from collections.abc import Iterator
@@ -33,8 +40,8 @@ def study(
 ) -> Iterator[dict[str, Any]]:
     """Train with each estimator from x0 = (1, 1); yield the result after each.
 
-    `seed` draws the initial weights. The result has the loss and the error of the
-    reconstructed start at every update.
+    `seed` draws the initial weights. The result has, at every update, the loss and the
+    distance of the reconstructed z(0) from (0, x0).
     """
     problem = Problem("linear", None, seconds, (32,))
     methods = {}
@@ -53,7 +60,10 @@ def _train(
     problem: Problem, name: str, updates: int, report: Report | None, seed: int
 ) -> dict[str, Any]:
     """Return losses, errors of the start, and why the training stopped, if it did."""
-    loop = problem.loop(Estimator(name, 1e-3, 1e-6), np.random.default_rng(0), 1)
+    loop, again = (
+        problem.loop(Estimator(name, 1e-3, 1e-6), np.random.default_rng(0), 1)
+        for _ in range(2)
+    )
     loop.problem.x0[:] = 1.0
     optimizer = Adam(RATE, UNCLIPPED)
     state = optimizer.init(problem.paper_weights(seed))
@@ -68,10 +78,13 @@ def _train(
         except TrainingError as error:
             stopped = str(error)
             break
-        start = gradient.reconstructed
-        if start is None:
-            start = loop.problem.x0
-        errors.append(float(np.linalg.norm(start - loop.problem.x0)))
+        error = 0.0
+        if gradient.reconstructed is not None:
+            again.problem.x0[:] = gradient.reconstructed
+            cost = losses[-1] - again.rollout(state.theta).loss
+            distance = np.linalg.norm(gradient.reconstructed - loop.problem.x0)
+            error = float(np.hypot(cost, distance))
+        errors.append(error)
         state = optimizer.update(state, gradient.theta)
         if report and k % REPORT_EVERY == 0:
             report(
