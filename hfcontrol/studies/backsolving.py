@@ -1,8 +1,8 @@
 """Study: how integrating backward fails on the regulator.
 
 Its closed loop is stable, and so unstable backward in time. As in the paper, the state
-that is reconstructed is z = (c, x), with the cost so far c' = w, c(0) = 0. Backward from
-c(T) = C, it arrives at
+that is reconstructed is z = (c, x), with the cost so far c' = w, c(0) = 0. Backward
+from c(T) = C, it arrives at
 
     c~(0) = C - integral of w along the path backward
 
