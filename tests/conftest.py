@@ -44,7 +44,7 @@ def without_the_folder_of_another_test():
     record = Path(os.environ["HFCONTROL_DATA"], "trained.json")
     if record.exists():
         content = json.loads(record.read_text())
-        record.write_text(json.dumps({**content, "out": None}))
+        record.write_text(json.dumps({**content, "outs": {}}))
 
 
 @pytest.fixture(autouse=True)

@@ -26,9 +26,11 @@ from hfcontrol.plant.registry import PlantCode, foreign_code
 FILE_NAME = "trained.json"
 MOST_BYTES = 2**24
 
-# Versions of a plant that are remembered, and plants: the last ones.
+# Versions of a plant that are remembered, plants, and folders that commands were run
+# in: the last ones.
 MOST_VERSIONS = 100
 MOST_PLANTS = 10_000
+MOST_FOLDERS = 1000
 
 LOCK_SECONDS = 10.0  # of waiting for another process that writes the record
 
@@ -44,7 +46,10 @@ def record_file() -> Path:
 
 
 def read_record() -> dict[str, Any]:
-    """Return the record: {"plants": {place: [digest, ...]}, "out": folder or None}."""
+    """Return the record: {"plants": {place: [digest, ...]}, "outs": {folder: out}}.
+
+    `outs` has, by working folder, where the last run that was trained there was put.
+    """
     found: Any = None
     # Whatever is wrong with it, the user is asked again, and no worse follows.
     with suppress(OSError, ValueError, RecursionError):
@@ -52,10 +57,13 @@ def read_record() -> dict[str, Any]:
         if not others_may_write(os.lstat(file.parent)):
             found = json.loads(read_regular_file(file, MOST_BYTES, own=True))
     found = found if isinstance(found, dict) else {}
-    plants, out = found.get("plants"), found.get("out")
+    plants, outs = found.get("plants"), found.get("outs")
     plants = plants if isinstance(plants, dict) else {}
-    kept = {place: digests for place, digests in plants.items() if _is_list(digests)}
-    return {"plants": kept, "out": out if isinstance(out, str) else None}
+    outs = outs if isinstance(outs, dict) else {}
+    return {
+        "plants": {place: each for place, each in plants.items() if _is_list(each)},
+        "outs": {folder: out for folder, out in outs.items() if isinstance(out, str)},
+    }
 
 
 def _is_list(digests: Any) -> bool:
@@ -112,16 +120,33 @@ def remember_plant(plant: str) -> None:
 
 
 def remember_out(folder: Path | str) -> None:
-    """Record the folder in which the user has put a run."""
-    out = str(Path(folder).resolve())
-    if read_record()["out"] != out:
-        _change(lambda record: record.update(out=out))
+    """Record the folder in which the last run of the current folder was put."""
+    here, out = _current_folder(), str(Path(folder).resolve())
+    if here is None or [*read_record()["outs"].items()][-1:] == [(here, out)]:
+        return
+
+    def add(record: dict[str, Any]) -> None:
+        outs = record["outs"]
+        # The last folder trained in comes last.
+        outs.pop(here, None)
+        outs[here] = out
+        for place in list(outs)[:-MOST_FOLDERS]:
+            del outs[place]
+
+    _change(add)
 
 
 def last_out() -> Path | None:
-    """Return the folder in which the user has put the last run, or None."""
-    out = read_record()["out"]
+    """Return the folder in which the last run of the current folder is, or None."""
+    out = read_record()["outs"].get(_current_folder())
     return None if out is None else Path(out)
+
+
+def _current_folder() -> str | None:
+    """Return the path of the current folder; None if it has been removed."""
+    with suppress(OSError):
+        return str(Path.cwd())
+    return None
 
 
 def _change(change: Callable[[dict[str, Any]], object]) -> None:

@@ -10,7 +10,11 @@ RUN_STAMP = re.compile(r"-(\d{8}-\d{6})-seed-?\d+(?:-(\d+))?$")
 
 
 def own_roots() -> list[Path]:
-    """Folders whose runs the user has made: ./weights, and what `out` named last."""
+    """Folders whose runs the user has made: ./weights, and what `out` named last here.
+
+    `out` is remembered for each working folder, so that the newest run is one that was
+    trained from the current folder.
+    """
     roots = [Path("weights")]
     out = last_out()
     if out is not None and out != roots[0].resolve():

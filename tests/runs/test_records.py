@@ -271,7 +271,8 @@ def code_of(folder):
         b'{"plants": []}',
         b'{"plants": {"PLACE": "DIGEST"}}',
         b'{"plants": {"PLACE": [1, {"DIGEST": 1}]}}',
-        b'{"out": 3}',
+        b'{"outs": ["FOLDER"]}',
+        b'{"outs": {"FOLDER": 3}}',
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -281,6 +282,7 @@ def test_a_damaged_record_counts_as_empty(folder, content):
     records.remember_plant(str(folder / "mine.py"))
     assert records.is_trained(code)
     content = content.replace(b"PLACE", code.place.encode())
+    content = content.replace(b"FOLDER", str(Path.cwd()).encode())
     records.record_file().write_bytes(content.replace(b"DIGEST", code.digest.encode()))
     assert not records.is_trained(code) and records.last_out() is None
     # It is replaced by one that is whole.
@@ -328,6 +330,20 @@ def test_the_record_keeps_the_last_versions_and_plants(folder, monkeypatch):
     assert list(kept) == [str(folder / "b.py"), str(folder / "c.py")]
     last = hashlib.sha256(b"x = 2\n").hexdigest()
     assert all(len(d) == 2 and d[-1] == last for d in kept.values())
+
+
+def test_the_record_keeps_the_last_folders_trained_in(folder, monkeypatch):
+    monkeypatch.setattr(records, "MOST_FOLDERS", 2)
+    for name in ("a", "b", "a", "c"):
+        (folder / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(folder / name)
+        records.remember_out("w")
+    kept = json.loads(records.record_file().read_text())["outs"]
+    assert list(kept) == [str(folder / "a"), str(folder / "c")]
+    # A folder that is gone has no last run, and is no error.
+    (folder / "c").rmdir()
+    assert records.last_out() is None
+    records.remember_out(folder / "w")
 
 
 def test_a_plant_is_recorded_when_its_training_starts(folder):

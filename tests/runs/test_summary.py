@@ -101,13 +101,16 @@ def test_newest_run_is_one_of_the_users_own_folders(here):
     other = make_run("w", now=datetime.now() + timedelta(seconds=5))
     assert find_run()[0].path == here / other
     assert find_run(other.name)[0].path == here / other
-    # In another folder, that of `--out` is still the last one.
+    # Each folder has a newest run of its own: nothing trained elsewhere is taken.
     (here / "elsewhere").mkdir()
     os.chdir(here / "elsewhere")
-    assert find_run()[0].path == here / other
-    records.remember_out("weights")
-    with pytest.raises(CheckpointError, match="no run in weights"):
+    with pytest.raises(CheckpointError, match="no run in weights; name one"):
         find_run()
+    records.remember_out(here / "w")
+    assert find_run()[0].path == here / other
+    os.chdir(here)
+    records.remember_out("weights")
+    assert find_run()[0].path == own
 
 
 @pytest.mark.parametrize("stamp", ["20990101-000000", "20990231-999999"])
