@@ -31,8 +31,8 @@ from hfcontrol.training.holds import Hold, HoldState, switch_hold
 from hfcontrol.training.problem import TrainingProblem
 from hfcontrol.training.progress import (
     NEAR_OPTIMUM,
+    check_convergence,
     count_small_gains,
-    has_converged,
     is_rejected,
     judge_rejections,
 )
@@ -334,8 +334,11 @@ class OuterLoop:
                 return Stop.TARGET
         if validation and validation.has_ended(state):
             return Stop.VALIDATED
-        if has_converged(state) or self._has_arrived():
-            return Stop.CONVERGED
+        converged = check_convergence(state)
+        if converged:
+            return converged
+        if self._has_arrived():
+            return Stop.ARRIVED
         if not is_rejected(state):
             return None
         linear = self.loop.linearise(self.start)

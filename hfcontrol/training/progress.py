@@ -41,11 +41,11 @@ def count_small_gains(before: TrainingState, loss: float) -> int:
     return before.small_gains + 1 if is_small else 0
 
 
-def has_converged(state: TrainingState) -> bool:
-    """Whether the loss no longer falls, or is nothing but rounding error."""
-    if state.small_gains >= CONVERGED_HOLDS:
-        return True
-    return state.loss < NEGLIGIBLE * state.first_loss
+def check_convergence(state: TrainingState) -> Stop | None:
+    """Return the `Stop` of a loss that is rounding error or no longer falls."""
+    if state.loss < NEGLIGIBLE * state.first_loss:
+        return Stop.ROUNDING
+    return Stop.CONVERGED if state.small_gains >= CONVERGED_HOLDS else None
 
 
 def is_rejected(state: TrainingState) -> bool:
@@ -61,7 +61,9 @@ def judge_rejections(
 
     `promise` is the part of the loss that the gradient promises.
     """
-    if promise < NO_PROMISE or is_near_optimum():
-        return Stop.CONVERGED
+    if promise < NO_PROMISE:
+        return Stop.VANISHED
+    if is_near_optimum():
+        return Stop.NEAR_OPTIMUM
     has_fallen = state.loss < PROGRESS * state.first_loss
     return Stop.STALLED if has_fallen else Stop.FAILED

@@ -37,15 +37,28 @@ LIMIT_SETTINGS = {
 
 
 class Stop(Enum):
-    """Why a training stopped: a word for scripts and a sentence for people."""
+    """Why a training stopped: a word for scripts and a sentence for people.
+
+    Several share the word `converged`, and their sentences say what has happened.
+    """
 
     TARGET = "target", "target reached"
     ROLLOUTS = "rollouts", "rollout limit reached"
     TIME = "time", "time limit reached"
     CONVERGED = (
         "converged",
-        "converged: the loss fell by less than 1e-4 (relative) in each of three holds, "
-        "or is as low as it can be",
+        "converged: the loss changed by less than 1e-4 (relative) in each of three "
+        "holds in a row",
+    )
+    ROUNDING = "converged", "converged: what is left of the loss is rounding error"
+    ARRIVED = "converged", "converged: the loss is within 0.1 % of the optimum"
+    VANISHED = (
+        "converged",
+        "converged: no step lowers the loss, and its gradient has vanished",
+    )
+    NEAR_OPTIMUM = (
+        "converged",
+        "converged: no step lowers the loss, which is within 1 % of the optimum",
     )
     STALLED = (
         "stalled",

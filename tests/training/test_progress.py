@@ -11,8 +11,8 @@ from hfcontrol.training.progress import (
     NO_PROMISE,
     PROGRESS,
     SMALL_GAIN,
+    check_convergence,
     count_small_gains,
-    has_converged,
     is_rejected,
     judge_rejections,
 )
@@ -38,16 +38,22 @@ def test_small_gains_are_counted_in_a_row(part, after):
 def test_converged_after_so_many_small_gains():
     bar = CONVERGED_HOLDS
     found = [
-        has_converged(state_of(loss=1.0, first_loss=1.0, small_gains=n))
-        for n in (bar - 1, bar)
+        check_convergence(state_of(loss=1.0, first_loss=1.0, small_gains=n))
+        for n in (bar - 1, bar, bar + 1)
     ]
-    assert found == [False, True]
+    assert found == [None, Stop.CONVERGED, Stop.CONVERGED]
 
 
-@pytest.mark.parametrize("part, converged", [(0.5, True), (1.0, False), (2.0, False)])
-def test_rounding_error_has_converged(part, converged):
-    state = state_of(loss=part * NEGLIGIBLE * 8.0, first_loss=8.0)
-    assert has_converged(state) is converged
+@pytest.mark.parametrize("gains", [0, CONVERGED_HOLDS])
+def test_rounding_error_has_converged(gains):
+    """It is told as such, also after holds that gained nothing."""
+
+    def found(part):
+        numbers = {"loss": part * NEGLIGIBLE * 8.0, "small_gains": gains}
+        return check_convergence(state_of(first_loss=8.0, **numbers))
+
+    other = Stop.CONVERGED if gains else None
+    assert [found(part) for part in (0.5, 1.0, 2.0)] == [Stop.ROUNDING, other, other]
 
 
 @pytest.mark.parametrize(
@@ -62,9 +68,9 @@ def test_so_many_rejections_end_a_training(kind, most):
 @pytest.mark.parametrize(
     "promise, near, part, stop",
     [
-        (0.5 * NO_PROMISE, False, 1.0, Stop.CONVERGED),
+        (0.5 * NO_PROMISE, False, 1.0, Stop.VANISHED),
         (NO_PROMISE, False, 1.0, Stop.FAILED),
-        (NO_PROMISE, True, 1.0, Stop.CONVERGED),
+        (NO_PROMISE, True, 1.0, Stop.NEAR_OPTIMUM),
         (NO_PROMISE, False, 0.99 * PROGRESS, Stop.STALLED),
         (NO_PROMISE, False, PROGRESS, Stop.FAILED),
     ],
