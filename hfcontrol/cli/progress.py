@@ -22,7 +22,7 @@ from hfcontrol.texts import one_line
 if TYPE_CHECKING:
     from hfcontrol.evaluation.advice import Signs
     from hfcontrol.runs.training import Training
-    from hfcontrol.training.state import Event, Stop
+    from hfcontrol.training.state import Event, Stop, TrainingState
 
 # Settings of the curricula that advice may name.
 CURRICULA = ("grow", "race", "guide")
@@ -80,9 +80,11 @@ def mean_hand_error(event: "Event") -> float | None:
     return None if errors is None else 100 * float(errors.mean())
 
 
-def format_loss(loss: float, event: "Event") -> str:
-    """A loss as text; in an environment it is the negative return."""
-    return f"return {-loss:.4g}" if event.loop is None else f"loss {loss:.3e}"
+def format_loss(loss: float, event: "Event", trials: str = "") -> str:
+    """A loss as text, and that of which trials; in an environment the return."""
+    if event.loop is None:
+        return f"return {-loss:.4g}"
+    return f"{trials} loss {loss:.3e}".lstrip()
 
 
 def stop_reason(event: "Event") -> "Stop":
@@ -255,7 +257,7 @@ class Progress:
     def show_end(self, event: "Event", training: "Training") -> None:
         """Print why the training ended, how to continue it, and how good it is."""
         self.close()
-        echo(_describe_end(event, training))
+        echo(describe_end(event, training))
 
         word = stop_reason(event).word
         limits = training.trainer.limits
@@ -314,7 +316,7 @@ def _other_draws(training: "Training") -> str:
     return ""
 
 
-def _describe_end(event: "Event", training: "Training") -> str:
+def describe_end(event: "Event", training: "Training") -> str:
     """Why a training ended, and what it reached by then, in one line."""
     state = event.state
     line = f"stopped: {stop_reason(event).sentence}"
@@ -322,13 +324,22 @@ def _describe_end(event: "Event", training: "Training") -> str:
         line += f", in the curriculum ({training.curriculum.activity})"
     if event.kind != "curriculum":
         line += (
-            f"; {format_loss(state.loss, event)} after {state.updates} updates in "
-            f"{state.holds} holds, {state.rollouts} rollouts"
+            f"; {format_loss(state.loss, event, 'training')} after {state.updates} "
+            f"updates in {state.holds} holds, {state.rollouts} rollouts"
         )
-    line += f", {state.seconds:.1f} s"
+    return f"{line}, {state.seconds:.1f} s{_describe_kept(state)}"
+
+
+def _describe_kept(state: "TrainingState") -> str:
+    """Which weights are kept, and the loss that has chosen them, if not the last."""
+    trials = "training" if state.best_theta is None else "validation"
     if not state.leads:
-        line += f"; an earlier rung is better: loss {state.controller_loss:.3e}"
-    return line
+        loss = state.controller_loss
+        return f"; kept: weights of an earlier rung, {trials} loss {loss:.3e}"
+    if state.best_theta is None:
+        return ""
+    hold = state.best_hold
+    return f"; kept: the weights after hold {hold}, {trials} loss {state.best_loss:.3e}"
 
 
 def train_words(command: str) -> list[str]:

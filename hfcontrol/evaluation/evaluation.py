@@ -245,9 +245,11 @@ def _summarise_losses(comparison: Comparison) -> dict[str, Any]:
 def _summarise_motion(comparison: Comparison) -> dict[str, Any]:
     """Errors at each arrival, final speed and path deviation.
 
-    They are those of the hand or, for a plant without a hand, of the state.
+    They are those of the hand or, for a plant without a hand, of the state. Final speed
+    and path deviation are None where they mean nothing.
     """
     paths = comparison.paths()
+    speed: Array | None
     if paths is None:
         errors, speed = _state_motion(comparison)
         unit = speed_unit = ""
@@ -261,25 +263,33 @@ def _summarise_motion(comparison: Comparison) -> dict[str, Any]:
         {"step": time, **_mean_and_max(values), "unit": unit}
         for time, values in zip(comparison.scenario.arrivals, errors, strict=True)
     ]
+    final_speed = None
+    if speed is not None:
+        final_speed = {**_mean_and_max(speed), "unit": speed_unit}
     return {
         "errors": arrivals,
         "error": {**_mean_and_max(errors[-1]), "unit": unit},
-        "final_speed": {**_mean_and_max(speed), "unit": speed_unit},
+        "final_speed": final_speed,
         "path_deviation": None if deviation is None else _mean_and_max(deviation),
     }
 
 
-def _state_motion(comparison: Comparison) -> tuple[Array, Array]:
+def _state_motion(comparison: Comparison) -> tuple[Array, Array | None]:
     """Distance of the state from its goal (arrivals, N), and final speed (N,).
 
     The distance counts the states that the cost weighs at the end. The speed is the
-    distance of the rates.
+    distance of the rates; None for a plant without rates, or without goals for them.
     """
     plant = comparison.loop.plant
     errors = state_errors(comparison.loop, comparison.rollout)
     counted = errors[:, comparison.task.final_states]
-    final_rates = errors[-1, plant.rates]
-    return np.linalg.norm(counted, axis=1), np.linalg.norm(final_rates, axis=0)
+    distances = np.linalg.norm(counted, axis=1)
+
+    goal = to_host(comparison.scenario.goal[-1])
+    rates = [k for k in plant.rates if not np.isnan(goal[k]).all()]
+    if not rates:
+        return distances, None
+    return distances, np.linalg.norm(errors[-1, rates], axis=0)
 
 
 def _hand_motion(comparison: Comparison, paths: Array) -> tuple[Array, Array]:

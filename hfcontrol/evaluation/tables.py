@@ -67,15 +67,17 @@ def _table_rows(sets: list[dict[str, Any]]) -> list[Row]:
     first = sets[0]
     count = len(first["errors"])
     errors = [_error_row(k, first["errors"][k], count) for k in range(count)]
-    speed = f"final speed{_unit(first['final_speed'])}"
     rows = [
         Row("trials", lambda s: f"{s['trials']}"),
         Row("loss", lambda s: f"{s['loss']:.3e}"),
         *_judgement_rows(sets),
         *errors,
-        Row(speed, lambda s: _show_spread(s["final_speed"])),
-        Row("peak controls", _show_peaks),
     ]
+    # A tank has no speed, and only a reach has a straight line to deviate from.
+    if first["final_speed"]:
+        speed = f"final speed{_unit(first['final_speed'])}"
+        rows.append(Row(speed, lambda s: _show_spread(s["final_speed"])))
+    rows.append(Row("peak controls", _show_peaks))
     if first["path_deviation"]:
         rows.append(Row("path deviation [% of reach]", _show_path))
     rows.append(Row("success", lambda s: f"{100 * s['success']:.0f} %"))

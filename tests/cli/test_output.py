@@ -11,7 +11,9 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from trainings import (
     ENVIRONMENT,
@@ -26,15 +28,18 @@ from trainings import (
 import hfcontrol as hf
 from hfcontrol.cli import app, terminal
 from hfcontrol.cli.output import print_evaluation, print_json, show_status
-from hfcontrol.cli.progress import train_words
+from hfcontrol.cli.progress import describe_end, train_words
 from hfcontrol.errors import HFControlWarning
 from hfcontrol.evaluation.evaluation import evaluate
+from hfcontrol.evaluation.tables import evaluation_table
 from hfcontrol.plant.registry import load_plant, plant_names
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.run import Run
 from hfcontrol.training import ladder as ladder_module
 from hfcontrol.training import rungs as rungs_module
+from hfcontrol.training.holds import HoldState
 from hfcontrol.training.ladder import Rung
+from hfcontrol.training.state import Best, Stop, TrainingState
 
 # What `info --json` prints, and what an evaluation says about a set of scenarios.
 INFO = [
@@ -203,6 +208,58 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys):
     words = ", ".join(f"{c:.3g}" for c in controls).split()
     peaks = [line.split() for line in lines if line.startswith("peak")]
     assert peaks == [["peak", "controls", *words, *words]]
+
+
+@pytest.mark.parametrize("speed", [None, {"mean": 0.0, "max": 0.0, "unit": ""}])
+def test_a_row_without_a_meaning_is_left_out(speed):
+    """A tank has no speed; a cart that stands still has one."""
+    numbers = {
+        "trials": 4,
+        "loss": 1.0,
+        "judged": 0,
+        "ratio": None,
+        "path_deviation": None,
+        "errors": [{"step": 9, "mean": 1.0, "max": 2.0, "unit": ""}],
+        "final_speed": speed,
+        "peak_control": [1.0],
+        "success": 0.5,
+    }
+    sets = {"training": numbers, "held_out": numbers}
+    rows = dict(evaluation_table({"sets": sets, "noisy": False}).rows)
+    found = rows.get("final speed")
+    assert found == (None if speed is None else 2 * ["0 (max 0)"])
+    assert "final error" in rows and "path deviation [% of reach]" not in rows
+
+
+@pytest.mark.parametrize(
+    "kept, words",
+    [
+        ({}, ""),
+        (
+            {"best_theta": np.ones(1), "best_loss": 0.25, "best_hold": 3},
+            "; kept: the weights after hold 3, validation loss 2.500e-01",
+        ),
+        (
+            {
+                "best_theta": np.ones(1),
+                "best_loss": 0.25,
+                "earlier": Best(np.ones(1), 0.125, 2),
+            },
+            "; kept: weights of an earlier rung, validation loss 1.250e-01",
+        ),
+        (
+            {"earlier": Best(np.ones(1), 0.125, 2)},
+            "; kept: weights of an earlier rung, training loss 1.250e-01",
+        ),
+    ],
+)
+def test_the_last_line_names_the_losses(kept, words):
+    """That of the last weights on the training trials, and that of the weights kept."""
+    state = TrainingState(None, HoldState("scenario"), {}, loss=0.5, updates=7, **kept)
+    event = SimpleNamespace(stop=Stop.TIME, kind="hold", loop=object(), state=state)
+    line = describe_end(event, SimpleNamespace(curriculum=None))
+    reached = "training loss 5.000e-01 after 7 updates in 0 holds, 0 rollouts, 0.0 s"
+    assert line == f"stopped: time limit reached; {reached}{words}"
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,9 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     words = [*SMALL_OPTIONS, "--grow", 3, "--max-seconds", "0.001"]
     out = call(capsys, "train", *words)[1]
     assert (
-        "stopped: time limit reached, in the curriculum (growing, 1 step); loss " in out
+        "stopped: time limit reached, in the curriculum (growing, 1 step); training "
+        "loss "
+        in out
         and "ratio to optimal" in out
     )
 

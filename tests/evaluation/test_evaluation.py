@@ -13,6 +13,7 @@ from hfcontrol.errors import TaskError, UsageError
 from hfcontrol.evaluation.evaluation import (
     LEAST_RATIO,
     ZERO_FRACTION,
+    _state_motion,
     compare_with_optimum,
     evaluate,
     is_beaten,
@@ -343,6 +344,31 @@ def test_plant_without_a_hand_has_errors_of_the_state(parked):
         )
         assert one["error"]["mean"] >= one["final_speed"]["mean"] > 0
         assert one["ratio"] >= 1
+
+
+@pytest.mark.parametrize(
+    "rates, goals, speed",
+    [
+        ([], (0.0, 0.0), None),  # a tank
+        ([1], (0.0, np.nan), None),  # a rate may be anything at the end
+        ([1], (0.0, 1.0), [2.0, 3.0]),
+        ([0, 1], (np.nan, 1.0), [2.0, 3.0]),
+    ],
+)
+def test_final_speed_is_that_of_rates_with_a_goal(rates, goals, speed):
+    """Two trials end with the second state at 3 and 4."""
+    goal = np.array([goals, goals]).T[None]
+    comparison = SimpleNamespace(
+        loop=SimpleNamespace(
+            plant=SimpleNamespace(n_body=2, rates=np.array(rates, dtype=int)),
+            scenario=SimpleNamespace(arrivals=[0], goal=goal),
+        ),
+        rollout=SimpleNamespace(x=np.array([[[1.0, 2.0], [3.0, 4.0]]])),
+        scenario=SimpleNamespace(goal=goal),
+        task=SimpleNamespace(final_states=[0]),
+    )
+    found = _state_motion(comparison)[1]
+    assert (None if found is None else found.tolist()) == speed
 
 
 def test_public_names_stay_callable():
