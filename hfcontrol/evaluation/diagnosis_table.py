@@ -8,7 +8,7 @@ import numpy as np
 from hfcontrol.arrays.device import to_host
 from hfcontrol.evaluation.judging import judging_operations
 from hfcontrol.network.input_scaling import Typical
-from hfcontrol.plant.contract import Plant
+from hfcontrol.plant.contract import HAND, Plant
 from hfcontrol.runs.preparation import Preparation
 from hfcontrol.tasks.task import Task
 from hfcontrol.training.conditioning import Conditioning
@@ -28,7 +28,6 @@ def diagnosis_rows(
     diagnosis, plant = prepared.diagnosis, task.plant
     assert diagnosis is not None
     sizes = diagnosis.sizes
-    names = [f"target {k + 1}" for k in range(len(sizes.targets.mean))]
     signals = "in their own units"
     if conditioning.is_scaled:
         signals = "in these sizes"
@@ -39,11 +38,30 @@ def diagnosis_rows(
         ("substeps", _describe_substeps(plant, conditioning)),
         ("states", _describe_sizes(plant.state, sizes.states)),
         ("controls", _describe_sizes(plant.control, sizes.controls)),
-        ("targets", _describe_sizes(names, sizes.targets)),
+        ("targets", _describe_sizes(target_names(task), sizes.targets)),
         ("observations", _describe_sizes(plant.observation, sizes.observations)),
         ("network", f"trained with signals {signals}"),
         ("operations", _describe_operations(diagnosis, prepared)),
     ]
+
+
+def target_names(task: Task) -> list[str]:
+    """Return the names of the target's components, as the network sees them."""
+    plant, numbers = task.plant, task.numbers
+    if task.options.space == "hand":
+        return list(HAND)
+    positions = [plant.state[k] for k in plant.positions]
+    previews = [
+        f"change of {name} in {seconds:g} s"
+        for seconds in numbers.get("preview", ())
+        for name in positions
+    ]
+    seen = list(plant.state[: plant.n_body])
+    if "sees" in numbers:
+        # What a function of the plant file returns has no names.
+        count = task.n_target - len(previews)
+        seen = [f"component {k + 1} of `sees`" for k in range(count)]
+    return [*seen, *previews]
 
 
 def _describe_optimum(diagnosis: Diagnosis, task: Task) -> str:

@@ -2,9 +2,12 @@
 
 import pytest
 
-from hfcontrol.evaluation.diagnosis_table import diagnosis_rows
+from hfcontrol.evaluation.diagnosis_table import diagnosis_rows, target_names
+from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.settings import Settings
 from hfcontrol.runs.training import prepare_problem
+from hfcontrol.tasks.options import TaskOptions
+from hfcontrol.tasks.task import Task
 
 # A heater whose target is above what its limited power can reach.
 HEATER = """
@@ -36,10 +39,27 @@ def test_a_heater_at_350_kelvin(tmp_path):
     assert rows["growth"].startswith("0.8")
     assert rows["substeps"] == "1, as the plant file says"
     assert "temperature 350 +-" in rows["states"]
+    assert "temperature 350 +-" in rows["targets"]
     assert "temperature 350 +-" in rows["observations"]
     assert "in these sizes" in rows["network"]
     assert "for an update" in rows["operations"]
     assert "for the optimum" in rows["operations"]
+
+
+@pytest.mark.parametrize(
+    "plant, task, space, named",
+    [
+        ("arm2", "reach", "joint", "elbow_rate"),
+        ("arm2", "reach", "hand", "hand_y"),
+        ("arm1", "follow", "joint", "change of angle in 0.2 s"),
+        ("electric", "follow", "joint", "component 1 of `sees`"),
+    ],
+)
+def test_every_component_of_the_target_has_a_name(plant, task, space, named):
+    made = Task(load_plant(plant), None, task, TaskOptions(space=space))
+    names = target_names(made)
+    assert len(set(names)) == len(names) == made.n_target
+    assert named in names
 
 
 def test_a_goal_that_no_controller_reaches(tmp_path):
