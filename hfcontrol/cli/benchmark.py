@@ -125,10 +125,25 @@ def _print_table(numbers: dict[str, Any]) -> None:
             echo("", ", ".join(filter(None, (*block, changes))))
             print_line("", heads)
         print_line(titles[row["controller"]], cells)
-    if numbers["left_out"]:
-        echo()
-    for name, reason in numbers["left_out"].items():
-        echo(f"left out: {titles.get(name, name)}: {reason}")
+    notes = [
+        f"gains of {titles[name]}: {describe_unfinished(gains)}"
+        for name, gains in numbers["gains"].items()
+        if not gains["is_converged"]
+    ]
+    notes += [
+        f"left out: {titles.get(name, name)}: {reason}"
+        for name, reason in numbers["left_out"].items()
+    ]
+    if notes:
+        echo("", *notes)
+
+
+def describe_unfinished(gains: dict[str, Any]) -> str:
+    """Return in words that a search for gains has ended at its bound."""
+    return (
+        f"the search ended at its bound of {gains['simulations']} simulations of "
+        f"{gains['trials']} trials, before it found them to 1 %"
+    )
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hfcontrol.classical import tuning
 from hfcontrol.classical.controller import ClassicalController, simulate
 from hfcontrol.classical.joint_pd import JointPD, settling_gains
 from hfcontrol.classical.laws import LAWS
@@ -15,7 +16,8 @@ from hfcontrol.classical.observer import Observer
 from hfcontrol.classical.operational_space import OperationalSpace
 from hfcontrol.classical.problem import Problem, UnsuitableError, make_nominal
 from hfcontrol.classical.tracking import Tracking
-from hfcontrol.classical.tuning import tune
+from hfcontrol.classical.tuning import Plan, plan_search, tune
+from hfcontrol.cli.benchmark import describe_unfinished
 from hfcontrol.closed_loop.wiring import Wiring
 from hfcontrol.evaluation.evaluation import path_deviation
 from hfcontrol.kernels import compile_plant
@@ -218,11 +220,33 @@ def test_tuning_lowers_the_cost_and_finds_the_best_gains():
     problem = make_problem("arm2", trials=4)
     gains = tune(LAWS["pd"], problem)
     assert gains.loss < gains.rule_loss
+    assert gains.is_converged and gains.simulations < tuning.SIMULATIONS
     for factors in [(0.9, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 1.1)]:
         other = tuple(np.multiply(gains.chosen, factors))
         loss = move(problem, JointPD(problem, other)).losses.mean()
         assert loss > 0.99 * gains.loss
     assert tune(LAWS["ilqr"], problem) is None
+
+
+def test_a_search_for_gains_says_when_it_ends_at_its_bound(monkeypatch):
+    monkeypatch.setattr(tuning, "SIMULATIONS", 5)
+    monkeypatch.setattr(tuning, "LEAST_SIMULATIONS", 1)
+    gains = tune(LAWS["pd"], make_problem("arm2", trials=4))
+    assert not gains.is_converged and gains.loss <= gains.rule_loss
+    assert "bound of 5 simulations of 4 trials" in describe_unfinished(gains._asdict())
+
+
+@pytest.mark.parametrize("steps", [10, 1000, 100_000])
+@pytest.mark.parametrize("nx", [2, 30, 300, 3000])
+def test_a_search_for_gains_keeps_to_its_budget(nx, steps):
+    """Or it is as short as it may be."""
+    plan = plan_search(nx, steps, 64)
+    of_trial = tuning.RICCATI_OPERATIONS * nx**3
+    spent = plan.simulations * (tuning.STEP_OPERATIONS * steps + plan.trials * of_trial)
+    assert spent <= tuning.BUDGET or plan == Plan(1, tuning.LEAST_SIMULATIONS)
+    if nx == 2 and steps == 10:
+        assert plan == Plan(tuning.TRIALS, tuning.SIMULATIONS)
+    assert plan_search(nx, steps, 1).trials == 1
 
 
 def test_controls_stay_within_the_limits():
