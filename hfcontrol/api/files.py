@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfcontrol.deploy.export import export_run
+from hfcontrol.deploy.export import default_path, export_run
 from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.trajectories import write_trajectories
 from hfcontrol.figures import movies
@@ -119,7 +120,7 @@ def animate(
 
 def export(
     run: AnyRun | None = None,
-    out: Path | str = "controller.c",
+    out: Path | str | None = None,
     *,
     bare: bool = False,
     float32: bool = False,
@@ -127,13 +128,15 @@ def export(
     """Write a controller for other programs, and return the path of the file.
 
     run: a run, its path, or None for the newest.
-    out: a c, npz or onnx, by its ending.
+    out: a c, npz or onnx, by its ending; default a c next to the run, named after it.
     bare: write it without the delays or noise that it was trained with.
     float32: an ONNX graph in single precision.
 
     Raises UsageError for another ending, for a controller that was trained with delays
     or noise unless `bare`, and if the file cannot be written.
     """
-    if not isinstance(out, (str, PathLike)):
+    if not isinstance(out, (str, PathLike, NoneType)):
         raise UsageError(f"`out` {out!r}: must be the path of a file")
-    return export_run(Run.load(run), Path(out), bare, float32)
+    loaded = Run.load(run)
+    path = default_path(loaded) if out is None else Path(out)
+    return export_run(loaded, path, bare, float32)

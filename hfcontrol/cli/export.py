@@ -59,10 +59,9 @@ def export(
     hfcontrol export weights/arm2-reach --out arm.c
     """
     with show_status("exporting"):
-        from hfcontrol.deploy.export import check_exportable, export_run
+        from hfcontrol.deploy.export import check_exportable, default_path, export_run
         from hfcontrol.errors import UsageError
         from hfcontrol.runs.run import Run
-        from hfcontrol.texts import file_name
 
         # Before the run is loaded: the quickest checks come first.
         kind = _choose_format(kind, out)
@@ -74,11 +73,7 @@ def export(
         loaded = Run.load(run, plant=plant)
         if not bare:
             check_exportable(loaded)
-        stem = file_name(loaded.path.resolve().name)
-        if kind == "c":
-            # The file's name becomes part of the names of functions.
-            stem = stem.replace("-", "_")
-        path = Path(out) if out else loaded.output_folder / f"{stem}.{kind}"
+        path = Path(out) if out else default_path(loaded, f".{kind}")
         export_run(loaded, path, bare, is_single)
     print_result(loaded, path)
 

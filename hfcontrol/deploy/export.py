@@ -13,6 +13,7 @@ from hfcontrol.deploy.npz import npz_arrays
 from hfcontrol.deploy.onnx import onnx_model
 from hfcontrol.errors import UsageError
 from hfcontrol.runs.run import Run
+from hfcontrol.texts import file_name
 
 SUFFIXES = (".c", ".npz", ".onnx")
 
@@ -48,6 +49,18 @@ def export_controller(
             name = _c_identifier(path.stem)
             source = c_source(controller, name, title, run)
             temporary.write_text(source, encoding="utf-8")
+
+
+def default_path(run: Run, suffix: str = ".c") -> Path:
+    """Return the file that a run is exported to by default: next to it, with its name.
+
+    Nothing is added to a run that is shipped: its file goes into the current folder.
+    """
+    stem = file_name(run.path.resolve().name)
+    if suffix == ".c":
+        # The file's name becomes part of the names of functions.
+        stem = stem.replace("-", "_")
+    return run.output_folder / f"{stem}{suffix}"
 
 
 def export_run(

@@ -73,7 +73,7 @@ def report(
     evaluation with its certificate, and the environment of the training.
 
     runs: runs, or their paths; None for the newest.
-    out: the file; default report.html in the folder of the first run.
+    out: the html; default next to the first run, named after it.
     show: called with what is being done, in words.
     conditions: settings of a second evaluation, such as disturbances.
 

@@ -338,6 +338,9 @@ def test_files_are_written_where_they_are_asked_for(runs, tmp_path, monkeypatch)
         "arm.npz",
         "loss.png",
     }
+    # Without a name, a file goes next to its run, and is named after it.
+    assert hf.export(run) == run.path / f"{run.path.name.replace('-', '_')}.c"
+    assert len(list(tmp_path.iterdir())) == 3
     assert run.output_folder == run.path
     # Nothing is added to a run that comes with hfcontrol.
     assert hf.Run.load(SHIPPED).output_folder == Path()
