@@ -2,7 +2,7 @@
 
 import hfcontrol as hf
 run = hf.train("arm2", task="reach", batches=32, seed=0)
-print(run.info()["loss"], hf.evaluate(run)["sets"]["held_out"]["ratio"])
+print(run, hf.evaluate(run).ratio)
 """
 
 import os

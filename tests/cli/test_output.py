@@ -179,6 +179,7 @@ def test_evaluation(capsys, run):
     assert list(result) == ["run", "plant", "task", "noisy", "sets"]
     assert list(result["sets"]) == ["training", "held_out"]
     assert all(list(one) == SET for one in result["sets"].values())
+    assert re.findall(r"^ *\* `(\w+)`", hf.Evaluation.__doc__, re.MULTILINE) == SET
     assert result == json.loads(json.dumps(evaluate(run)))
 
     ratio = result["sets"]["held_out"]["ratio"]

@@ -220,7 +220,7 @@ def test_the_time_limit_ends_the_curriculum(capsys, here):
     again = call(capsys, *words, 100)[1]
     assert (
         "continuing with the curriculum: growing, 1 step" in again
-        and "rollout limit reached; loss " in again
+        and "rollout limit reached; training loss " in again
     )
 
 

@@ -346,6 +346,22 @@ def test_plant_without_a_hand_has_errors_of_the_state(parked):
         assert one["ratio"] >= 1
 
 
+def test_attributes_are_those_that_a_reader_needs():
+    """And none of those that change a dict."""
+    numbers = {"loss": 2.0, "ratio": 1.5, "success": 0.25}
+    sets = {"training": {**numbers, "loss": 1.0}, "held_out": numbers}
+    found = hf.Evaluation({"plant": "arm2", "task": "reach", "sets": sets})
+    assert (found.loss, found.ratio, found.success) == (2.0, 1.5, 0.25)
+    assert found.training["loss"] == 1.0 and found.held_out is sets["held_out"]
+    own = {"training", "held_out", "ratio", "loss", "success"}
+    shown = {name for name in dir(found) if not name.startswith("_")}
+    assert shown == own | {"get", "items", "keys", "values"}
+
+    returned = hf.Evaluation({"plant": "gym:Cart-v1", "return": {"mean": 1.0}})
+    assert (returned.training, returned.held_out) == ({}, {})
+    assert (returned.ratio, returned.loss, returned.success) == (None, None, None)
+
+
 @pytest.mark.parametrize(
     "rates, goals, speed",
     [
