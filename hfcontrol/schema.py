@@ -330,7 +330,7 @@ def describe_allowed(field: FieldInfo) -> str:
 
     limits: dict[str, Any] = {}
     for bound in field.metadata:
-        for key in ("ge", "gt", "le", "allow_inf_nan"):
+        for key in ("ge", "gt", "le", "lt", "allow_inf_nan"):
             if hasattr(bound, key):
                 limits[key] = getattr(bound, key)
 
@@ -352,4 +352,6 @@ def describe_bounds(limits: dict[str, Any]) -> str:
         words = f" above {limits['gt']:g}"
     if "le" in limits:
         words += f" and at most {limits['le']:g}"
+    if "lt" in limits:
+        words += f" and below {limits['lt']:g}"
     return words

@@ -184,19 +184,17 @@ def train(
 
     \b
     hfcontrol train --plant arm2 --batches 32
-    hfcontrol train --resume weights/arm2-reach-20261121-093105-seed0
-    the final-state cost of the source, and with its control penalty:
+    hfcontrol train --plant my_plant.py --task reach --max-seconds 60
     hfcontrol train --plant arm2 --effort 0 --target-loss 5e-5
-    hfcontrol train --plant arm2 --effort 1e-4
-    the best of 32 seeds; and on a GPU if there is one:
     hfcontrol train --plant arm2 --seeds 0-31
-    hfcontrol train --plant arm2 --device auto
+    hfcontrol train --resume weights/arm2-reach-20261121-093105-seed0
 
     Training stops at a target, at --rollouts, at --max-seconds, when it has converged,
-    or at Ctrl-C (after the update in progress; a second Ctrl-C stops at once). A
-    checkpoint is data: resuming runs the shipped plant of that name, or the file that
-    you have trained on (--plant FILE if it moved), never the copy of the source
-    inside the checkpoint.
+    or at Ctrl-C (after the update in progress; a second Ctrl-C stops at once).
+
+    Resuming runs the shipped plant of that name, or the file that you have trained on
+    (--plant FILE if it moved). It never runs the copy of the plant's source inside the
+    checkpoint, which is data.
     """
     judged = judge_choice(judge, no_judge)
     run = {name: options.pop(name) for name in RUN_NAMES}

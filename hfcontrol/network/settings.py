@@ -80,21 +80,21 @@ class NetworkSettings(SettingsModel):
     )
     scheme: SchemeName = setting(
         "fused",
-        "Solver of cells in continuous time: fused, euler or rk4.",
+        "Solver of time-continuous cells: fused, euler or rk4.",
         "WORD",
         only_with=(IN_CONTINUOUS_TIME,),
     )
     unfold: Whole = setting(
         1,
-        "Solver steps of these cells per control step.",
+        "Solver steps of time-continuous cells per control step.",
         "N",
         only_with=(IN_CONTINUOUS_TIME,),
         ge=1,
     )
     time_constants: str | None = setting(
         None,
-        "Initial time constants of these cells, such as 20ms..200ms; 1 to 20 control "
-        "steps by default.",
+        "Initial time constants of time-continuous cells, such as 20ms..200ms; 1 to 20 "
+        "control steps by default.",
         "A..B",
         only_with=(IN_CONTINUOUS_TIME,),
         allowed="two times such as 20ms..200ms",

@@ -22,7 +22,7 @@ class PolicyGradientSettings(SettingsModel):
 
     discount: Number | None = setting(
         None,
-        "Policy: discount factor; by default 1 for a plant, whose horizon is part of "
+        "Discount factor; by default 1 for a plant, whose horizon is part of "
         "the task, and 0.99 in an environment.",
         "GAMMA",
         only_with=POLICY_ONLY,
@@ -31,7 +31,7 @@ class PolicyGradientSettings(SettingsModel):
     )
     gae_lambda: Number | None = setting(
         None,
-        "Policy: lambda of generalised advantage estimation; by default 0.95 for ppo, "
+        "Lambda of generalised advantage estimation; by default 0.95 for ppo, "
         "1 for a2c.",
         "LAMBDA",
         only_with=POLICY_ONLY,
@@ -40,22 +40,21 @@ class PolicyGradientSettings(SettingsModel):
     )
     clip: Number | None = setting(
         None,
-        "Policy: clipping range of probability ratios; by default 0.2 for ppo, none "
-        "for a2c.",
+        "Clipping range of probability ratios; by default 0.2 for ppo, none for a2c.",
         "EPS",
         only_with=POLICY_ONLY,
         gt=0,
     )
     epochs: Whole | None = setting(
         None,
-        "Policy: passes over a rollout; by default 10 for ppo, 1 for a2c.",
+        "Passes over a rollout; by default 10 for ppo, 1 for a2c.",
         "N",
         only_with=POLICY_ONLY,
         ge=1,
     )
     minibatches: Whole | None = setting(
         None,
-        "Policy: updates per pass, each on a subset of the trials; by default 4 for "
+        "Updates per pass, each on a subset of the trials; by default 4 for "
         "ppo, 1 for a2c.",
         "N",
         only_with=POLICY_ONLY,
@@ -63,37 +62,37 @@ class PolicyGradientSettings(SettingsModel):
     )
     n_steps: Whole | None = setting(
         None,
-        "Policy in an environment: steps of every copy between updates; by "
-        "default 5 for a2c, and a whole rollout for ppo and reinforce.",
+        "Steps of every copy of an environment between updates; by default 5 for "
+        "a2c, and a whole rollout for ppo and reinforce.",
         "N",
         only_with=POLICY_ONLY,
         ge=1,
     )
     entropy: Number = setting(
         0.0,
-        "Policy: weight of the policy's entropy in the objective.",
+        "Weight of the policy's entropy in the objective.",
         "WEIGHT",
         only_with=POLICY_ONLY,
         ge=0,
     )
     value_clip: Number | None = setting(
         None,
-        "Policy: clipping range of the value function; none by default.",
+        "Clipping range of the value function; none by default.",
         "EPS",
         only_with=POLICY_ONLY,
         gt=0,
     )
     target_kl: Number | None = setting(
         None,
-        "Policy: end the passes over a rollout at 1.5 times this KL divergence from "
-        "its policy; never by default.",
+        "End the passes over a rollout at 1.5 times this KL divergence from the "
+        "policy before them; never by default.",
         "KL",
         only_with=POLICY_ONLY,
         gt=0,
     )
     log_spread: Number = setting(
         -0.5,
-        "Policy: initial logarithm of the exploration noise, in typical controls.",
+        "Initial logarithm of the exploration noise, in typical controls.",
         "L",
         only_with=POLICY_ONLY,
         ge=MIN_LOG_STD,
@@ -101,13 +100,13 @@ class PolicyGradientSettings(SettingsModel):
     )
     anneal: Whole = setting(
         0,
-        "Policy: decrease the learning rate linearly to zero over N rollouts.",
+        "Decrease the learning rate linearly to zero over N rollouts.",
         "N",
         only_with=POLICY_ONLY,
         ge=0,
     )
     normalise: bool = setting(
         True,
-        "Policy: normalise the network's inputs, which is the default.",
+        "Normalise the network's inputs; on by default.",
         only_with=POLICY_ONLY,
     )

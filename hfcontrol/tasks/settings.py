@@ -176,8 +176,8 @@ class ConditionSettings(SettingsModel):
     )
     jitter: Number = setting(
         0.0,
-        "Control steps of random length, longer or shorter than the plant's by up to "
-        "this part of it; the cell must have a time.",
+        "Control steps of random length, up to this part longer or shorter than the "
+        "plant's; needs cells that have a time, such as ltc.",
         "PART",
         plants_only=True,
         ge=0,
@@ -202,7 +202,7 @@ class ConditionSettings(SettingsModel):
     )
     curl_field: Number | None = setting(
         None,
-        "A curl force field at the hand [N s/m]: in each trial another strength "
+        "A curl force field at the hand [N s/m]; its strength is drawn for each trial, "
         "between plus and minus this one.",
         "STRENGTH",
         plants_only=True,

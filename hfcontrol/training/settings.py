@@ -14,23 +14,23 @@ class HoldSettings(SettingsModel):
 
     batches: Whole | None = setting(
         None,
-        "Maximum number of weight updates on one rollout's inputs: 32 by default, 8 if "
-        "every hold draws new trials.",
+        "Maximum number of updates in a hold, on one rollout of the plant; by default "
+        "32, or 8 if every hold draws new trials.",
         "N",
         only_with=(NEEDS_DERIVATIVES,),
         ge=1,
     )
     average: Whole = setting(
         1,
-        "Average the weights after the last N or so holds, for random tasks.",
+        "Average the weights after about the last N holds; for random tasks.",
         "N",
         only_with=(NEEDS_DERIVATIVES,),
         ge=1,
     )
     hold: HoldName = setting(
         "auto",
-        "What stays fixed during these updates: auto, model, scenario, inputs, or post "
-        "(inputs, renewed at every update once the loss stops falling).",
+        "What stays fixed during the updates of a hold: auto, model, scenario, inputs, "
+        "or post (inputs, renewed at every update once the loss stops falling).",
         "WORD",
         only_with=(
             NEEDS_DERIVATIVES,
@@ -58,8 +58,8 @@ class CurriculumSettings(SettingsModel):
         "auto",
         "How training begins: auto chooses typical sizes, substeps and a start from "
         "the optima of a few trials, and draws random trials again for every hold; law "
-        "is auto, but from a linear law in any case; plain takes random weights and "
-        "keeps the trials.",
+        "does the same, but always starts from a linear law; plain takes random "
+        "weights and keeps the trials.",
         "WORD",
         only_with=(
             NEEDS_DERIVATIVES._replace(harmless=("plain",)),

@@ -116,6 +116,7 @@ REFUSED = [
         "`clip` 0.1 with `optimizer` hf: applies only to ppo, a2c and reinforce",
     ),
     ({"optimizer": "ppo", "n_steps": 3}, "`n_steps` 3 with `plant` arm2: applies"),
+    ({"jitter": 1.0}, "`jitter` 1.0: must be a number of at least 0 and below 1"),
     ({"optimizer": "a2c", "jitter": 0.3}, "`jitter` with `optimizer` a2c: policy"),
     ({"optimizer": "ppo", "clip": 0.0}, "`clip` 0.0: must be a number above 0"),
     (
