@@ -4,7 +4,14 @@ A message is one line: what came, what is allowed, what to do next. It names set
 backticks, as in `feedback_delay`; the command line turns them into options.
 """
 
+import os
+
 from hfcontrol.texts import one_line
+
+PACKAGE = os.path.dirname(__file__)
+
+# Where libraries are, whose functions may lie between a call and hfcontrol.
+LIBRARY = f"{os.sep}site-packages{os.sep}"
 
 
 class HFControlError(Exception):
@@ -18,6 +25,22 @@ class HFControlError(Exception):
     def __str__(self) -> str:
         """Return the messages, a line for each."""
         return "\n".join(map(one_line, self.args))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the user's call of hfcontrol, and the messages.
+
+        What happened inside hfcontrol is dozens of lines that help nobody to mend the
+        call. `__traceback__` has them all.
+        """
+        # Imported here: only notebooks need it.
+        import traceback
+
+        frames = traceback.extract_tb(self.__traceback__)
+        inside = [frame.filename.startswith(PACKAGE) for frame in frames]
+        outside = frames[: inside.index(True)] if True in inside else frames
+        calls = [frame for frame in outside if LIBRARY not in frame.filename]
+        shown = "".join(traceback.format_list(calls[-1:])).splitlines()
+        return [*shown, f"{type(self).__name__}: {self}"]
 
 
 class UsageError(HFControlError):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import hfcontrol as hf
 from hfcontrol import errors
 from hfcontrol.texts import (
     INVISIBLE,
@@ -105,3 +106,19 @@ def test_errors_show_what_is_invisible_in_what_they_quote(kind):
     assert str(kind()) == ""
     # Quoting a message in another one changes nothing more.
     assert str(kind(*str(error).split("\n"))) == str(error)
+
+
+def test_a_notebook_shows_the_call_and_the_message():
+    """`rollout` has a decorator of NumPy, whose function is not the user's call."""
+    for call in (
+        lambda: hf.Run.load("arm2-reach").rollout("heldout"),  # no such split
+        lambda: hf.load_plant("no such plant"),
+    ):
+        with pytest.raises(errors.HFControlError) as caught:
+            call()
+        *shown, message = caught.value._render_traceback_()
+        assert message == f"{type(caught.value).__name__}: {caught.value}"
+        assert len(shown) <= 3 and __file__ in shown[0] and "lambda" in shown[0]
+    assert errors.UsageError("raised nowhere")._render_traceback_() == [
+        "UsageError: raised nowhere"
+    ]

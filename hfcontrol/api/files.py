@@ -14,7 +14,7 @@ from hfcontrol.errors import UsageError
 from hfcontrol.evaluation.trajectories import write_trajectories
 from hfcontrol.figures import movies
 from hfcontrol.figures.movies import Movie
-from hfcontrol.figures.plots import plot_error, plot_loss, plot_runs
+from hfcontrol.figures.plots import KINDS, plot_error, plot_loss, plot_runs
 from hfcontrol.runs.run import Run
 from hfcontrol.runs.trajectories import Trajectories
 
@@ -84,6 +84,9 @@ def plot(
     runs = [Run.load(one) for one in listed]
     if not runs:
         raise UsageError("`run`: the list of runs is empty; name at least one")
+    if kind not in ("error", "loss", *KINDS):
+        kinds = ", ".join(("error", "loss", *KINDS))
+        raise UsageError(f"`kind` {kind}: use one of {kinds}")
     if kind == "loss" or (kind == "error" and len(runs) > 1):
         if trial is not None:
             raise UsageError(f"`trial` {trial}: a learning curve has no trials")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, also if nothing there has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a picture, in the style of those in files."""
+        with project_style(), BytesIO() as file:
+            self.savefig(file, format="png", dpi=self.dpi)
+            return file.getvalue()
+
+
 def project_style() -> Any:
     """Return a context with the project's style, whatever style the user has set.
 
@@ -73,7 +84,7 @@ def figure_file(
         elif show:
             figure = _open_window(width, height)
         else:
-            figure = Figure(figsize=(width, height), layout="constrained")
+            figure = ShownFigure(figsize=(width, height), layout="constrained")
         yield figure
         if temporary:
             figure.savefig(temporary, metadata=METADATA[temporary.suffix])

@@ -21,6 +21,9 @@ from typing import Any
 # Frames of Python's import system.
 IMPORTING = "<frozen importlib"
 
+# Names of folders that libraries are installed in, also for one user or on PYTHONPATH.
+LIBRARIES = frozenset(("site-packages", "dist-packages"))
+
 # Endings of code that Python makes or loads by itself.
 CODE_SUFFIXES = (".pyc", ".pyd", ".so", ".dll")
 
@@ -96,6 +99,13 @@ def _python_folders() -> tuple[Path, ...]:
     return tuple(folder for folder in found if folder.parent != folder)
 
 
+def _is_of_python(path: Path) -> bool:
+    """Whether a resolved path is that of Python, of a library or of this package."""
+    if not LIBRARIES.isdisjoint(path.parts):
+        return True
+    return any(path.is_relative_to(folder) for folder in _python_folders())
+
+
 def digest_files(files: Iterable[str | Path], beside: Path) -> dict[str, str]:
     """Return the SHA-256 of files, by their paths as seen from a plant's file.
 
@@ -108,7 +118,7 @@ def digest_files(files: Iterable[str | Path], beside: Path) -> dict[str, str]:
         path = Path(file).resolve()
         if path == own or path.suffix in CODE_SUFFIXES or not path.is_file():
             continue
-        if any(path.is_relative_to(folder) for folder in _python_folders()):
+        if _is_of_python(path):
             continue
         try:
             name = os.path.relpath(path, own.parent)
@@ -141,8 +151,7 @@ def helper_files(tree: ast.AST) -> list[str]:
 def _is_users_source(file: str) -> bool:
     """Whether a file is a Python source outside of Python's folders."""
     path = Path(file).resolve()
-    inside = any(path.is_relative_to(folder) for folder in _python_folders())
-    return path.suffix == ".py" and not inside
+    return path.suffix == ".py" and not _is_of_python(path)
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -557,6 +558,14 @@ def test_one_trial_is_drawn_alone(run):
     for kind, trial in (("hidden", 9), ("hidden", 0), ("paths", 0), ("tuning", 1)):
         with pytest.raises(UsageError, match=f"`trial` {trial}"):
             plots.plot(run, kind, trial=trial)
+
+
+def test_a_figure_is_a_picture_in_a_notebook(run):
+    """Also without pyplot, whose import would teach notebooks to show figures."""
+    figure = plots.plot(run, "paths")
+    with Image.open(BytesIO(figure._repr_png_())) as picture:
+        assert picture.format == "PNG"
+        np.testing.assert_allclose(picture.size, figure.get_size_inches() * figure.dpi)
 
 
 def test_figures_go_into_the_axes_of_the_caller(run):

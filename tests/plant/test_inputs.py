@@ -1,15 +1,18 @@
 """The files that a plant is made of besides its own, and that a change is noticed."""
 
+import ast
 import hashlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import hfcontrol as hf
 from hfcontrol.errors import HFControlWarning, PlantError, TrainingError
+from hfcontrol.plant.inputs import digest_files, helper_files
 from hfcontrol.plant.registry import load_plant
 from hfcontrol.runs.run import Run
 
@@ -79,6 +82,25 @@ def test_all_files_that_a_plant_reads_are_its_inputs(rig):
 
 def test_shipped_plants_have_no_inputs():
     assert load_plant("arm2").inputs == {}
+
+
+@pytest.mark.parametrize(
+    "folder, counts",
+    [("site-packages", False), ("dist-packages", False), ("packages", True)],
+)
+def test_libraries_are_no_inputs_wherever_they_are(
+    folder, counts, tmp_path, monkeypatch
+):
+    """As after `pip install --user`, or in a folder of PYTHONPATH."""
+    file = tmp_path / folder / "tool.py"
+    file.parent.mkdir()
+    file.write_text("ONE = 1.0\n")
+    monkeypatch.setitem(sys.modules, "tool", SimpleNamespace(__file__=str(file)))
+    assert helper_files(ast.parse("import tool")) == [str(file)] * counts
+    assert (
+        list(digest_files([file], tmp_path / "plant.py"))
+        == [f"{folder}/tool.py"] * counts
+    )
 
 
 def test_a_changed_input_is_noticed_like_a_changed_plant(rig):
