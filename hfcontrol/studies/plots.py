@@ -211,12 +211,15 @@ def _training_title(result: Result) -> str:
     """Return the title of a figure of a whole training."""
     words = "Hessian-free" if result["optimizer"] == "hf" else "first-order"
     seeds = result["seeds"]
-    plural = "s" if seeds > 1 else ""
+
+    def counted(number: int, word: str) -> str:
+        return f"{number} {word}" + ("s" if number > 1 else "")
+
     # Results of older studies do not say how they differ.
     difference = result.get("difference", "")
     return (
-        f"{result['study']}, {words}: {result['updates']} updates, "
-        f"{result['trials']} trials, {seeds} seed{plural}"
+        f"{result['study']}, {words}: {counted(result['updates'], 'update')}, "
+        f"{counted(result['trials'], 'trial')}, {counted(seeds, 'seed')}"
         + (f"; {difference}" if difference else "")
     )
 

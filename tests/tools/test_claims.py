@@ -154,26 +154,31 @@ def course(method, seed, held_out, evaluations=7):
 
 
 @pytest.mark.parametrize(
-    "ours, euler, words",
+    "ours, euler, source, words",
     [
-        (1.0, 2.0, "Confirmed: CTPG ends lower"),
-        (2.0, 1.0, "Not confirmed: Euler's method ends lower"),
-        (1.0, 1.05, "Not confirmed: both"),
-        (9.0, 9.0, "Not repeated: CTPG learns nothing"),
+        (1.0, 2.0, 0.1, "Confirmed: CTPG ends lower"),
+        (2.0, 1.0, 0.1, "Not confirmed: Euler's method ends lower"),
+        (1.0, 1.05, 0.1, "Not confirmed: with as many evaluations both"),
+        (1.0, 1.05, 1.0, "Confirmed for the paper's steps of Euler's method, which "),
+        (9.0, 9.0, 0.1, "Not repeated: CTPG learns nothing"),
     ],
 )
-def test_verdict_about_a_training_follows_the_costs_of_all_seeds(ours, euler, words):
-    """Euler's method with the paper's steps, of other evaluations, does not count."""
+def test_verdict_about_a_training_follows_the_costs_of_all_seeds(
+    ours, euler, source, words
+):
+    """`source` is Euler with the paper's steps: it takes four times as many."""
     courses = []
     for seed in (0, 1):
         courses += [
             course("ctpg", seed, [8.0, ours]),
             course("euler, 1 x evaluations", seed, [8.0, euler]),
-            course("euler, 10 ms", seed, [8.0, 0.1]),
+            course("euler, 10 ms", seed, [8.0, source], 28),
         ]
     seeds, facts = facts_of_study({"courses": courses})
     assert seeds == [0, 1] and facts["ctpg_evaluations"] == [7, 7]
-    assert judge_training([Measured("", seeds, facts)]).startswith(words)
+    verdict = judge_training([Measured("", seeds, facts)])
+    assert verdict.startswith(words)
+    assert ("take 4 times" in verdict) == verdict.startswith("Confirmed for")
 
 
 @pytest.mark.parametrize(

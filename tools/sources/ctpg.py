@@ -11,7 +11,14 @@ from sources.post import Claim, Step
 # Trainings count as solved within this factor of the other method's final cost.
 CLOSE = 1.1
 
-TRAINED = ("ctpg_first", "ctpg_last", "ctpg_evaluations", "euler_last")
+TRAINED = (
+    "ctpg_first",
+    "ctpg_last",
+    "ctpg_evaluations",
+    "euler_last",
+    "source_last",
+    "source_evaluations",
+)
 
 
 def judge_gradients(found: Sequence[Measured]) -> str:
@@ -57,7 +64,17 @@ def judge_training(found: Sequence[Measured]) -> str:
         return "Confirmed: CTPG ends lower, with as many evaluations."
     if euler * CLOSE < ours:
         return "Not confirmed: Euler's method ends lower, with as many evaluations."
-    return "Not confirmed: both end at about the same cost."
+    verdict = "With as many evaluations both end at about the same cost"
+    if "source_last" not in found[0].facts:
+        return f"Not confirmed: {verdict[0].lower()}{verdict[1:]}."
+    source = found[0].median("source_last")
+    if source * CLOSE < ours:
+        return f"Not confirmed: {verdict[0].lower()}{verdict[1:]}."
+    times = found[0].median("source_evaluations") / found[0].median("ctpg_evaluations")
+    return (
+        f"Confirmed for the paper's steps of Euler's method, which take {times:.2g} "
+        f"times the evaluations. {verdict}."
+    )
 
 
 CLAIMS = (

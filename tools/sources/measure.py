@@ -58,6 +58,8 @@ QUANTITIES = {
     "ctpg_last": Quantity("{} at the end of CTPG"),
     "ctpg_evaluations": Quantity("after {} evaluations"),
     "euler_last": Quantity("{} at the end of Euler's method with as many"),
+    "source_last": Quantity("{} with the paper's steps"),
+    "source_evaluations": Quantity("after {} evaluations"),
     "cell_seconds": Quantity("{} s, over the cells that get there"),
     "ltc_return": Quantity("LTC {}"),
     "mlp_return": Quantity("MLP {}"),
@@ -161,12 +163,19 @@ def facts_of_study(result: dict[str, Any]) -> tuple[list[int], Facts]:
         by_method.setdefault(course["method"], []).append(course)
     ours = by_method["ctpg"]
     euler = by_method["euler, 1 x evaluations"]
+    # Euler's method with the paper's steps, which some studies have too.
+    source = [name for name in by_method if name.endswith(" ms")]
     facts = {
         "ctpg_first": [course["held_out"][0] for course in ours],
         "ctpg_last": [course["held_out"][-1] for course in ours],
         "ctpg_evaluations": [course["evaluations"][-1] for course in ours],
         "euler_last": [course["held_out"][-1] for course in euler],
     }
+    if source:
+        courses = by_method[source[0]]
+        facts["source_last"] = [course["held_out"][-1] for course in courses]
+        spent = [course["evaluations"][-1] for course in courses]
+        facts["source_evaluations"] = spent
     return [course["seed"] for course in ours], facts
 
 
