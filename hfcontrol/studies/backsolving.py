@@ -78,13 +78,13 @@ def _train(
         except TrainingError as error:
             stopped = str(error)
             break
-        error = 0.0
+        off = 0.0
         if gradient.reconstructed is not None:
             again.problem.x0[:] = gradient.reconstructed
             cost = losses[-1] - again.rollout(state.theta).loss
             distance = np.linalg.norm(gradient.reconstructed - loop.problem.x0)
-            error = float(np.hypot(cost, distance))
-        errors.append(error)
+            off = float(np.hypot(cost, distance))
+        errors.append(off)
         state = optimizer.update(state, gradient.theta)
         if report and k % REPORT_EVERY == 0:
             report(
