@@ -9,6 +9,7 @@ are parsed with their options; those after `<!-- run -->` run.
 import ast
 import os
 import re
+import runpy
 import shlex
 import sys
 import warnings
@@ -236,6 +237,20 @@ def test_the_page_about_runs_follows_trainings(tmp_path, folder, monkeypatch):
 def test_the_version_to_cite_is_that_of_the_program():
     cited = re.findall(r"^version: (.*)$", text_of("CITATION.cff"), re.M)
     assert cited == [hf.__version__]
+
+
+def test_the_long_description_has_no_address_that_leads_nowhere(monkeypatch):
+    """All else is the README's: its headings and its commands."""
+    setuptools = pytest.importorskip("setuptools")
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    text = given["long_description"]
+    readme = text_of("README.md")
+    assert re.findall(r"\]\((?!https?:)", readme) and "![" in readme
+    assert not re.findall(r"\]\((?!https?:)", text) and "![" not in text
+    kept = r"^(?:#|    ).*$"
+    assert re.findall(kept, text, re.M) == re.findall(kept, readme, re.M)
 
 
 def test_the_index_of_errors_has_every_error():
