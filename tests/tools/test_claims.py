@@ -10,7 +10,12 @@ from helpers import central_difference, hold_of, loop_of, weights_of
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from sources import ctpg, policies, post
-from sources.ctpg import judge_backsolve, judge_gradients, judge_training
+from sources.ctpg import (
+    judge_backsolve,
+    judge_gradients,
+    judge_quadrotor,
+    judge_training,
+)
 from sources.measure import (
     QUANTITIES,
     Measured,
@@ -179,6 +184,23 @@ def test_verdict_about_a_training_follows_the_costs_of_all_seeds(
     verdict = judge_training([Measured("", seeds, facts)])
     assert verdict.startswith(words)
     assert ("take 4 times" in verdict) == verdict.startswith("Confirmed for")
+
+
+@pytest.mark.parametrize(
+    "ours, euler, words",
+    [
+        (60.0, 700.0, "Confirmed: CTPG ends at 60"),
+        (60.0, 70.0, "Not confirmed: both"),
+        (500.0, 700.0, "Not repeated: neither"),
+    ],
+)
+def test_verdict_about_the_quadrotor_asks_whether_it_is_stable(ours, euler, words):
+    courses = [
+        course("ctpg", 0, [9e3, ours]),
+        course("euler, 1 x evaluations", 0, [9e3, euler]),
+    ]
+    seeds, facts = facts_of_study({"courses": courses})
+    assert judge_quadrotor([Measured("", seeds, facts)]).startswith(words)
 
 
 @pytest.mark.parametrize(
