@@ -23,14 +23,16 @@ from sources.measure import (
     facts_of_study,
     worst_of,
 )
-from sources.policies import judge_cartpole, judge_cells
+from sources.policies import judge_cartpole, judge_cells, judge_motor
 from sources.post import judge_holds, judge_return, judge_speed
 from sources.probes import (
+    MOTOR,
     gradient_cosine,
     read_cells,
     read_gradients,
     read_holds,
     read_methods,
+    read_motor,
     read_policies,
     relative_errors,
     single_precision_jacobians,
@@ -241,6 +243,7 @@ def test_claims_read_what_benchmarks_stored():
         "16-unit MLP": 500.0,
         "no velocities, 16-unit LTC": 480.0,
         "no velocities, 16-unit MLP": 40.0,
+        "A2C, 16-unit MLP": 400.0,
     }
     bench = {
         "comparisons": [{"study": "orders"}, *comparisons],
@@ -252,6 +255,10 @@ def test_claims_read_what_benchmarks_stored():
                 "seeds": [0],
             }
             for name, value in returns.items()
+        ],
+        "motor": [
+            {"task": task, "network": network, "successes": [0.9], "seeds": [0]}
+            for task, network in MOTOR.values()
         ],
         "cells": [
             cell_row("a", 2.0, 0),
@@ -276,6 +283,11 @@ def test_claims_read_what_benchmarks_stored():
     assert judge_cells([Measured("", [0], read_cells(bench))]) == (
         "Confirmed for all cells but `b, balance`, which miss it at some seed."
     )
+    (a2c,) = [claim for claim in policies.CLAIMS if claim.name == "a2c"]
+    solved = a2c.judge([Measured("", [0], read_policies(bench))])
+    assert solved == "0 of 1 trainings solve it (475 or more)."
+    learned = judge_motor([Measured("", [0], read_motor(bench))])
+    assert learned.count("0 of 1") == 2 and learned.endswith("80 % in 1 of 1.")
     methods = read_methods(bench)
     assert methods["ppo_reached"] == [3, 3] and methods["seeds"] == [0, 1, 2, 3, 4]
     assert methods["hf_balance"] == [1.2, 1.1, 1.3]

@@ -65,6 +65,10 @@ QUANTITIES = {
     "mlp_return": Quantity("MLP {}"),
     "blind_ltc_return": Quantity("without velocities LTC {}"),
     "blind_mlp_return": Quantity("MLP {}"),
+    "a2c_return": Quantity("A2C, MLP {}"),
+    "success_ltc": Quantity("`balance`: LTC {} %"),
+    "success_mlp": Quantity("MLP {} %"),
+    "success_reach": Quantity("`reach`: MLP {} %"),
     "hf_reach": Quantity("Hessian-free, `reach`: {} x the optimum", 4),
     "hf_balance": Quantity("`balance`: {} x the optimum", 4),
     "ppo_reach": Quantity("PPO, `reach`: {} x the optimum", 4),
@@ -124,7 +128,7 @@ def describe(name: str, values: Sequence[float]) -> str:
 
 def worst_of(name: str, values: Sequence[float]) -> float:
     """Return the worst value: the largest, or the smallest of what should be large."""
-    is_good = name == "success" or name.startswith("cosine") or "return" in name
+    is_good = name.startswith(("success", "cosine")) or "return" in name
     is_good = is_good and name != "return_error"
     return min(values) if is_good else max(values)
 

@@ -12,6 +12,9 @@ from sources.post import Claim, Step
 # The return at which CartPole-v1 counts as solved.
 SOLVED = 475
 
+# The success [%] from which a motor task counts as learned.
+LEARNED = {"success_ltc": 95, "success_mlp": 95, "success_reach": 80}
+
 CARTPOLE = ("ltc_return", "mlp_return")
 BLIND = ("blind_ltc_return", "blind_mlp_return")
 RATIOS = ("hf_reach", "hf_balance", "ppo_reach", "ppo_balance")
@@ -43,6 +46,28 @@ def judge_cartpole(found: Sequence[Measured]) -> str:
     return f"{solved}. That a memory makes up for velocities is not confirmed."
 
 
+def judge_a2c(found: Sequence[Measured]) -> str:
+    """Judge whether A2C solves CartPole-v1."""
+    returns = found[0].facts["a2c_return"]
+    solved = sum(value >= SOLVED for value in returns)
+    return f"{solved} of {len(returns)} trainings solve it ({SOLVED} or more)."
+
+
+def judge_motor(found: Sequence[Measured]) -> str:
+    """Judge in how many trainings PPO learns a motor task."""
+    facts = found[0].facts
+
+    def count(name: str) -> str:
+        good = sum(value >= LEARNED[name] for value in facts[name])
+        return f"{good} of {len(facts[name])}"
+
+    return (
+        f"`balance` is learned to {LEARNED['success_ltc']} % success in "
+        f"{count('success_ltc')} trainings (LTC) and {count('success_mlp')} (MLP), "
+        f"`reach` to {LEARNED['success_reach']} % in {count('success_reach')}."
+    )
+
+
 def judge_derivative(found: Sequence[Measured]) -> str:
     """Judge what the plant's derivative is worth on motor tasks."""
     first, second = found[0].facts["hf_reached"], found[0].facts["ppo_reached"]
@@ -68,6 +93,22 @@ CLAIMS = (
         "velocities that are not observed: CartPole-v1, largest return 500.",
         (Step("tools/bench policies", (*CARTPOLE, *BLIND)),),
         judge_cartpole,
+        "policies",
+    ),
+    Claim(
+        "a2c",
+        "Of A2C's reference implementations: CartPole-v1 is solved within 500,000 "
+        "steps. Here after 300,000.",
+        (Step("tools/bench policies --only A2C", ("a2c_return",)),),
+        judge_a2c,
+        "policies",
+    ),
+    Claim(
+        "motor",
+        "The report's aim: motor policies of time-continuous cells, learned by PPO. It "
+        "has no results. Here: success on held-out trials.",
+        (Step("tools/bench motor", tuple(LEARNED)),),
+        judge_motor,
         "policies",
     ),
     Claim(

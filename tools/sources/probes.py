@@ -174,6 +174,7 @@ POLICIES = {
     "mlp_return": "16-unit MLP",
     "blind_ltc_return": "no velocities, 16-unit LTC",
     "blind_mlp_return": "no velocities, 16-unit MLP",
+    "a2c_return": "A2C, 16-unit MLP",
 }
 
 
@@ -184,6 +185,23 @@ def read_policies(bench: dict[str, Any]) -> dict[str, list[Any]]:
     found = {name: by_network[network] for name, network in POLICIES.items()}
     facts = {name: row["returns"] for name, row in found.items()}
     return {"seeds": rows[0]["seeds"], **facts}
+
+
+# Cases of `tools/bench motor`, by the name of their successes.
+MOTOR = {
+    "success_ltc": ("balance", "16-unit LTC"),
+    "success_mlp": ("balance", "32 + 32 MLP"),
+    "success_reach": ("reach", "32 + 32 MLP"),
+}
+
+
+def read_motor(bench: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return held-out successes [%] of PPO on motor tasks, from `tools/bench motor`."""
+    rows = {(row["task"], row["network"]): row for row in bench["motor"]}
+    facts: dict[str, list[Any]] = {"seeds": bench["motor"][0]["seeds"]}
+    for name, case in MOTOR.items():
+        facts[name] = [100 * part for part in rows[case]["successes"]]
+    return facts
 
 
 def read_methods(bench: dict[str, Any]) -> dict[str, list[Any]]:
@@ -257,6 +275,8 @@ STORED: dict[str, Callable[[dict[str, Any]], dict[str, list[Any]]]] = {
     "tools/bench comparisons": read_gradients,
     "tools/bench cells": read_cells,
     "tools/bench policies": read_policies,
+    "tools/bench policies --only A2C": read_policies,
+    "tools/bench motor": read_motor,
     "tools/bench methods": read_methods,
 }
 
