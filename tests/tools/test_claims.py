@@ -14,6 +14,7 @@ from sources.ctpg import (
     judge_backsolve,
     judge_gradients,
     judge_quadrotor,
+    judge_stages,
     judge_training,
 )
 from sources.measure import (
@@ -203,6 +204,16 @@ def test_verdict_about_the_quadrotor_asks_whether_it_is_stable(ours, euler, word
     ]
     seeds, facts = facts_of_study({"courses": courses})
     assert judge_quadrotor([Measured("", seeds, facts)]).startswith(words)
+
+
+@pytest.mark.parametrize("last, words", [(30.0, "Repeated"), (60.0, "Not repeated")])
+def test_verdict_about_the_stages_asks_whether_the_cost_falls(last, words):
+    courses = [
+        course("ctpg", 0, [83.0, last]),
+        course("euler, 1 x evaluations", 0, [83.0, 30.0]),
+    ]
+    seeds, facts = facts_of_study({"courses": courses})
+    assert judge_stages([Measured("", seeds, facts)]).startswith(words)
 
 
 @pytest.mark.parametrize(
