@@ -203,7 +203,9 @@ class Paths:
         self.starts = ax.scatter(x, y, s=9 * width, c="black", zorder=3)
         drawn = ax.dataLim
         ax.update_datalim(expand_box(np.array(drawn.min), np.array(drawn.max)))
-        ax.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
+        ax.set(xlabel=labels[0], ylabel=labels[1])
+        # Paths that are wide or high leave no gap to the title.
+        ax.set_aspect("equal", adjustable="datalim")
         ax.locator_params(nbins=6)
 
     def _draw_traces(

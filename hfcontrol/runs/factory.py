@@ -71,6 +71,10 @@ COPIES = 8
 # 150 with a hundredth.
 GENTLE = 0.1
 
+# Longest time constant of actuators, in horizons: slower ones hardly move, and are
+# milliseconds taken for seconds.
+MOST_LAG = 10.0
+
 # Most updates of a hold, and of one whose trials are drawn again after it: more would
 # overfit to these.
 BATCHES = 32
@@ -165,7 +169,10 @@ def make_plant(settings: Settings, plant: Plant | None = None) -> Plant:
 
 
 def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
-    """Return the task, with the numbers of the settings in place of its own."""
+    """Return the task, with the numbers of the settings in place of its own.
+
+    Raises UsageError for actuators that are far slower than a trial.
+    """
     noise, fraction = parse_motor_noise(settings.motor_noise)
     varied = parse_ranges(settings.vary, plant)
     curl = curl_range(settings.curl_field, plant)
@@ -181,7 +188,14 @@ def make_task(settings: Settings, plant: Plant, kernels: Kernels) -> Task:
     names = {option.name for option in fields(TaskOptions)} - {"disturbances"}
     chosen = {name: getattr(settings, name) for name in names}
     options = TaskOptions(disturbances=disturbances, **chosen)
-    return Task(plant, kernels, settings.task, options)
+    task = Task(plant, kernels, settings.task, options)
+    horizon = task.steps * plant.dt
+    if plant.actuator_lag > MOST_LAG * horizon:
+        raise UsageError(
+            f"`actuators` {settings.actuators}: {plant.actuator_lag:g} s is too slow "
+            f"for a trial of {horizon:g} s; milliseconds are written as 40ms"
+        )
+    return task
 
 
 def make_network(

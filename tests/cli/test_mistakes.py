@@ -37,6 +37,7 @@ MISTAKES = [
     ("--command-delay 200ms", 2, ["20 steps", "10 steps"]),
     ("--command-delay soon", 2, ["soon", "40ms"]),
     ("--command-delay nan", 2, ["nan"]),
+    ("--actuators 40", 2, ["--actuators 40", "40 s is too slow", "40ms"]),
     ("--batches 0", 2, ["--batches 0"]),
     ("--judge most", 2, ["--judge most", "auto or all", "--no-judge"]),
     ("--judge none", 2, ["--judge none", "--no-judge"]),
