@@ -105,6 +105,23 @@ def add_options(
     return command
 
 
+class NumberType(click.ParamType):
+    """The type of a number; what is none is refused in the words of the setting."""
+
+    def __init__(self, declared: Option) -> None:
+        self.declared = declared
+        self.name = declared.type.__name__
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return a text as a number; BadParameter if it is none."""
+        try:
+            return self.declared.type(value)
+        except ValueError:
+            self.fail(f"{value!r} must be {self.declared.allowed}", param, ctx)
+
+
 def setting_option(name: str) -> Decorator:
     """Return the click option that a setting declares."""
     declared = option_of(Settings, name)
@@ -129,7 +146,7 @@ def setting_option(name: str) -> Decorator:
     elif declared.syntax == "layers":
         keywords["callback"] = parse_layers
     elif declared.type is not str:
-        keywords["type"] = declared.type
+        keywords["type"] = NumberType(declared)
 
     # The bare option --skip or --recurrent means all layers.
     if isinstance(declared.metavar, str) and declared.metavar.startswith("["):

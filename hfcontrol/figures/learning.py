@@ -83,7 +83,8 @@ def plot_learning_curve(
         ax.axhline(optimal, color=COLOURS[2], ls="--", lw=1.2, label=label)
     set_log_ticks(ax.xaxis, x)
     set_log_ticks(ax.yaxis, np.append(loss, levels))
-    ax.legend()
+    # A level may lie behind it.
+    ax.legend(frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def overlay_learning_curves(
