@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import click
@@ -105,23 +106,6 @@ def add_options(
     return command
 
 
-class NumberType(click.ParamType):
-    """The type of a number; what is none is refused in the words of the setting."""
-
-    def __init__(self, declared: Option) -> None:
-        self.declared = declared
-        self.name = declared.type.__name__
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
-        """Return a text as a number; BadParameter if it is none."""
-        try:
-            return self.declared.type(value)
-        except ValueError:
-            self.fail(f"{value!r} must be {self.declared.allowed}", param, ctx)
-
-
 def setting_option(name: str) -> Decorator:
     """Return the click option that a setting declares."""
     declared = option_of(Settings, name)
@@ -146,7 +130,7 @@ def setting_option(name: str) -> Decorator:
     elif declared.syntax == "layers":
         keywords["callback"] = parse_layers
     elif declared.type is not str:
-        keywords["type"] = NumberType(declared)
+        keywords["callback"] = partial(parse_number, declared)
 
     # The bare option --skip or --recurrent means all layers.
     if isinstance(declared.metavar, str) and declared.metavar.startswith("["):
@@ -164,6 +148,20 @@ def help_text(declared: Option) -> str:
         return declared.help
     shown = DEFAULT_TEXTS.get(declared.name, format_value(default))
     return f"{declared.help} [{shown}]"
+
+
+def parse_number(
+    declared: Option, context: click.Context, parameter: click.Parameter, text: Any
+) -> Any:
+    """Return a text as a number; what is none is refused in the setting's own words."""
+    if text is None:
+        return None
+    try:
+        return declared.type(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} must be {declared.allowed}", context, parameter
+        ) from None
 
 
 def parse_layers(
