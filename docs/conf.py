@@ -117,6 +117,19 @@ def list_parameters(
             is_listed = False
 
 
+def mark_examples(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Let indented paragraphs of a docstring be code, with straight quotes."""
+    starts = [
+        k
+        for k, line in enumerate(lines)
+        if k and line.startswith("    ") and not lines[k - 1].strip()
+    ]
+    for k in reversed(starts):
+        lines[k:k] = ["::", ""]
+
+
 # What annotations of NumPy stand for, as readers know it.
 PLACES = r"~(?:\w+\.)+"  # "~numpy.ndarray" shows as "ndarray"
 NESTED = r"_NestedSequence\[complex \| bytes \| str\]"
@@ -171,5 +184,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", link_to_notebook)
     app.connect("build-finished", write_notebooks)
     app.connect("autodoc-process-docstring", list_parameters)
+    app.connect("autodoc-process-docstring", mark_examples)
     app.connect("autodoc-process-signature", shorten_arrays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

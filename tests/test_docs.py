@@ -280,6 +280,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     for name in set(hf.__all__) - {"__version__"}:
         assert f'id="hfcontrol.{name}"' in reference, name
         assert f'href="#hfcontrol.{name}"' in reference.split("<dl")[0], name
+    # Examples are code, and keep the quotes that Python reads.
+    assert not re.search(r"hf\.\w+\(“", reference)
     for page in tmp_path.rglob("*.html"):
         assert not re.search(
             r'(?:src|href)="https?://[^"]*\.(?:js|css)"', page.read_text()
