@@ -336,7 +336,7 @@ def _describe_kept(state: "TrainingState") -> str:
     if not state.leads:
         loss = state.controller_loss
         return f"; kept: weights of an earlier rung, {trials} loss {loss:.3e}"
-    if state.best_theta is None:
+    if not state.is_validated:
         return ""
     hold = state.best_hold
     return f"; kept: the weights after hold {hold}, {trials} loss {state.best_loss:.3e}"

@@ -248,9 +248,7 @@ class TrainingState:
         those that the validation trials chose. The updates of a hold with an
         approximate loss count only when the hold has ended.
         """
-        # Before the first hold has ended, validation knows the first weights alone.
-        is_first_hold = self.hold_start is not None and not self.history
-        if self.best_theta is not None and not is_first_hold:
+        if self.is_validated and self.best_theta is not None:
             return self.best_theta
         if self.mean_theta is not None:
             return self.mean_theta
@@ -259,6 +257,15 @@ class TrainingState:
         if hold_start and (hold_start.hold.kind != "scenario" or self.leaves_out):
             source = hold_start
         return to_host(source.optimizer.theta)
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether validation trials have chosen `own_theta`.
+
+        In the first hold they know the first weights alone, and have nothing to choose.
+        """
+        is_first_hold = self.hold_start is not None and not self.history
+        return self.best_theta is not None and not is_first_hold
 
     @property
     def leaves_out(self) -> bool:

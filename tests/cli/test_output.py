@@ -241,6 +241,10 @@ def test_a_row_without_a_meaning_is_left_out(speed):
             "; kept: the weights after hold 3, validation loss 2.500e-01",
         ),
         (
+            {"best_theta": np.ones(1), "best_loss": 0.25, "hold_start": object()},
+            "",
+        ),
+        (
             {
                 "best_theta": np.ones(1),
                 "best_loss": 0.25,

@@ -151,6 +151,7 @@ def test_validation_chooses_once_a_hold_has_ended(holds, counts):
     state = replace(start, best_theta=best_theta, best_loss=6.0, hold_start=start)
     state = replace(state, optimizer=state_at([2.0]).optimizer, updates_in_hold=1)
     assert state.own_theta == [counts]
+    assert state.is_validated is bool(holds)
 
 
 @pytest.mark.parametrize("earlier, leads", [(4.9, False), (5.0, False), (5.1, True)])
