@@ -467,12 +467,9 @@ def test_training_that_starts_at_the_minimum_has_converged():
 
 
 def test_every_stop_has_a_word_and_a_sentence():
-    assert (
-        len({stop.word for stop in Stop})
-        == len({stop.sentence for stop in Stop})
-        == len(Stop)
-        == 9
-    )
+    assert len({stop.sentence for stop in Stop}) == len(Stop)
+    words = [stop.word for stop in Stop]
+    assert {word for word in words if words.count(word) > 1} == {"converged"}
 
 
 def test_weights_without_finite_loss_are_refused():
