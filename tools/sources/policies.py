@@ -81,8 +81,8 @@ def judge_derivative(found: Sequence[Measured]) -> str:
 CLAIMS = (
     Claim(
         "cells",
-        "Time-continuous cells can be trained for control: arm2 `reach` and cartpole "
-        "`balance` to within 2 % of the optimum.",
+        "Time-continuous cells can be trained for control: to within 2 % of the "
+        "optimum of a motor task.",
         (Step("tools/bench cells", ("cell_seconds",)),),
         judge_cells,
         "policies",
