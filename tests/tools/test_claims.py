@@ -15,6 +15,7 @@ from sources.ctpg import (
     judge_gradients,
     judge_quadrotor,
     judge_stages,
+    judge_swing_up,
     judge_training,
 )
 from sources.measure import (
@@ -162,25 +163,26 @@ def course(method, seed, held_out, evaluations=7):
 
 
 @pytest.mark.parametrize(
-    "ours, euler, source, words",
+    "ours, euler, source, evaluations, words",
     [
-        (1.0, 2.0, 0.1, "Confirmed: CTPG ends lower"),
-        (2.0, 1.0, 0.1, "Not confirmed: Euler's method ends lower"),
-        (1.0, 1.05, 0.1, "Not confirmed: with as many evaluations both"),
-        (1.0, 1.05, 1.0, "Confirmed for the paper's steps of Euler's method, which "),
-        (9.0, 9.0, 0.1, "Not repeated: CTPG learns nothing"),
+        (1.0, 2.0, 0.1, 28, "Confirmed: CTPG ends lower"),
+        (2.0, 1.0, 0.1, 28, "Not confirmed: Euler's method ends lower"),
+        (1.0, 1.05, 0.1, 28, "Not confirmed: with as many evaluations both"),
+        (1.0, 1.05, 1.0, 28, "Confirmed for the paper's steps of Euler's method, "),
+        (1.0, 1.05, 1.0, 3, "Not confirmed: with as many evaluations both"),
+        (9.0, 9.0, 0.1, 28, "Not repeated: CTPG learns nothing"),
     ],
 )
 def test_verdict_about_a_training_follows_the_costs_of_all_seeds(
-    ours, euler, source, words
+    ours, euler, source, evaluations, words
 ):
-    """`source` is Euler with the paper's steps: it takes four times as many."""
+    """`source` is Euler with the paper's steps, after other evaluations."""
     courses = []
     for seed in (0, 1):
         courses += [
             course("ctpg", seed, [8.0, ours]),
             course("euler, 1 x evaluations", seed, [8.0, euler]),
-            course("euler, 10 ms", seed, [8.0, source], 28),
+            course("euler, 10 ms", seed, [8.0, source], evaluations),
         ]
     seeds, facts = facts_of_study({"courses": courses})
     assert seeds == [0, 1] and facts["ctpg_evaluations"] == [7, 7]
@@ -204,6 +206,24 @@ def test_verdict_about_the_quadrotor_asks_whether_it_is_stable(ours, euler, word
     ]
     seeds, facts = facts_of_study({"courses": courses})
     assert judge_quadrotor([Measured("", seeds, facts)]).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "ours, euler, words",
+    [
+        (4.0, 4.0, "Not repeated: CTPG does not swing the pole up, nor does Euler"),
+        (4.0, 1.0, "Not repeated: CTPG does not swing the pole up, Euler's method do"),
+        (1.0, 4.0, "Confirmed: CTPG ends lower"),
+    ],
+)
+def test_verdict_about_the_cartpole_asks_whether_the_pole_is_up(ours, euler, words):
+    courses = [
+        course("ctpg", 0, [6.0, ours]),
+        course("euler, 1 x evaluations", 0, [6.0, euler]),
+        course("euler, 10 ms", 0, [6.0, euler]),
+    ]
+    seeds, facts = facts_of_study({"courses": courses})
+    assert judge_swing_up([Measured("", seeds, facts)]).startswith(words)
 
 
 @pytest.mark.parametrize("last, words", [(30.0, "Repeated"), (60.0, "Not repeated")])
