@@ -143,7 +143,6 @@ def test_the_code_of_a_page_runs(page, folder, monkeypatch):
         run_block(mark, language, code, names)
 
 
-@pytest.mark.slow
 def test_tutorials_run_as_notebooks(tmp_path, monkeypatch):
     """One after another in one kernel, because its start takes seconds."""
     nbformat = pytest.importorskip("nbformat")
