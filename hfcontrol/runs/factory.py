@@ -67,8 +67,7 @@ COPIES = 8
 
 # Policy gradients start with this part of the initial outputs: exploration around a
 # controller that does next to nothing (Andrychowicz et al. 2021, sec. 3.2). On cartpole
-# an LTC balances after 40 rollouts with a tenth, after 80 with all of them, and after
-# 150 with a hundredth.
+# an LTC balances after 40 rollouts with a tenth, and after 80 with all of them.
 GENTLE = 0.1
 
 # Longest time constant of actuators, in horizons: slower ones hardly move, and are

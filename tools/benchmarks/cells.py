@@ -14,6 +14,7 @@ from benchmarks.report import (
     table,
     train_to,
 )
+from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS
 
 TASKS = (("arm2", "reach"), ("cartpole", "balance"))
@@ -61,7 +62,14 @@ def all_cases() -> list[Case]:
 def measure(
     seeds: Sequence[int], smallest: bool = False, selection: Selection = EVERYTHING
 ) -> list[Row]:
-    """Return a row per case: seconds and updates to the ratio, and ratios reached."""
+    """Return a row per case: seconds and updates to the ratio, and ratios reached.
+
+    Raises UsageError for seeds to add: a row has medians, which cannot be joined.
+    """
+    if selection.add:
+        raise UsageError(
+            "`--add` with `cells`: its rows hold medians; measure all seeds at once"
+        )
     cases = all_cases()
     limits: Row = {"max_seconds": MOST_SECONDS}
     if smallest:
