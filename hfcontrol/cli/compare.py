@@ -44,8 +44,8 @@ from hfcontrol.cli.output import echo, show_status, write_json
 @click.option(
     "--plant",
     metavar="NAME",
-    help="Plant of `orders` (quadrotor or diffdrive) or of `methods` (arm2 or "
-    "cartpole).",
+    help="Plant of `orders` (quadrotor, diffdrive or cartpole) or of `methods` (arm2 "
+    "or cartpole).",
 )
 @click.option(
     "--costs",

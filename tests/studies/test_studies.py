@@ -326,7 +326,8 @@ def test_unknown_studies_and_sizes_are_refused(name, sizes, words):
 def test_unknown_optimizers_and_plants_are_refused():
     with pytest.raises(UsageError, match="`optimizer` adam: must be first-order"):
         next(studies.study("quadrotor", optimizer="adam"))
-    with pytest.raises(UsageError, match="`plant` arm2: this study has"):
+    words = "`plant` arm2: this study has diffdrive, quadrotor and cartpole"
+    with pytest.raises(UsageError, match=words):
         next(studies.study("orders", plant="arm2"))
 
 

@@ -1,6 +1,9 @@
 """The measurements of tools/claims, against closed forms and second computations."""
 
 import sys
+from argparse import Namespace
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +117,47 @@ def test_verdict_about_the_return_follows_the_errors(error, learned, words):
     single = Measured("", [0], {"return_error": [error]})
     both = Measured("", [0], {"error": [learned]})
     assert judge_return([single, both]).startswith(words)
+
+
+@pytest.fixture(scope="module")
+def claims():
+    """The script tools/claims as a module."""
+    path = Path(__file__).parents[2] / "tools" / "claims"
+    loader = SourceFileLoader("claims", str(path))
+    module = module_from_spec(spec_from_loader("claims", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_a_longer_setting_and_the_others_keep_the_results_of_each_other(
+    claims, monkeypatch, tmp_path
+):
+    """Here a command's quantity is its number of words; the verdict shows all."""
+
+    def measure_step(step, seeds, deadline, smallest, folders):
+        measured.append((step.command, folders.pictures.name))
+        facts = {"ratio": [len(step.command.split())]}
+        return Measured(step.command, [0], facts), []
+
+    monkeypatch.setattr(claims, "measure_step", measure_step)
+    claim = post.Claim(
+        "name",
+        "text",
+        (post.Step("short"),),
+        lambda found: " ".join(str(one.median("ratio")) for one in found),
+        long=post.Step("a longer setting"),
+    )
+    folders = claims.Folders(tmp_path / "runs", tmp_path / "pictures")
+    rows, verdicts, measured = [], [], []
+    for long in (True, False, True):
+        options = Namespace(seeds=[0], long=long, smallest=False, minutes=1)
+        found = claims.measure_claim(claim, options, folders, {}, rows)
+        rows = found["found"]
+        verdicts.append(found["verdict"])
+    assert verdicts == ["3.0", "1.0 3.0", "1.0 3.0"]
+    # Its figure is not replaced by one of the shorter setting.
+    longer = ("a longer setting", "pictures")
+    assert measured == [longer, ("short", "runs"), longer]
 
 
 def test_claims_have_different_names_and_commands():

@@ -1,11 +1,14 @@
 """The sources' comparisons (`hfcontrol compare`), and the figures of how each ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 from unittest import mock
 
+from benchmarks.cases import EVERYTHING, Selection
 from benchmarks.report import Row, show, table
+from hfcontrol.errors import UsageError
 from hfcontrol.studies import gradients as gradients_study
 from hfcontrol.studies import orders as orders_study
 from hfcontrol.studies import study
@@ -14,8 +17,18 @@ SAMPLES = 8  # weights at which gradients are measured
 COARSE = 4  # tolerances, and steps, of the smallest study of gradients
 
 
-def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
-    """Return rows of the gradients' prices and of the orders' ratios."""
+def measure(
+    seeds: Sequence[int], smallest: bool = False, selection: Selection = EVERYTHING
+) -> list[Row]:
+    """Return rows of the gradients' prices and of the orders' ratios.
+
+    Raises UsageError for seeds to add: the studies begin with the first one.
+    """
+    if selection.add:
+        raise UsageError(
+            "`--add` with `comparisons`: its studies begin with seed 0; measure all "
+            "seeds at once"
+        )
     if smallest:
         # The first result of a study has the same form as the last one.
         with coarse_gradients():
@@ -25,10 +38,30 @@ def measure(seeds: Sequence[int], smallest: bool = False) -> list[Row]:
             result = next(study("orders", plant="diffdrive", seeds=1, updates=1))
         return rows + order_rows(result)
 
-    rows = gradient_rows(last_result(study("gradients", samples=SAMPLES)))
-    for plant in ("diffdrive", "quadrotor"):
-        rows += order_rows(last_result(study("orders", plant=plant, seeds=len(seeds))))
+    def measure_gradients() -> list[Row]:
+        return gradient_rows(last_result(study("gradients", samples=SAMPLES)))
+
+    def measure_orders(plant: str) -> list[Row]:
+        results = study("orders", plant=plant, seeds=len(seeds))
+        return order_rows(last_result(results))
+
+    cases: dict[str, Callable[[], list[Row]]] = {"gradients": measure_gradients}
+    for plant in orders_study.RATES:
+        cases[f"orders {plant}"] = partial(measure_orders, plant)
+
+    rows = []
+    for name, measure_case in cases.items():
+        if selection.only in name:
+            rows += measure_case()
+        else:
+            rows += [row for row in selection.before if case_name(row) == name]
     return rows
+
+
+def case_name(row: Row) -> str:
+    """Return the name of a row's case."""
+    study_name: str = row["study"]
+    return study_name if study_name == "gradients" else f"orders {row['plant']}"
 
 
 def coarse_gradients() -> AbstractContextManager[Any]:

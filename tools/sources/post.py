@@ -35,7 +35,8 @@ class Step(NamedTuple):
 class Claim(NamedTuple):
     """A claim of a source; `judge` turns what came out into a verdict.
 
-    `source` names the table of docs/sources.md.
+    `source` names the table of docs/sources.md. `long` is a longer setting, which takes
+    more than the minutes of a claim and runs when asked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Claim(NamedTuple):
     steps: tuple[Step, ...]
     judge: Judge
     source: str = "post"
+    long: Step | None = None
 
 
 def post_loss(more: str = "", plant: str = "arm2") -> str:
