@@ -33,7 +33,7 @@ CASES = (
         "arm2",
         "reach",
         "32 + 32 MLP",
-        {**MLP, "learning_rate": 5e-3, "log_spread": -1.0},
+        {**MLP, "learning_rate": 5e-3, "log_spread": -1.0, "gae_lambda": 0.99},
         2300,
     ),
 )

@@ -112,13 +112,15 @@ def make_ppo(
     threads: int = 1,
     recurrent: bool = False,
     rate: float | None = None,
+    gae_lambda: float | None = None,
 ) -> Any:
     """Return PPO with rollouts of whole episodes of all trials.
 
     It makes `epochs` passes over them in `parts` minibatches. One thread is the
     fastest: more of them wait for each other in matrices as small as these. `recurrent`
     is the PPO of sb3-contrib with an LSTM of as many units as the first layer has. A
-    learning `rate` falls linearly to zero; without one, it is that of the library.
+    learning `rate` falls linearly to zero; without one, it is that of the library, as
+    is `gae_lambda`.
     """
     torch.set_num_threads(threads)
     envs.reset()
@@ -132,11 +134,15 @@ def make_ppo(
         method = RecurrentPPO
         policy = "MlpLstmPolicy"
         architecture["lstm_hidden_size"] = hidden[0]
-    rates = {} if rate is None else {"learning_rate": lambda left: rate * left}
+    chosen: dict[str, Any] = {}
+    if rate is not None:
+        chosen["learning_rate"] = lambda left: rate * left
+    if gae_lambda is not None:
+        chosen["gae_lambda"] = gae_lambda
     return method(
         policy,
         envs,
-        **rates,
+        **chosen,
         n_steps=steps,
         batch_size=steps * envs.num_envs // parts,
         n_epochs=epochs,
