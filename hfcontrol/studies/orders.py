@@ -87,18 +87,16 @@ PLANS: dict[str, Plan] = {
         (18, {"products": "rk4", "trials": 16, "batches": 1, "cap": 7}),
         (26, {"products": "midpoint", "atol": 1e-6, "trials": 32, "cap": 10}),
     ),
-    # The whole horizon from the start: what a hanging pole learns on a part of it is to
-    # spin, and it stays so.
-    "cartpole": ((0, {"trials": 64, "cap": 10, "grow": 0}),),
+    "cartpole": ((0, {"trials": 64, "cap": 10, "grow": SETTINGS["cartpole"].grow}),),
 }
 
 
 def planned_method(plant: str) -> Method:
     """Return Hessian-free with the plan of a plant.
 
-    It is cheap while the horizon grows, with loose tolerances. Later it uses more
-    trials and is more exact, because the remaining gain is small compared with the
-    difference between two draws of trials.
+    While the horizon grows, if it does, it is cheap, with loose tolerances. Later it
+    uses more trials and is more exact, because the remaining gain is small compared
+    with the difference between two draws of trials.
     """
     # Blocks of trials share their steps. With blocks as large as the first-order
     # optimizer's, an evaluation means the same for both.

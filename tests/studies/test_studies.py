@@ -140,6 +140,25 @@ def test_ctpg_and_euler_train_with_as_many_evaluations(small, tmp_path, optimize
     assert not np.array_equal(start[0], start[1])
 
 
+@pytest.mark.parametrize("grow, shortest", [(6, 1 / 8), (0, 1.0)])
+def test_hessian_free_grows_the_horizon_only_if_the_setting_says_so(
+    monkeypatch, grow, shortest
+):
+    """Plants that learn something else on a part of the horizon do not grow it."""
+    setting = training.Setting(REGULATOR, Adam(1e-2), 4, 12, 1, factors=(), grow=grow)
+    monkeypatch.setattr(training, "SETTINGS", {"diffdrive": setting})
+    lengths = []
+    loop = Problem.loop
+
+    def recorded_loop(problem, *arguments):
+        lengths.append(problem.seconds)
+        return loop(problem, *arguments)
+
+    monkeypatch.setattr(Problem, "loop", recorded_loop)
+    last(studies.study("diffdrive", updates=1, optimizer="hf"))
+    assert min(lengths) == shortest * REGULATOR.seconds
+
+
 def test_second_order_needs_fewer_evaluations(small, tmp_path):
     result = last(studies.study("orders", seeds=1, updates=40))
     both = [c for c in result["compared"] if c["after"] == 40]
