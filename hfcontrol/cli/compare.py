@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hfcontrol.cli.options import HomePath, given_options
-from hfcontrol.cli.output import echo, show_status, write_json
+from hfcontrol.cli.output import echo, prepare_folder, show_status, write_json
 
 
 @click.command()
@@ -123,6 +123,8 @@ def compare(name: str | None, out: str, **options: Any) -> None:
         result: dict[str, Any] | None = None
         stopped = False
         results = study(name, set_status, **given_options(**options))
+        # Found out now, and not after hours of training.
+        prepare_folder(figure.parent)
         try:
             for result in results:
                 write_json(result, numbers)

@@ -1,7 +1,9 @@
 """What several commands print: a status line, JSON, and the table of an evaluation."""
 
+import errno
 import json
 import math
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hfcontrol.cli.terminal import print_table, show_status
+from hfcontrol.errors import UsageError
 from hfcontrol.texts import one_line
 
 __all__ = [
     "echo",
     "json_safe",
+    "prepare_folder",
     "print_diagnosis",
     "print_evaluation",
     "print_json",
@@ -53,6 +57,22 @@ def print_result(run: "Run", *files: Path) -> None:
     # Results may go to a pipe, which holds nothing else.
     echo(f"run {run.path}", error=True)
     echo(*(file.absolute() for file in files))
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder for files that will be written, if there is none.
+
+    Raises UsageError if files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another "
+            "folder with `out`"
+        ) from error
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -309,6 +309,8 @@ def _other_draws(training: "Training") -> str:
 
     task = training.task
     if training.settings.optimizer in POLICY_OPTIMIZERS:
+        if not isinstance(task, Task):
+            return "the return of the training is that of the exploring policy"
         return "the loss above is that of the exploring policy, the table is without"
     if isinstance(task, Task) and task.random:
         drawn = "noise and trials" if task.noisy else "trials"

@@ -81,7 +81,8 @@ def _in_cost(linear: LinearisedLoop) -> Fault | None:
             return fault
     if cost.custom is None:
         return None
-    names = plant.residuals[loop.scenario.cost.custom or ""]
+    # A cost without a residual of the plant's file weighs the controls (imitation.py).
+    names = plant.residuals.get(loop.scenario.cost.custom or "", plant.control)
     by_state, by_control = cost.custom
     return _in_jacobian(linear, by_state, names, plant.state) or _in_jacobian(
         linear, by_control, names, plant.control

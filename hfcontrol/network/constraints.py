@@ -149,6 +149,11 @@ def _check(
             raise UsageError(
                 f"`freeze` {one_line(name)}: there are layers {', '.join(names)}"
             )
+    if set(frozen) == set(names) and not network.start:
+        raise UsageError(
+            f"`freeze` {','.join(names)}: these are all layers, and nothing is left to "
+            "train; freeze fewer, or use `learn_start`"
+        )
     if any(has_synapses(layer.cell) for layer in network.layers):
         raise UsageError(
             "`density`, `freeze` and `dale` do not apply to synapses with gates; "

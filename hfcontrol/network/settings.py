@@ -46,6 +46,22 @@ IN_CONTINUOUS_TIME = OnlyWith(
     "it out",
 )
 
+# Those of them with a leak. The others integrate, and have no time constants.
+LEAKY_CELLS = (
+    "ctrnn",
+    "ctrnn_rates",
+    "ltc",
+    "ltc_tanh",
+    "ltc_signed",
+    "ltc_conductance",
+)
+WITH_TIME_CONSTANTS = OnlyWith(
+    "cell",
+    LEAKY_CELLS,
+    f"applies only to cells with time constants, {', '.join(LEAKY_CELLS)}; leave it "
+    "out",
+)
+
 
 class NetworkSettings(SettingsModel):
     """Architecture, initial time constants and constraints on the weights."""
@@ -96,7 +112,7 @@ class NetworkSettings(SettingsModel):
         "Initial time constants of time-continuous cells, such as 20ms..200ms; 1 to 20 "
         "control steps by default.",
         "A..B",
-        only_with=(IN_CONTINUOUS_TIME,),
+        only_with=(WITH_TIME_CONSTANTS,),
         allowed="two times such as 20ms..200ms",
     )
     learn_start: bool = setting(

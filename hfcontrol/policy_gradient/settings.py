@@ -8,13 +8,19 @@ from hfcontrol.schema import Number, OnlyWith, SettingsModel, Whole, join_words,
 MIN_LOG_STD = -5.0
 MAX_LOG_STD = 1.0
 
-POLICY_ONLY = (
-    OnlyWith(
-        "optimizer",
-        POLICY_OPTIMIZERS,
-        f"applies only to {join_words(POLICY_OPTIMIZERS, 'and')}; leave it out",
-    ),
-)
+
+def _only_for(optimizers: tuple[str, ...]) -> tuple[OnlyWith, ...]:
+    """Return the rule of a setting that has an effect with some optimizers only."""
+    names = join_words(optimizers, "and")
+    return (
+        OnlyWith("optimizer", optimizers, f"applies only to {names}; leave it out"),
+    )
+
+
+POLICY_ONLY = _only_for(POLICY_OPTIMIZERS)
+
+# Rewards to go need no critic, and whole episodes.
+CRITIC_ONLY = _only_for(tuple(n for n in POLICY_OPTIMIZERS if n != "reinforce"))
 
 
 class PolicyGradientSettings(SettingsModel):
@@ -34,7 +40,7 @@ class PolicyGradientSettings(SettingsModel):
         "Lambda of generalised advantage estimation; by default 0.95 for ppo, "
         "1 for a2c.",
         "LAMBDA",
-        only_with=POLICY_ONLY,
+        only_with=CRITIC_ONLY,
         ge=0,
         le=1,
     )
@@ -63,9 +69,9 @@ class PolicyGradientSettings(SettingsModel):
     n_steps: Whole | None = setting(
         None,
         "Steps of every copy of an environment between updates; by default 5 for "
-        "a2c, and a whole rollout for ppo and reinforce.",
+        "a2c, and a whole rollout for ppo.",
         "N",
-        only_with=POLICY_ONLY,
+        only_with=CRITIC_ONLY,
         ge=1,
     )
     entropy: Number = setting(
@@ -79,7 +85,7 @@ class PolicyGradientSettings(SettingsModel):
         None,
         "Clipping range of the value function; none by default.",
         "EPS",
-        only_with=POLICY_ONLY,
+        only_with=CRITIC_ONLY,
         gt=0,
     )
     target_kl: Number | None = setting(

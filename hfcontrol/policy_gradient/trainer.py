@@ -50,8 +50,10 @@ class PolicyTrainer:
     rounds: int = 1
 
     def __post_init__(self) -> None:
+        # A learner counts rounds of updates, and `anneal` counts rollouts.
+        options = replace(self.optimizer, anneal=self.optimizer.anneal * self.rounds)
         self.learner = Learner(
-            self.optimizer, self.network, self.sampler.policy, self.sampler.n_context
+            options, self.network, self.sampler.policy, self.sampler.n_context
         )
 
     def init(self, theta: Array, rng: np.random.Generator) -> TrainingState:

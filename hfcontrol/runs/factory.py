@@ -51,7 +51,7 @@ from hfcontrol.runs.quantities import (
     parse_time_range,
 )
 from hfcontrol.runs.settings import POLICY_SETTINGS, Settings
-from hfcontrol.schema import format_value, options
+from hfcontrol.schema import format_value, join_words, options
 from hfcontrol.tasks.disturbances import Disturbances
 from hfcontrol.tasks.options import TaskOptions
 from hfcontrol.tasks.scenario import Scenario
@@ -457,12 +457,18 @@ def _check_environment(settings: Settings, environment: Any) -> None:
     if settings.optimizer not in POLICY_OPTIMIZERS:
         raise UsageError(
             f"`optimizer` {settings.optimizer} with `plant` {settings.plant}: it needs "
-            f"derivatives, and {environment.undifferentiable}; choose `optimizer` ppo "
-            "or a2c, or a plant whose state can be set"
+            f"derivatives, and {environment.undifferentiable}; choose `optimizer` "
+            f"{join_words(POLICY_OPTIMIZERS, 'or')}, or a plant whose state can be set"
         )
     if settings.task not in (None, Episodes.name):
         raise TaskError(
             f"{settings.plant} has no task {settings.task!r}; it has: {Episodes.name}"
+        )
+
+    if environment.discrete and not settings.is_default("log_spread"):
+        raise UsageError(
+            f"`log_spread` {settings.log_spread} with `plant` {settings.plant}: its "
+            "actions are discrete, and a choice of one has no spread; leave it out"
         )
 
     faults = [

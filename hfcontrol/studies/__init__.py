@@ -4,6 +4,7 @@ A study is a generator of dicts for JSON. Each dict holds everything known so fa
 study that is stopped loses nothing.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import signature
@@ -30,6 +31,9 @@ class Study(NamedTuple):
     run: Callable[..., Iterator[dict[str, Any]]]
     about: str
 
+
+# Sizes without an option of the command: tools/claims chooses the seed.
+NOT_OFFERED = ("seed",)
 
 STUDIES = {
     "gradients": Study(
@@ -89,8 +93,9 @@ def study(
     known_sizes = [size for size in signature(run).parameters if size != "report"]
     for size, value in sizes.items():
         if size not in known_sizes:
-            allowed = ", ".join(f"`{word}`" for word in known_sizes)
+            offered = [word for word in known_sizes if word not in NOT_OFFERED]
+            allowed = ", ".join(f"`{word}`" for word in offered)
             raise UsageError(f"`{size}`: the study {name} has only {allowed}")
-        if not isinstance(value, str) and not value > 0:
-            raise UsageError(f"`{size}` {value}: must be a number above zero")
+        if not isinstance(value, str) and not 0 < value < math.inf:
+            raise UsageError(f"`{size}` {value}: must be a finite number above 0")
     return run(report=report, **sizes)

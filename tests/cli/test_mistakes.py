@@ -10,6 +10,7 @@ import hfcontrol as hf
 from hfcontrol.plant.registry import plant_names
 from hfcontrol.runs import hdf5 as checkpoint
 from hfcontrol.runs.folder import RunFolder
+from hfcontrol.studies import STUDIES, Study
 
 # Arguments of train, the exit status, and words of the answer.
 MISTAKES = [
@@ -273,6 +274,19 @@ def test_resume_takes_limits_only(capsys, run, arguments, words):
 def test_mistakes_of_other_commands(capsys, run, command, words):
     line = complaint(capsys, *command.split(), status=2)
     assert [word for word in words if word not in line] == []
+
+
+def test_a_study_looks_for_its_folder_first(capsys, here, monkeypatch):
+    """What it cannot write is found out before hours of training."""
+
+    def never(report):
+        raise AssertionError("the study has begun")
+        yield
+
+    monkeypatch.setitem(STUDIES, "cells", Study(never, ""))
+    Path("file").touch()
+    words = complaint(capsys, "compare", "cells", "--out", "file/folder", status=2)
+    assert "cannot write to file" in words and "--out" in words
 
 
 def test_too_little_memory_gets_one_line(capsys, here):

@@ -107,5 +107,9 @@ def test_a_fault_in_the_cost_is_named(bad, text):
     )
     fault = _in_cost(linear)
     assert (text in fault.text) if bad else fault is None
+    # Imitation has residuals of its own, one for each control.
+    scenario.cost.custom = None
+    fault = _in_cost(linear)
+    assert text.replace("work", "v") in fault.text if bad else fault is None
     cost.custom = None
     assert (_in_cost(linear) is None) is (bad != "output")

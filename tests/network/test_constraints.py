@@ -153,6 +153,7 @@ def test_every_unit_has_the_same_number_of_connections():
         ({"density": 0.0}, "`density` 0.0: a fraction above 0"),
         ({"dale": 1.5}, "`dale` 1.5: the fraction of the units"),
         ({"frozen": ("7",)}, "`freeze` 7: there are layers 1, 2, out"),
+        ({"frozen": ("out", "1", "2")}, "`freeze` 1,2,out: these are all layers"),
     ],
 )
 def test_invalid_constraint_raises_one_line(options, message):

@@ -431,6 +431,28 @@ def test_resumed_episodes_equal_uninterrupted(optimizer):
     assert optimizer == "reinforce" or (whole.optimizer.workers.lengths > 0).any()
 
 
+def test_learning_rate_falls_over_rollouts_not_over_rounds_of_updates():
+    """A rollout has five rounds here; at its end, half of two are over."""
+    sampler = make_sampler(Walk, 2)
+    options = PolicyGradient.for_method("a2c", anneal=2)
+    trainer = PolicyTrainer(
+        Episodes(2, 10),
+        None,
+        None,
+        sampler.network,
+        None,
+        options,
+        sampler,
+        Limits(rollouts=2),
+        rounds=5,
+    )
+    theta = sampler.network.initial(np.random.default_rng(1))
+    *_, done = trainer.run(trainer.init(theta, np.random.default_rng(0)))
+    rule = trainer.learner.options.rule(done.state.optimizer.rollouts)
+    assert done.state.updates == 5
+    assert rule.rate == 0.5 * options.learning_rate
+
+
 @pytest.mark.slow
 def test_ppo_learns_an_easy_plant():
     settings = settings_for(

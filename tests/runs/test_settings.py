@@ -24,7 +24,7 @@ from hfcontrol.arrays.settings import (
 from hfcontrol.closed_loop.continuous import ESTIMATORS, FIXED
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS, is_continuous, is_staged
-from hfcontrol.network.settings import CONTINUOUS_CELLS
+from hfcontrol.network.settings import CONTINUOUS_CELLS, LEAKY_CELLS
 from hfcontrol.network.stages import SCHEMES
 from hfcontrol.optim.first_order import Adam, Momentum
 from hfcontrol.optim.hessian_free import HessianFree
@@ -85,7 +85,7 @@ REFUSED = [
     ),
     (
         {"time_constants": "20ms..1"},
-        "`time_constants` 20ms..1 with `cell` tanh: applies only to cells in ",
+        "`time_constants` 20ms..1 with `cell` tanh: applies only to cells with time ",
     ),
     (
         {"learning_rate": 0.1},
@@ -116,6 +116,10 @@ REFUSED = [
         "`clip` 0.1 with `optimizer` hf: applies only to ppo, a2c and reinforce",
     ),
     ({"optimizer": "ppo", "n_steps": 3}, "`n_steps` 3 with `plant` arm2: applies"),
+    (
+        {"optimizer": "reinforce", "gae_lambda": 0.9},
+        "`gae_lambda` 0.9 with `optimizer` reinforce: applies only to ppo and a2c",
+    ),
     ({"jitter": 1.0}, "`jitter` 1.0: must be a number of at least 0 and below 1"),
     ({"optimizer": "a2c", "jitter": 0.3}, "`jitter` with `optimizer` a2c: policy"),
     ({"optimizer": "ppo", "clip": 0.0}, "`clip` 0.0: must be a number above 0"),
@@ -291,6 +295,9 @@ def test_choices_agree_with_the_library():
     assert set(choices("estimator")) == set(ESTIMATORS)
     assert set(choices("hold")) == set(CHOICES)
     assert set(CONTINUOUS_CELLS) == set(filter(is_continuous, CELLS))
+    leaks = {"rate", "leak"}
+    leaky = {name for name in CELLS if leaks & set(CELLS[name].PARAMETERS)}
+    assert set(LEAKY_CELLS) == leaky
 
 
 def test_rules_name_values_that_exist():

@@ -222,7 +222,7 @@ def test_other_texts_are_refused(sizes, words):
 
 @pytest.mark.parametrize("size", ["seeds", "rollouts", "jobs"])
 def test_sizes_of_zero_are_refused(size):
-    with pytest.raises(UsageError, match=f"`{size}` 0: must be a number above zero"):
+    with pytest.raises(UsageError, match=f"`{size}` 0: must be a finite number above"):
         studies.study("holds", **{size: 0})
 
 

@@ -332,9 +332,10 @@ def test_courses_keep_the_weights_of_the_best_validation(keeps_best):
         (
             "backsolve",
             {"seeds": 3},
-            "`seeds`: the study backsolve has only `updates`, `seconds`",
+            "`seeds`: the study backsolve has only `updates`, `seconds`$",
         ),
-        ("gradients", {"samples": 0}, "`samples` 0: must be a number above zero"),
+        ("gradients", {"samples": 0}, "`samples` 0: must be a finite number above 0"),
+        ("backsolve", {"seconds": np.inf}, "`seconds` inf: must be a finite number"),
     ],
 )
 def test_unknown_studies_and_sizes_are_refused(name, sizes, words):
