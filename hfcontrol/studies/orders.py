@@ -39,8 +39,7 @@ KINDS: dict[str, Any] = {"adam": Adam, "momentum": Momentum}
 # cartpole end far from the optimum.
 LONGER = {"diffdrive": 1, "quadrotor": 5, "cartpole": 5}
 
-# Recorded points of a first-order course, and updates of Hessian-free at most.
-FIRST_POINTS = 80
+# Updates of Hessian-free at most. Every one is a point of its course.
 SECOND_UPDATES = 60
 
 # How first order starts: as in the paper, or with the weights and tolerances that
@@ -152,7 +151,6 @@ def study(
     updates = updates or LONGER[plant] * setting.updates
     loose = method.estimator
     same = replace(ADAPTIVE, rtol=loose.rtol, atol=loose.atol)
-    # Every update of Hessian-free is a point: there are few.
     second_budget = Budget(SECOND_UPDATES, SECOND_UPDATES)
 
     courses: list[dict[str, Any]] = []
@@ -170,7 +168,7 @@ def study(
                     problem,
                     first,
                     seed,
-                    Budget(updates, FIRST_POINTS),
+                    Budget(updates),
                     report,
                     start,
                     keeps_best=True,
