@@ -86,7 +86,7 @@ PLANS: dict[str, Plan] = {
         (18, {"products": "rk4", "trials": 16, "batches": 1, "cap": 7}),
         (26, {"products": "midpoint", "atol": 1e-6, "trials": 32, "cap": 10}),
     ),
-    "cartpole": ((0, {"trials": 64, "cap": 10, "grow": SETTINGS["cartpole"].grow}),),
+    "cartpole": ((0, {"trials": 16, "cap": 10, "grow": SETTINGS["cartpole"].grow}),),
 }
 
 
