@@ -128,7 +128,7 @@ def c_source(controller: Controller, name: str, title: str, run: str) -> str:
     if "before[" in body:
         before = "    const real *before = state->rows;\n"
     header = HEADER.substitute(facts)
-    names = {"step": "step", "elapsed": "", "length": ""}
+    names = {"step": "step", "elapsed": "", "length": "", "is_valid": "1"}
     step = ""
     if network.has_time:
         dt = _number(controller.dt)
@@ -137,6 +137,8 @@ def c_source(controller: Controller, name: str, title: str, run: str) -> str:
             "elapsed": "real elapsed, ",
             # In control steps of the training.
             "length": f"    const real length = elapsed / {dt};\n",
+            # A clock may have been set back.
+            "is_valid": "elapsed > 0",
         }
         header += STEP_AFTER_HEADER.substitute(name=name)
         step = STEP.substitute(name=name, dt=dt)

@@ -50,7 +50,7 @@ const real *target, const real *observation, real *control);
 
 # For networks that have a time.
 STEP_AFTER_HEADER = Template("""\
-/* The same for a step of `elapsed` seconds, above 0. */
+/* The same for a step of `elapsed` seconds, and 1 too if these are not above 0. */
 int ${name}_step_after(${name}_state *state, real elapsed, \
 const real *target, const real *observation, real *control);
 """)
@@ -81,7 +81,7 @@ ${elapsed}const real *target, const real *observation, real *control) {
     real now[N_ROWS];
 $length$before    for (int i = 0; i < N_TARGET; i++) now[i] = target[i];
     for (int i = 0; i < N_OBSERVATION; i++) now[N_TARGET + i] = observation[i];
-$layers    int is_finite = 1;
+$layers    int is_finite = $is_valid;
     for (int i = 0; i < N_ROWS; i++) if (!isfinite(now[i])) is_finite = 0;
     for (int i = 0; i < N_ROWS && is_finite; i++) state->rows[i] = now[i];
     for (int i = 0; i < N_CONTROL; i++) {

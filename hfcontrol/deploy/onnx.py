@@ -196,7 +196,13 @@ def _add_step(graph: Graph, controller: Controller, length: Any) -> None:
     # 0 times a number is 0 if it is finite, and NaN if not.
     axis, zero = graph.constant([0], np.int64), graph.constant([0.0])
     spoilt = graph.apply("ReduceSum", rows * zero, axis, keepdims=1)
-    is_finite = graph.apply("Equal", spoilt, zero, name="is_finite")
+    if length is None:
+        is_finite = graph.apply("Equal", spoilt, zero, name="is_finite")
+    else:
+        # A clock may have been set back.
+        is_positive = graph.apply("Greater", length, zero)
+        found = graph.apply("Equal", spoilt, zero)
+        is_finite = graph.apply("And", found, is_positive, name="is_finite")
     state = graph.apply("Where", is_finite, rows, step.before, name="next_state")
     _add_limit(graph, graph.take(state, network.outputs), controller.limits)
 

@@ -46,8 +46,8 @@ def evaluation_table(evaluation: dict[str, Any]) -> Table:
         )
     if evaluation["noisy"]:
         notes.append(
-            "the optimum knows all noise and pushes in advance: a bound that no "
-            "controller attains"
+            "the optimum knows all noise, pushes and jitter in advance: a bound that "
+            "no controller attains"
         )
     return Table(heads, rows, notes)
 

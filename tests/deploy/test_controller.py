@@ -319,9 +319,10 @@ def compile_c(folder, name, real, *flags):
     def step_after(elapsed, target, observation):
         arrays = [(real * len(a))(*a) for a in (target, observation)]
         control = (real * 2)()
-        assert not getattr(code, f"{name}_step_after")(
+        is_held = getattr(code, f"{name}_step_after")(
             state, real(elapsed), *arrays, control
         )
+        assert bool(is_held) != (elapsed > 0)
         return np.array(control)
 
     return lambda: getattr(code, f"{name}_reset")(state), step, step_after
@@ -352,12 +353,21 @@ def test_c_source_acts_like_controller(tmp_path, rng, settings):
 
         if controller.network.has_time:
             for elapsed, sample in irregular_samples(controller, rng):
+                held = step_after(elapsed, *sample)
                 np.testing.assert_allclose(
-                    step_after(elapsed, *sample),
+                    held,
                     controller.act(*sample, elapsed=elapsed),
                     tolerance,
                     tolerance,
                 )
+            for elapsed in NO_LENGTHS:
+                np.testing.assert_array_equal(
+                    step_after(elapsed, 1 + sample[0], sample[1]), held
+                )
+
+
+# What no step lasts.
+NO_LENGTHS = (0.0, -0.01, np.nan)
 
 
 def irregular_samples(controller, rng):
@@ -418,21 +428,24 @@ def test_onnx_graph_acts_like_controller(tmp_path, rng, settings, dtype):
     if controller.network.has_time:
         for elapsed, sample in irregular_samples(controller, rng):
             target, observation = sample.astype(dtype)
-            control, state = session.run(
-                ["control", "next_state"],
-                {
-                    "target": target,
-                    "observation": observation,
-                    "state": state,
-                    "elapsed": np.array([elapsed], dtype),
-                },
-            )
+            inputs = {
+                "target": target,
+                "observation": observation,
+                "state": state,
+                "elapsed": np.array([elapsed], dtype),
+            }
+            control, state = session.run(["control", "next_state"], inputs)
             np.testing.assert_allclose(
                 control,
                 controller.act(target, observation, elapsed=elapsed),
                 tolerance,
                 1e-3 * tolerance,
             )
+        for elapsed in NO_LENGTHS:
+            inputs |= {"state": state, "elapsed": np.array([elapsed], dtype)}
+            held, is_finite = session.run(["next_state", "is_finite"], inputs)
+            assert not is_finite
+            np.testing.assert_array_equal(held, state)
 
 
 def test_onnx_export_names_missing_package(capsys, tmp_path, monkeypatch):
