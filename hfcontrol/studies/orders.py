@@ -216,13 +216,18 @@ def _ratios(compared: list[dict[str, Any]], begun: str, after: int) -> list[floa
     ]
 
 
+def costs_within(course: Course, after: int) -> list[float]:
+    """Return the held-out costs of a course within the first `after` updates."""
+    points = zip(course.held_out, course.updates, strict=True)
+    return [cost for cost, updates in points if updates <= after]
+
+
 def settled_cost(course: Course, after: int) -> float:
     """Return the cost at which a course settles within the first `after` updates.
 
     It is infinite for a course that is so at some of its last points.
     """
-    points = zip(course.held_out, course.updates, strict=True)
-    costs = [cost for cost, updates in points if updates <= after]
+    costs = costs_within(course, after)
     return max(costs[-math.ceil(SETTLED * len(costs)) :], default=np.inf)
 
 
@@ -233,6 +238,7 @@ def _compare(firsts: list[Course], second: Course, after: int) -> dict[str, Any]
     """
     best = min(firsts, key=lambda course: settled_cost(course, after))
     cost = settled_cost(best, after)
+    costs = costs_within(best, after)
     first = reach(best, cost, after)
     hf = reach(second, cost)
     ratio = first["evaluations"] / hf["evaluations"] if first and hf else 0.0
@@ -240,8 +246,8 @@ def _compare(firsts: list[Course], second: Course, after: int) -> dict[str, Any]
         "best": best.method,
         "cost": cost,
         "first_order": first,
-        "first_order_lowest": min(best.held_out),
-        "first_order_final": best.held_out[-1],
+        "first_order_lowest": min(costs),
+        "first_order_final": costs[-1],
         "hf": hf,
         "hf_lowest": min(second.held_out),
         "hf_final": second.held_out[-1],

@@ -163,6 +163,16 @@ def test_second_order_needs_fewer_evaluations(small, tmp_path):
     result = last(studies.study("orders", seeds=1, updates=40))
     both = [c for c in result["compared"] if c["after"] == 40]
     assert [c["begun"] for c in both] == list(result["ratios"]) == ["source", "same"]
+    for found in result["compared"]:
+        (best,) = (
+            c
+            for c in result["courses"]
+            if (c["method"], c.get("begun")) == (found["best"], found["begun"])
+        )
+        within = np.array(best["updates"]) <= found["after"]
+        costs = np.array(best["held_out"])[within]
+        assert found["first_order_lowest"] == costs.min()
+        assert found["first_order_final"] == costs[-1]
     for found in both:
         assert (
             found["hf"]["held_out"] <= found["cost"]
