@@ -372,6 +372,9 @@ def run(
                     f"{method.name}, seed {seed}: update {done} of {budget.updates}, "
                     f"cost {course.held_out[-1]:.4g}"
                 )
+    # The budget of seconds may end between two points.
+    if spent.updates > course.updates[-1]:
+        spent.record(course, problem, state.theta)
     return course
 
 

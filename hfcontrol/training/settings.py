@@ -102,7 +102,10 @@ class CurriculumSettings(SettingsModel):
 class LimitSettings(SettingsModel):
     """Where training stops."""
 
-    target_loss: Number | None = setting(None, "Stop at this loss.", "LOSS", gt=0)
+    # An environment's loss, minus the return, is rarely positive.
+    target_loss: Number | None = setting(
+        None, "Stop at this loss.", "LOSS", plants_only=True, gt=0
+    )
     target_ratio: Number | None = setting(
         None,
         "Stop at this ratio to the optimal loss.",

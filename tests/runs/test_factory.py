@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
+from hfcontrol.errors import UsageError
 from hfcontrol.plant.registry import load_plant
-from hfcontrol.runs.factory import GENTLE, make_network, make_policy_gradient
+from hfcontrol.runs.factory import (
+    GENTLE,
+    make_network,
+    make_policy_gradient,
+    make_trainer,
+)
 from hfcontrol.runs.settings import Settings
 
 
@@ -38,3 +44,12 @@ def test_an_environment_is_discounted():
     plant = load_plant("gym:CartPole-v1")
     settings = Settings(plant="gym:CartPole-v1", optimizer="ppo")
     assert make_policy_gradient(settings, plant).discount == 0.99
+
+
+def test_an_environment_has_no_target_loss():
+    """Its loss is minus the return: every positive target is reached at once."""
+    pytest.importorskip("gymnasium")
+    name = "gym:CartPole-v1"
+    settings = Settings(plant=name, optimizer="ppo", target_loss=1.0)
+    with pytest.raises(UsageError, match="`target_loss` 1.0 with `plant` gym:CartPole"):
+        make_trainer(settings, load_plant(name))

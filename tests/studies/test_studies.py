@@ -222,6 +222,8 @@ def test_the_same_seed_gives_the_same_course():
     )
     adam = Method("gd", ADAPTIVE, Adam(1e-3), 2)
     assert run(problem, adam, 0, Budget(3, seconds=0)).updates == [0]
+    # The last update is a point, also where the seconds end between two points.
+    assert run(problem, adam, 0, Budget(30, 3, seconds=1e-9)).updates == [0, 1]
 
 
 def test_a_method_hands_over_to_the_next_one():
