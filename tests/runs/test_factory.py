@@ -51,5 +51,5 @@ def test_an_environment_has_no_target_loss():
     pytest.importorskip("gymnasium")
     name = "gym:CartPole-v1"
     settings = Settings(plant=name, optimizer="ppo", target_loss=1.0)
-    with pytest.raises(UsageError, match="`target_loss` 1.0 with `plant` gym:CartPole"):
+    with pytest.raises(UsageError, match=r"`target_loss` 1\.0 with `plant` gym"):
         make_trainer(settings, load_plant(name))
