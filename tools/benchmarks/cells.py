@@ -16,6 +16,7 @@ from benchmarks.report import (
 )
 from hfcontrol.errors import UsageError
 from hfcontrol.network.cells import CELLS
+from hfcontrol.studies.harness import GROW
 
 TASKS = (("arm2", "reach"), ("cartpole", "balance"))
 RATIO = 1.02
@@ -103,7 +104,8 @@ def row_name(row: Row) -> str:
 def measure_cell(case: Case, seeds: Sequence[int], limits: dict[str, Any]) -> Row:
     """Return the row of a case, with the spread over the seeds."""
     own = OWN_SETTINGS.get(case.cell, {})
-    settings = {**case._asdict(), "hidden": UNITS, **own, **limits}
+    grow = GROW.get((case.plant, case.task), 0)
+    settings = {**case._asdict(), "hidden": UNITS, "grow": grow, **own, **limits}
     results: list[Result] = []
     for seed in seeds:
         results.append(train_to((RATIO,), "ratio", seed=seed, **settings))
