@@ -27,26 +27,7 @@ Units = Annotated[Whole, Field(ge=1)]
 SkipWord = Literal["auto", "all", "none"]
 RecurrentWord = Literal["all", "none"]
 
-# Cells that solve a differential equation. cfc has a closed form instead.
-CONTINUOUS_CELLS = (
-    "ctrnn",
-    "ctrnn_rates",
-    "ltc",
-    "ltc_tanh",
-    "ltc_signed",
-    "ltc_conductance",
-    "rnn_ode",
-    "input_flow",
-    "neural_ode",
-)
-IN_CONTINUOUS_TIME = OnlyWith(
-    "cell",
-    CONTINUOUS_CELLS,
-    f"applies only to cells in continuous time, {', '.join(CONTINUOUS_CELLS)}; leave "
-    "it out",
-)
-
-# Those of them with a leak. The others integrate, and have no time constants.
+# Cells whose state decays with time constants.
 LEAKY_CELLS = (
     "ctrnn",
     "ctrnn_rates",
@@ -54,6 +35,15 @@ LEAKY_CELLS = (
     "ltc_tanh",
     "ltc_signed",
     "ltc_conductance",
+)
+# Cells that solve a differential equation: these, and those that only integrate. cfc
+# has a closed form instead.
+CONTINUOUS_CELLS = (*LEAKY_CELLS, "rnn_ode", "input_flow", "neural_ode")
+IN_CONTINUOUS_TIME = OnlyWith(
+    "cell",
+    CONTINUOUS_CELLS,
+    f"applies only to cells in continuous time, {', '.join(CONTINUOUS_CELLS)}; leave "
+    "it out",
 )
 WITH_TIME_CONSTANTS = OnlyWith(
     "cell",
